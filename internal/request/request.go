@@ -1,0 +1,56 @@
+// Package request turns the JSON a caller sends into a typed request.
+//
+// Nothing behind this package sees a raw string where a digest, a path or a name
+// is meant: digests are parsed once, strictly; names are normalised references;
+// an unknown field, at any level, is an error that names it.
+package request
+
+import (
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Methods a source answers.
+const (
+	Download = "download"
+	Copy     = "copy"
+)
+
+// Transports an image can be read from.
+const (
+	Docker            = "docker"
+	ContainersStorage = "containers-storage"
+)
+
+// Request is a validated request to a source.
+type Request struct {
+	Method   string  // Download or Copy
+	Items    []Item  // sorted by ID
+	Options  Options // defaults filled in
+	Cache    string  // absolute path of the cache, osbuild's <store>/sources
+	DstCache string  // Copy only: absolute path of the cache to copy into
+}
+
+// Item is one thing to fetch.
+type Item struct {
+	ID    digest.Digest // the key: image id (digest of the config blob) or digest of the manifest list
+	Image Image         // the zero Image for org.osbuild.containers-storage
+}
+
+// Image says where an item is fetched from.
+type Image struct {
+	Name            string        // as the caller wrote it; a valid image reference without digest
+	Digest          digest.Digest // pinned manifest digest; empty for org.osbuild.skopeo-index
+	TLSVerify       bool          // default true
+	Transport       string        // Docker (default) or ContainersStorage
+	StorageLocation string        // graph root of the store; empty: the host's storage.conf decides
+}
+
+// Options tune the fetching; see the schema for their meaning and defaults.
+type Options struct {
+	Retries      int           // further tries after one that failed
+	Timeout      time.Duration // give an item up when no new byte came for so long, retries included
+	StallTimeout time.Duration // reconnect when a connection brought no byte for so long
+	MaxParallel  int           // downloads at one time
+}
