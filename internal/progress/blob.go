@@ -1,0 +1,202 @@
+package progress
+
+import (
+	"fmt"
+	"strconv"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// A blob smaller than this is announced only when it is done.
+	tiny = 1_000_000
+
+	// Between two heartbeats of a blob lies a quarter of the time it has taken so
+	// far, within these bounds: short downloads are followed closely, and one that
+	// takes an hour does not fill the log.
+	minBeat = 5 * time.Second
+	maxBeat = 30 * time.Second
+)
+
+type state int32
+
+const (
+	idle state = iota
+	downloading
+	waiting
+	reused
+	done
+)
+
+// Blob is a layer or a config on its way into the cache.
+type Blob struct {
+	item   *Item
+	prefix string // how each of its lines begins
+	label  string // how its bar begins
+	size   int64  // negative: unknown
+
+	have    atomic.Int64 // bytes that are there
+	state   atomic.Int32
+	retryAt atomic.Int64 // when the next attempt begins, Unix nanoseconds
+	speed   atomic.Int64 // bytes in a second, for the bar
+
+	// Guarded by the Reporter's lock.
+	began  time.Time // when the state was entered
+	marked time.Time // when the last line was written
+	mark   int64     // what was there then
+	bar    *bar
+}
+
+// Blob returns the blob of the item, of the given kind ("layer" or "config"),
+// digest and size; a negative size is unknown. Layers are numbered: index counts
+// from 1 to total.
+func (i *Item) Blob(kind string, index, total int, digest string, size int64) *Blob {
+	if i == nil {
+		return nil
+	}
+	b := &Blob{item: i, size: size}
+	number := ""
+	if kind != "config" && total > 0 {
+		number = " " + strconv.Itoa(index) + "/" + strconv.Itoa(total)
+	}
+	b.prefix = i.prefix + kind + number + " " + Short(digest)
+	if size >= 0 {
+		b.prefix += " " + Bytes(size)
+	}
+	b.prefix += ": "
+	if number == "" {
+		number = " " + kind
+	}
+	b.label = i.short + number
+	b.label += " " + shortHex(digest)
+	return b
+}
+
+// Downloading says that bytes are about to arrive. A log is not told of blobs under
+// 1 MB: their second line, "done", follows at once or a heartbeat does.
+func (b *Blob) Downloading() {
+	if b == nil {
+		return
+	}
+	text := "downloading"
+	if b.size >= 0 && b.size < tiny {
+		text = ""
+	}
+	b.enter(downloading, text)
+}
+
+// Resuming says that the download goes on after the first bytes, which are there
+// already.
+func (b *Blob) Resuming(from int64) {
+	if b == nil {
+		return
+	}
+	b.have.Store(from)
+	b.enter(downloading, "resuming at "+Bytes(from))
+}
+
+// Reusing says that the blob is there and needs no download. Nothing more follows.
+func (b *Blob) Reusing() {
+	if b == nil {
+		return
+	}
+	b.enter(reused, "reusing")
+}
+
+// Waiting says that another process downloads the blob.
+func (b *Blob) Waiting() {
+	if b == nil {
+		return
+	}
+	b.enter(waiting, "waiting for another process")
+}
+
+// Add says that n bytes arrived. It is cheap: one atomic addition.
+func (b *Blob) Add(n int64) {
+	if b != nil {
+		b.have.Add(n)
+	}
+}
+
+// Reset says that the first bytes are there and no others: the download starts
+// again at that offset. It is worth a line only when bytes were lost.
+func (b *Blob) Reset(at int64) {
+	if b == nil {
+		return
+	}
+	r := b.item.r
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	lost := b.have.Swap(at) > at
+	b.marked, b.mark = time.Now(), at
+	if lost {
+		r.eventLocked(b.prefix, "starting again at "+Bytes(at))
+	}
+}
+
+// Retry says that an attempt, counted from 1, failed with err and that the next one
+// begins after wait.
+func (b *Blob) Retry(attempt int, wait time.Duration, err error) {
+	if b == nil {
+		return
+	}
+	text := oneLine(fmt.Sprintf("attempt %d failed, next in %s: %v", attempt, seconds(wait), err))
+	r := b.item.r
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := time.Now()
+	b.marked, b.mark = now, b.have.Load()
+	b.retryAt.Store(now.Add(wait).UnixNano())
+	r.writeLocked(b.prefix, text)
+}
+
+// Done says that the blob is there. After Reusing it says nothing.
+func (b *Blob) Done() {
+	if b == nil {
+		return
+	}
+	b.enter(done, "done")
+}
+
+// enter moves the blob to a state and writes a line that says so.
+func (b *Blob) enter(s state, text string) {
+	r := b.item.r
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if old := state(b.state.Load()); old == reused || old == done {
+		return
+	}
+	b.state.Store(int32(s))
+	now := time.Now()
+	b.began, b.marked, b.mark = now, now, b.have.Load()
+	b.retryAt.Store(0)
+	if s == downloading || s == waiting {
+		r.watchLocked(b)
+	} else {
+		r.unwatchLocked(func(other *Blob) bool { return other == b })
+	}
+	if text != "" {
+		r.eventLocked(b.prefix, text)
+	}
+}
+
+// due reports whether it is time for a heartbeat.
+func (b *Blob) due(now time.Time) bool {
+	gap := min(max(now.Sub(b.began)/4, minBeat), maxBeat)
+	return now.Sub(b.marked) >= gap && now.UnixNano() >= b.retryAt.Load()
+}
+
+// heartbeat says how far the blob is, and begins the next measurement of speed.
+func (b *Blob) heartbeat(now time.Time) string {
+	have, took := b.have.Load(), now.Sub(b.marked)
+	speed := rate(have-b.mark, took)
+	b.marked, b.mark = now, have
+	if state(b.state.Load()) == waiting {
+		return "waiting for another process for " + seconds(now.Sub(b.began))
+	}
+	text := Bytes(have)
+	if b.size > 0 {
+		text += ", " + strconv.FormatInt(percent(have, b.size), 10) + " %"
+	}
+	return text + ", " + Bytes(speed) + "/s"
+}

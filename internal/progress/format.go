@@ -1,0 +1,71 @@
+package progress
+
+import (
+	"math/bits"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// shownHex is how much of a digest is shown.
+const shownHex = 8
+
+// Bytes writes a number of bytes for people, in decimal units: "999 B", "12.0 MB".
+// Every size that is shown is written by it.
+func Bytes(n int64) string {
+	if n < 1000 {
+		return strconv.FormatInt(max(n, 0), 10) + " B"
+	}
+	const units = "kMGTPE"
+	unit, u := uint64(1000), 0
+	// Rounding comes first: 999 950 is 1.0 MB, not 1000.0 kB.
+	for u < len(units)-1 && (uint64(n)+unit/20)/unit >= 1000 {
+		unit, u = unit*1000, u+1
+	}
+	tenths := (uint64(n) + unit/20) / (unit / 10)
+	return strconv.FormatUint(tenths/10, 10) + "." + strconv.FormatUint(tenths%10, 10) + " " + units[u:u+1] + "B"
+}
+
+// Short shortens a digest for people: "sha256:0123abcd…".
+func Short(digest string) string {
+	algorithm, _, ok := strings.Cut(digest, ":")
+	if !ok {
+		return shortHex(digest)
+	}
+	return oneLine(algorithm) + ":" + shortHex(digest)
+}
+
+// shortHex is Short without the algorithm.
+func shortHex(digest string) string {
+	hex := digest[strings.IndexByte(digest, ':')+1:]
+	if len(hex) > shownHex {
+		return oneLine(hex[:shownHex]) + "…"
+	}
+	return oneLine(hex)
+}
+
+// seconds writes a time that passed: "0.4 s", "75.0 s", "12m30s".
+func seconds(d time.Duration) string {
+	if d >= 100*time.Second {
+		return d.Round(time.Second).String()
+	}
+	return strconv.FormatFloat(max(d, 0).Seconds(), 'f', 1, 64) + " s"
+}
+
+// percent never says 100 before all is there, and never more.
+func percent(have, size int64) int64 {
+	if have >= size {
+		return 100
+	}
+	hi, lo := bits.Mul64(uint64(max(have, 0)), 100)
+	q, _ := bits.Div64(hi, lo, uint64(size))
+	return int64(q)
+}
+
+// rate is n in a time as bytes in a second.
+func rate(n int64, took time.Duration) int64 {
+	if n <= 0 || took <= 0 {
+		return 0
+	}
+	return int64(float64(n) / took.Seconds())
+}

@@ -1,0 +1,139 @@
+package progress
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// maxErrorLines is how many lines of one error are written.
+const maxErrorLines = 20
+
+// Item is one thing to fetch: an image or a manifest list.
+type Item struct {
+	r      *Reporter
+	prefix string // "name: "
+	short  string // what a bar has room for
+}
+
+// Summary is what there is to say about an item that is there.
+type Summary struct {
+	Bytes    int64         // came over the network, in all attempts
+	Reused   int64         // needed no download: in the pool, or left by an earlier run
+	Elapsed  time.Duration // from start to end
+	Attempts int           // 1 when the first one went well; 0 is not mentioned
+	Cached   bool          // the item was in the cache, nothing was done
+}
+
+// Item returns the item that is called name in every line. Its digest is best
+// shortened, see Short.
+func (r *Reporter) Item(name string) *Item {
+	if r == nil {
+		return nil
+	}
+	name = string(cut([]byte(oneLine(name)), maxName))
+	return &Item{r: r, prefix: name + ": ", short: shortName(name)}
+}
+
+// Note writes one line about the item.
+func (i *Item) Note(format string, args ...any) {
+	if i == nil {
+		return
+	}
+	i.r.write(i.prefix, oneLine(fmt.Sprintf(format, args...)))
+}
+
+// Start says what is fetched: what it is ("image sha256:0123abcd…"), how many
+// layers it has and how many bytes they are, of which a negative number is unknown.
+// A terminal shows the bars instead.
+func (i *Item) Start(what string, layers int, bytes int64) {
+	if i == nil {
+		return
+	}
+	text := oneLine(what)
+	switch {
+	case layers == 1:
+		text += ", 1 layer"
+	case layers > 1:
+		text += ", " + strconv.Itoa(layers) + " layers"
+	}
+	if bytes >= 0 {
+		text += ", " + Bytes(bytes)
+	}
+	i.r.event(i.prefix, text)
+}
+
+// Done says that the item is there, in one line.
+func (i *Item) Done(s Summary) {
+	if i == nil {
+		return
+	}
+	text := "done: " + Bytes(s.Bytes) + " downloaded, " + Bytes(s.Reused) + " reused, " + seconds(s.Elapsed)
+	switch {
+	case s.Cached:
+		text = "done: in the cache already"
+	case s.Attempts == 1:
+		text += ", 1 attempt"
+	case s.Attempts > 1:
+		text += ", " + strconv.Itoa(s.Attempts) + " attempts"
+	}
+	i.end(text)
+}
+
+// Fail says that the item could not be fetched, and why. The further lines of an
+// error, which are hints, are indented.
+func (i *Item) Fail(err error) {
+	if i == nil {
+		return
+	}
+	if err == nil {
+		i.end("failed")
+		return
+	}
+	lines := strings.Split(strings.TrimSpace(err.Error()), "\n")
+	for n, line := range lines {
+		lines[n] = oneLine(line)
+		if n > 0 {
+			lines[n] = "    " + lines[n]
+		}
+	}
+	if more := len(lines) - maxErrorLines; more > 0 {
+		lines = append(lines[:maxErrorLines], "    … and "+strconv.Itoa(more)+" more lines")
+	}
+	lines[0] = "failed: " + lines[0]
+	i.end(lines...)
+}
+
+// end writes the last lines of the item, together, and forgets its blobs: those
+// that were given up were never reported as done.
+func (i *Item) end(lines ...string) {
+	i.r.mu.Lock()
+	defer i.r.mu.Unlock()
+	i.r.unwatchLocked(func(b *Blob) bool { return b.item == i })
+	for _, line := range lines {
+		i.r.writeLocked(i.prefix, line)
+	}
+}
+
+// event writes a line that a log keeps but that a terminal shows as a bar.
+func (r *Reporter) event(prefix, text string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.eventLocked(prefix, text)
+}
+
+func (r *Reporter) eventLocked(prefix, text string) {
+	if r.bars == nil {
+		r.writeLocked(prefix, text)
+	}
+}
+
+// shortName is the last element of the repository: "fedora" of
+// "quay.io/fedora/fedora:41@sha256:0123abcd…".
+func shortName(name string) string {
+	name, _, _ = strings.Cut(name, "@")
+	name = name[strings.LastIndexByte(name, '/')+1:]
+	name, _, _ = strings.Cut(name, ":")
+	return name
+}

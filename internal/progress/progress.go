@@ -1,0 +1,163 @@
+// Package progress tells people what happens while images are fetched.
+//
+// It has one API and two faces. NewLog writes lines, for a log or a pipe: every
+// line is one Write, starts with the name of the item it belongs to (items run in
+// parallel), and is shorter than what osbuild cuts. NewBars draws, on a terminal,
+// one bar for each blob that is being downloaded and prints above them what
+// deserves to stay: notes, retries, failures and one summary per item.
+//
+// What it promises: text that came from outside (names, errors) is printable when
+// it is written, and what looks like a credential in it is not written at all. A
+// log says of a running download, at most every five seconds, how far it is. No
+// goroutine runs before the first blob is waited for. A nil Reporter, Item or Blob
+// does nothing, so whoever has nobody to tell passes nil.
+//
+// What it does not: it measures nothing but time and the bytes it is told of, it
+// never fails (an error of the writer is dropped: nobody is left to tell), and its
+// lines are for people; programs read the reply.
+package progress
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/term"
+)
+
+// Reporter writes what it is told to one log or one terminal. Its methods, and
+// those of its items and blobs, may be called by many goroutines at a time.
+type Reporter struct {
+	every time.Duration // between two looks at the active blobs
+
+	mu     sync.Mutex
+	w      io.Writer
+	bars   *bars         // nil: log lines
+	line   []byte        // reused by every line
+	active []*Blob       // neither finished nor reused, in the order they began
+	stop   chan struct{} // not nil while the ticker runs
+	ticker sync.WaitGroup
+	closed bool
+}
+
+// NewLog returns a Reporter that writes lines to w.
+func NewLog(w io.Writer) *Reporter {
+	return &Reporter{w: w, every: time.Second}
+}
+
+// NewBars returns a Reporter that draws bars on the terminal w. Where w is no
+// terminal, it is the one that NewLog returns.
+func NewBars(w io.Writer) *Reporter {
+	r := NewLog(w)
+	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		r.bars = &bars{out: f}
+		r.every = 200 * time.Millisecond
+	}
+	return r
+}
+
+// Note writes one line that belongs to no item.
+func (r *Reporter) Note(format string, args ...any) {
+	if r == nil {
+		return
+	}
+	r.write("", oneLine(fmt.Sprintf(format, args...)))
+}
+
+// Close takes the bars from the screen and stops what runs. Lines that come later
+// are still written; bars and heartbeats are not. Closing twice is allowed.
+func (r *Reporter) Close() {
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	r.closed = true
+	r.active = nil
+	stop := r.stop
+	r.stop = nil
+	r.mu.Unlock()
+	if stop != nil {
+		close(stop)
+	}
+	r.ticker.Wait() // not under the lock: the ticker takes it
+
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.bars != nil {
+		r.bars.close()
+		r.bars = nil
+	}
+}
+
+// write writes a line to the log, or above the bars. Prefix and text are clean.
+func (r *Reporter) write(prefix, text string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.writeLocked(prefix, text)
+}
+
+func (r *Reporter) writeLocked(prefix, text string) {
+	r.line = append(append(r.line[:0], prefix...), text...)
+	r.line = append(cut(r.line, maxLine), '\n')
+	if r.bars != nil {
+		r.bars.write(r.line)
+		return
+	}
+	_, _ = r.w.Write(r.line)
+}
+
+// watchLocked adds a blob to those whose progress is shown, and starts to look.
+func (r *Reporter) watchLocked(b *Blob) {
+	if r.closed || slices.Contains(r.active, b) {
+		return
+	}
+	r.active = append(r.active, b)
+	if r.stop != nil {
+		return
+	}
+	stop := make(chan struct{})
+	r.stop = stop
+	r.ticker.Go(func() {
+		t := time.NewTicker(r.every)
+		defer t.Stop()
+		for {
+			select {
+			case <-t.C:
+				r.tick(time.Now())
+			case <-stop:
+				return
+			}
+		}
+	})
+}
+
+// unwatchLocked undoes watchLocked for the blobs that match.
+func (r *Reporter) unwatchLocked(match func(*Blob) bool) {
+	r.active = slices.DeleteFunc(r.active, func(b *Blob) bool {
+		if !match(b) {
+			return false
+		}
+		if r.bars != nil {
+			r.bars.remove(b)
+		}
+		return true
+	})
+}
+
+// tick looks at every active blob: a log gets the heartbeats that are due, a
+// terminal the bars of the blobs that turned out to take long.
+func (r *Reporter) tick(now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, b := range r.active {
+		switch {
+		case r.bars != nil:
+			r.bars.update(b, now)
+		case b.due(now):
+			r.writeLocked(b.prefix, b.heartbeat(now))
+		}
+	}
+}
