@@ -1,0 +1,137 @@
+package image
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+
+	"github.com/containers/image/v5/docker"
+	"github.com/containers/image/v5/docker/reference"
+	"github.com/containers/image/v5/pkg/blobinfocache/none"
+	"github.com/containers/image/v5/pkg/docker/config"
+	"github.com/containers/image/v5/pkg/sysregistriesv2"
+	"github.com/containers/image/v5/types"
+
+	"osbuild-containers/internal/manifest"
+)
+
+// dockerSource is an image in a registry.
+type dockerSource struct {
+	reader
+	hooked bool
+}
+
+func openDocker(ctx context.Context, t Target) (Source, error) {
+	sys := systemContext(t.TLSVerify)
+	named, err := reference.ParseNormalizedNamed(t.Name)
+	if err != nil {
+		return nil, fmt.Errorf("image name %q: %w", t.Name, err)
+	}
+	named = usualPort(sys, reference.TrimNamed(named)) // the digest decides, not the tag
+	pinned, err := reference.WithDigest(named, t.Pinned)
+	if err != nil {
+		return nil, fmt.Errorf("image name %q: %w", t.Name, err)
+	}
+	ref, err := docker.NewReference(pinned)
+	if err != nil {
+		return nil, fmt.Errorf("image name %q: %w", t.Name, err)
+	}
+	src, err := ref.NewImageSource(ctx, sys)
+	if err != nil {
+		return nil, err
+	}
+	s := &dockerSource{reader: reader{src: src, pinned: t.Pinned}}
+	if client := clientOf(src); client != nil {
+		hook(client)
+		s.hooked = true
+	}
+	return s, nil
+}
+
+// systemContext is the configuration the library cannot find by itself: what its users, skopeo and
+// podman, take from the environment and from their options.
+func systemContext(tlsVerify bool) *types.SystemContext {
+	sys := &types.SystemContext{
+		AuthFilePath:             authFile(),
+		SystemRegistriesConfPath: os.Getenv("CONTAINERS_REGISTRIES_CONF"),
+		DockerRegistryUserAgent:  "osbuild-containers",
+	}
+	if !tlsVerify { // left undefined otherwise, so that registries.conf can say insecure
+		sys.DockerInsecureSkipTLSVerify = types.OptionalBoolTrue
+	}
+	return sys
+}
+
+// authFile is the rule of podman and skopeo: REGISTRY_AUTH_FILE, then DOCKER_CONFIG, else the
+// library's own places.
+func authFile() string {
+	if f := os.Getenv("REGISTRY_AUTH_FILE"); f != "" {
+		return f
+	}
+	if d := os.Getenv("DOCKER_CONFIG"); d != "" {
+		return filepath.Join(d, "config.json")
+	}
+	return ""
+}
+
+// usualPort drops ":443", so that host:443/name is host/name to everything that is configured for
+// host, unless something is configured for host:443 itself.
+func usualPort(sys *types.SystemContext, named reference.Named) reference.Named {
+	host := reference.Domain(named)
+	bare, found := strings.CutSuffix(host, ":443")
+	if !found || sys.DockerInsecureSkipTLSVerify == types.OptionalBoolTrue {
+		return named
+	}
+	if auth, err := config.GetCredentials(sys, host); err == nil && auth != (types.DockerAuthConfig{}) {
+		return named
+	}
+	if reg, err := sysregistriesv2.FindRegistry(sys, named.Name()); err == nil && reg != nil {
+		return named
+	}
+	for _, dir := range []string{"/etc/containers/certs.d", "/etc/docker/certs.d"} {
+		if _, err := os.Stat(filepath.Join(dir, host)); err == nil {
+			return named
+		}
+	}
+	if short, err := reference.WithName(bare + "/" + reference.Path(named)); err == nil {
+		return short
+	}
+	return named
+}
+
+// clientOf is the http.Client inside a registry source, nil if this version of the library has
+// it elsewhere; downloads then work, but cannot go on in the middle.
+func clientOf(src types.ImageSource) *http.Client {
+	v := reflect.ValueOf(src)
+	for _, field := range []string{"c", "client"} {
+		if v.Kind() != reflect.Pointer || v.IsNil() || v.Elem().Kind() != reflect.Struct {
+			return nil
+		}
+		v = v.Elem().FieldByName(field)
+	}
+	if !v.IsValid() || v.Type() != reflect.TypeFor[*http.Client]() {
+		return nil
+	}
+	return (*http.Client)(v.UnsafePointer())
+}
+
+// Publishable is the manifest as served.
+func (s *dockerSource) Publishable(_ context.Context, raw []byte) ([]byte, error) { return raw, nil }
+
+func (s *dockerSource) Blob(ctx context.Context, d manifest.Descriptor, offset int64) (io.ReadCloser, int64, error) {
+	sp := &span{digest: d.Digest, urls: d.URLs, want: offset}
+	if s.hooked {
+		ctx = context.WithValue(ctx, spanKey{}, sp)
+	}
+	info := types.BlobInfo{Digest: d.Digest, Size: d.Size, MediaType: d.MediaType, URLs: d.URLs}
+	r, _, err := s.src.GetBlob(ctx, info, none.NoCache)
+	if err != nil {
+		return nil, 0, err
+	}
+	return r, sp.start, nil
+}

@@ -1,0 +1,190 @@
+package image
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/containers/image/v5/docker"
+	"github.com/docker/distribution/registry/api/errcode"
+	"github.com/opencontainers/go-digest"
+)
+
+// Errors a caller acts on.
+var (
+	// ErrRange: the server cannot go on in the middle of a blob; start from its beginning.
+	ErrRange = errors.New("server refuses the range")
+	// ErrNotStored: containers storage does not have the image.
+	ErrNotStored = errors.New("not in containers storage")
+)
+
+// MismatchError is a document that has another digest than it was asked for by.
+type MismatchError struct {
+	What      string
+	Got, Want digest.Digest
+}
+
+func (e *MismatchError) Error() string {
+	return fmt.Sprintf("%s has digest %s, want %s", e.What, e.Got, e.Want)
+}
+
+// StatusError is an answer that asks to come again later.
+type StatusError struct {
+	Code       int
+	RetryAfter time.Duration // 0: the server did not say
+}
+
+func (e *StatusError) Error() string {
+	return fmt.Sprintf("%d %s", e.Code, http.StatusText(e.Code))
+}
+
+// brokenError is a connection that ended before the body did.
+type brokenError struct{ text string }
+
+func (e *brokenError) Error() string { return "connection broke: " + e.text }
+
+// policyError is a refusal by policy.json.
+type policyError struct{ err error }
+
+func (e *policyError) Error() string { return "refused by policy.json: " + e.err.Error() }
+func (e *policyError) Unwrap() error { return e.err }
+
+// Class says what another try could mend.
+type Class int
+
+// Classes of errors.
+const (
+	Final     Class = iota // the same answer would come again
+	Transient              // the network or the server may be better soon
+	Denied                 // 401 and 403: a fresh token may help, once
+)
+
+// Classify sorts an error of this package. retryAfter is how long the server asked to wait.
+func Classify(err error) (class Class, retryAfter time.Duration) {
+	var status *StatusError
+	if errors.As(err, &status) {
+		return Transient, status.RetryAfter
+	}
+	var policy *policyError
+	if errors.As(err, &policy) || errors.Is(err, ErrNotStored) {
+		return Final, 0
+	}
+	if code := statusOf(err); code != 0 {
+		return classOf(code), 0
+	}
+	if isTransient(err) {
+		return Transient, 0
+	}
+	return Final, 0
+}
+
+func classOf(code int) Class {
+	switch code {
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return Denied
+	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
+		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return Transient
+	}
+	return Final
+}
+
+// statusText is how the library prints the status of an answer whose body it could not decode.
+var statusText = regexp.MustCompile(`StatusCode: (\d{3}), `)
+
+// statusOf digs the HTTP status out of the library's kinds of errors; 0 if there is none.
+func statusOf(err error) int {
+	if errors.Is(err, docker.ErrTooManyRequests) {
+		return http.StatusTooManyRequests
+	}
+	var creds docker.ErrUnauthorizedForCredentials
+	if errors.As(err, &creds) {
+		return http.StatusUnauthorized
+	}
+	var unexpected docker.UnexpectedHTTPStatusError
+	if errors.As(err, &unexpected) {
+		return unexpected.StatusCode
+	}
+	var coder errcode.ErrorCoder
+	if errors.As(err, &coder) {
+		code := coder.ErrorCode().Descriptor().HTTPStatusCode
+		if coder.ErrorCode() == errcode.ErrorCodeUnknown && strings.Contains(strings.ToLower(err.Error()), "not found") {
+			return http.StatusNotFound // Harbor, registry.redhat.io
+		}
+		return code
+	}
+	if m := statusText.FindStringSubmatch(err.Error()); m != nil {
+		code, _ := strconv.Atoi(m[1])
+		return code
+	}
+	return 0
+}
+
+func isTransient(err error) bool {
+	var broken *brokenError
+	var dns *net.DNSError
+	var netErr net.Error
+	switch {
+	case errors.As(err, &broken), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
+		return true
+	case errors.As(err, &dns):
+		return !dns.IsNotFound
+	case isTLS(err):
+		return false
+	case errors.As(err, &netErr) && netErr.Timeout():
+		return true
+	}
+	for _, errno := range []syscall.Errno{
+		syscall.ECONNRESET, syscall.ECONNREFUSED, syscall.ECONNABORTED, syscall.EPIPE,
+		syscall.ENETUNREACH, syscall.EHOSTUNREACH, syscall.ENETDOWN, syscall.ETIMEDOUT,
+	} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return strings.Contains(err.Error(), "server closed idle connection")
+}
+
+func isTLS(err error) bool {
+	var verify *tls.CertificateVerificationError
+	var record tls.RecordHeaderError
+	var alert tls.AlertError
+	var unknown x509.UnknownAuthorityError
+	return errors.As(err, &verify) || errors.As(err, &record) || errors.As(err, &alert) || errors.As(err, &unknown)
+}
+
+// Hint is the way out of an error, as one line, or "".
+func Hint(err error) string {
+	var policy *policyError
+	var unknown x509.UnknownAuthorityError
+	var dns *net.DNSError
+	text := err.Error()
+	switch {
+	case errors.As(err, &policy):
+		return "sign the image, or allow it in policy.json"
+	case strings.Contains(text, "server gave HTTP response to HTTPS client"):
+		return "the registry speaks plain http: use tls-verify: false or mark it insecure in registries.conf"
+	case errors.As(err, &unknown):
+		return "use tls-verify: false or add the CA to certs.d"
+	case isTLS(err):
+		return "check the registry's certificate and the client certificate in certs.d, or use tls-verify: false"
+	case errors.As(err, &dns):
+		return "check the registry's name"
+	}
+	switch code := statusOf(err); {
+	case classOf(code) == Denied:
+		return "log in (podman login, REGISTRY_AUTH_FILE) or check that the account may read this repository"
+	case code == http.StatusNotFound:
+		return "check the name and whether the registry still has this digest"
+	}
+	return ""
+}

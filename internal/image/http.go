@@ -1,0 +1,152 @@
+package image
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// maxRedirects is the limit of net/http, which a CheckRedirect function replaces.
+const maxRedirects = 10
+
+// span travels with the request for one blob: from where on it is wanted, and from where on it came.
+type span struct {
+	digest digest.Digest
+	urls   []string
+	want   int64 // bytes
+	start  int64 // bytes
+	seen   bool  // the request for the blob was made: a redirect of it follows
+}
+
+type spanKey struct{}
+
+// covers says whether req asks for the blob itself; the library sends requests for tokens with
+// the same context.
+func (s *span) covers(req *http.Request) bool {
+	if strings.HasSuffix(req.URL.Path, "/blobs/"+s.digest.String()) || slices.Contains(s.urls, req.URL.String()) {
+		s.seen = true
+		return true
+	}
+	return s.seen && req.Response != nil
+}
+
+// hook puts wire under a client of the library.
+func hook(c *http.Client) {
+	c.Transport = wire{c.Transport}
+	c.CheckRedirect = checkRedirect
+}
+
+// checkRedirect keeps credentials from any origin but the first. net/http compares hosts
+// without their ports.
+func checkRedirect(req *http.Request, via []*http.Request) error {
+	if len(via) >= maxRedirects {
+		return fmt.Errorf("stopped after %d redirects", maxRedirects)
+	}
+	if a, b := req.URL, via[0].URL; a.Scheme != b.Scheme || a.Host != b.Host {
+		req.Header.Del("Authorization")
+		req.Header.Del("Cookie")
+	}
+	return nil
+}
+
+// wire is between the library and the network.
+type wire struct{ http.RoundTripper }
+
+// RoundTrip asks for the rest of a blob, and turns answers that ask for patience into errors
+// that say how much.
+func (w wire) RoundTrip(req *http.Request) (*http.Response, error) {
+	sp, _ := req.Context().Value(spanKey{}).(*span)
+	if sp == nil || !sp.covers(req) {
+		sp = nil
+	}
+	if sp != nil && sp.want > 0 {
+		req = req.Clone(req.Context())
+		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", sp.want))
+	}
+	resp, err := w.RoundTripper.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	switch resp.StatusCode {
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		drop(resp)
+		return nil, &StatusError{Code: resp.StatusCode, RetryAfter: retryAfter(resp.Header, time.Now())}
+	}
+	if sp == nil {
+		return resp, nil
+	}
+	switch resp.StatusCode {
+	case http.StatusOK:
+		sp.start = 0
+	case http.StatusPartialContent:
+		first, ok := firstByte(resp.Header.Get("Content-Range"))
+		if !ok || first != sp.want {
+			drop(resp)
+			return nil, fmt.Errorf("%w: asked for bytes from %d on, got Content-Range %q", ErrRange, sp.want, resp.Header.Get("Content-Range"))
+		}
+		sp.start = first
+		resp.StatusCode, resp.Status = http.StatusOK, "200 OK"
+	case http.StatusRequestedRangeNotSatisfiable:
+		drop(resp)
+		return nil, fmt.Errorf("%w: no bytes from %d on", ErrRange, sp.want)
+	default:
+		return resp, nil
+	}
+	resp.Body = body{resp.Body}
+	return resp, nil
+}
+
+// drop closes an answer, reading a little first so that the connection can be used again.
+func drop(resp *http.Response) {
+	_, _ = io.CopyN(io.Discard, resp.Body, 4<<10)
+	resp.Body.Close()
+}
+
+// body hides from the library that a connection broke: it would reconnect unseen, once, and only
+// where ranges work. The caller of Source.Blob does it better.
+type body struct{ io.ReadCloser }
+
+func (b body) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) {
+		err = &brokenError{err.Error()}
+	}
+	return n, err
+}
+
+// firstByte reads the offset out of a Content-Range header, RFC 9110 section 14.4.
+func firstByte(header string) (int64, bool) {
+	rest, ok := strings.CutPrefix(header, "bytes ")
+	first, _, dash := strings.Cut(rest, "-")
+	n, err := strconv.ParseInt(first, 10, 64)
+	return n, ok && dash && err == nil
+}
+
+// retryAfter reads the header of that name, RFC 9110 section 10.2.3; 0 if there is none.
+func retryAfter(h http.Header, now time.Time) time.Duration {
+	v := h.Get("Retry-After")
+	if n, err := strconv.ParseInt(v, 10, 32); err == nil && n > 0 {
+		return time.Duration(n) * time.Second
+	}
+	if t, err := http.ParseTime(v); err == nil && t.After(now) {
+		return t.Sub(now)
+	}
+	return 0
+}
+
+// redact hides the password of a URL in a message.
+func redact(u string) string {
+	if p, err := url.Parse(u); err == nil {
+		return p.Redacted()
+	}
+	return u
+}

@@ -1,0 +1,128 @@
+// Package image reads pinned images out of registries and of containers storage. It is the
+// only package that imports containers/image and containers/storage: when the libraries
+// move, this is the place that changes.
+//
+// It promises the configuration of every containers tool (registries.conf, registries.d,
+// certs.d, auth.json and credential helpers, policy.json, storage.conf), and that manifests
+// it returns have the digest asked for. Blobs are handed on as they arrive: whoever keeps
+// them verifies them. It retries nothing; Classify says what another try could mend.
+//
+// One thing the library keeps to itself is reached by reflection, the http.Client of a
+// registry source, to ask for ranges, to keep credentials from redirects to another port
+// and to see Retry-After; a test fails when an update of the library hides it elsewhere.
+package image
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/containers/image/v5/image"
+	"github.com/containers/image/v5/types"
+	"github.com/containers/storage/pkg/reexec"
+	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/internal/manifest"
+	"osbuild-containers/internal/request"
+)
+
+// Reexec must be called first in main: containers/storage starts its own executable again for
+// some work. True means that this was such a start and all is done.
+func Reexec() bool { return reexec.Init() }
+
+// Target is one image, or one manifest list, to read.
+type Target struct {
+	request.Image
+	Pinned digest.Digest // digest of the manifest or manifest list
+	ID     digest.Digest // image id; empty when a manifest list is wanted
+}
+
+// String names the target in messages, as name@digest.
+func (t Target) String() string { return t.Name + "@" + t.Pinned.String() }
+
+// Source is an open image. Its methods may be called at the same time; Close comes last.
+type Source interface {
+	// Manifest returns the bytes with the pinned digest.
+	Manifest(ctx context.Context) ([]byte, error)
+	// Instance returns the manifest with digest d, which a manifest list names.
+	Instance(ctx context.Context, d digest.Digest) ([]byte, error)
+	// Publishable returns the manifest to publish for raw. It is raw itself but for containers
+	// storage, which keeps layers uncompressed and so needs a manifest that names them so.
+	Publishable(ctx context.Context, raw []byte) ([]byte, error)
+	// Blob opens a blob from the offset (bytes) on. start is the offset at which the reader really
+	// starts: 0 where the other side cannot go on in the middle.
+	Blob(ctx context.Context, d manifest.Descriptor, offset int64) (r io.ReadCloser, start int64, err error)
+	// Allowed checks policy.json for the instance, or for what is pinned if d is empty.
+	Allowed(ctx context.Context, d digest.Digest) error
+	// Signatures returns the signatures of the instance, or of what is pinned if d is empty, in the
+	// format of the dir: transport.
+	Signatures(ctx context.Context, d digest.Digest) ([][]byte, error)
+	io.Closer
+}
+
+// Open opens the target. For a registry that fetches the manifest, from the first mirror that has it.
+func Open(ctx context.Context, t Target) (Source, error) {
+	if t.Transport == request.ContainersStorage {
+		return openStored(ctx, t)
+	}
+	return openDocker(ctx, t)
+}
+
+// reader is what both transports share: a source of the library, and the digest it is pinned to.
+type reader struct {
+	src    types.ImageSource
+	pinned digest.Digest
+}
+
+func (r *reader) Manifest(ctx context.Context) ([]byte, error) {
+	raw, _, err := r.src.GetManifest(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	return raw, checkManifest(raw, r.pinned)
+}
+
+func (r *reader) Instance(ctx context.Context, d digest.Digest) ([]byte, error) {
+	raw, _, err := r.src.GetManifest(ctx, &d)
+	if err != nil {
+		return nil, err
+	}
+	return raw, checkManifest(raw, d)
+}
+
+func checkManifest(raw []byte, want digest.Digest) error {
+	if got := digest.FromBytes(raw); got != want {
+		return &MismatchError{What: "manifest", Got: got, Want: want}
+	}
+	return nil
+}
+
+// unparsed is the instance, or what is pinned if d is empty, as the library checks it.
+func (r *reader) unparsed(d digest.Digest) *image.UnparsedImage {
+	if d == "" {
+		return image.UnparsedInstance(r.src, nil)
+	}
+	return image.UnparsedInstance(r.src, &d)
+}
+
+func (r *reader) Allowed(ctx context.Context, d digest.Digest) error {
+	return allowed(ctx, r.unparsed(d))
+}
+
+func (r *reader) Signatures(ctx context.Context, d digest.Digest) ([][]byte, error) {
+	sigs, err := r.unparsed(d).UntrustedSignatures(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read signatures: %w", err)
+	}
+	blobs := make([][]byte, 0, len(sigs))
+	for _, s := range sigs {
+		blob, err := signatureBlob(s)
+		if err != nil {
+			return nil, err
+		}
+		blobs = append(blobs, blob)
+	}
+	return blobs, nil
+}
+
+func (r *reader) Close() error { return r.src.Close() }

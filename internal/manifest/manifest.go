@@ -1,0 +1,205 @@
+// Package manifest reads manifests and manifest lists as what they are: bytes from
+// strangers, pinned by digest.
+//
+// It promises that a document is understood in one way or refused with a reason. Tools
+// differ on documents that carry both layers and manifests, that lie about their media
+// type or that have no config; a pin must not depend on which tool looks, so those are
+// refused here. It never changes or re-encodes what it reads.
+package manifest
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// MaxSize is the largest manifest or manifest list accepted, in bytes: the limit of
+// containers/image and of the common registries.
+const MaxSize = 4 << 20
+
+// Media types of the OCI image specification and of Docker's image manifest version 2, schema 2.
+const (
+	ociManifest    = "application/vnd.oci.image.manifest.v1+json"
+	ociIndex       = "application/vnd.oci.image.index.v1+json"
+	ociConfig      = "application/vnd.oci.image.config.v1+json"
+	dockerManifest = "application/vnd.docker.distribution.manifest.v2+json"
+	dockerList     = "application/vnd.docker.distribution.manifest.list.v2+json"
+	dockerConfig   = "application/vnd.docker.container.image.v1+json"
+	octetStream    = "application/octet-stream" // what Docker 1.9 called a config
+)
+
+// Descriptor names a blob or a manifest by digest and size.
+type Descriptor struct {
+	MediaType string        `json:"mediaType"`
+	Digest    digest.Digest `json:"digest"`
+	Size      int64         `json:"size"` // bytes
+	URLs      []string      `json:"urls"` // where a foreign layer is to be had
+}
+
+// Platform says what an entry of a manifest list runs on.
+type Platform struct {
+	OS           string `json:"os"`
+	Architecture string `json:"architecture"`
+	Variant      string `json:"variant"`
+}
+
+// String is the usual spelling, os/architecture[/variant]; "unknown" where nothing is said.
+func (p *Platform) String() string {
+	if p == nil || p.OS == "" && p.Architecture == "" {
+		return "unknown"
+	}
+	s := p.OS + "/" + p.Architecture
+	if p.Variant != "" {
+		s += "/" + p.Variant
+	}
+	return s
+}
+
+// Entry is one manifest that a manifest list names.
+type Entry struct {
+	Descriptor
+	Platform *Platform `json:"platform"`
+}
+
+// Manifest is a parsed document: an image (Config and Layers) or a list (Entries).
+type Manifest struct {
+	List    bool
+	Config  Descriptor
+	Layers  []Descriptor // lowest first, as written: one that repeats is repeated
+	Entries []Entry
+}
+
+// Blobs are the config and the layers of an image, each digest once, config first.
+func (m *Manifest) Blobs() []Descriptor {
+	blobs := make([]Descriptor, 0, len(m.Layers)+1)
+	seen := make(map[digest.Digest]bool, len(m.Layers)+1)
+	for i := -1; i < len(m.Layers); i++ {
+		d := m.Config
+		if i >= 0 {
+			d = m.Layers[i]
+		}
+		if !seen[d.Digest] {
+			seen[d.Digest] = true
+			blobs = append(blobs, d)
+		}
+	}
+	return blobs
+}
+
+// Errors for documents that are valid but are not something this project fetches.
+var (
+	ErrSchema1  = errors.New("manifest is schema 1: it has no config blob, so the image id cannot be verified; push the image again with a current tool")
+	ErrArtifact = errors.New("not a container image")
+)
+
+// document is the union of all formats; a nil slice or pointer is a field that is absent or null.
+type document struct {
+	SchemaVersion int             `json:"schemaVersion"`
+	MediaType     *string         `json:"mediaType"`
+	Config        *Descriptor     `json:"config"`
+	Layers        []Descriptor    `json:"layers"`
+	Manifests     []Entry         `json:"manifests"`
+	FSLayers      json.RawMessage `json:"fsLayers"`
+}
+
+// Parse reads one document. The rule for a list is osbuild's: one of the two media types, or
+// none and a field "manifests". Documents that can be read in more than one way, schema 1
+// (ErrSchema1) and artifacts (ErrArtifact) are errors.
+func Parse(raw []byte) (*Manifest, error) {
+	if len(raw) > MaxSize {
+		return nil, fmt.Errorf("manifest is %d bytes long, the limit is %d", len(raw), MaxSize)
+	}
+	var d document
+	if err := json.Unmarshal(raw, &d); err != nil {
+		return nil, fmt.Errorf("parse manifest: %w", err)
+	}
+	if d.SchemaVersion == 1 || d.FSLayers != nil {
+		return nil, ErrSchema1
+	}
+	isList, err := d.isList()
+	if err != nil {
+		return nil, err
+	}
+	if isList {
+		return d.list()
+	}
+	return d.image()
+}
+
+func (d *document) isList() (bool, error) {
+	image, list := d.Config != nil || d.Layers != nil, d.Manifests != nil
+	switch {
+	case image && list:
+		return false, errors.New("manifest is ambiguous: it has both layers and manifests")
+	case !image && !list:
+		return false, fmt.Errorf("manifest has neither layers nor manifests: %w", ErrArtifact)
+	case d.MediaType == nil:
+		return list, nil
+	}
+	switch *d.MediaType {
+	case ociIndex, dockerList:
+		if image {
+			return false, fmt.Errorf("manifest lies: its media type is %s, but it has layers", *d.MediaType)
+		}
+	case ociManifest, dockerManifest:
+		if list {
+			return false, fmt.Errorf("manifest lies: its media type is %s, but it lists manifests", *d.MediaType)
+		}
+	default:
+		return false, fmt.Errorf("manifest has the unknown media type %q: %w", *d.MediaType, ErrArtifact)
+	}
+	return list, nil
+}
+
+func (d *document) list() (*Manifest, error) {
+	for i, e := range d.Manifests {
+		if err := e.check(); err != nil {
+			return nil, fmt.Errorf("manifest list: manifests[%d]: %w", i, err)
+		}
+	}
+	return &Manifest{List: true, Entries: d.Manifests}, nil
+}
+
+func (d *document) image() (*Manifest, error) {
+	if d.Config == nil {
+		return nil, fmt.Errorf("manifest has no config: %w", ErrArtifact)
+	}
+	switch d.Config.MediaType {
+	case ociConfig, dockerConfig, octetStream, "":
+	default:
+		return nil, fmt.Errorf("manifest is of an artifact of type %q: %w", d.Config.MediaType, ErrArtifact)
+	}
+	if err := d.Config.check(); err != nil {
+		return nil, fmt.Errorf("manifest: config: %w", err)
+	}
+	if d.Layers == nil {
+		return nil, errors.New("manifest has no layers field")
+	}
+	sizes := map[digest.Digest]int64{d.Config.Digest: d.Config.Size}
+	for i, l := range d.Layers {
+		if err := l.check(); err != nil {
+			return nil, fmt.Errorf("manifest: layers[%d]: %w", i, err)
+		}
+		if size, seen := sizes[l.Digest]; seen && size != l.Size {
+			return nil, fmt.Errorf("manifest lies: %s is %d bytes long in one place and %d in another", l.Digest, size, l.Size)
+		}
+		sizes[l.Digest] = l.Size
+	}
+	return &Manifest{Config: *d.Config, Layers: d.Layers}, nil
+}
+
+// check refuses what could not become a file name or a length.
+func (d *Descriptor) check() error {
+	if err := d.Digest.Validate(); err != nil {
+		return fmt.Errorf("digest %q: %w", d.Digest, err)
+	}
+	if d.Digest.Algorithm() != digest.SHA256 {
+		return fmt.Errorf("digest %q: only sha256 is supported", d.Digest)
+	}
+	if d.Size < 0 {
+		return fmt.Errorf("%s: size %d is negative", d.Digest, d.Size)
+	}
+	return nil
+}
