@@ -232,3 +232,16 @@ func writeFile(path string, content []byte) (err error) {
 	}
 	return f.Sync()
 }
+
+// Config reads the config blob of a published image. The error is ErrDigest, wrapped, if what is
+// there is not it.
+func (c *Cache) Config(id digest.Digest, d manifest.Descriptor) ([]byte, error) {
+	raw, err := readBounded(c.BlobPath(id, d.Digest))
+	if err != nil {
+		return nil, err
+	}
+	if got := digest.FromBytes(raw); got != d.Digest {
+		return nil, fmt.Errorf("config: %w: got %s, want %s", ErrDigest, got, d.Digest)
+	}
+	return raw, nil
+}

@@ -1,0 +1,187 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/image"
+	"osbuild-containers/internal/manifest"
+	"osbuild-containers/internal/progress"
+)
+
+// blob is one blob on its way into the pool.
+type blob struct {
+	*session
+	manifest.Descriptor
+	bar      *progress.Blob
+	w        *cache.Writer
+	tries    *tries
+	damaged  bool // it was started again from its beginning
+	resumed  int64
+	download bool // the bar says so
+}
+
+// blob brings one blob into the pool: it is there, or was published without the pool, or another
+// process brings it, or it is downloaded.
+func (s *session) blob(ctx context.Context, pool *cache.Pool, d manifest.Descriptor, bar *progress.Blob) error {
+	it := s.it
+	ok, err := pool.Adopt(ctx, it.cache.BlobPath(it.ID, d.Digest), d.Digest, d.Size)
+	if err != nil {
+		return err
+	}
+	if ok {
+		return it.reuse(d, bar)
+	}
+	w, err := pool.Acquire(ctx, d.Digest, d.Size, bar.Waiting)
+	if err != nil {
+		return err
+	}
+	if w == nil {
+		return it.reuse(d, bar)
+	}
+	defer w.Close()
+	b := &blob{session: s, Descriptor: d, bar: bar, w: w}
+	b.tries = it.newTries(func(attempt int, wait time.Duration, err error) { bar.Retry(attempt, wait, err) })
+	if err := b.fetch(ctx); err != nil {
+		return fmt.Errorf("blob %s: %w", d.Digest, err)
+	}
+	if err := w.Commit(); err != nil {
+		return fmt.Errorf("blob %s: %w", d.Digest, err)
+	}
+	bar.Done()
+	return nil
+}
+
+func (it *item) reuse(d manifest.Descriptor, bar *progress.Blob) error {
+	it.reused.Add(d.Size)
+	bar.Reusing()
+	return nil
+}
+
+// fetch downloads what is missing and verifies the whole. It holds one of the slots.
+func (b *blob) fetch(ctx context.Context) error {
+	select {
+	case b.it.slots <- struct{}{}:
+		defer func() { <-b.it.slots }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	var err error
+	if b.resumed, err = b.w.Resume(ctx); err != nil {
+		return err
+	}
+	b.it.reused.Add(b.resumed)
+	b.tries.far, b.tries.mark = b.resumed, b.resumed
+	var src image.Source
+	b.tries.renew = func(ctx context.Context) error { return b.renew(ctx, src) }
+	return b.tries.do(ctx, func(ctx context.Context) error {
+		for {
+			src = b.source()
+			err := b.try(ctx, src)
+			if again, e := b.restart(err); !again {
+				return e
+			}
+		}
+	})
+}
+
+// restart decides, once, to start the blob again from its beginning: what is there was damaged, by
+// a crash or by a proxy, or the server cannot go on from there.
+func (b *blob) restart(err error) (again bool, _ error) {
+	if err == nil || b.damaged || !errors.Is(err, cache.ErrDigest) && !errors.Is(err, cache.ErrSize) && !errors.Is(err, image.ErrRange) {
+		return false, err
+	}
+	b.damaged = true
+	if e := b.begin(0); e != nil {
+		return false, e
+	}
+	b.it.attempts.Add(1)
+	b.bar.Retry(b.tries.total+2, 0, fmt.Errorf("%w; starting again from the beginning", err))
+	return true, nil
+}
+
+// begin sets the blob back to what a reader that starts at offset can go on from.
+func (b *blob) begin(offset int64) error {
+	if offset == b.w.Offset() {
+		return nil
+	}
+	b.it.reused.Add(-b.resumed)
+	b.resumed = 0
+	b.bar.Reset(0)
+	return b.w.Reset()
+}
+
+// try downloads from where the blob is to its end, and verifies it.
+func (b *blob) try(ctx context.Context, src image.Source) error {
+	if b.w.Offset() < b.Size || b.Size == 0 {
+		if err := b.read(ctx, src); err != nil {
+			return err
+		}
+	}
+	return b.w.Verify()
+}
+
+func (b *blob) read(ctx context.Context, src image.Source) error {
+	w := newWatch(ctx, b.it.req.Options.StallTimeout)
+	r, start, err := src.Blob(w.traced(), b.Descriptor, b.w.Offset())
+	if err != nil {
+		return w.stop(err)
+	}
+	defer r.Close()
+	if err := b.begin(start); err != nil {
+		return w.stop(err)
+	}
+	b.say(start)
+	_, err = b.w.ReadFrom(&counter{r: r, b: b, w: w})
+	if err == nil && b.w.Offset() < b.Size {
+		err = fmt.Errorf("%w: got %d bytes, want %d", io.ErrUnexpectedEOF, b.w.Offset(), b.Size)
+	}
+	return w.stop(err)
+}
+
+func (b *blob) say(start int64) {
+	switch {
+	case start > 0:
+		b.bar.Resuming(start)
+	case !b.download:
+		b.bar.Downloading()
+	}
+	b.download = true
+}
+
+// counter sees the bytes of a download pass.
+type counter struct {
+	r    io.Reader
+	b    *blob
+	w    *watch
+	read int64
+}
+
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	if n > 0 {
+		c.w.kick()
+		c.read += int64(n)
+		c.b.bar.Add(int64(n))
+		c.b.it.bytes.Add(int64(n))
+		c.b.tries.reached(c.b.w.Offset() + int64(n))
+	}
+	return n, err
+}
+
+// diskHint is the way out when the cache's disk is the trouble.
+func diskHint(err error) string {
+	switch {
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+		return "the disk of the cache is full: make room and run again; what was downloaded is kept and used next time"
+	case errors.Is(err, unix.EROFS), errors.Is(err, unix.EACCES):
+		return "the cache must be writable: check its mount and its permissions"
+	}
+	return ""
+}

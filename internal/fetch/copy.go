@@ -1,0 +1,100 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"golang.org/x/sync/errgroup"
+
+	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/manifest"
+	"osbuild-containers/internal/progress"
+	"osbuild-containers/internal/request"
+)
+
+// CopyImages copies published images into the cache r.DstCache, verifying every byte on the way.
+func CopyImages(ctx context.Context, r *request.Request, log *progress.Reporter) []request.Result {
+	j := newJob(r, log)
+	dst := newJob(&request.Request{Cache: r.DstCache, Options: r.Options}, log)
+	defer dst.close()
+	return j.copyAll(ctx, func(ctx context.Context, it request.Item) error { return dst.copyImage(ctx, j.cache, it) })
+}
+
+// CopyLists copies published manifest lists into the cache r.DstCache.
+func CopyLists(ctx context.Context, r *request.Request, log *progress.Reporter) []request.Result {
+	j := newJob(r, log)
+	dst := cache.Open(r.DstCache)
+	return j.copyAll(ctx, func(ctx context.Context, it request.Item) error {
+		raw, ok := j.cache.File(it.ID)
+		if !ok {
+			return notThere(j.cache.FilePath(it.ID))
+		}
+		if _, there := dst.File(it.ID); there {
+			return nil
+		}
+		return dst.PublishFile(ctx, it.ID, raw)
+	})
+}
+
+func notThere(path string) error {
+	return fmt.Errorf("%s is missing or damaged; run download first", path)
+}
+
+func (j *job) copyAll(ctx context.Context, copyOne func(context.Context, request.Item) error) []request.Result {
+	results := make([]request.Result, len(j.req.Items))
+	var g errgroup.Group
+	g.SetLimit(j.req.Options.MaxParallel)
+	for n, it := range j.req.Items {
+		g.Go(func() error {
+			err := copyOne(ctx, it)
+			if err != nil && ctx.Err() != nil {
+				err = context.Cause(ctx)
+			}
+			results[n] = request.Result{Success: err == nil, Metadata: request.Metadata{Checksum: it.ID.String()}}
+			if err != nil {
+				results[n].Error = clean("copy " + it.ID.String() + ": " + err.Error())
+			}
+			return nil
+		})
+	}
+	_ = g.Wait()
+	return results
+}
+
+// copyImage copies one image from the cache src into the job's own.
+func (j *job) copyImage(ctx context.Context, src *cache.Cache, it request.Item) error {
+	raw, list, err := src.Manifest(it.ID)
+	if errors.Is(err, fs.ErrNotExist) {
+		return notThere(src.ImagePath(it.ID))
+	}
+	if err != nil {
+		return err
+	}
+	m, err := manifest.Parse(raw)
+	if err != nil {
+		return err
+	}
+	if m.List || m.Config.Digest != it.ID || !src.Complete(it.ID, m.Blobs()) {
+		return notThere(src.ImagePath(it.ID))
+	}
+	img := &cache.Image{Manifest: raw, List: list, Blobs: m.Blobs()}
+	if img.Signatures, err = src.Signatures(it.ID); err != nil {
+		return err
+	}
+	pool, err := j.openPool()
+	if err != nil {
+		return err
+	}
+	for _, b := range img.Blobs {
+		ok, err := pool.Adopt(ctx, src.BlobPath(it.ID, b.Digest), b.Digest, b.Size)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return notThere(src.BlobPath(it.ID, b.Digest))
+		}
+	}
+	return j.cache.Publish(pool, it.ID, img)
+}

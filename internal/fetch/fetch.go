@@ -1,0 +1,189 @@
+// Package fetch does what a request asks: it plans, downloads into the pool and publishes.
+//
+// The way of the data is one direction: items that are complete in the cache are dropped first;
+// then, for each item left, manifest by pinned digest, config checked against the image id,
+// blobs into the pool, one rename. It promises that one item's failure does not touch another,
+// that what can be mended by waiting is waited for (and said), within bounds, and that an
+// error names the image and the way out.
+package fetch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/image"
+	"osbuild-containers/internal/progress"
+	"osbuild-containers/internal/request"
+)
+
+// job is one request being worked on.
+type job struct {
+	req   *request.Request
+	cache *cache.Cache
+	log   *progress.Reporter
+	slots chan struct{} // one for each download that may run
+
+	firstWait time.Duration // before the first retry
+
+	poolOnce sync.Once
+	pool     *cache.Pool // opened when something has to be fetched
+	poolErr  error
+}
+
+func newJob(r *request.Request, log *progress.Reporter) *job {
+	image.RouteLogs(log.Note)
+	return &job{
+		req:   r,
+		cache: cache.Open(r.Cache),
+		log:   log,
+		slots: make(chan struct{}, r.Options.MaxParallel),
+
+		firstWait: firstWait,
+	}
+}
+
+func (j *job) openPool() (*cache.Pool, error) {
+	j.poolOnce.Do(func() { j.pool, j.poolErr = j.cache.OpenPool() })
+	return j.pool, j.poolErr
+}
+
+func (j *job) close() {
+	if j.pool != nil {
+		j.pool.Close()
+	}
+}
+
+// hitWorkers look for items in the cache at one time: it is system calls and hashing.
+const hitWorkers = 4
+
+// run answers each item: from the cache where present says so, else by fetch.
+func (j *job) run(ctx context.Context, present func(request.Item) bool, fetch func(context.Context, *item) error) []request.Result {
+	items := j.req.Items
+	results := make([]request.Result, len(items))
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range hitWorkers {
+		wg.Go(func() {
+			for n := next.Add(1) - 1; n < int64(len(items)) && ctx.Err() == nil; n = next.Add(1) - 1 {
+				if present(items[n]) {
+					results[n] = done(items[n])
+				}
+			}
+		})
+	}
+	wg.Wait()
+	j.sayPlan(results)
+
+	var g errgroup.Group // not its context: an item that fails leaves the others alone
+	g.SetLimit(j.req.Options.MaxParallel)
+	for n := range items {
+		if !results[n].Success {
+			g.Go(func() error {
+				results[n] = j.fetchItem(ctx, items[n], fetch)
+				return nil
+			})
+		}
+	}
+	_ = g.Wait()
+	return results
+}
+
+// sayPlan says, in one line, what the cache has.
+func (j *job) sayPlan(results []request.Result) {
+	cached := 0
+	for _, r := range results {
+		if r.Success {
+			cached++
+		}
+	}
+	if cached > 0 {
+		j.log.Note("%d of %d items are in the cache", cached, len(results))
+	}
+	if cached < len(results) && !image.HavePolicy() {
+		j.log.Note("no policy.json: the pinned digests alone decide what is accepted")
+	}
+}
+
+func done(it request.Item) request.Result {
+	return request.Result{Success: true, Metadata: request.Metadata{Checksum: it.ID.String(), Cached: true}}
+}
+
+// item is one item being fetched.
+type item struct {
+	*job
+	request.Item
+	target image.Target
+	log    *progress.Item
+
+	attempts  atomic.Int32
+	bytes     atomic.Int64 // downloaded, what was thrown away included
+	reused    atomic.Int64
+	lastBytes atomic.Int64 // when the last new byte came, unix nanoseconds
+}
+
+func (j *job) fetchItem(ctx context.Context, ri request.Item, fetch func(context.Context, *item) error) request.Result {
+	it := &item{job: j, Item: ri, target: targetOf(ri)}
+	it.log = j.log.Item(it.target.Name + "@" + progress.Short(it.target.Pinned.String()))
+	it.attempts.Store(1)
+	it.lastBytes.Store(time.Now().UnixNano())
+	began := time.Now()
+	err := fetch(ctx, it)
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	sum := progress.Summary{
+		Bytes: it.bytes.Load(), Reused: it.reused.Load(),
+		Elapsed: time.Since(began), Attempts: int(it.attempts.Load()),
+	}
+	res := request.Result{Success: err == nil, Metadata: request.Metadata{
+		Checksum: ri.ID.String(), Bytes: sum.Bytes, Reused: sum.Reused,
+		Seconds: float64(sum.Elapsed.Milliseconds()) / 1000, Attempts: sum.Attempts,
+	}}
+	if err != nil {
+		it.log.Fail(explain(it.target, err, false))
+		res.Error = explain(it.target, err, true).Error()
+		return res
+	}
+	it.log.Done(sum)
+	return res
+}
+
+func targetOf(it request.Item) image.Target {
+	t := image.Target{Image: it.Image, Pinned: it.Image.Digest, ID: it.ID}
+	if t.Pinned == "" { // a manifest list is pinned by its key
+		t.Pinned, t.ID = it.ID, ""
+	}
+	return t
+}
+
+// explain makes an error one that a person can act on: the image, if named, what went wrong, and
+// on a line of its own the way out.
+func explain(t image.Target, err error, named bool) error {
+	text := err.Error()
+	// The library names the manifest and the repository once more.
+	text = strings.ReplaceAll(text, fmt.Sprintf("reading manifest %s in %s: ", t.Pinned, t.Name), "read manifest: ")
+	if named {
+		text = t.String() + ": " + text
+	}
+	if hint := hintOf(err); hint != "" {
+		text += "\n" + hint
+	}
+	return errors.New(clean(text))
+}
+
+// clean makes each line of a text fit for a person's eyes: printable, no credentials.
+func clean(text string) string {
+	lines := strings.Split(text, "\n")
+	for i := range lines {
+		lines[i] = progress.Clean(lines[i])
+	}
+	return strings.Join(lines, "\n")
+}

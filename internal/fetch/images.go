@@ -1,0 +1,226 @@
+package fetch
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+
+	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/image"
+	"osbuild-containers/internal/manifest"
+	"osbuild-containers/internal/progress"
+	"osbuild-containers/internal/request"
+)
+
+// fanOut is how many blobs of one item are looked after at one time, for each download that may
+// run: some wait for other processes, some for the disk.
+const fanOut = 4
+
+// Images fetches images by pinned digest, each published under its image id.
+func Images(ctx context.Context, r *request.Request, log *progress.Reporter) []request.Result {
+	j := newJob(r, log)
+	defer j.close()
+	return j.run(ctx, j.hasImage, fetchImage)
+}
+
+// hasImage says whether what is published under the id is what the item pins, complete.
+func (j *job) hasImage(it request.Item) bool {
+	raw, list, err := j.cache.Manifest(it.ID)
+	if err != nil {
+		return false
+	}
+	m, err := manifest.Parse(raw)
+	if err != nil || m.List || m.Config.Digest != it.ID || !j.cache.Complete(it.ID, m.Blobs()) {
+		return false
+	}
+	served := digest.FromBytes(raw)
+	if served == it.Image.Digest || inList(list, it.Image.Digest, served) {
+		return true
+	}
+	return it.Image.Transport == request.ContainersStorage && j.isUnpacked(it.ID, m)
+}
+
+// inList says whether list is the pinned one and names the manifest that is published.
+func inList(list []byte, pinned, served digest.Digest) bool {
+	if list == nil || digest.FromBytes(list) != pinned {
+		return false
+	}
+	l, err := manifest.Parse(list)
+	return err == nil && l.List && slices.ContainsFunc(l.Entries, func(e manifest.Entry) bool { return e.Digest == served })
+}
+
+// isUnpacked says whether the layers are the uncompressed ones that the config names as diff
+// ids: what containers storage gives. The image id then vouches for them, since no
+// manifest with the pinned digest can.
+func (j *job) isUnpacked(id digest.Digest, m *manifest.Manifest) bool {
+	raw, err := j.cache.Config(id, m.Config)
+	if err != nil {
+		return false
+	}
+	var config struct {
+		RootFS struct {
+			DiffIDs []digest.Digest `json:"diff_ids"`
+		} `json:"rootfs"`
+	}
+	if json.Unmarshal(raw, &config) != nil {
+		return false
+	}
+	return slices.EqualFunc(m.Layers, config.RootFS.DiffIDs, func(l manifest.Descriptor, d digest.Digest) bool { return l.Digest == d })
+}
+
+// fetchImage fetches one image and publishes it.
+func fetchImage(ctx context.Context, it *item) (err error) {
+	pool, err := it.openPool()
+	if err != nil {
+		return err
+	}
+	s, err := it.newSession(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+
+	c, err := s.choose(ctx)
+	if err != nil {
+		return err
+	}
+	img := &cache.Image{List: c.list}
+	if err := s.call(ctx, "signatures", func(ctx context.Context, src image.Source) (err error) {
+		img.Signatures, err = src.Signatures(ctx, c.instance())
+		return err
+	}); err != nil {
+		return err
+	}
+	if img.Manifest, err = s.source().Publishable(ctx, c.raw); err != nil {
+		return err
+	}
+	m, err := manifest.Parse(img.Manifest)
+	if err != nil {
+		return err
+	}
+	img.Blobs = m.Blobs()
+	if err := s.blobs(ctx, pool, m); err != nil {
+		return err
+	}
+	return it.cache.Publish(pool, it.ID, img)
+}
+
+// chosen is the manifest of the image that an item means.
+type chosen struct {
+	raw  []byte
+	list []byte // the list it was chosen from, nil if it is pinned itself
+}
+
+// instance is the digest by which the list names the manifest, "" if there is no list.
+func (c *chosen) instance() digest.Digest {
+	if c.list == nil {
+		return ""
+	}
+	return digest.FromBytes(c.raw)
+}
+
+// choose reads the pinned manifest and, if it is a list, the one of its manifests whose config is
+// the item's id. What it returns is allowed by policy.
+func (s *session) choose(ctx context.Context) (*chosen, error) {
+	raw, m, err := s.manifest(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	c := &chosen{raw: raw}
+	if m.List {
+		c.list = raw
+		if c.raw, m, err = s.pick(ctx, m); err != nil {
+			return nil, err
+		}
+	}
+	if m.Config.Digest != s.it.ID {
+		return nil, fmt.Errorf("the image has the id %s, but %s is asked for: pin both anew, or fix one", m.Config.Digest, s.it.ID)
+	}
+	if c.list != nil {
+		if err := s.allowed(ctx, c.instance()); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+// manifest reads and parses the manifest with digest d, or the pinned one if d is empty; the
+// pinned one must be allowed by policy.
+func (s *session) manifest(ctx context.Context, d digest.Digest) (raw []byte, m *manifest.Manifest, err error) {
+	err = s.call(ctx, "manifest", func(ctx context.Context, src image.Source) (err error) {
+		if d == "" {
+			raw, err = src.Manifest(ctx)
+		} else {
+			raw, err = src.Instance(ctx, d)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	if d == "" {
+		if err := s.allowed(ctx, ""); err != nil {
+			return nil, nil, err
+		}
+	}
+	m, err = manifest.Parse(raw)
+	return raw, m, err
+}
+
+func (s *session) allowed(ctx context.Context, d digest.Digest) error {
+	return s.call(ctx, "signature policy", func(ctx context.Context, src image.Source) error { return src.Allowed(ctx, d) })
+}
+
+// pick finds the manifest of a list whose config is the item's id, whatever its platform.
+func (s *session) pick(ctx context.Context, list *manifest.Manifest) ([]byte, *manifest.Manifest, error) {
+	offers := make([]string, 0, len(list.Entries))
+	for _, e := range list.Entries {
+		raw, m, err := s.manifest(ctx, e.Digest)
+		offer := e.Platform.String() + " "
+		switch {
+		case ctx.Err() != nil:
+			return nil, nil, context.Cause(ctx)
+		case err != nil:
+			offer += e.Digest.String() + ": " + err.Error()
+		case m.List:
+			offer += e.Digest.String() + ": a list within a list"
+		case m.Config.Digest == s.it.ID:
+			return raw, m, nil
+		default:
+			offer += m.Config.Digest.String()
+		}
+		offers = append(offers, offer)
+	}
+	return nil, nil, fmt.Errorf("the manifest list has no image with the id %s; on offer are: %s", s.it.ID, strings.Join(offers, ", "))
+}
+
+// blobs brings all blobs of an image into the pool.
+func (s *session) blobs(ctx context.Context, pool *cache.Pool, m *manifest.Manifest) error {
+	all := m.Blobs()
+	var total int64
+	for _, d := range all {
+		total += d.Size
+	}
+	s.it.log.Start("image "+progress.Short(s.it.ID.String()), len(m.Layers), total)
+	number := make(map[digest.Digest]int, len(m.Layers))
+	for i, l := range slices.Backward(m.Layers) { // a layer that repeats has its first number
+		number[l.Digest] = i + 1
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(fanOut * s.it.req.Options.MaxParallel)
+	for _, d := range all {
+		kind := "layer"
+		if d.Digest == m.Config.Digest {
+			kind = "config"
+		}
+		bar := s.it.log.Blob(kind, number[d.Digest], len(m.Layers), d.Digest.String(), d.Size)
+		g.Go(func() error { return s.blob(ctx, pool, d, bar) })
+	}
+	return g.Wait()
+}

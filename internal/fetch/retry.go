@@ -1,0 +1,193 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http/httptrace"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"osbuild-containers/internal/image"
+)
+
+// Waits between tries: they double from the first to the longest, each with jitter.
+const (
+	firstWait   = time.Second
+	longestWait = 30 * time.Second
+)
+
+// newBytes is how much a failed try must have brought for the count of tries to start again, in
+// bytes: a server that drops every connection after a while is slow, not broken.
+const newBytes = 1 << 20
+
+// dialTimeout is longer than the library tries to connect to one address.
+const dialTimeout = 35 * time.Second
+
+// errStalled is a connection that brought no byte for the stall time-out.
+type errStalled struct{ after time.Duration }
+
+func (e errStalled) Error() string { return fmt.Sprintf("stalled: no byte for %s", e.after) }
+
+// tries counts the tries of one thing to be done, and how far they got.
+type tries struct {
+	it     *item
+	log    func(attempt int, wait time.Duration, err error)
+	renew  func(context.Context) error // gets a fresh token; nil: there is none to get
+	far    int64                       // bytes that the best try so far had
+	mark   int64                       // far when the count last started
+	failed int
+	total  int
+	denied bool
+	waits  *backoff.ExponentialBackOff
+}
+
+func (it *item) newTries(log func(int, time.Duration, error)) *tries {
+	waits := backoff.NewExponentialBackOff()
+	waits.InitialInterval, waits.MaxInterval, waits.Multiplier = it.firstWait, longestWait, 2
+	waits.Reset()
+	return &tries{it: it, log: log, waits: waits}
+}
+
+// reached notes that a try got to offset: only bytes no try before had count as progress.
+func (t *tries) reached(offset int64) {
+	if offset > t.far {
+		t.far = offset
+		t.it.lastBytes.Store(time.Now().UnixNano())
+	}
+}
+
+// do runs op until it succeeds, fails for good, or the bounds of the request are met.
+func (t *tries) do(ctx context.Context, op func(context.Context) error) error {
+	for {
+		err := op(ctx)
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		t.total++
+		wait, final := t.judge(ctx, err)
+		if final != nil {
+			return final
+		}
+		t.it.attempts.Add(1)
+		t.log(t.total+1, wait, err)
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(wait):
+		}
+	}
+}
+
+// judge decides what follows a failed try: a wait, or the end with an error.
+func (t *tries) judge(ctx context.Context, err error) (wait time.Duration, final error) {
+	class, after := image.Classify(err)
+	var stalled errStalled
+	if errors.As(err, &stalled) {
+		class = image.Transient
+	}
+	switch {
+	case class == image.Denied && t.renew != nil && !t.denied:
+		t.denied = true
+		if e := t.renew(ctx); e != nil {
+			return 0, e
+		}
+		return 0, nil
+	case class != image.Transient:
+		return 0, err
+	}
+	if t.far-t.mark >= newBytes {
+		t.mark, t.failed = t.far, 0
+		t.waits.Reset()
+	}
+	t.failed++
+	opts := t.it.req.Options
+	if t.failed > opts.Retries {
+		return 0, gaveUp(err, t.total)
+	}
+	wait = max(t.waits.NextBackOff(), after)
+	idle := time.Since(time.Unix(0, t.it.lastBytes.Load()))
+	if idle+wait > opts.Timeout {
+		return 0, fmt.Errorf("%w (gave up: no new byte for %s, and the next try would be in %s; the limit, timeout, is %s)",
+			err, idle.Round(time.Second), wait.Round(time.Second), opts.Timeout)
+	}
+	return wait, nil
+}
+
+func gaveUp(err error, total int) error {
+	if total < 2 {
+		return err
+	}
+	return fmt.Errorf("%w (gave up after %d tries)", err, total)
+}
+
+// watch is a context that ends with errStalled when it is not kicked for the stall time-out.
+type watch struct {
+	context.Context
+	cancel context.CancelCauseFunc
+	timer  *time.Timer
+	stall  time.Duration
+}
+
+func newWatch(ctx context.Context, stall time.Duration) *watch {
+	w := &watch{stall: stall}
+	w.Context, w.cancel = context.WithCancelCause(ctx)
+	w.timer = time.AfterFunc(stall, w.fire)
+	return w
+}
+
+func (w *watch) fire() {
+	if wait := time.Until(image.Throttled()); wait > 0 { // the registry asked for it
+		w.timer.Reset(wait + w.stall)
+		return
+	}
+	w.cancel(errStalled{w.stall})
+}
+
+func (w *watch) kick()                  { w.timer.Reset(w.stall) }
+func (w *watch) expect(d time.Duration) { w.timer.Reset(d) }
+
+// stop ends the watch. It turns an error that the watch itself caused into that cause.
+func (w *watch) stop(err error) error {
+	w.timer.Stop()
+	var stalled errStalled
+	if err != nil && errors.As(context.Cause(w), &stalled) {
+		err = stalled
+	}
+	w.cancel(nil)
+	return err
+}
+
+// traced kicks the watch for each thing that happens to the requests made with its context.
+func (w *watch) traced() context.Context {
+	return httptrace.WithClientTrace(w, &httptrace.ClientTrace{
+		ConnectStart:         func(string, string) { w.expect(max(dialTimeout, w.stall)) },
+		ConnectDone:          func(string, string, error) { w.kick() },
+		GotConn:              func(httptrace.GotConnInfo) { w.kick() },
+		WroteRequest:         func(httptrace.WroteRequestInfo) { w.kick() },
+		GotFirstResponseByte: w.kick,
+	})
+}
+
+// hintOf is the way out of an error, "" where the error says it all.
+func hintOf(err error) string {
+	var stalled errStalled
+	if errors.As(err, &stalled) {
+		return "check the network, or raise stall-timeout and timeout; what was downloaded is kept and used next time"
+	}
+	if hint := diskHint(err); hint != "" {
+		return hint
+	}
+	return image.Hint(err)
+}
+
+// logTry is the log of tries that concern an item as a whole.
+func (it *item) logTry(what string) func(int, time.Duration, error) {
+	return func(attempt int, wait time.Duration, err error) {
+		it.log.Note("%s: try %d in %s: %v", what, attempt, wait.Round(100*time.Millisecond), err)
+	}
+}

@@ -1,0 +1,76 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"osbuild-containers/internal/image"
+)
+
+// session is the open source of an item. It can be opened again, with a fresh token, while
+// blobs are still read from the old one.
+type session struct {
+	it *item
+
+	mu   sync.Mutex
+	open []image.Source // the last one is in use
+}
+
+// newSession opens the item's source, trying again where that may help.
+func (it *item) newSession(ctx context.Context) (*session, error) {
+	s := &session{it: it}
+	t := it.newTries(it.logTry("open"))
+	t.renew = func(context.Context) error { return nil } // each try asks for a token of its own
+	err := t.do(ctx, func(ctx context.Context) error { return s.renew(ctx, nil) })
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// source is the one in use.
+func (s *session) source() image.Source {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.open[len(s.open)-1]
+}
+
+// renew opens the source again, unless another blob did since old was in use.
+func (s *session) renew(ctx context.Context, old image.Source) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if old != nil && s.open[len(s.open)-1] != old {
+		return nil
+	}
+	w := newWatch(ctx, s.it.req.Options.StallTimeout)
+	src, err := image.Open(w.traced(), s.it.target)
+	if err := w.stop(err); err != nil {
+		return err
+	}
+	s.open = append(s.open, src)
+	return nil
+}
+
+func (s *session) close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var errs []error
+	for _, src := range s.open {
+		errs = append(errs, src.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// call asks the source for something small, within the stall time-out, trying again where that
+// may help. what names it in the log.
+func (s *session) call(ctx context.Context, what string, ask func(context.Context, image.Source) error) error {
+	t := s.it.newTries(s.it.logTry(what))
+	var src image.Source
+	t.renew = func(ctx context.Context) error { return s.renew(ctx, src) }
+	return t.do(ctx, func(ctx context.Context) error {
+		src = s.source()
+		w := newWatch(ctx, s.it.req.Options.StallTimeout)
+		return w.stop(ask(w.traced(), src))
+	})
+}

@@ -1,0 +1,18 @@
+package request
+
+// Result is what a source answers for one item. The names on the wire are osbuild's.
+type Result struct {
+	Success  bool     `json:"success"`
+	Metadata Metadata `json:"metadata"`
+	Error    string   `json:"error"` // for a person: what, which image, what to do; empty on success
+}
+
+// Metadata of a result. osbuild knows the first two; it ignores the rest.
+type Metadata struct {
+	Checksum string  `json:"checksum"`           // the item's key
+	Cached   bool    `json:"cached"`             // nothing had to be fetched
+	Bytes    int64   `json:"bytes,omitempty"`    // bytes downloaded
+	Reused   int64   `json:"reused,omitempty"`   // bytes of blobs that the cache had already
+	Seconds  float64 `json:"seconds,omitempty"`  // from start to published
+	Attempts int     `json:"attempts,omitempty"` // 1, and one more for each retry
+}
