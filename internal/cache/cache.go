@@ -70,28 +70,45 @@ func (c *Cache) FilePath(d digest.Digest) string {
 	return filepath.Join(c.files, d.String())
 }
 
-// makeDir creates dir and what is missing above it, with modes that do not depend on the umask.
+// makeDir creates dir and what is missing above it, durably, with modes that do not depend on the
+// umask.
 func makeDir(dir string) error {
-	err := os.Mkdir(dir, dirMode)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err = makeDir(filepath.Dir(dir)); err != nil {
+	made, err := makeDirs(dir)
+	if err != nil || made == "" {
+		return err
+	}
+	for {
+		parent := filepath.Dir(dir)
+		if err := syncDir(parent); err != nil || dir == made {
 			return err
+		}
+		dir = parent
+	}
+}
+
+// makeDirs is makeDir without the sync. It returns the topmost folder it made, "" for none.
+func makeDirs(dir string) (top string, err error) {
+	top = dir
+	err = os.Mkdir(dir, dirMode)
+	if isAbsent(err) {
+		if top, err = makeDirs(filepath.Dir(dir)); err != nil {
+			return "", err
+		}
+		if top == "" { // somebody else made it in between
+			top = dir
 		}
 		err = os.Mkdir(dir, dirMode)
 	}
 	if errors.Is(err, fs.ErrExist) {
 		if fi, e := os.Stat(dir); e == nil && !fi.IsDir() {
-			return &fs.PathError{Op: "mkdir", Path: dir, Err: unix.ENOTDIR}
+			return "", &fs.PathError{Op: "mkdir", Path: dir, Err: unix.ENOTDIR}
 		}
-		return nil
+		return "", nil
 	}
 	if err != nil {
-		return err
+		return "", err
 	}
-	if err := os.Chmod(dir, dirMode); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(dir))
+	return top, os.Chmod(dir, dirMode)
 }
 
 // syncDir makes the names in dir durable.

@@ -40,7 +40,7 @@ func (c *Cache) OpenPool() (*Pool, error) {
 		syncs:   make(chan struct{}, parallelSyncs),
 	}
 	for _, dir := range []string{p.blobs, p.partial, p.staging} {
-		if err := makeDir(dir); err != nil {
+		if _, err := makeDirs(dir); err != nil { // what is in the pool need not survive a crash
 			return nil, fmt.Errorf("make the blob pool: %w", err)
 		}
 	}

@@ -39,8 +39,14 @@ func (s *span) covers(req *http.Request) bool {
 	return s.seen && req.Response != nil
 }
 
+// idleConnections are kept open to a registry for the next blob; net/http keeps two.
+const idleConnections = 64
+
 // hook puts wire under a client of the library.
 func hook(c *http.Client) {
+	if tr, ok := c.Transport.(*http.Transport); ok {
+		tr.MaxIdleConnsPerHost = idleConnections
+	}
 	c.Transport = wire{c.Transport}
 	c.CheckRedirect = checkRedirect
 }
