@@ -1,0 +1,181 @@
+package request
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+)
+
+// MaxSize is how many bytes a request may have: some 250,000 images.
+const MaxSize = 64 << 20
+
+// Read reads a request to its end. One of more than MaxSize bytes is an *Error.
+func Read(r io.Reader) ([]byte, error) {
+	raw, err := io.ReadAll(io.LimitReader(r, MaxSize+1))
+	if err != nil {
+		return nil, fmt.Errorf("read request: %w", err)
+	}
+	if len(raw) > MaxSize {
+		return nil, refuse("", "the request is larger than %d MiB", MaxSize>>20)
+	}
+	return raw, nil
+}
+
+// Decode makes a request to the source of what a caller wrote to its standard input.
+// A request that is refused is an *Error, which says all that is wrong with it.
+func Decode(source string, raw []byte) (*Request, error) {
+	d, err := newDecoder(source)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.read(raw); err != nil {
+		return nil, err
+	}
+	return d.finish()
+}
+
+// DecodeArgs makes a request of the arguments of a call by osbuild. items is the
+// content of the file that came with the call; osbuild of before v129 passes the items
+// that way, and newer ones, with nil here, inside the arguments. Arguments that are
+// not known are ignored: they belong to some version of osbuild.
+func DecodeArgs(source, method string, args, items []byte) (*Request, error) {
+	d, err := newDecoder(source)
+	if err != nil {
+		return nil, err
+	}
+	d.open = true
+	if err := d.read(args); err != nil {
+		return nil, err
+	}
+	d.envelope["method"] = method
+	if _, inline := d.envelope["items"]; !inline && items != nil {
+		if err := d.readItemsFile(items); err != nil {
+			return nil, err
+		}
+	}
+	return d.finish()
+}
+
+// decoder makes one request. The items go from JSON to their types one by one; what
+// remains of the request, small, is the envelope.
+type decoder struct {
+	schemas  *schemaSet
+	open     bool // ignore fields that are not known
+	found    problems
+	names    map[string]string // what is wrong with a name
+	envelope map[string]any
+	items    []Item
+	key      string // what the request calls its items
+}
+
+func newDecoder(source string) (*decoder, error) {
+	s, err := schemasOf(source)
+	if err != nil {
+		return nil, err
+	}
+	return &decoder{schemas: s, names: map[string]string{}, envelope: map[string]any{}, key: "items"}, nil
+}
+
+func (d *decoder) read(raw []byte) error {
+	t := &tree{raw: raw, found: &d.found}
+	if err := t.start(); err != nil {
+		return err
+	}
+	known := d.schemas.envelope.Properties
+	err := t.fields(func(key string) error {
+		if _, twice := d.envelope[key]; twice {
+			d.found.add(key, "is given twice")
+		}
+		if (key == "items" || key == "digests") && t.next() == '{' {
+			d.key = key
+			d.envelope[key] = map[string]any{}
+			return d.readItems(t)
+		}
+		v, err := t.value()
+		if known[key] != nil || !d.open {
+			d.envelope[key] = v
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return t.end()
+}
+
+func (d *decoder) readItemsFile(raw []byte) error {
+	t := &tree{raw: raw, found: &d.found, path: []string{d.key}}
+	if err := t.start(); err != nil {
+		return err
+	}
+	d.envelope[d.key] = map[string]any{}
+	if err := d.readItems(t); err != nil {
+		return err
+	}
+	return t.end()
+}
+
+// readItems reads the object that comes next.
+func (d *decoder) readItems(t *tree) error {
+	return t.fields(func(key string) error {
+		v, err := t.value()
+		if err != nil {
+			return err
+		}
+		id, ok := parseDigest(key)
+		if !ok {
+			d.found.add(d.key, "a key %s", notDigest(key))
+		}
+		if check(d.schemas.item, v, &d.found, d.key, key) {
+			item, _ := v.(map[string]any)
+			d.items = append(d.items, Item{ID: id, Image: d.image(item, []string{d.key, key})})
+		}
+		return nil
+	})
+}
+
+// finish checks the envelope and returns the request if nothing at all is wrong.
+func (d *decoder) finish() (*Request, error) {
+	check(d.schemas.envelope, d.envelope, &d.found)
+	r := &Request{Method: d.method(), Items: d.items, Options: d.options()}
+	r.Cache = d.dir("cache")
+	r.DstCache = d.dir("dst_cache")
+	_, given := d.envelope["dst_cache"]
+	if r.Method == Copy && !given {
+		d.found.add("", "field %q is missing: copy needs it", "dst_cache")
+	}
+	if r.Method == Download && given {
+		d.found.add("dst_cache", "is for copy only, not for download")
+	}
+	slices.SortFunc(r.Items, func(a, b Item) int { return strings.Compare(string(a.ID), string(b.ID)) })
+	for i := 1; i < len(r.Items); i++ {
+		if id := r.Items[i].ID; id != "" && id == r.Items[i-1].ID {
+			d.found.add(joinPath(d.key, string(id)), "is given twice")
+		}
+	}
+	if err := d.found.err(); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+func (d *decoder) method() string {
+	if method, ok := d.envelope["method"].(string); ok {
+		return method
+	}
+	return Download
+}
+
+// dir returns the path in a field. The schema has something to say about one that is
+// missing or not a string.
+func (d *decoder) dir(key string) string {
+	s, ok := d.envelope[key].(string)
+	if !ok {
+		return ""
+	}
+	if text := parsePath(s); text != "" {
+		d.found.add(key, "%s", text)
+	}
+	return s
+}

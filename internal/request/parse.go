@@ -1,0 +1,186 @@
+package request
+
+import (
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+)
+
+// The defaults of Options. The schemas document them; a test compares.
+const (
+	defaultRetries      = 5
+	defaultTimeout      = 300 * time.Second
+	defaultStallTimeout = 30 * time.Second
+	defaultMaxParallel  = 6
+)
+
+// parseDigest accepts sha256 only, in lower case, and nothing around it: the result
+// may become part of a path.
+func parseDigest(s string) (digest.Digest, bool) {
+	hex, ok := strings.CutPrefix(s, "sha256:")
+	if !ok || len(hex) != 64 || strings.Trim(hex, "0123456789abcdef") != "" {
+		return "", false
+	}
+	return digest.Digest(s), true
+}
+
+func notDigest(v any) string {
+	return "must be sha256: and 64 lower-case hexadecimal digits, got " + describe(v)
+}
+
+// parsePath says what is wrong with a path, or nothing.
+func parsePath(s string) string {
+	switch {
+	case s == "":
+		return "is empty: give an absolute path"
+	case strings.ContainsRune(s, 0):
+		return fmt.Sprintf("has a NUL byte in it: %s", quote(s))
+	case strings.ContainsRune(s, utf8.RuneError):
+		// JSON has no way to write it, and decoding has put another character in its place.
+		return fmt.Sprintf("is not valid Unicode: %s", quote(s))
+	case !filepath.IsAbs(s):
+		return fmt.Sprintf("must be an absolute path, got %s", quote(s))
+	}
+	return ""
+}
+
+// parseName says what is wrong with the name of an image, or nothing. elsewhere says
+// where its digest belongs.
+func parseName(s, elsewhere string) string {
+	if s == "" {
+		return "is empty"
+	}
+	if simpleName(s) {
+		return ""
+	}
+	if i := strings.IndexFunc(s, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }); i >= 0 {
+		return fmt.Sprintf("has a control character in it: %s", quote(s))
+	}
+	if strings.ContainsFunc(s, unicode.IsSpace) {
+		return fmt.Sprintf("has a space in it: %s", quote(s))
+	}
+	if scheme, _, ok := strings.Cut(s, "://"); ok {
+		return fmt.Sprintf("leave out %s: %s", quote(scheme+"://"), quote(s))
+	}
+	if strings.Contains(s, "@") {
+		return fmt.Sprintf("has a digest in it, which belongs %s: %s", elsewhere, quote(s))
+	}
+	if strings.HasSuffix(s, "/") {
+		return fmt.Sprintf("ends with a slash: %s", quote(s))
+	}
+	if _, err := reference.ParseNormalizedNamed(s); err != nil {
+		if isUpper(s) {
+			return fmt.Sprintf("must be lower case: %s", quote(s))
+		}
+		return fmt.Sprintf("is not the name of an image: %s", quote(s))
+	}
+	return ""
+}
+
+// simpleName reports whether s is so simple that it is surely valid: the parser of
+// references takes longer than all the rest of an item.
+func simpleName(s string) bool {
+	separated := true // whether the last character was a separator
+	for _, c := range []byte(s) {
+		switch {
+		case 'a' <= c && c <= 'z' || '0' <= c && c <= '9':
+			separated = false
+		case !separated && (c == '/' || c == '.' || c == '-'):
+			separated = true
+		default:
+			return false
+		}
+	}
+	return !separated && len(s) < 200 && strings.Contains(s, "/")
+}
+
+// isUpper reports whether it is upper case that makes s an invalid name.
+func isUpper(s string) bool {
+	lower := strings.ToLower(s)
+	_, err := reference.ParseNormalizedNamed(lower)
+	return lower != s && err == nil
+}
+
+// image makes the typed image of one that the schema has accepted.
+func (d *decoder) image(item map[string]any, at []string) Image {
+	fields, ok := item["image"].(map[string]any)
+	if !ok {
+		return Image{} // the source's items have none
+	}
+	at = append(at, "image")
+	img := Image{TLSVerify: true, Transport: Docker}
+	img.Name, _ = fields["name"].(string)
+	elsewhere := "in the field digest"
+	if s, ok := fields["digest"].(string); ok {
+		if img.Digest, ok = parseDigest(s); !ok {
+			d.found.add(joinPath(append(at, "digest")...), "%s", notDigest(s))
+		}
+	} else {
+		elsewhere = "in the item's key"
+	}
+	if text := d.name(img.Name, elsewhere); text != "" {
+		d.found.add(joinPath(append(at, "name")...), "%s", text)
+	}
+	if v, ok := fields["tls-verify"].(bool); ok {
+		img.TLSVerify = v
+	}
+	if v, ok := fields["containers-transport"].(string); ok {
+		img.Transport = v
+	}
+	img.StorageLocation, _ = fields["storage-location"].(string)
+	if img.StorageLocation != "" && img.Transport == ContainersStorage {
+		if text := parsePath(img.StorageLocation); text != "" {
+			d.found.add(joinPath(append(at, "storage-location")...), "%s", text)
+		}
+	}
+	return img
+}
+
+// name is parseName, once for all the items of one name.
+func (d *decoder) name(s, elsewhere string) string {
+	text, ok := d.names[s]
+	if !ok {
+		text = parseName(s, elsewhere)
+		d.names[s] = text
+	}
+	return text
+}
+
+// options checks the options, null included, and fills in the defaults.
+func (d *decoder) options() Options {
+	fields, _ := d.envelope["options"].(map[string]any)
+	if fields != nil {
+		check(d.schemas.options, fields, &d.found, "options")
+	}
+	o := Options{
+		Retries:      defaultRetries,
+		Timeout:      defaultTimeout,
+		StallTimeout: defaultStallTimeout,
+		MaxParallel:  defaultMaxParallel,
+	}
+	number := func(key string, set func(int)) {
+		n, ok := fields[key].(json.Number)
+		if !ok {
+			return
+		}
+		v, err := strconv.Atoi(n.String())
+		if err != nil {
+			d.found.add(joinPath("options", key), "must be a whole number, got %s", n)
+			return
+		}
+		set(v)
+	}
+	number("retries", func(v int) { o.Retries = v })
+	number("timeout", func(v int) { o.Timeout = time.Duration(v) * time.Second })
+	number("stall-timeout", func(v int) { o.StallTimeout = time.Duration(v) * time.Second })
+	number("max-parallel", func(v int) { o.MaxParallel = v })
+	return o
+}

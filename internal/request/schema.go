@@ -1,0 +1,189 @@
+package request
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/santhosh-tekuri/jsonschema/v5"
+
+	"osbuild-containers/schemas"
+)
+
+// schemaSet is what a request of one source is checked against, piece by piece: the
+// envelope without its items, and then each item on its own.
+type schemaSet struct {
+	envelope *jsonschema.Schema
+	item     *jsonschema.Schema
+	options  *jsonschema.Schema
+}
+
+var (
+	compiledMu sync.Mutex
+	compiled   = map[string]*schemaSet{}
+)
+
+// schemasOf compiles the schemas of the source at their first use.
+func schemasOf(source string) (*schemaSet, error) {
+	compiledMu.Lock()
+	defer compiledMu.Unlock()
+	if s := compiled[source]; s != nil {
+		return s, nil
+	}
+	s, err := compile(source)
+	if err != nil {
+		return nil, fmt.Errorf("compile schema of %s: %w", source, err)
+	}
+	compiled[source] = s
+	return s, nil
+}
+
+func compile(source string) (*schemaSet, error) {
+	raw, err := schemas.Meta(source)
+	if err != nil {
+		return nil, err
+	}
+	var meta struct{ Schema json.RawMessage }
+	if err := json.Unmarshal(raw, &meta); err != nil {
+		return nil, err
+	}
+	const source1, request1 = "embedded:///source.json", "embedded:///request.json"
+	c := jsonschema.NewCompiler()
+	c.Draft = jsonschema.Draft4
+	if err := c.AddResource(source1, bytes.NewReader(meta.Schema)); err != nil {
+		return nil, err
+	}
+	if err := c.AddResource(request1, bytes.NewReader(schemas.Request())); err != nil {
+		return nil, err
+	}
+	var s schemaSet
+	for _, part := range []struct {
+		to  **jsonschema.Schema
+		url string
+	}{
+		{&s.envelope, request1},
+		{&s.item, source1 + "#/definitions/item"},
+		{&s.options, source1 + "#/properties/options"},
+	} {
+		if *part.to, err = c.Compile(part.url); err != nil {
+			return nil, err
+		}
+	}
+	return &s, nil
+}
+
+// check validates doc, which is found below at, and notes in a person's words all
+// that is wrong. It reports whether nothing is.
+func check(schema *jsonschema.Schema, doc any, found *problems, at ...string) bool {
+	err := schema.Validate(doc)
+	if err == nil {
+		return true
+	}
+	failed, ok := err.(*jsonschema.ValidationError)
+	if !ok {
+		found.add(joinPath(at...), "%v", err)
+		return false
+	}
+	explain(schema, doc, failed, found, at)
+	return false
+}
+
+// explain notes the leaves of the tree of errors: the others only say that a part of
+// them is wrong.
+func explain(schema *jsonschema.Schema, doc any, err *jsonschema.ValidationError, found *problems, at []string) {
+	keyword := path.Base(err.KeywordLocation)
+	if keyword != "oneOf" && len(err.Causes) > 0 {
+		for _, cause := range err.Causes {
+			explain(schema, doc, cause, found, at)
+		}
+		return
+	}
+	at = slices.Clone(at)
+	for _, key := range strings.Split(err.InstanceLocation, "/")[1:] {
+		key = unescape(key)
+		at = append(at, key)
+		fields, _ := doc.(map[string]any)
+		doc = fields[key]
+		schema = resolve(schema).Properties[key]
+	}
+	for _, text := range wording(keyword, resolve(schema), doc, err.Message) {
+		found.add(joinPath(at...), "%s", text)
+	}
+}
+
+// wording says what the keyword of the schema has against the value.
+func wording(keyword string, schema *jsonschema.Schema, v any, fallback string) (texts []string) {
+	fields, _ := v.(map[string]any)
+	switch keyword {
+	case "additionalProperties":
+		for _, key := range slices.Sorted(maps.Keys(fields)) {
+			if schema.Properties[key] == nil {
+				texts = append(texts, "unknown field "+quote(key))
+			}
+		}
+	case "required":
+		for _, key := range schema.Required {
+			if _, ok := fields[key]; !ok {
+				texts = append(texts, fmt.Sprintf("field %q is missing", key))
+			}
+		}
+	case "oneOf":
+		texts = append(texts, "give exactly one of items and digests")
+	case "type":
+		texts = append(texts, fmt.Sprintf("must be %s, got %s", typeNames(schema.Types), describe(v)))
+	case "enum":
+		var allowed []string
+		for _, e := range schema.Enum {
+			allowed = append(allowed, describe(e))
+		}
+		texts = append(texts, fmt.Sprintf("must be %s, got %s", strings.Join(allowed, " or "), describe(v)))
+	case "pattern":
+		texts = append(texts, notDigest(v))
+	case "minimum":
+		texts = append(texts, fmt.Sprintf("must be at least %s, got %s", schema.Minimum.RatString(), describe(v)))
+	case "maximum":
+		texts = append(texts, fmt.Sprintf("must be at most %s, got %s", schema.Maximum.RatString(), describe(v)))
+	case "minLength":
+		texts = append(texts, "is empty")
+	}
+	if len(texts) == 0 {
+		texts = append(texts, fallback)
+	}
+	return texts
+}
+
+// typeNames leaves null out: that it is allowed too helps nobody.
+func typeNames(types []string) string {
+	names := map[string]string{
+		"object": "an object", "array": "a list", "string": "a string",
+		"boolean": "true or false", "integer": "a whole number", "number": "a number",
+	}
+	var out []string
+	for _, t := range types {
+		if name := names[t]; name != "" {
+			out = append(out, name)
+		}
+	}
+	return strings.Join(out, " or ")
+}
+
+func resolve(s *jsonschema.Schema) *jsonschema.Schema {
+	for s.Ref != nil {
+		s = s.Ref
+	}
+	return s
+}
+
+// unescape undoes what the validator does to a key in a location.
+func unescape(key string) string {
+	if plain, err := url.PathUnescape(key); err == nil {
+		key = plain
+	}
+	return strings.NewReplacer("~1", "/", "~0", "~").Replace(key)
+}

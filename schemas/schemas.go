@@ -1,0 +1,35 @@
+// Package schemas holds the descriptions of the modules and of their requests.
+//
+// A module's meta.json is what osbuild reads when a manifest is loaded and what the
+// module itself checks its request against: the installed file and the embedded one
+// are the same. The schemas are JSON Schema, Draft 4. Their patterns mean the same
+// to Python's re and to Go's regexp, and are anchored.
+package schemas
+
+import (
+	"embed"
+	"fmt"
+)
+
+//go:embed *.json
+var files embed.FS
+
+// Meta returns the meta.json of the module, for example org.osbuild.skopeo. The error
+// says that there is no such module.
+func Meta(name string) ([]byte, error) {
+	b, err := files.ReadFile(name + ".meta.json")
+	if err != nil {
+		return nil, fmt.Errorf("no module is called %q", name)
+	}
+	return b, nil
+}
+
+// Request returns the schema of a request on standard input, without what differs
+// from source to source: the items and the options.
+func Request() []byte {
+	b, err := files.ReadFile("request.schema.json")
+	if err != nil {
+		panic(err) // it is embedded
+	}
+	return b
+}
