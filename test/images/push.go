@@ -113,11 +113,15 @@ func (p *pusher) blob(repo string, d digest.Digest, data []byte) error {
 	if known {
 		return nil
 	}
-	start, err := p.do(http.MethodPost, p.base+"/v2/"+repo+"/blobs/uploads/", "", nil, http.StatusAccepted)
+	start, err := url.Parse(p.base + "/v2/" + repo + "/blobs/uploads/")
 	if err != nil {
 		return err
 	}
-	location, err := start.Location()
+	answer, err := p.do(http.MethodPost, start.String(), "", nil, http.StatusAccepted)
+	if err != nil {
+		return err
+	}
+	location, err := start.Parse(answer.Get("Location"))
 	if err != nil {
 		return fmt.Errorf("start of upload: %w", err)
 	}
@@ -133,8 +137,9 @@ func (p *pusher) manifest(repo, ref, mediaType string, raw []byte) error {
 	return err
 }
 
-// do makes a request and reads the answer, which must have the wanted status.
-func (p *pusher) do(method, url, contentType string, data []byte, want int) (*http.Response, error) {
+// do makes a request and returns the header of the answer, which must have the
+// wanted status.
+func (p *pusher) do(method, url, contentType string, data []byte, want int) (http.Header, error) {
 	req, err := http.NewRequest(method, url, bytes.NewReader(data))
 	if err != nil {
 		return nil, err
@@ -152,5 +157,5 @@ func (p *pusher) do(method, url, contentType string, data []byte, want int) (*ht
 	if err == nil && resp.StatusCode != want {
 		err = fmt.Errorf("%s %s: %s: %s", method, req.URL.Path, resp.Status, answer)
 	}
-	return resp, err
+	return resp.Header, err
 }

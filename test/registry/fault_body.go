@@ -14,10 +14,10 @@ type body struct {
 }
 
 // bodyFault leaves answers without a 2xx status alone.
-func bodyFault(make func(w http.ResponseWriter, r *http.Request) body) Fault {
+func bodyFault(start func(w http.ResponseWriter, r *http.Request) body) Fault {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			b := make(w, r)
+			b := start(w, r)
 			good := false
 			next.ServeHTTP(&response{
 				ResponseWriter: w,

@@ -8,7 +8,6 @@ type Option func(*config)
 type config struct {
 	tls         bool
 	clientCerts bool
-	readOnly    bool
 	user        string
 	password    string
 	token       *tokenConfig

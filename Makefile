@@ -1,0 +1,120 @@
+# make            the executables, as an osbuild libdir in build/libdir
+# make help       all targets
+#
+# Needs Go, make and git. Tools are built at pinned versions into build/tools.
+
+GO      ?= go
+DESTDIR ?=
+LIBDIR  ?= /usr/lib/osbuild
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+
+GOLANGCI_VERSION = v2.15.0
+REGISTRY_VERSION = $(shell cat test/registry/VERSION)
+
+TAGS    = containers_image_openpgp exclude_graphdriver_btrfs exclude_graphdriver_zfs containers_image_docker_daemon_stub
+LDFLAGS = -s -w -X osbuild-containers/internal/skel.Version=$(VERSION)
+BUILD   = -trimpath -buildvcs=false -tags "$(TAGS)" -ldflags "$(LDFLAGS)"
+
+LIB     = build/libdir
+TOOLS   = $(CURDIR)/build/tools
+LINT    = $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION)
+MODULES = $(wildcard sources/org.osbuild.* stages/org.osbuild.*)
+
+export CGO_ENABLED = 0
+
+.DELETE_ON_ERROR:
+.PHONY: all install test check vet lint format tidy generated check-reproducible \
+	demo bench test-osbuild fuzz clean help
+
+all: ## build the modules into build/libdir
+	@mkdir -p $(LIB)/sources $(LIB)/stages
+	@for f in $(LIB)/sources/* $(LIB)/stages/*; do \
+		m=$${f#$(LIB)/}; m=$${m%.meta.json}; \
+		case " $(MODULES) " in *" $$m "*) ;; *) rm -rf "$$f" ;; esac; \
+	done
+	@set -e; for kind in sources stages; do \
+		pkgs=; for m in $(MODULES); do case $$m in $$kind/*) pkgs="$$pkgs ./$$m" ;; esac; done; \
+		[ -n "$$pkgs" ] || continue; \
+		echo "$(GO) build $$pkgs"; \
+		$(GO) build $(BUILD) -o $(LIB)/$$kind/ $$pkgs; \
+	done
+	@set -e; for m in $(MODULES); do \
+		install -m 644 schemas/$${m#*/}.meta.json $(LIB)/$$m.meta.json; \
+	done
+
+install: all ## install into DESTDIR/LIBDIR (LIBDIR=/usr/lib/osbuild)
+	@set -e; for m in $(MODULES); do \
+		echo "install $(DESTDIR)$(LIBDIR)/$$m"; \
+		install -D -m 755 $(LIB)/$$m "$(DESTDIR)$(LIBDIR)/$$m"; \
+		install -D -m 644 $(LIB)/$$m.meta.json "$(DESTDIR)$(LIBDIR)/$$m.meta.json"; \
+	done
+
+test: all $(TOOLS)/registry ## run all tests
+	$(GO) test -tags "$(TAGS)" -timeout 10m ./...
+
+check: vet lint tidy generated ## vet, lint, format, go.mod and generated files
+
+vet:
+	$(GO) vet -tags "$(TAGS)" ./...
+
+lint: $(LINT)
+	$(LINT) run --build-tags "$(TAGS)" ./...
+
+format: $(LINT) ## rewrite the code as gofumpt has it
+	$(LINT) fmt ./...
+
+tidy:
+	$(GO) mod tidy -diff
+
+generated:
+	@set -e; state() { git diff --no-ext-diff; git ls-files --others --exclude-standard; }; \
+	before=$$(state | sha256sum); \
+	$(GO) generate ./...; \
+	[ "$$before" = "$$(state | sha256sum)" ] || { \
+		echo "go generate changes files: run it and commit what it makes" >&2; git status --short >&2; exit 1; }
+
+check-reproducible: all ## build a copy elsewhere, from nothing, and compare
+	@set -e; copy=$$(mktemp -d); trap 'rm -rf "$$copy"' EXIT; \
+	mkdir -p "$$copy/some/other folder"; cd "$$copy/some/other folder"; \
+	(cd "$(CURDIR)" && git ls-files -z --cached --others --exclude-standard | \
+		xargs -0 sh -c 'for f; do [ ! -e "$$f" ] || printf "%s\0" "$$f"; done' sh | \
+		tar -c --null -T - ) | tar -x; \
+	$(MAKE) --no-print-directory all VERSION="$(VERSION)" GOCACHE="$$copy/cache"; \
+	for m in $(MODULES); do \
+		cmp "$(CURDIR)/$(LIB)/$$m" "$(LIB)/$$m"; echo "identical: $$m"; \
+	done
+
+demo: all $(TOOLS)/registry ## see it work: a registry, an image, both sources
+	@$(GO) run -tags "$(TAGS)" ./test/demo
+
+bench: all ## measure against skopeo, crane, oras and osbuild's own source
+	@[ -x bench/run ] || { echo "there is no bench/run in this tree" >&2; exit 1; }
+	bench/run
+
+test-osbuild: all $(TOOLS)/registry ## run real osbuild: OSBUILD=<checkout or prefix>
+	@[ -n "$(OSBUILD)" ] || { echo "test-osbuild: say where osbuild is: make test-osbuild OSBUILD=<checkout or installed prefix>" >&2; exit 1; }
+	OSBUILD="$(OSBUILD)" $(GO) test -tags "$(TAGS)" -count=1 -timeout 15m -v ./test/osbuild
+
+FUZZTIME ?= 10s
+fuzz: ## run each fuzz target for FUZZTIME (10s)
+	@set -e; grep -rl --include='*_test.go' '^func Fuzz' internal sources stages schemas 2>/dev/null | \
+	while read -r file; do \
+		for f in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' "$$file"); do \
+			echo "fuzz $$f in $$(dirname "$$file")"; \
+			$(GO) test -tags "$(TAGS)" -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) "./$$(dirname "$$file")"; \
+		done; \
+	done
+
+clean: ## remove everything that was built
+	rm -rf build
+
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "make %-19s %s\n", $$1, $$2}'
+
+$(LINT):
+	GOBIN=$(TOOLS) GOFLAGS= $(GO) install -trimpath github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	mv $(TOOLS)/golangci-lint $@
+
+$(TOOLS)/registry: test/registry/VERSION
+	GOBIN=$(TOOLS) GOFLAGS= $(GO) install -trimpath github.com/distribution/distribution/v3/cmd/registry@$(REGISTRY_VERSION)
+	@touch $@
