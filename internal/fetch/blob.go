@@ -64,14 +64,8 @@ func (it *item) reuse(d manifest.Descriptor, bar *progress.Blob) error {
 	return nil
 }
 
-// fetch downloads what is missing and verifies the whole. It holds one of the slots.
+// fetch downloads what is missing and verifies the whole.
 func (b *blob) fetch(ctx context.Context) error {
-	select {
-	case b.it.slots <- struct{}{}:
-		defer func() { <-b.it.slots }()
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 	var err error
 	if b.resumed, err = b.w.Resume(ctx); err != nil {
 		return err
@@ -81,14 +75,28 @@ func (b *blob) fetch(ctx context.Context) error {
 	var src image.Source
 	b.tries.renew = func(ctx context.Context) error { return b.renew(ctx, src) }
 	return b.tries.do(ctx, func(ctx context.Context) error {
-		for {
-			src = b.source()
-			err := b.try(ctx, src)
-			if again, e := b.restart(err); !again {
-				return e
+		src = b.source()
+		return b.inSlot(ctx, func() error {
+			for {
+				err := b.try(ctx, src)
+				if again, e := b.restart(err); !again {
+					return e
+				}
 			}
-		}
+		})
 	})
+}
+
+// inSlot runs a download when one of the slots is free. While a blob waits for another try, or
+// for the disk, its slot is free for others.
+func (b *blob) inSlot(ctx context.Context, download func() error) error {
+	select {
+	case b.it.slots <- struct{}{}:
+		defer func() { <-b.it.slots }()
+		return download()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // restart decides, once, to start the blob again from its beginning: what is there was damaged, by

@@ -130,6 +130,9 @@ type item struct {
 }
 
 func (j *job) fetchItem(ctx context.Context, ri request.Item, fetch func(context.Context, *item) error) request.Result {
+	if ctx.Err() != nil { // nothing was done for it, nothing is to be said
+		return request.Result{Metadata: request.Metadata{Checksum: ri.ID.String()}, Error: clean(targetOf(ri).String() + ": " + context.Cause(ctx).Error())}
+	}
 	it := &item{job: j, Item: ri, target: targetOf(ri)}
 	it.log = j.log.Item(it.target.Name + "@" + progress.Short(it.target.Pinned.String()))
 	it.attempts.Store(1)
