@@ -1,0 +1,123 @@
+// Package hostsvc speaks osbuild's host-service protocol, from the side of the service.
+//
+// osbuild starts an executable with --service-id ID --service-fd FD, where FD is one
+// end of a connected pair of AF_UNIX SOCK_SEQPACKET sockets. One packet is one message,
+// a JSON object, possibly with file descriptors (SCM_RIGHTS). osbuild sends a Method
+// and waits for one Reply or Exception; calls do not overlap. A service lives until
+// osbuild closes its end, which may happen while a call is being answered. It ignores
+// SIGINT and SIGTERM, which reach the whole process group, so that osbuild can end its
+// services in order.
+//
+// A message of more bytes than a socket may buffer (/proc/sys/net/core/wmem_max) is
+// put into a memory file: the packet is then the bytes <args-via-fd>, and the first of
+// its descriptors is that file. osbuild does so since v129; both directions follow the
+// same rule.
+//
+// What Serve promises: whatever a packet holds, there is an answer as long as somebody
+// listens, and no descriptor that came with it stays open. It does not promise to
+// answer calls in parallel.
+package hostsvc
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+)
+
+// The types of a message. A signal would be sent before a reply; osbuild drops those
+// of sources, and nothing here sends any.
+const (
+	typeMethod    = "method"
+	typeReply     = "reply"
+	typeException = "exception"
+)
+
+// message is what every packet holds.
+type message struct {
+	Type string `json:"type"`
+	Data any    `json:"data"`
+}
+
+// Method is a call, the data of a message of type "method".
+type Method struct {
+	Name string          `json:"name"`
+	Args json.RawMessage `json:"args"` // by convention an object; [] when there are none
+}
+
+// reply is the data of a message of type "reply".
+type reply struct {
+	Reply any `json:"reply"`
+}
+
+// Exception is the data of a message of type "exception": the call failed in a way
+// that its reply cannot express. osbuild raises it as its RemoteError. All three
+// fields are always there, since osbuild requires them.
+type Exception struct {
+	Name      string `json:"name"`      // as a class is called: ProtocolError
+	Value     string `json:"value"`     // the text for a person
+	Backtrace string `json:"backtrace"` // usually empty
+}
+
+// Error is name and value, as osbuild shows them.
+func (e *Exception) Error() string { return e.Name + ": " + e.Value }
+
+// protocolError is the Exception that osbuild's own services answer to a message that
+// they do not understand.
+func protocolError(format string, args ...any) *Exception {
+	return &Exception{Name: "ProtocolError", Value: fmt.Sprintf(format, args...)}
+}
+
+// DecodeMethod returns the call that a message holds. Fields that are not known are
+// ignored, as osbuild does. The error is an *Exception to answer with.
+func DecodeMethod(raw []byte) (Method, error) {
+	var m struct {
+		Type json.RawMessage
+		Data struct {
+			Name json.RawMessage
+			Args json.RawMessage
+		}
+	}
+	err := json.Unmarshal(raw, &m)
+	if syntax, bad := errors.AsType[*json.SyntaxError](err); bad {
+		return Method{}, protocolError("message is not JSON: %v", syntax)
+	}
+	var kind string
+	switch {
+	case len(m.Type) == 0:
+		return Method{}, protocolError("message has no type")
+	case json.Unmarshal(m.Type, &kind) != nil:
+		return Method{}, protocolError("type of message is not a string")
+	case kind != typeMethod:
+		return Method{}, protocolError("unknown message type %q", kind)
+	case err != nil:
+		return Method{}, protocolError("message has no data that is an object")
+	}
+	method := Method{Args: m.Data.Args}
+	switch {
+	case len(m.Data.Name) == 0:
+		return Method{}, protocolError("method has no name")
+	case json.Unmarshal(m.Data.Name, &method.Name) != nil || method.Name == "":
+		return Method{}, protocolError("name of method is not a string of at least one character")
+	}
+	if len(method.Args) == 0 {
+		method.Args = json.RawMessage("[]")
+	}
+	return method, nil
+}
+
+// encode makes the message that answers a call. A reply that has no JSON form becomes
+// an exception.
+func encode(result any, failed *Exception) []byte {
+	if failed == nil {
+		raw, err := json.Marshal(message{Type: typeReply, Data: reply{result}})
+		if err == nil {
+			return raw
+		}
+		failed = &Exception{Name: "TypeError", Value: fmt.Sprintf("encode reply: %v", err)}
+	}
+	raw, err := json.Marshal(message{Type: typeException, Data: failed})
+	if err != nil {
+		panic(err) // three strings always have a JSON form
+	}
+	return raw
+}

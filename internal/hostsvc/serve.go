@@ -1,0 +1,141 @@
+package hostsvc
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"runtime/debug"
+
+	"golang.org/x/sys/unix"
+)
+
+// Handler answers one call. ctx is cancelled when the peer closes the connection, and
+// with the context of Serve. The files came with the call; they are closed when the
+// handler has returned. An error becomes an exception: an *Exception as it is, any
+// other one under the name Error.
+type Handler func(ctx context.Context, method string, args json.RawMessage, files []*os.File) (reply any, err error)
+
+// errPeerClosed is the cause of a call's end when nobody waits for its reply.
+var errPeerClosed = errors.New("the caller closed the connection")
+
+// Debug, when it is set in the environment, adds a stack to the exception that a panic
+// becomes.
+const Debug = "OSBUILD_CONTAINERS_DEBUG"
+
+// Serve answers the calls that come in on the socket fd, one after the other. It
+// returns nil when the peer closes the connection or ctx is cancelled; also then, it
+// waits for a call's handler to return. fd is not closed.
+func Serve(ctx context.Context, fd int, handle Handler) error {
+	if kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE); err != nil {
+		return fmt.Errorf("descriptor %d of the service: %w", fd, err)
+	} else if kind != unix.SOCK_SEQPACKET {
+		return fmt.Errorf("descriptor %d of the service is not a SOCK_SEQPACKET socket", fd)
+	}
+	unix.CloseOnExec(fd)
+	if err := unix.SetNonblock(fd, false); err != nil {
+		return fmt.Errorf("descriptor %d of the service: %w", fd, err)
+	}
+	s := socket{fd}
+	for {
+		if err := s.wait(ctx, unix.POLLIN); err != nil {
+			return nilIfOver(err)
+		}
+		raw, files, err := s.receive()
+		failed, refused := errors.AsType[*Exception](err)
+		if err != nil && !refused {
+			return nilIfOver(err)
+		}
+		var reply any
+		if failed == nil {
+			reply, failed = s.call(ctx, raw, files, handle)
+		}
+		if err := s.send(encode(reply, failed)); err != nil {
+			return nilIfOver(err)
+		}
+	}
+}
+
+// nilIfOver drops an error that only says that the work is over.
+func nilIfOver(err error) error {
+	if errors.Is(err, errClosed) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return nil
+	}
+	return err
+}
+
+// call runs the handler while another goroutine watches whether the peer is there.
+func (s socket) call(ctx context.Context, raw []byte, files []*os.File, handle Handler) (reply any, failed *Exception) {
+	defer closeAll(files)
+	m, err := DecodeMethod(raw)
+	if err != nil {
+		failed, _ = errors.AsType[*Exception](err)
+		return nil, failed
+	}
+	watching, stopWatching := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancelCause(ctx)
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		if s.wait(watching, unix.POLLRDHUP) == nil {
+			cancel(errPeerClosed)
+		}
+	}()
+	defer func() {
+		stopWatching()
+		<-watched
+		cancel(nil)
+		if p := recover(); p != nil {
+			reply, failed = nil, panicked(p)
+		}
+	}()
+	reply, err = handle(ctx, m.Name, m.Args, files)
+	if err == nil {
+		return reply, nil
+	}
+	if failed, ok := errors.AsType[*Exception](err); ok {
+		return nil, failed
+	}
+	return nil, &Exception{Name: "Error", Value: err.Error()}
+}
+
+// panicked must be called while the panic's stack is still there.
+func panicked(p any) *Exception {
+	e := &Exception{Name: "Panic", Value: fmt.Sprint(p)}
+	if os.Getenv(Debug) != "" {
+		e.Backtrace = string(debug.Stack())
+	}
+	return e
+}
+
+// wait returns nil when one of the events, or the end of the connection, has come, and
+// the context's error when that is cancelled before.
+func (s socket) wait(ctx context.Context, events int16) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+	if err != nil {
+		return fmt.Errorf("make event descriptor: %w", err)
+	}
+	woken := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(woken)
+		_, _ = unix.Write(wake, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+	})
+	defer func() {
+		if !stop() {
+			<-woken // before the descriptor's number is used for something else
+		}
+		_ = unix.Close(wake)
+	}()
+	fds := []unix.PollFd{{Fd: int32(s.fd), Events: events}, {Fd: int32(wake), Events: unix.POLLIN}}
+	if _, err := retry(func() (int, error) { return unix.Poll(fds, -1) }); err != nil {
+		return fmt.Errorf("wait for message: %w", err)
+	}
+	if fds[0].Revents != 0 {
+		return nil
+	}
+	return ctx.Err()
+}

@@ -1,0 +1,186 @@
+package hostsvc
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// viaFile is the packet whose message is in the file that comes with it.
+	viaFile = "<args-via-fd>"
+
+	// MaxMessage is how many bytes a message may have.
+	MaxMessage = 65 << 20
+
+	maxFiles = 253 // descriptors in one packet, the kernel's SCM_MAX_FD
+)
+
+// errClosed says that the peer is gone.
+var errClosed = errors.New("connection closed")
+
+// socket is one end of the connection. Messages are read by one goroutine at a time.
+type socket struct {
+	fd int
+}
+
+// receive waits for the next message. The caller closes the files. An *Exception is to
+// be answered, and the connection goes on; errClosed and other errors end it.
+func (s socket) receive() (raw []byte, files []*os.File, err error) {
+	size, err := retry(func() (int, error) {
+		n, _, err := unix.Recvfrom(s.fd, nil, unix.MSG_PEEK|unix.MSG_TRUNC)
+		return n, err
+	})
+	if err != nil {
+		return nil, nil, closedOr("peek at message", err)
+	}
+	if size == 0 {
+		return nil, nil, errClosed
+	}
+	raw, control := make([]byte, size), make([]byte, unix.CmsgSpace(maxFiles*4))
+	var controlLen, flags int
+	n, err := retry(func() (n int, err error) {
+		n, controlLen, flags, _, err = unix.Recvmsg(s.fd, raw, control, unix.MSG_CMSG_CLOEXEC)
+		return n, err
+	})
+	if err != nil {
+		return nil, nil, closedOr("receive message", err)
+	}
+	files = filesOf(control[:controlLen])
+	if flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 {
+		closeAll(files)
+		return nil, nil, protocolError("message came incomplete")
+	}
+	if string(raw[:n]) != viaFile {
+		return raw[:n], files, nil
+	}
+	if len(files) == 0 {
+		return nil, nil, protocolError("message is said to be in a file, but there is none")
+	}
+	defer files[0].Close()
+	raw, err = ReadFile(files[0], MaxMessage)
+	if err != nil {
+		closeAll(files[1:])
+		return nil, nil, protocolError("message in a file: %v", err)
+	}
+	return raw, files[1:], nil
+}
+
+// ReadFile reads a file that came with a message, from its beginning. One that is no
+// regular file, or has more than limit bytes, is an error.
+func ReadFile(f *os.File, limit int64) ([]byte, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errors.New("is not a regular file")
+	}
+	if info.Size() > limit {
+		return nil, fmt.Errorf("has %d bytes, more than %d", info.Size(), limit)
+	}
+	raw := make([]byte, info.Size())
+	// Not Read: the offset is shared with the sender.
+	if _, err := io.ReadFull(io.NewSectionReader(f, 0, info.Size()), raw); err != nil {
+		return nil, err
+	}
+	return raw, nil
+}
+
+// send sends one message, through a file when it is large.
+func (s socket) send(raw []byte) error {
+	if len(raw) <= maxPacket() {
+		// The kernel refuses a packet that does not fit into the buffer.
+		if size, err := unix.GetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_SNDBUF); err == nil && size < len(raw) {
+			_ = unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_SNDBUF, len(raw))
+		}
+		err := s.sendPacket(raw, nil)
+		if !errors.Is(err, unix.EMSGSIZE) && !errors.Is(err, unix.ENOBUFS) {
+			return err
+		}
+	}
+	fd, err := unix.MemfdCreate("message", unix.MFD_CLOEXEC)
+	if err != nil {
+		return fmt.Errorf("make memory file: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), "message")
+	defer f.Close()
+	if _, err := io.Copy(f, bytes.NewReader(raw)); err != nil {
+		return fmt.Errorf("write memory file: %w", err)
+	}
+	// The peer reads from where the offset is.
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return fmt.Errorf("rewind memory file: %w", err)
+	}
+	return s.sendPacket([]byte(viaFile), unix.UnixRights(fd))
+}
+
+func (s socket) sendPacket(raw, control []byte) error {
+	_, err := retry(func() (int, error) {
+		return unix.SendmsgN(s.fd, raw, control, nil, unix.MSG_NOSIGNAL)
+	})
+	return closedOr("send message", err)
+}
+
+// maxPacket is how many bytes a message may have to be sent as one packet.
+func maxPacket() int {
+	const withoutProc = 64000 // what osbuild takes where /proc is missing
+	raw, err := os.ReadFile("/proc/sys/net/core/wmem_max")
+	if err != nil {
+		return withoutProc
+	}
+	n, err := strconv.Atoi(string(bytes.TrimSpace(raw)))
+	if err != nil {
+		return withoutProc
+	}
+	return n
+}
+
+// filesOf takes over the descriptors that came with a packet.
+func filesOf(control []byte) (files []*os.File) {
+	messages, err := unix.ParseSocketControlMessage(control)
+	if err != nil {
+		return nil
+	}
+	for i := range messages {
+		fds, err := unix.ParseUnixRights(&messages[i])
+		if err != nil {
+			continue // another kind
+		}
+		for _, fd := range fds {
+			files = append(files, os.NewFile(uintptr(fd), "fd "+strconv.Itoa(len(files))))
+		}
+	}
+	return files
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		_ = f.Close()
+	}
+}
+
+// retry repeats a system call that a signal has interrupted.
+func retry(call func() (int, error)) (int, error) {
+	for {
+		n, err := call()
+		if !errors.Is(err, unix.EINTR) {
+			return n, err
+		}
+	}
+}
+
+func closedOr(doing string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, unix.EPIPE), errors.Is(err, unix.ECONNRESET):
+		return errClosed
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}

@@ -1,0 +1,22 @@
+// Command org.osbuild.containers-storage is a source that says whether images are in the host's container storage.
+package main
+
+import (
+	"context"
+	"os"
+
+	"osbuild-containers/internal/fetch"
+	"osbuild-containers/internal/image"
+	"osbuild-containers/internal/skel"
+)
+
+func main() {
+	if image.Reexec() {
+		return
+	}
+	os.Exit(skel.Main(context.Background(), skel.OS(), skel.Source{
+		Name:     "org.osbuild.containers-storage",
+		Download: fetch.Stored,
+		Copy:     fetch.StoredCopy,
+	}))
+}

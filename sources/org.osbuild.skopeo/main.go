@@ -1,0 +1,22 @@
+// Command org.osbuild.skopeo is a source that fetches container images by digest.
+package main
+
+import (
+	"context"
+	"os"
+
+	"osbuild-containers/internal/fetch"
+	"osbuild-containers/internal/image"
+	"osbuild-containers/internal/skel"
+)
+
+func main() {
+	if image.Reexec() {
+		return
+	}
+	os.Exit(skel.Main(context.Background(), skel.OS(), skel.Source{
+		Name:     "org.osbuild.skopeo",
+		Download: fetch.Images,
+		Copy:     fetch.CopyImages,
+	}))
+}
