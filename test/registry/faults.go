@@ -42,10 +42,10 @@ func NewFaults(t testing.TB, handler http.Handler, opts ...Option) *Faults {
 	return startFaults(t, handler, nil, opts)
 }
 
-// NewProxy puts a proxy in front of any server, a second proxy for instance.
-func NewProxy(t testing.TB, upstream string, opts ...Option) *Faults {
-	t.Helper()
-	return startFaults(t, proxyTo(upstream, newTransport(nil)), nil, opts)
+// Proxy puts a proxy in front of any server that speaks plain http, until it is
+// closed.
+func Proxy(upstream string) *Faults {
+	return newFaults(proxyTo(upstream, newTransport(nil)), nil)
 }
 
 func startFaults(t testing.TB, handler http.Handler, pki *PKI, opts []Option) *Faults {

@@ -253,7 +253,8 @@ func TestFaultsStream(t *testing.T) {
 		<-r.Context().Done()
 	}))
 	t.Cleanup(endless.Close)
-	f := registry.NewProxy(t, endless.URL)
+	f := registry.Proxy(endless.URL)
+	t.Cleanup(f.Close)
 	resp, err := http.Get(f.URL)
 	if err != nil {
 		t.Fatal(err)

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+// TestDemo runs all of it with the executables that make has built.
+func TestDemo(t *testing.T) {
+	t.Chdir("../..")
+	if _, err := os.Stat("build/libdir/sources/org.osbuild.skopeo"); err != nil {
+		t.Skip("the executables are not there: run make first")
+	}
+	var out strings.Builder
+	err := demo(&out, "build/libdir", filepath.Join(t.TempDir(), "cache"))
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out.String())
+	}
+	if !strings.Contains(out.String(), "The registry was not asked at all.") {
+		t.Errorf("no word about the second run:\n%s", out.String())
+	}
+	for line := range strings.Lines(out.String()) {
+		if n := utf8.RuneCountInString(strings.TrimRight(line, "\n")); n > columns {
+			t.Errorf("%d columns: %s", n, line)
+		}
+	}
+}
+
+func TestDemoFailsWhenASourceIsNotThere(t *testing.T) {
+	t.Chdir("../..")
+	var out strings.Builder
+	if err := demo(&out, t.TempDir(), ""); err == nil || !strings.Contains(err.Error(), "org.osbuild.skopeo-index") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestCheckRefusesBadReplies(t *testing.T) {
+	good := `{"success": true, "results": [{"metadata": {"cached": true}}]}`
+	if err := check([]byte(good), 1, true); err != nil {
+		t.Errorf("good reply: %v", err)
+	}
+	for name, bad := range map[string]string{
+		"no JSON":     `oops`,
+		"failed":      `{"success": false, "results": [{"metadata": {"cached": true}}]}`,
+		"no result":   `{"success": true, "results": []}`,
+		"not cached":  `{"success": true, "results": [{"metadata": {"cached": false}}]}`,
+		"two results": `{"success": true, "results": [{"metadata": {"cached": true}}, {"metadata": {"cached": true}}]}`,
+	} {
+		if err := check([]byte(bad), 1, true); err == nil {
+			t.Errorf("%s was accepted", name)
+		}
+	}
+}
+
+func TestTextFitsTheTerminal(t *testing.T) {
+	long := strings.Repeat("ä", 200)
+	for line := range strings.Lines(indented("  | ", long)) {
+		if n := utf8.RuneCountInString(strings.TrimRight(line, "\n")); n > columns || !strings.HasPrefix(line, "  | ") {
+			t.Errorf("%d columns: %q", n, line)
+		}
+	}
+	if got := shorten("sha256:" + strings.Repeat("0123abcd", 8)); got != "sha256:0123abcd…" {
+		t.Errorf("shorten: %s", got)
+	}
+}
