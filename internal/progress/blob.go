@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"sync/atomic"
 	"time"
+
+	"github.com/vbauerster/mpb/v8"
 )
 
 const (
@@ -44,7 +46,7 @@ type Blob struct {
 	began  time.Time // when the state was entered
 	marked time.Time // when the last line was written
 	mark   int64     // what was there then
-	bar    *bar
+	bar    *mpb.Bar
 }
 
 // Blob returns the blob of the item, of the given kind ("layer" or "config"),
@@ -67,8 +69,7 @@ func (i *Item) Blob(kind string, index, total int, digest string, size int64) *B
 	if number == "" {
 		number = " " + kind
 	}
-	b.label = i.short + number
-	b.label += " " + shortHex(digest)
+	b.label = i.short + number + " " + shortHex(digest)
 	return b
 }
 
@@ -140,7 +141,7 @@ func (b *Blob) Retry(attempt int, wait time.Duration, err error) {
 	if b == nil {
 		return
 	}
-	text := oneLine(fmt.Sprintf("attempt %d failed, next in %s: %v", attempt, seconds(wait), err))
+	text := Clean(fmt.Sprintf("attempt %d failed, next in %s: %v", attempt, seconds(wait), err))
 	r := b.item.r
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -199,4 +200,15 @@ func (b *Blob) heartbeat(now time.Time) string {
 		text += ", " + strconv.FormatInt(percent(have, b.size), 10) + " %"
 	}
 	return text + ", " + Bytes(speed) + "/s"
+}
+
+// measure takes the speed for the bar, smoothed so that it can be read.
+func (b *Blob) measure(now time.Time) {
+	have, old := b.have.Load(), b.speed.Load()
+	speed := rate(have-b.mark, now.Sub(b.marked))
+	if old != 0 {
+		speed = old + (speed-old)/8
+	}
+	b.speed.Store(speed)
+	b.marked, b.mark = now, have
 }

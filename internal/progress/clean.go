@@ -14,13 +14,14 @@ const (
 	maxText = 4 * maxLine
 )
 
-// oneLine makes text from outside fit for a line: without credentials, printable,
-// without line breaks, and not endless.
-func oneLine(s string) string {
+// Clean makes text from outside fit to be shown as one line: without what looks like a
+// credential, printable, without line breaks, and not endless. All that this package
+// writes has gone through it; what is shown elsewhere, as in a reply, should too.
+func Clean(s string) string {
 	if len(s) > maxText { // before the work, not instead of cutting the line
 		s = s[:maxText]
 	}
-	return printable(redact(s))
+	return printable(redact(strings.TrimSpace(s)))
 }
 
 // printable writes line breaks and tabs as a space, and whatever else a terminal
@@ -47,7 +48,7 @@ func printable(s string) string {
 		}
 		s = s[n:]
 	}
-	return strings.TrimSpace(string(out))
+	return string(out)
 }
 
 // plain reports whether s is ASCII that needs no work.
@@ -60,62 +61,66 @@ func plain(s string) bool {
 	return true
 }
 
-// cut shortens a line, at a rune's end, to max bytes and marks that it did.
-func cut(line []byte, max int) []byte {
+// cut shortens a line, at a rune's end, to size bytes and marks that it did.
+func cut(line []byte, size int) []byte {
 	const mark = "…"
-	if len(line) <= max {
+	if len(line) <= size {
 		return line
 	}
-	end := max - len(mark)
+	end := size - len(mark)
 	for end > 0 && !utf8.RuneStart(line[end]) {
 		end--
 	}
 	return append(line[:end], mark...)
 }
 
-// A secret is a pattern of text that holds a credential, and what is written
-// instead.
+// A secret is a pattern of text that holds a credential, what is written instead,
+// and, where text that holds none looks the same, the words that tell (the last
+// group of the pattern is looked up).
 type secret struct {
 	pattern *regexp.Regexp
 	instead string
+	unless  func(word string) bool
 }
 
-// secrets are compiled when there is text to look at for the first time.
+// secrets are compiled when there is text to look at for the first time. The value
+// of a credential ends at a space, a quote or a separator.
 var secrets = sync.OnceValue(func() []secret {
 	return []secret{
-		// https://user:password@host
-		{regexp.MustCompile(`://[^\s/?#"'<>]+@`), "://***@"},
-		// Authorization: Basic …
-		{regexp.MustCompile(`(?i)(authorization\\?["']?\s*[:=]\s*\\?["']?(?:(?:basic|bearer|digest|negotiate)\s+)?)[^\s"',;\\]+`), "${1}***"},
+		// https://user:password@host, but not docker://fedora@sha256:…
+		{regexp.MustCompile(`://[^\s/?#"'<>]+@([a-z0-9]*:?)`), "://***@${1}", isAlgorithm},
+		// Bearer …, as an HTTP header carries it
+		{regexp.MustCompile(`(?i)\b((?:bearer|basic)\s+)([^\s"',;\\\]]+)`), "${1}***", isProse},
+		// Authorization: …
+		{regexp.MustCompile(`(?i)(authorization\\?["']?\s*[:=]\s*\[?\\?["']?(?:(?:basic|bearer|digest|negotiate)\s+)?)[^\s"',;\\\]]+`), "${1}***", nil},
 		// token=…, and the parameters that make a URL of an object store a key to it
-		{regexp.MustCompile(`(?i)((?:token|passwd|password|secret|signature|credential|\bsig|\bpwd|api_?key)=\\?["']?)[^\s&"',;\\]+`), "${1}***"},
+		{regexp.MustCompile(`(?i)((?:token|passwd|password|secret|signature|credential|\bsig|\bpwd|api_?key)=\\?["']?)[^\s&"',;\\]+`), "${1}***", nil},
 		// {"token": "…"}, also inside a quoted string
-		{regexp.MustCompile(`(?i)("[\w-]*(?:token|password|secret|\bauth)\\?"\s*:\s*\\?")[^"\\]+`), "${1}***"},
-		// Bearer …
-		{regexp.MustCompile(`(?i)\b((?:bearer|basic)\s+)([^\s"',;\\]+)`), ""},
+		{regexp.MustCompile(`(?i)("[\w-]*(?:token|password|secret|\bauth)\\?"\s*:\s*\\?")[^"\\]+`), "${1}***", nil},
 	}
 })
 
 // redact replaces what looks like a credential by stars. It is the second line of
 // defence: nothing should put one into a message to begin with.
 func redact(s string) string {
-	if !strings.ContainsAny(s, "@=: ") {
+	if !strings.ContainsAny(s, ":= \t") {
 		return s // no pattern can match
 	}
 	for _, c := range secrets() {
-		if c.instead != "" {
-			s = c.pattern.ReplaceAllString(s, c.instead)
-			continue
-		}
 		s = c.pattern.ReplaceAllStringFunc(s, func(match string) string {
-			m := c.pattern.FindStringSubmatch(match)
-			if isProse(m[2]) {
+			m := c.pattern.FindStringSubmatchIndex(match)
+			if m == nil || c.unless != nil && c.unless(match[m[len(m)-2]:m[len(m)-1]]) {
 				return match
 			}
-			return m[1] + "***"
+			return string(c.pattern.ExpandString(nil, c.instead, match, m))
 		})
 	}
 	return s
+}
+
+// isAlgorithm reports whether a digest follows the "@" of what could be a host.
+func isAlgorithm(word string) bool {
+	return word == "sha256:" || word == "sha512:"
 }
 
 // isProse reports whether a word after "bearer" or "basic" is none that an HTTP

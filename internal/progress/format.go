@@ -32,16 +32,16 @@ func Short(digest string) string {
 	if !ok {
 		return shortHex(digest)
 	}
-	return oneLine(algorithm) + ":" + shortHex(digest)
+	return Clean(algorithm) + ":" + shortHex(digest)
 }
 
 // shortHex is Short without the algorithm.
 func shortHex(digest string) string {
 	hex := digest[strings.IndexByte(digest, ':')+1:]
 	if len(hex) > shownHex {
-		return oneLine(hex[:shownHex]) + "…"
+		return Clean(hex[:shownHex]) + "…"
 	}
-	return oneLine(hex)
+	return Clean(hex)
 }
 
 // seconds writes a time that passed: "0.4 s", "75.0 s", "12m30s".

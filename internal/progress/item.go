@@ -32,7 +32,7 @@ func (r *Reporter) Item(name string) *Item {
 	if r == nil {
 		return nil
 	}
-	name = string(cut([]byte(oneLine(name)), maxName))
+	name = string(cut([]byte(Clean(name)), maxName))
 	return &Item{r: r, prefix: name + ": ", short: shortName(name)}
 }
 
@@ -41,7 +41,7 @@ func (i *Item) Note(format string, args ...any) {
 	if i == nil {
 		return
 	}
-	i.r.write(i.prefix, oneLine(fmt.Sprintf(format, args...)))
+	i.r.write(i.prefix, Clean(fmt.Sprintf(format, args...)))
 }
 
 // Start says what is fetched: what it is ("image sha256:0123abcd…"), how many
@@ -51,7 +51,7 @@ func (i *Item) Start(what string, layers int, bytes int64) {
 	if i == nil {
 		return
 	}
-	text := oneLine(what)
+	text := Clean(what)
 	switch {
 	case layers == 1:
 		text += ", 1 layer"
@@ -87,19 +87,18 @@ func (i *Item) Fail(err error) {
 	if i == nil {
 		return
 	}
-	if err == nil {
-		i.end("failed")
-		return
-	}
-	lines := strings.Split(strings.TrimSpace(err.Error()), "\n")
-	for n, line := range lines {
-		lines[n] = oneLine(line)
-		if n > 0 {
-			lines[n] = "    " + lines[n]
+	var lines []string
+	for line := range strings.Lines(strings.TrimSpace(err.Error())) {
+		if line = Clean(line); len(lines) > 0 {
+			line = "    " + line
 		}
+		lines = append(lines, line)
 	}
 	if more := len(lines) - maxErrorLines; more > 0 {
 		lines = append(lines[:maxErrorLines], "    … and "+strconv.Itoa(more)+" more lines")
+	}
+	if len(lines) == 0 {
+		lines = []string{"no reason given"}
 	}
 	lines[0] = "failed: " + lines[0]
 	i.end(lines...)
@@ -127,13 +126,4 @@ func (r *Reporter) eventLocked(prefix, text string) {
 	if r.bars == nil {
 		r.writeLocked(prefix, text)
 	}
-}
-
-// shortName is the last element of the repository: "fedora" of
-// "quay.io/fedora/fedora:41@sha256:0123abcd…".
-func shortName(name string) string {
-	name, _, _ = strings.Cut(name, "@")
-	name = name[strings.LastIndexByte(name, '/')+1:]
-	name, _, _ = strings.Cut(name, ":")
-	return name
 }

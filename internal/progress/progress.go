@@ -20,12 +20,9 @@ package progress
 import (
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"sync"
 	"time"
-
-	"golang.org/x/term"
 )
 
 // Reporter writes what it is told to one log or one terminal. Its methods, and
@@ -52,8 +49,8 @@ func NewLog(w io.Writer) *Reporter {
 // terminal, it is the one that NewLog returns.
 func NewBars(w io.Writer) *Reporter {
 	r := NewLog(w)
-	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		r.bars = &bars{out: f}
+	if size, ok := terminal(w); ok {
+		r.bars = newBars(w, size)
 		r.every = 200 * time.Millisecond
 	}
 	return r
@@ -64,7 +61,7 @@ func (r *Reporter) Note(format string, args ...any) {
 	if r == nil {
 		return
 	}
-	r.write("", oneLine(fmt.Sprintf(format, args...)))
+	r.write("", Clean(fmt.Sprintf(format, args...)))
 }
 
 // Close takes the bars from the screen and stops what runs. Lines that come later
@@ -75,7 +72,7 @@ func (r *Reporter) Close() {
 	}
 	r.mu.Lock()
 	r.closed = true
-	r.active = nil
+	r.unwatchLocked(func(*Blob) bool { return true })
 	stop := r.stop
 	r.stop = nil
 	r.mu.Unlock()
@@ -152,11 +149,12 @@ func (r *Reporter) unwatchLocked(match func(*Blob) bool) {
 func (r *Reporter) tick(now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.bars != nil {
+		r.bars.update(r.active, now)
+		return
+	}
 	for _, b := range r.active {
-		switch {
-		case r.bars != nil:
-			r.bars.update(b, now)
-		case b.due(now):
+		if b.due(now) {
 			r.writeLocked(b.prefix, b.heartbeat(now))
 		}
 	}

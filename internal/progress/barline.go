@@ -1,0 +1,87 @@
+package progress
+
+import (
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+const (
+	minFill = 5 // a shorter bar says nothing
+
+	// maxCols is how wide a line may be, also where there is more room: one that
+	// stays within it is not wrapped when a wide terminal becomes a usual one.
+	maxCols = 80
+
+	maxShortName = 16
+	countsWidth  = len("123.4 MB / 123.4 MB")
+	speedWidth   = len("123.4 MB/s")
+)
+
+// barLine is how a blob looks on a terminal with so many columns. When there is
+// not room for all, the bar goes first and what is left is cut: a line that wraps
+// could not be wiped away. The last column stays free, since some terminals wrap
+// when it is written.
+func barLine(b *Blob, cols, labelWidth int, now time.Time) string {
+	cols = min(cols, maxCols)
+	left := padRight(b.label, labelWidth)
+	if state(b.state.Load()) == waiting {
+		return cutRunes(left+"  waiting for another process", cols-1)
+	}
+	have := b.have.Load()
+	counts, speed := Bytes(have), Bytes(b.speed.Load())+"/s"
+	if b.size >= 0 {
+		counts += " / " + Bytes(b.size)
+	}
+	if wait := time.Duration(b.retryAt.Load() - now.UnixNano()); wait > 0 {
+		speed = "retry " + strconv.Itoa(int((wait+time.Second-1)/time.Second)) + " s"
+	}
+	right := padLeft(counts, countsWidth) + "  " + padLeft(speed, speedWidth)
+	room := cols - 1 - utf8.RuneCountInString(left) - len("  []  ") - len(right)
+	if room < minFill {
+		return cutRunes(b.label+"  "+counts+"  "+speed, cols-1)
+	}
+	return left + "  " + fill(have, b.size, room) + "  " + right
+}
+
+// fill is the bar itself, with room for so many characters between its ends.
+func fill(have, size int64, room int) string {
+	if size <= 0 {
+		return " " + strings.Repeat(" ", room) + " "
+	}
+	full := int(percent(have, size)) * room / 100
+	if full == room {
+		return "[" + strings.Repeat("=", room) + "]"
+	}
+	return "[" + strings.Repeat("=", full) + ">" + strings.Repeat(" ", room-full-1) + "]"
+}
+
+// shortName is what a bar shows of an item's name: "fedora" of
+// "quay.io/fedora/fedora:41@sha256:0123abcd…".
+func shortName(name string) string {
+	name, _, _ = strings.Cut(name, "@")
+	name = name[strings.LastIndexByte(name, '/')+1:]
+	name, _, _ = strings.Cut(name, ":")
+	return cutRunes(name, maxShortName)
+}
+
+func padRight(s string, width int) string {
+	return s + strings.Repeat(" ", max(0, width-utf8.RuneCountInString(s)))
+}
+
+func padLeft(s string, width int) string {
+	return strings.Repeat(" ", max(0, width-utf8.RuneCountInString(s))) + s
+}
+
+// cutRunes shortens s to so many characters and marks that it did.
+func cutRunes(s string, width int) string {
+	if utf8.RuneCountInString(s) <= width {
+		return s
+	}
+	if width < 1 {
+		return ""
+	}
+	runes := []rune(s)
+	return string(runes[:width-1]) + "…"
+}
