@@ -19,7 +19,7 @@ func TestDemo(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out.String())
 	}
-	if !strings.Contains(out.String(), "The registry was not asked at all.") {
+	if !strings.Contains(out.String(), "the registry was not asked at all") {
 		t.Errorf("no word about the second run:\n%s", out.String())
 	}
 	for line := range strings.Lines(out.String()) {
@@ -64,5 +64,24 @@ func TestTextFitsTheTerminal(t *testing.T) {
 	}
 	if got := shorten("sha256:" + strings.Repeat("0123abcd", 8)); got != "sha256:0123abcd…" {
 		t.Errorf("shorten: %s", got)
+	}
+}
+
+func TestPrettyKeepsWhatFitsOnALine(t *testing.T) {
+	in := `{"b":{"x":1,"y":[true,null]},"a":"sha256:` + strings.Repeat("0123abcd", 8) + `","long":["` + strings.Repeat("z", 60) + `","q"],"e":{}}`
+	want := `{
+  "b": {"x": 1, "y": [true, null]},
+  "a": "sha256:0123abcd…",
+  "long": [
+    "` + strings.Repeat("z", 60) + `",
+    "q"
+  ],
+  "e": {}
+}`
+	if got := pretty([]byte(in)); got != want {
+		t.Errorf("got\n%s", got)
+	}
+	if got := pretty([]byte(`{"a":`)); got != `{"a":` {
+		t.Errorf("broken document: %q", got)
 	}
 }

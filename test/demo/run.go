@@ -77,9 +77,9 @@ func (d *stage) fetch(source string, r request, cached bool) error {
 
 	d.show("  ", "$ echo '…' | "+path)
 	if !cached { // the second time it is the same
-		d.show("  < ", prettyJSON(in))
+		d.show("  < ", pretty(in))
 		d.show("  | ", shorten(stderr.String()))
-		d.show("  > ", prettyJSON(stdout.Bytes()))
+		d.show("  > ", pretty(bytes.TrimSpace(stdout.Bytes())))
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w\n%s%s", source, err, stderr.Bytes(), stdout.Bytes())

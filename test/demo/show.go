@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"io/fs"
 	"path/filepath"
@@ -18,29 +16,27 @@ var longHex = regexp.MustCompile(`([0-9a-f]{8})[0-9a-f]{56}`)
 // shorten cuts digests, so that a line can be read.
 func shorten(s string) string { return longHex.ReplaceAllString(s, "$1…") }
 
-// indented prints text by lines, each behind a mark, folded at the width of a
-// terminal.
+// indented puts a mark before each line of text, and folds lines at spaces to the
+// width of a terminal.
 func indented(mark, text string) string {
 	var b strings.Builder
 	width := columns - len([]rune(mark))
 	for line := range strings.Lines(strings.TrimRight(text, "\n") + "\n") {
-		runes := []rune(strings.TrimRight(line, "\n"))
-		for len(runes) > width {
-			b.WriteString(mark + string(runes[:width]) + "\n")
-			runes = runes[width:]
+		rest := []rune(strings.TrimRight(line, "\n"))
+		for len(rest) > width {
+			at := width
+			for at > width/2 && rest[at] != ' ' {
+				at--
+			}
+			if rest[at] != ' ' { // no space to fold at
+				at = width
+			}
+			b.WriteString(mark + string(rest[:at]) + "\n")
+			rest = []rune("    " + strings.TrimLeft(string(rest[at:]), " "))
 		}
-		b.WriteString(mark + string(runes) + "\n")
+		b.WriteString(mark + string(rest) + "\n")
 	}
 	return b.String()
-}
-
-// prettyJSON indents a JSON document and shortens its digests.
-func prettyJSON(data []byte) string {
-	var b bytes.Buffer
-	if err := json.Indent(&b, bytes.TrimSpace(data), "", "  "); err != nil {
-		return string(data)
-	}
-	return shorten(b.String())
 }
 
 // tree lists the files below dir with their sizes, and the names of each: hard
