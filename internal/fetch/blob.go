@@ -110,7 +110,7 @@ func (b *blob) restart(err error) (again bool, _ error) {
 		return false, e
 	}
 	b.it.attempts.Add(1)
-	b.bar.Retry(b.tries.total+2, 0, fmt.Errorf("%w; starting again from the beginning", err))
+	b.bar.Retry(b.tries.total+1, 0, fmt.Errorf("%w; starting again from the beginning", err))
 	return true, nil
 }
 

@@ -74,7 +74,7 @@ func (t *tries) do(ctx context.Context, op func(context.Context) error) error {
 			return final
 		}
 		t.it.attempts.Add(1)
-		t.log(t.total+1, wait, err)
+		t.log(t.total, wait, err)
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -188,6 +188,6 @@ func hintOf(err error) string {
 // logTry is the log of tries that concern an item as a whole.
 func (it *item) logTry(what string) func(int, time.Duration, error) {
 	return func(attempt int, wait time.Duration, err error) {
-		it.log.Note("%s: try %d in %s: %v", what, attempt, wait.Round(100*time.Millisecond), err)
+		it.log.Note("%s: attempt %d failed, next in %s: %v", what, attempt, wait.Round(100*time.Millisecond), err)
 	}
 }
