@@ -6,7 +6,9 @@
 GO      ?= go
 DESTDIR ?=
 LIBDIR  ?= /usr/lib/osbuild
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+ifndef VERSION
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+endif
 
 GOLANGCI_VERSION = v2.15.0
 REGISTRY_VERSION = $(shell cat test/registry/VERSION)
@@ -16,7 +18,7 @@ LDFLAGS = -s -w -X osbuild-containers/internal/skel.Version=$(VERSION)
 BUILD   = -trimpath -buildvcs=false -tags "$(TAGS)" -ldflags "$(LDFLAGS)"
 
 LIB     = build/libdir
-TOOLS   = $(CURDIR)/build/tools
+TOOLS   = build/tools
 LINT    = $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION)
 MODULES = $(wildcard sources/org.osbuild.* stages/org.osbuild.*)
 
@@ -73,23 +75,22 @@ generated:
 	[ "$$before" = "$$(state | sha256sum)" ] || { \
 		echo "go generate changes files: run it and commit what it makes" >&2; git status --short >&2; exit 1; }
 
-check-reproducible: all ## build a copy elsewhere, from nothing, and compare
-	@set -e; copy=$$(mktemp -d); trap 'rm -rf "$$copy"' EXIT; \
-	mkdir -p "$$copy/some/other folder"; cd "$$copy/some/other folder"; \
-	(cd "$(CURDIR)" && git ls-files -z --cached --others --exclude-standard | \
-		xargs -0 sh -c 'for f; do [ ! -e "$$f" ] || printf "%s\0" "$$f"; done' sh | \
-		tar -c --null -T - ) | tar -x; \
-	$(MAKE) --no-print-directory all VERSION="$(VERSION)" GOCACHE="$$copy/cache"; \
-	for m in $(MODULES); do \
-		cmp "$(CURDIR)/$(LIB)/$$m" "$(LIB)/$$m"; echo "identical: $$m"; \
-	done
+check-reproducible: ## build two copies in two folders, one from nothing, and compare
+	@set -e; top=$$(mktemp -d); trap 'rm -rf "$$top"' EXIT; \
+	one="$$top/one"; other="$$top/some/other folder"; mkdir -p "$$one" "$$top/some"; \
+	git ls-files -z --cached --others --exclude-standard | xargs -0 ls -d 2>/dev/null | \
+		tar -cf - -T - | tar -xf - -C "$$one"; \
+	cp -a "$$one" "$$other"; \
+	$(MAKE) --no-print-directory -C "$$one" all VERSION="$(VERSION)"; \
+	GOCACHE="$$top/cache" $(MAKE) --no-print-directory -C "$$other" all VERSION="$(VERSION)"; \
+	for m in $(MODULES); do cmp "$$one/$(LIB)/$$m" "$$other/$(LIB)/$$m"; done; \
+	echo "identical: $(MODULES)"
 
 demo: all $(TOOLS)/registry ## see it work: a registry, an image, both sources
 	@$(GO) run -tags "$(TAGS)" ./test/demo
 
-bench: all ## measure against skopeo, crane, oras and osbuild's own source
-	@[ -x bench/run ] || { echo "there is no bench/run in this tree" >&2; exit 1; }
-	bench/run
+bench: all ## measure beside skopeo, crane, oras and regctl, those that are installed
+	$(GO) run -tags "$(TAGS)" ./bench $(BENCHFLAGS)
 
 test-osbuild: all $(TOOLS)/registry ## run real osbuild: OSBUILD=<checkout or prefix>
 	@[ -n "$(OSBUILD)" ] || { echo "test-osbuild: say where osbuild is: make test-osbuild OSBUILD=<checkout or installed prefix>" >&2; exit 1; }
@@ -112,9 +113,9 @@ help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "make %-19s %s\n", $$1, $$2}'
 
 $(LINT):
-	GOBIN=$(TOOLS) GOFLAGS= $(GO) install -trimpath github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	GOBIN="$(CURDIR)/$(TOOLS)" GOFLAGS= $(GO) install -trimpath github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
 	mv $(TOOLS)/golangci-lint $@
 
 $(TOOLS)/registry: test/registry/VERSION
-	GOBIN=$(TOOLS) GOFLAGS= $(GO) install -trimpath github.com/distribution/distribution/v3/cmd/registry@$(REGISTRY_VERSION)
+	GOBIN="$(CURDIR)/$(TOOLS)" GOFLAGS= $(GO) install -trimpath github.com/distribution/distribution/v3/cmd/registry@$(REGISTRY_VERSION)
 	@touch $@

@@ -1,0 +1,177 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// bench has what all measurements share.
+type bench struct {
+	runs   int
+	dir    string // scratch, absolute
+	source string // our org.osbuild.skopeo
+	fresh  string
+	images map[string]pinned
+}
+
+func newBench(runs int, dir, lib, fresh string) (*bench, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	source, err := filepath.Abs(filepath.Join(lib, "sources", "org.osbuild.skopeo"))
+	if err != nil {
+		return nil, err
+	}
+	if _, err := os.Stat(source); err != nil {
+		return nil, fmt.Errorf("%w: run make first", err)
+	}
+	return &bench{runs: runs, dir: abs, source: source, fresh: fresh, images: map[string]pinned{}}, os.MkdirAll(abs, 0o755)
+}
+
+// tool is one command to measure: a shell line, run in an empty scratch folder.
+type tool struct {
+	name, line, stdin string
+	keep              bool // what the scratch folder holds is wanted
+}
+
+// sample is one run of a tool.
+type sample struct {
+	wall, cpu time.Duration
+	rss       int64 // bytes, of the largest process
+	disk      int64 // bytes used afterwards
+}
+
+func (b *bench) scratch() string { return filepath.Join(b.dir, "run") }
+
+// clear makes the scratch folder empty, by the given command or by deleting.
+func (b *bench) clear() error {
+	if b.fresh != "" {
+		if out, err := exec.Command("sh", "-c", b.fresh).CombinedOutput(); err != nil {
+			return fmt.Errorf("%s: %w: %s", b.fresh, err, out)
+		}
+	}
+	if err := os.RemoveAll(b.scratch()); err != nil {
+		return err
+	}
+	if err := os.Mkdir(b.scratch(), 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(b.scratch(), "regctl.json"), []byte(b.regctl()), 0o644); err != nil {
+		return err
+	}
+	unix.Sync()
+	return nil
+}
+
+// regctl is the configuration that lets regctl speak to the registries without TLS.
+func (b *bench) regctl() string {
+	hosts := map[string]any{}
+	for _, p := range b.images {
+		host, _, _ := strings.Cut(p.Ref, "/")
+		hosts[host] = map[string]any{"tls": "disabled", "hostname": host}
+	}
+	return encode(map[string]any{"hosts": hosts})
+}
+
+// measure runs a tool once.
+func (b *bench) measure(t tool) (sample, error) {
+	if !t.keep {
+		if err := b.clear(); err != nil {
+			return sample{}, err
+		}
+	}
+	var out bytes.Buffer
+	cmd := exec.Command("sh", "-c", t.line)
+	cmd.Dir = b.scratch()
+	cmd.Stdin = strings.NewReader(t.stdin)
+	cmd.Stdout, cmd.Stderr = &out, &out
+	began := time.Now()
+	if err := cmd.Run(); err != nil {
+		return sample{}, fmt.Errorf("%s: %w: %s", t.name, err, tail(out.String()))
+	}
+	s := sample{wall: time.Since(began), cpu: cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()}
+	if ru, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
+		s.rss = ru.Maxrss << 10
+	}
+	s.disk = diskUsage(b.scratch())
+	return s, nil
+}
+
+func tail(s string) string {
+	if len(s) > 400 {
+		s = "…" + s[len(s)-400:]
+	}
+	return strings.TrimSpace(s)
+}
+
+// diskUsage counts the blocks of a folder's files, each inode once, in bytes.
+func diskUsage(dir string) int64 {
+	seen := map[uint64]bool{}
+	var total int64
+	_ = filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
+		var st unix.Stat_t
+		if err == nil && unix.Lstat(path, &st) == nil && !seen[st.Ino] {
+			seen[st.Ino] = true
+			total += st.Blocks * 512
+		}
+		return nil
+	})
+	return total
+}
+
+// compare runs the tools in turn, the first of them ours, and prints a table.
+func (b *bench) compare(title string, tools []tool) error {
+	samples := make([][]sample, len(tools))
+	for round := range b.runs + 1 {
+		for i := range tools {
+			n := (i + round) % len(tools) // another order each round
+			s, err := b.measure(tools[n])
+			if err != nil {
+				return err
+			}
+			if round > 0 {
+				samples[n] = append(samples[n], s)
+			}
+		}
+	}
+	fmt.Printf("\n## %s\n\n| tool | wall s (min–max) | CPU s | peak MiB | disk MB | ours/this, wall | CPU |\n|---|---|---|---|---|---|---|\n", title)
+	for i, t := range tools {
+		wall, cpu := seconds(samples[i], func(s sample) time.Duration { return s.wall }), seconds(samples[i], func(s sample) time.Duration { return s.cpu })
+		last := samples[i][len(samples[i])-1]
+		fmt.Printf("| %s | %.3f (%.3f–%.3f) | %.2f | %d | %.0f | %.2f | %.2f |\n",
+			t.name, wall[1], wall[0], wall[2], cpu[1], last.rss>>20, float64(last.disk)/1e6,
+			ratio(samples[0], samples[i], func(s sample) time.Duration { return s.wall }),
+			ratio(samples[0], samples[i], func(s sample) time.Duration { return s.cpu }))
+	}
+	return nil
+}
+
+// seconds is minimum, median and maximum.
+func seconds(samples []sample, of func(sample) time.Duration) [3]float64 {
+	var v []float64
+	for _, s := range samples {
+		v = append(v, of(s).Seconds())
+	}
+	slices.Sort(v)
+	return [3]float64{v[0], v[len(v)/2], v[len(v)-1]}
+}
+
+// ratio is the median of the ratios of runs of the same round.
+func ratio(a, b []sample, of func(sample) time.Duration) float64 {
+	var v []float64
+	for i := range a {
+		v = append(v, of(a[i]).Seconds()/max(of(b[i]).Seconds(), 1e-6))
+	}
+	slices.Sort(v)
+	return v[len(v)/2]
+}
