@@ -127,10 +127,8 @@ func (d *decoder) readItems(t *tree) error {
 		if !ok {
 			d.found.add(d.key, "a key %s", notDigest(key))
 		}
-		if check(d.schemas.item, v, &d.found, d.key, key) {
-			item, _ := v.(map[string]any)
-			d.items = append(d.items, Item{ID: id, Image: d.image(item, []string{d.key, key})})
-		}
+		fine := check(d.schemas.item, v, &d.found, d.key, key)
+		d.items = append(d.items, Item{ID: id, Image: d.image(v, fine, d.key, key)})
 		return nil
 	})
 }

@@ -52,13 +52,10 @@ func parsePath(s string) string {
 	return ""
 }
 
-// parseName says what is wrong with the name of an image, or nothing. elsewhere says
-// where its digest belongs.
+// parseName says what is wrong with the name of an image, or nothing; the schema says
+// that one is empty. elsewhere says where its digest belongs.
 func parseName(s, elsewhere string) string {
 	if s == "" {
-		return "is empty"
-	}
-	if simpleName(s) {
 		return ""
 	}
 	if i := strings.IndexFunc(s, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }); i >= 0 {
@@ -109,23 +106,27 @@ func isUpper(s string) bool {
 	return lower != s && err == nil
 }
 
-// image makes the typed image of one that the schema has accepted.
-func (d *decoder) image(item map[string]any, at []string) Image {
+// image makes the typed image of an item. About what is missing or of a wrong type the
+// schema has said what there is to say; where it has not, fine is true.
+func (d *decoder) image(v any, fine bool, at ...string) Image {
+	schema := resolve(d.schemas.item).Properties["image"]
+	item, _ := v.(map[string]any)
 	fields, ok := item["image"].(map[string]any)
-	if !ok {
-		return Image{} // the source's items have none
+	if !ok || schema == nil {
+		return Image{}
 	}
 	at = append(at, "image")
 	img := Image{TLSVerify: true, Transport: Docker}
-	img.Name, _ = fields["name"].(string)
-	elsewhere := "in the field digest"
 	if s, ok := fields["digest"].(string); ok {
-		if img.Digest, ok = parseDigest(s); !ok {
+		if img.Digest, ok = parseDigest(s); !ok && fine {
 			d.found.add(joinPath(append(at, "digest")...), "%s", notDigest(s))
 		}
-	} else {
-		elsewhere = "in the item's key"
 	}
+	elsewhere := "in the item's key"
+	if schema.Properties["digest"] != nil {
+		elsewhere = "in the field digest"
+	}
+	img.Name, _ = fields["name"].(string)
 	if text := d.name(img.Name, elsewhere); text != "" {
 		d.found.add(joinPath(append(at, "name")...), "%s", text)
 	}
@@ -135,17 +136,22 @@ func (d *decoder) image(item map[string]any, at []string) Image {
 	if v, ok := fields["containers-transport"].(string); ok {
 		img.Transport = v
 	}
-	img.StorageLocation, _ = fields["storage-location"].(string)
-	if img.StorageLocation != "" && img.Transport == ContainersStorage {
-		if text := parsePath(img.StorageLocation); text != "" {
-			d.found.add(joinPath(append(at, "storage-location")...), "%s", text)
-		}
+	location, _ := fields["storage-location"].(string)
+	if location == "" || img.Transport != ContainersStorage {
+		return img // for docker it means nothing, and osbuild lets it pass
 	}
+	if text := parsePath(location); text != "" {
+		d.found.add(joinPath(append(at, "storage-location")...), "%s", text)
+	}
+	img.StorageLocation = location
 	return img
 }
 
 // name is parseName, once for all the items of one name.
 func (d *decoder) name(s, elsewhere string) string {
+	if simpleName(s) {
+		return ""
+	}
 	text, ok := d.names[s]
 	if !ok {
 		text = parseName(s, elsewhere)
@@ -157,8 +163,8 @@ func (d *decoder) name(s, elsewhere string) string {
 // options checks the options, null included, and fills in the defaults.
 func (d *decoder) options() Options {
 	fields, _ := d.envelope["options"].(map[string]any)
-	if fields != nil {
-		check(d.schemas.options, fields, &d.found, "options")
+	if fields != nil && !check(d.schemas.options, fields, &d.found, "options") {
+		return Options{}
 	}
 	o := Options{
 		Retries:      defaultRetries,

@@ -3,6 +3,7 @@ package request
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/url"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"unicode/utf8"
 
 	"github.com/santhosh-tekuri/jsonschema/v5"
 
@@ -81,16 +83,50 @@ func compile(source string) (*schemaSet, error) {
 // check validates doc, which is found below at, and notes in a person's words all
 // that is wrong. It reports whether nothing is.
 func check(schema *jsonschema.Schema, doc any, found *problems, at ...string) bool {
+	if fits(schema, doc) {
+		return true
+	}
 	err := schema.Validate(doc)
 	if err == nil {
 		return true
 	}
-	failed, ok := err.(*jsonschema.ValidationError)
-	if !ok {
+	if failed, ok := errors.AsType[*jsonschema.ValidationError](err); ok {
+		explain(schema, doc, failed, found, at)
+	} else {
 		found.add(joinPath(at...), "%v", err)
-		return false
 	}
-	explain(schema, doc, failed, found, at)
+	return false
+}
+
+// fits reports whether v surely is what the schema wants. It knows the few keywords
+// that items are described with, and leaves the rest and every complaint to the
+// validator, which takes twenty times as long: half of the time of a large request.
+func fits(schema *jsonschema.Schema, v any) bool {
+	schema = resolve(schema)
+	switch v := v.(type) {
+	case map[string]any:
+		for _, key := range schema.Required {
+			if _, ok := v[key]; !ok {
+				return false
+			}
+		}
+		for key, field := range v {
+			if s := schema.Properties[key]; s == nil || !fits(s, field) {
+				return false
+			}
+		}
+		return len(schema.OneOf) == 0 && slices.Contains(schema.Types, "object")
+	case string:
+		if schema.Enum != nil && !slices.Contains(schema.Enum, any(v)) || utf8.RuneCountInString(v) < schema.MinLength {
+			return false
+		}
+		if schema.Pattern != nil && !schema.Pattern.MatchString(v) {
+			return false
+		}
+		return slices.Contains(schema.Types, "string")
+	case bool:
+		return slices.Contains(schema.Types, "boolean")
+	}
 	return false
 }
 

@@ -26,28 +26,27 @@ type tree struct {
 
 // start reads up to the one object that the text has to be.
 func (t *tree) start() error {
-	for t.at < len(t.raw) {
-		r, n := utf8.DecodeRune(t.raw[t.at:])
-		if r == utf8.RuneError && n == 1 {
-			return t.refuse("not JSON: the text is not UTF-8")
+	if !utf8.Valid(t.raw) {
+		for {
+			r, n := utf8.DecodeRune(t.raw[t.at:])
+			if r == utf8.RuneError && n == 1 {
+				return t.refuse("not JSON: the text is not UTF-8")
+			}
+			t.at += n
 		}
-		t.at += n
 	}
-	t.at = 0
-	switch c := t.next(); c {
-	case '{':
+	if t.next() == '{' {
 		return nil
-	case 0:
-		if t.at == len(t.raw) {
-			return refuse("", "the request is empty: a JSON object is expected")
-		}
 	}
+	if t.at == len(t.raw) {
+		return refuse("", "the request is empty: a JSON object is expected")
+	}
+	begin := t.at
 	v, err := t.value()
 	if err != nil {
 		return err
 	}
-	t.at = 0
-	t.next()
+	t.at = begin
 	return t.refuse("the request must be an object, got %s", describe(v))
 }
 
@@ -92,13 +91,24 @@ func (t *tree) value() (any, error) {
 	case c == '-' || '0' <= c && c <= '9':
 		return t.number()
 	}
-	for word, v := range map[string]any{"true": true, "false": false, "null": nil} {
-		if bytes.HasPrefix(t.raw[t.at:], []byte(word)) {
-			t.at += len(word)
-			return v, nil
-		}
+	switch {
+	case t.word("true"):
+		return true, nil
+	case t.word("false"):
+		return false, nil
+	case t.word("null"):
+		return nil, nil
 	}
 	return nil, t.unexpected("a value")
+}
+
+// word skips the word if it comes next.
+func (t *tree) word(w string) bool {
+	if !bytes.HasPrefix(t.raw[t.at:], []byte(w)) {
+		return false
+	}
+	t.at += len(w)
+	return true
 }
 
 // fields reads the object that comes next. visit gets each key and has to read the

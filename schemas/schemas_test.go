@@ -1,0 +1,112 @@
+package schemas_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/santhosh-tekuri/jsonschema/v5"
+
+	"osbuild-containers/schemas"
+)
+
+var names = []string{"org.osbuild.skopeo", "org.osbuild.skopeo-index", "org.osbuild.containers-storage"}
+
+// TestMetaIsWhatOsbuildLoads checks what osbuild checks: the fields of the file, and
+// that the schema is one of Draft 4.
+func TestMetaIsWhatOsbuildLoads(t *testing.T) {
+	for _, name := range names {
+		raw, err := schemas.Meta(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var meta struct {
+			Summary     string
+			Description []string
+			Schema      json.RawMessage
+		}
+		strict := json.NewDecoder(bytes.NewReader(raw))
+		strict.DisallowUnknownFields()
+		if err := strict.Decode(&meta); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if meta.Summary == "" || strings.HasSuffix(meta.Summary, ".") || len(meta.Description) < 3 {
+			t.Errorf("%s: summary %q, description of %d lines", name, meta.Summary, len(meta.Description))
+		}
+		for _, line := range meta.Description {
+			if len(line) > 80 {
+				t.Errorf("%s: line of %d characters: %s", name, len(line), line)
+			}
+		}
+		compile(t, name, meta.Schema)
+	}
+	compile(t, "request", schemas.Request())
+}
+
+func compile(t *testing.T, name string, schema []byte) {
+	t.Helper()
+	c := jsonschema.NewCompiler()
+	c.Draft = jsonschema.Draft4
+	if err := c.AddResource(name, bytes.NewReader(schema)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Compile(name); err != nil {
+		t.Errorf("%#v", err)
+	}
+}
+
+// TestEveryPatternIsAnchored finds the patterns of all the schemas, as keys of
+// patternProperties and as values of pattern.
+func TestEveryPatternIsAnchored(t *testing.T) {
+	found := 0
+	var walk func(where string, v any)
+	walk = func(where string, v any) {
+		object, _ := v.(map[string]any)
+		for key, v := range object {
+			if pattern, ok := v.(string); ok && key == "pattern" {
+				found++
+				anchored(t, where, pattern)
+			}
+			if patterns, ok := v.(map[string]any); ok && key == "patternProperties" {
+				for pattern := range patterns {
+					found++
+					anchored(t, where, pattern)
+				}
+			}
+			walk(where+"."+key, v)
+		}
+	}
+	for _, name := range names {
+		raw, err := schemas.Meta(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var meta any
+		if err := json.Unmarshal(raw, &meta); err != nil {
+			t.Fatal(err)
+		}
+		walk(name, meta)
+	}
+	if found != 4 {
+		t.Errorf("found %d patterns, want three of keys and one of a digest", found)
+	}
+}
+
+func anchored(t *testing.T, where, pattern string) {
+	t.Helper()
+	good := "sha256:" + strings.Repeat("a", 64)
+	re := regexp.MustCompile(pattern)
+	if !re.MatchString(good) || re.MatchString("../x/"+good) || re.MatchString(good+"0") {
+		t.Errorf("%s: pattern %s", where, pattern)
+	}
+}
+
+func TestUnknownModule(t *testing.T) {
+	for _, name := range []string{"", "org.osbuild.nothing", "../schemas/org.osbuild.skopeo", "request.schema.json"} {
+		if raw, err := schemas.Meta(name); err == nil {
+			t.Errorf("%q has a meta.json: %s", name, raw)
+		}
+	}
+}
