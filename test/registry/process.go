@@ -101,7 +101,9 @@ func (p *process) readLog(out io.Reader, addr chan<- string) {
 	lines.Buffer(nil, 1<<20)
 	known := false
 	for lines.Scan() {
-		p.log.WriteLine(lines.Text())
+		if !strings.Contains(lines.Text(), `msg="response completed"`) { // requests: see Faults
+			p.log.WriteLine(lines.Text())
+		}
 		if m := listening.FindStringSubmatch(lines.Text()); m != nil && !known {
 			known = true
 			addr <- m[1]
