@@ -22,88 +22,6 @@ type Image struct {
 	Signatures [][]byte              // content of signature-1, signature-2, …
 }
 
-// Manifest reads the manifest of the image published under id, and the list through which it was
-// pinned, nil if there is none. The error is fs.ErrNotExist when nothing is published.
-func (c *Cache) Manifest(id digest.Digest) (raw, list []byte, err error) {
-	dir := c.ImagePath(id)
-	raw, err = readBounded(filepath.Join(dir, manifestFile))
-	if err != nil {
-		return nil, nil, err
-	}
-	list, err = readBounded(filepath.Join(filepath.Dir(dir), listFile))
-	if isAbsent(err) {
-		err = nil
-	}
-	return raw, list, err
-}
-
-// readBounded reads a file that is not larger than a manifest may be.
-func readBounded(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	fi, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !fi.Mode().IsRegular() || fi.Size() > manifest.MaxSize {
-		return nil, fmt.Errorf("%s is not a manifest", path)
-	}
-	buf := make([]byte, fi.Size())
-	n, err := f.ReadAt(buf, 0)
-	if int64(n) == fi.Size() {
-		err = nil
-	}
-	return buf[:n], err
-}
-
-// Complete says whether all these blobs are published with the image, each with its size, and
-// the version file with them.
-func (c *Cache) Complete(id digest.Digest, blobs []manifest.Descriptor) bool {
-	dir, err := unix.Open(c.ImagePath(id), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return false
-	}
-	defer unix.Close(dir)
-	if !hasFile(dir, versionFile, int64(len(version))) {
-		return false
-	}
-	for _, b := range blobs {
-		if !hasFile(dir, b.Digest.Encoded(), b.Size) {
-			return false
-		}
-	}
-	return true
-}
-
-func hasFile(dir int, name string, size int64) bool {
-	var st unix.Stat_t
-	err := unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW)
-	return err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Size == size
-}
-
-// BlobPath is where a blob of a published image lies.
-func (c *Cache) BlobPath(id, blob digest.Digest) string {
-	return filepath.Join(c.ImagePath(id), blob.Encoded())
-}
-
-// Signatures reads the signatures published with an image, in their order.
-func (c *Cache) Signatures(id digest.Digest) ([][]byte, error) {
-	var sigs [][]byte
-	for i := 1; ; i++ {
-		sig, err := readBounded(filepath.Join(c.ImagePath(id), signatureFile(i)))
-		if isAbsent(err) {
-			return sigs, nil
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read signature: %w", err)
-		}
-		sigs = append(sigs, sig)
-	}
-}
-
 func signatureFile(i int) string { return fmt.Sprintf("signature-%d", i) }
 
 // Publish makes the image visible under id, or exchanges the one that is there for it. All its
@@ -202,7 +120,7 @@ func (s *stage) putList(dest string, list []byte) error {
 		}
 		return nil
 	}
-	if old, err := readBounded(dest); err == nil && bytes.Equal(old, list) {
+	if old, err := readAt(unix.AT_FDCWD, dest); err == nil && bytes.Equal(old, list) {
 		return nil
 	}
 	tmp := filepath.Join(filepath.Dir(s.dir), strings.TrimPrefix(filepath.Base(s.dir), "image-")+".list")
@@ -231,17 +149,4 @@ func writeFile(path string, content []byte) (err error) {
 		return err
 	}
 	return f.Sync()
-}
-
-// Config reads the config blob of a published image. The error is ErrDigest, wrapped, if what is
-// there is not it.
-func (c *Cache) Config(id digest.Digest, d manifest.Descriptor) ([]byte, error) {
-	raw, err := readBounded(c.BlobPath(id, d.Digest))
-	if err != nil {
-		return nil, err
-	}
-	if got := digest.FromBytes(raw); got != d.Digest {
-		return nil, fmt.Errorf("config: %w: got %s, want %s", ErrDigest, got, d.Digest)
-	}
-	return raw, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -31,7 +32,7 @@ type blob struct {
 // process brings it, or it is downloaded.
 func (s *session) blob(ctx context.Context, pool *cache.Pool, d manifest.Descriptor, bar *progress.Blob) error {
 	it := s.it
-	ok, err := pool.Adopt(ctx, it.cache.BlobPath(it.ID, d.Digest), d.Digest, d.Size)
+	ok, err := pool.Adopt(ctx, filepath.Join(it.cache.ImagePath(it.ID), d.Digest.Encoded()), d.Digest, d.Size)
 	if err != nil {
 		return err
 	}

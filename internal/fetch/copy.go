@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 
+	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 
 	"osbuild-containers/internal/cache"
@@ -65,22 +66,16 @@ func (j *job) copyAll(ctx context.Context, copyOne func(context.Context, request
 
 // copyImage copies one image from the cache src into the job's own.
 func (j *job) copyImage(ctx context.Context, src *cache.Cache, it request.Item) error {
-	raw, list, err := src.Manifest(it.ID)
+	pub, err := src.Look(it.ID)
 	if errors.Is(err, fs.ErrNotExist) {
 		return notThere(src.ImagePath(it.ID))
 	}
 	if err != nil {
 		return err
 	}
-	m, err := manifest.Parse(raw)
+	defer pub.Close()
+	img, err := readImage(pub, it.ID)
 	if err != nil {
-		return err
-	}
-	if m.List || m.Config.Digest != it.ID || !src.Complete(it.ID, m.Blobs()) {
-		return notThere(src.ImagePath(it.ID))
-	}
-	img := &cache.Image{Manifest: raw, List: list, Blobs: m.Blobs()}
-	if img.Signatures, err = src.Signatures(it.ID); err != nil {
 		return err
 	}
 	pool, err := j.openPool()
@@ -88,13 +83,36 @@ func (j *job) copyImage(ctx context.Context, src *cache.Cache, it request.Item) 
 		return err
 	}
 	for _, b := range img.Blobs {
-		ok, err := pool.Adopt(ctx, src.BlobPath(it.ID, b.Digest), b.Digest, b.Size)
+		ok, err := pool.Adopt(ctx, pub.BlobPath(b.Digest), b.Digest, b.Size)
 		if err != nil {
 			return err
 		}
 		if !ok {
-			return notThere(src.BlobPath(it.ID, b.Digest))
+			return notThere(pub.BlobPath(b.Digest))
 		}
 	}
 	return j.cache.Publish(pool, it.ID, img)
+}
+
+// readImage reads all of a published image but its blobs, which must be there.
+func readImage(pub *cache.Published, id digest.Digest) (img *cache.Image, err error) {
+	img = &cache.Image{}
+	if img.Manifest, err = pub.Manifest(); err != nil {
+		return nil, err
+	}
+	if img.List, err = pub.List(); err != nil {
+		return nil, err
+	}
+	if img.Signatures, err = pub.Signatures(); err != nil {
+		return nil, err
+	}
+	m, err := manifest.Parse(img.Manifest)
+	if err != nil {
+		return nil, err
+	}
+	img.Blobs = m.Blobs()
+	if m.List || m.Config.Digest != id || !pub.Has(img.Blobs) {
+		return nil, notThere(pub.Path())
+	}
+	return img, nil
 }

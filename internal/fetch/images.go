@@ -31,35 +31,39 @@ func Images(ctx context.Context, r *request.Request, log *progress.Reporter) []r
 
 // hasImage says whether what is published under the id is what the item pins, complete.
 func (j *job) hasImage(it request.Item) bool {
-	raw, list, err := j.cache.Manifest(it.ID)
+	pub, err := j.cache.Look(it.ID)
+	if err != nil {
+		return false
+	}
+	defer pub.Close()
+	raw, err := pub.Manifest()
 	if err != nil {
 		return false
 	}
 	m, err := manifest.Parse(raw)
-	if err != nil || m.List || m.Config.Digest != it.ID || !j.cache.Complete(it.ID, m.Blobs()) {
+	if err != nil || m.List || m.Config.Digest != it.ID || !pub.Has(m.Blobs()) {
 		return false
 	}
 	served := digest.FromBytes(raw)
-	if served == it.Image.Digest || inList(list, it.Image.Digest, served) {
-		return true
-	}
-	return it.Image.Transport == request.ContainersStorage && j.isUnpacked(it.ID, m)
+	return served == it.Image.Digest || viaList(pub, it.Image.Digest, served) ||
+		it.Image.Transport == request.ContainersStorage && isUnpacked(pub, m)
 }
 
-// inList says whether list is the pinned one and names the manifest that is published.
-func inList(list []byte, pinned, served digest.Digest) bool {
-	if list == nil || digest.FromBytes(list) != pinned {
+// viaList says whether the image was pinned by this list, which names the manifest that is served.
+func viaList(pub *cache.Published, pinned, served digest.Digest) bool {
+	raw, err := pub.List()
+	if err != nil || raw == nil || digest.FromBytes(raw) != pinned {
 		return false
 	}
-	l, err := manifest.Parse(list)
-	return err == nil && l.List && slices.ContainsFunc(l.Entries, func(e manifest.Entry) bool { return e.Digest == served })
+	list, err := manifest.Parse(raw)
+	return err == nil && list.List && slices.ContainsFunc(list.Entries, func(e manifest.Entry) bool { return e.Digest == served })
 }
 
 // isUnpacked says whether the layers are the uncompressed ones that the config names as diff
 // ids: what containers storage gives. The image id then vouches for them, since no
 // manifest with the pinned digest can.
-func (j *job) isUnpacked(id digest.Digest, m *manifest.Manifest) bool {
-	raw, err := j.cache.Config(id, m.Config)
+func isUnpacked(pub *cache.Published, m *manifest.Manifest) bool {
+	raw, err := pub.Config(m.Config)
 	if err != nil {
 		return false
 	}

@@ -8,7 +8,7 @@ import (
 // softLimit is the memory, in bytes, from which on Go collects garbage more eagerly. A
 // fetch needs far less; without the limit, the heap would double between two
 // collections, and a build host has better uses for that.
-const softLimit = 24 << 20
+const softLimit = 64 << 20
 
 // limitMemory keeps the process small, unless the environment says how it should be.
 func limitMemory() {
