@@ -94,7 +94,7 @@ func ReadFile(f *os.File, limit int64) ([]byte, error) {
 
 // send sends one message, through a file when it is large.
 func (s socket) send(raw []byte) error {
-	if len(raw) <= maxPacket() {
+	if len(raw) <= maxPacket("/proc/sys/net/core/wmem_max") {
 		// The kernel refuses a packet that does not fit into the buffer.
 		if size, err := unix.GetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_SNDBUF); err == nil && size < len(raw) {
 			_ = unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_SNDBUF, len(raw))
@@ -127,10 +127,11 @@ func (s socket) sendPacket(raw, control []byte) error {
 	return closedOr("send message", err)
 }
 
-// maxPacket is how many bytes a message may have to be sent as one packet.
-func maxPacket() int {
+// maxPacket is how many bytes a message may have to be sent as one packet, as the file
+// at path says.
+func maxPacket(path string) int {
 	const withoutProc = 64000 // what osbuild takes where /proc is missing
-	raw, err := os.ReadFile("/proc/sys/net/core/wmem_max")
+	raw, err := os.ReadFile(path)
 	if err != nil {
 		return withoutProc
 	}

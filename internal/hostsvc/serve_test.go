@@ -1,0 +1,277 @@
+package hostsvc
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestSeveralCallsOnOneConnection(t *testing.T) {
+	p := connect(t.Context(), t, echo)
+	for i := range 3 {
+		args := fmt.Sprintf(`{"n":%d}`, i)
+		want := fmt.Sprintf(`{"type":"reply","data":{"reply":{"args":%s,"files":0,"method":"download"}}}`, args)
+		if got := p.call("download", args); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+	p.close()
+	if err := p.returned(); err != nil {
+		t.Errorf("Serve: %v", err)
+	}
+}
+
+// TestAnswersToBadMessages also shows that the connection survives each of them.
+func TestAnswersToBadMessages(t *testing.T) {
+	pipe, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pipe.Close()
+	defer w.Close()
+	huge := memfile(t, "{}")
+	if err := huge.Truncate(MaxMessage + 1); err != nil { // all of it a hole
+		t.Fatal(err)
+	}
+	p := connect(t.Context(), t, echo)
+	for _, c := range []struct {
+		packet string
+		file   *os.File
+		want   string
+	}{
+		{"garbage", nil, "message is not JSON: invalid character 'g' looking for beginning of value"},
+		{`{"type": "method"`, nil, "message is not JSON: unexpected end of JSON input"},
+		{`{} {}`, nil, "message is not JSON: invalid character '{' after top-level value"},
+		{`{}`, nil, "message has no type"},
+		{`null`, nil, "message has no type"},
+		{`[]`, nil, "message has no type"},
+		{`{"type": 1, "data": {}}`, nil, "type of message is not a string"},
+		{`{"type": "reply", "data": {"reply": 1}}`, nil, `unknown message type "reply"`},
+		{`{"type": "method"}`, nil, "method has no name"},
+		{`{"type": "method", "data": "download"}`, nil, "message has no data that is an object"},
+		{`{"type": "method", "data": {"args": {}}}`, nil, "method has no name"},
+		{`{"type": "method", "data": {"name": ["download"]}}`, nil, "name of method is not a string of at least one character"},
+		{`{"type": "method", "data": {"name": ""}}`, nil, "name of method is not a string of at least one character"},
+		{`<args-via-fd>`, nil, "message is said to be in a file, but there is none"},
+		{`<args-via-fd>`, pipe, "message in a file: is not a regular file"},
+		{`<args-via-fd>`, huge, fmt.Sprintf("message in a file: has %d bytes, more than %d", MaxMessage+1, MaxMessage)},
+		{`<args-via-fd>`, memfile(t, "garbage"), "message is not JSON: invalid character 'g' looking for beginning of value"},
+		{`<args-via-fd>`, memfile(t, ""), "message is not JSON: unexpected end of JSON input"},
+	} {
+		before := openFiles(t)
+		if c.file != nil {
+			p.send(c.packet, int(c.file.Fd()), int(c.file.Fd()))
+		} else {
+			p.send(c.packet)
+		}
+		answer, _ := p.recv()
+		var got struct {
+			Type string
+			Data Exception
+		}
+		if err := json.Unmarshal([]byte(answer), &got); err != nil {
+			t.Fatal(err)
+		}
+		if want := (Exception{"ProtocolError", c.want, ""}); got.Type != "exception" || got.Data != want {
+			t.Errorf("%s\ngot  %s\nwant %v", c.packet, answer, want)
+		}
+		settles(t, before)
+	}
+	if got := p.call("still", "[]"); !strings.Contains(got, `"method":"still"`) {
+		t.Errorf("after all that: %s", got)
+	}
+}
+
+func TestUnknownFieldsAreIgnored(t *testing.T) {
+	p := connect(t.Context(), t, echo)
+	p.send(`{"type": "method", "serial": 7, "data": {"name": "x", "flags": []}}`)
+	got, _ := p.recv()
+	if want := `{"type":"reply","data":{"reply":{"args":[],"files":0,"method":"x"}}}`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+func TestMessageInAFile(t *testing.T) {
+	p := connect(t.Context(), t, echo)
+	args := `"` + strings.Repeat("x", 5<<20) + `"`
+	p.send("<args-via-fd>", int(memfile(t, method("download", args)).Fd()), int(memfile(t, "items").Fd()))
+	got, _ := p.recv()
+	if want := `{"type":"reply","data":{"reply":{"args":` + args + `,"files":1,"method":"download"}}}`; got != want {
+		t.Errorf("got %d bytes that begin with %.80s", len(got), got)
+	}
+}
+
+// TestLargeReplies shows where packets end and files begin.
+func TestLargeReplies(t *testing.T) {
+	var size int
+	p := connect(t.Context(), t, func(context.Context, string, json.RawMessage, []*os.File) (any, error) {
+		return strings.Repeat("x", size-len(`{"type":"reply","data":{"reply":""}}`)), nil
+	})
+	limit := maxPacket(wmemMax)
+	for _, c := range []struct {
+		size int
+		file bool
+	}{{1000, false}, {limit, false}, {limit + 1, true}, {limit + 5<<20, true}, {1000, false}} {
+		size = c.size
+		before := openFiles(t)
+		p.send(method("x", "[]"))
+		got, packet := p.recv()
+		if len(got) != c.size || (packet != c.size) != c.file {
+			t.Errorf("reply of %d bytes came as %d bytes, in a packet of %d", c.size, len(got), packet)
+		}
+		settles(t, before)
+	}
+}
+
+func TestPacketSizeWithoutProc(t *testing.T) {
+	dir := t.TempDir()
+	if got := maxPacket(dir + "/nothing"); got != 64000 {
+		t.Errorf("without the file: %d, want 64000", got)
+	}
+	for content, want := range map[string]int{"212992\n": 212992, "much\n": 64000} {
+		if err := os.WriteFile(dir+"/wmem_max", []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := maxPacket(dir + "/wmem_max"); got != want {
+			t.Errorf("%q: %d, want %d", content, got, want)
+		}
+	}
+}
+
+func TestFilesAreTheHandlersUntilItReturns(t *testing.T) {
+	var kept []*os.File
+	p := connect(t.Context(), t, func(_ context.Context, _ string, _ json.RawMessage, files []*os.File) (any, error) {
+		kept = files
+		var texts []string
+		for _, f := range files {
+			flags, err := unix.FcntlInt(f.Fd(), unix.F_GETFD, 0)
+			if err != nil || flags&unix.FD_CLOEXEC == 0 {
+				t.Errorf("flags %d, %v: want FD_CLOEXEC", flags, err)
+			}
+			raw, err := ReadFile(f, 5)
+			if err != nil {
+				return nil, err
+			}
+			texts = append(texts, string(raw))
+		}
+		return texts, nil
+	})
+	one, two := memfile(t, "one"), memfile(t, "two")
+	p.send(method("x", "[]"), int(one.Fd()), int(two.Fd()))
+	if got, _ := p.recv(); got != `{"type":"reply","data":{"reply":["one","two"]}}` {
+		t.Error(got)
+	}
+	for _, f := range kept {
+		if err := f.Close(); !errors.Is(err, os.ErrClosed) {
+			t.Errorf("file is still open: %v", err)
+		}
+	}
+	p.send(method("x", "[]"), int(memfile(t, "larger").Fd()))
+	if got, _ := p.recv(); !strings.Contains(got, `"value":"has 6 bytes, more than 5"`) {
+		t.Error(got)
+	}
+}
+
+func TestErrorsOfTheHandler(t *testing.T) {
+	var reply any
+	var failed error
+	p := connect(t.Context(), t, func(context.Context, string, json.RawMessage, []*os.File) (any, error) {
+		if failed == nil && reply == nil {
+			panic(errors.New("it broke"))
+		}
+		return reply, failed
+	})
+	for _, c := range []struct {
+		reply  any
+		failed error
+		want   string
+	}{
+		{nil, errors.New("no space"), `{"type":"exception","data":{"name":"Error","value":"no space","backtrace":""}}`},
+		{nil, fmt.Errorf("so: %w", &Exception{Name: "KeyError", Value: "'x'"}), `{"type":"exception","data":{"name":"KeyError","value":"'x'","backtrace":""}}`},
+		{make(chan int), nil, `{"type":"exception","data":{"name":"TypeError","value":"encode reply: json: unsupported type: chan int","backtrace":""}}`},
+		{nil, nil, `{"type":"exception","data":{"name":"Panic","value":"it broke","backtrace":""}}`},
+	} {
+		reply, failed = c.reply, c.failed
+		if got := p.call("x", "{}"); got != c.want {
+			t.Errorf("got  %s\nwant %s", got, c.want)
+		}
+	}
+}
+
+func TestPanicShowsItsStackForDebugging(t *testing.T) {
+	t.Setenv(Debug, "1")
+	p := connect(t.Context(), t, func(context.Context, string, json.RawMessage, []*os.File) (any, error) { panic("it broke") })
+	if got := p.call("x", "{}"); !strings.Contains(got, "TestPanicShowsItsStackForDebugging") {
+		t.Errorf("no stack in %s", got)
+	}
+}
+
+func TestClosingEndsACall(t *testing.T) {
+	began, ended := make(chan struct{}), make(chan error, 1)
+	p := connect(t.Context(), t, func(ctx context.Context, _ string, _ json.RawMessage, _ []*os.File) (any, error) {
+		close(began)
+		<-ctx.Done()
+		ended <- context.Cause(ctx)
+		return "too late", nil
+	})
+	p.send(method("download", "{}"))
+	p.send(method("never answered", "{}")) // what waits does not hide that the peer is gone
+	<-began
+	p.close()
+	if err := p.returned(); err != nil {
+		t.Errorf("Serve: %v", err)
+	}
+	if err := <-ended; !errors.Is(err, errPeerClosed) {
+		t.Errorf("the call ended with %v", err)
+	}
+}
+
+func TestCancellingEndsServe(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	p := connect(ctx, t, echo)
+	p.call("x", "{}")
+	cancel()
+	if err := p.returned(); err != nil {
+		t.Errorf("Serve: %v", err)
+	}
+}
+
+func TestCallEndsBeforeServeReturns(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cleaned := false
+	p := connect(ctx, t, func(ctx context.Context, _ string, _ json.RawMessage, _ []*os.File) (any, error) {
+		cancel()
+		<-ctx.Done()
+		cleaned = true
+		return nil, nil
+	})
+	p.send(method("x", "{}"))
+	if err := p.returned(); err != nil || !cleaned {
+		t.Errorf("Serve: %v, cleaned up: %v", err, cleaned)
+	}
+}
+
+func TestDescriptorMustBeASocket(t *testing.T) {
+	f := memfile(t, "")
+	stream, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(stream[0])
+	defer unix.Close(stream[1])
+	for fd, want := range map[int]string{
+		99_999:      "descriptor 99999 of the service: bad file descriptor",
+		int(f.Fd()): fmt.Sprintf("descriptor %d of the service: socket operation on non-socket", f.Fd()),
+		stream[0]:   fmt.Sprintf("descriptor %d of the service is not a SOCK_SEQPACKET socket", stream[0]),
+	} {
+		if err := Serve(t.Context(), fd, echo); err == nil || err.Error() != want {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+}
