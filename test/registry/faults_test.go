@@ -245,9 +245,11 @@ func TestPushThroughFaults(t *testing.T) {
 	}
 }
 
-// TestFaultsStream: an endless upstream must reach the client at once.
+// TestFaultsStream: what upstream has sent reaches the client at once, not when a
+// buffer is full.
 func TestFaultsStream(t *testing.T) {
 	endless := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Length", "1000000")
 		_, _ = io.WriteString(w, "first")
 		w.(http.Flusher).Flush()
 		<-r.Context().Done()
@@ -255,7 +257,8 @@ func TestFaultsStream(t *testing.T) {
 	t.Cleanup(endless.Close)
 	f := registry.Proxy(endless.URL)
 	t.Cleanup(f.Close)
-	resp, err := http.Get(f.URL)
+	client := &http.Client{Timeout: 10 * time.Second}
+	resp, err := client.Get(f.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
