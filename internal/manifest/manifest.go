@@ -8,9 +8,11 @@
 package manifest
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -99,6 +101,7 @@ var (
 type document struct {
 	SchemaVersion int             `json:"schemaVersion"`
 	MediaType     *string         `json:"mediaType"`
+	ArtifactType  string          `json:"artifactType"`
 	Config        *Descriptor     `json:"config"`
 	Layers        []Descriptor    `json:"layers"`
 	Manifests     []Entry         `json:"manifests"`
@@ -114,7 +117,7 @@ func Parse(raw []byte) (*Manifest, error) {
 	}
 	var d document
 	if err := json.Unmarshal(raw, &d); err != nil {
-		return nil, fmt.Errorf("parse manifest: %w", err)
+		return nil, notJSON(err)
 	}
 	if d.SchemaVersion == 1 || d.FSLayers != nil {
 		return nil, ErrSchema1
@@ -129,11 +132,42 @@ func Parse(raw []byte) (*Manifest, error) {
 	return d.image()
 }
 
+// notJSON says what is wrong with a document in its own terms, not in those of Go's types.
+func notJSON(err error) error {
+	wrong, ok := errors.AsType[*json.UnmarshalTypeError](err)
+	if !ok {
+		return fmt.Errorf("manifest is not JSON: %w", err)
+	}
+	want := "an object"
+	switch wrong.Type.Kind() {
+	case reflect.String:
+		want = "a string"
+	case reflect.Int, reflect.Int64:
+		want = "a whole number"
+	case reflect.Slice:
+		want = "an array"
+	}
+	article := "a "
+	switch {
+	case strings.HasPrefix(wrong.Value, "number "): // one that does not fit
+		article = "the "
+	case strings.HasPrefix(wrong.Value, "a"), strings.HasPrefix(wrong.Value, "o"):
+		article = "an "
+	}
+	got := article + wrong.Value
+	if wrong.Field == "" {
+		return fmt.Errorf("manifest is %s, want %s", got, want)
+	}
+	return fmt.Errorf("manifest: %s is %s, want %s", wrong.Field, got, want)
+}
+
 func (d *document) isList() (bool, error) {
 	image, list := d.Config != nil || d.Layers != nil, d.Manifests != nil
 	switch {
-	case image && list:
+	case d.Layers != nil && list:
 		return false, errors.New("manifest is ambiguous: it has both layers and manifests")
+	case image && list:
+		return false, errors.New("manifest is ambiguous: it has both config and manifests")
 	case !image && !list:
 		return false, fmt.Errorf("manifest has neither layers nor manifests: %w", ErrArtifact)
 	case d.MediaType == nil:
@@ -170,7 +204,7 @@ func (d *document) image() (*Manifest, error) {
 	switch d.Config.MediaType {
 	case ociConfig, dockerConfig, octetStream, "":
 	default:
-		return nil, fmt.Errorf("manifest is of an artifact of type %q: %w", d.Config.MediaType, ErrArtifact)
+		return nil, fmt.Errorf("manifest is of an artifact of type %q: %w", cmp.Or(d.ArtifactType, d.Config.MediaType), ErrArtifact)
 	}
 	if err := d.Config.check(); err != nil {
 		return nil, fmt.Errorf("manifest: config: %w", err)
