@@ -16,6 +16,7 @@ import (
 	"github.com/containers/image/v5/pkg/docker/config"
 	"github.com/containers/image/v5/pkg/sysregistriesv2"
 	"github.com/containers/image/v5/types"
+	"github.com/containers/storage/pkg/homedir"
 
 	"osbuild-containers/internal/manifest"
 )
@@ -90,10 +91,11 @@ func usualPort(sys *types.SystemContext, named reference.Named) reference.Named 
 	if auth, err := config.GetCredentials(sys, host); err == nil && auth != (types.DockerAuthConfig{}) {
 		return named
 	}
-	if reg, err := sysregistriesv2.FindRegistry(sys, named.Name()); err == nil && reg != nil {
+	// A prefix without the port matches too, to a location that the port then spoils.
+	if reg, err := sysregistriesv2.FindRegistry(sys, named.Name()); err == nil && reg != nil && strings.HasPrefix(reg.Prefix, host) {
 		return named
 	}
-	for _, dir := range []string{"/etc/containers/certs.d", "/etc/docker/certs.d"} {
+	for _, dir := range certDirs() {
 		if _, err := os.Stat(filepath.Join(dir, host)); err == nil {
 			return named
 		}
@@ -102,6 +104,11 @@ func usualPort(sys *types.SystemContext, named reference.Named) reference.Named 
 		return short
 	}
 	return named
+}
+
+// certDirs are where the library looks for certificates, a folder for each host.
+func certDirs() []string {
+	return []string{filepath.Join(homedir.Get(), ".config/containers/certs.d"), "/etc/containers/certs.d", "/etc/docker/certs.d"}
 }
 
 // clientOf is the http.Client inside a registry source, nil if this version of the library has

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -30,6 +31,12 @@ type process struct {
 	done chan error    // its end, once
 }
 
+// registryEnv drops what the registry would take for its configuration, such as the
+// REGISTRY_AUTH_FILE of its clients.
+func registryEnv(env []string) []string {
+	return slices.DeleteFunc(env, func(v string) bool { return strings.HasPrefix(v, "REGISTRY_") })
+}
+
 // startProcess returns when the registry listens; the port is the kernel's choice
 // and is read from the registry's own log.
 func startProcess(bin, dir string, cfg map[string]any) (*process, error) {
@@ -42,7 +49,7 @@ func startProcess(bin, dir string, cfg map[string]any) (*process, error) {
 		return nil, err
 	}
 	cmd := exec.Command(bin, "serve", path)
-	cmd.Env = append(os.Environ(), "OTEL_TRACES_EXPORTER=none")
+	cmd.Env = append(registryEnv(os.Environ()), "OTEL_TRACES_EXPORTER=none")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := cmd.StderrPipe()
 	if err != nil {

@@ -15,3 +15,8 @@ func TestARegistryThatEndsIsReportedWithItsLog(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestTheEnvironmentOfClientsIsNotTheRegistrys(t *testing.T) {
+	t.Setenv("REGISTRY_AUTH_FILE", "/no/such/file")
+	Start(t)
+}

@@ -1,0 +1,301 @@
+package fetch
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/internal/image"
+	"osbuild-containers/internal/progress"
+	"osbuild-containers/internal/request"
+	"osbuild-containers/test/images"
+	"osbuild-containers/test/registry"
+)
+
+// TestMain keeps the tests apart from the machine's configuration, and is the entry of the
+// processes that some tests need for themselves, see world.alone.
+func TestMain(m *testing.M) {
+	if image.Reexec() {
+		return
+	}
+	if order := os.Getenv(orderVariable); order != "" {
+		os.Exit(obey(order))
+	}
+	os.Exit(runTests(m))
+}
+
+func runTests(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "fetch-test-")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	shared.dir = filepath.Join(dir, "registry")
+	defer shared.close()
+	home := filepath.Join(dir, "home")
+	if err := furnish(home); err != nil {
+		panic(err)
+	}
+	put(filepath.Join(home, ".config/containers/policy.json"), acceptAnything)
+	for _, v := range isolation(home) {
+		name, value, _ := strings.Cut(v, "=")
+		os.Setenv(name, value)
+	}
+	return m.Run()
+}
+
+const acceptAnything = `{"default": [{"type": "insecureAcceptAnything"}]}`
+
+// furnish makes a home folder whose presence keeps /etc/containers out, but for a policy.
+func furnish(home string) error {
+	for _, dir := range []string{".config/containers/registries.d", ".docker", "run", "bin", "tmp"} {
+		if err := os.MkdirAll(filepath.Join(home, dir), 0o755); err != nil {
+			return err
+		}
+	}
+	return os.WriteFile(filepath.Join(home, ".config/containers/registries.conf"), nil, 0o644)
+}
+
+// isolation is an environment in which nothing of the machine's configuration counts.
+func isolation(home string) []string {
+	return []string{
+		"HOME=" + home, "XDG_RUNTIME_DIR=" + filepath.Join(home, "run"), "XDG_CONFIG_HOME=", "XDG_DATA_HOME=",
+		"REGISTRY_AUTH_FILE=", "DOCKER_CONFIG=", "CONTAINERS_REGISTRIES_CONF=", "CONTAINERS_STORAGE_CONF=", "STORAGE_DRIVER=", "STORAGE_OPTS=",
+		"HTTP_PROXY=", "HTTPS_PROXY=", "NO_PROXY=", "http_proxy=", "https_proxy=", "no_proxy=", "SSL_CERT_FILE=", "SSL_CERT_DIR=",
+	}
+}
+
+// put writes a file, with the folders above it.
+func put(path, content string) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		panic(err)
+	}
+	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+		panic(err)
+	}
+}
+
+// shared is the registry of all tests that need no special one.
+var shared struct {
+	dir   string
+	once  sync.Once
+	reg   *registry.Registry
+	err   error
+	close func()
+}
+
+func init() {
+	shared.close = func() {
+		if shared.reg != nil {
+			shared.reg.Close()
+		}
+	}
+}
+
+func sharedRegistry(t testing.TB) *registry.Registry {
+	t.Helper()
+	shared.once.Do(func() {
+		if shared.err = os.MkdirAll(shared.dir, 0o755); shared.err == nil {
+			shared.reg, shared.err = registry.Run(shared.dir)
+		}
+	})
+	if shared.err != nil {
+		t.Fatalf("start test registry: %v", shared.err)
+	}
+	return shared.reg
+}
+
+// repo is a repository of the test's own.
+func repo(t testing.TB) string {
+	return regexp.MustCompile(`[^a-z0-9]+`).ReplaceAllString(strings.ToLower(t.Name()), "-") + "/name"
+}
+
+// serve pushes images and lists into a repository of the test's own, and puts a proxy in front
+// of it.
+func serve(t testing.TB, entries ...images.Entry) (f *registry.Faults, name string) {
+	t.Helper()
+	reg := sharedRegistry(t)
+	for _, e := range entries {
+		if err := images.Push(e, reg.URL, repo(t)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f = reg.Faults(t)
+	return f, f.Addr + "/" + repo(t)
+}
+
+// itemOf pins an image by its own digest, over plain http.
+func itemOf(img *images.Image, name string) request.Item {
+	return request.Item{ID: img.ID, Image: request.Image{Name: name, Digest: img.Digest, Transport: request.Docker}}
+}
+
+// via pins an image through a list.
+func via(list *images.List, img *images.Image, name string) request.Item {
+	it := itemOf(img, name)
+	it.Image.Digest = list.Digest
+	return it
+}
+
+// listOf is an item of the index source.
+func listOf(list *images.List, name string) request.Item {
+	return request.Item{ID: list.Digest, Image: request.Image{Name: name, Transport: request.Docker}}
+}
+
+// outcome is what became of a request.
+type outcome struct {
+	t       testing.TB
+	Results []request.Result
+	Log     string
+	Peak    int64 // of memory, in bytes; only of a process of its own
+}
+
+// ok fails the test unless all items are there.
+func (o outcome) ok() outcome {
+	o.t.Helper()
+	for _, r := range o.Results {
+		if !r.Success {
+			o.t.Errorf("%s failed:\n%s", r.Metadata.Checksum, r.Error)
+		}
+	}
+	if o.t.Failed() {
+		o.t.Fatalf("log:\n%s", o.Log)
+	}
+	return o
+}
+
+// cached fails the test unless all items were there before.
+func (o outcome) cached(want bool) outcome {
+	o.t.Helper()
+	for _, r := range o.Results {
+		if r.Metadata.Cached != want {
+			o.t.Errorf("%s: cached is %t, want %t", r.Metadata.Checksum, r.Metadata.Cached, want)
+		}
+	}
+	return o
+}
+
+// failed fails the test unless the only item failed, with this error. In want, <name> stands for the
+// image, and so do other words in pairs for what each is followed by.
+func (o outcome) failed(want string, pairs ...string) outcome {
+	o.t.Helper()
+	if len(o.Results) != 1 || o.Results[0].Success {
+		o.t.Fatalf("got %+v, want one item that failed", o.Results)
+	}
+	want = strings.NewReplacer(pairs...).Replace(want)
+	if got := o.Results[0].Error; got != want {
+		o.t.Errorf("error is\n\t%s\nwant\n\t%s\nlog:\n%s", indent(got), indent(want), o.Log)
+	}
+	return o
+}
+
+func indent(s string) string { return strings.ReplaceAll(s, "\n", "\n\t") }
+
+// says fails the test unless the log has a line with each of these texts.
+func (o outcome) says(texts ...string) outcome {
+	o.t.Helper()
+	for _, text := range texts {
+		if !strings.Contains(o.Log, text) {
+			o.t.Errorf("the log does not say %q:\n%s", text, o.Log)
+		}
+	}
+	return o
+}
+
+// world is a cache and how it is filled.
+type world struct {
+	t       testing.TB
+	cache   string
+	options request.Options
+	wait    time.Duration // before the first retry
+	home    string        // not empty: in a process of its own, with this HOME
+	env     []string      // of that process
+	secrets []string      // may not appear in any output
+}
+
+func newWorld(t testing.TB) *world {
+	return &world{
+		t:       t,
+		cache:   filepath.Join(t.TempDir(), "cache"),
+		options: request.Options{Retries: 3, Timeout: time.Minute, StallTimeout: 20 * time.Second, MaxParallel: 4},
+		wait:    time.Millisecond,
+	}
+}
+
+// alone lets the world have a process, a home and an environment of its own.
+func (w *world) alone(env ...string) *world {
+	w.home = w.t.TempDir()
+	if err := furnish(w.home); err != nil {
+		w.t.Fatal(err)
+	}
+	w.env = env
+	return w
+}
+
+// config writes a file below the world's home.
+func (w *world) config(path, content string) {
+	put(filepath.Join(w.home, path), content)
+}
+
+func (w *world) images(items ...request.Item) outcome {
+	w.t.Helper()
+	return w.do("images", items)
+}
+
+func (w *world) lists(items ...request.Item) outcome {
+	w.t.Helper()
+	return w.do("lists", items)
+}
+
+func (w *world) do(what string, items []request.Item) outcome {
+	w.t.Helper()
+	slices.SortFunc(items, func(a, b request.Item) int { return strings.Compare(string(a.ID), string(b.ID)) })
+	o := order{What: what, Wait: w.wait, Request: request.Request{Method: request.Download, Items: items, Options: w.options, Cache: w.cache}}
+	var out outcome
+	if w.home == "" {
+		out = o.run(w.t.Context())
+	} else {
+		out = w.send(o)
+	}
+	out.t = w.t
+	for _, secret := range w.secrets {
+		if strings.Contains(out.Log, secret) {
+			w.t.Errorf("the log has the secret %q:\n%s", secret, out.Log)
+		}
+		for _, r := range out.Results {
+			if strings.Contains(r.Error, secret) {
+				w.t.Errorf("an error has the secret %q:\n%s", secret, r.Error)
+			}
+		}
+	}
+	return out
+}
+
+// safeBuffer is the log of a job.
+type safeBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+// Write implements io.Writer.
+func (s *safeBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *safeBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+// short is how the log names a digest.
+func short(d digest.Digest) string { return progress.Short(string(d)) }

@@ -1,0 +1,116 @@
+package fetch
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"osbuild-containers/internal/progress"
+	"osbuild-containers/internal/request"
+)
+
+// orderVariable names, in a process that a test started, the file with its order.
+const orderVariable = "FETCH_TEST_ORDER"
+
+// order is one job of a test.
+type order struct {
+	What    string // images, lists or stored
+	Wait    time.Duration
+	Request request.Request
+}
+
+// run does what Images, Lists and Stored do, with shorter waits.
+func (o order) run(ctx context.Context) outcome {
+	var log safeBuffer
+	rep := progress.NewLog(&log)
+	var res []request.Result
+	switch o.What {
+	case "stored":
+		res = Stored(ctx, &o.Request, rep)
+	case "images", "lists":
+		j := newJob(&o.Request, rep)
+		j.firstWait = o.Wait
+		if o.What == "images" {
+			res = j.run(ctx, j.hasImage, fetchImage)
+		} else {
+			res = j.run(ctx, j.hasList, fetchList)
+		}
+		j.close()
+	}
+	rep.Close()
+	return outcome{Results: res, Log: log.String()}
+}
+
+// command is a process of the world's own that does what is ordered and writes the outcome to
+// standard output.
+func (w *world) command(o order) *exec.Cmd {
+	w.t.Helper()
+	raw, err := json.Marshal(o)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	path := filepath.Join(w.t.TempDir(), "order.json")
+	put(path, string(raw))
+	exe, err := os.Executable()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	cmd := exec.CommandContext(w.t.Context(), exe)
+	cmd.Env = append(os.Environ(), isolation(w.home)...)
+	cmd.Env = append(cmd.Env, "PATH="+filepath.Join(w.home, "bin")+":"+os.Getenv("PATH"), "TMPDIR="+filepath.Join(w.home, "tmp"), orderVariable+"="+path)
+	cmd.Env = append(cmd.Env, w.env...)
+	return cmd
+}
+
+func (w *world) send(o order) outcome {
+	w.t.Helper()
+	cmd := w.command(o)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil || stderr.Len() > 0 {
+		w.t.Fatalf("the test's process: %v, it wrote\n%s", err, stderr.String())
+	}
+	var out outcome
+	if err := json.Unmarshal(stdout.Bytes(), &out); err != nil {
+		w.t.Fatalf("the test's process: %v: %q", err, stdout.String())
+	}
+	return out
+}
+
+// obey is what a process that a test started does.
+func obey(path string) (status int) {
+	var o order
+	raw, err := os.ReadFile(path)
+	if err == nil {
+		err = json.Unmarshal(raw, &o)
+	}
+	if err == nil {
+		out := o.run(context.Background())
+		out.Peak = peakMemory()
+		err = json.NewEncoder(os.Stdout).Encode(out)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+// peakMemory is the largest resident size that this process had, in bytes.
+func peakMemory() int64 {
+	raw, _ := os.ReadFile("/proc/self/status")
+	for line := range strings.Lines(string(raw)) {
+		if value, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+			kb, _ := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(value), "kB")), 10, 64)
+			return kb << 10
+		}
+	}
+	return 0
+}
