@@ -10,7 +10,6 @@ package fetch
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -170,9 +169,7 @@ func targetOf(it request.Item) image.Target {
 // explain makes an error one that a person can act on: the image, if named, what went wrong, and
 // on a line of its own the way out.
 func explain(t image.Target, err error, named bool) error {
-	text := err.Error()
-	// The library names the manifest and the repository once more.
-	text = strings.ReplaceAll(text, fmt.Sprintf("reading manifest %s in %s: ", t.Pinned, t.Name), "read manifest: ")
+	text := image.Text(t, err)
 	if named {
 		text = t.String() + ": " + text
 	}

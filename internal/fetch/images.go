@@ -201,7 +201,10 @@ func (s *session) pick(ctx context.Context, list *manifest.Manifest) ([]byte, *m
 		}
 		offers = append(offers, offer)
 	}
-	return nil, nil, fmt.Errorf("the manifest list has no image with the id %s; on offer are: %s", s.it.ID, strings.Join(offers, ", "))
+	if len(offers) == 0 {
+		offers = []string{"nothing"}
+	}
+	return nil, nil, fmt.Errorf("the manifest list has no image with the id %s; it offers %s", s.it.ID, strings.Join(offers, ", "))
 }
 
 // blobs brings all blobs of an image into the pool.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 
+	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/image"
 )
 
@@ -178,6 +179,9 @@ func hintOf(err error) string {
 	var stalled errStalled
 	if errors.As(err, &stalled) {
 		return "check the network, or raise stall-timeout and timeout; what was downloaded is kept and used next time"
+	}
+	if errors.Is(err, cache.ErrDigest) || errors.Is(err, cache.ErrSize) {
+		return "what is served is not what the manifest names: a proxy or the registry damages it, or the image was pushed badly"
 	}
 	if hint := diskHint(err); hint != "" {
 		return hint

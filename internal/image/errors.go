@@ -162,6 +162,16 @@ func isTLS(err error) bool {
 	return errors.As(err, &verify) || errors.As(err, &record) || errors.As(err, &alert) || errors.As(err, &unknown)
 }
 
+// tooLong is how the library says that an answer is over its limit.
+var tooLong = regexp.MustCompile(`exceeded maximum allowed size of (\d+) bytes`)
+
+// Text is what a person reads of an error about the target: what the library says that is known
+// to whoever reads the target's name is left out.
+func Text(t Target, err error) string {
+	text := strings.ReplaceAll(err.Error(), fmt.Sprintf("reading manifest %s in %s: ", t.Pinned, t.Name), "read manifest: ")
+	return tooLong.ReplaceAllString(text, "the registry's answer is longer than $1 bytes")
+}
+
 // Hint is the way out of an error, as one line, or "".
 func Hint(err error) string {
 	var policy *policyError
