@@ -9,9 +9,11 @@
 package main
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"os"
+	"os/signal"
 	"runtime"
 )
 
@@ -22,13 +24,15 @@ func main() {
 	lib := flag.String("libdir", "build/libdir", "libdir with our sources")
 	fresh := flag.String("fresh", os.Getenv("BENCH_FRESH"), "command that empties the scratch folder, such as one that makes a new file system")
 	flag.Parse()
-	if err := run(*runs, *list, *dir, *lib, *fresh); err != nil {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, *runs, *list, *dir, *lib, *fresh); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(runs int, list, dir, lib, fresh string) error {
+func run(ctx context.Context, runs int, list, dir, lib, fresh string) error {
 	if dir == "" {
 		tmp, err := os.MkdirTemp(".", ".bench-")
 		if err != nil {
@@ -37,7 +41,7 @@ func run(runs int, list, dir, lib, fresh string) error {
 		defer os.RemoveAll(tmp)
 		dir = tmp
 	}
-	b, err := newBench(runs, dir, lib, fresh)
+	b, err := newBench(ctx, runs, dir, lib, fresh)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -16,6 +17,7 @@ import (
 
 // bench has what all measurements share.
 type bench struct {
+	ctx    context.Context // ends on ^C
 	runs   int
 	dir    string // scratch, absolute
 	source string // our org.osbuild.skopeo
@@ -23,7 +25,7 @@ type bench struct {
 	images map[string]pinned
 }
 
-func newBench(runs int, dir, lib, fresh string) (*bench, error) {
+func newBench(ctx context.Context, runs int, dir, lib, fresh string) (*bench, error) {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, err
@@ -35,7 +37,7 @@ func newBench(runs int, dir, lib, fresh string) (*bench, error) {
 	if _, err := os.Stat(source); err != nil {
 		return nil, fmt.Errorf("%w: run make first", err)
 	}
-	return &bench{runs: runs, dir: abs, source: source, fresh: fresh, images: map[string]pinned{}}, os.MkdirAll(abs, 0o755)
+	return &bench{ctx: ctx, runs: runs, dir: abs, source: source, fresh: fresh, images: map[string]pinned{}}, os.MkdirAll(abs, 0o755)
 }
 
 // tool is one command to measure: a shell line, run in an empty scratch folder.
@@ -56,7 +58,7 @@ func (b *bench) scratch() string { return filepath.Join(b.dir, "run") }
 // clear makes the scratch folder empty, by the given command or by deleting.
 func (b *bench) clear() error {
 	if b.fresh != "" {
-		if out, err := exec.Command("sh", "-c", b.fresh).CombinedOutput(); err != nil {
+		if out, err := exec.CommandContext(b.ctx, "sh", "-c", b.fresh).CombinedOutput(); err != nil {
 			return fmt.Errorf("%s: %w: %s", b.fresh, err, out)
 		}
 	}
@@ -91,7 +93,7 @@ func (b *bench) measure(t tool) (sample, error) {
 		}
 	}
 	var out bytes.Buffer
-	cmd := exec.Command("sh", "-c", t.line)
+	cmd := exec.CommandContext(b.ctx, "sh", "-c", t.line)
 	cmd.Dir = b.scratch()
 	cmd.Stdin = strings.NewReader(t.stdin)
 	cmd.Stdout, cmd.Stderr = &out, &out

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -83,7 +84,7 @@ type reply struct {
 // ask runs our source on a request.
 func (b *bench) ask(request string) (r reply, err error) {
 	var out bytes.Buffer
-	cmd := exec.Command(b.source)
+	cmd := exec.CommandContext(b.ctx, b.source)
 	cmd.Stdin, cmd.Stdout = strings.NewReader(request), &out
 	if err := cmd.Run(); err != nil {
 		return r, fmt.Errorf("%w: %s", err, tail(out.String()))
@@ -126,7 +127,7 @@ func (b *bench) killed() error {
 	}
 	cache := filepath.Join(b.scratch(), "cache")
 	request, size := b.request(cache, "big"), b.images["big"].Bytes
-	cmd := exec.Command(b.source)
+	cmd := exec.CommandContext(b.ctx, b.source)
 	cmd.Stdin = strings.NewReader(request)
 	if err := cmd.Start(); err != nil {
 		return err
@@ -144,7 +145,9 @@ func (b *bench) killed() error {
 	if err := cmd.Process.Signal(unix.SIGKILL); err != nil {
 		return err
 	}
-	<-ended
+	if err := <-ended; err == nil {
+		return errors.New("the fetch to be killed ended before")
+	}
 	there := length(pool)
 	r, err := b.ask(request)
 	if err != nil {
