@@ -32,13 +32,6 @@ type blob struct {
 // process brings it, or it is downloaded.
 func (s *session) blob(ctx context.Context, pool *cache.Pool, d manifest.Descriptor, bar *progress.Blob) error {
 	it := s.it
-	ok, err := pool.Adopt(ctx, filepath.Join(it.cache.ImagePath(it.ID), d.Digest.Encoded()), d.Digest, d.Size)
-	if err != nil {
-		return err
-	}
-	if ok {
-		return it.reuse(d, bar)
-	}
 	w, err := pool.Acquire(ctx, d.Digest, d.Size, bar.Waiting)
 	if err != nil {
 		return err
@@ -47,6 +40,13 @@ func (s *session) blob(ctx context.Context, pool *cache.Pool, d manifest.Descrip
 		return it.reuse(d, bar)
 	}
 	defer w.Close()
+	ok, err := w.Adopt(ctx, filepath.Join(it.cache.ImagePath(it.ID), d.Digest.Encoded()))
+	if err != nil {
+		return err
+	}
+	if ok {
+		return it.reuse(d, bar)
+	}
 	b := &blob{session: s, Descriptor: d, bar: bar, w: w}
 	b.tries = it.newTries(func(attempt int, wait time.Duration, err error) { bar.Retry(attempt, wait, err) })
 	if err := b.fetch(ctx); err != nil {
@@ -91,8 +91,10 @@ func (b *blob) fetch(ctx context.Context) error {
 // inSlot runs a download when one of the slots is free. While a blob waits for another try, or
 // for the disk, its slot is free for others.
 func (b *blob) inSlot(ctx context.Context, download func() error) error {
+	queued := time.Now()
 	select {
 	case b.it.slots <- struct{}{}:
+		b.tries.began = b.tries.began.Add(time.Since(queued))
 		defer func() { <-b.it.slots }()
 		return download()
 	case <-ctx.Done():
@@ -149,7 +151,7 @@ func (b *blob) read(ctx context.Context, src image.Source) error {
 	b.say(start)
 	_, err = b.w.ReadFrom(&counter{r: r, b: b, w: w})
 	if err == nil && b.w.Offset() < b.Size {
-		err = fmt.Errorf("%w: got %d bytes, want %d", io.ErrUnexpectedEOF, b.w.Offset(), b.Size)
+		err = fmt.Errorf("answer ended early: got %d bytes, want %d%.0w", b.w.Offset(), b.Size, io.ErrUnexpectedEOF)
 	}
 	return w.stop(err)
 }

@@ -169,7 +169,7 @@ func targetOf(it request.Item) image.Target {
 // explain makes an error one that a person can act on: the image, if named, what went wrong, and
 // on a line of its own the way out.
 func explain(t image.Target, err error, named bool) error {
-	text := image.Text(t, err)
+	text := err.Error()
 	if named {
 		text = t.String() + ": " + text
 	}

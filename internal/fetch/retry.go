@@ -36,6 +36,7 @@ type tries struct {
 	it     *item
 	log    func(attempt int, wait time.Duration, err error)
 	renew  func(context.Context) error // gets a fresh token; nil: there is none to get
+	began  time.Time                   // the first try; waiting for others is not counted
 	far    int64                       // bytes that the best try so far had
 	mark   int64                       // far when the count last started
 	failed int
@@ -48,13 +49,14 @@ func (it *item) newTries(log func(int, time.Duration, error)) *tries {
 	waits := backoff.NewExponentialBackOff()
 	waits.InitialInterval, waits.MaxInterval, waits.Multiplier = it.firstWait, longestWait, 2
 	waits.Reset()
-	return &tries{it: it, log: log, waits: waits}
+	return &tries{it: it, log: log, waits: waits, began: time.Now()}
 }
 
 // reached notes that a try got to offset: only bytes no try before had count as progress.
 func (t *tries) reached(offset int64) {
 	if offset > t.far {
 		t.far = offset
+		t.denied = false // the token was good: one that expires later is worth a fresh one again
 		t.it.lastBytes.Store(time.Now().UnixNano())
 	}
 }
@@ -86,19 +88,17 @@ func (t *tries) do(ctx context.Context, op func(context.Context) error) error {
 
 // judge decides what follows a failed try: a wait, or the end with an error.
 func (t *tries) judge(ctx context.Context, err error) (wait time.Duration, final error) {
-	class, after := image.Classify(err)
-	var stalled errStalled
-	if errors.As(err, &stalled) {
-		class = image.Transient
-	}
-	switch {
-	case class == image.Denied && t.renew != nil && !t.denied:
-		t.denied = true
-		if e := t.renew(ctx); e != nil {
-			return 0, e
+	class, after := classify(err)
+	if class == image.Denied && t.renew != nil && !t.denied {
+		e := t.renew(ctx)
+		if e == nil {
+			t.denied = true
+			return 0, nil
 		}
-		return 0, nil
-	case class != image.Transient:
+		err = e // no fresh token is to be had, which a wait may mend
+		class, after = classify(err)
+	}
+	if class != image.Transient {
 		return 0, err
 	}
 	if t.far-t.mark >= newBytes {
@@ -111,12 +111,29 @@ func (t *tries) judge(ctx context.Context, err error) (wait time.Duration, final
 		return 0, gaveUp(err, t.total)
 	}
 	wait = max(t.waits.NextBackOff(), after)
-	idle := time.Since(time.Unix(0, t.it.lastBytes.Load()))
-	if idle+wait > opts.Timeout {
+	if idle := t.idle(); idle+wait > opts.Timeout {
 		return 0, fmt.Errorf("%w (gave up: no new byte for %s, and the next try would be in %s; the limit, timeout, is %s)",
 			err, idle.Round(time.Second), wait.Round(time.Second), opts.Timeout)
 	}
 	return wait, nil
+}
+
+// classify is image.Classify that knows stalls.
+func classify(err error) (image.Class, time.Duration) {
+	var stalled errStalled
+	if errors.As(err, &stalled) {
+		return image.Transient, 0
+	}
+	return image.Classify(err)
+}
+
+// idle is for how long the item has got no new byte although it could.
+func (t *tries) idle() time.Duration {
+	last := time.Unix(0, t.it.lastBytes.Load())
+	if t.began.After(last) {
+		last = t.began
+	}
+	return time.Since(last)
 }
 
 func gaveUp(err error, total int) error {
@@ -186,7 +203,13 @@ func hintOf(err error) string {
 	if hint := diskHint(err); hint != "" {
 		return hint
 	}
-	return image.Hint(err)
+	if hint := image.Hint(err); hint != "" {
+		return hint
+	}
+	if class, _ := classify(err); class == image.Transient {
+		return "the registry or the network is in trouble: try again later, or raise retries and timeout; what was downloaded is kept and used next time"
+	}
+	return ""
 }
 
 // logTry is the log of tries that concern an item as a whole.

@@ -20,8 +20,7 @@ type session struct {
 // newSession opens the item's source, trying again where that may help.
 func (it *item) newSession(ctx context.Context) (*session, error) {
 	s := &session{it: it}
-	t := it.newTries(it.logTry("open"))
-	t.renew = func(context.Context) error { return nil } // each try asks for a token of its own
+	t := it.newTries(it.logTry("open")) // nothing to renew: each try asks for a token of its own
 	err := t.do(ctx, func(ctx context.Context) error { return s.renew(ctx, nil) })
 	if err != nil {
 		return nil, err

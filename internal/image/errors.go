@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -40,11 +39,15 @@ func (e *MismatchError) Error() string {
 // StatusError is an answer that asks to come again later.
 type StatusError struct {
 	Code       int
+	Message    string        // what the server says about it, "" for nothing
 	RetryAfter time.Duration // 0: the server did not say
 }
 
 func (e *StatusError) Error() string {
-	return fmt.Sprintf("%d %s", e.Code, http.StatusText(e.Code))
+	if e.Message == "" {
+		return statusLine(e.Code)
+	}
+	return statusLine(e.Code) + ": " + e.Message
 }
 
 // brokenError is a connection that ended before the body did.
@@ -98,11 +101,12 @@ func classOf(code int) Class {
 	return Final
 }
 
-// statusText is how the library prints the status of an answer whose body it could not decode.
-var statusText = regexp.MustCompile(`StatusCode: (\d{3}), `)
-
 // statusOf digs the HTTP status out of the library's kinds of errors; 0 if there is none.
 func statusOf(err error) int {
+	var status *StatusError
+	if errors.As(err, &status) {
+		return status.Code
+	}
 	if errors.Is(err, docker.ErrTooManyRequests) {
 		return http.StatusTooManyRequests
 	}
@@ -122,7 +126,11 @@ func statusOf(err error) int {
 		}
 		return code
 	}
-	if m := statusText.FindStringSubmatch(err.Error()); m != nil {
+	var worded *wordedError
+	if errors.As(err, &worded) {
+		err = worded.err
+	}
+	if m := statusCode.FindStringSubmatch(err.Error()); m != nil {
 		code, _ := strconv.Atoi(m[1])
 		return code
 	}
@@ -160,16 +168,6 @@ func isTLS(err error) bool {
 	var alert tls.AlertError
 	var unknown x509.UnknownAuthorityError
 	return errors.As(err, &verify) || errors.As(err, &record) || errors.As(err, &alert) || errors.As(err, &unknown)
-}
-
-// tooLong is how the library says that an answer is over its limit.
-var tooLong = regexp.MustCompile(`exceeded maximum allowed size of (\d+) bytes`)
-
-// Text is what a person reads of an error about the target: what the library says that is known
-// to whoever reads the target's name is left out.
-func Text(t Target, err error) string {
-	text := strings.ReplaceAll(err.Error(), fmt.Sprintf("reading manifest %s in %s: ", t.Pinned, t.Name), "read manifest: ")
-	return tooLong.ReplaceAllString(text, "the registry's answer is longer than $1 bytes")
 }
 
 // Hint is the way out of an error, as one line, or "".

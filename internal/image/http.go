@@ -1,6 +1,8 @@
 package image
 
 import (
+	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -82,10 +84,15 @@ func (w wire) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	switch resp.StatusCode {
-	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
-		drop(resp)
-		return nil, &StatusError{Code: resp.StatusCode, RetryAfter: retryAfter(resp.Header, time.Now())}
+	if classOf(resp.StatusCode) == Transient {
+		message := errorMessage(drop(resp))
+		return nil, &StatusError{Code: resp.StatusCode, Message: message, RetryAfter: retryAfter(resp.Header, time.Now())}
+	}
+	if resp.StatusCode >= 400 { // the library reads all of it
+		resp.Body = struct {
+			io.Reader
+			io.Closer
+		}{io.LimitReader(resp.Body, errorBody), resp.Body}
 	}
 	if sp == nil {
 		return resp, nil
@@ -111,10 +118,34 @@ func (w wire) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
+// errorBody is how much of the body of an error is read, in bytes.
+const errorBody = 64 << 10
+
 // drop closes an answer, reading a little first so that the connection can be used again.
-func drop(resp *http.Response) {
-	_, _ = io.CopyN(io.Discard, resp.Body, 4<<10)
+func drop(resp *http.Response) []byte {
+	start, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
 	resp.Body.Close()
+	return start
+}
+
+// quoted is how much is shown of an error that is not in a registry's format, in bytes, as the
+// library has it.
+const quoted = 50
+
+// errorMessage is what the body of an error says, as the library would put it.
+func errorMessage(body []byte) string {
+	var answer struct {
+		Errors []struct{ Code, Message string }
+	}
+	switch {
+	case len(body) == 0:
+		return ""
+	case json.Unmarshal(body, &answer) == nil && len(answer.Errors) > 0:
+		return cmp.Or(answer.Errors[0].Message, answer.Errors[0].Code)
+	case len(body) > quoted:
+		return strconv.Quote(string(body[:quoted]) + "...")
+	}
+	return strconv.Quote(string(body))
 }
 
 // body hides from the library that a connection broke: it would reconnect unseen, once, and only

@@ -62,10 +62,15 @@ type Source interface {
 
 // Open opens the target. For a registry that fetches the manifest, from the first mirror that has it.
 func Open(ctx context.Context, t Target) (Source, error) {
+	open := openDocker
 	if t.Transport == request.ContainersStorage {
-		return openStored(ctx, t)
+		open = openStored
 	}
-	return openDocker(ctx, t)
+	src, err := open(ctx, t)
+	if err != nil {
+		return nil, reword(err)
+	}
+	return wording{src}, nil
 }
 
 // reader is what both transports share: a source of the library, and the digest it is pinned to.

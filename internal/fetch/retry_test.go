@@ -1,0 +1,229 @@
+package fetch
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/test/images"
+	"osbuild-containers/test/registry"
+)
+
+// layered is an image with one layer in which there is room for faults.
+var layered = images.New(images.Layer(100_000))
+
+// asked are the Range headers of the requests for a blob, "-" for none.
+func asked(f *registry.Faults, d digest.Digest) []string {
+	var got []string
+	for _, r := range f.Matching(registry.Blob(string(d))) {
+		if r.Range == "" {
+			r.Range = "-"
+		}
+		got = append(got, r.Range)
+	}
+	return got
+}
+
+// TestRetriedAndMended shows faults that end well, with what is asked for the layer meanwhile.
+func TestRetriedAndMended(t *testing.T) {
+	t.Parallel()
+	layer := layered.Layers[0]
+	blob := registry.Blob(string(layer.Digest))
+	manifest := registry.Get("/manifests/")
+	from := func(n int) string { return fmt.Sprintf("bytes=%d-", n) }
+	for name, c := range map[string]struct {
+		at     registry.Match
+		faults []registry.Fault
+		asked  []string // nil: once
+		log    string
+	}{
+		"reset before the answer": {blob.First(1), []registry.Fault{registry.Reset()}, nil, ""},
+		"reset in the body":       {blob.First(1), []registry.Fault{registry.ResetAfter(40_000)}, nil, "connection"},
+		"body cut off":            {blob.First(1), []registry.Fault{registry.Truncate(40_000)}, []string{"-", from(40_000)}, "connection broke: unexpected EOF"},
+		"body ends early, cleanly": {
+			blob.First(1), []registry.Fault{registry.TooShort(40_000)}, []string{"-", from(40_000)},
+			fmt.Sprintf("got 40000 bytes, want %d", layer.Size),
+		},
+		"no byte at all": {blob.First(1), []registry.Fault{registry.Truncate(0)}, []string{"-", "-"}, "attempt 1 failed"},
+		"cut off twice, 5 bytes apart": {
+			blob.First(2), []registry.Fault{registry.Truncate(5)}, []string{"-", from(5), from(10)}, "attempt 2 failed",
+		},
+		"cut off, then no ranges": {
+			blob.First(2), []registry.Fault{registry.IgnoreRange(), registry.Truncate(40_000)}, []string{"-", from(40_000), from(40_000)}, "starting again at 0 B",
+		},
+		"408": {blob.First(1), []registry.Fault{registry.Status(408, "")}, []string{"-", "-"}, "408"},
+		"429": {blob.First(2), []registry.Fault{registry.Status(429, "")}, []string{"-", "-", "-"}, "429 Too Many Requests"},
+		"500": {blob.First(2), []registry.Fault{registry.Status(500, "oh")}, []string{"-", "-", "-"}, "500 Internal Server Error"},
+		"502": {blob.First(2), []registry.Fault{registry.Status(502, "<html>")}, []string{"-", "-", "-"}, "502 Bad Gateway"},
+		"503": {blob.First(2), []registry.Fault{registry.Status(503, "<html>busy</html>")}, []string{"-", "-", "-"}, `503 Service Unavailable: "<html>busy</html>"`},
+		"504": {blob.First(2), []registry.Fault{registry.Status(504, "")}, []string{"-", "-", "-"}, "504 Gateway Timeout"},
+
+		"manifest: reset":   {manifest.First(2), []registry.Fault{registry.Reset()}, nil, "open: attempt 2 failed"},
+		"manifest: cut off": {manifest.First(1), []registry.Fault{registry.Truncate(100)}, nil, "open: attempt 1 failed"},
+		"manifest: 408":     {manifest.First(1), []registry.Fault{registry.Status(408, "")}, nil, "408"},
+		"manifest: 500":     {manifest.First(2), []registry.Fault{registry.Error(500, "UNKNOWN", "unknown error")}, nil, "500"},
+		"manifest: 502":     {manifest.First(2), []registry.Fault{registry.Status(502, "<html>")}, nil, "502 Bad Gateway"},
+		"manifest: 503":     {manifest.First(2), []registry.Fault{registry.Status(503, "<html>")}, nil, "503 Service Unavailable"},
+		"manifest: 504":     {manifest.First(2), []registry.Fault{registry.Status(504, "")}, nil, "504 Gateway Timeout"},
+		"first contact: 503": {
+			registry.Get("^/v2/$").First(2), []registry.Fault{registry.Status(503, "")}, nil, "503 Service Unavailable",
+		},
+		"first contact: reset": {registry.Get("^/v2/$").First(1), []registry.Fault{registry.Reset()}, nil, "open: attempt 1 failed"},
+
+		"digest wrong, once": {blob.First(1), []registry.Fault{registry.Flip(50_000)}, []string{"-", "-"}, "digest mismatch"},
+		"too long, once":     {blob.First(1), []registry.Fault{registry.TooLong(10)}, []string{"-", "-"}, "size mismatch"},
+		"endless, once":      {blob.First(1), []registry.Fault{registry.Endless()}, []string{"-", "-"}, "size mismatch"},
+		"damaged, then cut off, then right": {
+			blob.First(1), []registry.Fault{registry.Flip(10), registry.Truncate(40_000)}, []string{"-", from(40_000), "-"}, "digest mismatch",
+		},
+
+		// Headers that lie decide nothing.
+		"Docker-Content-Digest of the manifest": {manifest, []registry.Fault{registry.Header("Docker-Content-Digest", "sha256:0")}, nil, ""},
+		"Docker-Content-Digest of the blob":     {blob, []registry.Fault{registry.Header("Docker-Content-Digest", string(layered.ID))}, nil, ""},
+		"Content-Type of the manifest":          {manifest, []registry.Fault{registry.Header("Content-Type", images.DockerList)}, nil, ""},
+		"Content-Type text/html":                {registry.Get("/(blobs|manifests)/"), []registry.Fault{registry.Header("Content-Type", "text/html; charset=x")}, nil, ""},
+		"no Content-Type":                       {registry.Get("/(blobs|manifests)/"), []registry.Fault{registry.Header("Content-Type", "")}, nil, ""},
+		"no Content-Length":                     {blob, []registry.Fault{registry.Header("Content-Length", "")}, nil, ""},
+		"ETag of something else":                {blob, []registry.Fault{registry.Header("Etag", `"x"`)}, nil, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f, name := serve(t, layered)
+			f.On(c.at, c.faults...)
+			w := newWorld(t)
+			out := w.images(itemOf(layered, name)).ok().says(c.log)
+			w.has(layered)
+			if c.asked != nil {
+				ranges(t, asked(f, layer.Digest), c.asked...)
+			}
+			if w.partial(layer.Digest) >= 0 {
+				t.Error("a partial download is left")
+			}
+			failures := len(c.asked) - 1
+			if m := out.Results[0].Metadata; c.asked != nil && m.Attempts != 1+failures {
+				t.Errorf("%d attempts are reported, want %d", m.Attempts, 1+failures)
+			}
+		})
+	}
+}
+
+// TestGivenUp pairs faults that stay with the error, and with how often the layer is asked for.
+func TestGivenUp(t *testing.T) {
+	t.Parallel()
+	layer := layered.Layers[0]
+	blob := registry.Blob(string(layer.Digest))
+	manifest := registry.Get("/manifests/")
+	const login = "\nlog in (podman login, REGISTRY_AUTH_FILE) or check that the account may read this repository"
+	const gone = "\ncheck the name and whether the registry still has this digest"
+	const damaged = "\nwhat is served is not what the manifest names: a proxy or the registry damages it, or the image was pushed badly"
+	const trouble = "\nthe registry or the network is in trouble: try again later, or raise retries and timeout; what was downloaded is kept and used next time"
+	html := "<!DOCTYPE html>\n<html><head><title>Busy</title></head>" + string(make([]byte, 100))
+	for name, c := range map[string]struct {
+		at     registry.Match
+		faults []registry.Fault
+		times  int // the layer is asked for, 0: not at all
+		want   string
+	}{
+		"404": {blob, []registry.Fault{registry.Error(404, "BLOB_UNKNOWN", "blob unknown to registry")}, 1, "blob <layer>: blob unknown" + gone},
+		"404 of no words": {
+			blob, []registry.Fault{registry.Status(404, "")}, 1, "blob <layer>: 404 Not Found" + gone,
+		},
+		"404 HTML": {
+			blob, []registry.Fault{registry.Status(404, html)}, 1,
+			`blob <layer>: 404 Not Found: "<!DOCTYPE html>\n<html><head><title>Busy</title></h..."` + gone,
+		},
+		"404 garbage": {
+			blob, []registry.Fault{registry.Status(404, "\x1b[31m\x00\xff")}, 1, `blob <layer>: 404 Not Found: "\x1b[31m\x00\xff"` + gone,
+		},
+		"400":      {blob, []registry.Fault{registry.Error(400, "NAME_INVALID", "no")}, 1, "blob <layer>: name invalid: no"},
+		"410":      {blob, []registry.Fault{registry.Status(410, "")}, 1, "blob <layer>: 410 Gone"},
+		"403":      {blob, []registry.Fault{registry.Error(403, "DENIED", "not for you")}, 2, "blob <layer>: denied: not for you" + login},
+		"403 HTML": {blob, []registry.Fault{registry.Status(403, "<html>")}, 2, `blob <layer>: 403 Forbidden: "<html>"` + login},
+		"401":      {blob, []registry.Fault{registry.Status(401, "")}, 2, "blob <layer>: authentication required" + login},
+		"500":      {blob, []registry.Fault{registry.Status(500, "")}, 4, "blob <layer>: 500 Internal Server Error (gave up after 4 tries)" + trouble},
+		"503 JSON": {
+			blob, []registry.Fault{registry.Error(503, "UNAVAILABLE", "down for repair")}, 4,
+			"blob <layer>: 503 Service Unavailable: down for repair (gave up after 4 tries)" + trouble,
+		},
+		"reset": {blob, []registry.Fault{registry.Truncate(0)}, 4, "blob <layer>: connection broke: unexpected EOF (gave up after 4 tries)" + trouble},
+		"digest wrong": {
+			blob, []registry.Fault{registry.Body("x", make([]byte, layer.Size))}, 2,
+			fmt.Sprintf("blob <layer>: digest mismatch: got %s, want <layer>", digest.FromBytes(make([]byte, layer.Size))) + damaged,
+		},
+		"too long": {blob, []registry.Fault{registry.TooLong(1)}, 2, fmt.Sprintf("blob <layer>: size mismatch: got more than %d bytes", layer.Size) + damaged},
+		"endless":  {blob, []registry.Fault{registry.Endless()}, 2, fmt.Sprintf("blob <layer>: size mismatch: got more than %d bytes", layer.Size) + damaged},
+		"too short": {
+			blob, []registry.Fault{registry.IgnoreRange(), registry.TooShort(40_000)}, 4,
+			fmt.Sprintf("blob <layer>: answer ended early: got 40000 bytes, want %d (gave up after 4 tries)", layer.Size) + trouble,
+		},
+		"redirect loop": {blob, []registry.Fault{registry.RedirectLoop()}, 10, `blob <layer>: Get "<url>": stopped after 10 redirects`},
+
+		"manifest: 404":           {manifest, []registry.Fault{registry.Error(404, "MANIFEST_UNKNOWN", "manifest unknown")}, 0, "read manifest: manifest unknown" + gone},
+		"manifest: no repository": {manifest, []registry.Fault{registry.Error(404, "NAME_UNKNOWN", "repository name not known to registry")}, 0, "read manifest: name unknown" + gone},
+		"manifest: 404 HTML":      {manifest, []registry.Fault{registry.Status(404, html)}, 0, `read manifest: 404 Not Found: "<!DOCTYPE html>\n<html><head><title>Busy</title></h..."` + gone},
+		"manifest: 404 empty":     {manifest, []registry.Fault{registry.Status(404, "")}, 0, "read manifest: 404 Not Found" + gone},
+		"manifest: 401":           {manifest, []registry.Fault{registry.Status(401, "")}, 0, "read manifest: authentication required" + login},
+		"manifest: 403":           {manifest, []registry.Fault{registry.Error(403, "DENIED", "requested access to the resource is denied")}, 0, "read manifest: denied" + login},
+		"manifest: 500":           {manifest, []registry.Fault{registry.Status(500, "")}, 0, "read manifest: 500 Internal Server Error (gave up after 4 tries)" + trouble},
+		"first contact: 404":      {registry.Get("^/v2/$"), []registry.Fault{registry.Status(404, "<html>")}, 0, `404 Not Found: "<html>"` + gone},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f, name := serve(t, layered)
+			f.On(c.at, c.faults...)
+			w := newWorld(t)
+			w.images(itemOf(layered, name)).failed("<name>: "+c.want, "<name>", name+"@"+string(layered.Digest), "<layer>", string(layer.Digest),
+				"<url>", "/v2/"+repo(t)+"/blobs/"+string(layer.Digest))
+			w.nothing()
+			if got := len(asked(f, layer.Digest)); got != c.times {
+				t.Errorf("the layer was asked for %d times, want %d", got, c.times)
+			}
+		})
+	}
+}
+
+// TestStall shows that a server that falls silent is left, and gone on with where it stopped.
+func TestStall(t *testing.T) {
+	t.Parallel()
+	layer := layered.Layers[0]
+	blob := registry.Blob(string(layer.Digest))
+	for name, c := range map[string]struct {
+		at    registry.Match
+		fault registry.Fault
+		asked []string
+		log   string
+	}{
+		"blob, no answer":         {blob.First(1), registry.Silence(), []string{"-", "-"}, "layer 1/1"},
+		"blob, no byte":           {blob.First(1), registry.Stall(0), []string{"-", "-"}, "layer 1/1"},
+		"blob, in the middle":     {blob.First(1), registry.Stall(40_000), []string{"-", "bytes=40000-"}, "layer 1/1"},
+		"manifest, no answer":     {registry.Get("/manifests/").First(1), registry.Silence(), []string{"-"}, "open: attempt 1 failed"},
+		"manifest, in the middle": {registry.Get("/manifests/").First(1), registry.Stall(10), []string{"-"}, "open: attempt 1 failed"},
+		"first contact":           {registry.Get("^/v2/$").First(1), registry.Silence(), []string{"-"}, "open: attempt 1 failed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f, name := serve(t, layered)
+			f.On(c.at, c.fault)
+			w := newWorld(t)
+			w.options.StallTimeout = time.Second
+			w.images(itemOf(layered, name)).ok().says("stalled: no byte for 1s", c.log)
+			w.has(layered)
+			ranges(t, asked(f, layer.Digest), c.asked...)
+		})
+	}
+}
+
+// TestSlowIsNotStalled shows that few bytes are bytes.
+func TestSlowIsNotStalled(t *testing.T) {
+	t.Parallel()
+	img := images.New(images.Layer(6000))
+	f, name := serve(t, img)
+	f.On(registry.Blob(string(img.Layers[0].Digest)), registry.Drip(3000))
+	w := newWorld(t)
+	w.options.StallTimeout = time.Second
+	w.options.Timeout = time.Second
+	w.images(itemOf(img, name)).ok()
+	ranges(t, asked(f, img.Layers[0].Digest), "-")
+}

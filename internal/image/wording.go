@@ -1,0 +1,108 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strconv"
+
+	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/internal/manifest"
+)
+
+// wording is a Source whose errors are in words for a person who knows which image is meant.
+type wording struct{ Source }
+
+// Manifest implements Source, and so do the others.
+func (s wording) Manifest(ctx context.Context) ([]byte, error) {
+	raw, err := s.Source.Manifest(ctx)
+	return raw, reword(err)
+}
+
+func (s wording) Instance(ctx context.Context, d digest.Digest) ([]byte, error) {
+	raw, err := s.Source.Instance(ctx, d)
+	return raw, reword(err)
+}
+
+func (s wording) Blob(ctx context.Context, d manifest.Descriptor, offset int64) (io.ReadCloser, int64, error) {
+	r, start, err := s.Source.Blob(ctx, d, offset)
+	return r, start, reword(err)
+}
+
+func (s wording) Allowed(ctx context.Context, d digest.Digest) error {
+	return reword(s.Source.Allowed(ctx, d))
+}
+
+func (s wording) Signatures(ctx context.Context, d digest.Digest) ([][]byte, error) {
+	sigs, err := s.Source.Signatures(ctx, d)
+	return sigs, reword(err)
+}
+
+// wordedError is an error of the library in other words.
+type wordedError struct {
+	text string
+	err  error
+}
+
+func (e *wordedError) Error() string { return e.text }
+func (e *wordedError) Unwrap() error { return e.err }
+
+// phrases are what the library says, and what is said instead.
+var phrases = []struct {
+	pattern *regexp.Regexp
+	instead string
+}{
+	{regexp.MustCompile(`reading manifest \S+ in \S+: `), "read manifest: "},
+	{regexp.MustCompile(`pinging container registry \S+: `), ""},
+	{regexp.MustCompile(`fetching blob: `), ""},
+	{regexp.MustCompile(`received unexpected HTTP status: `), ""},
+	{regexp.MustCompile(`unable to retrieve auth token: invalid username/password: `), "no token was given: "},
+	{regexp.MustCompile(`Requesting bearer token: |Trying to obtain access token: `), "request a token: "},
+	{regexp.MustCompile(`exceeded maximum allowed size of (\d+) bytes`), "the registry's answer is longer than $1 bytes"},
+	{regexp.MustCompile(`(StatusCode: \d{3}), ""`), "$1"},
+	{regexp.MustCompile(`(StatusCode: \d{3}), "`), `$1: "`},
+}
+
+// statusCode is how the library prints the status of an answer whose body it could not decode.
+var statusCode = regexp.MustCompile(`StatusCode: (\d{3})`)
+
+// reword drops what is said twice, the target's name and the names of the library's functions,
+// and says a status as HTTP does.
+func reword(err error) error {
+	if err == nil {
+		return nil
+	}
+	var sent *url.Error // around an error of wire, which says it all
+	if errors.As(err, &sent) && error(sent) == err && isWire(sent.Err) {
+		return sent.Err
+	}
+	text := err.Error()
+	for _, p := range phrases {
+		text = p.pattern.ReplaceAllString(text, p.instead)
+	}
+	text = statusCode.ReplaceAllStringFunc(text, func(s string) string {
+		code, _ := strconv.Atoi(s[len(s)-3:])
+		return statusLine(code)
+	})
+	if text == err.Error() {
+		return err
+	}
+	return &wordedError{text, err}
+}
+
+func isWire(err error) bool {
+	var status *StatusError
+	return errors.As(err, &status) || errors.Is(err, ErrRange)
+}
+
+func statusLine(code int) string {
+	if name := http.StatusText(code); name != "" {
+		return fmt.Sprintf("%d %s", code, name)
+	}
+	return fmt.Sprintf("status %d", code)
+}
