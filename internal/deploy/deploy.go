@@ -1,0 +1,199 @@
+// Package deploy puts the layers of an image into a tree, in one pass.
+//
+// It exists because the other ways do the work twice: unpack every layer into a
+// store, mount their union, copy that, remove what is not wanted. Here the layers are
+// read from the top one down, several at a time, and an entry is written only when no
+// layer above has replaced or removed it and no pattern excludes it. What would not
+// be in the tree at the end is never written.
+//
+// What a layer means is what overlayfs makes of it as podman unpacks it: each layer is
+// a tree of its own, in which its symbolic links are followed as under chroot, and
+// the trees lie upon each other. A directory over another merges with it, everything
+// else replaces what is below. docs/deploy.md has the cases, and where it differs.
+//
+// What it promises: nothing outside the tree is touched (package tree keeps that),
+// names that point outwards are contained, as under chroot; every layer is verified;
+// an error names the layer and the path; memory is bounded, but for about 200 bytes
+// for each entry. What it does not: a deployment that failed leaves what it wrote,
+// and nothing is synced: whoever builds images throws a broken tree away.
+package deploy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"time"
+
+	"osbuild-containers/internal/layer"
+	"osbuild-containers/internal/progress"
+	"osbuild-containers/internal/tree"
+)
+
+// readAhead is the memory for what was decompressed and is not written yet.
+const readAhead = 96 << 20
+
+// Layer is a layer of the image; the first is the lowest.
+type Layer = layer.Blob
+
+// Options say what is different from the image. The zero value deploys all of it.
+type Options struct {
+	// Exclude has paths and patterns of what is not written, see docs/deploy.md.
+	Exclude []string
+	// UIDs and GIDs map the owners in the image to those in the tree. Without any,
+	// they are the same; with some, an owner that is in none of them is an error.
+	UIDs, GIDs []IDRange
+	Limits     Limits
+	// Epoch is the time of directories that no layer has; zero means now.
+	Epoch time.Time
+}
+
+// Deploy merges the layers into the tree at root, which is there.
+func Deploy(ctx context.Context, root string, layers []Layer, opt Options, log *progress.Reporter) (err error) {
+	t, err := tree.Open(root)
+	if err != nil {
+		return err
+	}
+	defer t.Close()
+	excluded, err := newExcluder(opt.Exclude)
+	if err != nil {
+		return err
+	}
+	empty, err := t.Empty()
+	if err != nil {
+		return err
+	}
+	d := &deployer{
+		tree: t, opt: opt, exclude: excluded, layers: layers, log: log,
+		root:   &node{kind: dir, made: true, there: !empty},
+		late:   map[int]map[int]*group{},
+		limits: opt.Limits.withDefaults(),
+		buf:    make([]byte, 256<<10),
+		lost:   unsupported{log: log},
+	}
+	t.Unsupported = d.lost.add
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if err := d.all(ctx); err != nil {
+		return err
+	}
+	if err := d.again(ctx); err != nil {
+		return err
+	}
+	if err := d.excludeThroughLinks(); err != nil {
+		return err
+	}
+	for _, w := range d.exclude.warnings() {
+		log.Note("%s", w)
+	}
+	d.lost.report()
+	return d.finish(d.root, ".")
+}
+
+// deployer is one deployment.
+type deployer struct {
+	tree    *tree.Root
+	opt     Options
+	limits  Limits
+	exclude *excluder
+	layers  []Layer
+	log     *progress.Reporter
+	lost    unsupported
+
+	root    *node
+	entries int64
+	late    map[int]map[int]*group // by layer and entry: written in a second pass
+	cross   []*crossing            // hard links to layers below that were not read yet
+	buf     []byte
+}
+
+// all reads the layers, the top one first, and those below it ahead.
+func (d *deployer) all(ctx context.Context) error {
+	n := len(d.layers)
+	budget := layer.NewBudget(readAhead)
+	ahead := min(max(runtime.GOMAXPROCS(0), 2), 8)
+	streams := make([]*layer.Stream, n+1)
+	defer func() {
+		for _, s := range streams {
+			if s != nil {
+				s.Close()
+			}
+		}
+	}()
+	started := n + 1
+	for k := n; k >= 1; k-- {
+		for ; started > 1 && started > k-ahead; started-- {
+			streams[started-1] = layer.Start(ctx, d.layers[started-2], budget, d.limits.layer())
+		}
+		if err := d.layer(ctx, k, streams[k]); err != nil {
+			return d.in(k, err)
+		}
+		streams[k].Close()
+		streams[k] = nil
+	}
+	return nil
+}
+
+// layer writes what is to be written of one layer.
+func (d *deployer) layer(ctx context.Context, k int, s *layer.Stream) error {
+	began := time.Now()
+	l := newLayer(k)
+	d.expect(l)
+	entries := s.Entries()
+	count := 0
+	for {
+		e, err := entries.Next()
+		if err == io.EOF {
+			break
+		}
+		if err == nil {
+			err = context.Cause(ctx)
+		}
+		if err != nil {
+			return err
+		}
+		if d.entries++; d.entries > d.limits.Entries {
+			return &layer.LimitError{What: "entries in the image", Limit: d.limits.Entries}
+		}
+		count++
+		if err := d.entry(l, e, entries); err != nil {
+			return err
+		}
+	}
+	if err := d.resolveCrossings(l); err != nil {
+		return err
+	}
+	d.log.Note("layer %d/%d %s: %s, %d entries, %.1f s", k, len(d.layers), progress.Short(d.layers[k-1].Name()),
+		progress.Bytes(s.Bytes()), count, time.Since(began).Seconds())
+	return nil
+}
+
+// in says in which layer an error came up.
+func (d *deployer) in(k int, err error) error {
+	if errors.Is(err, context.Canceled) {
+		return err
+	}
+	return fmt.Errorf("layer %d/%d %s: %w", k, len(d.layers), d.layers[k-1].Name(), err)
+}
+
+// unsupported counts the attributes that the file system does not have.
+type unsupported struct {
+	log   *progress.Reporter
+	first string
+	more  int
+}
+
+func (u *unsupported) add(name, attr string) {
+	if u.first == "" {
+		u.first = fmt.Sprintf("%s of %q", attr, name)
+		return
+	}
+	u.more++
+}
+
+func (u *unsupported) report() {
+	if u.first != "" {
+		u.log.Note("warning: the file system of the tree has no such attributes: %s is not set, nor are %d more", u.first, u.more)
+	}
+}

@@ -1,0 +1,312 @@
+package deploy
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+
+	"osbuild-containers/internal/layer"
+)
+
+// origin is where the content of a path of one layer is.
+type origin struct {
+	layer int32
+	index int       // the entry that has it
+	path  string    // where it was written, if it was
+	cross *crossing // or it is in a layer below
+}
+
+// group is content that was not written when it went by, because it was hidden or
+// excluded, and to which there are hard links that are neither. It is written in a
+// second pass over its layer. Archives name the first link of a file as the target of
+// all others, so this is seldom: the first must have been replaced and others not.
+type group struct {
+	members []member
+}
+
+// member is one of the links.
+type member struct {
+	name string
+	node *node
+}
+
+// crossing is a hard link to what a layer below has, as overlayfs never makes them but
+// the image specification allows them.
+type crossing struct {
+	from   int32
+	target string
+	group  *group
+	done   bool
+}
+
+// lose remembers what was not written, and note what was.
+func (l *layerState) lose(name string, o origin) {
+	l.lost[name] = o
+	l.note(name, o)
+}
+
+func (l *layerState) note(name string, o origin) {
+	if _, ok := l.wanted[name]; ok {
+		l.wanted[name] = o
+	}
+}
+
+// hardlink takes a hard link. n is nil when the layers above hide it.
+func (d *deployer) hardlink(l *layerState, e *layer.Entry, name string, n *node, excluded bool) error {
+	target, err := l.resolve(clean(e.Link))
+	if err != nil {
+		return fmt.Errorf("%q: hard link: %w", name, err)
+	}
+	if target == name {
+		return fmt.Errorf("%q: a hard link to itself", name)
+	}
+	o, err := d.origin(l, target)
+	if err != nil {
+		return fmt.Errorf("%q: %w", name, err)
+	}
+	if n == nil || excluded {
+		l.lose(name, o)
+		return nil
+	}
+	if err := d.makeParents(l.k, name); err != nil {
+		return err
+	}
+	if n.made && n.kind == leaf {
+		if err := d.tree.Remove(name); err != nil {
+			return err
+		}
+	}
+	*n = node{kind: leaf, leaf: l.k, removed: n.removed, emptied: n.emptied, index: int32(o.index)} //nolint:gosec // bounded by the limits
+	l.note(name, o)
+	if o.path != "" {
+		n.made = true
+		return d.tree.Link(name, o.path)
+	}
+	d.later(o, member{name, n})
+	return nil
+}
+
+// later puts a hard link off until its content comes by.
+func (d *deployer) later(o origin, m member) {
+	g := &group{}
+	if o.cross != nil {
+		g = o.cross.group
+	} else {
+		k := int(o.layer)
+		if d.late[k] == nil {
+			d.late[k] = map[int]*group{}
+		}
+		if d.late[k][o.index] == nil {
+			d.late[k][o.index] = g
+		}
+		g = d.late[k][o.index]
+	}
+	g.members = append(g.members, m)
+	m.node.group = g
+}
+
+// origin finds what the layer has under a name, or expects a layer below to have it.
+func (d *deployer) origin(l *layerState, target string) (origin, error) {
+	if o, ok := l.lost[target]; ok {
+		if n := d.root.find(o.path); o.path == "" || n != nil && n.made && n.leaf == l.k && int(n.index) == o.index {
+			return o, nil
+		}
+		o.path = "" // something else is there by now
+		return o, nil
+	}
+	n, err := d.at(l, target)
+	if err != nil {
+		return origin{}, fmt.Errorf("hard link to %q: %w", target, err)
+	}
+	switch {
+	case n == nil:
+	case n.kind == dir && (n.top == l.k || n.said == l.k):
+		return origin{}, fmt.Errorf("hard link to %q, which is a directory", target)
+	case n.kind == leaf && n.leaf == l.k && n.made:
+		return origin{layer: l.k, index: int(n.index), path: target}, nil
+	case n.kind == leaf && n.leaf == l.k:
+		for _, c := range d.cross {
+			if c.group == n.group {
+				return origin{layer: l.k, cross: c}, nil
+			}
+		}
+		return origin{layer: l.k, index: int(n.index)}, nil
+	}
+	for _, c := range d.cross {
+		if c.from == l.k && c.target == target {
+			return origin{layer: l.k, cross: c}, nil
+		}
+	}
+	c := &crossing{from: l.k, target: target, group: &group{}}
+	d.cross = append(d.cross, c)
+	return origin{layer: l.k, cross: c}, nil
+}
+
+// expect tells a layer what the layers above want of it.
+func (d *deployer) expect(l *layerState) {
+	for _, c := range d.cross {
+		if c.from > l.k && !c.done {
+			if l.wanted == nil {
+				l.wanted = map[string]origin{}
+			}
+			l.wanted[c.target] = origin{}
+		}
+	}
+}
+
+// resolveCrossings makes the hard links of the layers above to what this layer turned
+// out to have.
+func (d *deployer) resolveCrossings(l *layerState) error {
+	for _, c := range d.cross {
+		if c.done || c.from == l.k && l.k > 1 {
+			continue
+		}
+		o := l.wanted[c.target]
+		switch {
+		case c.from > l.k && o.cross != nil:
+			// The layer itself has it from below: both want the same.
+			o.cross.group.members = append(o.cross.group.members, c.group.members...)
+			for _, m := range c.group.members {
+				if m.node.group == c.group {
+					m.node.group = o.cross.group
+				}
+			}
+			c.done = true
+		case c.from > l.k && o.layer != 0:
+			if err := d.join(c, o); err != nil {
+				return err
+			}
+		case l.k > 1 && !l.blocks(d, c.target):
+			// It may still come.
+		case len(c.group.members) == 0:
+			c.done = true // the link itself is hidden
+		default:
+			return fmt.Errorf("%s: hard link to %q, which neither its layer %d nor those below have there",
+				c.group.names(), c.target, c.from)
+		}
+	}
+	return nil
+}
+
+func (g *group) names() string {
+	if len(g.members) == 0 {
+		return "a hidden path"
+	}
+	return fmt.Sprintf("%q", g.members[0].name)
+}
+
+// join makes the links of a crossing to what was found.
+func (d *deployer) join(c *crossing, o origin) error {
+	c.done = true
+	for _, m := range c.group.members {
+		if m.node.group != c.group {
+			continue // something else is there by now
+		}
+		if o.path == "" {
+			d.later(o, m)
+			continue
+		}
+		m.node.group, m.node.made = nil, true
+		if err := d.tree.Link(m.name, o.path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// blocks reports whether the layer hides a path from the layers above it.
+func (l *layerState) blocks(d *deployer, target string) bool {
+	if l.gone[target] == removed {
+		return true
+	}
+	for at, _ := split(target); ; at, _ = split(at) {
+		_, link := l.links[at]
+		_, lost := l.lost[at]
+		n := d.root.find(at)
+		if l.gone[at] != plain || link || lost || n != nil && n.leaf == l.k {
+			return true
+		}
+		if at == "." {
+			return false
+		}
+	}
+}
+
+// again is the second pass, over the layers that have what was put off.
+func (d *deployer) again(ctx context.Context) error {
+	for _, k := range slices.Sorted(maps.Keys(d.late)) {
+		if err := d.rest(ctx, k, d.late[k]); err != nil {
+			return d.in(k, err)
+		}
+	}
+	return nil
+}
+
+// rest writes entries of a layer that were not written before.
+func (d *deployer) rest(ctx context.Context, k int, groups map[int]*group) error {
+	for i, g := range groups {
+		g.members = slices.DeleteFunc(g.members, func(m member) bool { return m.node.group != g })
+		if len(g.members) == 0 {
+			delete(groups, i)
+		}
+	}
+	if len(groups) == 0 {
+		return nil
+	}
+	s := layer.Start(ctx, d.layers[k-1], layer.NewBudget(0), d.limits.layer())
+	defer s.Close()
+	entries := s.Entries()
+	for left := len(groups); left > 0; {
+		e, err := entries.Next()
+		if err == io.EOF {
+			return fmt.Errorf("it has changed since it was read first")
+		}
+		if err != nil {
+			return err
+		}
+		g := groups[e.Index]
+		if g == nil {
+			continue
+		}
+		left--
+		first := g.members[0]
+		if err := d.write(first.name, e, entries); err != nil {
+			return err
+		}
+		for _, m := range g.members[1:] {
+			if err := d.tree.Link(m.name, first.name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// excludeThroughLinks removes what a plain path means that runs through symbolic links
+// of the image: "lib/modules" where lib leads to usr/lib. That the lowest layer has
+// the link is not known before it is read, so this cannot be left out while writing.
+func (d *deployer) excludeThroughLinks() error {
+	for _, p := range d.exclude.patterns {
+		if p.matched || p.keep || p.literal == "" || p.globs != nil {
+			continue
+		}
+		parent, base := split(p.literal)
+		at, err := resolve(parent, d.tree.Readlink)
+		if err != nil {
+			continue
+		}
+		name := join(at, base)
+		n := d.root.find(name)
+		if n == nil || !n.made || n.there {
+			continue
+		}
+		p.matched = true
+		if err := d.tree.Remove(name); err != nil {
+			return err
+		}
+		delete(d.root.find(at).kids, base)
+	}
+	return nil
+}

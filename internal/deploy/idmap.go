@@ -1,0 +1,116 @@
+package deploy
+
+import (
+	"encoding/binary"
+	"fmt"
+	"maps"
+	"math"
+
+	"osbuild-containers/internal/layer"
+	"osbuild-containers/internal/tree"
+)
+
+// IDRange maps Count ids from Container on, as the image has them, to those from Host
+// on.
+type IDRange struct {
+	Container, Host, Count uint32
+}
+
+// mapped returns what an id is in the tree. The last of all ids means "none" to the
+// kernel and is none.
+func mapped(what string, id int64, ranges []IDRange) (int, error) {
+	if id < 0 || id >= math.MaxUint32 {
+		return 0, fmt.Errorf("%s %d is not an id", what, id)
+	}
+	if len(ranges) == 0 {
+		return int(id), nil
+	}
+	for _, r := range ranges {
+		if n := id - int64(r.Container); n >= 0 && n < int64(r.Count) {
+			if host := int64(r.Host) + n; host < math.MaxUint32 {
+				return int(host), nil
+			}
+		}
+	}
+	return 0, fmt.Errorf("%s %d is in no range of the map", what, id)
+}
+
+// meta is what the entry says, with the owners that the tree is to have.
+func (d *deployer) meta(e *layer.Entry) (tree.Meta, error) {
+	m := tree.Meta{Mode: e.Mode, ModTime: e.ModTime}
+	var err error
+	if m.UID, err = mapped("uid", e.UID, d.opt.UIDs); err != nil {
+		return m, err
+	}
+	if m.GID, err = mapped("gid", e.GID, d.opt.GIDs); err != nil {
+		return m, err
+	}
+	m.Xattrs, err = d.xattrs(e.Xattrs)
+	return m, err
+}
+
+// implied is what a directory has that no layer says anything about.
+func (d *deployer) implied() (tree.Meta, error) {
+	return d.meta(&layer.Entry{Mode: 0o755, ModTime: d.opt.Epoch})
+}
+
+const (
+	aclAccess  = "system.posix_acl_access"
+	aclDefault = "system.posix_acl_default"
+
+	// What a layer cannot say: labels are the host's policy, as podman has it, and
+	// overlayfs keeps its own books in attributes that it does not show.
+	selinux      = "security.selinux"
+	overlay      = "trusted.overlay."
+	overlayHides = overlay + "opaque"
+)
+
+// xattrs are the attributes as they are in the tree.
+func (d *deployer) xattrs(all map[string]string) (map[string]string, error) {
+	if len(all) == 0 {
+		return nil, nil
+	}
+	all = maps.Clone(all)
+	for name, value := range all {
+		switch {
+		case name == selinux || len(name) >= len(overlay) && name[:len(overlay)] == overlay:
+			delete(all, name)
+		case name == aclAccess || name == aclDefault:
+			v, err := d.acl(value)
+			if err != nil {
+				return nil, fmt.Errorf("attribute %s: %w", name, err)
+			}
+			all[name] = v
+		}
+	}
+	return all, nil
+}
+
+// acl maps the ids in an ACL as the kernel has it: a version, and eight bytes for each
+// entry, of which the first two say whose it is and the last four are the id.
+func (d *deployer) acl(value string) (string, error) {
+	const header, size, user, group = 4, 8, 0x02, 0x08
+	if len(d.opt.UIDs) == 0 && len(d.opt.GIDs) == 0 {
+		return value, nil
+	}
+	b := []byte(value)
+	if len(b) < header || (len(b)-header)%size != 0 {
+		return "", fmt.Errorf("%d bytes are no ACL", len(b))
+	}
+	for e := b[header:]; len(e) > 0; e = e[size:] {
+		what, ranges := "uid", d.opt.UIDs
+		switch binary.LittleEndian.Uint16(e) {
+		case user:
+		case group:
+			what, ranges = "gid", d.opt.GIDs
+		default:
+			continue
+		}
+		id, err := mapped(what, int64(binary.LittleEndian.Uint32(e[4:])), ranges)
+		if err != nil {
+			return "", err
+		}
+		binary.LittleEndian.PutUint32(e[4:], uint32(id)) //nolint:gosec // mapped makes it fit
+	}
+	return string(b), nil
+}

@@ -1,0 +1,114 @@
+package deploy
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+)
+
+// The names by which a layer says what is not there. See the image specification.
+const (
+	whiteout = ".wh."
+	opaque   = ".wh..wh..opq"
+	aufs     = ".wh..wh." // begins the names of aufs' own files, which mean nothing
+)
+
+// maxLinks is how many symbolic links a name may run through.
+const maxLinks = 40
+
+// clean makes a name one that a chroot would find: relative to the root, from which
+// ".." does not lead out. The root is ".".
+func clean(name string) string {
+	name = path.Clean("/" + name)
+	if name == "/" {
+		return "."
+	}
+	return name[1:]
+}
+
+// split returns the parent and the last component of a clean name.
+func split(name string) (parent, base string) {
+	if i := strings.LastIndexByte(name, '/'); i >= 0 {
+		return name[:i], name[i+1:]
+	}
+	return ".", name
+}
+
+// join returns the name of base in a folder.
+func join(parent, base string) string {
+	if parent == "." {
+		return base
+	}
+	return parent + "/" + base
+}
+
+// resolve follows the symbolic links that name runs through, its last component too,
+// as a chroot does: absolute targets begin at the root, and ".." ends there.
+func resolve(name string, readlink func(name string) (string, bool)) (string, error) {
+	at, rest := ".", strings.Split(name, "/")
+	for links := 0; len(rest) > 0; {
+		c := rest[0]
+		rest = rest[1:]
+		switch c {
+		case "", ".":
+			continue
+		case "..":
+			at, _ = split(at)
+			continue
+		}
+		next := join(at, c)
+		target, ok := readlink(next)
+		if !ok {
+			at = next
+			continue
+		}
+		if links++; links > maxLinks {
+			return "", fmt.Errorf("%q runs through too many symbolic links", name)
+		}
+		if strings.HasPrefix(target, "/") {
+			at = "."
+		}
+		rest = append(strings.Split(target, "/"), rest...)
+	}
+	return at, nil
+}
+
+// marker says what a name of a layer means.
+type marker int
+
+const (
+	plain   marker = iota
+	removed        // the layers below lose what has the name
+	emptied        // the layers below lose what is in the folder
+	ignored
+)
+
+// parse tells whiteouts from names and returns what they are about.
+func parse(name string) (marker, string, error) {
+	if !strings.Contains(name, whiteout) {
+		return plain, name, nil
+	}
+	parent, base := split(name)
+	for c := range strings.SplitSeq(parent, "/") {
+		switch {
+		case strings.HasPrefix(c, aufs):
+			return ignored, "", nil
+		case strings.HasPrefix(c, whiteout):
+			return plain, "", errors.New("a whiteout that has something in it")
+		}
+	}
+	switch {
+	case base == opaque:
+		return emptied, parent, nil
+	case strings.HasPrefix(base, aufs):
+		return ignored, "", nil
+	case strings.HasPrefix(base, whiteout):
+		base = base[len(whiteout):]
+		if base == "" || base == "." || base == ".." {
+			return plain, "", errors.New("a whiteout of nothing, of its own folder or of the one above")
+		}
+		return removed, join(parent, base), nil
+	}
+	return plain, name, nil
+}

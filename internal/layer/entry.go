@@ -1,0 +1,198 @@
+package layer
+
+import (
+	"archive/tar"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// Type is what an entry is.
+type Type byte
+
+// The types of entries.
+const (
+	File Type = iota
+	Dir
+	Symlink
+	Hardlink
+	Char
+	Block
+	Fifo
+)
+
+// Entry is what the archive says about one path. Nothing of it was judged.
+type Entry struct {
+	Index        int // counted from 0, in this archive
+	Name         string
+	Type         Type
+	Link         string // the target of links
+	Mode         uint32 // permissions with setuid, setgid, sticky
+	UID, GID     int64
+	ModTime      time.Time
+	Major, Minor int64
+	Size         int64 // of a file, holes included
+	Sparse       bool  // the file has holes: blocks of zeros are no data
+	Xattrs       map[string]string
+}
+
+// Reader reads the entries of a Stream one by one.
+type Reader struct {
+	s     *Stream
+	t     *tar.Reader
+	count int
+	left  int64
+	ended error
+}
+
+// Entries reads the entries of the stream.
+func (s *Stream) Entries() *Reader {
+	return &Reader{s: s, t: tar.NewReader(s), left: s.limit}
+}
+
+// Next goes on to the next entry. After the last one it reads the stream to its end
+// and returns io.EOF when all is right.
+func (r *Reader) Next() (*Entry, error) {
+	for {
+		h, err := r.t.Next()
+		switch {
+		case err == nil, errors.Is(err, tar.ErrInsecurePath):
+		case err == io.EOF:
+			return nil, r.end()
+		default:
+			return nil, r.damage(err)
+		}
+		if h.Typeflag == tar.TypeXGlobalHeader {
+			continue // a comment, as git archive writes it
+		}
+		e, err := r.entry(h)
+		if err != nil {
+			return nil, fmt.Errorf("%q: %w", h.Name, err)
+		}
+		return e, nil
+	}
+}
+
+// Read reads the content of the file that Next returned.
+func (r *Reader) Read(p []byte) (int, error) {
+	n, err := r.t.Read(p)
+	if err != nil && err != io.EOF {
+		err = r.damage(err)
+	}
+	return n, err
+}
+
+// end reads what follows the archive: zeros, up to the block size of a tape.
+func (r *Reader) end() error {
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := r.s.Read(buf)
+		for _, b := range buf[:n] {
+			if b != 0 {
+				return r.damage(errors.New("there is more after the end of the archive"))
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// damage looks for the reason why err came up: a layer that is not the one that the
+// image names is worth more than where the archive makes no sense.
+func (r *Reader) damage(err error) error {
+	var mismatch *MismatchError
+	if errors.As(err, &mismatch) || errors.As(err, new(*LimitError)) {
+		return err
+	}
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		err = errors.New("the archive ends in the middle of an entry")
+	}
+	buf := make([]byte, 32<<10)
+	for {
+		if _, e := r.s.Read(buf); e != nil {
+			if errors.As(e, &mismatch) {
+				return fmt.Errorf("%w\n%w", e, err)
+			}
+			return err
+		}
+	}
+}
+
+func (r *Reader) entry(h *tar.Header) (*Entry, error) {
+	e := &Entry{
+		Index: r.count,
+		Name:  h.Name,
+		Link:  h.Linkname,
+		Mode:  uint32(h.Mode) & 0o7777, //nolint:gosec // these bits are all that is wanted
+		UID:   int64(h.Uid),
+		GID:   int64(h.Gid),
+		Major: h.Devmajor, Minor: h.Devminor,
+		ModTime: h.ModTime,
+	}
+	r.count++
+	switch h.Typeflag {
+	case tar.TypeReg, tar.TypeCont, tar.TypeGNUSparse:
+		e.Type, e.Size = File, h.Size
+		e.Sparse = h.Typeflag == tar.TypeGNUSparse || h.PAXRecords["GNU.sparse.major"] != "" || h.PAXRecords["GNU.sparse.map"] != "" || h.PAXRecords["GNU.sparse.numblocks"] != ""
+	case tar.TypeDir:
+		e.Type = Dir
+	case tar.TypeSymlink:
+		e.Type = Symlink
+	case tar.TypeLink:
+		e.Type = Hardlink
+	case tar.TypeChar:
+		e.Type = Char
+	case tar.TypeBlock:
+		e.Type = Block
+	case tar.TypeFifo:
+		e.Type = Fifo
+	default:
+		return nil, fmt.Errorf("entry of type %q, which a layer cannot have", h.Typeflag)
+	}
+	if e.Size > r.left {
+		return nil, &LimitError{"bytes in the layer's files", r.s.limit}
+	}
+	r.left -= e.Size
+	return e, e.xattrs(h.PAXRecords)
+}
+
+// The keys of extended attributes: as GNU tar, Docker and Go write them, and as bsdtar
+// does beside that.
+const (
+	schily     = "SCHILY.xattr."
+	libarchive = "LIBARCHIVE.xattr."
+)
+
+func (e *Entry) xattrs(records map[string]string) error {
+	for key, value := range records {
+		name, ok := strings.CutPrefix(key, schily)
+		if !ok {
+			coded, ok := strings.CutPrefix(key, libarchive)
+			if !ok {
+				continue
+			}
+			var err error
+			if name, err = url.PathUnescape(coded); err != nil {
+				return fmt.Errorf("attribute %q: its name is not encoded right", coded)
+			}
+			if _, both := records[schily+name]; both {
+				continue
+			}
+			plain, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(value, "="))
+			if err != nil {
+				return fmt.Errorf("attribute %q: its value is not base64", name)
+			}
+			value = string(plain)
+		}
+		if e.Xattrs == nil {
+			e.Xattrs = map[string]string{}
+		}
+		e.Xattrs[name] = value
+	}
+	return nil
+}

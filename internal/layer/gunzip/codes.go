@@ -1,0 +1,131 @@
+package gunzip
+
+import (
+	"encoding/binary"
+	"io"
+)
+
+// codes decodes the block's codes into buf from out on, until the block ends or the
+// next code might not fit. Nothing before low may be referred to.
+//
+// The longest code with what belongs to it has 20 bits for a length and 28 for a
+// distance. A refill gives at least 56: enough for both, or for three bytes of output
+// whose codes need no subtable.
+func (r *Reader) codes(buf []byte, out, low int) (int, error) {
+	lit, dist := &r.huff.lit, &r.huff.dist
+	in, pos, bits, n := r.in, r.pos, r.bits, r.n
+	limit := len(buf) - maxMatch - margin
+	for out <= limit {
+		if len(in)-pos < margin {
+			r.pos, r.bits, r.n = pos, bits, n
+			if err := r.more(); err != nil {
+				return out, err
+			}
+			in, pos = r.in, r.pos
+		}
+		bits |= binary.LittleEndian.Uint64(in[pos:]) << (n & 63)
+		pos += int((63 - n) >> 3)
+		n |= 56
+
+		e := lit[bits&(1<<litBits-1)]
+		if e&isByte != 0 {
+			bits >>= e & 63
+			n -= uint(e & 63)
+			buf[out] = byte(e >> 16)
+			out++
+			e = lit[bits&(1<<litBits-1)]
+			if e&isByte != 0 {
+				bits >>= e & 63
+				n -= uint(e & 63)
+				buf[out] = byte(e >> 16)
+				out++
+				e = lit[bits&(1<<litBits-1)]
+				if e&isByte != 0 {
+					bits >>= e & 63
+					n -= uint(e & 63)
+					buf[out] = byte(e >> 16)
+					out++
+					continue
+				}
+			}
+			bits |= binary.LittleEndian.Uint64(in[pos:]) << (n & 63)
+			pos += int((63 - n) >> 3)
+			n |= 56
+		}
+		if e&special != 0 {
+			if e&isTable != 0 {
+				bits >>= litBits
+				n -= litBits
+				e = lit[(e>>16+uint32(bits)&(1<<(e>>8&15)-1))&(litSize-1)]
+				if e&isByte != 0 {
+					bits >>= e & 63
+					n -= uint(e & 63)
+					buf[out] = byte(e >> 16)
+					out++
+					continue
+				}
+			}
+			if e&special != 0 {
+				bits >>= e & 63
+				n -= uint(e & 63)
+				r.pos, r.bits, r.n = pos, bits, n
+				if e&isEnd == 0 {
+					return out, ErrData
+				}
+				if r.over() {
+					return out, io.ErrUnexpectedEOF
+				}
+				r.state = atBlock
+				return out, nil
+			}
+		}
+		length := int(e>>16) + int(bits&(1<<(e&63)-1)>>(e>>8&15))
+		bits >>= e & 63
+		n -= uint(e & 63)
+
+		e = dist[bits&(1<<distBits-1)]
+		if e&special != 0 {
+			if e&isTable != 0 {
+				bits >>= distBits
+				n -= distBits
+				e = dist[(e>>16+uint32(bits)&(1<<(e>>8&15)-1))&(distSize-1)]
+			}
+			if e&special != 0 {
+				r.pos, r.bits, r.n = pos, bits, n
+				return out, ErrData
+			}
+		}
+		distance := int(e>>16) + int(bits&(1<<(e&63)-1)>>(e>>8&15))
+		bits >>= e & 63
+		n -= uint(e & 63)
+
+		from := out - distance
+		if from < low {
+			r.pos, r.bits, r.n = pos, bits, n
+			return out, ErrData
+		}
+		end := out + length
+		switch {
+		case distance >= length && length > 32:
+			copy(buf[out:end], buf[from:from+length])
+		case distance >= 8:
+			for at := out; at < end; at += 8 {
+				binary.LittleEndian.PutUint64(buf[at:], binary.LittleEndian.Uint64(buf[from:]))
+				from += 8
+			}
+		case distance == 1:
+			v := uint64(buf[from]) * 0x0101010101010101
+			for at := out; at < end; at += 8 {
+				binary.LittleEndian.PutUint64(buf[at:], v)
+			}
+		default:
+			for at := out; at < end; at++ {
+				buf[at] = buf[from]
+				from++
+			}
+		}
+		out = end
+	}
+	r.pos, r.bits, r.n = pos, bits, n
+	return out, nil
+}

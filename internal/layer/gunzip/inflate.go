@@ -1,0 +1,180 @@
+package gunzip
+
+import (
+	"encoding/binary"
+)
+
+// order is that in which the sizes of the code for sizes come.
+var order = [19]uint8{16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15}
+
+// block reads the header of the next block.
+func (r *Reader) block() error {
+	if r.last {
+		r.last = false
+		r.state = atTrailer
+		return nil
+	}
+	h, err := r.take(3)
+	if err != nil {
+		return err
+	}
+	r.last = h&1 != 0
+	switch h >> 1 {
+	case 0:
+		return r.storedHeader()
+	case 1:
+		r.state = inCodes
+		return r.fixed()
+	case 2:
+		r.state = inCodes
+		return r.dynamic()
+	default:
+		return ErrData
+	}
+}
+
+func (r *Reader) storedHeader() error {
+	r.align()
+	size, err := r.take(16)
+	if err != nil {
+		return err
+	}
+	again, err := r.take(16)
+	if err != nil {
+		return err
+	}
+	if size != again^0xffff {
+		return ErrData
+	}
+	r.align()
+	r.left = int(size)
+	r.state = inStored
+	return nil
+}
+
+func (r *Reader) stored(buf []byte, out int) (int, error) {
+	for r.left > 0 && out < len(buf) {
+		n, err := r.copy(buf[out:min(out+r.left, len(buf))])
+		if err != nil {
+			return out, err
+		}
+		out += n
+		r.left -= n
+	}
+	if r.left == 0 {
+		r.state = atBlock
+	}
+	return out, nil
+}
+
+func (r *Reader) fixed() error {
+	var sizes [maxLit + maxDist]uint8
+	for i := range sizes {
+		switch {
+		case i >= maxLit:
+			sizes[i] = 5
+		case i < 144 || i >= 280:
+			sizes[i] = 8
+		case i < 256:
+			sizes[i] = 9
+		default:
+			sizes[i] = 7
+		}
+	}
+	return r.build(sizes[:maxLit], sizes[maxLit:])
+}
+
+func (r *Reader) build(lit, dist []uint8) error {
+	if !build(r.huff.lit[:], litBits, lit, litMeaning[:]) || !build(r.huff.dist[:], distBits, dist, distMeaning[:]) {
+		return ErrData
+	}
+	return nil
+}
+
+// dynamic reads the codes of a block.
+func (r *Reader) dynamic() error {
+	h, err := r.take(14)
+	if err != nil {
+		return err
+	}
+	lits, dists, n := int(h&31)+257, int(h>>5&31)+1, int(h>>10)+4
+	if lits > 286 || dists > 30 {
+		return ErrData
+	}
+	var first [19]uint8
+	for i := range n {
+		s, err := r.take(3)
+		if err != nil {
+			return err
+		}
+		first[order[i]] = uint8(s) //nolint:gosec // three bits
+	}
+	const width = 7
+	var table [1 << width]uint32
+	if !build(table[:], width, first[:], lenMeaning[:]) {
+		return ErrData
+	}
+	var sizes [maxLit + maxDist]uint8
+	for i := 0; i < lits+dists; {
+		if r.n < width {
+			if err := r.refill(); err != nil {
+				return err
+			}
+		}
+		e := table[r.bits&(1<<width-1)]
+		if e&0xff == 0 || e&special != 0 {
+			return ErrData // a code of no symbols, or none of its own
+		}
+		if _, err := r.take(uint(e & 0xff)); err != nil {
+			return err
+		}
+		symbol := e >> 16
+		if symbol < 16 {
+			sizes[i] = uint8(symbol) //nolint:gosec // less than 16
+			i++
+			continue
+		}
+		again, value := 0, uint8(0)
+		switch symbol {
+		case 16:
+			if i == 0 {
+				return ErrData
+			}
+			value = sizes[i-1]
+			again, err = r.repeat(2, 3)
+		case 17:
+			again, err = r.repeat(3, 3)
+		case 18:
+			again, err = r.repeat(7, 11)
+		}
+		if err != nil {
+			return err
+		}
+		if i+again > lits+dists {
+			return ErrData
+		}
+		for ; again > 0; again-- {
+			sizes[i] = value
+			i++
+		}
+	}
+	return r.build(sizes[:lits], sizes[lits:lits+dists])
+}
+
+func (r *Reader) repeat(bits uint, base int) (int, error) {
+	v, err := r.take(bits)
+	return base + int(v), err
+}
+
+// refill takes as many whole bytes into bits as there is room for.
+func (r *input) refill() error {
+	if len(r.in)-r.pos < margin {
+		if err := r.more(); err != nil {
+			return err
+		}
+	}
+	r.bits |= binary.LittleEndian.Uint64(r.in[r.pos:]) << (r.n & 63)
+	r.pos += int((63 - r.n) >> 3) //nolint:gosec // at most 7
+	r.n |= 56
+	return nil
+}

@@ -1,0 +1,100 @@
+package gunzip
+
+import "io"
+
+// input is the compressed stream, as bytes and as bits.
+type input struct {
+	next func() ([]byte, error)
+
+	in  []byte // in[pos:end] is not used yet; behind end are zeros, if anything
+	pos int
+	end int
+	eof bool // there is nothing after in[:end]
+
+	// bits holds what was taken from in before pos, the next bit lowest. The lowest n
+	// of them count; above may already be some of what is at pos.
+	bits uint64
+	n    uint
+}
+
+// more makes sure that margin bytes can be looked at from pos.
+func (r *input) more() error {
+	for len(r.in)-r.pos < margin {
+		if r.eof {
+			if r.over() {
+				return io.ErrUnexpectedEOF
+			}
+			r.in = append(r.in, make([]byte, margin)...)
+			continue
+		}
+		back := int(r.n / 8) // align may want these again
+		r.in = r.in[:copy(r.in, r.in[r.pos-back:])]
+		r.pos = back
+		piece, err := r.next()
+		if err != nil && err != io.EOF {
+			return err
+		}
+		r.in = append(r.in, piece...)
+		r.end, r.eof = len(r.in), err == io.EOF
+	}
+	return nil
+}
+
+// over reports whether more was used than there is.
+func (r *input) over() bool {
+	return r.eof && r.pos-int(r.n/8) > r.end
+}
+
+// take returns the next count bits, at most 16.
+func (r *input) take(count uint) (uint32, error) {
+	for r.n < count {
+		if len(r.in)-r.pos < margin {
+			if err := r.more(); err != nil {
+				return 0, err
+			}
+		}
+		r.bits |= uint64(r.in[r.pos]) << r.n
+		r.pos++
+		r.n += 8
+	}
+	v := uint32(r.bits) & (1<<count - 1) //nolint:gosec // the lower half is what is meant
+	r.bits >>= count
+	r.n -= count
+	if r.over() {
+		return 0, io.ErrUnexpectedEOF
+	}
+	return v, nil
+}
+
+// align forgets the rest of the byte that was begun, and goes on byte by byte.
+func (r *input) align() {
+	r.pos -= int(r.n / 8)
+	r.bits, r.n = 0, 0
+}
+
+// atEnd reports whether nothing is left. It is asked at the border of a byte.
+func (r *input) atEnd() (bool, error) {
+	r.align()
+	if r.pos < r.end {
+		return false, nil
+	}
+	if err := r.more(); err != nil {
+		return false, err
+	}
+	return r.eof && r.pos >= r.end, nil
+}
+
+// copy takes up to len(p) bytes as they are. It is asked at the border of a byte.
+func (r *input) copy(p []byte) (int, error) {
+	for r.pos >= r.end {
+		if r.eof {
+			return 0, io.ErrUnexpectedEOF
+		}
+		if err := r.more(); err != nil {
+			return 0, err
+		}
+	}
+	n := copy(p, r.in[r.pos:r.end])
+	r.pos += n
+	return n, nil
+}

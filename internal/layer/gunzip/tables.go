@@ -1,0 +1,144 @@
+package gunzip
+
+import "math/bits"
+
+// An entry of a table says all there is to know about a code:
+//
+//	bit  31     the value is a byte of output
+//	bits 16-30  the value, the base of a length or distance, or where a subtable is
+//	bit  15     it is none of these but what bits 13 and 14 say, or a bad code
+//	bit  14     a subtable, in which bits 8-11 more bits are looked up
+//	bit  13     the end of the block
+//	bits 8-11   the bits of the code
+//	bits 0-5    the bits of the code and those that belong to its value
+const (
+	isByte  = 1 << 31
+	special = 1 << 15
+	isTable = 1 << 14
+	isEnd   = 1 << 13
+
+	maxCode  = 15 // bits
+	litBits  = 11
+	distBits = 9
+	// With subtables for all codes that are longer, each as big as the longest needs.
+	litSize  = 8192
+	distSize = 4096
+)
+
+type tables struct {
+	lit  [litSize]uint32
+	dist [distSize]uint32
+}
+
+const (
+	maxLit  = 288
+	maxDist = 32
+)
+
+// What the symbols mean, as entries without the bits of the code.
+var (
+	litMeaning  = lits()
+	distMeaning = dists()
+	lenMeaning  = lens()
+)
+
+func lits() (m [maxLit]uint32) {
+	for i := range uint32(256) {
+		m[i] = isByte | i<<16
+	}
+	m[256] = special | isEnd
+	base, extra := uint32(3), uint32(0)
+	for i := uint32(257); i < 285; i++ {
+		if k := i - 257; k >= 8 && k%4 == 0 {
+			extra++
+		}
+		m[i] = base<<16 | extra
+		base += 1 << extra
+	}
+	m[285] = maxMatch << 16
+	m[286], m[287] = special, special
+	return m
+}
+
+func dists() (m [maxDist]uint32) {
+	base, extra := uint32(1), uint32(0)
+	for i := range uint32(30) {
+		if i >= 4 && i%2 == 0 {
+			extra++
+		}
+		m[i] = base<<16 | extra
+		base += 1 << extra
+	}
+	m[30], m[31] = special, special
+	return m
+}
+
+func lens() (m [19]uint32) {
+	for i := range m {
+		m[i] = uint32(i) << 16 //nolint:gosec // less than 19
+	}
+	return m
+}
+
+// build makes a table of the code whose symbols have so many bits. It reports whether
+// they are one: neither too many, nor, except for a code of one bit or none, too few.
+func build(table []uint32, width uint, sizes []uint8, meaning []uint32) bool {
+	var count, first [maxCode + 2]uint16
+	for _, s := range sizes {
+		count[s]++
+	}
+	count[0] = 0
+	left, longest := 1, uint(0)
+	for s := uint(1); s <= maxCode; s++ {
+		left = left<<1 - int(count[s])
+		if left < 0 {
+			return false
+		}
+		if count[s] > 0 {
+			longest = s
+		}
+		first[s+1] = (first[s] + count[s]) << 1
+	}
+	if left > 0 {
+		if longest > 1 {
+			return false
+		}
+		for i := range table[:1<<width] {
+			table[i] = special | 1<<8 | 1
+		}
+	}
+	sub := uint(0) // bits of each subtable
+	if longest > width {
+		sub = longest - width
+		for i := range table[:1<<width] {
+			table[i] = 0 // what is not set yet
+		}
+	}
+	free := uint32(1) << width
+	for symbol, s := range sizes {
+		if s == 0 {
+			continue
+		}
+		code := uint(bits.Reverse16(first[s]) >> (16 - s))
+		first[s]++
+		if uint(s) <= width {
+			entry := meaning[symbol] + uint32(s)<<8 + uint32(s)
+			for i := code; i < 1<<width; i += 1 << s {
+				table[i] = entry
+			}
+			continue
+		}
+		at := &table[code&(1<<width-1)]
+		if *at == 0 {
+			*at = special | isTable | free<<16 | uint32(sub)<<8 | uint32(width) //nolint:gosec // small
+			free += 1 << sub
+		}
+		start := *at >> 16
+		rest := uint32(s) - uint32(width) //nolint:gosec // small
+		entry := meaning[symbol] + rest<<8 + rest
+		for i := uint32(code >> width); i < 1<<sub; i += 1 << rest { //nolint:gosec // small
+			table[start+i] = entry
+		}
+	}
+	return true
+}

@@ -1,0 +1,81 @@
+// Package layer reads the layer of an image as a stream of tar entries.
+//
+// A layer is a foreign thing: it came from a registry, from an archive, from a store
+// that something else wrote. So nothing about it is believed before it was read, and
+// all of it is read: the blob to its last byte, while its digest and the digest of
+// the archive in it are taken; what follows the compressed data or the end of the
+// archive is an error, and so is an end that comes too early. The compression is
+// what the first bytes say: gzip (of one or many members), zstd (zstd:chunked too)
+// or none.
+//
+// Reading, decompressing and the two digests are goroutines of their own, and many
+// streams may run at a time: a Budget bounds how far they read ahead of whoever
+// consumes them, in memory, together.
+//
+// What it promises: the last entry is followed by io.EOF only when both digests are
+// right; nothing declared is bigger than the Limits before it is read; one layer
+// needs the memory of the window of its compression and of a few buffers.
+//
+// What it does not: it does not judge names, that is for whoever writes them; and
+// what is read before the end is not verified yet, so whoever writes it must be able
+// to fail later.
+package layer
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Blob is a layer that can be opened, as often as need be.
+type Blob struct {
+	Digest digest.Digest // of the blob; "" when nobody knows
+	DiffID digest.Digest // of the tar archive in it; "" when nobody knows
+	Size   int64         // of the blob; negative when nobody knows
+	Open   func() (io.ReadCloser, error)
+}
+
+// Name is how messages call the layer.
+func (b Blob) Name() string {
+	if b.Digest != "" {
+		return b.Digest.String()
+	}
+	return b.DiffID.String()
+}
+
+// Limits stop what would never end. Zero means the default.
+type Limits struct {
+	Bytes int64 // of one archive, and of the files it declares, holes included
+}
+
+// DefaultBytes is the limit of a layer: more than any image on a public registry
+// has, less than a disk.
+const DefaultBytes = 64 << 30
+
+func (l Limits) bytes() int64 {
+	if l.Bytes > 0 {
+		return l.Bytes
+	}
+	return DefaultBytes
+}
+
+// MismatchError says that a layer is not what the image says it is.
+type MismatchError struct {
+	What      string // "blob" or "archive"
+	Got, Want string
+}
+
+func (e *MismatchError) Error() string {
+	return fmt.Sprintf("the %s is damaged: got %s, want %s", e.What, e.Got, e.Want)
+}
+
+// LimitError says that a layer is bigger than it may be.
+type LimitError struct {
+	What  string
+	Limit int64
+}
+
+func (e *LimitError) Error() string {
+	return fmt.Sprintf("%s: more than the limit of %d", e.What, e.Limit)
+}

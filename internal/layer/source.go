@@ -1,0 +1,198 @@
+package layer
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+
+	"github.com/opencontainers/go-digest"
+)
+
+const (
+	blockSize = 128 << 10 // of a blob, read at a time
+	blocks    = 4         // read ahead
+)
+
+// block is a piece of a blob.
+type block struct {
+	data []byte
+	err  error // after the data
+}
+
+// source reads a blob ahead, taking its digest.
+type source struct {
+	in   chan block
+	free chan []byte
+	cur  block
+	buf  []byte // that cur is a part of
+
+	unread []byte // of cur, to be returned again
+}
+
+func newSource() *source {
+	return &source{in: make(chan block, blocks), free: make(chan []byte, blocks+2)}
+}
+
+// run reads the blob to its end, or until ctx is done. The error that follows the
+// last byte is io.EOF only when size and digest are right.
+func (s *source) run(ctx context.Context, b Blob) {
+	defer close(s.in)
+	r, err := b.Open()
+	if err != nil {
+		s.send(ctx, block{err: err})
+		return
+	}
+	defer r.Close()
+	sum := newSum(b.Digest)
+	var size int64
+	for {
+		buf := s.buffer()
+		n, err := io.ReadFull(r, buf)
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			err = io.EOF
+		}
+		size += int64(n)
+		sum.Write(buf[:n])
+		if b.Size >= 0 && size > b.Size {
+			err = &MismatchError{"blob", fmt.Sprintf("more than %d bytes", b.Size), fmt.Sprintf("%d bytes", b.Size)}
+		} else if err == io.EOF {
+			err = sum.check("blob", b, size)
+		}
+		if !s.send(ctx, block{buf[:n], err}) || err != nil {
+			return
+		}
+	}
+}
+
+func (s *source) buffer() []byte {
+	select {
+	case buf := <-s.free:
+		return buf
+	default:
+		return make([]byte, blockSize)
+	}
+}
+
+func (s *source) send(ctx context.Context, b block) bool {
+	select {
+	case s.in <- b:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// next returns the bytes that follow, which are valid until it is called again.
+func (s *source) next() ([]byte, error) {
+	if b := s.unread; len(b) > 0 {
+		s.unread = nil
+		return b, nil
+	}
+	for {
+		if s.cur.err != nil {
+			return nil, s.cur.err
+		}
+		if s.buf != nil {
+			s.free <- s.buf[:blockSize] // there is room for all that were made
+		}
+		b, ok := <-s.in
+		if !ok {
+			b.err = context.Canceled
+		}
+		s.cur, s.buf = b, b.data
+		if cap(s.buf) < blockSize {
+			s.buf = nil
+		}
+		if len(b.data) > 0 {
+			return b.data, nil
+		}
+	}
+}
+
+// peek returns the first bytes without taking them, fewer where there are no more.
+func (s *source) peek(n int) ([]byte, error) {
+	b, err := s.next()
+	if err != nil {
+		return nil, err
+	}
+	s.unread = b
+	return b[:min(n, len(b))], nil
+}
+
+// Read reads the blob, for decompressors that want a reader.
+func (s *source) Read(p []byte) (int, error) {
+	b, err := s.next()
+	if err != nil {
+		return 0, err
+	}
+	n := copy(p, b)
+	s.unread = b[n:]
+	return n, nil
+}
+
+// rest reads what the decompressor left unread: nothing, when all is well.
+func (s *source) rest() error {
+	_, err := s.next()
+	switch {
+	case err == io.EOF:
+		return nil
+	case err != nil:
+		return err
+	default:
+		return errors.New("there is more after the end of the compressed data")
+	}
+}
+
+// damage looks for the reason why err came up: a blob that is not the one that the
+// image names is worth more than what the decompressor tripped over.
+func (s *source) damage(err error) error {
+	for {
+		if _, e := s.next(); e != nil {
+			var mismatch *MismatchError
+			if errors.As(e, &mismatch) && !errors.As(err, &mismatch) {
+				return fmt.Errorf("%w\n%w", e, err)
+			}
+			return err
+		}
+	}
+}
+
+// sum is a digest that is being taken, or nothing where none is wanted.
+type sum struct{ hash.Hash }
+
+func newSum(want digest.Digest) sum {
+	if want == "" {
+		return sum{}
+	}
+	if want.Algorithm() != digest.SHA256 && want.Algorithm().Available() {
+		return sum{want.Algorithm().Hash()}
+	}
+	return sum{sha256.New()}
+}
+
+func (s sum) Write(p []byte) {
+	if s.Hash != nil {
+		_, _ = s.Hash.Write(p) // never fails
+	}
+}
+
+// check returns io.EOF when the blob is what it should be.
+func (s sum) check(what string, b Blob, size int64) error {
+	want := b.Digest
+	if what == "blob" && b.Size >= 0 && size != b.Size {
+		return &MismatchError{what, fmt.Sprintf("%d bytes", size), fmt.Sprintf("%d bytes", b.Size)}
+	}
+	if what == "archive" {
+		want = b.DiffID
+	}
+	if s.Hash == nil {
+		return io.EOF
+	}
+	if got := digest.NewDigest(want.Algorithm(), s.Hash); got != want {
+		return &MismatchError{what, got.String(), want.String()}
+	}
+	return io.EOF
+}

@@ -1,0 +1,180 @@
+package layer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/klauspost/compress/zstd"
+
+	"osbuild-containers/internal/layer/gunzip"
+)
+
+// maxWindow is the most memory that a zstd stream may ask for. It is what the zstd
+// tool decompresses without being told to (--long=27).
+const maxWindow = 128 << 20
+
+// Stream is the archive in a layer.
+type Stream struct {
+	blob   Blob
+	limit  int64
+	cancel context.CancelFunc
+	share  *share
+	out    chan chunk
+	wg     sync.WaitGroup
+
+	cur  chunk
+	read int64
+}
+
+// Start begins to read the layer ahead, within the budget. Close it.
+func Start(ctx context.Context, b Blob, budget *Budget, limits Limits) *Stream {
+	ctx, cancel := context.WithCancel(ctx)
+	s := &Stream{
+		blob: b, limit: limits.bytes(), cancel: cancel,
+		share: &share{b: budget},
+		// Chunks are bounded by the budget: no goroutine ever waits at this channel.
+		out: make(chan chunk, budget.max+own+1),
+	}
+	src := newSource()
+	raw := make(chan chunk, own)
+	s.wg.Go(func() { src.run(ctx, b) })
+	s.wg.Go(func() { s.decompress(ctx, src, raw) })
+	s.wg.Go(func() { s.verify(ctx, raw) })
+	context.AfterFunc(ctx, s.share.close)
+	return s
+}
+
+// Read returns what follows of the archive. The error after its last byte is io.EOF
+// only when both digests are right.
+func (s *Stream) Read(p []byte) (int, error) {
+	for len(s.cur.data) == 0 {
+		if s.cur.err != nil {
+			return 0, s.cur.err
+		}
+		if s.cur.buf != nil {
+			s.share.give(s.cur.buf)
+		}
+		c, ok := <-s.out
+		if !ok {
+			c.err = context.Canceled
+		}
+		s.cur = c
+	}
+	n := copy(p, s.cur.data)
+	s.cur.data = s.cur.data[n:]
+	s.read += int64(n)
+	return n, nil
+}
+
+// Bytes is how much of the archive was read.
+func (s *Stream) Bytes() int64 { return s.read }
+
+// Close ends all that runs.
+func (s *Stream) Close() {
+	s.cancel()
+	for range s.out { //nolint:revive // until who sends notices
+	}
+	s.wg.Wait()
+	s.share.release()
+}
+
+// decompress turns the blob into chunks of the archive.
+func (s *Stream) decompress(ctx context.Context, src *source, out chan<- chunk) {
+	defer close(out)
+	fill, err := decompressor(src)
+	var total int64
+	for err == nil {
+		buf := s.share.take()
+		if buf == nil {
+			return
+		}
+		var n int
+		n, err = fill(buf)
+		if total += int64(n); total > s.limit {
+			err = &LimitError{"bytes in the layer's archive", s.limit}
+		}
+		if n == 0 {
+			s.share.give(buf)
+			continue
+		}
+		select {
+		case out <- chunk{buf: buf, data: buf[history : history+n]}:
+		case <-ctx.Done():
+			return
+		}
+	}
+	if err == io.EOF {
+		err = src.rest()
+	}
+	if err == nil {
+		err = io.EOF
+	} else if !errors.As(err, new(*LimitError)) {
+		err = src.damage(err)
+	}
+	select {
+	case out <- chunk{err: err}:
+	case <-ctx.Done():
+	}
+}
+
+// verify takes the digest of the archive.
+func (s *Stream) verify(ctx context.Context, in <-chan chunk) {
+	defer close(s.out)
+	sum := newSum(s.blob.DiffID)
+	for c := range in {
+		sum.Write(c.data)
+		if c.err == io.EOF {
+			c.err = sum.check("archive", s.blob, 0)
+		}
+		select {
+		case s.out <- c:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// decompressor looks at the first bytes. What it returns fills a buffer behind the
+// space for the past.
+func decompressor(src *source) (func(buf []byte) (int, error), error) {
+	head, err := src.peek(6)
+	if err != nil && err != io.EOF {
+		return nil, err
+	}
+	switch {
+	case prefix(head, "\x1f\x8b"):
+		return gunzip.New(src.next).Fill, nil
+	case prefix(head, "\x28\xb5\x2f\xfd"), len(head) >= 4 && head[0]&0xf0 == 0x50 && prefix(head[1:], "\x2a\x4d\x18"):
+		z, err := zstd.NewReader(src, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
+		if err != nil {
+			return nil, err
+		}
+		return filler(z), nil
+	case prefix(head, "BZh"):
+		return nil, errors.New("the layer is compressed with bzip2, not with gzip or zstd")
+	case prefix(head, "\xfd7zXZ\x00"):
+		return nil, errors.New("the layer is compressed with xz, not with gzip or zstd")
+	}
+	return filler(src), nil
+}
+
+func prefix(b []byte, p string) bool { return len(b) >= len(p) && string(b[:len(p)]) == p }
+
+// filler fills buffers from a reader.
+func filler(r io.Reader) func(buf []byte) (int, error) {
+	return func(buf []byte) (int, error) {
+		n, err := io.ReadFull(r, buf[history:])
+		switch {
+		case errors.Is(err, zstd.ErrWindowSizeExceeded):
+			err = fmt.Errorf("%w: more than %d MiB are not allowed", err, maxWindow>>20)
+		case n > 0 && (err == io.ErrUnexpectedEOF || err == io.EOF):
+			err = nil // comes again with nothing
+		case err == io.ErrUnexpectedEOF:
+			err = io.EOF
+		}
+		return n, err
+	}
+}

@@ -1,0 +1,122 @@
+package tree
+
+import (
+	"golang.org/x/sys/unix"
+)
+
+// Mkdir makes a folder that only its owner can enter, until SetDir says what it is.
+// A folder that is there already stays as it is, and there is true.
+func (r *Root) Mkdir(name string) (there bool, err error) {
+	parent, base := split(name)
+	d, err := r.parent(parent, base)
+	if err != nil {
+		return false, fail("make directory", name, err)
+	}
+	err = unix.Mkdirat(d.fd, base, 0o700)
+	if err == nil {
+		return false, nil
+	}
+	if err != unix.EEXIST {
+		return false, fail("make directory", name, err)
+	}
+	if _, err := r.dirs.get(name); err != nil {
+		return false, fail("make directory", name, err)
+	}
+	return true, nil
+}
+
+// SetDir gives a folder its metadata. Do it last: what is made in it changes its
+// time, and its mode may keep others from making anything. wasThere says that Mkdir
+// found it: its ACLs are then taken away as well.
+func (r *Root) SetDir(name string, m Meta, wasThere bool) error {
+	in := r.dirs.root
+	if name != "." {
+		parent, base := split(name)
+		p, err := r.parent(parent, base)
+		if err != nil {
+			return fail("open", name, err)
+		}
+		in = &dir{setgid: p.setgid, acl: p.acl}
+	}
+	d, err := r.dirs.get(name)
+	if err != nil {
+		return fail("open", name, err)
+	}
+	if err := r.apply(d.fd, name, &m, in, wasThere); err != nil {
+		return fail("directory", name, err)
+	}
+	return nil
+}
+
+// Symlink makes a symbolic link. The target is text: nothing looks at it.
+func (r *Root) Symlink(name, target string, m Meta) error {
+	return r.node("make symbolic link", name, &m, true, func(fd int, base string) error {
+		return unix.Symlinkat(target, fd, base)
+	})
+}
+
+// Mknod makes a device or a fifo: kind is S_IFCHR, S_IFBLK or S_IFIFO.
+func (r *Root) Mknod(name string, kind, major, minor uint32, m Meta) error {
+	dev := int(unix.Mkdev(major, minor)) //nolint:gosec // the kernel's own encoding fits
+	return r.node("make device or fifo", name, &m, false, func(fd int, base string) error {
+		return unix.Mknodat(fd, base, kind|0o600, dev)
+	})
+}
+
+// Link makes name a hard link to what was made as old, which is not followed.
+func (r *Root) Link(name, old string) error {
+	oldParent, oldBase := split(old)
+	from, err := r.parent(oldParent, oldBase)
+	if err != nil {
+		return fail("hard link to", old, err)
+	}
+	// The handle of the one folder must outlive finding the other.
+	fd, err := unix.FcntlInt(uintptr(from.fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return fail("hard link to", old, err)
+	}
+	defer func() { _ = unix.Close(fd) }()
+	return r.node("hard link", name, nil, false, func(to int, base string) error {
+		return unix.Linkat(fd, oldBase, to, base, 0)
+	})
+}
+
+// node makes something that is no file and no folder, where nothing is afterwards
+// but it.
+func (r *Root) node(op, name string, m *Meta, link bool, create func(fd int, base string) error) error {
+	parent, base := split(name)
+	d, err := r.parent(parent, base)
+	if err != nil {
+		return fail(op, name, err)
+	}
+	err = create(d.fd, base)
+	if err == unix.EEXIST {
+		if err = d.clear(base); err == nil {
+			err = create(d.fd, base)
+		}
+	}
+	if err == nil && m != nil {
+		err = r.applyAt(d, name, base, m, link)
+	}
+	if err != nil {
+		return fail(op, name, err)
+	}
+	return nil
+}
+
+// parent returns the open folder parent, in which base is about to be named.
+func (r *Root) parent(parent, base string) (*dir, error) {
+	if !valid(base) {
+		return nil, ErrName
+	}
+	return r.dirs.get(parent)
+}
+
+// clear removes what is in the way of a new file, which is no folder.
+func (d *dir) clear(base string) error {
+	err := unix.Unlinkat(d.fd, base, 0)
+	if err == unix.EISDIR || err == unix.EPERM {
+		return ErrIsDir
+	}
+	return err
+}

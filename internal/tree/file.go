@@ -1,0 +1,125 @@
+package tree
+
+import (
+	"golang.org/x/sys/unix"
+)
+
+// block is the unit in which holes are found: that of nearly all file systems.
+const block = 4096
+
+// File is a regular file that is being written.
+type File struct {
+	root   *Root
+	in     dir // what it inherits: the folder itself may be closed by now
+	name   string
+	fd     int
+	sparse bool
+	at     int64
+}
+
+// Create makes a regular file; until Close says what it is, only its owner can read
+// it. In a sparse file, blocks of zeros become holes.
+func (r *Root) Create(name string, sparse bool) (*File, error) {
+	parent, base := split(name)
+	d, err := r.parent(parent, base)
+	if err != nil {
+		return nil, fail("create", name, err)
+	}
+	const flags = unix.O_CREAT | unix.O_EXCL | unix.O_WRONLY
+	fd, err := openat2(d.fd, base, flags)
+	if err == unix.EEXIST {
+		if err = d.clear(base); err == nil {
+			fd, err = openat2(d.fd, base, flags)
+		}
+	}
+	if err != nil {
+		return nil, fail("create", name, err)
+	}
+	return &File{root: r, in: dir{setgid: d.setgid, acl: d.acl}, name: name, fd: fd, sparse: sparse}, nil
+}
+
+// Write appends.
+func (f *File) Write(p []byte) (int, error) {
+	if f.sparse {
+		return f.writeSparse(p)
+	}
+	return f.write(p)
+}
+
+func (f *File) write(p []byte) (int, error) {
+	done := 0
+	for done < len(p) {
+		n, err := retry(func() (int, error) { return unix.Write(f.fd, p[done:]) })
+		if err != nil {
+			return done, fail("write", f.name, err)
+		}
+		done += n
+	}
+	f.at += int64(done)
+	return done, nil
+}
+
+// writeSparse writes the runs of blocks that are not zero and steps over the others.
+func (f *File) writeSparse(p []byte) (int, error) {
+	done := 0
+	for done < len(p) {
+		n, zero := run(p[done:], int(f.at%block))
+		if zero {
+			if _, err := unix.Seek(f.fd, int64(n), 1); err != nil {
+				return done, fail("write", f.name, err)
+			}
+			f.at += int64(n)
+		} else if m, err := f.write(p[done : done+n]); err != nil {
+			return done + m, err
+		}
+		done += n
+	}
+	return done, nil
+}
+
+// run measures how much of p, which begins at that offset in a block, is all zero or
+// all not, block by block.
+func run(p []byte, offset int) (n int, zero bool) {
+	for n < len(p) {
+		end := min(n+block-(n+offset)%block, len(p))
+		z := zeros(p[n:end])
+		if n > 0 && z != zero {
+			break
+		}
+		n, zero = end, z
+	}
+	return n, zero
+}
+
+func zeros(p []byte) bool {
+	for _, b := range p {
+		if b != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// Close gives the file its metadata and closes it.
+func (f *File) Close(m Meta) error {
+	err := f.finish(&m)
+	if e := unix.Close(f.fd); err == nil && e != nil {
+		err = e
+	}
+	if err != nil {
+		return fail("file", f.name, err)
+	}
+	return nil
+}
+
+func (f *File) finish(m *Meta) error {
+	if f.sparse {
+		if err := unix.Ftruncate(f.fd, f.at); err != nil {
+			return err
+		}
+	}
+	return f.root.apply(f.fd, f.name, m, &f.in, false)
+}
+
+// Abort closes the file as it is: something failed, and so does the whole.
+func (f *File) Abort() { _ = unix.Close(f.fd) }

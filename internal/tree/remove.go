@@ -1,0 +1,77 @@
+package tree
+
+import (
+	"golang.org/x/sys/unix"
+)
+
+// Remove removes what has that name, with all that is below it, and following no
+// link. It is no error that nothing is there.
+func (r *Root) Remove(name string) error {
+	parent, base := split(name)
+	d, err := r.parent(parent, base)
+	if err == unix.ENOENT {
+		return nil
+	}
+	if err == nil {
+		r.dirs.forget(name)
+		err = d.remove(base)
+	}
+	if err != nil {
+		return fail("remove", name, err)
+	}
+	return nil
+}
+
+// remove removes base from the folder. Its depth is that of the tree: each level
+// holds one handle, and a level that cannot be opened ends it.
+func (d *dir) remove(base string) error {
+	err := unix.Unlinkat(d.fd, base, 0)
+	if err == nil || err == unix.ENOENT {
+		return nil
+	}
+	if err != unix.EISDIR && err != unix.EPERM {
+		return err
+	}
+	sub, err := d.open(base, base)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = unix.Close(sub.fd) }()
+	names, err := sub.list(-1)
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		if err := sub.remove(n); err != nil {
+			return err
+		}
+	}
+	return unix.Unlinkat(d.fd, base, unix.AT_REMOVEDIR)
+}
+
+// Readlink returns the target of a symbolic link, and false for everything else,
+// also when nothing is there.
+func (r *Root) Readlink(name string) (string, bool) {
+	parent, base := split(name)
+	d, err := r.parent(parent, base)
+	if err != nil {
+		return "", false
+	}
+	buf := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(d.fd, base, buf)
+	return string(buf[:max(n, 0)]), err == nil
+}
+
+// Exists reports whether there is something of that name.
+func (r *Root) Exists(name string) bool {
+	if name == "." {
+		return true
+	}
+	parent, base := split(name)
+	d, err := r.parent(parent, base)
+	if err != nil {
+		return false
+	}
+	var st unix.Stat_t
+	return unix.Fstatat(d.fd, base, &st, unix.AT_SYMLINK_NOFOLLOW) == nil
+}

@@ -1,0 +1,141 @@
+// Package tree is the only writer below a target tree.
+//
+// It exists because a tree is a hostile place: layers bring symbolic links that
+// point out of it, and a tree that others began holds any. So nothing here ever
+// resolves a path. A name is walked one component at a time with openat2, with
+// RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS and RESOLVE_NO_MAGICLINKS, from a handle on
+// the root that was opened once; what is made is made beside the handle of its
+// parent; the last component is never followed.
+//
+// What it promises: nothing outside the root is written, removed or read, whatever
+// the names are and whatever lies in the tree. A name that runs through a symbolic
+// link is an error. Owner, mode, times (nanoseconds, of symbolic links too) and
+// extended attributes are what Meta says and nothing that was inherited from the
+// folder. What stood in the way of a file is removed, not written through.
+//
+// What it does not: it syncs nothing, and it protects against what is in the tree,
+// not against another process that renames the tree's folders while it works (such
+// a process can move a folder, with what is written there, but not lead writes to a
+// place that was never below the root).
+//
+// A Root is for one goroutine at a time. It needs Linux 5.6 for openat2.
+package tree
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// The errors that callers tell apart.
+var (
+	// ErrNotDir: a folder is needed where the tree has something else.
+	ErrNotDir = errors.New("the tree has something there that is not a directory")
+	// ErrIsDir: the tree has a folder where something else is to be made.
+	ErrIsDir = errors.New("the tree has a directory there")
+	// ErrName: the name is not clean, or not below the root.
+	ErrName = errors.New("not a clean name below the root")
+)
+
+// Root is a handle on a target tree. Names are relative to it, separated by slashes
+// and clean: no empty, "." or ".." component. The root itself is ".".
+type Root struct {
+	// Unsupported, where set, is told of each extended attribute that the file system
+	// of the tree does not have; without it that is an error, and it always is for
+	// attributes of security.
+	Unsupported func(name, attr string)
+
+	dirs cache
+}
+
+// Open opens the tree at path, which is trusted: it may run through symbolic links.
+func Open(path string) (*Root, error) {
+	fd, err := retry(func() (int, error) {
+		return unix.Open(path, unix.O_DIRECTORY|unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open tree %q: %w", path, err)
+	}
+	if err := probe(fd); err != nil {
+		_ = unix.Close(fd)
+		return nil, fmt.Errorf("open tree %q: %w", path, err)
+	}
+	root := &dir{fd: fd, name: "."}
+	if err := root.look(); err != nil {
+		_ = unix.Close(fd)
+		return nil, fmt.Errorf("open tree %q: %w", path, err)
+	}
+	r := &Root{}
+	r.dirs.init(root)
+	return r, nil
+}
+
+// Close closes all handles.
+func (r *Root) Close() error { return r.dirs.close() }
+
+// Empty reports whether there is nothing in the tree.
+func (r *Root) Empty() (bool, error) {
+	names, err := r.dirs.root.list(1)
+	if err != nil {
+		return false, fail("list", ".", err)
+	}
+	return len(names) == 0, nil
+}
+
+// probe tells a kernel without openat2 from everything else that can go wrong.
+func probe(fd int) error {
+	got, err := openat2(fd, ".", unix.O_PATH)
+	switch {
+	case err == nil:
+		return unix.Close(got)
+	case errors.Is(err, unix.ENOSYS):
+		return errors.New("the kernel has no openat2, Linux 5.6 or later is needed")
+	case errors.Is(err, unix.EPERM):
+		return errors.New("openat2 is forbidden here (an old seccomp filter?): it keeps everything below the tree and cannot be done without")
+	default:
+		return fmt.Errorf("openat2: %w", err)
+	}
+}
+
+// openat2 opens one name in a folder, never following a link, never leaving it.
+func openat2(fd int, name string, flags uint64) (int, error) {
+	how := unix.OpenHow{
+		Flags:   flags | unix.O_CLOEXEC | unix.O_NOFOLLOW,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
+	}
+	if flags&unix.O_CREAT != 0 {
+		how.Mode = 0o600
+	}
+	// EAGAIN: a rename elsewhere raced with the walk of BENEATH.
+	for {
+		got, err := unix.Openat2(fd, name, &how)
+		if err != unix.EINTR && err != unix.EAGAIN {
+			return got, err
+		}
+	}
+}
+
+// retry does again what a signal interrupted.
+func retry(f func() (int, error)) (int, error) {
+	for {
+		n, err := f()
+		if err != unix.EINTR {
+			return n, err
+		}
+	}
+}
+
+// split returns the parent and the last component of a clean name.
+func split(name string) (parent, base string) {
+	if i := strings.LastIndexByte(name, '/'); i >= 0 {
+		return name[:i], name[i+1:]
+	}
+	return ".", name
+}
+
+// fail says what was tried on which name.
+func fail(op, name string, err error) error {
+	return fmt.Errorf("%s %q: %w", op, name, err)
+}
