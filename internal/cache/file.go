@@ -11,6 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// replacePrefix begins the names of folders in which a file that replaces another is written.
+const replacePrefix = ".new-"
+
 // File reads the manifest list published under d, if what is there has that digest.
 func (c *Cache) File(d digest.Digest) ([]byte, bool) {
 	raw, err := readAt(unix.AT_FDCWD, c.FilePath(d))
@@ -18,7 +21,7 @@ func (c *Cache) File(d digest.Digest) ([]byte, bool) {
 }
 
 // PublishFile makes the manifest list visible under its digest d, which the caller has verified.
-// A file of that name with another content is replaced.
+// What has that name with another content is replaced.
 func (c *Cache) PublishFile(ctx context.Context, d digest.Digest, raw []byte) error {
 	if err := makeDir(c.files); err != nil {
 		return fmt.Errorf("publish manifest list: %w", err)
@@ -26,49 +29,87 @@ func (c *Cache) PublishFile(ctx context.Context, d digest.Digest, raw []byte) er
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if err := publishFile(c.FilePath(d), raw); err != nil {
+	err := nameFile(c.FilePath(d), raw)
+	if errors.Is(err, unix.EEXIST) {
+		if _, right := c.File(d); right { // another process was faster
+			err = nil
+		}
+	}
+	if errors.Is(err, unix.EEXIST) || errors.Is(err, errNoName) {
+		err = replaceFile(c.FilePath(d), raw)
+	}
+	if err != nil {
 		return fmt.Errorf("publish manifest list: %w", err)
 	}
 	return syncDir(c.files)
 }
 
-// publishFile writes to a file without a name, which a crash leaves nothing of, and names it.
-func publishFile(dest string, raw []byte) error {
+// errNoName: the system has no files without a name, or cannot give them one later.
+var errNoName = errors.New("no file without a name")
+
+// nameFile writes to a file without a name, which a crash leaves nothing of, and names it.
+func nameFile(dest string, raw []byte) error {
 	fd, err := unix.Open(filepath.Dir(dest), unix.O_TMPFILE|unix.O_WRONLY|unix.O_CLOEXEC, fileMode)
-	if err != nil { // a file system without such files
-		return replaceFile(dest, raw)
+	if err != nil {
+		return errNoName
 	}
 	f := os.NewFile(uintptr(fd), dest)
 	defer f.Close()
-	if err := f.Chmod(fileMode); err != nil {
+	if err := fillFile(f, raw); err != nil {
 		return err
 	}
-	if _, err := f.Write(raw); err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	err = unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", fd), unix.AT_FDCWD, dest, unix.AT_SYMLINK_FOLLOW)
-	if errors.Is(err, unix.EEXIST) || errors.Is(err, unix.ENOENT) { // a wrong file is there; or no /proc
-		return replaceFile(dest, raw)
+	err = linkOpen(f, dest)
+	if err != nil && !errors.Is(err, unix.EEXIST) {
+		return errNoName
 	}
 	return err
 }
 
+// replaceFile writes the file in a folder of its own, which is swept after a crash, and renames
+// it to dest. A folder of that name gives way.
 func replaceFile(dest string, raw []byte) error {
-	tmp, err := os.CreateTemp(filepath.Dir(dest), ".new-")
+	dir := filepath.Dir(dest)
+	sweep(dir, replacePrefix)
+	s, err := newStage(dir, replacePrefix)
 	if err != nil {
 		return err
 	}
-	name := tmp.Name()
-	tmp.Close()
-	defer os.Remove(name)
-	if err := os.Remove(name); err != nil {
+	defer s.remove()
+	tmp := filepath.Join(s.dir, filepath.Base(dest))
+	if err := writeFile(tmp, raw); err != nil {
 		return err
 	}
-	if err := writeFile(name, raw); err != nil {
+	err = os.Rename(tmp, dest)
+	if errors.Is(err, unix.EISDIR) || errors.Is(err, unix.EEXIST) {
+		if err := os.Rename(dest, filepath.Join(s.dir, "old")); err != nil {
+			return err
+		}
+		err = os.Rename(tmp, dest)
+	}
+	return err
+}
+
+// writeFile writes and syncs a new file.
+func writeFile(path string, content []byte) (err error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
+	if err != nil {
 		return err
 	}
-	return os.Rename(name, dest)
+	defer func() {
+		if e := f.Close(); err == nil {
+			err = e
+		}
+	}()
+	return fillFile(f, content)
+}
+
+// fillFile writes and syncs the content of a file that is to be published.
+func fillFile(f *os.File, content []byte) error {
+	if err := f.Chmod(fileMode); err != nil {
+		return err
+	}
+	if _, err := f.Write(content); err != nil {
+		return err
+	}
+	return f.Sync()
 }

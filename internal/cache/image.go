@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
@@ -24,74 +24,82 @@ type Image struct {
 
 func signatureFile(i int) string { return fmt.Sprintf("signature-%d", i) }
 
-// Publish makes the image visible under id, or exchanges the one that is there for it. All its
-// blobs must be in the pool.
+// Publish makes the image visible under id, or exchanges what is there for it. All its blobs must
+// be in the pool. An image that is there and is the same stays as it is: somebody may be
+// reading it.
 func (c *Cache) Publish(p *Pool, id digest.Digest, img *Image) error {
-	stage, err := p.newStage()
-	if err != nil {
-		return fmt.Errorf("stage image: %w", err)
+	dest := c.ImagePath(id)
+	if err := p.publish(dest, img); err != nil {
+		return fmt.Errorf("publish image: %w", err)
 	}
-	defer stage.remove()
-	if err := stage.fill(p, img); err != nil {
-		return fmt.Errorf("stage image: %w", err)
-	}
-	return c.show(stage, id, img.List)
+	return syncDir(filepath.Dir(dest))
 }
 
-// show gives the staged folder its name. The list goes first: it says nothing without the image.
-func (c *Cache) show(s *stage, id digest.Digest, list []byte) error {
-	dest := c.ImagePath(id)
+// publish holds the lock of the folder of the name, so that of several processes that
+// publish the same image one does, and the others find it.
+func (p *Pool) publish(dest string, img *Image) error {
 	parent := filepath.Dir(dest)
 	if err := makeDir(parent); err != nil {
-		return fmt.Errorf("publish image: %w", err)
+		return err
 	}
-	if err := s.putList(filepath.Join(parent, listFile), list); err != nil {
-		return fmt.Errorf("publish image: %w", err)
+	unlock, err := lockDir(parent)
+	if err != nil {
+		return err
 	}
-	err := unix.Renameat2(unix.AT_FDCWD, s.dir, unix.AT_FDCWD, dest, unix.RENAME_NOREPLACE)
-	if errors.Is(err, unix.EINVAL) { // a file system without the flag: rename replaces an empty folder only
+	defer unlock()
+	sweep(parent, stagePrefix)
+	err = p.show(p.staging, dest, img)
+	if errors.Is(err, unix.EXDEV) { // the pool is on another file system
+		err = p.show(parent, dest, img)
+	}
+	return err
+}
+
+// show puts the image together in a stage in the folder given, and gives that its name. The list
+// goes first: it says nothing without the image.
+func (p *Pool) show(in, dest string, img *Image) error {
+	s, err := newStage(in, stagePrefix)
+	if err != nil {
+		return err
+	}
+	defer s.remove()
+	there := p.isAt(dest, img)
+	if !there {
+		if err := s.fill(p, img); err != nil {
+			return err
+		}
+	}
+	if err := s.putList(filepath.Join(filepath.Dir(dest), listFile), img.List); err != nil || there {
+		return err
+	}
+	err = unix.Renameat2(unix.AT_FDCWD, s.dir, unix.AT_FDCWD, dest, unix.RENAME_NOREPLACE)
+	if noFlag(err) { // rename replaces an empty folder only
 		err = os.Rename(s.dir, dest)
 	}
 	if errors.Is(err, unix.EEXIST) || errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.ENOTDIR) {
 		err = exchange(s.dir, dest)
 	}
+	return err
+}
+
+// isAt says whether this very image is at dest, with the blobs of the pool.
+func (p *Pool) isAt(dest string, img *Image) bool {
+	pub, err := look(dest)
 	if err != nil {
-		return fmt.Errorf("publish image: %w", err)
+		return false
 	}
-	return syncDir(parent)
-}
-
-// stage is a folder that becomes an image by being renamed. Its lock says that its maker lives.
-type stage struct {
-	dir  string
-	lock *os.File
-}
-
-func (p *Pool) newStage() (*stage, error) {
-	for {
-		dir, err := os.MkdirTemp(p.staging, "image-")
-		if err != nil {
-			return nil, err
-		}
-		f, err := os.Open(dir)
-		if err == nil {
-			if err = flock(f, unix.LOCK_SH); err == nil && sameFile(f, dir) {
-				if err = f.Chmod(dirMode); err == nil {
-					return &stage{dir: dir, lock: f}, nil
-				}
-			}
-			f.Close()
-		}
-		if err != nil && !isAbsent(err) { // absent: swept between its making and its lock
-			return nil, err
-		}
+	defer pub.Close()
+	raw, err := pub.Manifest()
+	if err != nil || !bytes.Equal(raw, img.Manifest) || !pub.Has(img.Blobs) {
+		return false
 	}
-}
-
-// remove deletes what is left under the stage's name: nothing, or the image that was replaced.
-func (s *stage) remove() {
-	_ = os.RemoveAll(s.dir)
-	s.lock.Close()
+	sigs, err := pub.Signatures()
+	if err != nil || !slices.EqualFunc(sigs, img.Signatures, bytes.Equal) {
+		return false
+	}
+	return !slices.ContainsFunc(img.Blobs, func(b manifest.Descriptor) bool {
+		return !sameContent(pub.BlobPath(b.Digest), p.path(b.Digest), b.Digest)
+	})
 }
 
 func (s *stage) fill(p *Pool, img *Image) error {
@@ -123,30 +131,9 @@ func (s *stage) putList(dest string, list []byte) error {
 	if old, err := readAt(unix.AT_FDCWD, dest); err == nil && bytes.Equal(old, list) {
 		return nil
 	}
-	tmp := filepath.Join(filepath.Dir(s.dir), strings.TrimPrefix(filepath.Base(s.dir), "image-")+".list")
-	defer os.Remove(tmp)
+	tmp := filepath.Join(s.dir, listFile)
 	if err := writeFile(tmp, list); err != nil {
 		return err
 	}
 	return os.Rename(tmp, dest)
-}
-
-// writeFile writes and syncs a new file.
-func writeFile(path string, content []byte) (err error) {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if e := f.Close(); err == nil {
-			err = e
-		}
-	}()
-	if err := f.Chmod(fileMode); err != nil {
-		return err
-	}
-	if _, err := f.Write(content); err != nil {
-		return err
-	}
-	return f.Sync()
 }

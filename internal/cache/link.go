@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 
+	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 )
 
@@ -17,22 +19,14 @@ func linkOrCopy(from, to string) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, unix.EXDEV), errors.Is(err, unix.EMLINK), errors.Is(err, unix.EPERM), errors.Is(err, unix.ENOTSUP):
-		return copyFile(from, to, true)
+		return copyFile(from, to)
 	}
 	return err
 }
 
-// share is linkOrCopy without the copy.
-func share(from, to string) error {
-	if err := os.Link(from, to); err == nil {
-		return nil
-	}
-	return copyFile(from, to, false)
-}
-
-// copyFile makes a reflink or, if allowed, a copy, and syncs it.
-func copyFile(from, to string, bytesToo bool) (err error) {
-	src, err := os.Open(from)
+// copyFile makes a reflink or a copy, and syncs it.
+func copyFile(from, to string) (err error) {
+	src, err := openFile(from)
 	if err != nil {
 		return err
 	}
@@ -53,9 +47,6 @@ func copyFile(from, to string, bytesToo bool) (err error) {
 		return err
 	}
 	if err := unix.IoctlFileClone(int(dst.Fd()), int(src.Fd())); err != nil {
-		if !bytesToo {
-			return err
-		}
 		if _, err := io.Copy(dst, src); err != nil { // copy_file_range where the kernel can
 			return fmt.Errorf("copy %s: %w", from, err)
 		}
@@ -63,14 +54,51 @@ func copyFile(from, to string, bytesToo bool) (err error) {
 	return dst.Sync()
 }
 
-// exchange swaps the names of two folders in one step. Where the file system cannot, the old
+// linkOpen gives the open file, this very one whatever its names are by now, another name.
+func linkOpen(f *os.File, to string) error {
+	err := unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", f.Fd()), unix.AT_FDCWD, to, unix.AT_SYMLINK_FOLLOW)
+	if err != nil {
+		return &os.LinkError{Op: "link", Old: f.Name(), New: to, Err: err}
+	}
+	return nil
+}
+
+// openFile opens a regular file itself: no symbolic link, and nothing that it would have to wait for.
+func openFile(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	if fi, err := f.Stat(); err != nil || !fi.Mode().IsRegular() {
+		f.Close()
+		return nil, &fs.PathError{Op: "open", Path: path, Err: errors.New("not a regular file")}
+	}
+	return f, nil
+}
+
+// sameContent says whether path is the pooled blob: a link to it, or else a file with its digest.
+func sameContent(path, pooled string, d digest.Digest) bool {
+	f, err := openFile(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	if sameFile(f, pooled) {
+		return true
+	}
+	v := d.Verifier()
+	_, err = io.Copy(v, f)
+	return err == nil && v.Verified()
+}
+
+// exchange swaps two names in one step. Where the file system cannot, the old
 // one is away for the time of two renames.
 func exchange(fresh, old string) error {
 	err := unix.Renameat2(unix.AT_FDCWD, fresh, unix.AT_FDCWD, old, unix.RENAME_EXCHANGE)
-	if err == nil || !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOSYS) {
+	if !noFlag(err) {
 		return err
 	}
-	away := fresh + ".old"
+	away := old + "-old" // beside it, where the next to publish sweeps
 	if err := os.Rename(old, away); err != nil {
 		return err
 	}
@@ -79,3 +107,6 @@ func exchange(fresh, old string) error {
 	}
 	return os.RemoveAll(away)
 }
+
+// noFlag says that the file system, or the kernel, does not know renameat2 or the flag.
+func noFlag(err error) bool { return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) }

@@ -39,12 +39,15 @@ func (c *Cache) OpenPool() (*Pool, error) {
 		staging: filepath.Join(root, "staging"),
 		syncs:   make(chan struct{}, parallelSyncs),
 	}
+	if err := makeDir(c.containers); err != nil {
+		return nil, fmt.Errorf("make the blob pool: %w", err)
+	}
 	for _, dir := range []string{p.blobs, p.partial, p.staging} {
 		if _, err := makeDirs(dir); err != nil { // what is in the pool need not survive a crash
 			return nil, fmt.Errorf("make the blob pool: %w", err)
 		}
 	}
-	use, err := os.OpenFile(filepath.Join(root, "lock"), os.O_RDWR|os.O_CREATE, fileMode)
+	use, err := os.OpenFile(filepath.Join(root, "lock"), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, fileMode)
 	if err != nil {
 		return nil, fmt.Errorf("open the blob pool: %w", err)
 	}
@@ -53,7 +56,8 @@ func (c *Cache) OpenPool() (*Pool, error) {
 		return nil, fmt.Errorf("lock the blob pool: %w", err)
 	}
 	p.use = use
-	p.sweep()
+	sweep(p.staging, "")
+	p.sweepPartial()
 	return p, nil
 }
 
@@ -97,7 +101,7 @@ func (p *Pool) acquire(ctx context.Context, d digest.Digest, size int64, waiting
 		if p.Has(d, size) {
 			return nil, nil
 		}
-		f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, fileMode)
+		f, err := openPartial(name)
 		if err != nil {
 			return nil, fmt.Errorf("open partial blob: %w", err)
 		}
@@ -129,19 +133,27 @@ func (p *Pool) acquire(ctx context.Context, d digest.Digest, size int64, waiting
 	}
 }
 
+// openPartial opens the partial file for writing. What has its name and can be none is removed:
+// a symbolic link, or a file with other names, which writing would change too.
+func openPartial(name string) (*os.File, error) {
+	var st unix.Stat_t
+	if err := unix.Lstat(name, &st); err == nil && (st.Mode&unix.S_IFMT != unix.S_IFREG || st.Nlink > 1) {
+		if err := os.RemoveAll(name); err != nil {
+			return nil, err
+		}
+	}
+	return os.OpenFile(name, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, fileMode)
+}
+
 // Adopt puts a file that somebody else wrote, such as a blob of an image published without the
 // pool, into the pool, if its content has that digest and size. It is not an error if not.
 func (p *Pool) Adopt(ctx context.Context, path string, d digest.Digest, size int64) (bool, error) {
-	fi, err := os.Lstat(path)
-	if err != nil || !fi.Mode().IsRegular() || fi.Size() != size {
-		return false, nil
-	}
 	w, err := p.Acquire(ctx, d, size, nil)
 	if w == nil {
 		return err == nil, err
 	}
 	defer w.Close()
-	return w.adopt(ctx, path)
+	return w.Adopt(ctx, path)
 }
 
 // sync makes the content of f durable.
@@ -151,20 +163,26 @@ func (p *Pool) sync(f *os.File) error {
 	return f.Sync()
 }
 
-// sweep removes what processes that are dead left in staging. One that lives holds a lock.
-func (p *Pool) sweep() {
-	names, err := os.ReadDir(p.staging)
+// sweepPartial removes what a writer that was killed while it gave a blob its name has left:
+// partial files of blobs that are in the pool.
+func (p *Pool) sweepPartial() {
+	names, err := os.ReadDir(p.partial)
 	if err != nil {
 		return
 	}
 	for _, n := range names {
-		dir := filepath.Join(p.staging, n.Name())
-		if f, err := os.Open(dir); err == nil {
-			if flock(f, unix.LOCK_EX|unix.LOCK_NB) == nil {
-				os.RemoveAll(dir)
-			}
-			f.Close()
+		if fi, err := os.Lstat(filepath.Join(p.blobs, n.Name())); err != nil || !fi.Mode().IsRegular() {
+			continue
 		}
+		path := filepath.Join(p.partial, n.Name())
+		f, err := openFile(path)
+		if err != nil {
+			continue
+		}
+		if flock(f, unix.LOCK_EX|unix.LOCK_NB) == nil && sameFile(f, path) {
+			_ = os.Remove(path)
+		}
+		f.Close()
 	}
 }
 

@@ -22,7 +22,10 @@ type Published struct {
 // Look opens the image published under id. The error is fs.ErrNotExist if there is none. Requests
 // may look at many thousands of images, so this and what follows are plain system calls.
 func (c *Cache) Look(id digest.Digest) (*Published, error) {
-	path := c.ImagePath(id)
+	return look(c.ImagePath(id))
+}
+
+func look(path string) (*Published, error) {
 	dir, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: path, Err: err}

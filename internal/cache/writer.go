@@ -38,7 +38,8 @@ type Writer struct {
 	hash    hash.Hash
 	buf     []byte
 	unlock  func()
-	done    bool
+	done    bool // the blob is in the pool
+	wrong   bool // what was written is not the blob
 }
 
 func newWriter(p *Pool, f *os.File, name string, d digest.Digest, size int64) (*Writer, error) {
@@ -55,12 +56,16 @@ func newWriter(p *Pool, f *os.File, name string, d digest.Digest, size int64) (*
 }
 
 // Resume hashes what an earlier writer left and returns its length in bytes, the offset at
-// which writing goes on. Whether those bytes were right shows at Commit.
+// which writing goes on. Whether those bytes were right shows at Commit. If they cannot be read
+// it is as if there were none.
 func (w *Writer) Resume(ctx context.Context) (int64, error) {
 	n, err := copyAll(ctx, w.hash, w.f, w.buffer())
 	w.offset, w.flushed = n, n
+	if ctx.Err() != nil {
+		return n, context.Cause(ctx)
+	}
 	if err != nil {
-		return n, fmt.Errorf("read partial blob: %w", err)
+		return 0, w.Reset()
 	}
 	return n, nil
 }
@@ -71,7 +76,7 @@ func (w *Writer) Offset() int64 { return w.offset }
 // Reset throws away what was written.
 func (w *Writer) Reset() error {
 	w.hash.Reset()
-	w.offset, w.flushed = 0, 0
+	w.offset, w.flushed, w.wrong = 0, 0, false
 	if err := w.f.Truncate(0); err != nil {
 		return fmt.Errorf("truncate partial blob: %w", err)
 	}
@@ -145,6 +150,7 @@ func (w *Writer) Verify() error {
 		return fmt.Errorf("%w: got %d bytes, want %d", ErrSize, w.offset, w.size)
 	}
 	if got := digest.NewDigest(w.digest.Algorithm(), w.hash); got != w.digest {
+		w.wrong = true
 		return fmt.Errorf("%w: got %s, want %s", ErrDigest, got, w.digest)
 	}
 	return nil
@@ -162,7 +168,11 @@ func (w *Writer) Commit() error {
 	w.buf = nil
 	w.startWriteback()
 	if err := w.pool.sync(w.f); err != nil {
-		return fmt.Errorf("sync blob: %w", err)
+		// What is in memory may not be what is on disk, and the next sync would not tell.
+		return errors.Join(fmt.Errorf("sync blob: %w", err), w.Reset())
+	}
+	if !sameFile(w.f, w.name) {
+		return fmt.Errorf("publish blob: somebody removed %s while it was written", w.name)
 	}
 	if err := os.Rename(w.name, w.pool.path(w.digest)); err != nil {
 		return fmt.Errorf("publish blob: %w", err)
@@ -171,62 +181,98 @@ func (w *Writer) Commit() error {
 	return nil
 }
 
-// adopt makes the file at path the blob: by link or reflink once its content is verified, else
-// by a copy that is verified while it is written. It says whether the content was right.
-func (w *Writer) adopt(ctx context.Context, path string) (bool, error) {
-	tmp := w.name + ".adopt"
-	if err := os.Remove(tmp); err != nil && !isAbsent(err) {
-		return false, fmt.Errorf("adopt blob: %w", err)
-	}
-	defer os.Remove(tmp)
-	if err := share(path, tmp); err != nil {
-		return w.copyFrom(path)
-	}
-	f, err := os.Open(tmp)
+// Adopt puts a file that somebody else wrote into the pool as the blob, by link, reflink or copy, and
+// says so, if its content is right. Else what was written before stays.
+func (w *Writer) Adopt(ctx context.Context, path string) (bool, error) {
+	f, err := openFile(path)
 	if err != nil {
-		return false, fmt.Errorf("adopt blob: %w", err)
+		return false, nil //nolint:nilerr // there is nothing to adopt
 	}
 	defer f.Close()
-	h := w.digest.Algorithm().Hash()
-	if _, err := copyAll(ctx, h, f, w.buffer()); err != nil {
-		return false, fmt.Errorf("adopt blob: read %s: %w", path, err)
-	}
-	if digest.NewDigest(w.digest.Algorithm(), h) != w.digest {
-		return false, nil
-	}
-	if err := w.pool.sync(f); err != nil {
-		return false, fmt.Errorf("sync blob: %w", err)
-	}
-	if err := os.Rename(tmp, w.pool.path(w.digest)); err != nil {
-		return false, fmt.Errorf("publish blob: %w", err)
-	}
-	return true, w.Reset()
-}
-
-func (w *Writer) copyFrom(path string) (bool, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return false, fmt.Errorf("adopt blob: %w", err)
-	}
-	defer f.Close()
-	if err := w.Reset(); err != nil {
+	right, err := w.isBlob(ctx, f)
+	if err != nil || !right {
 		return false, err
 	}
-	if _, err := w.ReadFrom(f); err != nil {
-		return false, err
+	if linked, err := w.adoptLink(f); err != nil || linked {
+		return linked, err
 	}
-	if err := w.Verify(); err != nil {
-		return false, w.Reset()
+	if err := w.copyFrom(ctx, f); err != nil {
+		return false, fmt.Errorf("adopt blob %s: %w", path, err)
 	}
 	return true, w.Commit()
 }
 
-// Close gives the blob up for others. What was written stays, but a file without a byte.
+// isBlob says whether the content of f has the blob's size and digest. A file that cannot be read
+// is not the blob.
+func (w *Writer) isBlob(ctx context.Context, f *os.File) (bool, error) {
+	if fi, err := f.Stat(); err != nil || fi.Size() != w.size {
+		return false, nil //nolint:nilerr // not the blob
+	}
+	v := w.digest.Verifier()
+	if _, err := copyAll(ctx, v, f, w.buffer()); ctx.Err() != nil {
+		return false, context.Cause(ctx)
+	} else if err != nil {
+		return false, nil //nolint:nilerr // not the blob
+	}
+	return v.Verified(), nil
+}
+
+// adoptLink links a verified file into the pool, if links are possible and it has the mode of what
+// is published.
+func (w *Writer) adoptLink(f *os.File) (bool, error) {
+	if fi, err := f.Stat(); err != nil || fi.Mode().Perm() != fileMode {
+		return false, nil //nolint:nilerr // a copy will do
+	}
+	if err := w.pool.sync(f); err != nil {
+		return false, fmt.Errorf("sync blob: %w", err)
+	}
+	dest := w.pool.path(w.digest)
+	if err := os.Remove(dest); err != nil && !isAbsent(err) { // it is damaged, else there was no Writer
+		return false, fmt.Errorf("adopt blob: %w", err)
+	}
+	if linkOpen(f, dest) != nil {
+		return false, nil
+	}
+	w.done = true
+	return true, os.Remove(w.name)
+}
+
+// copyFrom makes the content of f, by reflink if possible, that of the partial blob.
+func (w *Writer) copyFrom(ctx context.Context, f *os.File) error {
+	if err := w.Reset(); err != nil {
+		return err
+	}
+	if unix.IoctlFileClone(int(w.f.Fd()), int(f.Fd())) == nil {
+		_, err := w.Resume(ctx)
+		return err
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	_, err := w.ReadFrom(readerUntil{ctx, f})
+	return err
+}
+
+// readerUntil is a reader that ends when ctx does.
+type readerUntil struct {
+	context.Context
+	io.Reader
+}
+
+func (r readerUntil) Read(p []byte) (int, error) {
+	if r.Err() != nil {
+		return 0, context.Cause(r)
+	}
+	return r.Reader.Read(p)
+}
+
+// Close gives the blob up for others. What was written stays, unless it is nothing, or was shown to
+// be wrong.
 func (w *Writer) Close() error {
 	if w.f == nil {
 		return nil
 	}
-	if fi, err := w.f.Stat(); err == nil && !w.done && fi.Size() == 0 {
+	if fi, err := w.f.Stat(); err == nil && !w.done && (fi.Size() == 0 || w.wrong) && sameFile(w.f, w.name) {
 		_ = os.Remove(w.name)
 	}
 	err := w.f.Close()
