@@ -88,7 +88,7 @@ func (w *Writer) Reset() error {
 
 func (w *Writer) buffer() []byte {
 	if w.buf == nil {
-		w.buf = make([]byte, bufferSize)
+		w.buf = make([]byte, min(bufferSize, w.size+1)) // one more, to see a blob that is too long
 	}
 	return w.buf
 }

@@ -23,10 +23,16 @@ func Throttled() time.Time { return time.Unix(0, throttled.Load()) }
 // RouteLogs sends what the libraries log, warnings and worse, to note, a line each.
 func RouteLogs(note func(format string, args ...any)) {
 	logrus.SetOutput(io.Discard)
+	logrus.SetFormatter(unformatted{})
 	logrus.SetLevel(logrus.DebugLevel) // the wait for a 429 is told at this level only
 	logrus.StandardLogger().ReplaceHooks(logrus.LevelHooks{})
 	logrus.AddHook(logHook{note})
 }
+
+// unformatted saves the work for what is discarded: the hook has the message itself.
+type unformatted struct{}
+
+func (unformatted) Format(*logrus.Entry) ([]byte, error) { return nil, nil }
 
 type logHook struct {
 	note func(format string, args ...any)
