@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -81,7 +82,7 @@ func Classify(err error) (class Class, retryAfter time.Duration) {
 	if errors.As(err, &policy) || errors.Is(err, ErrNotStored) {
 		return Final, 0
 	}
-	if code := statusOf(err); code != 0 {
+	if code := statusOf(err); code != 0 && !strings.Contains(err.Error(), plainToTLS) {
 		return classOf(code), 0
 	}
 	if isTransient(err) {
@@ -151,15 +152,17 @@ func isTransient(err error) bool {
 	case errors.As(err, &netErr) && netErr.Timeout():
 		return true
 	}
-	for _, errno := range []syscall.Errno{
-		syscall.ECONNRESET, syscall.ECONNREFUSED, syscall.ECONNABORTED, syscall.EPIPE,
-		syscall.ENETUNREACH, syscall.EHOSTUNREACH, syscall.ENETDOWN, syscall.ETIMEDOUT,
-	} {
-		if errors.Is(err, errno) {
-			return true
-		}
-	}
-	return strings.Contains(err.Error(), "server closed idle connection")
+	return isErrno(err, syscall.ECONNRESET, syscall.ECONNREFUSED, syscall.ECONNABORTED, syscall.EPIPE,
+		syscall.ENETUNREACH, syscall.EHOSTUNREACH, syscall.ENETDOWN, syscall.ETIMEDOUT) ||
+		strings.Contains(err.Error(), "server closed idle connection") || strings.Contains(err.Error(), plainToTLS)
+}
+
+// plainToTLS is what a server that speaks TLS answers to plain http. The library tries that where
+// it may, when TLS has failed for a reason that it keeps to itself.
+const plainToTLS = "Client sent an HTTP request to an HTTPS server"
+
+func isErrno(err error, errnos ...syscall.Errno) bool {
+	return slices.ContainsFunc(errnos, func(e syscall.Errno) bool { return errors.Is(err, e) })
 }
 
 func isTLS(err error) bool {
@@ -187,6 +190,8 @@ func Hint(err error) string {
 		return "check the registry's certificate and the client certificate in certs.d, or use tls-verify: false"
 	case errors.As(err, &dns):
 		return "check the registry's name"
+	case isErrno(err, syscall.ECONNREFUSED, syscall.EHOSTUNREACH, syscall.ENETUNREACH):
+		return "check that the registry runs and that this machine can reach it"
 	}
 	switch code := statusOf(err); {
 	case classOf(code) == Denied:

@@ -1,0 +1,244 @@
+package fetch
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"osbuild-containers/internal/request"
+	"osbuild-containers/test/images"
+	"osbuild-containers/test/registry"
+)
+
+// TestResume shows what is asked for when an earlier process left a part of a layer, of whatever
+// quality, and a server of whatever quality answers.
+func TestResume(t *testing.T) {
+	t.Parallel()
+	layer := layered.Layers[0]
+	half := layer.Blob[:50_000]
+	zeroes := make([]byte, len(half))
+	const rest = "bytes=50000-"
+	for name, c := range map[string]struct {
+		left  []byte
+		fault registry.Fault
+		asked []string
+		bytes int64 // to download
+	}{
+		"half of it":             {half, nil, []string{rest}, layer.Size - 50_000},
+		"one byte missing":       {layer.Blob[:layer.Size-1], nil, []string{fmt.Sprintf("bytes=%d-", layer.Size-1)}, 1},
+		"all of it":              {layer.Blob, nil, nil, 0},
+		"nothing of it":          {nil, nil, []string{"-"}, layer.Size},
+		"damaged":                {zeroes, nil, []string{rest, "-"}, layer.Size + layer.Size - 50_000},
+		"all of it, damaged":     {make([]byte, layer.Size), nil, []string{"-"}, layer.Size},
+		"more than it":           {append(layer.Blob[:layer.Size:layer.Size], 'x'), nil, []string{"-"}, layer.Size},
+		"server ignores ranges":  {half, registry.IgnoreRange(), []string{rest}, layer.Size},
+		"server refuses ranges":  {half, registry.RangeNotSatisfiable(), []string{rest, "-"}, layer.Size},
+		"server sends another":   {half, registry.WrongContentRange(1), []string{rest, "-"}, -1},
+		"server names no range":  {half, registry.Header("Content-Range", ""), []string{rest, "-"}, -1},
+		"server names rubbish":   {half, registry.Header("Content-Range", "bytes x-y/z"), []string{rest, "-"}, -1},
+		"damaged, and no ranges": {zeroes, registry.IgnoreRange(), []string{rest}, layer.Size},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f, name := serve(t, layered)
+			if c.fault != nil {
+				f.On(registry.Blob(string(layer.Digest)), c.fault)
+			}
+			w := newWorld(t)
+			w.setPartial(layer.Digest, c.left)
+			out := w.images(itemOf(layered, name)).ok()
+			w.has(layered)
+			ranges(t, asked(f, layer.Digest), c.asked...)
+			m := out.Results[0].Metadata
+			if c.bytes >= 0 && m.Bytes != c.bytes+int64(len(layered.Config)) {
+				t.Errorf("%d bytes are reported as downloaded, want %d", m.Bytes, c.bytes+int64(len(layered.Config)))
+			}
+			if c.bytes >= 0 && c.bytes < layer.Size && m.Bytes+m.Reused != layered.Size() {
+				t.Errorf("%d bytes downloaded and %d reused are not %d", m.Bytes, m.Reused, layered.Size())
+			}
+		})
+	}
+}
+
+// TestFailureKeepsWhatCame shows that the next job goes on where one that failed has stopped.
+func TestFailureKeepsWhatCame(t *testing.T) {
+	t.Parallel()
+	layer := layered.Layers[0]
+	f, name := serve(t, layered)
+	f.On(registry.Blob(string(layer.Digest)).First(1), registry.Truncate(60_000))
+	w := newWorld(t)
+	w.options.Retries = 0
+	w.images(itemOf(layered, name)).failed("<name>: blob <layer>: connection broke: unexpected EOF\n"+
+		"the registry or the network is in trouble: try again later, or raise retries and timeout; what was downloaded is kept and used next time",
+		"<name>", name+"@"+string(layered.Digest), "<layer>", string(layer.Digest))
+	w.nothing()
+	if got := w.partial(layer.Digest); got != 60_000 {
+		t.Fatalf("%d bytes are kept, want 60000", got)
+	}
+	w.images(itemOf(layered, name)).ok().says("resuming at 60.0 kB")
+	w.has(layered)
+	ranges(t, asked(f, layer.Digest), "-", "bytes=60000-")
+}
+
+// TestKilledAndRunAgain kills a process in mid-download: the next one goes on.
+func TestKilledAndRunAgain(t *testing.T) {
+	t.Parallel()
+	layer := layered.Layers[0]
+	f, name := serve(t, layered)
+	f.On(registry.Blob(string(layer.Digest)).First(1), registry.Stall(60_000))
+	w := newWorld(t).alone()
+	o := order{What: "images", Wait: w.wait, Request: request.Request{
+		Items: []request.Item{itemOf(layered, name)}, Options: w.options, Cache: w.cache,
+	}}
+	cmd := w.command(o)
+	must(cmd.Start())
+	for deadline := time.Now().Add(30 * time.Second); w.partial(layer.Digest) < 60_000; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the download did not begin")
+		}
+	}
+	must(cmd.Process.Kill())
+	if _, ok := cmd.Wait().(*exec.ExitError); !ok {
+		t.Fatal("the process was not killed")
+	}
+	w.nothing()
+	w.images(itemOf(layered, name)).ok()
+	w.has(layered)
+	ranges(t, asked(f, layer.Digest), "-", "bytes=60000-")
+	if left, _ := filepath.Glob(filepath.Join(w.cache, "org.osbuild.containers/.pool/staging/*")); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+// TestDropsEveryConnection shows that a server that drops every connection after 1.5 MiB is slow,
+// not broken: it costs no retries, however long the layer.
+func TestDropsEveryConnection(t *testing.T) {
+	t.Parallel()
+	const portion = 3 << 19
+	img := images.New(images.Layer(6 << 20))
+	layer := img.Layers[0]
+	f, name := serve(t, img)
+	f.On(registry.Blob(string(layer.Digest)), registry.Truncate(portion))
+	w := newWorld(t)
+	w.options.Retries = 1
+	w.images(itemOf(img, name)).ok()
+	w.has(img)
+	want := []string{"-"}
+	for at := portion; at < int(layer.Size); at += portion {
+		want = append(want, fmt.Sprintf("bytes=%d-", at))
+	}
+	ranges(t, asked(f, layer.Digest), want...)
+}
+
+// TestDropsWithLittleProgress shows that the same server at 100 kB is given up, within the
+// retries.
+func TestDropsWithLittleProgress(t *testing.T) {
+	t.Parallel()
+	img := images.New(images.Layer(2 << 20))
+	layer := img.Layers[0]
+	f, name := serve(t, img)
+	f.On(registry.Blob(string(layer.Digest)), registry.Truncate(100_000))
+	w := newWorld(t)
+	if out := w.images(itemOf(img, name)); out.Results[0].Success {
+		t.Error("succeeded")
+	}
+	ranges(t, asked(f, layer.Digest), "-", "bytes=100000-", "bytes=200000-", "bytes=300000-")
+}
+
+// TestTimeoutBounds shows that no retry is begun that cannot end in time, and what is said then.
+func TestTimeoutBounds(t *testing.T) {
+	t.Parallel()
+	layer := layered.Layers[0]
+	f, name := serve(t, layered)
+	f.On(registry.Blob(string(layer.Digest)), registry.Status(503, "", "Retry-After", "3600"))
+	w := newWorld(t)
+	began := time.Now()
+	w.images(itemOf(layered, name)).failed("<name>: blob <layer>: 503 Service Unavailable (gave up: no new byte for 0s, and the next try would be in 1h0m0s; the limit, timeout, is 1m0s)\n"+
+		"the registry or the network is in trouble: try again later, or raise retries and timeout; what was downloaded is kept and used next time",
+		"<name>", name+"@"+string(layered.Digest), "<layer>", string(layer.Digest))
+	if took := time.Since(began); took > 20*time.Second {
+		t.Errorf("took %s", took)
+	}
+	ranges(t, asked(f, layer.Digest), "-")
+}
+
+// TestRetryAfter shows that a server that says when to come again is asked again then.
+func TestRetryAfter(t *testing.T) {
+	t.Parallel()
+	for _, code := range []int{429, 503} {
+		t.Run(fmt.Sprint(code), func(t *testing.T) {
+			t.Parallel()
+			layer := layered.Layers[0]
+			f, name := serve(t, layered)
+			blob := registry.Blob(string(layer.Digest))
+			f.On(blob.First(1), registry.Status(code, "", "Retry-After", "1"))
+			w := newWorld(t)
+			w.images(itemOf(layered, name)).ok().says("next in 1.0 s")
+			got := f.Matching(blob)
+			if len(got) != 2 || got[1].Time.Sub(got[0].Time) < 900*time.Millisecond {
+				t.Errorf("asked at %v, want again after a second", got)
+			}
+		})
+	}
+}
+
+// TestThrottledAtOpen shows that the library's own wait for a 429 is told, and not taken for a stall.
+func TestThrottledAtOpen(t *testing.T) {
+	t.Parallel()
+	f, name := serve(t, layered)
+	f.On(registry.Get("/manifests/").First(1), registry.Status(429, "", "Retry-After", "2"))
+	w := newWorld(t).alone() // the log of the library is the process's
+	w.options.StallTimeout = time.Second
+	w.images(itemOf(layered, name)).ok().says("429 Too Many Requests from http://"+f.Addr, "trying again in 2s", "1 attempt")
+	if n := len(f.Matching(registry.Get("/manifests/sha256:[^/]*$"))); n != 2 {
+		t.Errorf("the manifest was asked for %d times, want 2", n)
+	}
+}
+
+// freePort is an address on which nobody listens.
+func freePort(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// TestConnectionRefusedThenUp shows that a registry that is being restarted is waited for.
+func TestConnectionRefusedThenUp(t *testing.T) {
+	t.Parallel()
+	addr := freePort(t)
+	w := newWorld(t)
+	w.wait = 100 * time.Millisecond
+	w.options.Retries = 10
+	done := make(chan outcome)
+	go func() { done <- w.images(itemOf(layered, addr+"/a/b")) }()
+	time.Sleep(50 * time.Millisecond)
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	up := &http.Server{Handler: layered.Handler()}
+	go up.Serve(l)
+	defer up.Close()
+	(<-done).ok().says("connection refused")
+	w.has(layered)
+}
+
+// TestConnectionRefused shows what is said when nobody listens.
+func TestConnectionRefused(t *testing.T) {
+	t.Parallel()
+	addr := freePort(t)
+	it := itemOf(layered, addr+"/a/b")
+	it.Image.TLSVerify = true
+	w := newWorld(t)
+	w.options.Retries = 2
+	w.images(it).failed(`<name>: Get "https://<addr>/v2/": dial tcp <addr>: connect: connection refused (gave up after 3 tries)`+
+		"\ncheck that the registry runs and that this machine can reach it", "<name>", it.Image.Name+"@"+string(layered.Digest), "<addr>", addr)
+}
