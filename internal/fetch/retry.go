@@ -35,7 +35,7 @@ func (e errStalled) Error() string { return fmt.Sprintf("stalled: no byte for %s
 type tries struct {
 	it     *item
 	log    func(attempt int, wait time.Duration, err error)
-	renew  func(context.Context) error // gets a fresh token; nil: there is none to get
+	renew  func(context.Context) error // opens the source anew, for a fresh token or another mirror; nil: each try does
 	began  time.Time                   // the first try; waiting for others is not counted
 	far    int64                       // bytes that the best try so far had
 	mark   int64                       // far when the count last started
@@ -83,6 +83,16 @@ func (t *tries) do(ctx context.Context, op func(context.Context) error) error {
 			return context.Cause(ctx)
 		case <-time.After(wait):
 		}
+		t.reopen(ctx, err)
+	}
+}
+
+// reopen gives up, when a second try was lost too, the connection for a new one: from a mirror
+// that died to the next one. Whether that works the next try shows.
+func (t *tries) reopen(ctx context.Context, err error) {
+	var answer *image.StatusError
+	if class, _ := classify(err); class == image.Transient && t.failed > 1 && t.renew != nil && !errors.As(err, &answer) {
+		_ = t.renew(ctx)
 	}
 }
 

@@ -170,7 +170,13 @@ func isTLS(err error) bool {
 	var record tls.RecordHeaderError
 	var alert tls.AlertError
 	var unknown x509.UnknownAuthorityError
-	return errors.As(err, &verify) || errors.As(err, &record) || errors.As(err, &alert) || errors.As(err, &unknown)
+	return errors.As(err, &verify) || errors.As(err, &record) || errors.As(err, &alert) || errors.As(err, &unknown) || isAlert(err)
+}
+
+// isAlert says that the server has ended the handshake: it does not like what it was shown.
+func isAlert(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "remote error"
 }
 
 // Hint is the way out of an error, as one line, or "".
@@ -186,8 +192,12 @@ func Hint(err error) string {
 		return "the registry speaks plain http: use tls-verify: false or mark it insecure in registries.conf"
 	case errors.As(err, &unknown):
 		return "use tls-verify: false or add the CA to certs.d"
+	case isAlert(err):
+		return "the registry wants another client certificate: check the one in certs.d"
 	case isTLS(err):
-		return "check the registry's certificate and the client certificate in certs.d, or use tls-verify: false"
+		return "check the registry's certificate, or use tls-verify: false"
+	case strings.Contains(text, "for client certificate"):
+		return "both belong into the registry's folder in certs.d"
 	case errors.As(err, &dns):
 		return "check the registry's name"
 	case isErrno(err, syscall.ECONNREFUSED, syscall.EHOSTUNREACH, syscall.ENETUNREACH):

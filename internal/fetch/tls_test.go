@@ -1,0 +1,110 @@
+package fetch
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"osbuild-containers/test/registry"
+)
+
+// TestCertificates shows what it takes to talk to a registry with a certificate of its own, and
+// what is said where that is missing.
+func TestCertificates(t *testing.T) {
+	t.Parallel()
+	const noCA = "tls: failed to verify certificate: x509: certificate signed by unknown authority\nuse tls-verify: false or add the CA to certs.d"
+	other := strings.Replace(noCA, "\n", ` (possibly because of "x509: ECDSA verification failure" while trying to verify candidate authority certificate "test CA")`+"\n", 1)
+	certs := func(w *world, f *registry.Faults) { must(f.PKI.WriteClient(w.certs(f))) }
+	for name, c := range map[string]struct {
+		server registry.Option
+		verify bool
+		config func(w *world, f *registry.Faults)
+		want   string // "" is success
+	}{
+		"CA in certs.d":       {server: registry.TLS(), verify: true, config: certs},
+		"nobody knows the CA": {server: registry.TLS(), verify: true, want: noCA},
+		"another CA": {server: registry.TLS(), verify: true, want: other, config: func(w *world, f *registry.Faults) {
+			must(registry.NewFaults(t, nil, registry.TLS()).PKI.WriteClient(w.certs(f)))
+		}},
+		"not to be verified": {server: registry.TLS(), verify: false},
+		"insecure in registries.conf": {server: registry.TLS(), verify: true, config: func(w *world, f *registry.Faults) {
+			w.config(".config/containers/registries.conf", "[[registry]]\nlocation = \""+f.Addr+"\"\ninsecure = true\n")
+		}},
+		"CA of the host system": {server: registry.TLS(), verify: true, config: func(w *world, f *registry.Faults) {
+			w.config("ca.pem", string(f.PKI.CA))
+			w.env = append(w.env, "SSL_CERT_FILE="+filepath.Join(w.home, "ca.pem"))
+		}},
+		"client certificate":                     {server: registry.ClientCerts(), verify: true, config: certs},
+		"client certificate, not to be verified": {server: registry.ClientCerts(), verify: false, config: certs},
+		"no client certificate": {
+			server: registry.ClientCerts(), verify: true, config: func(w *world, f *registry.Faults) {
+				put(filepath.Join(w.certs(f), "ca.crt"), string(f.PKI.CA))
+			},
+			want: "remote error: tls: certificate required\nthe registry wants another client certificate: check the one in certs.d",
+		},
+		"client certificate without key": {
+			server: registry.ClientCerts(), verify: true, config: func(w *world, f *registry.Faults) {
+				put(filepath.Join(w.certs(f), "client.cert"), string(f.PKI.ClientCert))
+			},
+			want: "missing key client.key for client certificate client.cert. Note that CA certificates should use the extension .crt" +
+				"\nboth belong into the registry's folder in certs.d",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := registry.NewFaults(t, layered.Handler(), c.server)
+			w := newWorld(t).alone()
+			if c.config != nil {
+				c.config(w, f)
+			}
+			it := itemOf(layered, f.Addr+"/a/b")
+			it.Image.TLSVerify = c.verify
+			out := w.images(it)
+			if c.want == "" {
+				out.ok()
+				w.has(layered)
+				return
+			}
+			url := ""
+			if c.want[0] != 'm' {
+				url = `Get "https://` + f.Addr + `/v2/": `
+			}
+			out.failed("<name>: "+url+c.want, "<name>", it.Image.Name+"@"+string(layered.Digest))
+			w.nothing()
+		})
+	}
+}
+
+// certs is the world's folder for certificates of a server.
+func (w *world) certs(f *registry.Faults) string {
+	return filepath.Join(w.home, ".config/containers/certs.d", f.Addr)
+}
+
+// TestPlainHTTP shows that nothing is sent in the clear unless that is allowed.
+func TestPlainHTTP(t *testing.T) {
+	t.Parallel()
+	f, name := serve(t, layered)
+	it := itemOf(layered, name)
+	it.Image.TLSVerify = true
+	w := newWorld(t).alone()
+	w.images(it).failed(`<name>: Get "https://<addr>/v2/": http: server gave HTTP response to HTTPS client`+
+		"\nthe registry speaks plain http: use tls-verify: false or mark it insecure in registries.conf",
+		"<name>", name+"@"+string(layered.Digest), "<addr>", f.Addr)
+	if n := len(f.Requests()); n != 0 {
+		t.Errorf("%d requests were sent in the clear", n)
+	}
+	w.config(".config/containers/registries.conf", "[[registry]]\nlocation = \""+f.Addr+"\"\ninsecure = true\n")
+	w.images(it).ok()
+	w.has(layered)
+}
+
+// TestFirstContactInTrouble shows that a server with TLS whose first answer is 503 is retried, also
+// where the library then tries plain http, because it may.
+func TestFirstContactInTrouble(t *testing.T) {
+	t.Parallel()
+	f := registry.NewFaults(t, layered.Handler(), registry.TLS())
+	f.On(registry.Get("^/v2/$").First(2), registry.Status(503, ""))
+	w := newWorld(t)
+	w.images(itemOf(layered, f.Addr+"/a/b")).ok().says("open: attempt 2 failed")
+	w.has(layered)
+}
