@@ -1,0 +1,219 @@
+package cache
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestImageIsPublishedAsItIs(t *testing.T) {
+	c, p := newCache(t)
+	img := draw(1, 0)
+	img.mustPublish(t, c, p)
+	for _, b := range img.Blobs {
+		if !same(t, p.path(b.Digest), filepath.Join(c.ImagePath(img.id), b.Digest.Encoded())) {
+			t.Error("a blob is no hard link into the pool")
+		}
+	}
+	wantNothingLeft(t, c)
+}
+
+func TestImageWorksWithoutThePool(t *testing.T) {
+	c, p := newCache(t)
+	img := draw(1, 0)
+	img.mustPublish(t, c, p)
+	must(t, os.RemoveAll(filepath.Join(c.containers, poolDir)))
+	must(t, img.check(c))
+	_, p = openCache(t, filepath.Dir(c.containers))
+	for _, b := range img.Blobs { // and its blobs come back from it
+		ok, err := p.Adopt(t.Context(), filepath.Join(c.ImagePath(img.id), b.Digest.Encoded()), b.Digest, b.Size)
+		if !ok || err != nil {
+			t.Errorf("not adopted: %v", err)
+		}
+	}
+	img.mustPublish(t, c, p)
+}
+
+func TestModesDoNotDependOnTheUmask(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a", "cache")
+	if out, err := (job{Do: "all", Dir: dir, Seed: 1, Umask: 0o077}).run(t); err != nil {
+		t.Fatal(out, err)
+	}
+	must(t, filepath.WalkDir(filepath.Dir(dir), func(path string, d os.DirEntry, err error) error {
+		if err != nil || filepath.Base(path) == "lock" {
+			return err
+		}
+		want := os.FileMode(0o644)
+		if d.IsDir() {
+			want = 0o755
+		}
+		if got := modeOf(t, path); got != want {
+			t.Errorf("%s has mode %o, want %o", path, got, want)
+		}
+		return nil
+	}))
+}
+
+// Whatever has the image's name gives way, at once and without a trace.
+func TestWhatIsInTheWayIsReplaced(t *testing.T) {
+	for name, put := range map[string]func(t *testing.T, dest, outside string){
+		"nothing":      func(*testing.T, string, string) {},
+		"empty folder": func(t *testing.T, dest, _ string) { must(t, os.MkdirAll(dest, 0o700)) },
+		"folder":       func(t *testing.T, dest, _ string) { writeTest(t, filepath.Join(dest, "x", "y"), []byte("z")) },
+		"file":         func(t *testing.T, dest, _ string) { writeTest(t, dest, []byte("z")) },
+		"link to folder": func(t *testing.T, dest, outside string) {
+			must(t, os.MkdirAll(filepath.Dir(dest), 0o755))
+			must(t, os.Symlink(outside, dest))
+		},
+		"dangling link": func(t *testing.T, dest, _ string) {
+			must(t, os.MkdirAll(filepath.Dir(dest), 0o755))
+			must(t, os.Symlink("nowhere", dest))
+		},
+		"pipe": func(t *testing.T, dest, _ string) {
+			must(t, os.MkdirAll(filepath.Dir(dest), 0o755))
+			must(t, unix.Mkfifo(dest, 0o644))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, p := newCache(t)
+			outside := t.TempDir()
+			writeTest(t, filepath.Join(outside, "file"), []byte("x"))
+			img := draw(1, 0)
+			put(t, c.ImagePath(img.id), outside)
+			img.mustPublish(t, c, p)
+			if fi, err := os.Lstat(c.ImagePath(img.id)); err != nil || !fi.IsDir() {
+				t.Errorf("it is no folder: %v", err)
+			}
+			if _, err := os.Stat(filepath.Join(outside, "file")); err != nil {
+				t.Errorf("a link was followed: %v", err)
+			}
+			wantNothingLeft(t, c)
+		})
+	}
+}
+
+// A build that reads an image keeps it when another process has fetched the same.
+func TestTheSameImageIsLeftAlone(t *testing.T) {
+	for name, c := range map[string]struct {
+		spoil func(t *testing.T, dir string, img *picture)
+		left  bool
+	}{
+		"the same":           {func(*testing.T, string, *picture) {}, true},
+		"the same, list now": {func(_ *testing.T, _ string, img *picture) { img.List = []byte("list") }, true},
+		"blob missing": {func(t *testing.T, dir string, img *picture) {
+			must(t, os.Remove(filepath.Join(dir, img.Blobs[1].Digest.Encoded())))
+		}, false},
+		"blob of the right size, damaged": {func(t *testing.T, dir string, img *picture) {
+			path := filepath.Join(dir, img.Blobs[1].Digest.Encoded())
+			must(t, os.Remove(path))
+			writeTest(t, path, make([]byte, img.Blobs[1].Size))
+		}, false},
+		"blob is a copy": {func(t *testing.T, dir string, img *picture) {
+			path := filepath.Join(dir, img.Blobs[1].Digest.Encoded())
+			must(t, os.Remove(path))
+			writeTest(t, path, img.content[1])
+		}, true},
+		"manifest damaged": {func(t *testing.T, dir string, _ *picture) {
+			writeTest(t, filepath.Join(dir, manifestFile), []byte("{}"))
+		}, false},
+		"version missing": {func(t *testing.T, dir string, _ *picture) {
+			must(t, os.Remove(filepath.Join(dir, versionFile)))
+		}, false},
+		"signature added": {func(_ *testing.T, _ string, img *picture) {
+			img.Signatures = append(img.Signatures, []byte("another"))
+		}, false},
+		"signature dropped": {func(_ *testing.T, _ string, img *picture) { img.Signatures = nil }, false},
+		"another variant":   {func(_ *testing.T, _ string, img *picture) { *img = draw(1, 1) }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ca, p := newCache(t)
+			img := draw(1, 0)
+			img.mustPublish(t, ca, p)
+			dir := ca.ImagePath(img.id)
+			before, err := os.Stat(dir)
+			must(t, err)
+			c.spoil(t, dir, &img)
+			img.mustPublish(t, ca, p)
+			after, err := os.Stat(dir)
+			must(t, err)
+			if left := os.SameFile(before, after); left != c.left {
+				t.Errorf("left alone: %t, want %t", left, c.left)
+			}
+			if img.List != nil {
+				checkList(t, ca, img, img.List)
+			}
+			wantNothingLeft(t, ca)
+		})
+	}
+}
+
+func checkList(t *testing.T, c *Cache, img picture, want []byte) {
+	t.Helper()
+	pub, err := c.Look(img.id)
+	must(t, err)
+	defer pub.Close()
+	if got, err := pub.List(); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("the list is %q (%v), want %q", got, err, want)
+	}
+}
+
+func TestListLiesBesideTheImage(t *testing.T) {
+	c, p := newCache(t)
+	img := draw(1, 0)
+	for _, list := range []string{"one", "one", "another", "", "one"} {
+		img.List = nil
+		if list != "" {
+			img.List = []byte(list)
+		}
+		img.mustPublish(t, c, p)
+		checkList(t, c, img, img.List)
+	}
+	wantNothingLeft(t, c)
+}
+
+func TestImageWithoutItsBlobsIsNotPublished(t *testing.T) {
+	c, p := newCache(t)
+	img := draw(1, 0)
+	must(t, put(p, img.content[0]))
+	if err := c.Publish(p, img.id, img.Image); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("error is %v", err)
+	}
+	if _, err := c.Look(img.id); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("look: %v", err)
+	}
+	wantNothingLeft(t, c)
+}
+
+// Many that publish the same image at one time: one does, and nobody takes it away again.
+func TestConcurrentPublishersLeaveOneImage(t *testing.T) {
+	c, p := newCache(t)
+	img := draw(1, 0)
+	for _, b := range img.content {
+		must(t, put(p, b))
+	}
+	must(t, os.MkdirAll(c.ImagePath(img.id), 0o755)) // a broken one is there
+	var wg sync.WaitGroup
+	seen := make([]os.FileInfo, 8)
+	for i := range seen {
+		wg.Go(func() {
+			if err := c.Publish(p, img.id, img.Image); err != nil {
+				t.Error(err)
+				return
+			}
+			seen[i], _ = os.Stat(c.ImagePath(img.id))
+		})
+	}
+	wg.Wait()
+	for _, fi := range seen {
+		if fi == nil || !os.SameFile(fi, seen[0]) {
+			t.Fatal("a publisher has replaced the image of another")
+		}
+	}
+	must(t, img.check(c))
+	wantNothingLeft(t, c)
+}
