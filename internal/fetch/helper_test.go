@@ -1,7 +1,6 @@
 package fetch
 
 import (
-	"bytes"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -11,10 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/opencontainers/go-digest"
-
 	"osbuild-containers/internal/image"
-	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
 	"osbuild-containers/test/images"
 	"osbuild-containers/test/registry"
@@ -277,25 +273,3 @@ func (w *world) do(what string, items []request.Item) outcome {
 	}
 	return out
 }
-
-// safeBuffer is the log of a job.
-type safeBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-// Write implements io.Writer.
-func (s *safeBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *safeBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
-}
-
-// short is how the log names a digest.
-func short(d digest.Digest) string { return progress.Short(string(d)) }

@@ -146,16 +146,11 @@ func (s *session) choose(ctx context.Context) (*chosen, error) {
 	if m.Config.Digest != s.it.ID {
 		return nil, fmt.Errorf("the image has the id %s, but %s is asked for: pin both anew, or fix one", m.Config.Digest, s.it.ID)
 	}
-	if c.list != nil {
-		if err := s.allowed(ctx, c.instance()); err != nil {
-			return nil, err
-		}
-	}
-	return c, nil
+	// As skopeo does: the image must be allowed, not the list through which it was found.
+	return c, s.allowed(ctx, c.instance())
 }
 
-// manifest reads and parses the manifest with digest d, or the pinned one if d is empty; the
-// pinned one must be allowed by policy.
+// manifest reads and parses the manifest with digest d, or the pinned one if d is empty.
 func (s *session) manifest(ctx context.Context, d digest.Digest) (raw []byte, m *manifest.Manifest, err error) {
 	err = s.call(ctx, "manifest", func(ctx context.Context, src image.Source) (err error) {
 		if d == "" {
@@ -167,11 +162,6 @@ func (s *session) manifest(ctx context.Context, d digest.Digest) (raw []byte, m 
 	})
 	if err != nil {
 		return nil, nil, err
-	}
-	if d == "" {
-		if err := s.allowed(ctx, ""); err != nil {
-			return nil, nil, err
-		}
 	}
 	m, err = manifest.Parse(raw)
 	return raw, m, err

@@ -34,6 +34,9 @@ func fetchList(ctx context.Context, it *item) (err error) {
 	if !m.List {
 		return errors.New("this is an image, not a manifest list; images are for the source org.osbuild.skopeo")
 	}
+	if err := s.allowed(ctx, ""); err != nil {
+		return err
+	}
 	it.bytes.Add(int64(len(raw)))
 	return it.cache.PublishFile(ctx, it.ID, raw)
 }

@@ -196,6 +196,8 @@ func Hint(err error) string {
 		return "the registry wants another client certificate: check the one in certs.d"
 	case isTLS(err):
 		return "check the registry's certificate, or use tls-verify: false"
+	case strings.Contains(text, http.StatusText(http.StatusProxyAuthRequired)):
+		return "put the proxy's user name and password into the URL in HTTP_PROXY and HTTPS_PROXY"
 	case strings.Contains(text, "for client certificate"):
 		return "both belong into the registry's folder in certs.d"
 	case errors.As(err, &dns):
