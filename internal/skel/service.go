@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"osbuild-containers/internal/hostsvc"
 	"osbuild-containers/internal/progress"
@@ -13,21 +14,34 @@ import (
 )
 
 // serve is osbuild's host service. Nobody reads env.Signals: osbuild ends a service by
-// closing the connection.
+// closing the connection, and then waits for the process.
 func (s Source) serve(ctx context.Context, env Env, fd int) int {
 	log := progress.NewLog(env.Stderr)
 	defer log.Close()
-	err := hostsvc.Serve(ctx, fd, func(ctx context.Context, method string, args json.RawMessage, files []*os.File) (any, error) {
-		return s.handle(ctx, log, method, args, files)
-	})
+	served, late := make(chan error, 1), make(chan struct{}, 1)
+	go func() {
+		served <- hostsvc.Serve(ctx, fd, func(ctx context.Context, method string, args json.RawMessage, files []*os.File) (any, error) {
+			defer context.AfterFunc(ctx, func() {
+				time.AfterFunc(patience, func() { late <- struct{}{} })
+			})()
+			return s.handle(ctx, log, method, args, files)
+		})
+	}()
+	var err error
+	select {
+	case err = <-served:
+	case <-late:
+		err = fmt.Errorf("the work has not ended %s after the connection was closed", patience)
+	}
 	if err != nil {
-		fmt.Fprintf(env.Stderr, "%s: serve: %v\n", s.Name, err)
+		fmt.Fprintf(env.Stderr, "%s: %v\n", s.Name, err)
 		return exitFailed
 	}
 	return exitOK
 }
 
-// handle answers one call. An item that failed is no exception.
+// handle answers one call. An item that failed is no exception, but to an osbuild that knows no
+// other failure.
 func (s Source) handle(ctx context.Context, log *progress.Reporter, method string, args json.RawMessage, files []*os.File) (any, error) {
 	if method != request.Download && method != request.Copy {
 		return nil, &hostsvc.Exception{Name: "ProtocolError", Value: fmt.Sprintf("unknown method %q", method)}
@@ -46,5 +60,5 @@ func (s Source) handle(ctx context.Context, log *progress.Reporter, method strin
 	if err != nil {
 		return nil, err
 	}
-	return s.reply(s.do(ctx, r, log), ""), nil
+	return s.reply(s.do(ctx, r, log), "").toHost(items != nil)
 }

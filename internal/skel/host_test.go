@@ -1,0 +1,57 @@
+package skel
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"osbuild-containers/internal/hostsvc"
+	"osbuild-containers/internal/request"
+)
+
+// An osbuild that does not read replies must hear of a failure all the same.
+func TestOldOsbuildGetsFailuresAsExceptions(t *testing.T) {
+	failed := Source{Name: "s"}.reply([]request.Result{{Error: "no such image"}}, "")
+	well := Source{Name: "s"}.reply([]request.Result{{Success: true}}, "")
+	for name, tc := range map[string]struct {
+		module    string // content of osbuild/__init__.py; empty: there is none
+		byFile    bool
+		exception bool
+	}{
+		"current":            {`__version__ = "191"`, false, false},
+		"first with results": {`__version__ = "186"`, false, false},
+		"last without":       {"x\n__version__ = \"185\"\n", false, true},
+		"items in a file":    {"", true, true},
+		"unknown":            {"", false, false},
+		"no number":          {`__version__ = "x"`, false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			t.Setenv("PYTHONPATH", dir)
+			if tc.module != "" {
+				if err := os.MkdirAll(filepath.Join(dir, "osbuild"), 0o755); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(filepath.Join(dir, "osbuild", "__init__.py"), []byte(tc.module), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			_, err := failed.toHost(tc.byFile)
+			var ex *hostsvc.Exception
+			if errors.As(err, &ex) != tc.exception {
+				t.Errorf("a failure gives %v, want an exception: %v", err, tc.exception)
+			}
+			if ex != nil && ex.Value != failed.Output {
+				t.Errorf("exception %q, want %q", ex.Value, failed.Output)
+			}
+			reply, err := well.toHost(tc.byFile)
+			if err != nil {
+				t.Fatalf("success gives %v", err)
+			}
+			if got := len(reply.(Reply).Results); (got == 0) != tc.byFile {
+				t.Errorf("%d results in a reply to a caller with items in a file: %v", got, tc.byFile)
+			}
+		})
+	}
+}
