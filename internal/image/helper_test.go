@@ -1,0 +1,26 @@
+package image
+
+import (
+	"io"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/internal/manifest"
+	"osbuild-containers/test/images"
+)
+
+func digestOf(b []byte) digest.Digest { return digest.FromBytes(b) }
+
+func descriptor(l images.LayerInfo) manifest.Descriptor {
+	return manifest.Descriptor{Digest: l.Digest, Size: l.Size, MediaType: l.MediaType}
+}
+
+func length(t *testing.T, r io.Reader) int64 {
+	t.Helper()
+	n, err := io.Copy(io.Discard, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
