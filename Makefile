@@ -41,7 +41,7 @@ all: ## build the modules into build/libdir
 		$(GO) build $(BUILD) -o $(LIB)/$$kind/ $$pkgs; \
 	done
 	@set -e; for m in $(MODULES); do \
-		install -m 644 schemas/$${m#*/}.meta.json $(LIB)/$$m.meta.json; \
+		install -m 644 schemas/$$m.meta.json $(LIB)/$$m.meta.json; \
 	done
 
 install: all ## install into DESTDIR/LIBDIR (LIBDIR=/usr/lib/osbuild)

@@ -11,13 +11,18 @@ import (
 	"fmt"
 )
 
-//go:embed *.json
+//go:embed *.json sources/*.meta.json stages/*.meta.json
 var files embed.FS
 
-// Meta returns the meta.json of the module, for example org.osbuild.skopeo. The error
+// Meta returns the meta.json of the source, for example org.osbuild.skopeo. The error
 // says that there is no such module.
-func Meta(name string) ([]byte, error) {
-	b, err := files.ReadFile(name + ".meta.json")
+func Meta(name string) ([]byte, error) { return meta("sources", name) }
+
+// Stage returns the meta.json of the stage, which may be called as a source is.
+func Stage(name string) ([]byte, error) { return meta("stages", name) }
+
+func meta(kind, name string) ([]byte, error) {
+	b, err := files.ReadFile(kind + "/" + name + ".meta.json")
 	if err != nil {
 		return nil, fmt.Errorf("no module is called %q", name)
 	}

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"unicode/utf8"
@@ -143,14 +144,88 @@ func explain(schema *jsonschema.Schema, doc any, err *jsonschema.ValidationError
 	at = slices.Clone(at)
 	for _, key := range strings.Split(err.InstanceLocation, "/")[1:] {
 		key = unescape(key)
-		at = append(at, key)
-		fields, _ := doc.(map[string]any)
-		doc = fields[key]
-		schema = resolve(schema).Properties[key]
+		if _, list := doc.([]any); list && len(at) > 0 {
+			at[len(at)-1] += "[" + key + "]"
+		} else {
+			at = append(at, key)
+		}
+		schema, doc = member(schema, doc, key)
 	}
-	for _, text := range wording(keyword, resolve(schema), doc, err.Message) {
+	schema = resolve(schema)
+	if keyword == "oneOf" && explainType(schema, doc, found, at) {
+		return
+	}
+	for _, text := range wording(keyword, schema, doc, err.Message) {
 		found.add(joinPath(at...), "%s", text)
 	}
+}
+
+// member is the value of that key in an object or list, and its schema. Where nobody
+// says what the value should be, its schema is one that says nothing.
+func member(schema *jsonschema.Schema, doc any, key string) (*jsonschema.Schema, any) {
+	schema = resolve(schema)
+	none := &jsonschema.Schema{}
+	switch doc := doc.(type) {
+	case map[string]any:
+		if s := schema.Properties[key]; s != nil {
+			return s, doc[key]
+		}
+		for pattern, s := range schema.PatternProperties {
+			if pattern.MatchString(key) {
+				return s, doc[key]
+			}
+		}
+		if s, ok := schema.AdditionalProperties.(*jsonschema.Schema); ok {
+			return s, doc[key]
+		}
+		return none, doc[key]
+	case []any:
+		i, err := strconv.Atoi(key)
+		if err != nil || i < 0 || i >= len(doc) {
+			return none, nil
+		}
+		switch items := schema.Items.(type) {
+		case *jsonschema.Schema:
+			return items, doc[i]
+		case []*jsonschema.Schema:
+			if i < len(items) {
+				return items[i], doc[i]
+			}
+		}
+		return none, doc[i]
+	}
+	return none, nil
+}
+
+// explainType explains what is wrong with an object that has one of several forms, of
+// which its field "type" says which. It reports whether the schema is of that kind.
+func explainType(schema *jsonschema.Schema, doc any, found *problems, at []string) bool {
+	var types []string
+	fields, _ := doc.(map[string]any)
+	for _, form := range schema.OneOf {
+		form = resolve(form)
+		kind := form.Properties["type"]
+		if kind == nil || len(kind.Enum) == 0 {
+			return false
+		}
+		for _, t := range kind.Enum {
+			types = append(types, describe(t))
+			if fields != nil && fields["type"] == t {
+				check(form, doc, found, at...)
+				return true
+			}
+		}
+	}
+	v, given := fields["type"]
+	switch {
+	case fields == nil:
+		found.add(joinPath(at...), "must be an object, got %s", describe(doc))
+	case !given:
+		found.add(joinPath(at...), "field %q is missing", "type")
+	default:
+		found.add(joinPath(append(at, "type")...), "must be %s, got %s", strings.Join(types, " or "), describe(v))
+	}
+	return true
 }
 
 // wording says what the keyword of the schema has against the value.
@@ -159,7 +234,7 @@ func wording(keyword string, schema *jsonschema.Schema, v any, fallback string) 
 	switch keyword {
 	case "additionalProperties":
 		for _, key := range slices.Sorted(maps.Keys(fields)) {
-			if schema.Properties[key] == nil {
+			if known, _ := member(schema, fields, key); known.Location == "" {
 				texts = append(texts, "unknown field "+quote(key))
 			}
 		}
@@ -180,11 +255,18 @@ func wording(keyword string, schema *jsonschema.Schema, v any, fallback string) 
 		}
 		texts = append(texts, fmt.Sprintf("must be %s, got %s", strings.Join(allowed, " or "), describe(v)))
 	case "pattern":
+		if schema.Pattern != nil && !strings.Contains(schema.Pattern.String(), "sha256") {
+			return []string{fmt.Sprintf("must match %s, got %s", schema.Pattern, describe(v))}
+		}
 		texts = append(texts, notDigest(v))
 	case "minimum":
 		texts = append(texts, fmt.Sprintf("must be at least %s, got %s", schema.Minimum.RatString(), describe(v)))
 	case "maximum":
 		texts = append(texts, fmt.Sprintf("must be at most %s, got %s", schema.Maximum.RatString(), describe(v)))
+	case "minItems":
+		texts = append(texts, fmt.Sprintf("must have at least %d values", schema.MinItems))
+	case "maxItems":
+		texts = append(texts, fmt.Sprintf("must have at most %d values", schema.MaxItems))
 	case "minLength":
 		texts = append(texts, "is empty")
 	}
