@@ -20,8 +20,8 @@ type Handler func(ctx context.Context, method string, args json.RawMessage, file
 // errPeerClosed is the cause of a call's end when nobody waits for its reply.
 var errPeerClosed = errors.New("the caller closed the connection")
 
-// Debug, when it is set in the environment, adds a stack to the exception that a panic
-// becomes.
+// Debug is the environment variable that, when it is set, adds a stack to the exception
+// that a panic becomes.
 const Debug = "OSBUILD_CONTAINERS_DEBUG"
 
 // Serve answers the calls that come in on the socket fd, one after the other. It

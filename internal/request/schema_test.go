@@ -71,7 +71,9 @@ func TestFitsAgreesWithTheValidator(t *testing.T) {
 	}
 	values := []any{
 		nil, true, "", "x", digest, digest + "\n", digest + "0", "x" + digest, "docker", "containers-storage",
-		json.Number("1"), []any{}, map[string]any{},
+		json.Number("1"),
+		[]any{},
+		map[string]any{},
 	}
 	accepted, refused := 0, 0
 	for _, source := range sources {

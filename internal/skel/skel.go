@@ -95,7 +95,7 @@ func Main(ctx context.Context, env Env, s Source) int {
 		return s.serve(ctx, env, cmd.fd)
 	}
 	if env.StdinIsTerminal {
-		fmt.Fprint(env.Stderr, usage(s.Name))
+		fmt.Fprintf(env.Stderr, "%s: standard input is a terminal; a request is expected there\n\n%s", s.Name, usage(s.Name))
 		return exitRefused
 	}
 	return s.answerStdin(ctx, env)

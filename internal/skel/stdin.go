@@ -11,11 +11,12 @@ import (
 	"syscall"
 	"time"
 
+	"osbuild-containers/internal/hostsvc"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
 )
 
-// patience is how long an interrupted request may take to clean up.
+// patience is how long an Answer may clean up when its work has been cancelled.
 const patience = 5 * time.Second
 
 // errInterrupted is what is wrong with an item that a signal has stopped.
@@ -28,32 +29,35 @@ type outcome struct {
 }
 
 // answerStdin answers the request on standard input. The first signal cancels the
-// work, which still gets its reply; the second one ends it at once.
+// work, which still gets its reply; the second one ends the process at once.
 func (s Source) answerStdin(ctx context.Context, env Env) int {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	log := newLog(env)
+	log := progress.NewLog(env.Stderr)
+	if env.StderrIsTerminal {
+		log = progress.NewBars(env.Stderr)
+	}
+	defer log.Close()
 	answered := make(chan outcome, 1)
 	go func() { answered <- s.answer(ctx, env, log) }()
 
 	var o outcome
 	select {
 	case o = <-answered:
-		log.Close()
 	case sig := <-env.Signals:
 		cancel(errInterrupted)
 		select {
 		case o = <-answered:
 		case <-time.After(patience):
-			o.reply = s.reply(nil, errInterrupted.Error())
+			o = outcome{s.reply(nil, errInterrupted.Error()), exitFailed}
 		case sig := <-env.Signals:
 			return signalled(sig)
 		}
-		log.Close()
-		if !o.reply.Success && o.code != exitRefused {
+		if o.code == exitFailed { // else all is done, or nothing was begun
 			o = outcome{s.reply(o.reply.Results, errInterrupted.Error()), signalled(sig)}
 		}
 	}
+	log.Close()
 	written := make(chan error, 1)
 	go func() { written <- writeReply(env.Stdout, o.reply) }()
 	select {
@@ -63,16 +67,9 @@ func (s Source) answerStdin(ctx context.Context, env Env) int {
 			return exitFailed
 		}
 		return o.code
-	case sig := <-env.Signals: // nobody reads
+	case sig := <-env.Signals: // nobody reads the reply
 		return signalled(sig)
 	}
-}
-
-func newLog(env Env) *progress.Reporter {
-	if env.StderrIsTerminal {
-		return progress.NewBars(env.Stderr)
-	}
-	return progress.NewLog(env.Stderr)
 }
 
 func signalled(sig os.Signal) int {
@@ -82,15 +79,21 @@ func signalled(sig os.Signal) int {
 	return exitFailed
 }
 
-// answer reads, checks and answers the request. Whatever happens there is a reply.
+// answer reads, checks and answers the request. Whatever happens, there is a reply.
 func (s Source) answer(ctx context.Context, env Env, log *progress.Reporter) (o outcome) {
 	defer func() {
 		if p := recover(); p != nil {
-			fmt.Fprintf(env.Stderr, "%s: internal error: %v\n%s", s.Name, p, debug.Stack())
+			log.Note("internal error: %v", p)
+			if os.Getenv(hostsvc.Debug) != "" {
+				fmt.Fprintf(env.Stderr, "%s\n", debug.Stack())
+			}
 			o = outcome{s.reply(nil, fmt.Sprintf("internal error: %v", p)), exitFailed}
 		}
 	}()
-	r, err := read(s.Name, env.Stdin)
+	r, err := s.read(ctx, env.Stdin)
+	if ctx.Err() != nil {
+		return outcome{s.reply(nil, context.Cause(ctx).Error()), exitFailed}
+	}
 	if err != nil {
 		fmt.Fprintf(env.Stderr, "%s: request refused\n%v\n", s.Name, err)
 		return outcome{s.reply(nil, err.Error()), exitRefused}
@@ -102,16 +105,29 @@ func (s Source) answer(ctx context.Context, env Env, log *progress.Reporter) (o 
 	return o
 }
 
-func read(source string, stdin io.Reader) (*request.Request, error) {
-	raw, err := request.Read(stdin)
+// read does not wait for its caller's whole request when ctx is cancelled.
+func (s Source) read(ctx context.Context, stdin io.Reader) (*request.Request, error) {
+	var raw []byte
+	var err error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		raw, err = request.Read(stdin)
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 	if err != nil {
 		return nil, err
 	}
-	return request.Decode(source, raw)
+	return request.Decode(s.Name, raw)
 }
 
+// writeReply writes one line.
 func writeReply(w io.Writer, r Reply) error {
-	line := json.NewEncoder(w) // ends with a line feed
+	line := json.NewEncoder(w)
 	line.SetEscapeHTML(false)
 	return line.Encode(r)
 }

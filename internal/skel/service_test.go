@@ -1,0 +1,137 @@
+package skel_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"osbuild-containers/internal/progress"
+	"osbuild-containers/internal/request"
+	"osbuild-containers/internal/skel"
+)
+
+// service runs Main as a service and returns osbuild's end of the connection.
+func service(t *testing.T, s skel.Source, signals <-chan os.Signal) (fd int, done <-chan process) {
+	t.Helper()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan process, 1)
+	go func() {
+		var stdout, stderr bytes.Buffer
+		args := []string{"--service-id", "source/" + name, "--service-fd", strconv.Itoa(fds[1])}
+		code := skel.Main(context.Background(), skel.Env{Args: args, Stdout: &stdout, Stderr: &stderr, Signals: signals}, s)
+		ended <- process{code, stdout.String(), stderr.String()}
+		_ = unix.Close(fds[1])
+	}()
+	return fds[0], ended
+}
+
+func call(t *testing.T, fd int, method, args string, files ...int) string {
+	t.Helper()
+	packet := fmt.Sprintf(`{"type": "method", "data": {"name": %q, "args": %s}}`, method, args)
+	if err := unix.Sendmsg(fd, []byte(packet), unix.UnixRights(files...), nil, 0); err != nil {
+		t.Fatal(err)
+	}
+	answer := make([]byte, 100_000)
+	n, err := unix.Read(fd, answer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(answer[:n])
+}
+
+func memfile(t *testing.T, content string) int {
+	t.Helper()
+	fd, err := unix.MemfdCreate("items", unix.MFD_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Close(fd) })
+	if _, err := unix.Write(fd, []byte(content)); err != nil {
+		t.Fatal(err)
+	}
+	return fd
+}
+
+func TestService(t *testing.T) {
+	t.Setenv("PYTHONPATH", "") // no osbuild that says how old it is
+	signals := make(chan os.Signal, 2)
+	signals <- syscall.SIGINT
+	signals <- syscall.SIGTERM
+	fd, done := service(t, answers(map[string]string{idB: "no b"}), signals)
+	good := `{"type":"reply","data":{"reply":{"name":"source N","source_type":"N","success":true,"output":"source N finished successfully","results":[{"success":true,"metadata":{"checksum":"` + idA + `","cached":%v},"error":""}]}}}`
+	short := `{"type":"reply","data":{"reply":{"name":"source N","source_type":"N","success":true,"output":"source N finished successfully","results":[]}}}`
+	failed := `{"type":"reply","data":{"reply":{"name":"source N","source_type":"N","success":false,"output":"source N finished unsuccessfully: no b","results":[{"success":false,"metadata":{"checksum":"` + idB + `","cached":false},"error":"no b"}]}}}`
+	for _, c := range []struct {
+		method, args string
+		files        []int
+		want         string
+	}{
+		{"download", `{"items": {"` + idA + `": {}}, "options": {}, "cache": "/c", "output": null, "checksums": []}`, nil, fmt.Sprintf(good, false)},
+		{"download", `{"options": {}, "cache": "/c", "output": null, "checksums": [], "libdir": "/l"}`, []int{memfile(t, `{"`+idA+`": {}}`)}, short},
+		{"download", `{"options": {}, "cache": "/c"}`, []int{memfile(t, `{"`+idB+`": {}}`)}, `{"type":"exception","data":{"name":"RuntimeError","value":"source N finished unsuccessfully: no b","backtrace":""}}`},
+		{"download", `{"items": {"` + idB + `": {}}, "options": null, "cache": "/c"}`, nil, failed},
+		{"copy", `{"items": {"` + idA + `": {}}, "options": {}, "cache": "/c", "dst_cache": "/d"}`, nil, fmt.Sprintf(good, true)},
+		{"upload", `{}`, nil, `{"type":"exception","data":{"name":"ProtocolError","value":"unknown method \"upload\"","backtrace":""}}`},
+		{"download", `{"items": {}, "cache": "c"}`, nil, `{"type":"exception","data":{"name":"RequestError","value":"cache: must be an absolute path, got \"c\"","backtrace":""}}`},
+		{"copy", `{"items": {}, "cache": "/c"}`, nil, `{"type":"exception","data":{"name":"RequestError","value":"field \"dst_cache\" is missing: copy needs it","backtrace":""}}`},
+		{"download", `{"cache": "/c"}`, []int{memfile(t, ``)}, `{"type":"exception","data":{"name":"RequestError","value":"the request is empty: a JSON object is expected","backtrace":""}}`},
+		{"download", `{"cache": "/c"}`, []int{fd}, `{"type":"exception","data":{"name":"Error","value":"file of items: is not a regular file","backtrace":""}}`},
+	} {
+		if got, want := call(t, fd, c.method, c.args, c.files...), strings.NewReplacer("N\"", name+"\"", "N f", name+" f").Replace(c.want); got != want {
+			t.Errorf("%s %s\ngot  %s\nwant %s", c.method, c.args, got, want)
+		}
+	}
+	_ = unix.Close(fd)
+	if p := <-done; p != (process{}) {
+		t.Errorf("got %+v", p)
+	}
+	if len(signals) != 2 {
+		t.Errorf("a signal was read")
+	}
+}
+
+func TestServiceEndsWithItsConnection(t *testing.T) {
+	for title, c := range map[string]struct {
+		source skel.Source
+		want   process
+	}{
+		"at once":          {interruptible(true), process{}},
+		"when it is stuck": {interruptible(false), process{1, "", name + ": the work has not ended 5s after the connection was closed\n"}},
+	} {
+		t.Run(title, func(t *testing.T) {
+			t.Parallel()
+			began := make(chan struct{})
+			download := c.source.Download
+			c.source.Download = func(ctx context.Context, r *request.Request, log *progress.Reporter) []request.Result {
+				close(began)
+				return download(ctx, r, log)
+			}
+			fd, done := service(t, c.source, nil)
+			packet := `{"type": "method", "data": {"name": "download", "args": {"items": {}, "cache": "/c"}}}`
+			if err := unix.Sendmsg(fd, []byte(packet), nil, nil, 0); err != nil {
+				t.Fatal(err)
+			}
+			<-began
+			_ = unix.Close(fd)
+			select {
+			case p := <-done:
+				if p != c.want {
+					t.Errorf("got %+v, want %+v", p, c.want)
+				}
+			case <-time.After(20 * time.Second):
+				t.Error("the service has not ended")
+			}
+		})
+	}
+}
