@@ -41,10 +41,7 @@ func runTests(m *testing.M) int {
 		panic(err)
 	}
 	put(filepath.Join(home, ".config/containers/policy.json"), acceptAnything)
-	for _, v := range isolation(home) {
-		name, value, _ := strings.Cut(v, "=")
-		os.Setenv(name, value)
-	}
+	isolate(home)
 	return m.Run()
 }
 
@@ -60,13 +57,20 @@ func furnish(home string) error {
 	return os.WriteFile(filepath.Join(home, ".config/containers/registries.conf"), nil, 0o644)
 }
 
-// isolation is an environment in which nothing of the machine's configuration counts.
-func isolation(home string) []string {
-	return []string{
-		"HOME=" + home, "XDG_RUNTIME_DIR=" + filepath.Join(home, "run"), "XDG_CONFIG_HOME=", "XDG_DATA_HOME=",
-		"REGISTRY_AUTH_FILE=", "DOCKER_CONFIG=", "CONTAINERS_REGISTRIES_CONF=", "CONTAINERS_STORAGE_CONF=", "STORAGE_DRIVER=", "STORAGE_OPTS=",
-		"HTTP_PROXY=", "HTTPS_PROXY=", "NO_PROXY=", "http_proxy=", "https_proxy=", "no_proxy=", "SSL_CERT_FILE=", "SSL_CERT_DIR=",
+// configuration are the variables by which the machine's configuration could get in.
+var configuration = []string{
+	"XDG_CONFIG_HOME", "XDG_DATA_HOME", "REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "CONTAINERS_REGISTRIES_CONF",
+	"CONTAINERS_STORAGE_CONF", "STORAGE_DRIVER", "STORAGE_OPTS",
+	"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR",
+}
+
+// isolate makes home the only place for configuration.
+func isolate(home string) {
+	for _, name := range configuration {
+		os.Unsetenv(name)
 	}
+	os.Setenv("HOME", home)
+	os.Setenv("XDG_RUNTIME_DIR", filepath.Join(home, "run"))
 }
 
 // put writes a file, with the folders above it.

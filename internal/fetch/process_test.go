@@ -64,8 +64,7 @@ func (w *world) command(o order) *exec.Cmd {
 		w.t.Fatal(err)
 	}
 	cmd := exec.CommandContext(w.t.Context(), exe)
-	cmd.Env = append(os.Environ(), isolation(w.home)...)
-	cmd.Env = append(cmd.Env, "PATH="+filepath.Join(w.home, "bin")+":"+os.Getenv("PATH"), "TMPDIR="+filepath.Join(w.home, "tmp"), orderVariable+"="+path)
+	cmd.Env = append(os.Environ(), "HOME="+w.home, "XDG_RUNTIME_DIR="+filepath.Join(w.home, "run"), "PATH="+filepath.Join(w.home, "bin")+":"+os.Getenv("PATH"), "TMPDIR="+filepath.Join(w.home, "tmp"), orderVariable+"="+path)
 	cmd.Env = append(cmd.Env, w.env...)
 	return cmd
 }

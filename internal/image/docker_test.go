@@ -40,11 +40,10 @@ func runTests(m *testing.M) int {
 	put(".config/containers/policy.json", `{"default": [{"type": "insecureAcceptAnything"}]}`)
 	put(".config/containers/registries.conf", "")
 	put(".config/containers/registries.d/empty.yaml", "")
-	for name, value := range map[string]string{
-		"HOME": home, "XDG_RUNTIME_DIR": home, "XDG_CONFIG_HOME": "", "REGISTRY_AUTH_FILE": "", "DOCKER_CONFIG": "",
-		"CONTAINERS_REGISTRIES_CONF": "", "HTTP_PROXY": "", "HTTPS_PROXY": "",
-	} {
-		os.Setenv(name, value)
+	os.Setenv("HOME", home)
+	os.Setenv("XDG_RUNTIME_DIR", home)
+	for _, name := range []string{"XDG_CONFIG_HOME", "REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "CONTAINERS_REGISTRIES_CONF"} {
+		os.Unsetenv(name)
 	}
 	return m.Run()
 }

@@ -44,11 +44,17 @@ func OpenStore(location string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open containers storage %s: %w", root, err)
 	}
+	// Options are lists with commas, mounts lists with colons: a name without either.
+	link := filepath.Join(scratch, "store")
+	if err := os.Symlink(root, link); err != nil {
+		os.RemoveAll(scratch)
+		return nil, fmt.Errorf("open containers storage %s: %w", root, err)
+	}
 	opts.GraphRoot, opts.RunRoot = filepath.Join(scratch, "root"), filepath.Join(scratch, "run")
 	opts.ImageStore = ""
 	opts.GraphDriverName = driver
 	opts.GraphDriverPriority = nil
-	opts.GraphDriverOptions = append(imageStores(opts.GraphDriverOptions), driver+".imagestore="+root)
+	opts.GraphDriverOptions = append(imageStores(opts.GraphDriverOptions), driver+".imagestore="+link)
 	if driver == "overlay" {
 		opts.GraphDriverOptions = append(opts.GraphDriverOptions, "overlay.skip_mount_home=true")
 	}
@@ -88,8 +94,9 @@ func imageStores(options []string) []string {
 
 // driverOf finds the driver of the store at root by what is there, preferring the one configured.
 func driverOf(root, configured string) (string, error) {
-	if _, err := os.Stat(root); err != nil {
-		return "", fmt.Errorf("open containers storage: %w", err)
+	const hint = "check storage-location, or storage.conf where none is given"
+	if _, err := os.ReadDir(root); err != nil {
+		return "", fmt.Errorf("no containers storage: %w; %s", err, hint)
 	}
 	for _, driver := range []string{configured, "overlay", "vfs"} {
 		if driver == "" {
@@ -99,7 +106,7 @@ func driverOf(root, configured string) (string, error) {
 			return driver, nil
 		}
 	}
-	return "", fmt.Errorf("%w: %s holds no images", ErrNotStored, root)
+	return "", fmt.Errorf("%w %s: it holds no images; %s", ErrNotStored, root, hint)
 }
 
 // Close leaves no mount and no scratch folder behind.
@@ -113,13 +120,13 @@ func (s *Store) Has(id digest.Digest) error {
 	img, err := s.store.Image(id.Encoded())
 	if err != nil {
 		if errors.Is(err, storage.ErrImageUnknown) {
-			return fmt.Errorf("%w %s: image %s; put it there first, for example with podman pull", ErrNotStored, s.root, id)
+			return fmt.Errorf("%w %s; put it there first, for example with podman pull", ErrNotStored, s.root)
 		}
-		return fmt.Errorf("look for image %s in containers storage %s: %w", id, s.root, err)
+		return fmt.Errorf("look into containers storage %s: %w", s.root, err)
 	}
 	config, err := s.store.ImageBigData(img.ID, id.String())
 	if err != nil {
-		return fmt.Errorf("read the config of image %s in containers storage %s: %w", id, s.root, err)
+		return fmt.Errorf("read its config in containers storage %s: %w", s.root, err)
 	}
 	if got := digest.FromBytes(config); got != id {
 		return &MismatchError{What: "config of the image in containers storage " + s.root, Got: got, Want: id}
@@ -168,11 +175,14 @@ func (s *Store) open(ctx context.Context, t Target) (*storedSource, error) {
 // find returns the store's name of the image: by id, else by the digest of its list.
 func (s *Store) find(t Target) (string, error) {
 	if t.ID != "" {
-		return t.ID.Encoded(), s.Has(t.ID)
+		if err := s.Has(t.ID); err != nil {
+			return "", fmt.Errorf("image %s: %w", t.ID, err)
+		}
+		return t.ID.Encoded(), nil
 	}
 	imgs, err := s.store.ImagesByDigest(t.Pinned)
 	if err != nil {
-		return "", fmt.Errorf("look for %s in containers storage %s: %w", t, s.root, err)
+		return "", fmt.Errorf("look into containers storage %s: %w", s.root, err)
 	}
 	if len(imgs) == 0 {
 		return "", fmt.Errorf("%w %s; pull it by this digest first", ErrNotStored, s.root)
@@ -246,10 +256,24 @@ func (s *storedSource) Blob(ctx context.Context, d manifest.Descriptor, _ int64)
 		if err != nil {
 			return nil, 0, fmt.Errorf("read layer from containers storage %s: %w", s.store.root, err)
 		}
-		return r, 0, nil
+		return storedReader{r, s.store.root}, 0, nil
 	}
 	r, _, err := s.src.GetBlob(ctx, types.BlobInfo{Digest: d.Digest, Size: d.Size}, none.NoCache)
 	return r, 0, err
+}
+
+// storedReader says where a layer that cannot be read lies.
+type storedReader struct {
+	io.ReadCloser
+	root string
+}
+
+func (r storedReader) Read(p []byte) (int, error) {
+	n, err := r.ReadCloser.Read(p)
+	if err != nil && err != io.EOF { //nolint:errorlint // a reader's end is never wrapped
+		err = fmt.Errorf("read layer from containers storage %s: %w; look with podman system check, or pull the image again", r.root, err)
+	}
+	return n, err
 }
 
 // Signatures of a stored image sign its compressed form: they say nothing about what comes out.

@@ -80,8 +80,30 @@ func (s *Store) Add(t testing.TB, name string, img *images.Image) {
 		if err != nil {
 			return err
 		}
-		return write(t.Context(), ref, img)
+		return write(t.Context(), ref, img, img.Raw, img.MediaType)
 	})
+}
+
+// AddVia is Add for an image that was chosen from a list: the store keeps the list too.
+func (s *Store) AddVia(t testing.TB, name string, list *images.List, img *images.Image) {
+	t.Helper()
+	s.open(t, func(st storage.Store) error {
+		ref, err := istorage.Transport.ParseStoreReference(st, name)
+		if err != nil {
+			return err
+		}
+		return write(t.Context(), ref, img, list.Raw, list.MediaType)
+	})
+}
+
+// Hold keeps the store open for writing, as a podman that runs does, until the test ends.
+func (s *Store) Hold(t testing.TB) {
+	t.Helper()
+	st, err := storage.GetStore(storage.StoreOptions{GraphRoot: s.Root, RunRoot: s.RunRoot, GraphDriverName: s.Driver})
+	if err != nil {
+		t.Fatalf("open test store: %v", err)
+	}
+	t.Cleanup(func() { _, _ = st.Shutdown(true) })
 }
 
 func (s *Store) open(t testing.TB, use func(storage.Store) error) {
@@ -102,8 +124,9 @@ func (s *Store) open(t testing.TB, use func(storage.Store) error) {
 }
 
 // write does what copying an image into the store does, without the library's copy
-// package, which would bring a database and more.
-func write(ctx context.Context, ref types.ImageReference, img *images.Image) error {
+// package, which would bring a database and more. What was asked for is the image's own
+// manifest or that of a list.
+func write(ctx context.Context, ref types.ImageReference, img *images.Image, raw []byte, mediaType string) error {
 	dest, err := ref.NewImageDestination(ctx, nil)
 	if err != nil {
 		return err
@@ -125,13 +148,14 @@ func write(ctx context.Context, ref types.ImageReference, img *images.Image) err
 	if err := dest.PutManifest(ctx, img.Raw, nil); err != nil {
 		return err
 	}
-	return dest.Commit(ctx, unparsed{ref, img})
+	return dest.Commit(ctx, unparsed{ref, raw, mediaType})
 }
 
 // unparsed implements types.UnparsedImage: where the image comes from.
 type unparsed struct {
-	ref types.ImageReference
-	img *images.Image
+	ref       types.ImageReference
+	raw       []byte
+	mediaType string
 }
 
 // Reference implements types.UnparsedImage.
@@ -139,7 +163,7 @@ func (u unparsed) Reference() types.ImageReference { return u.ref }
 
 // Manifest implements types.UnparsedImage.
 func (u unparsed) Manifest(context.Context) ([]byte, string, error) {
-	return u.img.Raw, u.img.MediaType, nil
+	return u.raw, u.mediaType, nil
 }
 
 // Signatures implements types.UnparsedImage.
