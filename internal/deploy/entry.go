@@ -21,6 +21,7 @@ type layerState struct {
 
 	parent     *node // of the last entry
 	parentName string
+	implied    string // what imply saw last
 
 	wanted map[string]origin // what the layers above have hard links to
 }
@@ -85,16 +86,18 @@ func (d *deployer) entry(l *layerState, e *layer.Entry, content io.Reader) error
 	}
 	delete(l.links, name)
 	delete(l.lost, name)
-	if l.parent != nil && l.parentName != "." && (l.parentName == name || len(l.parentName) > len(name) && l.parentName[:len(name)+1] == name+"/") {
-		l.parent = nil // it may be about to become something else
+	if below(l.parentName, name) || below(l.implied, name) || e.Type == layer.Symlink {
+		l.parent, l.implied = nil, "" // it may be about to become something else
 	}
 	if e.Type == layer.Symlink {
 		l.links[name] = e.Link
-		if l.parent != nil {
-			l.parent = nil
-		}
 	}
 	excluded := d.exclude.has(name)
+	if n == nil || excluded {
+		if err := d.imply(l, name); err != nil {
+			return err
+		}
+	}
 	if e.Type == layer.Dir {
 		if n == nil {
 			return nil
@@ -112,8 +115,14 @@ func (d *deployer) remove(l *layerState, name string, what marker) error {
 	if errors.Is(err, errNotDir) {
 		return nil // a whiteout in what is no folder removes nothing
 	}
-	if err != nil || n == nil {
+	if err != nil {
 		return err
+	}
+	if n == nil && what == emptied {
+		return d.imply(l, name)
+	}
+	if n == nil {
+		return nil
 	}
 	if what == removed {
 		n.removed = l.k
@@ -122,7 +131,7 @@ func (d *deployer) remove(l *layerState, name string, what marker) error {
 	if n.kind == leaf {
 		return nil
 	}
-	n.emptied = l.k
+	n.emptied = max(n.emptied, l.k)
 	if d.exclude.has(name) {
 		return nil
 	}
@@ -141,7 +150,7 @@ func (d *deployer) dir(l *layerState, e *layer.Entry, name string, n *node, excl
 		n.leaf = 0 // it was something else before, in the same layer
 	}
 	if e.Xattrs[overlayHides] == "y" {
-		n.emptied = l.k
+		n.emptied = max(n.emptied, l.k)
 	}
 	if n.said == 0 || n.said == l.k {
 		m, err := d.meta(e)

@@ -53,6 +53,17 @@ func outside(name string) bool {
 	return name == ".." || strings.HasPrefix(name, "../")
 }
 
+// covers is has without taking note of which patterns match.
+func (x *excluder) covers(name string) bool {
+	in := false
+	for _, p := range x.patterns {
+		if p.match(name) {
+			in = !p.keep
+		}
+	}
+	return in
+}
+
 // has reports whether a clean name is not to be written.
 func (x *excluder) has(name string) bool {
 	if len(x.patterns) == 0 || name == "." {
@@ -73,7 +84,7 @@ func (p *pattern) match(name string) bool {
 	if p.literal == "" {
 		return false
 	}
-	if strings.HasPrefix(name, p.literal) && (len(name) == len(p.literal) || name[len(p.literal)] == '/') {
+	if below(name, p.literal) {
 		return true
 	}
 	if p.globs == nil {

@@ -66,6 +66,10 @@ func (d *deployer) hardlink(l *layerState, e *layer.Entry, name string, n *node,
 	if err != nil {
 		return fmt.Errorf("%q: %w", name, err)
 	}
+	if to, ok := l.links[target]; ok {
+		l.links[name] = to
+		l.parent = nil
+	}
 	if n == nil || excluded {
 		l.lose(name, o)
 		return nil

@@ -131,6 +131,33 @@ func (d *deployer) makeParents(k int32, name string) error {
 	return d.makeDir(k, parent, n)
 }
 
+// imply makes the folders that a path lies in which itself is hidden or excluded: that
+// the layer has the path says that it has the folders.
+func (d *deployer) imply(l *layerState, name string) error {
+	parent, _ := split(name)
+	if parent == l.implied || parent == "." {
+		return nil
+	}
+	l.implied = parent
+	n, at := d.root, "."
+	for rest := parent; rest != ""; {
+		var c string
+		c, rest = cut(rest)
+		if n.hidesIn(l.k) {
+			break
+		}
+		kid, next := n.kid(c), join(at, c)
+		if kid.hides(l.k) || kid.kind == leaf || d.exclude.covers(next) {
+			break
+		}
+		n, at = kid, next
+	}
+	if at == "." {
+		return nil
+	}
+	return d.makeDir(l.k, at, n)
+}
+
 // makeDir makes a folder, and those that it lies in.
 func (d *deployer) makeDir(k int32, name string, n *node) error {
 	if n.kind == leaf && n.leaf > k {
@@ -162,6 +189,7 @@ func (d *deployer) drop(k int32, name string, n *node) error {
 		if n.there {
 			return tree.ErrIsDir
 		}
+		n.forget()
 		*n = node{leaf: n.leaf, removed: n.removed, emptied: n.emptied}
 		return nil
 	}
@@ -176,6 +204,14 @@ func (d *deployer) drop(k int32, name string, n *node) error {
 		}
 	}
 	return nil
+}
+
+// forget takes back the hard links at and below the node that are yet to be made.
+func (n *node) forget() {
+	n.group = nil
+	for _, c := range n.kids {
+		c.forget()
+	}
 }
 
 // finish gives the folders their metadata, the deepest first.

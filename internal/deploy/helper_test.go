@@ -1,0 +1,209 @@
+package deploy
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
+
+	"osbuild-containers/internal/progress"
+)
+
+var when = time.Unix(1700000000, 0)
+
+// item is an entry of a layer.
+type item struct {
+	tar.Header
+	body string
+}
+
+func file(name, body string) item {
+	return item{tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: int64(len(body)), ModTime: when}, body}
+}
+
+func folder(name string) item {
+	return item{Header: tar.Header{Typeflag: tar.TypeDir, Name: name, Mode: 0o755, ModTime: when}}
+}
+
+func symlink(name, target string) item {
+	return item{Header: tar.Header{Typeflag: tar.TypeSymlink, Name: name, Linkname: target, Mode: 0o777, ModTime: when}}
+}
+
+func hardlink(name, target string) item {
+	return item{Header: tar.Header{Typeflag: tar.TypeLink, Name: name, Linkname: target, Mode: 0o644, ModTime: when}}
+}
+
+// with changes the header.
+func (i item) with(change func(h *tar.Header)) item {
+	change(&i.Header)
+	return i
+}
+
+func archive(t testing.TB, items ...item) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, i := range items {
+		if err := w.WriteHeader(&i.Header); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(w, i.body); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// layerOf is a layer, compressed with gzip.
+func layerOf(t testing.TB, items ...item) Layer {
+	t.Helper()
+	return zipped(t, archive(t, items...))
+}
+
+func zipped(t testing.TB, plain []byte) Layer {
+	t.Helper()
+	var b bytes.Buffer
+	w, err := gzip.NewWriterLevel(&b, gzip.BestSpeed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write(plain); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return blob(b.Bytes(), plain)
+}
+
+// blob is a layer whose bytes are data, and plain when they are decompressed.
+func blob(data, plain []byte) Layer {
+	return Layer{
+		Digest: digest.FromBytes(data),
+		DiffID: digest.FromBytes(plain),
+		Size:   int64(len(data)),
+		Open:   func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil },
+	}
+}
+
+// place is a tree with something beside it that nobody may touch.
+type place struct {
+	top, tree, outside string
+}
+
+func newPlace(t testing.TB) place {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give files to others")
+	}
+	top := t.TempDir()
+	p := place{top, filepath.Join(top, "tree"), filepath.Join(top, "outside")}
+	for _, d := range []string{p.tree, p.outside} {
+		if err := os.Mkdir(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(p.outside, "canary"), []byte("sings"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// deploy deploys, and looks after what is beside the tree.
+func (p place) deploy(t testing.TB, opt Options, layers ...Layer) (log string, err error) {
+	t.Helper()
+	before := p.beside(t)
+	var b bytes.Buffer
+	err = Deploy(context.Background(), p.tree, layers, opt, progress.NewLog(&b))
+	if after := p.beside(t); after != before {
+		t.Fatalf("what is beside the tree was\n%sand is\n%s", before, after)
+	}
+	return b.String(), err
+}
+
+func (p place) beside(t testing.TB) string {
+	t.Helper()
+	var b strings.Builder
+	walk(t, p.top, func(name string, st *unix.Stat_t) {
+		if name != "tree" && !strings.HasPrefix(name, "tree/") && name != "." {
+			fmt.Fprintln(&b, name, st.Ino, st.Mode, st.Uid, st.Nlink, st.Size, st.Mtim, st.Ctim)
+		}
+	})
+	return b.String()
+}
+
+// walk visits all that is in a folder, in order.
+func walk(t testing.TB, top string, visit func(name string, st *unix.Stat_t)) {
+	t.Helper()
+	err := filepath.WalkDir(top, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(top, path)
+		if err != nil {
+			return err
+		}
+		var st unix.Stat_t
+		if err := unix.Lstat(path, &st); err != nil {
+			return err
+		}
+		visit(name, &st)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// show is what is in the tree, one line each: "folder/", "file=content",
+// "link->target", and for files with several names the first of them.
+func (p place) show(t testing.TB) string {
+	t.Helper()
+	var lines []string
+	names := map[uint64]string{}
+	walk(t, p.tree, func(name string, st *unix.Stat_t) {
+		path := filepath.Join(p.tree, name)
+		switch st.Mode & unix.S_IFMT {
+		case unix.S_IFDIR:
+			if name == "." {
+				return
+			}
+			name += "/"
+		case unix.S_IFLNK:
+			target, err := os.Readlink(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			name += "->" + target
+		case unix.S_IFREG:
+			body, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if first, ok := names[st.Ino]; ok {
+				name += "==" + first
+				break
+			}
+			names[st.Ino] = name
+			name += "=" + string(body)
+		default:
+			name += fmt.Sprintf(" %o", st.Mode&unix.S_IFMT)
+		}
+		lines = append(lines, name)
+	})
+	return strings.Join(lines, " ")
+}

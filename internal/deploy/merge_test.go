@@ -1,0 +1,250 @@
+package deploy
+
+import (
+	"archive/tar"
+	"testing"
+)
+
+// Each case is layers, the lowest first, and what has to be in the tree.
+func TestLayersMerge(t *testing.T) {
+	for name, c := range map[string]struct {
+		layers [][]item
+		want   string
+	}{
+		"no layers": {nil, ""},
+		"an empty layer": {
+			[][]item{{file("a", "1")}, {}, {file("b", "2")}, {}},
+			"a=1 b=2",
+		},
+		"a file replaces a file": {
+			[][]item{{file("a", "old"), file("b", "stays")}, {file("a", "new")}},
+			"a=new b=stays",
+		},
+		"folders merge": {
+			[][]item{{folder("d"), file("d/a", "1")}, {folder("d"), file("d/b", "2")}},
+			"d/ d/a=1 d/b=2",
+		},
+		"a whiteout removes a file and a folder": {
+			[][]item{
+				{folder("d"), file("d/gone", ""), folder("d/gonedir"), file("d/gonedir/x", ""), file("d/stays", "1")},
+				{file("d/.wh.gone", ""), file("d/.wh.gonedir", ""), file("d/.wh.never", "")},
+			},
+			"d/ d/stays=1",
+		},
+		"a whiteout does not make its folder": {
+			[][]item{{file("a", "1")}, {file("d/.wh.x", "")}},
+			"a=1",
+		},
+		"a whiteout hides all layers below, not its own": {
+			[][]item{{file("a", "1")}, {file("a", "2")}, {file(".wh.a", ""), file("b", "3")}, {}},
+			"b=3",
+		},
+		"a whiteout and, after it, a file": {
+			[][]item{{file("a", "lower")}, {file(".wh.a", ""), file("a", "upper")}},
+			"a=upper",
+		},
+		"a file and, after it, its whiteout": {
+			[][]item{{file("a", "lower")}, {file("a", "upper"), file(".wh.a", "")}},
+			"a=upper",
+		},
+		"a whiteout and a folder of that name": {
+			[][]item{{folder("d"), file("d/old", "")}, {file(".wh.d", ""), folder("d"), file("d/new", "1")}},
+			"d/ d/new=1",
+		},
+		"a folder and, after it, its whiteout": {
+			[][]item{{folder("d"), file("d/old", "")}, {folder("d"), file("d/new", "1"), file(".wh.d", "")}},
+			"d/ d/new=1",
+		},
+		"a whiteout below a whiteout": {
+			[][]item{{folder("d"), file("d/x", "")}, {file(".wh.d", ""), file("d/.wh.x", "")}},
+			"",
+		},
+		"a folder that comes back after a whiteout": {
+			[][]item{{folder("d"), file("d/old", "")}, {file(".wh.d", "")}, {folder("d"), file("d/new", "1")}},
+			"d/ d/new=1",
+		},
+		"an opaque folder, marked first": {
+			[][]item{{folder("d"), file("d/old", ""), folder("d/sub"), file("d/sub/x", "")}, {folder("d"), file("d/.wh..wh..opq", ""), file("d/new", "1")}},
+			"d/ d/new=1",
+		},
+		"an opaque folder, marked last": {
+			[][]item{{folder("d"), file("d/old", "")}, {folder("d"), file("d/new", "1"), file("d/.wh..wh..opq", "")}},
+			"d/ d/new=1",
+		},
+		"an opaque folder that is only marked": {
+			[][]item{{folder("d"), file("d/old", "")}, {file("d/.wh..wh..opq", "")}},
+			"d/",
+		},
+		"an opaque folder in an attribute": {
+			[][]item{{folder("d"), file("d/old", "")}, {folder("d").with(func(h *tar.Header) {
+				h.PAXRecords = map[string]string{"SCHILY.xattr.trusted.overlay.opaque": "y"}
+			})}},
+			"d/",
+		},
+		"an opaque root": {
+			[][]item{{file("old", "")}, {file(".wh..wh..opq", ""), file("new", "1")}},
+			"new=1",
+		},
+		"a file becomes a folder and a folder a file": {
+			[][]item{{file("a", ""), folder("d"), file("d/x", "")}, {folder("a"), file("a/x", "1"), file("d", "2")}},
+			"a/ a/x=1 d=2",
+		},
+		"a folder over a symbolic link replaces it": {
+			[][]item{{folder("usr"), folder("usr/lib"), file("usr/lib/old", "1"), symlink("lib", "usr/lib")}, {folder("lib"), file("lib/new", "2")}},
+			"lib/ lib/new=2 usr/ usr/lib/ usr/lib/old=1",
+		},
+		"a path through a symbolic link of the layer below is a folder": {
+			[][]item{{folder("usr"), folder("usr/lib"), symlink("lib", "usr/lib")}, {file("lib/new", "2")}},
+			"lib/ lib/new=2 usr/ usr/lib/",
+		},
+		"a path through a symbolic link of the same layer is followed": {
+			[][]item{{folder("usr"), folder("usr/lib"), symlink("lib", "usr/lib"), file("lib/new", "2")}},
+			"lib->usr/lib usr/ usr/lib/ usr/lib/new=2",
+		},
+		"folders over, under and between a file": {
+			[][]item{{folder("d"), file("d/lowest", "")}, {file("d", "")}, {folder("d"), file("d/top", "1")}},
+			"d/ d/top=1",
+		},
+		"the same path twice: the last counts": {
+			[][]item{{file("a", "first"), file("a", "second"), file("b", ""), folder("b"), file("b/x", "1"), folder("c"), file("c/x", ""), file("c", "2")}},
+			"a=second b/ b/x=1 c=2",
+		},
+		"the same path twice, over other layers": {
+			[][]item{
+				{folder("d"), file("d/lower", "")},
+				{folder("d"), file("d/middle", ""), file("d", "now a file")},
+				{folder("d"), file("d/upper", "1")},
+			},
+			"d/ d/upper=1",
+		},
+		"a folder that was a file earlier in the layer merges": {
+			[][]item{{folder("d"), file("d/lower", "1")}, {file("d", ""), folder("d"), file("d/upper", "2")}},
+			"d/ d/lower=1 d/upper=2",
+		},
+		"folders that no layer has": {
+			[][]item{{file("a/b/c", "1")}},
+			"a/ a/b/ a/b/c=1",
+		},
+		"names that are not clean": {
+			[][]item{{folder("./"), file("./a", "1"), file("b//c", "2"), file("d/../e", "3"), folder("f/")}},
+			"a=1 b/ b/c=2 e=3 f/",
+		},
+		"what aufs leaves behind": {
+			[][]item{{file(".wh..wh.aufs", ""), folder(".wh..wh.plnk"), file(".wh..wh.plnk/1.2", ""), file("a", "1")}},
+			"a=1",
+		},
+		"a device 0:0 is a whiteout": {
+			[][]item{{file("a", "")}, {item{Header: tar.Header{Typeflag: tar.TypeChar, Name: "a"}}}},
+			"",
+		},
+		"a global header is no entry": {
+			[][]item{{item{Header: tar.Header{Typeflag: tar.TypeXGlobalHeader, Name: "pax_global_header", PAXRecords: map[string]string{"comment": "x"}}}, file("a", "1")}},
+			"a=1",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPlace(t)
+			var layers []Layer
+			for _, items := range c.layers {
+				layers = append(layers, layerOf(t, items...))
+			}
+			if _, err := p.deploy(t, Options{}, layers...); err != nil {
+				t.Fatal(err)
+			}
+			if got := p.show(t); got != c.want {
+				t.Errorf("got  %s\nwant %s", got, c.want)
+			}
+		})
+	}
+}
+
+func TestHardLinks(t *testing.T) {
+	for name, c := range map[string]struct {
+		layers  [][]item
+		exclude []string
+		want    string
+	}{
+		"in a layer": {
+			[][]item{{file("a", "1"), hardlink("b", "a"), folder("d"), hardlink("d/c", "/b")}}, nil,
+			"a=1 b==a d/ d/c==a",
+		},
+		"the first name is replaced above": {
+			[][]item{{file("a", "old"), hardlink("b", "a"), hardlink("c", "a")}, {file("a", "new")}}, nil,
+			"a=new b=old c==b",
+		},
+		"the first name is removed above": {
+			[][]item{{file("a", "old"), hardlink("b", "a"), hardlink("c", "b")}, {file(".wh.a", "")}}, nil,
+			"b=old c==b",
+		},
+		"another name is replaced above": {
+			[][]item{{file("a", "old"), hardlink("b", "a"), hardlink("c", "b")}, {file("b", "new")}}, nil,
+			"a=old b=new c==a",
+		},
+		"the target is replaced later in its layer": {
+			[][]item{{file("a", "first"), hardlink("b", "a"), file("a", "second")}}, nil,
+			"a=second b=first",
+		},
+		"the link is replaced later in its layer": {
+			[][]item{{file("a", "1"), hardlink("b", "a"), file("b", "2")}}, nil,
+			"a=1 b=2",
+		},
+		"the first name is excluded": {
+			[][]item{{file("doc/a", "1"), hardlink("b", "doc/a"), hardlink("c", "doc/a")}}, []string{"doc"},
+			"b=1 c==b",
+		},
+		"to a symbolic link": {
+			[][]item{{symlink("a", "to"), hardlink("b", "a")}}, nil,
+			"a->to b->to",
+		},
+		"to a layer below": {
+			[][]item{{file("a", "1")}, {hardlink("b", "a")}}, nil,
+			"a=1 b==a",
+		},
+		"to a layer below, over a layer between": {
+			[][]item{{file("d/a", "1")}, {file("x", "")}, {hardlink("b", "d/a"), hardlink("c", "b")}}, nil,
+			"b=1 c==b d/ d/a==b x=",
+		},
+		"to a layer below, as it was then": {
+			[][]item{{file("a", "lowest")}, {file("a", "lower")}, {hardlink("b", "a")}, {file("a", "top")}}, nil,
+			"a=top b=lower",
+		},
+		"to what a layer above removes": {
+			[][]item{{file("a", "1")}, {hardlink("b", "a")}, {file(".wh.a", "")}}, nil,
+			"b=1",
+		},
+		"to what its own layer replaces after it": {
+			[][]item{{file("a", "lower")}, {hardlink("b", "a"), file("a", "upper")}}, nil,
+			"a=upper b=lower",
+		},
+		"to a link of a layer below": {
+			[][]item{{file("a", "1"), hardlink("b", "a")}, {hardlink("c", "b")}}, nil,
+			"a=1 b==a c==a",
+		},
+		"to a link of a layer below that links to one below it": {
+			[][]item{{file("a", "1")}, {hardlink("b", "a")}, {hardlink("c", "b")}}, nil,
+			"a=1 b==a c==a",
+		},
+		"to an excluded file of a layer below": {
+			[][]item{{file("a", "1")}, {hardlink("b", "a")}}, []string{"a"},
+			"b=1",
+		},
+		"through a symbolic link of the layer": {
+			[][]item{{folder("usr"), symlink("lib", "/usr"), file("usr/a", "1"), hardlink("b", "lib/a")}}, nil,
+			"b=1 lib->/usr usr/ usr/a==b",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPlace(t)
+			var layers []Layer
+			for _, items := range c.layers {
+				layers = append(layers, layerOf(t, items...))
+			}
+			if _, err := p.deploy(t, Options{Exclude: c.exclude}, layers...); err != nil {
+				t.Fatal(err)
+			}
+			if got := p.show(t); got != c.want {
+				t.Errorf("got  %s\nwant %s", got, c.want)
+			}
+		})
+	}
+}
