@@ -1,0 +1,95 @@
+package pack
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	xattrKey   = "SCHILY.xattr." // of a PAX record: then the attribute's name
+	accessACL  = "system.posix_acl_access"
+	defaultACL = "system.posix_acl_default"
+)
+
+// wanted reports whether a layer records the attribute: what users set, and what the kernel
+// takes rights and integrity from. Labels of SELinux belong to a system, trusted.* to its
+// file systems.
+func wanted(name string) bool {
+	switch name {
+	case "security.capability", "security.ima", accessACL, defaultACL:
+		return true
+	}
+	return strings.HasPrefix(name, "user.")
+}
+
+// attrReader reads extended attributes as PAX records. Its buffers are reused.
+type attrReader struct {
+	names, value []byte
+	note         Logf
+	blind        bool // there is no /proc
+}
+
+// of reads those of an open file or folder.
+func (r *attrReader) of(fd int) (map[string]string, error) {
+	return r.read(
+		func(b []byte) (int, error) { return unix.Flistxattr(fd, b) },
+		func(name string, b []byte) (int, error) { return unix.Fgetxattr(fd, name, b) })
+}
+
+// at reads those of what must not be opened: base in the folder dirfd. Before Linux 6.13 no
+// call takes a folder and a name, but /proc has a name for an open folder. Without /proc
+// these are lost, which is little: links have no user attributes and no ACLs.
+func (r *attrReader) at(dirfd int, base string) (map[string]string, error) {
+	if r.blind {
+		return nil, nil
+	}
+	folder := fmt.Sprintf("/proc/self/fd/%d/", dirfd)
+	path := folder + base
+	records, err := r.read(
+		func(b []byte) (int, error) { return unix.Llistxattr(path, b) },
+		func(name string, b []byte) (int, error) { return unix.Lgetxattr(path, name, b) })
+	if errors.Is(err, unix.ENOENT) && unix.Access(folder, unix.F_OK) != nil {
+		r.blind = true
+		r.note("no /proc: extended attributes of links, devices and fifos are left out")
+		return nil, nil
+	}
+	return records, gone(err)
+}
+
+func (r *attrReader) read(list func([]byte) (int, error), get func(string, []byte) (int, error)) (map[string]string, error) {
+	if r.names == nil {
+		r.names, r.value = make([]byte, 64<<10), make([]byte, 64<<10) // the kernel's limits
+	}
+	n, err := list(r.names)
+	if err == unix.EOPNOTSUPP || n == 0 && err == nil {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list extended attributes: %w", err)
+	}
+	records := map[string]string{}
+	for name := range strings.SplitSeq(string(r.names[:n-1]), "\x00") {
+		if !wanted(name) {
+			continue
+		}
+		n, err := get(name, r.value)
+		if err != nil {
+			return nil, fmt.Errorf("read extended attribute %s: %w", name, err)
+		}
+		value := string(r.value[:n])
+		// The record would end at "="; tar writes and reads it so.
+		records[xattrKey+strings.ReplaceAll(name, "=", "%3D")] = value
+		if name == accessACL || name == defaultACL {
+			text, err := aclText(value)
+			if err != nil {
+				return nil, fmt.Errorf("extended attribute %s: %w", name, err)
+			}
+			// tar reads the text, container tools the attribute.
+			records["SCHILY.acl."+strings.TrimPrefix(name, "system.posix_acl_")] = text
+		}
+	}
+	return records, nil
+}

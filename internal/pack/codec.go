@@ -1,0 +1,94 @@
+package pack
+
+import (
+	"fmt"
+
+	"github.com/klauspost/compress/zstd"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Compression says how layers are compressed.
+type Compression struct {
+	Format string // "gzip" (also when empty), "zstd" or "none"
+	Level  int    // of gzip 1 to 9, of zstd 1 to 22; 0 is the default of the format
+}
+
+// codec compresses blocks that follow each other into one stream. Each worker has its own;
+// another one sees all blocks in order, by count, and knows how the stream begins and ends.
+type codec interface {
+	block() int                            // bytes in a block
+	encode(dst, dict, block []byte) []byte // appends to dst; dict is what came before
+	count(block []byte)
+	header() []byte
+	trailer() []byte
+}
+
+// codec returns a new codec, or an error that says what is wrong with c.
+func (c Compression) codec() (codec, error) {
+	most := 0
+	switch c.Format {
+	case "", "gzip":
+		most = 9
+	case "zstd":
+		most = 22
+	case "none":
+	default:
+		return nil, fmt.Errorf("compression %q is not known: use gzip, zstd or none", c.Format)
+	}
+	if c.Level < 0 || c.Level > most {
+		if most == 0 {
+			return nil, fmt.Errorf("compression none has no level, but %d is given", c.Level)
+		}
+		return nil, fmt.Errorf("level %d of %s is not between 1 and %d", c.Level, c.Format, most)
+	}
+	switch c.Format {
+	case "zstd":
+		return newZstd(c.Level)
+	case "none":
+		return plain{}, nil
+	}
+	return newGzip(c.Level)
+}
+
+func (c Compression) mediaType() string {
+	switch c.Format {
+	case "zstd":
+		return v1.MediaTypeImageLayerZstd
+	case "none":
+		return v1.MediaTypeImageLayer
+	}
+	return v1.MediaTypeImageLayerGzip
+}
+
+// plain compresses nothing.
+type plain struct{}
+
+func (plain) block() int                         { return gzipBlock }
+func (plain) encode(dst, _, block []byte) []byte { return append(dst, block...) }
+func (plain) count([]byte)                       {}
+func (plain) header() []byte                     { return nil }
+func (plain) trailer() []byte                    { return nil }
+
+// zstdBlock is what one frame of zstd holds. The frames of a layer know nothing of each
+// other, so that they can be compressed, and decompressed, at the same time.
+const zstdBlock = 2 << 20
+
+type zstdCodec struct{ enc *zstd.Encoder }
+
+func newZstd(level int) (codec, error) {
+	if level == 0 {
+		level = 3
+	}
+	enc, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(zstdBlock),
+		zstd.WithEncoderLevel(zstd.EncoderLevelFromZstd(level)))
+	if err != nil {
+		return nil, fmt.Errorf("compression zstd: %w", err)
+	}
+	return zstdCodec{enc}, nil
+}
+
+func (zstdCodec) block() int                           { return zstdBlock }
+func (z zstdCodec) encode(dst, _, block []byte) []byte { return z.enc.EncodeAll(block, dst) }
+func (zstdCodec) count([]byte)                         {}
+func (zstdCodec) header() []byte                       { return nil }
+func (zstdCodec) trailer() []byte                      { return nil }

@@ -1,0 +1,152 @@
+package pack
+
+import (
+	"hash"
+	"io"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+)
+
+const (
+	// maxWorkers bounds memory: each worker has an encoder and up to three blocks, about 7 MiB.
+	maxWorkers = 16
+
+	// window is how far deflate looks back: what a block gets of the one before it.
+	window = 32 << 10
+)
+
+// job is one block on its way.
+type job struct {
+	raw  []byte
+	dict []byte // the end of the block before
+	out  []byte
+	done chan struct{} // gets one value when out is there
+}
+
+// compressor cuts what is written to it into blocks, compresses them on all cores, and
+// writes the results in order. Where a block ends and what it is compressed to depends on
+// nothing but the data, so the number of cores does not show.
+type compressor struct {
+	w    io.Writer
+	diff hash.Hash // of what comes in
+	sum  codec     // hashes what comes in as the format wants it
+	size atomic.Int64
+
+	cur   *job
+	block int
+	free  chan *job
+	todo  chan *job // to the workers
+	order chan *job // to the collector
+	wg    sync.WaitGroup
+
+	mu  sync.Mutex
+	err error // the first error of w
+}
+
+// compress returns a compressor that writes to w and hashes what it is given.
+func compress(w io.Writer, diff hash.Hash, c Compression) (*compressor, error) {
+	workers := min(runtime.GOMAXPROCS(0), maxWorkers)
+	codecs := make([]codec, workers+1)
+	for i := range codecs {
+		var err error
+		if codecs[i], err = c.codec(); err != nil {
+			return nil, err
+		}
+	}
+	jobs := 2*workers + 2
+	z := &compressor{
+		w: w, diff: diff, sum: codecs[workers], block: codecs[workers].block(),
+		free: make(chan *job, jobs), todo: make(chan *job, jobs), order: make(chan *job, jobs),
+	}
+	for range jobs {
+		z.free <- &job{done: make(chan struct{}, 1)}
+	}
+	for _, enc := range codecs[:workers] {
+		z.wg.Go(func() {
+			for j := range z.todo {
+				j.out = enc.encode(j.out[:0], j.dict, j.raw)
+				j.done <- struct{}{}
+			}
+		})
+	}
+	z.wg.Go(z.collect)
+	z.cur = z.take()
+	return z, nil
+}
+
+// take waits for a job that nobody works on: this is what bounds memory.
+func (z *compressor) take() *job {
+	j := <-z.free
+	j.raw, j.dict = slices.Grow(j.raw[:0], z.block), j.dict[:0]
+	return j
+}
+
+// Write takes bytes in. An error of the writer below shows in a later call or in Close.
+func (z *compressor) Write(p []byte) (int, error) {
+	n := len(p)
+	for len(p) > 0 {
+		k := min(len(p), z.block-len(z.cur.raw))
+		z.cur.raw = append(z.cur.raw, p[:k]...)
+		p = p[k:]
+		if len(z.cur.raw) < z.block {
+			break
+		}
+		next := z.take()
+		next.dict = append(next.dict, z.cur.raw[max(0, z.block-window):]...)
+		z.send(z.cur)
+		z.cur = next
+		if err := z.failed(); err != nil {
+			return 0, err
+		}
+	}
+	z.size.Add(int64(n))
+	return n, nil
+}
+
+func (z *compressor) send(j *job) {
+	z.order <- j
+	z.todo <- j
+}
+
+// Close writes what is left and ends the stream; it must be called, also after an error.
+func (z *compressor) Close() error {
+	if len(z.cur.raw) > 0 {
+		z.send(z.cur)
+	}
+	close(z.todo)
+	close(z.order)
+	z.wg.Wait()
+	z.put(z.sum.trailer())
+	return z.failed()
+}
+
+// collect writes the blocks in the order in which they came in.
+func (z *compressor) collect() {
+	z.put(z.sum.header())
+	for j := range z.order {
+		_, _ = z.diff.Write(j.raw) // a hash does not fail
+		z.sum.count(j.raw)
+		<-j.done
+		z.put(j.out)
+		z.free <- j
+	}
+}
+
+func (z *compressor) put(p []byte) {
+	if len(p) == 0 || z.failed() != nil {
+		return
+	}
+	if _, err := z.w.Write(p); err != nil {
+		z.mu.Lock()
+		z.err = err
+		z.mu.Unlock()
+	}
+}
+
+func (z *compressor) failed() error {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	return z.err
+}

@@ -1,0 +1,102 @@
+// Package pack makes an image out of trees: each tree becomes a layer, and all of it one
+// OCI archive.
+//
+// What it promises: the same trees and options give the same bytes, whatever the order of
+// the names on disk, the number of cores and the umask. Where an epoch is given, no time in
+// the archive is later. A tree is walked through handles and no link in it is followed; a
+// file or folder that changes while it is read is an error, never a torn layer. Nothing is
+// stored uncompressed on the way, memory does not grow with the trees, and the archive
+// appears under its name whole or not at all. It stays in the folder it was made for,
+// whatever links that folder contains.
+//
+// A layer records what a tree is to others: owners by number, modes, times with nanoseconds,
+// hard links within the layer, devices, fifos, the extended attributes user.*,
+// security.capability and security.ima, and POSIX ACLs. Holes of sparse files are written as
+// zeros, which every tool reads and which compress to nothing. Sockets are left out, since an
+// archive cannot hold them. Names that begin with .wh. are written as they are: to whoever
+// unpacks the layer they remove files of the layers below.
+//
+// What it does not promise: that the archive is on disk when it has returned. The caller
+// knows when the tree it lies in is complete, and syncs that.
+package pack
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/opencontainers/image-spec/specs-go"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Layer is one tree to pack.
+type Layer struct {
+	Name string // what the image's history and messages call it
+	Path string // the folder
+}
+
+// Image says what to write besides the layers.
+type Image struct {
+	Platform    v1.Platform
+	Config      v1.ImageConfig
+	Annotations map[string]string // of the manifest
+	Created     time.Time         // every time that is not one of a file
+	Epoch       *time.Time        // not nil: files' times that are later become this one
+	Compression Compression
+}
+
+// Logf takes one line of what people may want to know, without its end.
+type Logf func(format string, args ...any)
+
+// Archive writes the layers, lowest first, as an image to the file name in the folder root.
+// Links on the way to the file lead to where they would if root were the root of the file
+// system; one at the file's own place is replaced.
+func Archive(ctx context.Context, root, name string, layers []Layer, img Image, logf Logf) error {
+	if _, err := img.Compression.codec(); err != nil {
+		return err
+	}
+	out, err := create(root, name)
+	if err != nil {
+		return fmt.Errorf("create archive %q: %w", name, err)
+	}
+	defer out.discard()
+	a := &archive{f: out.f, mtime: img.Created, blobs: map[string]bool{}}
+	if err := a.image(ctx, layers, img, logf); err != nil {
+		return err
+	}
+	if err := out.commit(); err != nil {
+		return fmt.Errorf("finish archive %q: %w", name, err)
+	}
+	return nil
+}
+
+// image writes everything, in an order in which each part knows the digests it names.
+func (a *archive) image(ctx context.Context, layers []Layer, img Image, logf Logf) error {
+	if err := a.begin(); err != nil {
+		return fmt.Errorf("write archive: %w", err)
+	}
+	config := v1.Image{Created: &img.Created, Platform: img.Platform, Config: img.Config}
+	config.RootFS.Type = "layers"
+	manifest := v1.Manifest{
+		Versioned:   specs.Versioned{SchemaVersion: 2},
+		MediaType:   v1.MediaTypeImageManifest,
+		Annotations: img.Annotations,
+	}
+	for i, l := range layers {
+		p := packer{logf: logf, label: fmt.Sprintf("layer %d/%d %s", i+1, len(layers), l.Name)}
+		desc, diffID, err := p.layer(ctx, a, l.Path, img)
+		if err != nil {
+			return fmt.Errorf("%s: %w", p.label, err)
+		}
+		manifest.Layers = append(manifest.Layers, desc)
+		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, diffID)
+		config.History = append(config.History, v1.History{
+			Created:   &img.Created,
+			CreatedBy: "/bin/sh -c #(nop) osbuild input '" + l.Name + "'",
+		})
+	}
+	if err := a.documents(&config, &manifest); err != nil {
+		return fmt.Errorf("write archive: %w", err)
+	}
+	return nil
+}
