@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -109,8 +110,11 @@ func TestMessageInAFile(t *testing.T) {
 
 // TestLargeReplies shows where packets end and files begin.
 func TestLargeReplies(t *testing.T) {
-	var size int
-	p := connect(t.Context(), t, func(context.Context, string, json.RawMessage, []*os.File) (any, error) {
+	p := connect(t.Context(), t, func(_ context.Context, _ string, args json.RawMessage, _ []*os.File) (any, error) {
+		size, err := strconv.Atoi(string(args))
+		if err != nil {
+			return nil, err
+		}
 		return strings.Repeat("x", size-len(`{"type":"reply","data":{"reply":""}}`)), nil
 	})
 	limit := maxPacket(wmemMax)
@@ -118,9 +122,8 @@ func TestLargeReplies(t *testing.T) {
 		size int
 		file bool
 	}{{1000, false}, {limit, false}, {limit + 1, true}, {limit + 5<<20, true}, {1000, false}} {
-		size = c.size
 		before := openFiles(t)
-		p.send(method("x", "[]"))
+		p.send(method("x", strconv.Itoa(c.size)))
 		got, packet := p.recv()
 		if len(got) != c.size || (packet != c.size) != c.file {
 			t.Errorf("reply of %d bytes came as %d bytes, in a packet of %d", c.size, len(got), packet)
@@ -145,9 +148,9 @@ func TestPacketSizeWithoutProc(t *testing.T) {
 }
 
 func TestFilesAreTheHandlersUntilItReturns(t *testing.T) {
-	var kept []*os.File
+	kept := make(chan []*os.File, 2)
 	p := connect(t.Context(), t, func(_ context.Context, _ string, _ json.RawMessage, files []*os.File) (any, error) {
-		kept = files
+		kept <- files
 		var texts []string
 		for _, f := range files {
 			flags, err := unix.FcntlInt(f.Fd(), unix.F_GETFD, 0)
@@ -167,7 +170,7 @@ func TestFilesAreTheHandlersUntilItReturns(t *testing.T) {
 	if got, _ := p.recv(); got != `{"type":"reply","data":{"reply":["one","two"]}}` {
 		t.Error(got)
 	}
-	for _, f := range kept {
+	for _, f := range <-kept {
 		if err := f.Close(); !errors.Is(err, os.ErrClosed) {
 			t.Errorf("file is still open: %v", err)
 		}
@@ -179,27 +182,21 @@ func TestFilesAreTheHandlersUntilItReturns(t *testing.T) {
 }
 
 func TestErrorsOfTheHandler(t *testing.T) {
-	var reply any
-	var failed error
-	p := connect(t.Context(), t, func(context.Context, string, json.RawMessage, []*os.File) (any, error) {
-		if failed == nil && reply == nil {
-			panic(errors.New("it broke"))
-		}
-		return reply, failed
-	})
-	for _, c := range []struct {
-		reply  any
-		failed error
+	cases := map[string]struct {
+		handle func() (any, error)
 		want   string
 	}{
-		{nil, errors.New("no space"), `{"type":"exception","data":{"name":"Error","value":"no space","backtrace":""}}`},
-		{nil, fmt.Errorf("so: %w", &Exception{Name: "KeyError", Value: "'x'"}), `{"type":"exception","data":{"name":"KeyError","value":"'x'","backtrace":""}}`},
-		{make(chan int), nil, `{"type":"exception","data":{"name":"TypeError","value":"encode reply: json: unsupported type: chan int","backtrace":""}}`},
-		{nil, nil, `{"type":"exception","data":{"name":"Panic","value":"it broke","backtrace":""}}`},
-	} {
-		reply, failed = c.reply, c.failed
-		if got := p.call("x", "{}"); got != c.want {
-			t.Errorf("got  %s\nwant %s", got, c.want)
+		"any":       {func() (any, error) { return nil, errors.New("no space") }, `{"name":"Error","value":"no space","backtrace":""}`},
+		"exception": {func() (any, error) { return nil, fmt.Errorf("so: %w", &Exception{Name: "KeyError", Value: "'x'"}) }, `{"name":"KeyError","value":"'x'","backtrace":""}`},
+		"no JSON":   {func() (any, error) { return make(chan int), nil }, `{"name":"TypeError","value":"encode reply: json: unsupported type: chan int","backtrace":""}`},
+		"panic":     {func() (any, error) { panic(errors.New("it broke")) }, `{"name":"Panic","value":"it broke","backtrace":""}`},
+	}
+	p := connect(t.Context(), t, func(_ context.Context, method string, _ json.RawMessage, _ []*os.File) (any, error) {
+		return cases[method].handle()
+	})
+	for name, c := range cases {
+		if got, want := p.call(name, "{}"), `{"type":"exception","data":`+c.want+`}`; got != want {
+			t.Errorf("%s\ngot  %s\nwant %s", name, got, want)
 		}
 	}
 }
