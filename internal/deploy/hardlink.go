@@ -66,9 +66,9 @@ func (d *deployer) hardlink(l *layerState, e *layer.Entry, name string, n *node,
 	if err != nil {
 		return fmt.Errorf("%q: %w", name, err)
 	}
+	l.parent = nil // finding the target may have left it in a folder that is no more
 	if to, ok := l.links[target]; ok {
 		l.links[name] = to
-		l.parent = nil
 	}
 	if n == nil || excluded {
 		l.lose(name, o)

@@ -28,7 +28,8 @@ type item struct {
 	body string
 }
 
-func file(name, body string) item {
+func file(name string, content ...string) item {
+	body := strings.Join(content, "")
 	return item{tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: int64(len(body)), ModTime: when}, body}
 }
 
