@@ -38,7 +38,7 @@ func TestAdoptTakesOnlyTheRightFile(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			ca, p := newCache(t)
-			path := filepath.Join(t.TempDir(), "blob")
+			path := filepath.Join(memoryDir(t), "blob")
 			c.put(t, path)
 			d := descriptor(b)
 			ok, err := p.Adopt(t.Context(), path, d.Digest, d.Size)
@@ -128,7 +128,7 @@ func TestPlantedPartialFileIsNotFollowed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, p := newCache(t)
-			dir := t.TempDir()
+			dir := memoryDir(t)
 			outside := filepath.Join(dir, "outside")
 			writeTest(t, outside, []byte("mine"))
 			plant(t, partialOf(p, b), outside)

@@ -13,7 +13,7 @@ import (
 // Two processes exchange an image for another variant of it and back, all the time. Whoever reads
 // meanwhile finds one or the other.
 func TestReadersSeeOneImageOrTheOther(t *testing.T) {
-	c, p := newCache(t)
+	c, p := openCache(t, memoryDir(t))
 	variants := []picture{draw(1, 0), draw(1, 1)}
 	for _, v := range variants {
 		v.mustPublish(t, c, p)

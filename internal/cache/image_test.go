@@ -12,7 +12,7 @@ import (
 )
 
 func TestImageIsPublishedAsItIs(t *testing.T) {
-	c, p := newCache(t)
+	c, p := openCache(t, t.TempDir())
 	img := draw(1, 0)
 	img.mustPublish(t, c, p)
 	for _, b := range img.Blobs {

@@ -37,10 +37,10 @@ func descriptor(b []byte) manifest.Descriptor {
 	return manifest.Descriptor{Digest: digest.FromBytes(b), Size: int64(len(b))}
 }
 
-// newCache is a cache with its pool open, in a folder of the test's own.
+// newCache is a cache with its pool open, in a folder of the test's own that need not be on disk.
 func newCache(t testing.TB) (*Cache, *Pool) {
 	t.Helper()
-	return openCache(t, filepath.Join(t.TempDir(), "cache"))
+	return openCache(t, filepath.Join(memoryDir(t), "cache"))
 }
 
 func openCache(t testing.TB, dir string) (*Cache, *Pool) {
@@ -168,7 +168,7 @@ func (p picture) mustPublish(t testing.TB, c *Cache, pool *Pool) {
 // leftovers lists what nothing needs: stages, and partial files.
 func leftovers(dir string) []string {
 	var left []string
-	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+	_ = filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
 		rel, _ := filepath.Rel(dir, path)
 		for _, pattern := range []string{
 			containersDir + "/.pool/staging/*", containersDir + "/.pool/partial/*",
@@ -227,4 +227,16 @@ func needRoot(t testing.TB) {
 	if os.Geteuid() != 0 {
 		t.Skip("mounts need root")
 	}
+}
+
+// memoryDir is a folder for a test that makes many caches, if possible in memory, where syncs are
+// for nothing.
+func memoryDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "cache-test-") //nolint:usetesting // it chooses the file system
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
 }

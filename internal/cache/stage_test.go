@@ -55,8 +55,8 @@ func TestSweepTakesPartialFilesOfPooledBlobs(t *testing.T) {
 
 // A process that opens the pool may not take away what others are putting together.
 func TestOpeningThePoolDisturbsNobody(t *testing.T) {
-	c, _ := newCache(t)
-	dir := filepath.Dir(c.containers)
+	dir := memoryDir(t)
+	c := Open(dir)
 	publisher := job{Do: "publish", Dir: dir, Seed: 1, Count: 60}.start(t)
 	for opened := 0; ; opened++ {
 		select {

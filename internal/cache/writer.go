@@ -186,7 +186,7 @@ func (w *Writer) Commit() error {
 func (w *Writer) Adopt(ctx context.Context, path string) (bool, error) {
 	f, err := openFile(path)
 	if err != nil {
-		return false, nil //nolint:nilerr // there is nothing to adopt
+		return false, nil
 	}
 	defer f.Close()
 	right, err := w.isBlob(ctx, f)
@@ -205,16 +205,16 @@ func (w *Writer) Adopt(ctx context.Context, path string) (bool, error) {
 // isBlob says whether the content of f has the blob's size and digest. A file that cannot be read
 // is not the blob.
 func (w *Writer) isBlob(ctx context.Context, f *os.File) (bool, error) {
-	if fi, err := f.Stat(); err != nil || fi.Size() != w.size {
-		return false, nil //nolint:nilerr // not the blob
+	fi, err := f.Stat()
+	if err != nil || fi.Size() != w.size {
+		return false, err
 	}
 	v := w.digest.Verifier()
-	if _, err := copyAll(ctx, v, f, w.buffer()); ctx.Err() != nil {
+	_, err = copyAll(ctx, v, f, w.buffer())
+	if ctx.Err() != nil {
 		return false, context.Cause(ctx)
-	} else if err != nil {
-		return false, nil //nolint:nilerr // not the blob
 	}
-	return v.Verified(), nil
+	return err == nil && v.Verified(), nil
 }
 
 // adoptLink links a verified file into the pool, if links are possible and it has the mode of what

@@ -1,0 +1,249 @@
+package cache
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"osbuild-containers/test/calls"
+)
+
+// watch runs the job with its calls below the cache decided upon.
+func (j job) watch(t testing.TB, decide func(calls.Call) calls.Verdict, names ...string) (out string, err error) {
+	t.Helper()
+	cmd := j.command(t)
+	var text bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &text, &text
+	err = calls.Start(t, cmd, func(c calls.Call) calls.Verdict {
+		if !c.Below(j.Dir) && !c.Below(filepath.Dir(j.Dir)) {
+			return calls.Continue
+		}
+		return decide(c)
+	}, names...).Wait()
+	return strings.TrimSpace(text.String()), err
+}
+
+// always lets all calls of some names fail, those that want says.
+func always(errno syscall.Errno, want func(calls.Call) bool) func(calls.Call) calls.Verdict {
+	return func(c calls.Call) calls.Verdict {
+		if want == nil || want(c) {
+			return errno
+		}
+		return calls.Continue
+	}
+}
+
+// verify checks all that can be seen of the job "all": each name is absent, or complete.
+func (j job) verify() error {
+	c := Open(j.Dir)
+	var errs []error
+	variants := []picture{draw(j.Seed, 0), draw(j.Seed, 1)}
+	if _, err := os.Lstat(c.ImagePath(variants[0].id)); err == nil {
+		if variants[0].check(c) != nil && variants[1].check(c) != nil {
+			errs = append(errs, errors.New("the published image is neither of the two"))
+		}
+	}
+	list := allList(0)
+	if _, err := os.Lstat(c.FilePath(descriptor(list).Digest)); err == nil {
+		if _, ok := c.File(descriptor(list).Digest); !ok {
+			errs = append(errs, errors.New("the published list is wrong"))
+		}
+	}
+	blobs := filepath.Join(c.containers, poolDir, "blobs", "sha256")
+	_ = filepath.WalkDir(blobs, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return nil //nolint:nilerr // not there yet
+		}
+		raw, err := os.ReadFile(path)
+		if err != nil || descriptor(raw).Digest.Encoded() != d.Name() {
+			errs = append(errs, fmt.Errorf("pool blob %s is wrong: %w", d.Name(), err))
+		}
+		return nil
+	})
+	return errors.Join(errs...)
+}
+
+// complete runs the job undisturbed and checks that all is there and nothing else.
+func (j job) complete(t testing.TB) {
+	t.Helper()
+	if out, err := j.run(t); err != nil {
+		t.Fatalf("the run after it: %s", out)
+	}
+	must(t, j.verify())
+	c := Open(j.Dir)
+	must(t, draw(j.Seed, 1).check(c))
+	wantNothingLeft(t, c)
+}
+
+// everyCall breaks the job at its first call that changes something, at its second, and so on; after
+// each the cache must be right, and the next run must complete it.
+func everyCall(t *testing.T, verdict calls.Verdict, after func(t *testing.T, broken calls.Call, out string)) {
+	const lanes = 3
+	for lane := range lanes {
+		t.Run(fmt.Sprint("lane ", lane), func(t *testing.T) {
+			t.Parallel()
+			for n := 1 + lane; ; n += lanes {
+				j := job{Do: "all", Dir: filepath.Join(memoryDir(t), "cache"), Seed: 1}
+				seen := 0
+				var broken calls.Call
+				out, _ := j.watch(t, func(c calls.Call) calls.Verdict {
+					if seen++; seen != n {
+						return calls.Continue
+					}
+					broken = c
+					return verdict
+				}, calls.Changing...)
+				if broken.Name == "" {
+					if n < 40 {
+						t.Errorf("only %d calls: %s", seen, out)
+					}
+					return
+				}
+				if err := j.verify(); err != nil {
+					t.Errorf("call %d, %s: %v", n, broken, err)
+				}
+				after(t, broken, out)
+				if j.complete(t); t.Failed() {
+					t.Fatalf("call %d, %s", n, broken)
+				}
+			}
+		})
+	}
+}
+
+// The promise of the package: whatever dies when, and however often.
+func TestKilledAtEveryCall(t *testing.T) {
+	everyCall(t, calls.Kill, func(t *testing.T, broken calls.Call, out string) {
+		if strings.Contains(out, "done") {
+			t.Errorf("%s: it was not killed", broken)
+		}
+	})
+}
+
+func TestDiskErrorAtEveryCall(t *testing.T) {
+	everyCall(t, syscall.EIO, func(t *testing.T, broken calls.Call, out string) {
+		if !strings.Contains(out, "input/output error") && needed(broken) {
+			t.Errorf("%s failed, and nobody says so: %s", broken, out)
+		}
+	})
+}
+
+// needed says whether the failure of a call must be an error: cleaning up may fail, and for links
+// there is another way.
+func needed(c calls.Call) bool { return c.Name != "unlinkat" && c.Name != "linkat" }
+
+// A sync that fails tells only once, so what it was to sync may not be published later.
+func TestBlobWhoseSyncFailedIsThrownAway(t *testing.T) {
+	j := job{Do: "put", Dir: filepath.Join(memoryDir(t), "cache"), Seed: 1, Size: 3000}
+	out, err := j.watch(t, always(syscall.EIO, func(c calls.Call) bool { return strings.Contains(c.Path, "partial") }), "fsync")
+	if err == nil || !strings.Contains(out, "sync blob") {
+		t.Errorf("it ended with %v: %s", err, out)
+	}
+	c := Open(j.Dir)
+	wantNothingLeft(t, c)
+	if _, err := os.Lstat(filepath.Join(c.containers, poolDir, "blobs", "sha256", descriptor(content(1, 3000)).Digest.Encoded())); err == nil {
+		t.Error("the blob is published")
+	}
+}
+
+// Where a link, a flag or a file without a name is impossible, there is another way.
+func TestOtherWays(t *testing.T) {
+	blobLink := func(c calls.Call) bool { return strings.Contains(c.Path, "/blobs/") }
+	flags := func(flag uint64) func(calls.Call) bool {
+		return func(c calls.Call) bool { return c.Args[4]&flag == flag }
+	}
+	for name, c := range map[string]struct {
+		call   string
+		errno  syscall.Errno
+		when   func(calls.Call) bool
+		copied bool
+	}{
+		"too many links":        {"linkat", syscall.EMLINK, blobLink, true},
+		"other file system":     {"linkat", syscall.EXDEV, blobLink, true},
+		"links not allowed":     {"linkat", syscall.EPERM, blobLink, true},
+		"no links":              {"linkat", syscall.EOPNOTSUPP, nil, true},
+		"no rename flags":       {"renameat2", syscall.EINVAL, nil, false},
+		"no renameat2":          {"renameat2", syscall.ENOSYS, nil, false},
+		"no exchange":           {"renameat2", syscall.EINVAL, flags(unix.RENAME_EXCHANGE), false},
+		"no files without name": {"openat", syscall.EOPNOTSUPP, func(c calls.Call) bool { return c.Args[2]&unix.O_TMPFILE == unix.O_TMPFILE }, false},
+		"no /proc":              {"linkat", syscall.ENOENT, func(c calls.Call) bool { return strings.HasPrefix(c.Path, "/proc/") }, false},
+		"no folder sync":        {"fsync", syscall.EINVAL, isFolder, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			j := job{Do: "all", Dir: filepath.Join(memoryDir(t), "cache"), Seed: 1}
+			hits := 0
+			if out, err := j.watch(t, func(call calls.Call) calls.Verdict {
+				v := always(c.errno, c.when)(call)
+				if v == c.errno {
+					hits++
+				}
+				return v
+			}, c.call); err != nil || hits == 0 {
+				t.Fatalf("%v after %d calls failed: %s", err, hits, out)
+			}
+			img := draw(1, 1)
+			ca := Open(j.Dir)
+			must(t, img.check(ca))
+			must(t, j.verify())
+			wantNothingLeft(t, ca)
+			_, p := openCache(t, j.Dir)
+			for _, b := range img.Blobs {
+				path := filepath.Join(ca.ImagePath(img.id), b.Digest.Encoded())
+				if same(t, path, p.path(b.Digest)) == c.copied || modeOf(t, path) != 0o644 {
+					t.Errorf("copied: %t, want %t", !c.copied, c.copied)
+				}
+			}
+			if ok, err := p.Adopt(context.Background(), "/nowhere", img.id, 200); !ok || err != nil {
+				t.Error("the pool lost a blob")
+			}
+		})
+	}
+}
+
+func isFolder(c calls.Call) bool {
+	fi, err := os.Stat(c.Path)
+	return err == nil && fi.IsDir()
+}
+
+// What gets a published name, or a name in the pool, was synced before, and its folder after.
+func TestSyncedBeforeItIsNamed(t *testing.T) {
+	j := job{Do: "all", Dir: filepath.Join(memoryDir(t), "cache"), Seed: 1}
+	written, named := map[string]bool{}, map[string]bool{} // and not synced yet
+	renames := 0
+	out, err := j.watch(t, func(c calls.Call) calls.Verdict {
+		switch c.Name {
+		case "write":
+			written[c.Path] = true
+		case "fsync":
+			delete(written, c.Path)
+			delete(named, c.Path)
+		case "linkat", "renameat", "renameat2":
+			renames++
+			for w := range written {
+				if w == c.Path || strings.HasPrefix(w, c.Path+"/") {
+					t.Errorf("%s, but %s is not synced", c, w)
+				}
+			}
+			if !strings.Contains(c.New, "/.pool/") {
+				named[filepath.Dir(c.New)] = true
+			}
+		}
+		return calls.Continue
+	}, calls.Changing...)
+	if err != nil || renames < 10 {
+		t.Fatalf("%v after %d renames: %s", err, renames, out)
+	}
+	for dir := range named {
+		t.Errorf("%s has got a name that is not synced", dir)
+	}
+}
