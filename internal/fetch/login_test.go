@@ -81,6 +81,7 @@ func TestLogin(t *testing.T) {
 			},
 		} {
 			t.Run(kind+", "+place, func(t *testing.T) {
+				t.Parallel()
 				w := newWorld(t).alone()
 				w.secrets = secretsOf(user, password)
 				give(w)

@@ -77,10 +77,12 @@ func TestForeignLayers(t *testing.T) {
 		"busy":    {map[registry.Match]registry.Fault{registry.Any("").First(1): registry.Status(503, "")}, []string{"-", "-"}, ""},
 		"elsewhere, no ranges": {
 			map[registry.Match]registry.Fault{registry.Any("").First(1): registry.Truncate(30_000), registry.Any("").From(2): registry.IgnoreRange()},
-			[]string{"-", "bytes=30000-"}, "",
+			[]string{"-", "bytes=30000-"},
+			"",
 		},
 		"gone": {
-			map[registry.Match]registry.Fault{registry.Any(""): registry.Status(404, "")}, []string{"-"},
+			map[registry.Match]registry.Fault{registry.Any(""): registry.Status(404, "")},
+			[]string{"-"},
 			`<name>: blob <layer>: failed fetching external blob from all urls: error fetching external blob from "<url>": 404 Not Found` +
 				"\ncheck the name and whether the registry still has this digest",
 		},

@@ -40,7 +40,7 @@ func TestRepair(t *testing.T) {
 		"blob truncated": {img, func(_ *world, dir string) {
 			must(os.Truncate(filepath.Join(dir, second.Digest.Encoded()), 100)) // the pool's is the same file
 		}, second.Size},
-		"blob too long": {img, func(w *world, dir string) {
+		"blob too long": {img, func(_ *world, dir string) {
 			put(filepath.Join(dir, second.Digest.Encoded()), string(second.Blob)+"x")
 		}, second.Size},
 		"blob a symbolic link": {img, func(_ *world, dir string) {

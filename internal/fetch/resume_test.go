@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -102,7 +103,7 @@ func TestKilledAndRunAgain(t *testing.T) {
 		}
 	}
 	must(cmd.Process.Kill())
-	if _, ok := cmd.Wait().(*exec.ExitError); !ok {
+	if _, killed := errors.AsType[*exec.ExitError](cmd.Wait()); !killed {
 		t.Fatal("the process was not killed")
 	}
 	w.nothing()

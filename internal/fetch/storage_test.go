@@ -116,9 +116,11 @@ func untouched(w *world, s *store.Store, job func()) {
 // TestFromStorage reads images out of stores of both drivers, at paths with all characters that mean
 // something to the library, and once more from the cache.
 func TestFromStorage(t *testing.T) {
+	t.Parallel()
 	for _, driver := range []string{"vfs", "overlay"} {
 		for kind, folder := range map[string]string{"plain": "plain", "strange": `a b:c+d]e[f,g=h@i\j"k%lü`} {
 			t.Run(driver+" "+kind, func(t *testing.T) {
+				t.Parallel()
 				s := store.New(t, driver)
 				s.Add(t, "localhost/name:v1", storedImage)
 				root := filepath.Join(filepath.Dir(s.Root), folder) // the library itself could not write there
@@ -139,9 +141,11 @@ func TestFromStorage(t *testing.T) {
 
 // TestFromStorageByList shows that a list that the store keeps is as good a pin.
 func TestFromStorageByList(t *testing.T) {
+	t.Parallel()
 	list := images.NewList(images.Of(images.New(images.Layer(7)), storedImage))
 	for _, driver := range []string{"vfs", "overlay"} {
 		t.Run(driver, func(t *testing.T) {
+			t.Parallel()
 			s := store.New(t, driver)
 			s.AddVia(t, "localhost/name:v1", list, storedImage)
 			w := newWorld(t).alone()
@@ -162,8 +166,10 @@ func TestFromStorageByList(t *testing.T) {
 
 // TestFromStorageInUse shows that a podman at work does no harm.
 func TestFromStorageInUse(t *testing.T) {
+	t.Parallel()
 	for _, driver := range []string{"vfs", "overlay"} {
 		t.Run(driver, func(t *testing.T) {
+			t.Parallel()
 			s := store.New(t, driver)
 			s.Add(t, "localhost/name:v1", storedImage)
 			s.Hold(t)
@@ -176,8 +182,10 @@ func TestFromStorageInUse(t *testing.T) {
 
 // TestFromStorageReadOnly shows that nothing needs to be written to a store.
 func TestFromStorageReadOnly(t *testing.T) {
+	t.Parallel()
 	for _, driver := range []string{"vfs", "overlay"} {
 		t.Run(driver, func(t *testing.T) {
+			t.Parallel()
 			s := store.New(t, driver)
 			s.Add(t, "localhost/name:v1", storedImage)
 			readOnly(t, s.Root)
@@ -204,6 +212,7 @@ func readOnly(t testing.TB, dir string) {
 
 // TestStorageOfTheHost shows that storage.conf decides where no location is given.
 func TestStorageOfTheHost(t *testing.T) {
+	t.Parallel()
 	s := store.New(t, "vfs")
 	s.Add(t, "localhost/name:v1", storedImage)
 	w := newWorld(t).alone()
@@ -217,6 +226,7 @@ func TestStorageOfTheHost(t *testing.T) {
 
 // TestStored shows what the source org.osbuild.containers-storage says of the host's store.
 func TestStored(t *testing.T) {
+	t.Parallel()
 	other := images.New(images.Layer(50))
 	s := store.New(t, "vfs")
 	s.Add(t, "localhost/name:v1", storedImage)
@@ -233,6 +243,7 @@ func TestStored(t *testing.T) {
 
 // TestNotInStorage pairs what is missing with what is said about it.
 func TestNotInStorage(t *testing.T) {
+	t.Parallel()
 	other := images.New(images.Layer(50))
 	list := images.NewList(images.Of(storedImage))
 	s := store.New(t, "vfs")
@@ -249,6 +260,7 @@ func TestNotInStorage(t *testing.T) {
 		"any":    {func(it *request.Item) { it.Image.StorageLocation = empty }, "not in containers storage " + empty + ": it holds no images; check storage-location, or storage.conf where none is given"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t).alone()
 			it := storedItem(storedImage, s)
 			c.change(&it)
@@ -265,6 +277,7 @@ func TestNotInStorage(t *testing.T) {
 
 // TestDamagedStorage shows that what comes out of a store is verified as what comes over the network.
 func TestDamagedStorage(t *testing.T) {
+	t.Parallel()
 	s := store.New(t, "vfs")
 	s.Add(t, "localhost/name:v1", storedImage)
 	found, _ := filepath.Glob(filepath.Join(s.Root, "vfs/dir/*/data-1"))

@@ -270,7 +270,7 @@ type storedReader struct {
 
 func (r storedReader) Read(p []byte) (int, error) {
 	n, err := r.ReadCloser.Read(p)
-	if err != nil && err != io.EOF { //nolint:errorlint // a reader's end is never wrapped
+	if err != nil && err != io.EOF {
 		err = fmt.Errorf("read layer from containers storage %s: %w; look with podman system check, or pull the image again", r.root, err)
 	}
 	return n, err

@@ -80,9 +80,8 @@ func reword(err error) error {
 	if err == nil {
 		return nil
 	}
-	var sent *url.Error // around an error of wire, which says it all
-	if errors.As(err, &sent) && error(sent) == err && isWire(sent.Err) {
-		return sent.Err
+	if sent, ok := err.(*url.Error); ok && isWire(sent.Err) { //nolint:errorlint // one that is wrapped has more to say
+		return sent.Err // of wire, which says it all
 	}
 	text := err.Error()
 	for _, p := range phrases {

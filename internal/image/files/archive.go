@@ -1,0 +1,138 @@
+package files
+
+import (
+	"archive/tar"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// maxEntries is how many entries an archive may have: far more than images have blobs.
+const maxEntries = 100_000
+
+// archive is an OCI layout in a tar file, and where in it the files are.
+type archive struct {
+	file  *os.File
+	index map[string]span
+}
+
+// span is a file in the archive.
+type span struct{ offset, size int64 }
+
+// OpenArchive opens the image in the OCI archive at path, compressed or not. An archive
+// of several images is refused.
+func OpenArchive(name string) (*Image, error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, fmt.Errorf("open OCI archive: %w", err)
+	}
+	img, err := openArchive(file)
+	if err != nil {
+		return nil, fmt.Errorf("OCI archive %s: %w", name, err)
+	}
+	return img, nil
+}
+
+// openArchive closes the file, now or with the image.
+func openArchive(file *os.File) (*Image, error) {
+	plain, err := decompressed(file)
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	a := &archive{file: plain}
+	img, err := a.image()
+	if err != nil {
+		return nil, errors.Join(err, a.Close())
+	}
+	return img, nil
+}
+
+func (a *archive) image() (*Image, error) {
+	if err := a.read(); err != nil {
+		return nil, err
+	}
+	if _, ok := a.index["oci-layout"]; !ok {
+		return nil, errors.New("there is no oci-layout in it: this is not an OCI archive")
+	}
+	found, err := a.choose()
+	if err != nil {
+		return nil, err
+	}
+	return &Image{raw: found.raw, m: found.m, from: a}, nil
+}
+
+// read notes where the files are. The tar reader steps over them.
+func (a *archive) read() error {
+	info, err := a.file.Stat()
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() {
+		return errors.New("is not a file")
+	}
+	a.index = map[string]span{}
+	links := map[string]string{}
+	entries := tar.NewReader(a.file)
+	for n := 0; ; n++ {
+		h, err := entries.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("read archive: %w", err)
+		}
+		if n == maxEntries {
+			return fmt.Errorf("more than the limit of %d entries", maxEntries)
+		}
+		name := clean(h.Name)
+		switch h.Typeflag {
+		case tar.TypeReg:
+			offset, err := a.file.Seek(0, io.SeekCurrent)
+			if err != nil {
+				return err
+			}
+			if h.PAXRecords["GNU.sparse.major"] != "" || h.PAXRecords["GNU.sparse.map"] != "" || h.Size > info.Size()-offset {
+				return fmt.Errorf("%q in it is sparse or cut off", h.Name)
+			}
+			a.index[name] = span{offset, h.Size}
+			delete(links, name)
+		case tar.TypeLink:
+			links[name] = clean(h.Linkname)
+		case tar.TypeSymlink:
+			links[name] = clean(path.Join(path.Dir(h.Name), h.Linkname))
+		case tar.TypeGNUSparse:
+			return fmt.Errorf("%q in it is sparse or cut off", h.Name)
+		}
+	}
+	for name, to := range links {
+		if s, ok := a.index[to]; ok {
+			a.index[name] = s
+		}
+	}
+	return nil
+}
+
+// clean is the path in the layout; a leading ./ or / means nothing.
+func clean(name string) string {
+	return strings.TrimPrefix(path.Clean("/"+name), "/")
+}
+
+func (a *archive) blob(name string) (Blob, error) {
+	s, ok := a.index[name]
+	if !ok {
+		return Blob{}, os.ErrNotExist
+	}
+	return Blob{File: a.file, Offset: s.offset, Size: s.size}, nil
+}
+
+func (a *archive) open(d digest.Digest) (Blob, error) {
+	return a.blob("blobs/" + d.Algorithm().String() + "/" + d.Encoded())
+}
+
+// Close closes the archive.
+func (a *archive) Close() error { return a.file.Close() }

@@ -1,0 +1,94 @@
+// Package files reads images that are plain files: a folder of the dir: format, as the
+// sources write it, and an OCI archive. It needs no library and no folder for temporary
+// files, and leaves an archive packed: a blob is a part of a file, which can be read,
+// linked or copied by the kernel.
+//
+// What it promises: a manifest is understood in one way or refused; a blob that is
+// missing, or has another size than the manifest says, is an error before anything is
+// read of it; nothing outside the folder or the archive is opened, whatever names there
+// are in it.
+//
+// What it does not: it does not verify the digests of layers; whoever reads them does.
+package files
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/internal/manifest"
+)
+
+// Image is an open image. Its methods may be called at the same time; Close comes last.
+type Image struct {
+	raw  []byte
+	m    *manifest.Manifest
+	from container
+	sigs [][]byte
+}
+
+// Blob is where a blob lies: some bytes of a file.
+type Blob struct {
+	File   *os.File // to be read with ReadAt; closed by the image
+	Offset int64
+	Size   int64 // bytes
+	Whole  bool  // the file is the blob, and nothing else
+}
+
+// Reader reads the blob from its beginning.
+func (b Blob) Reader() *io.SectionReader { return io.NewSectionReader(b.File, b.Offset, b.Size) }
+
+// container is the folder or archive that an image lies in.
+type container interface {
+	// open opens a blob. The error is fs.ErrNotExist when it is not there.
+	open(d digest.Digest) (Blob, error)
+	io.Closer
+}
+
+// Raw returns the manifest's bytes.
+func (i *Image) Raw() []byte { return i.raw }
+
+// Manifest returns the manifest.
+func (i *Image) Manifest() *manifest.Manifest { return i.m }
+
+// Signatures returns the signatures, in the format of the dir: transport.
+func (i *Image) Signatures() [][]byte { return i.sigs }
+
+// Close closes all the image's files.
+func (i *Image) Close() error { return i.from.Close() }
+
+// Blob opens one of the manifest's blobs. It has the size that the manifest says.
+func (i *Image) Blob(d manifest.Descriptor) (Blob, error) {
+	b, err := i.from.open(d.Digest)
+	if errors.Is(err, os.ErrNotExist) {
+		return Blob{}, fmt.Errorf("blob %s is missing", d.Digest)
+	}
+	if err != nil {
+		return Blob{}, fmt.Errorf("open blob %s: %w", d.Digest, err)
+	}
+	if b.Size != d.Size {
+		return Blob{}, fmt.Errorf("blob %s is damaged: got %d bytes, want %d", d.Digest, b.Size, d.Size)
+	}
+	return b, nil
+}
+
+// read reads a whole document, which has to have that digest unless it is empty.
+func read(b Blob, want digest.Digest) ([]byte, error) {
+	if b.Size > manifest.MaxSize {
+		return nil, fmt.Errorf("is %d bytes long, the limit is %d", b.Size, manifest.MaxSize)
+	}
+	raw := make([]byte, b.Size)
+	if _, err := io.ReadFull(b.Reader(), raw); err != nil {
+		return nil, fmt.Errorf("read: %w", err)
+	}
+	if want == "" {
+		return raw, nil
+	}
+	if got := digest.FromBytes(raw); got != want {
+		return nil, fmt.Errorf("is damaged: got digest %s, want %s", got, want)
+	}
+	return raw, nil
+}

@@ -1,0 +1,176 @@
+// Package local reads the images that a stage is given: folders of the dir: format, OCI
+// archives, and images in a containers storage. They are all read in the same way; what
+// lies in plain files can be reached as such, too, so that it can be linked or copied
+// without being read.
+//
+// What it promises: nothing is written to what is read, and it may be read-only; a
+// containers storage is opened as an additional image store of an empty one, which is
+// gone after Close. The config is verified. What it does not: layers are not verified;
+// whoever reads them does.
+//
+// An image of a containers storage has no compressed layers. Its manifest is rewritten
+// to name them uncompressed, by their diff ids: its id stays, its digest does not.
+//
+// Programs that read files only are better served by package files, which brings no
+// library with it.
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/internal/image"
+	"osbuild-containers/internal/image/files"
+	"osbuild-containers/internal/manifest"
+	"osbuild-containers/internal/request"
+)
+
+// Input is one image of a stage's input.
+type Input = request.InputImage
+
+// Image is an open image. Its methods may be called at the same time; Close comes last.
+type Image struct {
+	in     Input
+	files  *files.Image // nil for an image of a store
+	stored image.Source // nil for others
+	raw    []byte
+	m      *manifest.Manifest
+}
+
+// Open opens the image.
+func Open(ctx context.Context, in Input) (*Image, error) {
+	i, err := open(ctx, in)
+	if err != nil {
+		return nil, fmt.Errorf("image %q: %w", in.Name, err)
+	}
+	if id := in.ImageID(); id != "" && id != i.m.Config.Digest {
+		err := fmt.Errorf("image %q: the input says that its id is %s, but it has the config %s", in.Name, id, i.m.Config.Digest)
+		return nil, errors.Join(err, i.Close())
+	}
+	return i, nil
+}
+
+func open(ctx context.Context, in Input) (i *Image, err error) {
+	i = &Image{in: in}
+	switch in.Format {
+	case request.FormatDir:
+		i.files, err = files.OpenDir(in.Path)
+	case request.FormatOCIArchive:
+		i.files, err = files.OpenArchive(in.Path)
+	case request.FormatContainersStorage:
+		return i.openStored(ctx)
+	default:
+		return nil, fmt.Errorf("unknown format %q", in.Format)
+	}
+	if err != nil {
+		return nil, err
+	}
+	i.raw, i.m = i.files.Raw(), i.files.Manifest()
+	return i, nil
+}
+
+func (i *Image) openStored(ctx context.Context) (*Image, error) {
+	src, raw, err := image.OpenStored(ctx, i.in.Path, i.in.ImageID())
+	if err != nil {
+		return nil, err
+	}
+	i.stored = src
+	if i.raw, err = src.Publishable(ctx, raw); err == nil {
+		i.m, err = manifest.Parse(i.raw)
+	}
+	if err != nil {
+		return nil, errors.Join(err, src.Close())
+	}
+	return i, nil
+}
+
+// Close leaves nothing open and nothing mounted.
+func (i *Image) Close() error {
+	if i.stored != nil {
+		return i.stored.Close()
+	}
+	return i.files.Close()
+}
+
+// Name is the name that the image is to have, as given.
+func (i *Image) Name() string { return i.in.Name }
+
+// Manifest returns the manifest.
+func (i *Image) Manifest() *manifest.Manifest { return i.m }
+
+// Raw returns the manifest's bytes.
+func (i *Image) Raw() []byte { return i.raw }
+
+// Digest is the manifest's digest.
+func (i *Image) Digest() digest.Digest { return digest.FromBytes(i.raw) }
+
+// Config returns the config's bytes, which have the digest that the manifest says.
+func (i *Image) Config(ctx context.Context) ([]byte, error) {
+	d := i.m.Config
+	if d.Size > manifest.MaxSize {
+		return nil, i.errorf("config %s is %d bytes long, the limit is %d", d.Digest, d.Size, manifest.MaxSize)
+	}
+	r, err := i.Blob(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	raw, err := io.ReadAll(io.LimitReader(r, d.Size+1))
+	if err != nil {
+		return nil, i.errorf("read config %s: %w", d.Digest, err)
+	}
+	if got := digest.FromBytes(raw); got != d.Digest {
+		return nil, i.errorf("config is damaged: got digest %s, want %s", got, d.Digest)
+	}
+	return raw, nil
+}
+
+// Layer opens layer n, counted from 0, the lowest: the bytes that the manifest names.
+func (i *Image) Layer(ctx context.Context, n int) (io.ReadCloser, error) {
+	return i.Blob(ctx, i.m.Layers[n])
+}
+
+// Blob opens a blob that the manifest names.
+func (i *Image) Blob(ctx context.Context, d manifest.Descriptor) (io.ReadCloser, error) {
+	if i.stored != nil {
+		r, _, err := i.stored.Blob(ctx, d, 0)
+		if err != nil {
+			return nil, i.errorf("open blob %s: %w", d.Digest, err)
+		}
+		return r, nil
+	}
+	b, err := i.files.Blob(d)
+	if err != nil {
+		return nil, i.errorf("%w", err)
+	}
+	return io.NopCloser(b.Reader()), nil
+}
+
+// File is where the blob lies. ok is false when it lies in no file.
+func (i *Image) File(d manifest.Descriptor) (b files.Blob, ok bool, err error) {
+	if i.stored != nil {
+		return files.Blob{}, false, nil
+	}
+	if b, err = i.files.Blob(d); err != nil {
+		return files.Blob{}, false, i.errorf("%w", err)
+	}
+	return b, true, nil
+}
+
+// Signatures returns the signatures, in the format of the dir: transport. Images of a
+// store have none: theirs sign the compressed layers.
+func (i *Image) Signatures() [][]byte {
+	if i.stored != nil {
+		return nil
+	}
+	return i.files.Signatures()
+}
+
+// errorf is an error that names the image.
+func (i *Image) errorf(format string, args ...any) error {
+	return fmt.Errorf("image %q: %w", i.in.Name, fmt.Errorf(format, args...))
+}
