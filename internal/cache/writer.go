@@ -220,8 +220,9 @@ func (w *Writer) isBlob(ctx context.Context, f *os.File) (bool, error) {
 // adoptLink links a verified file into the pool, if links are possible and it has the mode of what
 // is published.
 func (w *Writer) adoptLink(f *os.File) (bool, error) {
-	if fi, err := f.Stat(); err != nil || fi.Mode().Perm() != fileMode {
-		return false, nil //nolint:nilerr // a copy will do
+	fi, err := f.Stat()
+	if err != nil || fi.Mode().Perm() != fileMode { // a copy will do
+		return false, err
 	}
 	if err := w.pool.sync(f); err != nil {
 		return false, fmt.Errorf("sync blob: %w", err)
