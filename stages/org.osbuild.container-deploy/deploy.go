@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+
+	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/internal/deploy"
+	"osbuild-containers/internal/image/local"
+	"osbuild-containers/internal/progress"
+	"osbuild-containers/internal/stage"
+)
+
+// run deploys the one image of the input.
+func run(ctx context.Context, a *stage.Arguments, log *progress.Reporter) (err error) {
+	var opt options
+	if err := stage.Options(a, &opt); err != nil {
+		return err
+	}
+	images, err := a.Inputs["images"].Images()
+	if err != nil {
+		return err
+	}
+	if len(images) != 1 {
+		return stage.Refuse("inputs.images.data.archives", fmt.Sprintf("must be exactly one image, got %d", len(images)))
+	}
+	img, err := local.Open(ctx, images[0])
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, img.Close()) }()
+	layers, arch, err := layersOf(ctx, img)
+	if err != nil {
+		return err
+	}
+	if layers, err = opt.upTo(layers); err != nil {
+		return err
+	}
+	if arch != "" && arch != runtime.GOARCH {
+		log.Note("warning: the image is for %s, this machine is %s", arch, runtime.GOARCH)
+	}
+	if err := deploy.Deploy(ctx, a.Tree, layers, opt.deploy(a.Epoch), log); err != nil {
+		return fmt.Errorf("image %q: %w", img.Name(), err)
+	}
+	return nil
+}
+
+// layersOf returns the layers of the image, the lowest first, and its architecture.
+func layersOf(ctx context.Context, img *local.Image) ([]deploy.Layer, string, error) {
+	raw, err := img.Config(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	var config struct {
+		Architecture string `json:"architecture"`
+		RootFS       struct {
+			DiffIDs []digest.Digest `json:"diff_ids"`
+		} `json:"rootfs"`
+	}
+	if err := json.Unmarshal(raw, &config); err != nil {
+		return nil, "", fmt.Errorf("image %q: config: %w", img.Name(), err)
+	}
+	blobs, ids := img.Manifest().Layers, config.RootFS.DiffIDs
+	if len(blobs) != len(ids) {
+		return nil, "", fmt.Errorf("image %q: the config has %d diff ids, the manifest %d layers", img.Name(), len(ids), len(blobs))
+	}
+	var layers []deploy.Layer
+	for n, b := range blobs {
+		if err := ids[n].Validate(); err != nil {
+			return nil, "", fmt.Errorf("image %q: diff id %d: %w", img.Name(), n+1, err)
+		}
+		layers = append(layers, deploy.Layer{
+			Digest: b.Digest, DiffID: ids[n], Size: b.Size,
+			Open: func() (io.ReadCloser, error) { return img.Layer(ctx, n) },
+		})
+	}
+	return layers, config.Architecture, nil
+}

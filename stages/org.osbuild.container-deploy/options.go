@@ -1,0 +1,75 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/internal/deploy"
+	"osbuild-containers/internal/stage"
+)
+
+// options are those of the stage, as its schema describes them.
+type options struct {
+	Exclude   []string        `json:"exclude"`
+	LastLayer json.RawMessage `json:"last-layer"`
+	UIDMap    []idRange       `json:"uid-map"`
+	GIDMap    []idRange       `json:"gid-map"`
+	Limits    struct {
+		Entries    int64 `json:"entries"`
+		LayerBytes int64 `json:"layer-bytes"`
+		Depth      int   `json:"depth"`
+	} `json:"limits"`
+}
+
+// idRange is first in the image, first in the tree, how many.
+type idRange [3]uint32
+
+func ranges(all []idRange) []deploy.IDRange {
+	var r []deploy.IDRange
+	for _, m := range all {
+		r = append(r, deploy.IDRange{Container: m[0], Host: m[1], Count: m[2]})
+	}
+	return r
+}
+
+// deploy is what the options mean to package deploy.
+func (o options) deploy(epoch *int64) deploy.Options {
+	d := deploy.Options{
+		Exclude: o.Exclude,
+		UIDs:    ranges(o.UIDMap),
+		GIDs:    ranges(o.GIDMap),
+		Limits:  deploy.Limits{Entries: o.Limits.Entries, LayerBytes: o.Limits.LayerBytes, Depth: o.Limits.Depth},
+	}
+	if epoch != nil {
+		d.Epoch = time.Unix(*epoch, 0)
+	}
+	return d
+}
+
+// upTo returns the layers up to the last one that is wanted.
+func (o options) upTo(layers []deploy.Layer) ([]deploy.Layer, error) {
+	const path = "options.last-layer"
+	if len(o.LastLayer) == 0 {
+		return layers, nil
+	}
+	if n, err := strconv.Atoi(string(o.LastLayer)); err == nil {
+		if n > len(layers) {
+			return nil, stage.Refuse(path, fmt.Sprintf("the image has %d layers, got %d", len(layers), n))
+		}
+		return layers[:n], nil
+	}
+	var want digest.Digest
+	if err := json.Unmarshal(o.LastLayer, &want); err != nil {
+		return nil, stage.Refuse(path, fmt.Sprintf("must be a number or a digest, got %s", o.LastLayer))
+	}
+	for i, l := range layers {
+		if l.Digest == want || l.DiffID == want {
+			return layers[:i+1], nil
+		}
+	}
+	return nil, stage.Refuse(path, fmt.Sprintf("no layer of the image has the digest or diff id %s", want))
+}
