@@ -51,10 +51,9 @@ func (r *attrReader) at(dirfd int, base string) (map[string]string, error) {
 	records, err := r.read(
 		func(b []byte) (int, error) { return unix.Llistxattr(path, b) },
 		func(name string, b []byte) (int, error) { return unix.Lgetxattr(path, name, b) })
-	if errors.Is(err, unix.ENOENT) && unix.Access(folder, unix.F_OK) != nil {
-		r.blind = true
+	if r.blind = errors.Is(err, unix.ENOENT) && unix.Access(folder, unix.F_OK) != nil; r.blind {
 		r.note("no /proc: extended attributes of links, devices and fifos are left out")
-		return nil, nil
+		err = nil
 	}
 	return records, gone(err)
 }

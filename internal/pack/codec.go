@@ -23,11 +23,20 @@ type codec interface {
 	trailer() []byte
 }
 
+// Check is an error that says what is wrong with c.
+func (c Compression) Check() error {
+	_, err := c.codec()
+	return err
+}
+
 // codec returns a new codec, or an error that says what is wrong with c.
 func (c Compression) codec() (codec, error) {
+	if c.Format == "" {
+		c.Format = "gzip"
+	}
 	most := 0
 	switch c.Format {
-	case "", "gzip":
+	case "gzip":
 		most = 9
 	case "zstd":
 		most = 22

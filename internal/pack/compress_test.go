@@ -15,11 +15,11 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-var formats = []Compression{{}, {Format: "gzip", Level: 1}, {Format: "gzip", Level: 9}, {Format: "zstd"}, {Format: "zstd", Level: 19}, {Format: "none"}}
+var formats = []Compression{{}, {Format: "gzip", Level: 1}, {Format: "gzip", Level: 8}, {Format: "zstd"}, {Format: "zstd", Level: 19}, {Format: "none"}}
 
 // noise returns bytes of which each takes about so many bits.
 func noise(n, bits int, seed uint64) []byte {
-	r := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // not a secret
+	r := rand.New(rand.NewPCG(seed, 0))
 	b := make([]byte, n)
 	for i := range b {
 		b[i] = byte(r.Uint32() & (1<<bits - 1))
@@ -61,6 +61,9 @@ func TestWhatGoesInComesOut(t *testing.T) {
 	}
 	for name, data := range inputs {
 		for _, c := range formats {
+			if len(data) > 3<<20 && (c.Level > 1) {
+				continue // the slowest levels see enough of the others
+			}
 			z := compressed(t, c, data, 100_000)
 			if got := unpack(t, c.mediaType(), z); !bytes.Equal(got, data) {
 				t.Errorf("%s, %+v: %d bytes became %d others", name, c, len(data), len(got))

@@ -52,7 +52,7 @@ type Logf func(format string, args ...any)
 // Links on the way to the file lead to where they would if root were the root of the file
 // system; one at the file's own place is replaced.
 func Archive(ctx context.Context, root, name string, layers []Layer, img Image, logf Logf) error {
-	if _, err := img.Compression.codec(); err != nil {
+	if err := img.Compression.Check(); err != nil {
 		return err
 	}
 	out, err := create(root, name)

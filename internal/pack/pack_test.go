@@ -22,7 +22,7 @@ func TestTheBytesDependOnNothingElse(t *testing.T) {
 	for i := range trees {
 		trees[i] = t.TempDir()
 		everything(t, trees[i], func(steps []func()) {
-			rand.New(rand.NewPCG(1, uint64(i))).Shuffle(len(steps), func(a, b int) { steps[a], steps[b] = steps[b], steps[a] }) //nolint:gosec // not a secret
+			rand.New(rand.NewPCG(1, uint64(i))).Shuffle(len(steps), func(a, b int) { steps[a], steps[b] = steps[b], steps[a] })
 		})
 	}
 	for _, c := range []Compression{{}, {Format: "gzip", Level: 9}, {Format: "zstd"}, {Format: "none"}} {
@@ -195,7 +195,7 @@ func TestAFullDiskIsAnError(t *testing.T) {
 	defer func() { must(t, unix.Unmount(root, 0)) }()
 	noise := make([]byte, 20<<20)
 	for i := range noise {
-		noise[i] = byte(rand.Uint32()) //nolint:gosec // not a secret
+		noise[i] = byte(rand.Uint32())
 	}
 	must(t, os.WriteFile(tree+"/noise", noise, 0o644))
 	err := Archive(context.Background(), root, "image.tar", []Layer{{"base", tree}}, testImage(Compression{}), t.Logf)
