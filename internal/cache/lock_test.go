@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"osbuild-containers/test/calls"
 )
 
 func TestSecondProcessWaitsAndFindsTheBlob(t *testing.T) {
@@ -103,7 +105,7 @@ func TestOneWriterInAProcess(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 16 {
 		wg.Go(func() {
-			w, err := p.Acquire(t.Context(), d.Digest, d.Size, nil)
+			w, err := p.Acquire(t.Context(), d.Digest, d.Size, func() { t.Error("waits for another process") })
 			if w == nil {
 				if err != nil {
 					t.Error(err)
@@ -126,6 +128,37 @@ func TestOneWriterInAProcess(t *testing.T) {
 	wg.Wait()
 	if wrote.Load() != 2 {
 		t.Errorf("%d writers, want 2: one that gave up, one that wrote", wrote.Load())
+	}
+}
+
+// The blob is finished at the worst moment: when another process has just looked for it, opens the
+// partial file, or is about to lock it.
+func TestBlobThatIsFinishedMeanwhileIsNotWrittenAgain(t *testing.T) {
+	for _, moment := range []string{"openat", "flock"} {
+		t.Run(moment, func(t *testing.T) {
+			c, p := newCache(t)
+			b := content(1, 3000)
+			w := acquire(t, p, b)
+			must(t, w.append(b))
+			j := job{Do: "hold", Dir: filepath.Dir(c.containers), Seed: 1, Size: len(b)}
+			finished := false
+			out, err := j.watch(t, func(call calls.Call) calls.Verdict {
+				if call.Path == w.name && !finished {
+					finished = true
+					if err := errors.Join(w.Commit(), w.Close()); err != nil {
+						t.Error(err)
+					}
+				}
+				return calls.Continue
+			}, moment)
+			if out != "there\ndone" || err != nil || !finished {
+				t.Errorf("the process says %q, %v", out, err)
+			}
+			if !bytes.Equal(pooled(p, b), b) {
+				t.Error("the blob is wrong")
+			}
+			wantNothingLeft(t, c)
+		})
 	}
 }
 

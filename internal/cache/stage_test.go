@@ -53,6 +53,18 @@ func TestSweepTakesPartialFilesOfPooledBlobs(t *testing.T) {
 	}
 }
 
+func TestSweepLeavesPartialFilesInUse(t *testing.T) {
+	c, p := newCache(t)
+	b := content(1, 1000)
+	must(t, put(p, b))
+	must(t, os.Truncate(p.path(descriptor(b).Digest), 10)) // damaged, so it is downloaded again
+	w := acquire(t, p, b)
+	must(t, w.append(b[:500]))
+	openCache(t, filepath.Dir(c.containers))
+	must(t, w.append(b[500:]))
+	must(t, w.Commit())
+}
+
 // A process that opens the pool may not take away what others are putting together.
 func TestOpeningThePoolDisturbsNobody(t *testing.T) {
 	dir := memoryDir(t)

@@ -231,10 +231,10 @@ func (w *Writer) adoptLink(f *os.File) (bool, error) {
 	if err := os.Remove(dest); err != nil && !isAbsent(err) { // it is damaged, else there was no Writer
 		return false, fmt.Errorf("adopt blob: %w", err)
 	}
-	if linkOpen(f, dest) != nil {
+	w.done = linkOpen(f, dest) == nil
+	if !w.done {
 		return false, nil
 	}
-	w.done = true
 	return true, os.Remove(w.name)
 }
 
