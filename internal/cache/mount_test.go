@@ -59,6 +59,21 @@ func TestFullDiskKeepsThePartAndGoesOn(t *testing.T) {
 	wantNothingLeft(t, c)
 }
 
+// What was written of a piece that did not fit is not in the way of the next.
+func TestFullDiskLetsTheSameWriterGoOn(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "cache")
+	mountTmpfs(t, dir, "size=1100k")
+	_, p := openCache(t, dir)
+	b := content(1, 3<<20)
+	w := acquire(t, p, b)
+	if err := w.append(b); !errors.Is(err, unix.ENOSPC) {
+		t.Fatalf("error is %v", err)
+	}
+	remount(t, dir, "size=16m")
+	must(t, w.append(b[w.Offset():]))
+	must(t, w.Commit())
+}
+
 // The disk is full at any moment of publishing, which a limit of the number of files does, too.
 func TestFullDiskPublishesNothing(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "cache")
