@@ -27,6 +27,13 @@ func FuzzParse(f *testing.F) {
 		if !json.Valid(raw) {
 			t.Error("accepted what is not JSON")
 		}
+		var exact map[string]json.RawMessage // as tools see it that tell Layers from layers
+		if err := json.Unmarshal(raw, &exact); err != nil {
+			t.Fatal(err)
+		}
+		if name := map[bool]string{true: "manifests", false: "layers"}[m.List]; exact[name] == nil {
+			t.Errorf("accepted without %q", name)
+		}
 		parts := m.Layers
 		if m.List {
 			if m.Layers != nil || m.Config.Digest != "" {

@@ -119,6 +119,9 @@ func Parse(raw []byte) (*Manifest, error) {
 	if err := json.Unmarshal(raw, &d); err != nil {
 		return nil, notJSON(err)
 	}
+	if err := checkNames(raw); err != nil {
+		return nil, err
+	}
 	if d.SchemaVersion == 1 || d.FSLayers != nil {
 		return nil, ErrSchema1
 	}

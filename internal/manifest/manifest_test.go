@@ -58,6 +58,11 @@ func TestAccepted(t *testing.T) {
 		"manifests null":         {`{"config": <config>, "layers": [<layer>], "manifests": null}`, want{parts: 1, blobs: 2}},
 		"empty layer of no size": {`{"config": <config>, "layers": [{"digest": "<B>", "size": 0}]}`, want{parts: 1, blobs: 2}},
 		"unknown fields":         {`{"config": <config>, "layers": [<layer>], "subject": {"digest": "<C>"}, "annotations": {"Layers": "x"}}`, want{parts: 1, blobs: 2}},
+		"names of others": {
+			`{"config": <config>, "layers": [{"digest": "<B>", "size": 3, "annotations": {"Size": "x", "size": "y", "a": "b\\\"{[,"}}],
+			  "annotations": {"Digest": "x", "config": "{", "Config": ","}, "x": [{"digest": 1, "digest": 2}, ["layers", "layers"]], "X": 1, "x": 2}`,
+			want{parts: 1, blobs: 2},
+		},
 		"white space": {
 			"\n\t {\"config\": <config>, \"layers\": [<layer>]}\r\n", want{parts: 1, blobs: 2},
 		},
@@ -152,9 +157,31 @@ func TestRefused(t *testing.T) {
 		"schema 1 with layers": {
 			`{"schemaVersion": 1, "config": <config>, "layers": []}`, manifest.ErrSchema1.Error(),
 		},
-		"no config":   {image(`"layers": [<layer>]`), "manifest has no config: not a container image"},
-		"config null": {image(`"config": null, "layers": [<layer>]`), "manifest has no config: not a container image"},
-		"no layers":   {image(`"config": <config>`), "manifest has no layers field"},
+		"no config":     {image(`"layers": [<layer>]`), "manifest has no config: not a container image"},
+		"config null":   {image(`"config": null, "layers": [<layer>]`), "manifest has no config: not a container image"},
+		"no layers":     {image(`"config": <config>`), "manifest has no layers field"},
+		"a field twice": {image(`"config": <config>, "layers": [<layer>], "layers": []`), `manifest is ambiguous: it has the field "layers" twice`},
+		"a field in another case": {
+			image(`"config": <config>, "Layers": [<layer>], "layers": []`), `manifest is ambiguous: it has a field "Layers", which some tools take for "layers"`,
+		},
+		"only in another case": {
+			image(`"config": <config>, "LAYERS": []`), `manifest is ambiguous: it has a field "LAYERS", which some tools take for "layers"`,
+		},
+		"a digest twice": {
+			image(`"config": <config>, "layers": [<layer>, {"digest": "<B>", "size": 3, "digest": "<C>"}]`), `manifest is ambiguous: it has the field "digest" twice`,
+		},
+		"a digest twice, escaped": {
+			image(`"config": {"digest": "<A>", "d\u0069gest": "<B>", "size": 1}, "layers": []`), `manifest is ambiguous: it has the field "digest" twice`,
+		},
+		"a size in another case": {
+			`{"manifests": [{"digest": "<A>", "size": 1, "Size": 2}]}`, `manifest is ambiguous: it has a field "Size", which some tools take for "size"`,
+		},
+		"a platform twice": {
+			`{"manifests": [{"digest": "<A>", "size": 1, "platform": {"os": "a", "os": "b"}}]}`, `manifest is ambiguous: it has the field "os" twice`,
+		},
+		"long s": { // which Go takes for an s
+			image(`"config": <config>, "layer\u017f": []`), "manifest is ambiguous: it has a field \"layer\u017f\", which some tools take for \"layers\"",
+		},
 		"empty config": {
 			image(`"config": {"mediaType": "application/vnd.oci.empty.v1+json", "digest": "<A>", "size": 2}, "layers": []`),
 			`manifest is of an artifact of type "application/vnd.oci.empty.v1+json": not a container image`,

@@ -1,0 +1,107 @@
+package manifest
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strings"
+)
+
+// fields are the names that this package reads, of all objects.
+var fields = []string{
+	"schemaVersion", "mediaType", "artifactType", "config", "layers", "manifests", "fsLayers",
+	"digest", "size", "urls", "platform", "os", "architecture", "variant",
+}
+
+// fieldBit numbers them.
+var fieldBit = func() map[string]uint {
+	bits := make(map[string]uint, len(fields))
+	for i, name := range fields {
+		bits[name] = uint(i)
+	}
+	return bits
+}()
+
+// object is an object, or an array, that the scan is in.
+type object struct {
+	array bool
+	ours  bool   // its fields are read
+	seen  uint64 // which of fields it has
+	next  bool   // what follows is read, too: the value of a field that holds objects
+}
+
+// checkNames refuses a document that has a field twice, or one in another case: Go's decoder takes
+// Layers for layers and merges what is there twice, other tools do not. raw is valid JSON.
+func checkNames(raw []byte) error {
+	var stack []object
+	key := false // a name is expected
+	for i := 0; i < len(raw); i++ {
+		switch raw[i] {
+		case '{', '[':
+			ours := len(stack) == 0 || stack[len(stack)-1].next
+			stack = append(stack, object{array: raw[i] == '[', ours: ours, next: ours && raw[i] == '['})
+			key = raw[i] == '{'
+		case '}', ']':
+			stack = stack[:len(stack)-1]
+			key = false
+		case ',':
+			key = len(stack) > 0 && !stack[len(stack)-1].array
+		case '"':
+			end := endOfString(raw, i)
+			if key {
+				if err := stack[len(stack)-1].name(raw[i:end]); err != nil {
+					return err
+				}
+				key = false
+			}
+			i = end - 1
+		}
+	}
+	return nil
+}
+
+// endOfString returns the offset after the string that begins at start.
+func endOfString(raw []byte, start int) int {
+	for i := start + 1; ; {
+		end := i + bytes.IndexByte(raw[i:], '"')
+		slash := bytes.IndexByte(raw[i:end], '\\')
+		if slash < 0 {
+			return end + 1
+		}
+		i += slash + 2 // what follows is escaped
+	}
+}
+
+// name notes a field of the object.
+func (o *object) name(quoted []byte) error {
+	o.next = false
+	if !o.ours {
+		return nil
+	}
+	name := quoted[1 : len(quoted)-1]
+	if bytes.IndexByte(name, '\\') >= 0 {
+		var s string
+		if err := json.Unmarshal(quoted, &s); err != nil {
+			return err
+		}
+		name = []byte(s)
+	}
+	bit, known := fieldBit[string(name)]
+	if !known {
+		for _, field := range fields {
+			if strings.EqualFold(field, string(name)) {
+				return fmt.Errorf("manifest is ambiguous: it has a field %q, which some tools take for %q", name, field)
+			}
+		}
+		return nil
+	}
+	if o.seen&(1<<bit) != 0 {
+		return fmt.Errorf("manifest is ambiguous: it has the field %q twice", name)
+	}
+	o.seen |= 1 << bit
+	switch fields[bit] {
+	case "config", "layers", "manifests", "platform":
+		o.next = true
+	}
+	return nil
+}
