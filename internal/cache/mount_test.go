@@ -72,6 +72,9 @@ func TestFullDiskLetsTheSameWriterGoOn(t *testing.T) {
 	remount(t, dir, "size=16m")
 	must(t, w.append(b[w.Offset():]))
 	must(t, w.Commit())
+	if !bytes.Equal(pooled(p, b), b) {
+		t.Error("the blob is wrong")
+	}
 }
 
 // The disk is full at any moment of publishing, which a limit of the number of files does, too.

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -166,7 +167,7 @@ func (j *job) publish() error {
 	return nil
 }
 
-// all does a bit of everything: an image, its repair, with a list, and a list file.
+// all does a bit of everything: an image, its repair, with a list, a file adopted, and a list file.
 func (j *job) all() error {
 	c := Open(j.Dir)
 	p, err := c.OpenPool()
@@ -180,6 +181,14 @@ func (j *job) all() error {
 		if err := img.publish(c, p); err != nil {
 			return err
 		}
+	}
+	adoptee := content(7, 1000)
+	path := filepath.Join(j.Dir, "adoptee")
+	if err := os.WriteFile(path, adoptee, 0o644); err != nil {
+		return err
+	}
+	if ok, err := p.Adopt(context.Background(), path, descriptor(adoptee).Digest, 1000); err != nil || !ok {
+		return fmt.Errorf("adopt: %t, %w", ok, err)
 	}
 	list := allList(0)
 	return c.PublishFile(context.Background(), descriptor(list).Digest, list)

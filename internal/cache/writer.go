@@ -227,11 +227,7 @@ func (w *Writer) adoptLink(f *os.File) (bool, error) {
 	if err := w.pool.sync(f); err != nil {
 		return false, fmt.Errorf("sync blob: %w", err)
 	}
-	dest := w.pool.path(w.digest)
-	if err := os.Remove(dest); err != nil && !isAbsent(err) { // it is damaged, else there was no Writer
-		return false, fmt.Errorf("adopt blob: %w", err)
-	}
-	w.done = linkOpen(f, dest) == nil
+	w.done = linkOpen(f, w.pool.path(w.digest)) == nil
 	if !w.done {
 		return false, nil
 	}

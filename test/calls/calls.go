@@ -37,7 +37,7 @@ import (
 // Call is a system call that a process is about to make.
 type Call struct {
 	Name string
-	Path string // what it is about; the old name of a rename or link; a descriptor's file
+	Path string // what it is about; the old name of a rename or link; the file of a descriptor
 	New  string // the new name of a rename or link
 	Args [6]uint64
 }
@@ -171,6 +171,9 @@ func (n *notice) call() Call {
 		}
 		for i, arg := range k.paths {
 			path := readString(proc, n.args[arg])
+			if fd, ok := strings.CutPrefix(path, "/proc/self/fd/"); ok {
+				path, _ = os.Readlink(proc + "/fd/" + fd)
+			}
 			if dir := int32(n.args[arg-1]); !filepath.IsAbs(path) {
 				at := proc + "/cwd"
 				if dir != unix.AT_FDCWD {
