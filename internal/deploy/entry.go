@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 
 	"golang.org/x/sys/unix"
 
@@ -16,6 +17,7 @@ import (
 type layerState struct {
 	k     int32
 	links map[string]string // its symbolic links
+	folds map[string]bool   // the folders that any of them is below
 	lost  map[string]origin // what it has that was not written
 	gone  map[string]marker // what it removes
 
@@ -30,6 +32,7 @@ func newLayer(k int) *layerState {
 	return &layerState{
 		k:     int32(k), //nolint:gosec // as many layers as fit in a manifest
 		links: map[string]string{},
+		folds: map[string]bool{},
 		lost:  map[string]origin{},
 		gone:  map[string]marker{},
 	}
@@ -39,6 +42,24 @@ func newLayer(k int) *layerState {
 func (l *layerState) readlink(name string) (string, bool) {
 	t, ok := l.links[name]
 	return t, ok
+}
+
+// link remembers a symbolic link.
+func (l *layerState) link(name, target string) {
+	l.links[name] = target
+	for at, _ := split(name); !l.folds[at] && at != "."; at, _ = split(at) {
+		l.folds[at] = true
+	}
+}
+
+// unlink forgets the symbolic links at and, unless a folder stays one, below a name.
+func (l *layerState) unlink(name string, all bool) {
+	delete(l.links, name)
+	if !all || !l.folds[name] {
+		return
+	}
+	delete(l.folds, name)
+	maps.DeleteFunc(l.links, func(other, _ string) bool { return below(other, name) })
 }
 
 // resolve returns where a name of the layer is: in the folder to which the layer's
@@ -84,13 +105,13 @@ func (d *deployer) entry(l *layerState, e *layer.Entry, content io.Reader) error
 	if err != nil {
 		return fmt.Errorf("%q: %w", e.Name, err)
 	}
-	delete(l.links, name)
+	l.unlink(name, e.Type != layer.Dir)
 	delete(l.lost, name)
 	if below(l.parentName, name) || below(l.implied, name) || e.Type == layer.Symlink {
 		l.parent, l.implied = nil, "" // it may be about to become something else
 	}
 	if e.Type == layer.Symlink {
-		l.links[name] = e.Link
+		l.link(name, e.Link)
 	}
 	excluded := d.exclude.has(name)
 	if n == nil || excluded {

@@ -68,7 +68,7 @@ func (d *deployer) hardlink(l *layerState, e *layer.Entry, name string, n *node,
 	}
 	l.parent = nil // finding the target may have left it in a folder that is no more
 	if to, ok := l.links[target]; ok {
-		l.links[name] = to
+		l.link(name, to)
 	}
 	if n == nil || excluded {
 		l.lose(name, o)

@@ -208,3 +208,13 @@ func (p place) show(t testing.TB) string {
 	})
 	return strings.Join(lines, " ")
 }
+
+// onDisk is how many blocks of 512 bytes a file takes.
+func onDisk(t testing.TB, path string) int64 {
+	t.Helper()
+	var st unix.Stat_t
+	if err := unix.Lstat(path, &st); err != nil {
+		t.Fatal(err)
+	}
+	return st.Blocks
+}

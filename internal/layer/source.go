@@ -3,6 +3,7 @@ package layer
 import (
 	"context"
 	"crypto/sha256"
+	_ "crypto/sha512" // makes go-digest know it
 	"errors"
 	"fmt"
 	"hash"

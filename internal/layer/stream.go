@@ -16,6 +16,9 @@ import (
 // tool decompresses without being told to (--long=27).
 const maxWindow = 128 << 20
 
+// errCut: the compressed data say that there is more.
+var errCut = errors.New("the compressed data end too early")
+
 // Stream is the archive in a layer.
 type Stream struct {
 	blob   Blob
@@ -93,6 +96,9 @@ func (s *Stream) decompress(ctx context.Context, src *source, out chan<- chunk) 
 		}
 		var n int
 		n, err = fill(buf)
+		if err == io.ErrUnexpectedEOF {
+			err = errCut
+		}
 		if total += int64(n); total > s.limit {
 			err = &LimitError{"bytes in the layer's archive", s.limit}
 		}
@@ -163,18 +169,20 @@ func decompressor(src *source) (func(buf []byte) (int, error), error) {
 
 func prefix(b []byte, p string) bool { return len(b) >= len(p) && string(b[:len(p)]) == p }
 
-// filler fills buffers from a reader.
+// filler fills buffers from a reader, whose errors stay.
 func filler(r io.Reader) func(buf []byte) (int, error) {
-	return func(buf []byte) (int, error) {
-		n, err := io.ReadFull(r, buf[history:])
-		switch {
-		case errors.Is(err, zstd.ErrWindowSizeExceeded):
-			err = fmt.Errorf("%w: more than %d MiB are not allowed", err, maxWindow>>20)
-		case n > 0 && (err == io.ErrUnexpectedEOF || err == io.EOF):
-			err = nil // comes again with nothing
-		case err == io.ErrUnexpectedEOF:
-			err = io.EOF
+	return func(buf []byte) (n int, err error) {
+		for b := buf[history:]; n < len(b) && err == nil; {
+			var m int
+			m, err = r.Read(b[n:])
+			n += m
 		}
-		return n, err
+		if n > 0 {
+			return n, nil
+		}
+		if errors.Is(err, zstd.ErrWindowSizeExceeded) {
+			err = fmt.Errorf("%w: more than %d MiB are not allowed", err, maxWindow>>20)
+		}
+		return 0, err
 	}
 }

@@ -140,21 +140,22 @@ func (r *Reader) header() error {
 		hasComment = 1 << 4
 	)
 	h := headerReader{in: &r.input}
-	fixed := h.bytes(10)
-	if h.err == nil && (fixed[0] != 0x1f || fixed[1] != 0x8b || fixed[2] != 8) {
+	magic := h.bytes(3)
+	if h.err == nil && (magic[0] != 0x1f || magic[1] != 0x8b || magic[2] != 8) {
 		return ErrHeader
 	}
-	if fixed[3]&hasExtra != 0 {
+	flags := h.bytes(7)[0] // with a time and more that does not matter
+	if flags&hasExtra != 0 {
 		size := h.bytes(2)
 		h.skip(int(binary.LittleEndian.Uint16(size[:])))
 	}
-	if fixed[3]&hasName != 0 {
+	if flags&hasName != 0 {
 		h.text()
 	}
-	if fixed[3]&hasComment != 0 {
+	if flags&hasComment != 0 {
 		h.text()
 	}
-	if fixed[3]&hasCRC != 0 {
+	if flags&hasCRC != 0 {
 		want := uint16(h.crc) //nolint:gosec // the format has the lower half
 		if got := h.bytes(2); h.err == nil && binary.LittleEndian.Uint16(got[:]) != want {
 			return ErrHeader

@@ -1,0 +1,176 @@
+package deploy
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/internal/layer"
+	"osbuild-containers/internal/progress"
+)
+
+// A layer that is not what it should be fails, and the error says which one it is.
+func TestDamagedLayerIsNamed(t *testing.T) {
+	good := layerOf(t, file("good"))
+	body := strings.Repeat("some text ", 100000)
+	plain := archive(t, file("big", body), file("last", "x"))
+	data := func(l Layer) []byte {
+		r, err := l.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	whole := zipped(t, plain)
+	bad := func(b []byte) Layer {
+		l := whole
+		l.Open = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b)), nil }
+		return l
+	}
+	flipped := bytes.Clone(data(whole))
+	flipped[len(flipped)/2] ^= 4
+	other := layerOf(t, file("other"))
+	otherArchive := other
+	otherArchive.DiffID = digest.FromString("another")
+	extra := zipped(t, append(bytes.Clone(plain), "extra"...))
+	trailing := append(data(whole), "trailing"...)
+	for name, c := range map[string]struct {
+		layer Layer
+		want  string
+	}{
+		"truncated":                        {bad(data(whole)[:whole.Size-9]), fmt.Sprintf("the blob is damaged: got %d bytes, want %d bytes", whole.Size-9, whole.Size)},
+		"too long":                         {bad(append(data(whole), 0)), fmt.Sprintf("the blob is damaged: got more than %d bytes, want %d bytes", whole.Size, whole.Size)},
+		"a bit":                            {bad(flipped), "the blob is damaged: got sha256:"},
+		"another archive":                  {otherArchive, "the archive is damaged: got " + other.DiffID.String() + ", want " + otherArchive.DiffID.String()},
+		"more after the archive":           {extra, "there is more after the end of the archive"},
+		"more after the compressed data":   {blob(trailing, plain), "gzip: bad header, or something else after the compressed data"},
+		"an archive that ends in an entry": {zipped(t, plain[:2000]), "the archive ends in the middle of an entry"},
+		"no archive":                       {zipped(t, bytes.Repeat([]byte("no archive "), 100)), "invalid tar header"},
+		"not to be opened":                 {Layer{Digest: whole.Digest, Open: func() (io.ReadCloser, error) { return nil, errors.New("gone") }}, "gone"},
+		"xz":                               {blob([]byte("\xfd7zXZ\x00 and so on"), nil), "compressed with xz"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := newPlace(t).deploy(t, Options{}, good, c.layer, good)
+			want := fmt.Sprintf("layer 2/3 %s: ", c.layer.Digest)
+			if err == nil || !strings.HasPrefix(err.Error(), want) || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("error %v\nwant  %s … %s", err, want, c.want)
+			}
+		})
+	}
+}
+
+func TestLimits(t *testing.T) {
+	zeros := layerOf(t, file("a", strings.Repeat("\x00", 1<<20)))
+	for name, c := range map[string]struct {
+		limits Limits
+		layer  Layer
+		want   string
+	}{
+		"entries":  {Limits{Entries: 2}, layerOf(t, file("a"), file("b"), file("c")), "entries in the image: more than the limit of 2"},
+		"bytes":    {Limits{LayerBytes: 1 << 20}, layerOf(t, file("a", strings.Repeat("\x00", 1<<20)), file("b", "1")), "bytes in the layer's"},
+		"declared": {Limits{LayerBytes: 1000}, zeros, `"a": bytes in the layer's files: more than the limit of 1000`},
+		"depth":    {Limits{Depth: 3}, layerOf(t, file("a/b/c"), file("a/b/c/d")), "components in a path: more than the limit of 3"},
+	} {
+		_, err := newPlace(t).deploy(t, Options{Limits: c.limits}, c.layer)
+		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), c.layer.Digest.String()) {
+			t.Errorf("%s: error %v, want %s", name, err, c.want)
+		}
+		if limit := new(layer.LimitError); !errors.As(err, &limit) {
+			t.Errorf("%s: %T is no LimitError", name, err)
+		}
+	}
+}
+
+// A deployment that is cancelled ends, also while a layer does not come.
+func TestCancel(t *testing.T) {
+	p := newPlace(t)
+	ctx, cancel := context.WithCancelCause(context.Background())
+	stuck, w := io.Pipe()
+	defer w.Close()
+	l := layerOf(t, file("a"))
+	l.Open = func() (io.ReadCloser, error) {
+		cancel(errors.New("enough"))
+		return stuck, nil
+	}
+	context.AfterFunc(ctx, func() { stuck.Close() })
+	done := make(chan error)
+	go func() { done <- Deploy(ctx, p.tree, []Layer{l}, Options{}, nil) }()
+	select {
+	case err := <-done:
+		if err == nil {
+			t.Error("no error")
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("it does not end")
+	}
+}
+
+func TestEachLayerHasALine(t *testing.T) {
+	p := newPlace(t)
+	log, err := p.deploy(t, Options{}, layerOf(t, file("a"), file("b")), layerOf(t, file("c")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(log), "\n")
+	if len(lines) != 2 || !strings.HasPrefix(lines[0], "layer 2/2 sha256:") || !strings.Contains(lines[1], ": 2.0 kB, 2 entries, ") || !strings.HasSuffix(lines[1], " s") {
+		t.Errorf("log %q", lines)
+	}
+}
+
+// FuzzArchive reads any bytes as a layer.
+func FuzzArchive(f *testing.F) {
+	f.Add(archive(f, file("a", "1"), folder("d"), symlink("d/l", "../../x"), hardlink("h", "a"), file(".wh.x")))
+	f.Add(archive(f, xattr(file("a"), "user.x", "1"), file("../../outside/canary", "x"), symlink("e", "/"), file("e/x", "1")))
+	for _, name := range []string{"sparse-old.tar", "sparse-0.0.tar", "sparse-0.1.tar", "sparse-1.0.tar"} {
+		b, err := os.ReadFile(filepath.Join("testdata", name))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		p := newPlace(t)
+		_, _ = p.deploy(t, Options{Limits: Limits{LayerBytes: 1 << 20, Entries: 100}}, blob(data, data))
+	})
+}
+
+// Holes are holes, in all four ways that tar has to say so.
+func TestHolesAreKept(t *testing.T) {
+	for _, name := range []string{"sparse-old.tar", "sparse-0.0.tar", "sparse-0.1.tar", "sparse-1.0.tar"} {
+		b, err := os.ReadFile(filepath.Join("testdata", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := newPlace(t)
+		if err := Deploy(t.Context(), p.tree, []Layer{blob(b, b)}, Options{}, progress.NewLog(io.Discard)); err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		got, err := os.ReadFile(filepath.Join(p.tree, "holes"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := make([]byte, 900000)
+		copy(want[400000:], "middle")
+		copy(want[899997:], "end")
+		if !bytes.Equal(got, want) {
+			t.Errorf("%s: %d bytes that are not those that went in", name, len(got))
+		}
+		if blocks := onDisk(t, filepath.Join(p.tree, "holes")); blocks > 64 {
+			t.Errorf("%s: %d blocks on disk, want a few", name, blocks)
+		}
+	}
+}

@@ -1,0 +1,103 @@
+package deploy
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestExclude(t *testing.T) {
+	layers := func(t *testing.T) []Layer {
+		return []Layer{
+			layerOf(t, folder("usr"), folder("usr/lib"), file("usr/lib/a.so"), folder("usr/lib/modules"), file("usr/lib/modules/m"),
+				symlink("lib", "usr/lib"), symlink("abs", "/usr/lib"), folder("bin"), file("bin/["), file("bin/ls"), file("!x")),
+			layerOf(t, folder("usr/share"), folder("usr/share/doc"), file("usr/share/doc/x"), folder("usr/share/doc/p"), file("usr/share/doc/p/y"), file("usr/share/documents")),
+		}
+	}
+	const all = "!x= abs->/usr/lib bin/ bin/[= bin/ls= lib->usr/lib usr/ usr/lib/ usr/lib/a.so= usr/lib/modules/ usr/lib/modules/m= " +
+		"usr/share/ usr/share/doc/ usr/share/doc/p/ usr/share/doc/p/y= usr/share/doc/x= usr/share/documents="
+	for name, c := range map[string]struct {
+		exclude []string
+		without []string
+		log     string
+	}{
+		"a path":                      {[]string{"usr/share/doc"}, []string{"usr/share/doc/", "usr/share/doc/p/", "usr/share/doc/p/y=", "usr/share/doc/x="}, ""},
+		"with slashes":                {[]string{"//usr/share/doc/"}, []string{"usr/share/doc/", "usr/share/doc/p/", "usr/share/doc/p/y=", "usr/share/doc/x="}, ""},
+		"with a dot":                  {[]string{"./bin/./ls"}, []string{"bin/ls="}, ""},
+		"up and down within the tree": {[]string{"usr/../bin/ls"}, []string{"bin/ls="}, ""},
+		"a glob":                      {[]string{"usr/*/*.so"}, []string{"usr/lib/a.so="}, ""},
+		"a glob in any folder":        {[]string{"**/m"}, []string{"usr/lib/modules/m="}, ""},
+		"a glob that means folders":   {[]string{"usr/share/d?c"}, []string{"usr/share/doc/", "usr/share/doc/p/", "usr/share/doc/p/y=", "usr/share/doc/x="}, ""},
+		"an exception":                {[]string{"usr/share/doc", "!usr/share/doc/p"}, []string{"usr/share/doc/x="}, ""},
+		"a name that is a bad glob":   {[]string{"bin/["}, []string{"bin/[="}, ""},
+		"through a link":              {[]string{"lib/modules"}, []string{"usr/lib/modules/", "usr/lib/modules/m="}, ""},
+		"through an absolute link":    {[]string{"/abs/a.so"}, []string{"usr/lib/a.so="}, ""},
+		"the link itself":             {[]string{"lib"}, []string{"lib->usr/lib"}, ""},
+		"nothing":                     {[]string{"usr/share/do", "no/such"}, nil, "warning: exclude \"usr/share/do\" matched nothing\nwarning: exclude \"no/such\" matched nothing\n"},
+		"outside":                     {[]string{"../outside", "/usr/../../x"}, nil, "warning: exclude \"../outside\" leads out of the tree and was ignored\nwarning: exclude \"/usr/../../x\" leads out of the tree and was ignored\n"},
+		"outside through a link":      {[]string{"abs/../../outside"}, nil, "leads out of the tree and was ignored"},
+		"a glob that matches nothing": {[]string{"*.pyc"}, nil, `warning: exclude "*.pyc" matched nothing`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPlace(t)
+			log, err := p.deploy(t, Options{Exclude: c.exclude}, layers(t)...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := " " + all + " "
+			for _, w := range c.without {
+				want = strings.Replace(want, " "+w+" ", " ", 1)
+			}
+			if got := p.show(t); got != strings.TrimSpace(want) {
+				t.Errorf("got  %s\nwant %s", got, strings.TrimSpace(want))
+			}
+			if !strings.Contains(log, c.log) || c.log == "" && strings.Contains(log, "warning") {
+				t.Errorf("log %s\nwant %s", log, c.log)
+			}
+		})
+	}
+}
+
+// What is excluded is not written: the immutable file in its place would make it fail.
+func TestExcludedIsNeverWritten(t *testing.T) {
+	p := newPlace(t)
+	mkdir(t, p, "d")
+	write(t, p, "d/a", "mine")
+	if _, err := p.deploy(t, Options{Exclude: []string{"d/a"}}, layerOf(t, file("d/a", "theirs"))); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := os.ReadFile(filepath.Join(p.tree, "d/a")); err != nil || string(b) != "mine" {
+		t.Errorf("d/a has %q, error %v", b, err)
+	}
+}
+
+func TestTheWholeTreeIsNotExcluded(t *testing.T) {
+	for _, text := range []string{"/", ".", "", "usr/..", "!/"} {
+		_, err := newPlace(t).deploy(t, Options{Exclude: []string{text}}, layerOf(t, file("a")))
+		if err == nil || !strings.Contains(err.Error(), "that is the whole tree") {
+			t.Errorf("%q: error %v", text, err)
+		}
+	}
+}
+
+// FuzzExclude deploys one image with any patterns: what is left is a part of the image,
+// and what is beside the tree stays as it is.
+func FuzzExclude(f *testing.F) {
+	for _, text := range []string{"usr/share/doc", "../outside", "/../../outside/canary", "**", "!**\n*", "[", "lib/../..", "lib/x\n!lib", "a[b-", "\\", "*/../../*", "lib/.", "?", "\x00", "abs/../canary"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		p := newPlace(t)
+		image := layerOf(t, folder("usr"), file("usr/x", "1"), symlink("lib", "usr"), symlink("abs", p.outside), symlink("up", "../outside"), file("canary", "2"), hardlink("h", "usr/x"))
+		if _, err := p.deploy(t, Options{Exclude: strings.Split(text, "\n")}, image); err != nil {
+			return
+		}
+		all := " abs->" + p.outside + " canary=2 h=1 h==1 lib->usr up->../outside usr/ usr/x==h usr/x=1 "
+		for _, line := range strings.Fields(p.show(t)) {
+			if !strings.Contains(all, " "+line+" ") {
+				t.Errorf("%q leaves %s", text, line)
+			}
+		}
+	})
+}

@@ -1,0 +1,244 @@
+package layer
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/opencontainers/go-digest"
+)
+
+// sample is an archive of a few MB that compresses by half.
+func sample(t testing.TB) []byte {
+	t.Helper()
+	rnd := rand.New(rand.NewPCG(1, 2))
+	body := make([]byte, 3<<20)
+	for i := range body {
+		body[i] = byte(rnd.Uint32()) & 15
+	}
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, h := range []tar.Header{{Name: "a", Size: int64(len(body))}, {Name: "b", Size: 3}} {
+		h.Typeflag, h.Mode = tar.TypeReg, 0o644
+		if err := w.WriteHeader(&h); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write(body[:h.Size]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func gzipped(t testing.TB, parts ...[]byte) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	for _, p := range parts {
+		w := gzip.NewWriter(&b)
+		if _, err := w.Write(p); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return b.Bytes()
+}
+
+func zstdd(t testing.TB, data []byte, opts ...zstd.EOption) []byte {
+	t.Helper()
+	w, err := zstd.NewWriter(nil, opts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w.EncodeAll(data, nil)
+}
+
+// skippable is a frame of zstd that has no data, as zstd:chunked has at its end.
+func skippable(data string) []byte {
+	b := binary.LittleEndian.AppendUint32([]byte{0x50, 0x2a, 0x4d, 0x18}, uint32(len(data)))
+	return append(b, data...)
+}
+
+func blobOf(data, plain []byte) Blob {
+	return Blob{
+		Digest: digest.FromBytes(data), DiffID: digest.FromBytes(plain), Size: int64(len(data)),
+		Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil },
+	}
+}
+
+func read(t testing.TB, b Blob, budget int64, limits Limits) ([]byte, error) {
+	t.Helper()
+	s := Start(context.Background(), b, NewBudget(budget), limits)
+	defer s.Close()
+	return io.ReadAll(s)
+}
+
+func TestEveryCompression(t *testing.T) {
+	plain := sample(t)
+	half := len(plain) / 2
+	chunked := append(skippable("first"), zstdd(t, plain[:half])...)
+	chunked = append(append(chunked, zstdd(t, plain[half:])...), skippable("the table of contents")...)
+	for name, data := range map[string][]byte{
+		"none":                 plain,
+		"gzip":                 gzipped(t, plain),
+		"gzip in many members": gzipped(t, plain[:5], plain[5:half], nil, plain[half:]),
+		"zstd":                 zstdd(t, plain),
+		"zstd:chunked":         chunked,
+	} {
+		for _, budget := range []int64{0, 1 << 20, 1 << 30} {
+			got, err := read(t, blobOf(data, plain), budget, Limits{})
+			if err != nil || !bytes.Equal(got, plain) {
+				t.Errorf("%s: %d bytes, want %d, error %v", name, len(got), len(plain), err)
+			}
+		}
+		if name == "none" {
+			continue // where it ends is the archive's affair
+		}
+		for _, cut := range []int{1, 5, len(data) / 2} {
+			short := data[:len(data)-cut]
+			if _, err := read(t, blobOf(short, plain), 1<<20, Limits{}); err == nil {
+				t.Errorf("%s without its last %d bytes is no error", name, cut)
+			}
+		}
+		if _, err := read(t, blobOf(append(bytes.Clone(data), "garbage"...), plain), 1<<20, Limits{}); err == nil {
+			t.Errorf("%s with garbage behind it is no error", name)
+		}
+	}
+}
+
+func TestDigestsThatNobodyKnows(t *testing.T) {
+	plain := sample(t)
+	b := blobOf(plain, plain)
+	b.Digest, b.Size = "", -1
+	if _, err := read(t, b, 0, Limits{}); err != nil {
+		t.Error(err)
+	}
+	if b.Name() != b.DiffID.String() {
+		t.Errorf("it is called %s", b.Name())
+	}
+	b.DiffID = digest.FromString("other")
+	var mismatch *MismatchError
+	if _, err := read(t, b, 0, Limits{}); !errors.As(err, &mismatch) || mismatch.What != "archive" {
+		t.Errorf("error %v", err)
+	}
+	b.Digest, b.DiffID = digest.SHA512.FromBytes(plain), ""
+	if _, err := read(t, b, 0, Limits{}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestBombStops(t *testing.T) {
+	zeros := make([]byte, 8<<20)
+	var limit *LimitError
+	if got, err := read(t, blobOf(gzipped(t, zeros), zeros), 0, Limits{Bytes: 1 << 20}); !errors.As(err, &limit) || len(got) > 1<<20+chunkSize {
+		t.Errorf("%d bytes, error %v", len(got), err)
+	}
+	window := zstdd(t, sample(t), zstd.WithWindowSize(256<<20), zstd.WithSingleSegment(false))
+	window = append(append(window[:4:4], 0, 0xa8), window[6:]...) // a window of 2 GiB
+	if _, err := read(t, blobOf(window, nil), 0, Limits{}); err == nil || !strings.Contains(err.Error(), "window") {
+		t.Errorf("a large window: error %v", err)
+	}
+}
+
+// The budget holds, and yet every stream moves on by itself.
+func TestBudget(t *testing.T) {
+	plain := sample(t)
+	budget := NewBudget(3 * (chunkSize + history))
+	var streams []*Stream
+	for range 5 {
+		streams = append(streams, Start(context.Background(), blobOf(plain, plain), budget, Limits{}))
+	}
+	for i := len(streams) - 1; i >= 0; i-- { // the last first: the others hold what there is
+		if got, err := io.ReadAll(streams[i]); err != nil || len(got) != len(plain) {
+			t.Errorf("stream %d: %d bytes, error %v", i, len(got), err)
+		}
+	}
+	if most := 3 + 5*own; len(budget.free) > most {
+		t.Errorf("%d chunks were made, want at most %d", len(budget.free), most)
+	}
+	for _, s := range streams {
+		s.Close()
+	}
+	if budget.left != budget.max {
+		t.Errorf("%d of %d chunks came back", budget.left, budget.max)
+	}
+}
+
+func TestCloseEndsAStreamThatIsNotRead(t *testing.T) {
+	budget := NewBudget(0)
+	s := Start(context.Background(), blobOf(sample(t), nil), budget, Limits{})
+	time.Sleep(time.Millisecond)
+	done := make(chan struct{})
+	go func() { s.Close(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(10 * time.Second):
+		t.Fatal("it does not end")
+	}
+}
+
+func TestAttributes(t *testing.T) {
+	for name, c := range map[string]struct {
+		records map[string]string
+		want    map[string]string
+		err     string
+	}{
+		"none":   {map[string]string{"comment": "x"}, nil, ""},
+		"schily": {map[string]string{"SCHILY.xattr.user.a": "\x001"}, map[string]string{"user.a": "\x001"}, ""},
+		"libarchive": {
+			map[string]string{"LIBARCHIVE.xattr.user.a%20b": base64.StdEncoding.EncodeToString([]byte("1"))},
+			map[string]string{"user.a b": "1"}, "",
+		},
+		"both": {
+			map[string]string{"LIBARCHIVE.xattr.user.a": "Mg", "SCHILY.xattr.user.a": "1"},
+			map[string]string{"user.a": "1"}, "",
+		},
+		"a bad value": {map[string]string{"LIBARCHIVE.xattr.user.a": "?"}, nil, `attribute "user.a": its value is not base64`},
+		"a bad name":  {map[string]string{"LIBARCHIVE.xattr.user.%": "Mg"}, nil, "its name is not encoded right"},
+	} {
+		e := &Entry{}
+		err := e.xattrs(c.records)
+		if c.err != "" {
+			if err == nil || !strings.Contains(err.Error(), c.err) {
+				t.Errorf("%s: error %v, want %s", name, err, c.err)
+			}
+			continue
+		}
+		if err != nil || len(e.Xattrs) != len(c.want) {
+			t.Errorf("%s: %q, want %q, error %v", name, e.Xattrs, c.want, err)
+		}
+		for k, v := range c.want {
+			if e.Xattrs[k] != v {
+				t.Errorf("%s: %q is %q, want %q", name, k, e.Xattrs[k], v)
+			}
+		}
+	}
+}
+
+func TestUnknownEntryIsRefused(t *testing.T) {
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	if err := w.WriteHeader(&tar.Header{Name: "a", Typeflag: 'V'}); err != nil {
+		t.Fatal(err)
+	}
+	_ = w.Close()
+	s := Start(context.Background(), blobOf(b.Bytes(), b.Bytes()), NewBudget(0), Limits{})
+	defer s.Close()
+	if _, err := s.Entries().Next(); err == nil || !strings.Contains(err.Error(), `"a": entry of type 'V', which a layer cannot have`) {
+		t.Errorf("error %v", err)
+	}
+}
