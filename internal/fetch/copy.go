@@ -2,9 +2,7 @@ package fetch
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
@@ -20,7 +18,7 @@ func CopyImages(ctx context.Context, r *request.Request, log *progress.Reporter)
 	j := newJob(r, log)
 	dst := newJob(&request.Request{Cache: r.DstCache, Options: r.Options}, log)
 	defer dst.close()
-	return j.copyAll(ctx, func(ctx context.Context, it request.Item) error { return dst.copyImage(ctx, j.cache, it) })
+	return j.copyAll(ctx, func(ctx context.Context, it request.Item) error { return dst.copyImage(ctx, j, it) })
 }
 
 // CopyLists copies published manifest lists into the cache r.DstCache.
@@ -28,12 +26,12 @@ func CopyLists(ctx context.Context, r *request.Request, log *progress.Reporter) 
 	j := newJob(r, log)
 	dst := cache.Open(r.DstCache)
 	return j.copyAll(ctx, func(ctx context.Context, it request.Item) error {
+		if _, there := dst.File(it.ID); there {
+			return nil
+		}
 		raw, ok := j.cache.File(it.ID)
 		if !ok {
 			return notThere(j.cache.FilePath(it.ID))
-		}
-		if _, there := dst.File(it.ID); there {
-			return nil
 		}
 		return dst.PublishFile(ctx, it.ID, raw)
 	})
@@ -55,7 +53,7 @@ func (j *job) copyAll(ctx context.Context, copyOne func(context.Context, request
 			}
 			results[n] = request.Result{Success: err == nil, Metadata: request.Metadata{Checksum: it.ID.String()}}
 			if err != nil {
-				results[n].Error = clean("copy " + it.ID.String() + ": " + err.Error())
+				results[n].Error = clean(withHint("copy "+it.ID.String()+": "+err.Error(), err))
 			}
 			return nil
 		})
@@ -64,12 +62,15 @@ func (j *job) copyAll(ctx context.Context, copyOne func(context.Context, request
 	return results
 }
 
-// copyImage copies one image from the cache src into the job's own.
-func (j *job) copyImage(ctx context.Context, src *cache.Cache, it request.Item) error {
-	pub, err := src.Look(it.ID)
-	if errors.Is(err, fs.ErrNotExist) {
-		return notThere(src.ImagePath(it.ID))
+// copyImage copies one image from the cache of src into the job's own.
+func (j *job) copyImage(ctx context.Context, src *job, it request.Item) error {
+	if j.hasImage(it) {
+		return nil
 	}
+	if !src.hasImage(it) {
+		return notThere(src.cache.ImagePath(it.ID))
+	}
+	pub, err := src.cache.Look(it.ID)
 	if err != nil {
 		return err
 	}

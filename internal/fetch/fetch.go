@@ -173,10 +173,14 @@ func explain(t image.Target, err error, named bool) error {
 	if named {
 		text = t.String() + ": " + text
 	}
+	return errors.New(clean(withHint(text, err)))
+}
+
+func withHint(text string, err error) string {
 	if hint := hintOf(err); hint != "" {
 		text += "\n" + hint
 	}
-	return errors.New(clean(text))
+	return text
 }
 
 // clean makes each line of a text fit for a person's eyes: printable, no credentials.

@@ -1,0 +1,101 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"osbuild-containers/internal/progress"
+	"osbuild-containers/internal/request"
+	"osbuild-containers/test/registry"
+)
+
+// TestTogether shows that several processes that want the same image at one time download it once,
+// and that those that wait say so.
+func TestTogether(t *testing.T) {
+	t.Parallel()
+	f, name := serve(t, layered)
+	f.On(registry.Blob(string(layered.Layers[0].Digest)), registry.Drip(200_000))
+	w := newWorld(t).alone()
+	outs := make([]outcome, 3)
+	var wg sync.WaitGroup
+	for i := range outs {
+		wg.Go(func() { outs[i] = w.images(itemOf(layered, name)) })
+	}
+	wg.Wait()
+	waited := 0
+	for _, out := range outs {
+		out.ok()
+		if strings.Contains(out.Log, "layer 1/1 "+progress.Short(string(layered.Layers[0].Digest))+" 101.9 kB: waiting for another process") {
+			waited++
+		}
+	}
+	w.has(layered)
+	if waited == 0 {
+		t.Errorf("nobody said that it waits:\n%s", outs[0].Log+outs[1].Log+outs[2].Log)
+	}
+	if got := f.BytesSent("/blobs/"); got != layered.Size() {
+		t.Errorf("%d bytes were downloaded, want %d", got, layered.Size())
+	}
+}
+
+// TestOtherDies shows that a process that waits takes over when the one it waits for is killed, from
+// where that one was.
+func TestOtherDies(t *testing.T) {
+	t.Parallel()
+	layer := layered.Layers[0]
+	f, name := serve(t, layered)
+	f.On(registry.Blob(string(layer.Digest)).First(1), registry.Stall(60_000))
+	w := newWorld(t).alone()
+	items := []request.Item{itemOf(layered, name)}
+	other := w.command(order{What: "images", Request: request.Request{Items: items, Options: w.options, Cache: w.cache}})
+	must(other.Start())
+	for deadline := time.Now().Add(30 * time.Second); w.partial(layer.Digest) < 60_000; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the download did not begin")
+		}
+	}
+	done := make(chan outcome)
+	go func() { done <- w.images(items...) }()
+	for deadline := time.Now().Add(30 * time.Second); len(f.Matching(registry.Get("/manifests/sha256:"))) < 2 && time.Now().Before(deadline); {
+		time.Sleep(5 * time.Millisecond)
+	}
+	must(other.Process.Kill())
+	_ = other.Wait()
+	(<-done).ok()
+	w.has(layered)
+	ranges(t, asked(f, layer.Digest), "-", "bytes=60000-")
+}
+
+// TestInterrupted shows that a job that is told to stop does so at once, keeps what it has, and says
+// of each item why.
+func TestInterrupted(t *testing.T) {
+	t.Parallel()
+	layer := layered.Layers[0]
+	f, name := serve(t, layered)
+	f.On(registry.Blob(string(layer.Digest)).First(1), registry.Stall(60_000))
+	w := newWorld(t)
+	why := errors.New("interrupted")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	go func() {
+		for w.partial(layer.Digest) < 60_000 && ctx.Err() == nil {
+			time.Sleep(time.Millisecond)
+		}
+		cancel(why)
+	}()
+	o := order{What: "images", Request: request.Request{Items: []request.Item{itemOf(layered, name)}, Options: w.options, Cache: w.cache}}
+	began := time.Now()
+	out := o.run(ctx)
+	out.t = t
+	out.failed("<name>: interrupted", "<name>", name+"@"+string(layered.Digest))
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("took %s", took)
+	}
+	w.nothing()
+	if got := w.partial(layer.Digest); got != 60_000 {
+		t.Errorf("%d bytes are kept, want 60000", got)
+	}
+}
