@@ -66,6 +66,11 @@ func TestLogin(t *testing.T) {
 				w.config("docker/config.json", login(f.Addr, user, "wrong"))
 				w.env = append(w.env, "REGISTRY_AUTH_FILE="+filepath.Join(w.home, "elsewhere.json"), "DOCKER_CONFIG="+filepath.Join(w.home, "docker"))
 			},
+			"DOCKER_CONFIG before others": func(w *world) {
+				w.config("docker/config.json", good)
+				w.config("run/containers/auth.json", login(f.Addr, user, "wrong"))
+				w.env = append(w.env, "DOCKER_CONFIG="+filepath.Join(w.home, "docker"))
+			},
 			"XDG_RUNTIME_DIR":    func(w *world) { w.config("run/containers/auth.json", good) },
 			"~/.config":          func(w *world) { w.config(".config/containers/auth.json", good) },
 			"~/.docker":          func(w *world) { w.config(".docker/config.json", good) },
