@@ -1,0 +1,118 @@
+package crash_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"osbuild-containers/test/calls"
+	"osbuild-containers/test/images"
+	"osbuild-containers/test/registry"
+)
+
+func TestMain(m *testing.M) {
+	calls.Main()
+	if path := os.Getenv(measureVariable); path != "" {
+		os.Exit(measure(path))
+	}
+	os.Exit(runTests(m))
+}
+
+// shared is the registry of all tests.
+var shared struct {
+	dir  string
+	once sync.Once
+	reg  *registry.Registry
+	err  error
+}
+
+func runTests(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "crash-test-")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	shared.dir = dir
+	defer func() {
+		if shared.reg != nil {
+			shared.reg.Close()
+		}
+	}()
+	return m.Run()
+}
+
+// serve pushes images and lists into a repository of the test's own, and puts a proxy in front
+// of it.
+func serve(t testing.TB, entries ...images.Entry) (f *registry.Faults, name string) {
+	t.Helper()
+	shared.once.Do(func() { shared.reg, shared.err = registry.Run(shared.dir) })
+	must(t, shared.err)
+	repo := regexp.MustCompile(`[^a-z0-9]+`).ReplaceAllString(strings.ToLower(t.Name()), "-") + "/name"
+	for _, e := range entries {
+		must(t, images.Push(e, shared.reg.URL, repo))
+	}
+	f = shared.reg.Faults(t)
+	return f, f.Addr + "/" + repo
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func needRoot(t testing.TB) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("mounts need root")
+	}
+}
+
+// executable is the path of a source that was built.
+func executable(t testing.TB, source string) string {
+	t.Helper()
+	path, err := filepath.Abs(filepath.Join("..", "..", "build", "libdir", "sources", source))
+	must(t, err)
+	if _, err := os.Stat(path); err != nil {
+		t.Fatal("the executables are not there: run make first")
+	}
+	return path
+}
+
+// home is an environment in which the machine's configuration does not count.
+func home(t testing.TB) []string {
+	t.Helper()
+	dir := t.TempDir()
+	conf := filepath.Join(dir, ".config", "containers")
+	must(t, os.MkdirAll(filepath.Join(conf, "registries.d"), 0o755))
+	must(t, os.WriteFile(filepath.Join(conf, "registries.conf"), nil, 0o644))
+	must(t, os.WriteFile(filepath.Join(conf, "policy.json"), []byte(`{"default": [{"type": "insecureAcceptAnything"}]}`), 0o644))
+	return []string{"HOME=" + dir, "XDG_RUNTIME_DIR=" + dir, "TMPDIR=" + dir, "PATH=" + os.Getenv("PATH")}
+}
+
+// measureVariable names, in a process between the test and a source, the file for the source's peak
+// memory. A process that is started counts the memory of the one that started it as its own, so
+// the test itself is too large to start it.
+const measureVariable = "CRASH_TEST_MEASURE"
+
+func measure(path string) int {
+	cmd := exec.Command(os.Args[1], os.Args[2:]...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	if err := cmd.Run(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	usage := cmd.ProcessState.SysUsage().(*syscall.Rusage)
+	if err := os.WriteFile(path, fmt.Append(nil, usage.Maxrss), 0o644); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
