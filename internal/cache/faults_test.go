@@ -166,21 +166,26 @@ func TestOtherWays(t *testing.T) {
 		errno  syscall.Errno
 		when   func(calls.Call) bool
 		copied bool
+		file   bool // where the image is to be
 	}{
-		"too many links":        {"linkat", syscall.EMLINK, blobLink, true},
-		"other file system":     {"linkat", syscall.EXDEV, blobLink, true},
-		"links not allowed":     {"linkat", syscall.EPERM, blobLink, true},
-		"no links":              {"linkat", syscall.EOPNOTSUPP, nil, true},
-		"no rename flags":       {"renameat2", syscall.EINVAL, nil, false},
-		"no renameat2":          {"renameat2", syscall.ENOSYS, nil, false},
-		"no exchange":           {"renameat2", syscall.EINVAL, flags(unix.RENAME_EXCHANGE), false},
-		"no files without name": {"openat", syscall.EOPNOTSUPP, func(c calls.Call) bool { return c.Args[2]&unix.O_TMPFILE == unix.O_TMPFILE }, false},
-		"no /proc":              {"linkat", syscall.ENOENT, flags(unix.AT_SYMLINK_FOLLOW), false},
-		"no folder sync":        {"fsync", syscall.EINVAL, isFolder, false},
+		"too many links":        {"linkat", syscall.EMLINK, blobLink, true, false},
+		"other file system":     {"linkat", syscall.EXDEV, blobLink, true, false},
+		"links not allowed":     {"linkat", syscall.EPERM, blobLink, true, false},
+		"no links":              {"linkat", syscall.EOPNOTSUPP, nil, true, false},
+		"no rename flags":       {"renameat2", syscall.EINVAL, nil, false, false},
+		"no flags for a file":   {"renameat2", syscall.EINVAL, nil, false, true},
+		"no renameat2":          {"renameat2", syscall.ENOSYS, nil, false, false},
+		"no exchange":           {"renameat2", syscall.EINVAL, flags(unix.RENAME_EXCHANGE), false, false},
+		"no files without name": {"openat", syscall.EOPNOTSUPP, func(c calls.Call) bool { return c.Args[2]&unix.O_TMPFILE == unix.O_TMPFILE }, false, false},
+		"no /proc":              {"linkat", syscall.ENOENT, flags(unix.AT_SYMLINK_FOLLOW), false, false},
+		"no folder sync":        {"fsync", syscall.EINVAL, isFolder, false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			j := job{Do: "all", Dir: filepath.Join(memoryDir(t), "cache"), Seed: 1}
+			if c.file {
+				writeTest(t, Open(j.Dir).ImagePath(draw(1, 0).id), nil)
+			}
 			hits := 0
 			if out, err := j.watch(t, func(call calls.Call) calls.Verdict {
 				v := always(c.errno, c.when)(call)

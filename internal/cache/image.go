@@ -73,10 +73,10 @@ func (p *Pool) show(in, dest string, img *Image) error {
 		return err
 	}
 	err = unix.Renameat2(unix.AT_FDCWD, s.dir, unix.AT_FDCWD, dest, unix.RENAME_NOREPLACE)
-	if noFlag(err) { // rename replaces an empty folder only
+	if noFlag(err) { // os.Rename replaces no folder, and a folder no file
 		err = os.Rename(s.dir, dest)
 	}
-	if errors.Is(err, unix.EEXIST) || errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.ENOTDIR) {
+	if errors.Is(err, unix.EEXIST) || errors.Is(err, unix.ENOTDIR) {
 		err = exchange(s.dir, dest)
 	}
 	return err

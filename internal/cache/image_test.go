@@ -7,8 +7,11 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
+
+	"osbuild-containers/test/calls"
 )
 
 func TestImageIsPublishedAsItIs(t *testing.T) {
@@ -186,6 +189,46 @@ func TestImageWithoutItsBlobsIsNotPublished(t *testing.T) {
 	if _, err := c.Look(img.id); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("look: %v", err)
 	}
+	wantNothingLeft(t, c)
+}
+
+// While one process gives an image its name, another that wants to waits, and then leaves it alone.
+func TestPublishingWaitsForAnotherProcess(t *testing.T) {
+	c, p := newCache(t)
+	img := draw(1, 0)
+	dest := c.ImagePath(img.id)
+	published := make(chan os.FileInfo, 1)
+	begun := false
+	j := job{Do: "publish", Dir: filepath.Dir(c.containers), Seed: 1, Count: 1}
+	out, err := j.watch(t, func(call calls.Call) calls.Verdict {
+		if call.New != dest || begun {
+			return calls.Continue
+		}
+		begun = true
+		go func() {
+			if err := c.Publish(p, img.id, img.Image); err != nil {
+				t.Error(err)
+			}
+			fi, _ := os.Stat(dest)
+			published <- fi
+		}()
+		select {
+		case fi := <-published:
+			t.Error("it did not wait")
+			published <- fi
+		case <-time.After(100 * time.Millisecond):
+		}
+		return calls.Continue
+	}, "renameat2")
+	if err != nil || !begun {
+		t.Fatal(err, out)
+	}
+	after, err := os.Stat(dest)
+	must(t, err)
+	if fi := <-published; fi == nil || !os.SameFile(fi, after) {
+		t.Error("one has replaced the image of the other")
+	}
+	must(t, img.check(c))
 	wantNothingLeft(t, c)
 }
 
