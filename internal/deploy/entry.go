@@ -30,7 +30,7 @@ type layerState struct {
 
 func newLayer(k int) *layerState {
 	return &layerState{
-		k:     int32(k), //nolint:gosec // as many layers as fit in a manifest
+		k:     int32(k),
 		links: map[string]string{},
 		folds: map[string]bool{},
 		lost:  map[string]origin{},
@@ -213,7 +213,7 @@ func (d *deployer) leaf(l *layerState, e *layer.Entry, name string, n *node, exc
 		return err
 	}
 	l.note(name, origin{index: e.Index, layer: l.k, path: name})
-	*n = node{kind: leaf, leaf: l.k, removed: n.removed, emptied: n.emptied, made: true, index: int32(e.Index)} //nolint:gosec // bounded by the limits
+	*n = node{kind: leaf, leaf: l.k, removed: n.removed, emptied: n.emptied, made: true, index: int32(e.Index)}
 	return d.write(name, e, content)
 }
 

@@ -82,7 +82,7 @@ func (d *deployer) hardlink(l *layerState, e *layer.Entry, name string, n *node,
 			return err
 		}
 	}
-	*n = node{kind: leaf, leaf: l.k, removed: n.removed, emptied: n.emptied, index: int32(o.index)} //nolint:gosec // bounded by the limits
+	*n = node{kind: leaf, leaf: l.k, removed: n.removed, emptied: n.emptied, index: int32(o.index)}
 	l.note(name, o)
 	if o.path != "" {
 		n.made = true

@@ -110,7 +110,7 @@ func (d *deployer) acl(value string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		binary.LittleEndian.PutUint32(e[4:], uint32(id)) //nolint:gosec // mapped makes it fit
+		binary.LittleEndian.PutUint32(e[4:], uint32(id))
 	}
 	return string(b), nil
 }

@@ -165,71 +165,88 @@ func TestHardLinks(t *testing.T) {
 		want    string
 	}{
 		"in a layer": {
-			[][]item{{file("a", "1"), hardlink("b", "a"), folder("d"), hardlink("d/c", "/b")}}, nil,
+			[][]item{{file("a", "1"), hardlink("b", "a"), folder("d"), hardlink("d/c", "/b")}},
+			nil,
 			"a=1 b==a d/ d/c==a",
 		},
 		"the first name is replaced above": {
-			[][]item{{file("a", "old"), hardlink("b", "a"), hardlink("c", "a")}, {file("a", "new")}}, nil,
+			[][]item{{file("a", "old"), hardlink("b", "a"), hardlink("c", "a")}, {file("a", "new")}},
+			nil,
 			"a=new b=old c==b",
 		},
 		"the first name is removed above": {
-			[][]item{{file("a", "old"), hardlink("b", "a"), hardlink("c", "b")}, {file(".wh.a", "")}}, nil,
+			[][]item{{file("a", "old"), hardlink("b", "a"), hardlink("c", "b")}, {file(".wh.a", "")}},
+			nil,
 			"b=old c==b",
 		},
 		"another name is replaced above": {
-			[][]item{{file("a", "old"), hardlink("b", "a"), hardlink("c", "b")}, {file("b", "new")}}, nil,
+			[][]item{{file("a", "old"), hardlink("b", "a"), hardlink("c", "b")}, {file("b", "new")}},
+			nil,
 			"a=old b=new c==a",
 		},
 		"the target is replaced later in its layer": {
-			[][]item{{file("a", "first"), hardlink("b", "a"), file("a", "second")}}, nil,
+			[][]item{{file("a", "first"), hardlink("b", "a"), file("a", "second")}},
+			nil,
 			"a=second b=first",
 		},
 		"the link is replaced later in its layer": {
-			[][]item{{file("a", "1"), hardlink("b", "a"), file("b", "2")}}, nil,
+			[][]item{{file("a", "1"), hardlink("b", "a"), file("b", "2")}},
+			nil,
 			"a=1 b=2",
 		},
 		"the first name is excluded": {
-			[][]item{{file("doc/a", "1"), hardlink("b", "doc/a"), hardlink("c", "doc/a")}}, []string{"doc"},
+			[][]item{{file("doc/a", "1"), hardlink("b", "doc/a"), hardlink("c", "doc/a")}},
+			[]string{"doc"},
 			"b=1 c==b",
 		},
 		"to a symbolic link": {
-			[][]item{{symlink("a", "to"), hardlink("b", "a")}}, nil,
+			[][]item{{symlink("a", "to"), hardlink("b", "a")}},
+			nil,
 			"a->to b->to",
 		},
 		"to a layer below": {
-			[][]item{{file("a", "1")}, {hardlink("b", "a")}}, nil,
+			[][]item{{file("a", "1")}, {hardlink("b", "a")}},
+			nil,
 			"a=1 b==a",
 		},
 		"to a layer below, over a layer between": {
-			[][]item{{file("d/a", "1")}, {file("x", "")}, {hardlink("b", "d/a"), hardlink("c", "b")}}, nil,
+			[][]item{{file("d/a", "1")}, {file("x", "")}, {hardlink("b", "d/a"), hardlink("c", "b")}},
+			nil,
 			"b=1 c==b d/ d/a==b x=",
 		},
 		"to a layer below, as it was then": {
-			[][]item{{file("a", "lowest")}, {file("a", "lower")}, {hardlink("b", "a")}, {file("a", "top")}}, nil,
+			[][]item{{file("a", "lowest")}, {file("a", "lower")}, {hardlink("b", "a")}, {file("a", "top")}},
+			nil,
 			"a=top b=lower",
 		},
 		"to what a layer above removes": {
-			[][]item{{file("a", "1")}, {hardlink("b", "a")}, {file(".wh.a", "")}}, nil,
+			[][]item{{file("a", "1")}, {hardlink("b", "a")}, {file(".wh.a", "")}},
+			nil,
 			"b=1",
 		},
 		"to what its own layer replaces after it": {
-			[][]item{{file("a", "lower")}, {hardlink("b", "a"), file("a", "upper")}}, nil,
+			[][]item{{file("a", "lower")}, {hardlink("b", "a"), file("a", "upper")}},
+			nil,
 			"a=upper b=lower",
 		},
 		"to a link of a layer below": {
-			[][]item{{file("a", "1"), hardlink("b", "a")}, {hardlink("c", "b")}}, nil,
+			[][]item{{file("a", "1"), hardlink("b", "a")}, {hardlink("c", "b")}},
+			nil,
 			"a=1 b==a c==a",
 		},
 		"to a link of a layer below that links to one below it": {
-			[][]item{{file("a", "1")}, {hardlink("b", "a")}, {hardlink("c", "b")}}, nil,
+			[][]item{{file("a", "1")}, {hardlink("b", "a")}, {hardlink("c", "b")}},
+			nil,
 			"a=1 b==a c==a",
 		},
 		"to an excluded file of a layer below": {
-			[][]item{{file("a", "1")}, {hardlink("b", "a")}}, []string{"a"},
+			[][]item{{file("a", "1")}, {hardlink("b", "a")}},
+			[]string{"a"},
 			"b=1",
 		},
 		"through a symbolic link of the layer": {
-			[][]item{{folder("usr"), symlink("lib", "/usr"), file("usr/a", "1"), hardlink("b", "lib/a")}}, nil,
+			[][]item{{folder("usr"), symlink("lib", "/usr"), file("usr/a", "1"), hardlink("b", "lib/a")}},
+			nil,
 			"b=1 lib->/usr usr/ usr/a==b",
 		},
 	} {

@@ -65,7 +65,7 @@ func (n *node) find(name string) *node {
 		return n
 	}
 	for n != nil && name != "" {
-		base := name
+		var base string
 		base, name = cut(name)
 		n = n.kids[base]
 	}

@@ -46,7 +46,6 @@ type Reader struct {
 	t     *tar.Reader
 	count int
 	left  int64
-	ended error
 }
 
 // Entries reads the entries of the stream.
@@ -128,7 +127,7 @@ func (r *Reader) entry(h *tar.Header) (*Entry, error) {
 		Index: r.count,
 		Name:  h.Name,
 		Link:  h.Linkname,
-		Mode:  uint32(h.Mode) & 0o7777, //nolint:gosec // these bits are all that is wanted
+		Mode:  uint32(h.Mode) & 0o7777,
 		UID:   int64(h.Uid),
 		GID:   int64(h.Gid),
 		Major: h.Devmajor, Minor: h.Devminor,

@@ -201,11 +201,13 @@ func TestAttributes(t *testing.T) {
 		"schily": {map[string]string{"SCHILY.xattr.user.a": "\x001"}, map[string]string{"user.a": "\x001"}, ""},
 		"libarchive": {
 			map[string]string{"LIBARCHIVE.xattr.user.a%20b": base64.StdEncoding.EncodeToString([]byte("1"))},
-			map[string]string{"user.a b": "1"}, "",
+			map[string]string{"user.a b": "1"},
+			"",
 		},
 		"both": {
 			map[string]string{"LIBARCHIVE.xattr.user.a": "Mg", "SCHILY.xattr.user.a": "1"},
-			map[string]string{"user.a": "1"}, "",
+			map[string]string{"user.a": "1"},
+			"",
 		},
 		"a bad value": {map[string]string{"LIBARCHIVE.xattr.user.a": "?"}, nil, `attribute "user.a": its value is not base64`},
 		"a bad name":  {map[string]string{"LIBARCHIVE.xattr.user.%": "Mg"}, nil, "its name is not encoded right"},

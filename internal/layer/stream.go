@@ -78,7 +78,8 @@ func (s *Stream) Bytes() int64 { return s.read }
 // Close ends all that runs.
 func (s *Stream) Close() {
 	s.cancel()
-	for range s.out { //nolint:revive // until who sends notices
+	for range s.out {
+		// Until who sends notices.
 	}
 	s.wg.Wait()
 	s.share.release()

@@ -100,7 +100,7 @@ func (r *Reader) Fill(buf []byte) (int, error) {
 		case done:
 			err = io.EOF
 		}
-		if err == ErrData && r.over() {
+		if errors.Is(err, ErrData) && r.over() {
 			err = io.ErrUnexpectedEOF // the zeros behind the end made no sense
 		}
 		full := out > len(buf)-maxMatch-margin
@@ -120,7 +120,7 @@ func (r *Reader) Fill(buf []byte) (int, error) {
 // sum takes data into the checksum of the member.
 func (r *Reader) sum(data []byte) {
 	r.crc = crc32.Update(r.crc, crc32.IEEETable, data)
-	r.size += uint32(len(data)) //nolint:gosec // the format counts modulo 2^32
+	r.size += uint32(len(data))
 }
 
 // header reads the header of a member, or finds that there is none.
@@ -156,7 +156,7 @@ func (r *Reader) header() error {
 		h.text()
 	}
 	if flags&hasCRC != 0 {
-		want := uint16(h.crc) //nolint:gosec // the format has the lower half
+		want := uint16(h.crc)
 		if got := h.bytes(2); h.err == nil && binary.LittleEndian.Uint16(got[:]) != want {
 			return ErrHeader
 		}
@@ -195,7 +195,7 @@ func (h *headerReader) bytes(n int) (got [10]byte) {
 		if err != nil && h.err == nil {
 			h.err = err
 		}
-		got[i] = byte(v) //nolint:gosec // eight bits were asked for
+		got[i] = byte(v)
 	}
 	h.crc = crc32.Update(h.crc, crc32.IEEETable, got[:n])
 	return got

@@ -167,7 +167,7 @@ func TestErrorOfTheInputIsKept(t *testing.T) {
 	for err == nil {
 		_, err = r.Fill(buf)
 	}
-	if err != broken {
+	if !errors.Is(err, broken) {
 		t.Errorf("error %v, want %v", err, broken)
 	}
 }

@@ -107,7 +107,7 @@ func (r *Reader) dynamic() error {
 		if err != nil {
 			return err
 		}
-		first[order[i]] = uint8(s) //nolint:gosec // three bits
+		first[order[i]] = uint8(s)
 	}
 	const width = 7
 	var table [1 << width]uint32
@@ -115,6 +115,7 @@ func (r *Reader) dynamic() error {
 		return ErrData
 	}
 	var sizes [maxLit + maxDist]uint8
+	var before uint8
 	for i := 0; i < lits+dists; {
 		if r.n < width {
 			if err := r.refill(); err != nil {
@@ -130,7 +131,8 @@ func (r *Reader) dynamic() error {
 		}
 		symbol := e >> 16
 		if symbol < 16 {
-			sizes[i] = uint8(symbol) //nolint:gosec // less than 16
+			before = uint8(symbol)
+			sizes[i] = before
 			i++
 			continue
 		}
@@ -140,7 +142,7 @@ func (r *Reader) dynamic() error {
 			if i == 0 {
 				return ErrData
 			}
-			value = sizes[i-1]
+			value = before
 			again, err = r.repeat(2, 3)
 		case 17:
 			again, err = r.repeat(3, 3)
@@ -153,6 +155,7 @@ func (r *Reader) dynamic() error {
 		if i+again > lits+dists {
 			return ErrData
 		}
+		before = value
 		for ; again > 0; again-- {
 			sizes[i] = value
 			i++
@@ -174,7 +177,7 @@ func (r *input) refill() error {
 		}
 	}
 	r.bits |= binary.LittleEndian.Uint64(r.in[r.pos:]) << (r.n & 63)
-	r.pos += int((63 - r.n) >> 3) //nolint:gosec // at most 7
+	r.pos += int((63 - r.n) >> 3)
 	r.n |= 56
 	return nil
 }

@@ -57,7 +57,7 @@ func (r *input) take(count uint) (uint32, error) {
 		r.pos++
 		r.n += 8
 	}
-	v := uint32(r.bits) & (1<<count - 1) //nolint:gosec // the lower half is what is meant
+	v := uint32(r.bits) & (1<<count - 1)
 	r.bits >>= count
 	r.n -= count
 	if r.over() {

@@ -75,7 +75,7 @@ func dists() (m [maxDist]uint32) {
 
 func lens() (m [19]uint32) {
 	for i := range m {
-		m[i] = uint32(i) << 16 //nolint:gosec // less than 19
+		m[i] = uint32(i) << 16
 	}
 	return m
 }
@@ -130,13 +130,13 @@ func build(table []uint32, width uint, sizes []uint8, meaning []uint32) bool {
 		}
 		at := &table[code&(1<<width-1)]
 		if *at == 0 {
-			*at = special | isTable | free<<16 | uint32(sub)<<8 | uint32(width) //nolint:gosec // small
+			*at = special | isTable | free<<16 | uint32(sub)<<8 | uint32(width)
 			free += 1 << sub
 		}
 		start := *at >> 16
-		rest := uint32(s) - uint32(width) //nolint:gosec // small
+		rest := uint32(s) - uint32(width)
 		entry := meaning[symbol] + rest<<8 + rest
-		for i := uint32(code >> width); i < 1<<sub; i += 1 << rest { //nolint:gosec // small
+		for i := uint32(code >> width); i < 1<<sub; i += 1 << rest {
 			table[start+i] = entry
 		}
 	}
