@@ -182,7 +182,7 @@ func TestOtherWays(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			j := job{Do: "all", Dir: filepath.Join(memoryDir(t), "cache"), Seed: 1}
+			j := job{Do: "all", Dir: filepath.Join(memoryDir(t), "cache"), Seed: 1, Umask: 0o077}
 			if c.file {
 				writeTest(t, Open(j.Dir).ImagePath(draw(1, 0).id), nil)
 			}
@@ -222,40 +222,70 @@ func isFolder(c calls.Call) bool {
 
 // What gets a published name, or a name in the pool, was synced before, and its folder after.
 func TestSyncedBeforeItIsNamed(t *testing.T) {
-	j := job{Do: "all", Dir: filepath.Join(memoryDir(t), "parent", "cache"), Seed: 1}
-	must(t, os.Mkdir(filepath.Dir(j.Dir), 0o755))
-	written, named := map[string]bool{}, map[string]bool{} // and not synced yet
-	renames := 0
-	out, err := j.watch(t, func(c calls.Call) calls.Verdict {
-		switch c.Name {
-		case "mkdirat":
-			_, there := os.Lstat(c.Path)
-			_, possible := os.Lstat(filepath.Dir(c.Path))
-			if there != nil && possible == nil && !strings.Contains(c.Path, "/.pool") {
-				named[filepath.Dir(c.Path)] = true
-			}
-		case "write":
-			written[c.Path] = true
-		case "fsync":
-			delete(written, c.Path)
-			delete(named, c.Path)
-		case "linkat", "renameat", "renameat2":
-			renames++
-			for w := range written {
-				if w == c.Path || strings.HasPrefix(w, c.Path+"/") {
-					t.Errorf("%s, but %s is not synced", c, w)
+	for name, blobLink := range map[string]calls.Verdict{"links": calls.Continue, "copies": syscall.EXDEV} {
+		t.Run(name, func(t *testing.T) {
+			j := job{Do: "all", Dir: filepath.Join(memoryDir(t), "parent", "cache"), Seed: 1}
+			must(t, os.Mkdir(filepath.Dir(j.Dir), 0o755))
+			u := unsynced{t: t, files: map[string]bool{}, folders: map[string]bool{}, named: map[string]bool{}}
+			out, err := j.watch(t, func(c calls.Call) calls.Verdict {
+				if c.Name == "linkat" && strings.Contains(c.Path, "/blobs/") && blobLink != calls.Continue {
+					return blobLink
 				}
+				u.see(c)
+				return calls.Continue
+			}, append([]string{"openat"}, calls.Changing...)...)
+			if err != nil || u.renames < 10 {
+				t.Fatalf("%v after %d renames: %s", err, u.renames, out)
 			}
-			if !strings.Contains(c.New, "/.pool/") {
-				named[filepath.Dir(c.New)] = true
+			for dir := range u.named {
+				t.Errorf("%s has got a name that is not synced", dir)
+			}
+		})
+	}
+}
+
+// unsynced is what a power failure would lose.
+type unsynced struct {
+	t       *testing.T
+	files   map[string]bool // that were written
+	folders map[string]bool // that got names
+	named   map[string]bool // folders that got names outside of the pool
+	renames int
+}
+
+// see looks at a call that is about to be made.
+func (u *unsynced) see(c calls.Call) {
+	inPool := strings.Contains(c.Path+" "+c.New, "/.pool")
+	switch c.Name {
+	case "openat":
+		if c.Args[2]&unix.O_EXCL != 0 {
+			u.files[c.Path] = true
+		}
+	case "write":
+		u.files[c.Path] = true
+	case "mkdirat":
+		_, there := os.Lstat(c.Path)
+		_, possible := os.Lstat(filepath.Dir(c.Path))
+		if there != nil && possible == nil && !inPool {
+			u.named[filepath.Dir(c.Path)] = true
+		}
+	case "fsync":
+		delete(u.files, c.Path)
+		delete(u.folders, c.Path)
+		delete(u.named, c.Path)
+	case "linkat", "renameat", "renameat2":
+		u.renames++
+		if u.folders[c.Path] {
+			u.t.Errorf("%s, but its names are not synced", c)
+		}
+		for f := range u.files {
+			if f == c.Path || strings.HasPrefix(f, c.Path+"/") {
+				u.t.Errorf("%s, but %s is not synced", c, f)
 			}
 		}
-		return calls.Continue
-	}, calls.Changing...)
-	if err != nil || renames < 10 {
-		t.Fatalf("%v after %d renames: %s", err, renames, out)
-	}
-	for dir := range named {
-		t.Errorf("%s has got a name that is not synced", dir)
+		u.folders[filepath.Dir(c.New)] = true
+		if !strings.Contains(c.New, "/.pool/") {
+			u.named[filepath.Dir(c.New)] = true
+		}
 	}
 }

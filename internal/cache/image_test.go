@@ -168,12 +168,19 @@ func checkList(t *testing.T, c *Cache, img picture, want []byte) {
 func TestListLiesBesideTheImage(t *testing.T) {
 	c, p := newCache(t)
 	img := draw(1, 0)
+	path := filepath.Join(filepath.Dir(c.ImagePath(img.id)), listFile)
+	last, lastFile := "", os.FileInfo(nil)
 	for _, list := range []string{"one", "one", "another", "", "one"} {
 		img.List = nil
 		if list != "" {
 			img.List = []byte(list)
 		}
 		img.mustPublish(t, c, p)
+		file, _ := os.Stat(path)
+		if list == last && !os.SameFile(file, lastFile) {
+			t.Error("the same list was written again")
+		}
+		last, lastFile = list, file
 		checkList(t, c, img, img.List)
 	}
 	wantNothingLeft(t, c)
