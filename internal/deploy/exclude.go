@@ -40,11 +40,24 @@ func newExcluder(lines []string) (*excluder, error) {
 		if p.literal == "." {
 			return nil, fmt.Errorf("exclude %q: that is the whole tree", line)
 		}
-		if globs, err := patternmatcher.New([]string{p.literal}); err == nil && strings.ContainsAny(text, `*?[\`) {
-			p.globs = globs
+		if strings.ContainsAny(text, `*?[\`) {
+			p.globs = compile(p.literal)
 		}
 	}
 	return x, nil
+}
+
+// compile returns nil for what is no pattern. That shows when it is used first, and it
+// must not be used again then.
+func compile(text string) *patternmatcher.PatternMatcher {
+	globs, err := patternmatcher.New([]string{text})
+	if err == nil {
+		_, err = globs.MatchesOrParentMatches("x")
+	}
+	if err != nil {
+		return nil
+	}
+	return globs
 }
 
 // outside reports whether a path leads out of the folder that it begins in.
