@@ -53,7 +53,7 @@ func (j *job) copyAll(ctx context.Context, copyOne func(context.Context, request
 			}
 			results[n] = request.Result{Success: err == nil, Metadata: request.Metadata{Checksum: it.ID.String()}}
 			if err != nil {
-				results[n].Error = clean(withHint("copy "+it.ID.String()+": "+err.Error(), err))
+				results[n].Error = withHint("copy "+it.ID.String()+": "+err.Error(), err)
 			}
 			return nil
 		})

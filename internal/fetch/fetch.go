@@ -10,7 +10,6 @@ package fetch
 import (
 	"context"
 	"errors"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -130,7 +129,7 @@ type item struct {
 
 func (j *job) fetchItem(ctx context.Context, ri request.Item, fetch func(context.Context, *item) error) request.Result {
 	if ctx.Err() != nil { // nothing was done for it, nothing is to be said
-		return request.Result{Metadata: request.Metadata{Checksum: ri.ID.String()}, Error: clean(targetOf(ri).String() + ": " + context.Cause(ctx).Error())}
+		return request.Result{Metadata: request.Metadata{Checksum: ri.ID.String()}, Error: progress.Clean(targetOf(ri).String() + ": " + context.Cause(ctx).Error())}
 	}
 	it := &item{job: j, Item: ri, target: targetOf(ri)}
 	it.log = j.log.Item(it.target.Name + "@" + progress.Short(it.target.Pinned.String()))
@@ -173,21 +172,15 @@ func explain(t image.Target, err error, named bool) error {
 	if named {
 		text = t.String() + ": " + text
 	}
-	return errors.New(clean(withHint(text, err)))
+	return errors.New(withHint(text, err))
 }
 
+// withHint makes a text one line that is fit for a person's eyes, without credentials, and puts the
+// way out of the error on a line of its own.
 func withHint(text string, err error) string {
+	text = progress.Clean(text)
 	if hint := hintOf(err); hint != "" {
 		text += "\n" + hint
 	}
 	return text
-}
-
-// clean makes each line of a text fit for a person's eyes: printable, no credentials.
-func clean(text string) string {
-	lines := strings.Split(text, "\n")
-	for i := range lines {
-		lines[i] = progress.Clean(lines[i])
-	}
-	return strings.Join(lines, "\n")
 }

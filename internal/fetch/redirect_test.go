@@ -63,6 +63,21 @@ func TestRedirectWithinTheRegistry(t *testing.T) {
 	w.has(layered)
 }
 
+// TestRedirectThatFails shows that a URL of an object store, which is a key to it, is not shown whole.
+func TestRedirectThatFails(t *testing.T) {
+	t.Parallel()
+	f, name := serve(t, layered)
+	dead := freePort(t)
+	f.On(registry.Blob(string(layered.Layers[0].Digest)), registry.Status(307, "",
+		"Location", "http://me:"+password+"@"+dead+"/x?X-Amz-Signature="+password+"&Expires=1&token="+password+"&X-Amz-Credential="+password))
+	w := newWorld(t)
+	w.secrets = secretsOf("me", password)
+	w.options.Retries = 1
+	w.images(itemOf(layered, name)).failed(`<name>: blob <layer>: Get "http://***@<dead>/x?X-Amz-Signature=***&Expires=1&token=***&X-Amz-Credential=***": `+
+		"dial tcp <dead>: connect: connection refused (gave up after 2 tries)\ncheck that the registry runs and that this machine can reach it",
+		"<name>", name+"@"+string(layered.Digest), "<layer>", string(layered.Layers[0].Digest), "<dead>", dead)
+}
+
 // TestForeignLayers shows that a layer that has URLs is fetched from there, without credentials,
 // and with all that is done for other layers.
 func TestForeignLayers(t *testing.T) {

@@ -141,6 +141,9 @@ func TestGivenUp(t *testing.T) {
 		"404 garbage": {
 			blob, []registry.Fault{registry.Status(404, "\x1b[31m\x00\xff")}, 1, `blob <layer>: 404 Not Found: "\x1b[31m\x00\xff"` + gone,
 		},
+		"404 of several lines": {
+			blob, []registry.Fault{registry.Status(404, `{"errors":[{"code":"NAME_UNKNOWN","message":"one\n\u001b[31mtwo"}]}`)}, 1, `blob <layer>: name unknown: one \x1b[31mtwo` + gone,
+		},
 		"400":      {blob, []registry.Fault{registry.Error(400, "NAME_INVALID", "no")}, 1, "blob <layer>: name invalid: no"},
 		"410":      {blob, []registry.Fault{registry.Status(410, "")}, 1, "blob <layer>: 410 Gone"},
 		"403":      {blob, []registry.Fault{registry.Error(403, "DENIED", "not for you")}, 2, "blob <layer>: denied: not for you" + login},
