@@ -1,0 +1,205 @@
+// Package transfer writes images into a containers storage, so that podman has them as
+// if it had pulled them.
+//
+// Layers are what takes time. They are decompressed, verified against digest and diff id
+// and unpacked side by side, each once, whatever number of images share it; only the
+// bookkeeping of the store happens in order.
+//
+// What it promises: nothing is mounted below the store after Store has returned, also
+// when it failed, nor when the process is killed; no device node and no temporary file
+// stays there; and what the store writes at random or with the time of day is pinned
+// afterwards, for the layers and images that are new (see pin.go). Two runs into an
+// empty store differ in nothing.
+//
+// What it does not: it does not ask policy.json, the sources have done that; and a store
+// that lies where others write at the same time is not what it is made for.
+package transfer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/containers/image/v5/docker/reference"
+	"github.com/containers/storage"
+	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/internal/image"
+	"osbuild-containers/internal/image/local"
+	"osbuild-containers/internal/progress"
+)
+
+// Options say what store to write to.
+type Options struct {
+	Root   string // graph root; no symbolic link in it
+	Driver string // overlay or vfs
+	Epoch  *int64 // the time, in seconds, that everything new is to have; nil for now
+}
+
+// Item is an image to write.
+type Item struct {
+	Image            *local.Image
+	Lists            [][]byte // manifest lists that name it
+	RemoveSignatures bool
+}
+
+// Name is the name that an image of that name has in a store, with a tag.
+func Name(name string) (string, error) {
+	named, err := reference.ParseNormalizedNamed(name)
+	if err != nil {
+		return "", fmt.Errorf("%q is not the name of an image: %w", name, err)
+	}
+	return reference.TagNameOnly(named).String(), nil
+}
+
+// Store writes the images into the store, which is made when it is not there.
+func Store(ctx context.Context, opt Options, items []Item, log *progress.Reporter) (err error) {
+	image.RouteLogs(log.Note)
+	for _, d := range []string{opt.Root, filepath.Join(opt.Root, opt.Driver)} {
+		if err := plainFolders(d); err != nil {
+			return err
+		}
+	}
+	scratch, err := os.MkdirTemp("", "osbuild-containers-")
+	if err != nil {
+		return fmt.Errorf("open containers storage: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
+	w, err := open(opt, scratch, log)
+	if err != nil {
+		return err
+	}
+	err = w.all(ctx, items)
+	if e := w.close(); err == nil {
+		err = e
+	}
+	if err != nil {
+		return err
+	}
+	return w.pin()
+}
+
+// plainFolders refuses a store whose files would be written somewhere else, through
+// symbolic links that a tree came with.
+func plainFolders(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("open containers storage: %w", err)
+	}
+	for _, e := range entries {
+		if e.Type() == os.ModeSymlink {
+			return fmt.Errorf("containers storage: %s is a symbolic link in the tree: no storage has that; remove it, or use another storage-path", filepath.Join(dir, e.Name()))
+		}
+	}
+	return nil
+}
+
+// writer is an open store.
+type writer struct {
+	opt     Options
+	store   storage.Store
+	scratch string
+	log     *progress.Reporter
+	there   []string          // layers that were there before
+	had     []string          // images that were there before
+	sizes   map[string]*chain // by layer id
+}
+
+func open(opt Options, scratch string, log *progress.Reporter) (*writer, error) {
+	o := storage.StoreOptions{
+		GraphRoot:       opt.Root,
+		RunRoot:         filepath.Join(scratch, "run"),
+		GraphDriverName: opt.Driver,
+		TransientStore:  false,
+	}
+	if opt.Driver == "overlay" {
+		// Without it, the store mounts its own folder over itself, and whoever is killed leaves that.
+		o.GraphDriverOptions = []string{"overlay.skip_mount_home=true"}
+	}
+	s, err := storage.GetStore(o)
+	if err != nil {
+		return nil, fmt.Errorf("open containers storage %s: %w", opt.Root, err)
+	}
+	w := &writer{opt: opt, store: s, scratch: scratch, log: log, sizes: map[string]*chain{}}
+	layers, err := s.Layers()
+	if err == nil {
+		for _, l := range layers {
+			w.there = append(w.there, l.ID)
+		}
+		var images []storage.Image
+		images, err = s.Images()
+		for _, i := range images {
+			w.had = append(w.had, i.ID)
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("read containers storage %s: %w", opt.Root, err), w.close())
+	}
+	return w, nil
+}
+
+// close leaves nothing mounted, and removes what is of no use to others.
+func (w *writer) close() error {
+	_, err := w.store.Shutdown(true)
+	home := filepath.Join(w.opt.Root, w.opt.Driver)
+	if e := os.Remove(filepath.Join(home, "backingFsBlockDev")); e != nil && !errors.Is(e, os.ErrNotExist) {
+		err = errors.Join(err, e)
+	}
+	_ = os.Remove(filepath.Join(home, "staging")) // where it is empty
+	_ = os.Remove(filepath.Join(home, "tempdirs"))
+	_ = os.Remove(filepath.Join(w.opt.Root, "tmp"))
+	return err
+}
+
+func (w *writer) all(ctx context.Context, items []Item) error {
+	var chains []*chain
+	for _, it := range items {
+		c, err := w.plan(ctx, it.Image)
+		if err != nil {
+			return err
+		}
+		for _, one := range c {
+			if w.sizes[one.id] == nil && !slices.Contains(w.there, one.id) {
+				w.sizes[one.id] = one
+				chains = append(chains, one)
+			}
+		}
+	}
+	if err := w.layers(ctx, chains); err != nil {
+		return err
+	}
+	for _, it := range items {
+		if err := w.record(ctx, it); err != nil {
+			return fmt.Errorf("image %q: %w", it.Image.Name(), err)
+		}
+	}
+	return nil
+}
+
+// diffIDs are what the config says of the layers, the lowest first.
+func diffIDs(config []byte, n int) ([]digest.Digest, error) {
+	var c struct {
+		RootFS struct {
+			DiffIDs []digest.Digest `json:"diff_ids"`
+		} `json:"rootfs"`
+	}
+	if err := json.Unmarshal(config, &c); err != nil {
+		return nil, fmt.Errorf("config is not JSON: %w", err)
+	}
+	if got := len(c.RootFS.DiffIDs); got != n {
+		return nil, fmt.Errorf("the config has %d diff ids and the manifest %d layers", got, n)
+	}
+	for _, d := range c.RootFS.DiffIDs {
+		if err := d.Validate(); err != nil || d.Algorithm() != digest.SHA256 {
+			return nil, fmt.Errorf("diff id %q is not sha256: and 64 hexadecimal digits", d)
+		}
+	}
+	return c.RootFS.DiffIDs, nil
+}

@@ -1,0 +1,156 @@
+package layout
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/internal/manifest"
+)
+
+const (
+	blobDir       = "blobs/sha256/"
+	layoutVersion = `{"imageLayoutVersion": "1.0.0"}`
+	refName       = "org.opencontainers.image.ref.name"
+
+	ociManifest    = "application/vnd.oci.image.manifest.v1+json"
+	ociIndex       = "application/vnd.oci.image.index.v1+json"
+	ociConfig      = "application/vnd.oci.image.config.v1+json"
+	dockerManifest = "application/vnd.docker.distribution.manifest.v2+json"
+)
+
+// index is an index.json.
+type index struct {
+	SchemaVersion int               `json:"schemaVersion"`
+	MediaType     string            `json:"mediaType,omitempty"`
+	Manifests     []json.RawMessage `json:"manifests"`
+	Annotations   json.RawMessage   `json:"annotations,omitempty"`
+}
+
+// descriptor is an entry of it, and a blob of a manifest.
+type descriptor struct {
+	MediaType   string            `json:"mediaType"`
+	Digest      digest.Digest     `json:"digest"`
+	Size        int64             `json:"size"`
+	URLs        []string          `json:"urls,omitempty"`
+	Annotations map[string]string `json:"annotations,omitempty"`
+}
+
+// document is a manifest as it is written.
+type document struct {
+	raw    []byte
+	digest digest.Digest
+	name   string
+}
+
+// index reads the index of the layout that is there, if there is one.
+func (f *folder) index() (*index, error) {
+	names, err := f.at.Readdirnames(-1)
+	if err != nil || len(names) == 0 {
+		return &index{}, err
+	}
+	raw, err := f.read("index.json")
+	_, none := f.read("oci-layout")
+	if errors.Is(err, os.ErrNotExist) || none != nil {
+		return nil, errors.New("the folder is there, and what is in it is no OCI layout: use another path")
+	}
+	if err != nil {
+		return nil, err
+	}
+	var i index
+	if err := json.Unmarshal(raw, &i); err != nil {
+		return nil, fmt.Errorf("index.json of the layout that is there: %w", err)
+	}
+	return &i, nil
+}
+
+// add adds a manifest. It takes the place of one with the same name, or, when it has no
+// name, of itself.
+func (i *index) add(d document) {
+	entry := descriptor{MediaType: ociManifest, Digest: d.digest, Size: int64(len(d.raw))}
+	if d.name != "" {
+		entry.Annotations = map[string]string{refName: d.name}
+	}
+	i.Manifests = slices.DeleteFunc(i.Manifests, func(raw json.RawMessage) bool {
+		var e descriptor
+		if json.Unmarshal(raw, &e) != nil {
+			return false
+		}
+		if d.name != "" {
+			return e.Annotations[refName] == d.name
+		}
+		return e.Digest == d.digest && e.Annotations[refName] == ""
+	})
+	raw, err := json.Marshal(entry)
+	if err != nil {
+		panic(err) // strings and numbers always have a JSON form
+	}
+	i.Manifests = append(i.Manifests, raw)
+}
+
+func (i *index) encode() []byte {
+	i.SchemaVersion = 2
+	i.MediaType = ociIndex
+	raw, err := json.Marshal(i)
+	if err != nil {
+		panic(err) // it was JSON before
+	}
+	return raw
+}
+
+// documents are the images' manifests in OCI's words.
+func documents(images []Image, destination string) ([]document, error) {
+	var docs []document
+	for _, img := range images {
+		if len(img.Signatures()) > 0 && !img.RemoveSignatures {
+			return nil, fmt.Errorf("image %q %w", img.Name(), &SignedError{destination})
+		}
+		raw, err := asOCI(img.Raw(), img.Manifest())
+		if err != nil {
+			return nil, fmt.Errorf("image %q: %w", img.Name(), err)
+		}
+		docs = append(docs, document{raw, digest.FromBytes(raw), img.Reference})
+	}
+	return docs, nil
+}
+
+// ociLayers are OCI's words for Docker's layers.
+var ociLayers = map[string]string{
+	"application/vnd.docker.image.rootfs.diff.tar":              "application/vnd.oci.image.layer.v1.tar",
+	"application/vnd.docker.image.rootfs.diff.tar.gzip":         "application/vnd.oci.image.layer.v1.tar+gzip",
+	"application/vnd.docker.image.rootfs.diff.tar.zstd":         "application/vnd.oci.image.layer.v1.tar+zstd",
+	"application/vnd.docker.image.rootfs.foreign.diff.tar":      "application/vnd.oci.image.layer.nondistributable.v1.tar",
+	"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip": "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+}
+
+// asOCI returns the manifest as it is, or, one of Docker's, in OCI's words.
+func asOCI(raw []byte, m *manifest.Manifest) ([]byte, error) {
+	var kind struct {
+		MediaType string `json:"mediaType"`
+	}
+	if err := json.Unmarshal(raw, &kind); err != nil {
+		return nil, err
+	}
+	if kind.MediaType != dockerManifest && m.Config.MediaType == ociConfig {
+		return raw, nil
+	}
+	type image struct {
+		SchemaVersion int          `json:"schemaVersion"`
+		MediaType     string       `json:"mediaType"`
+		Config        descriptor   `json:"config"`
+		Layers        []descriptor `json:"layers"`
+	}
+	out := image{2, ociManifest, descriptor{MediaType: ociConfig, Digest: m.Config.Digest, Size: m.Config.Size}, []descriptor{}}
+	for _, l := range m.Layers {
+		media, ok := ociLayers[l.MediaType]
+		if !ok {
+			return nil, fmt.Errorf("layer %s has the media type %q, which OCI has no word for", l.Digest, l.MediaType)
+		}
+		out.Layers = append(out.Layers, descriptor{MediaType: media, Digest: l.Digest, Size: l.Size, URLs: l.URLs})
+	}
+	return json.Marshal(out)
+}

@@ -1,0 +1,105 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/internal/image/local"
+	"osbuild-containers/internal/manifest"
+	"osbuild-containers/internal/stage"
+)
+
+// list is a manifest list of the input.
+type list struct {
+	key string
+	raw []byte
+	m   *manifest.Manifest
+}
+
+type lists []*list
+
+// readLists reads the manifest lists of the input. There may be none.
+func readLists(a *stage.Arguments) (lists, error) {
+	in, ok := a.Inputs["manifest-lists"]
+	if !ok {
+		return nil, nil
+	}
+	files, err := in.Files()
+	if err != nil {
+		return nil, err
+	}
+	var all lists
+	for _, f := range files {
+		l, err := readList(f.Path, f.Key)
+		if err != nil {
+			return nil, fmt.Errorf("manifest list %s: %w", f.Key, err)
+		}
+		all = append(all, l)
+	}
+	return all, nil
+}
+
+func readList(path, key string) (*list, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() || info.Size() > manifest.MaxSize {
+		return nil, fmt.Errorf("is no file of at most %d bytes", manifest.MaxSize)
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	if want, err := digest.Parse(key); err == nil && digest.FromBytes(raw) != want {
+		return nil, fmt.Errorf("is damaged: got digest %s, want %s", digest.FromBytes(raw), want)
+	}
+	m, err := manifest.Parse(raw)
+	if err != nil {
+		return nil, err
+	}
+	if !m.List {
+		return nil, fmt.Errorf("is the manifest of an image, not a list")
+	}
+	return &list{key: key, raw: raw, m: m}, nil
+}
+
+// names reports whether the list names the image.
+func (l *list) names(i *local.Image) bool {
+	d := i.Digest()
+	return slices.ContainsFunc(l.m.Entries, func(e manifest.Entry) bool { return e.Digest == d })
+}
+
+// match makes sure that every list names one of the images. Any number of lists may
+// name an image, and a list any number of images.
+func (ls lists) match(images []*local.Image) error {
+	var lost []string
+	for _, l := range ls {
+		if !slices.ContainsFunc(images, l.names) {
+			lost = append(lost, l.key)
+		}
+	}
+	if len(lost) == 0 {
+		return nil
+	}
+	var have []string
+	for _, i := range images {
+		have = append(have, fmt.Sprintf("%q is %s", i.Name(), i.Digest()))
+	}
+	return fmt.Errorf("manifest lists that name none of the images: %s\nthe images: %s", strings.Join(lost, ", "), strings.Join(have, ", "))
+}
+
+// of are the lists that name the image.
+func (ls lists) of(i *local.Image) [][]byte {
+	var raw [][]byte
+	for _, l := range ls {
+		if l.names(i) {
+			raw = append(raw, l.raw)
+		}
+	}
+	return raw
+}

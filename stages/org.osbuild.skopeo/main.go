@@ -1,0 +1,17 @@
+// Command org.osbuild.skopeo is a stage that copies container images into the tree.
+package main
+
+import (
+	"context"
+	"os"
+
+	"osbuild-containers/internal/image"
+	"osbuild-containers/internal/stage"
+)
+
+func main() {
+	if image.Reexec() {
+		return
+	}
+	os.Exit(stage.Main(context.Background(), stage.OS(), stage.Stage{Name: "org.osbuild.skopeo", Run: run}))
+}

@@ -1,0 +1,176 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"time"
+
+	"osbuild-containers/internal/image/local"
+	"osbuild-containers/internal/image/transfer"
+	"osbuild-containers/internal/layout"
+	"osbuild-containers/internal/progress"
+	"osbuild-containers/internal/request"
+	"osbuild-containers/internal/stage"
+	"osbuild-containers/internal/within"
+)
+
+// The types of a destination.
+const (
+	toStorage = "containers-storage"
+	toOCI     = "oci"
+	toArchive = "oci-archive"
+	toDir     = "dir"
+)
+
+// options are those of the stage; the schema has checked them.
+type options struct {
+	Destination struct {
+		Type          string `json:"type"`
+		Path          string `json:"path"`
+		StoragePath   string `json:"storage-path"`
+		StorageDriver string `json:"storage-driver"`
+	} `json:"destination"`
+	RemoveSignatures bool `json:"remove-signatures"`
+}
+
+// run copies the images of the input into the tree.
+func run(ctx context.Context, a *stage.Arguments, log *progress.Reporter) (err error) {
+	var opt options
+	if err := stage.Options(a, &opt); err != nil {
+		return err
+	}
+	inputs, err := a.Inputs["images"].Images()
+	if err != nil {
+		return err
+	}
+	if err := opt.check(inputs); err != nil {
+		return err
+	}
+	lists, err := readLists(a)
+	if err != nil {
+		return err
+	}
+	images := make([]*local.Image, 0, len(inputs))
+	defer func() {
+		for _, i := range images {
+			err = errors.Join(err, i.Close())
+		}
+	}()
+	for _, in := range inputs {
+		img, err := local.Open(ctx, in)
+		if err != nil {
+			return err
+		}
+		images = append(images, img)
+	}
+	if err := lists.match(images); err != nil {
+		return err
+	}
+	if opt.Destination.Type == toStorage {
+		return opt.store(ctx, a, images, lists, log)
+	}
+	return opt.files(ctx, a, images, log)
+}
+
+// check refuses what the schema cannot.
+func (o *options) check(inputs []request.InputImage) error {
+	const archives = "inputs.images.data.archives"
+	d := o.Destination
+	field, where := "path", d.Path
+	if d.Type == toStorage {
+		field, where = "storage-path", cmp.Or(d.StoragePath, defaultStorage)
+	}
+	if text := within.Check(where); text != "" {
+		return stage.Refuse("options.destination."+field, text)
+	}
+	switch n := len(inputs); {
+	case n == 0:
+		return stage.Refuse(archives, "must have an image")
+	case n > 1 && (d.Type == toDir || d.Type == toArchive):
+		return stage.Refuse(archives, fmt.Sprintf("must be exactly one image for %s, got %d: use containers-storage or oci, or a stage for each", d.Type, n))
+	}
+	names := map[string]string{}
+	for _, in := range inputs {
+		name, err := in.Name, error(nil)
+		if d.Type == toStorage {
+			if name, err = transfer.Name(in.Name); err != nil {
+				return stage.Refuse(archives+"."+in.Key+".name", err.Error())
+			}
+		}
+		if other, ok := names[name]; ok {
+			return stage.Refuse(archives, fmt.Sprintf("two images have the name %q, %s and %s: give each its own", name, other, in.Key))
+		}
+		names[name] = in.Key
+	}
+	return nil
+}
+
+const defaultStorage = "/var/lib/containers/storage"
+
+// store copies into a containers storage.
+func (o *options) store(ctx context.Context, a *stage.Arguments, images []*local.Image, lists lists, log *progress.Reporter) error {
+	d := o.Destination
+	root, err := within.Make(a.Tree, cmp.Or(d.StoragePath, defaultStorage))
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	opt := transfer.Options{Root: root.Path, Driver: cmp.Or(d.StorageDriver, "overlay"), Epoch: a.Epoch}
+	items := make([]transfer.Item, 0, len(images))
+	for _, i := range images {
+		items = append(items, transfer.Item{Image: i, Lists: lists.of(i), RemoveSignatures: o.RemoveSignatures})
+	}
+	if err := transfer.Store(ctx, opt, items, log); err != nil {
+		return err
+	}
+	return pin(root, a.Epoch)
+}
+
+// files copies into a folder or an archive.
+func (o *options) files(ctx context.Context, a *stage.Arguments, images []*local.Image, log *progress.Reporter) error {
+	d := o.Destination
+	where, name := d.Path, ""
+	if d.Type == toArchive {
+		if name = path.Base(path.Clean("/" + d.Path)); name == "/" {
+			return stage.Refuse("options.destination.path", "must be the path of a file")
+		}
+		where = path.Dir(path.Clean("/" + d.Path))
+	}
+	to, err := within.Make(a.Tree, where)
+	if err != nil {
+		return err
+	}
+	defer to.Close()
+	var all []layout.Image
+	for _, i := range images {
+		reference := ""
+		if len(images) > 1 {
+			reference = i.Name()
+		}
+		all = append(all, layout.Image{Image: i, Reference: reference, RemoveSignatures: o.RemoveSignatures})
+	}
+	opt := layout.Options{Epoch: a.Epoch, Log: log}
+	switch d.Type {
+	case toDir:
+		err = layout.Dir(ctx, to.File, all[0], opt)
+	case toOCI:
+		err = layout.OCI(ctx, to.File, all, opt)
+	case toArchive:
+		err = layout.Archive(ctx, to.File, name, all[0], opt)
+	}
+	if err != nil {
+		return fmt.Errorf("write %s to %s: %w", d.Type, d.Path, err)
+	}
+	return pin(to, a.Epoch)
+}
+
+// pin gives the folders that were made the time that the tree is to have.
+func pin(f *within.Folder, epoch *int64) error {
+	if epoch == nil {
+		return nil
+	}
+	return f.SetTime(time.Unix(*epoch, 0))
+}
