@@ -205,7 +205,7 @@ func TestOtherWays(t *testing.T) {
 			for _, b := range img.Blobs {
 				path := filepath.Join(ca.ImagePath(img.id), b.Digest.Encoded())
 				if same(t, path, p.path(b.Digest)) == c.copied || modeOf(t, path) != 0o644 {
-					t.Errorf("copied: %t, want %t", !c.copied, c.copied)
+					t.Errorf("%s: copied is not %t, or the mode is not 644", path, c.copied)
 				}
 			}
 			if ok, err := p.Adopt(context.Background(), "/nowhere", img.id, 200); !ok || err != nil {

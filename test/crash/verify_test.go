@@ -130,10 +130,15 @@ func wantNothingLeft(t testing.TB, cache string, partialToo bool) {
 }
 
 // partialBytes is how much of interrupted downloads is there.
-func partialBytes(cache string) int64 {
+func partialBytes(cache string) int64 { return bytesIn(cache, "partial") }
+
+// pooledBytes is how much of complete blobs is there.
+func pooledBytes(cache string) int64 { return bytesIn(cache, "blobs/sha256") }
+
+func bytesIn(cache, dir string) int64 {
 	var sum int64
-	left, _ := filepath.Glob(filepath.Join(cache, containers, ".pool", "partial", "*"))
-	for _, path := range left {
+	names, _ := filepath.Glob(filepath.Join(cache, containers, ".pool", dir, "*"))
+	for _, path := range names {
 		if fi, err := os.Stat(path); err == nil {
 			sum += fi.Size()
 		}
