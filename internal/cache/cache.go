@@ -9,7 +9,7 @@
 //     to its digest below .pool/blobs;
 //   - an image is put together from hard links to such blobs in .pool/staging, synced, and
 //     takes its name by one rename; one that needs repair is exchanged (renameat2), so
-//     that a reader sees the old one or the new one;
+//     that a reader sees the old one or the new one, and one that is the same is left alone;
 //   - locks are flock(2) on the very files they guard and die with their holder, so
 //     nothing needs repair or unlocking after a crash. On NFS they hold only as far as the
 //     server implements flock; a lock that is lost costs a second download, never

@@ -24,7 +24,7 @@ func linkOrCopy(from, to string) error {
 	return err
 }
 
-// copyFile makes a reflink or a copy, and syncs it.
+// copyFile makes a reflink or a copy, and syncs it. If it fails, a part may be there.
 func copyFile(from, to string) (err error) {
 	src, err := openFile(from)
 	if err != nil {
@@ -38,9 +38,6 @@ func copyFile(from, to string) (err error) {
 	defer func() {
 		if e := dst.Close(); err == nil {
 			err = e
-		}
-		if err != nil {
-			os.Remove(to)
 		}
 	}()
 	if err := dst.Chmod(fileMode); err != nil {
