@@ -12,8 +12,8 @@
 //     that a reader sees the old one or the new one, and one that is the same is left alone;
 //   - locks are flock(2) on the very files they guard and die with their holder, so
 //     nothing needs repair or unlocking after a crash. On NFS they hold only as far as the
-//     server implements flock; a lock that is lost costs a second download, never
-//     a wrong byte, since every process verifies what it publishes.
+//     server implements flock: where it does not, one process at a time may write to
+//     the cache, since what another one writes to the same file is not what was hashed.
 //
 // The pool is an optimisation: remove .pool and every published image still works.
 package cache

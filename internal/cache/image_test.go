@@ -155,6 +155,25 @@ func TestTheSameImageIsLeftAlone(t *testing.T) {
 	}
 }
 
+// In a sandbox that has the folder only, a link leads nowhere.
+func TestLinkToAnImageIsNoImage(t *testing.T) {
+	c, p := newCache(t)
+	img := draw(1, 0)
+	img.mustPublish(t, c, p)
+	elsewhere := filepath.Join(c.files, "elsewhere")
+	must(t, os.MkdirAll(c.files, 0o755))
+	must(t, os.Rename(c.ImagePath(img.id), elsewhere))
+	link(t, elsewhere, c.ImagePath(img.id))
+	if pub, err := c.Look(img.id); err == nil {
+		pub.Close()
+		t.Error("a link is taken for an image")
+	}
+	img.mustPublish(t, c, p)
+	if fi, err := os.Lstat(c.ImagePath(img.id)); err != nil || !fi.IsDir() {
+		t.Errorf("published is %v, %v", fi, err)
+	}
+}
+
 func checkList(t *testing.T, c *Cache, img picture, want []byte) {
 	t.Helper()
 	pub, err := c.Look(img.id)
