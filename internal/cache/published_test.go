@@ -29,8 +29,10 @@ func TestImageHasItsBlobsOnlyWithTheirSizes(t *testing.T) {
 		"long":   bytesOf(make([]byte, 5001)),
 		"empty":  bytesOf(nil),
 		"folder": func(path string) error { return os.Mkdir(path, 0o755) },
-		"link":   func(path string) error { return errors.Join(bytesOf(make([]byte, 5000))(path+"x"), os.Symlink(path+"x", path)) },
-		"pipe":   func(path string) error { return unix.Mkfifo(path, 0o644) },
+		"link": func(path string) error {
+			return errors.Join(bytesOf(make([]byte, 5000))(path+"x"), os.Symlink(path+"x", path))
+		},
+		"pipe": func(path string) error { return unix.Mkfifo(path, 0o644) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, p := newCache(t)
