@@ -34,6 +34,9 @@ type Folder struct {
 // Close closes the handle.
 func (f *Folder) Close() error { return f.File.Close() }
 
+// New reports whether the folder was missing.
+func (f *Folder) New() bool { return slices.Contains(f.made, f.Path) }
+
 // SetTime gives the folders that were made that time, after all was put there.
 func (f *Folder) SetTime(t time.Time) error {
 	for _, dir := range slices.Backward(f.made) {

@@ -118,6 +118,11 @@ func (o *options) store(ctx context.Context, a *stage.Arguments, images []*local
 		return err
 	}
 	defer root.Close()
+	if root.New() {
+		if err := root.File.Chmod(0o700); err != nil { // as podman makes it
+			return err
+		}
+	}
 	opt := transfer.Options{Root: root.Path, Driver: cmp.Or(d.StorageDriver, "overlay"), Epoch: a.Epoch}
 	items := make([]transfer.Item, 0, len(images))
 	for _, i := range images {

@@ -10,6 +10,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/containers/storage/pkg/archive"
@@ -28,7 +29,8 @@ import (
 type differ struct {
 	stream *layer.Stream
 	blob   layer.Blob
-	err    error // of reading the layer
+	time   *time.Time // of folders that the layer does not name; nil for now
+	err    error      // of reading the layer
 }
 
 // ApplyDiff is what the store calls.
@@ -53,6 +55,11 @@ func (d *differ) ApplyDiff(dest string, options *archive.TarOptions, _ *graphdri
 	}
 	if err = errors.Join(in.err, err); err != nil {
 		return out, err
+	}
+	if d.time != nil {
+		if err := o.setTimes(dest, *d.time); err != nil {
+			return out, err
+		}
 	}
 	if err := notes.Flush(); err != nil {
 		return out, fmt.Errorf("write memory file: %w", err)
@@ -86,22 +93,70 @@ func unpack(in *remember, dest string, options *archive.TarOptions, notes io.Wri
 type owners struct {
 	uids, gids map[uint32]struct{}
 	root       *os.FileMode // of the layer's root, where it has one
+
+	dirs, parents map[string]struct{} // that the layer has, and that it needs
 }
 
 func newOwners() *owners {
-	return &owners{uids: map[uint32]struct{}{}, gids: map[uint32]struct{}{}}
+	return &owners{uids: map[uint32]struct{}{}, gids: map[uint32]struct{}{}, dirs: map[string]struct{}{}, parents: map[string]struct{}{}}
 }
 
 func (o *owners) add(h *tar.Header) {
-	if path.Clean("/"+h.Name) == "/" {
+	name := path.Clean("/" + h.Name)
+	if name == "/" {
 		mode := h.FileInfo().Mode()
 		o.root = &mode
 	}
+	if h.Typeflag == tar.TypeDir {
+		o.dirs[name] = struct{}{}
+	}
+	o.parents[path.Dir(name)] = struct{}{}
 	if strings.HasPrefix(path.Base(h.Name), archive.WhiteoutPrefix) {
 		return
 	}
 	o.uids[uint32(h.Uid)] = struct{}{}
 	o.gids[uint32(h.Gid)] = struct{}{}
+}
+
+// implied are the folders that the layer needs and does not have, which are as new as
+// the moment.
+func (o *owners) implied() []string {
+	var dirs []string
+	for dir := range o.parents {
+		for ; ; dir = path.Dir(dir) {
+			if _, ok := o.dirs[dir]; !ok {
+				dirs = append(dirs, dir)
+			}
+			if dir == "/" {
+				break
+			}
+		}
+	}
+	slices.Sort(dirs)
+	return slices.Compact(dirs)
+}
+
+// setTimes gives them a time of their own. A folder that cannot be found is none.
+func (o *owners) setTimes(dest string, t time.Time) error {
+	implied := o.implied()
+	if len(implied) == 0 {
+		return nil
+	}
+	root, err := os.OpenRoot(dest)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	for _, dir := range implied {
+		name := "." + dir
+		if info, err := root.Lstat(name); err != nil || !info.IsDir() {
+			continue // replaced by something else in the layer
+		}
+		if err := root.Chtimes(name, t, t); err != nil {
+			return fmt.Errorf("set time of %q: %w", dir, err)
+		}
+	}
+	return nil
 }
 
 func (*owners) list(ids map[uint32]struct{}) []uint32 { return slices.Sorted(maps.Keys(ids)) }

@@ -2,15 +2,16 @@ package transfer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"runtime"
 	"sync"
 	"time"
 
-	graphdriver "github.com/containers/storage/drivers"
-
 	"github.com/containers/storage"
+	graphdriver "github.com/containers/storage/drivers"
+	"github.com/containers/storage/pkg/archive"
 	"github.com/opencontainers/go-digest"
 
 	"osbuild-containers/internal/image/local"
@@ -27,9 +28,9 @@ type chain struct {
 	id     string // as the library computes it
 	parent string // id of the layer below; empty for the lowest
 	blob   layer.Blob
-	size   int64 // of the blob
-	kind   int   // of its compression, as the store counts
 	label  string
+
+	compression archive.Compression
 
 	staged  *graphdriver.DriverWithDifferOutput
 	began   time.Time
@@ -54,9 +55,12 @@ func (w *writer) plan(ctx context.Context, img *local.Image) ([]*chain, error) {
 	parent := ""
 	for i, d := range layers {
 		c := &chain{
-			id: chainID(parent, diffs[i]), parent: parent, size: d.Size, stageOK: make(chan struct{}),
+			id: chainID(parent, diffs[i]), parent: parent, stageOK: make(chan struct{}),
 			blob:  layer.Blob{Digest: d.Digest, DiffID: diffs[i], Size: d.Size, Open: opener(ctx, img, d)},
 			label: fmt.Sprintf("image %q: layer %d/%d %s", img.Name(), i+1, len(layers), progress.Short(d.Digest.String())),
+		}
+		if c.compression, err = compression(c.blob); err != nil {
+			return nil, fmt.Errorf("%s: %w", c.label, err)
 		}
 		chains = append(chains, c)
 		parent = c.id
@@ -66,6 +70,21 @@ func (w *writer) plan(ctx context.Context, img *local.Image) ([]*chain, error) {
 
 func opener(ctx context.Context, img *local.Image, d manifest.Descriptor) func() (io.ReadCloser, error) {
 	return func() (io.ReadCloser, error) { return img.Blob(ctx, d) }
+}
+
+// compression is what the first bytes say.
+func compression(b layer.Blob) (archive.Compression, error) {
+	r, err := b.Open()
+	if err != nil {
+		return archive.Uncompressed, err
+	}
+	defer r.Close()
+	head := make([]byte, 10)
+	n, err := io.ReadFull(r, head)
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && err != io.EOF {
+		return archive.Uncompressed, err
+	}
+	return archive.DetectCompression(head[:n]), nil
 }
 
 // chainID is the id that the library gives to the layer.
@@ -124,6 +143,10 @@ func (w *writer) stage(ctx context.Context, c *chain, budget *layer.Budget) {
 	s := layer.Start(ctx, c.blob, budget, layer.Limits{})
 	defer s.Close()
 	d := &differ{stream: s, blob: c.blob}
+	if w.opt.Epoch != nil {
+		t := w.time()
+		d.time = &t
+	}
 	c.staged, c.err = w.store.PrepareStagedLayer(nil, d)
 	if d.err != nil { // the reason, not what others made of it
 		c.err = d.err
@@ -177,7 +200,7 @@ func (w *writer) oneByOne(ctx context.Context, chains []*chain, budget *layer.Bu
 		c.began = time.Now()
 		r := &remember{r: streams[i]}
 		_, _, err := w.store.PutLayer(c.id, c.parent, nil, "", false, &storage.LayerOptions{
-			OriginalDigest: c.blob.Digest, OriginalSize: &c.size, UncompressedDigest: c.blob.DiffID,
+			OriginalDigest: c.blob.Digest, OriginalSize: &c.blob.Size, UncompressedDigest: c.blob.DiffID,
 		}, r)
 		if r.err != nil {
 			err = r.err

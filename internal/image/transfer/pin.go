@@ -1,3 +1,181 @@
 package transfer
 
-func (w *writer) pin() error { return nil }
+import (
+	"crypto/sha256"
+	"encoding/base32"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/containers/storage"
+	"golang.org/x/sys/unix"
+)
+
+// pin replaces what the store wrote at random, or with the time of day, by what follows
+// from the layers: the short names of overlay's layers, by which they refer to each
+// other; the times at which layers were added; what lock files say of their last owner;
+// and the times of files and folders outside of the layers. Only what is new is touched.
+// The store is closed.
+func (w *writer) pin() error {
+	if err := w.pinRecords(); err != nil {
+		return fmt.Errorf("containers storage %s: %w", w.opt.Root, err)
+	}
+	if w.opt.Driver == "overlay" {
+		if err := w.pinLinks(); err != nil {
+			return fmt.Errorf("containers storage %s: %w", w.opt.Root, err)
+		}
+	}
+	for _, pattern := range []string{"*.lock", "*/*.lock"} {
+		locks, _ := filepath.Glob(filepath.Join(escape(w.opt.Root), pattern))
+		for _, lock := range locks {
+			if err := os.Truncate(lock, 0); err != nil {
+				return err
+			}
+		}
+	}
+	if w.opt.Epoch == nil {
+		return nil
+	}
+	return w.pinTimes()
+}
+
+// escape is for Glob.
+func escape(path string) string {
+	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(path)
+}
+
+// pinRecords sets the times of layers, and what of the compressed layer is not recorded
+// of one that was unpacked beside the store.
+func (w *writer) pinRecords() error {
+	path := filepath.Join(w.opt.Root, w.opt.Driver+"-layers", "layers.json")
+	raw, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // images without layers
+	}
+	if err != nil {
+		return err
+	}
+	var layers []storage.Layer
+	if err := json.Unmarshal(raw, &layers); err != nil {
+		return err
+	}
+	for i := range layers {
+		l := &layers[i]
+		c := w.added[l.ID]
+		if c == nil {
+			continue
+		}
+		if w.opt.Epoch != nil {
+			l.Created = w.time()
+		}
+		l.CompressedSize, l.CompressionType = c.blob.Size, c.compression
+	}
+	if raw, err = json.Marshal(layers); err != nil {
+		return err
+	}
+	return replace(path, raw)
+}
+
+// replace writes the file anew, in one step.
+func replace(path string, content []byte) error {
+	if err := os.WriteFile(path+".new", content, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}
+
+// linkOf is the short name of a layer: as long as the store's own, and of its alphabet.
+func linkOf(id string) string {
+	sum := sha256.Sum256([]byte(id))
+	return base32.StdEncoding.EncodeToString(sum[:])[:26]
+}
+
+func (w *writer) pinLinks() error {
+	home := filepath.Join(w.opt.Root, "overlay")
+	names := map[string]string{}
+	for id := range w.added {
+		file := filepath.Join(home, id, "link")
+		old, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		link := linkOf(id)
+		if err := os.Rename(filepath.Join(home, "l", string(old)), filepath.Join(home, "l", link)); err != nil {
+			return err
+		}
+		if err := os.WriteFile(file, []byte(link), 0o644); err != nil {
+			return err
+		}
+		names["l/"+string(old)] = "l/" + link
+	}
+	for id := range w.added {
+		file := filepath.Join(home, id, "lower")
+		lower, err := os.ReadFile(file)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // the lowest layer
+		}
+		if err != nil {
+			return err
+		}
+		parts := strings.Split(string(lower), ":")
+		for i, p := range parts {
+			if link, ok := names[p]; ok {
+				parts[i] = link
+			}
+		}
+		if err := os.WriteFile(file, []byte(strings.Join(parts, ":")), 0o666); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pinTimes gives the time to what was written since the beginning. The files of a layer
+// have times of their own; with vfs, folders that the layer does not name have not.
+func (w *writer) pinTimes() error {
+	skip := func(path string) bool {
+		rel, err := filepath.Rel(filepath.Join(w.opt.Root, "overlay"), path)
+		parts := strings.Split(rel, string(filepath.Separator))
+		return err == nil && len(parts) == 2 && parts[1] == "diff"
+	}
+	var dirs []string
+	err := filepath.WalkDir(w.opt.Root, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && skip(path):
+			return filepath.SkipDir
+		case d.IsDir():
+			dirs = append(dirs, path)
+			return nil
+		}
+		return w.clamp(path)
+	})
+	for _, dir := range slices.Backward(dirs) {
+		err = errors.Join(err, w.clamp(dir))
+	}
+	return err
+}
+
+// clamp sets the time of what is newer than the beginning.
+func (w *writer) clamp(path string) error {
+	info, err := os.Lstat(path)
+	if err != nil || info.ModTime().Before(w.began) {
+		return err
+	}
+	return setTime(path, w.time())
+}
+
+func setTime(path string, t time.Time) error {
+	ts := unix.NsecToTimespec(t.UnixNano())
+	if err := unix.UtimesNanoAt(unix.AT_FDCWD, path, []unix.Timespec{ts, ts}, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return fmt.Errorf("set time of %s: %w", path, err)
+	}
+	return nil
+}

@@ -22,7 +22,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
+	"time"
 
 	"github.com/containers/image/v5/docker/reference"
 	"github.com/containers/storage"
@@ -103,13 +103,12 @@ func plainFolders(dir string) error {
 
 // writer is an open store.
 type writer struct {
-	opt     Options
-	store   storage.Store
-	scratch string
-	log     *progress.Reporter
-	there   []string          // layers that were there before
-	had     []string          // images that were there before
-	sizes   map[string]*chain // by layer id
+	opt   Options
+	store storage.Store
+	log   *progress.Reporter
+	began time.Time
+	there map[string]bool   // layers that were there before
+	added map[string]*chain // layers that were not, by their ids
 }
 
 func open(opt Options, scratch string, log *progress.Reporter) (*writer, error) {
@@ -117,32 +116,44 @@ func open(opt Options, scratch string, log *progress.Reporter) (*writer, error) 
 		GraphRoot:       opt.Root,
 		RunRoot:         filepath.Join(scratch, "run"),
 		GraphDriverName: opt.Driver,
-		TransientStore:  false,
 	}
 	if opt.Driver == "overlay" {
-		// Without it, the store mounts its own folder over itself, and whoever is killed leaves that.
-		o.GraphDriverOptions = []string{"overlay.skip_mount_home=true"}
+		if err := mountNothing(&o); err != nil {
+			return nil, err
+		}
 	}
+	began := time.Now().Truncate(time.Second) // file systems' clocks are behind
 	s, err := storage.GetStore(o)
 	if err != nil {
 		return nil, fmt.Errorf("open containers storage %s: %w", opt.Root, err)
 	}
-	w := &writer{opt: opt, store: s, scratch: scratch, log: log, sizes: map[string]*chain{}}
+	w := &writer{opt: opt, store: s, log: log, began: began, there: map[string]bool{}, added: map[string]*chain{}}
 	layers, err := s.Layers()
-	if err == nil {
-		for _, l := range layers {
-			w.there = append(w.there, l.ID)
-		}
-		var images []storage.Image
-		images, err = s.Images()
-		for _, i := range images {
-			w.had = append(w.had, i.ID)
-		}
-	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("read containers storage %s: %w", opt.Root, err), w.close())
 	}
+	for _, l := range layers {
+		w.there[l.ID] = true
+	}
 	return w, nil
+}
+
+// mountNothing keeps the store from mounting anything below the tree, which whoever is
+// killed would leave there: neither its own folder over itself, nor overlays to try what
+// the kernel can. Nothing depends on that: nothing is mounted here, and podman finds out
+// by itself, since the answers given here are not a part of the store.
+func mountNothing(o *storage.StoreOptions) error {
+	o.GraphDriverOptions = []string{"overlay.skip_mount_home=true"}
+	answers := filepath.Join(o.RunRoot, "overlay")
+	if err := os.MkdirAll(answers, 0o700); err != nil {
+		return fmt.Errorf("open containers storage: %w", err)
+	}
+	for _, a := range []string{"overlay-true", "metacopy()-false", "native-diff()-true"} {
+		if err := os.WriteFile(filepath.Join(answers, a), nil, 0o600); err != nil {
+			return fmt.Errorf("open containers storage: %w", err)
+		}
+	}
+	return nil
 }
 
 // close leaves nothing mounted, and removes what is of no use to others.
@@ -166,8 +177,8 @@ func (w *writer) all(ctx context.Context, items []Item) error {
 			return err
 		}
 		for _, one := range c {
-			if w.sizes[one.id] == nil && !slices.Contains(w.there, one.id) {
-				w.sizes[one.id] = one
+			if w.added[one.id] == nil && !w.there[one.id] {
+				w.added[one.id] = one
 				chains = append(chains, one)
 			}
 		}
