@@ -34,8 +34,8 @@ func TestOneLimit(t *testing.T) {
 				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					count(1)
 					time.Sleep(20 * time.Millisecond)
+					count(-1) // before the answer, after which the client goes on
 					next.ServeHTTP(w, r)
-					count(-1)
 				})
 			})
 			w := newWorld(t)
