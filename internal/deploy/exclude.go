@@ -120,3 +120,30 @@ func (x *excluder) warnings() []string {
 	}
 	return texts
 }
+
+// excludeThroughLinks removes what a plain path means that runs through symbolic links
+// of the image: "lib/modules" where lib leads to usr/lib. That the lowest layer has
+// the link is not known before it is read, so this cannot be left out while writing.
+func (d *deployer) excludeThroughLinks() error {
+	for _, p := range d.exclude.patterns {
+		if p.matched || p.keep || p.literal == "" || p.globs != nil {
+			continue
+		}
+		parent, base := split(p.literal)
+		at, err := resolve(parent, d.tree.Readlink)
+		if err != nil {
+			continue
+		}
+		name := join(at, base)
+		n := d.root.find(name)
+		if n == nil || !n.made || n.there {
+			continue
+		}
+		p.matched = true
+		if err := d.tree.Remove(name); err != nil {
+			return err
+		}
+		delete(d.root.find(at).kids, base)
+	}
+	return nil
+}

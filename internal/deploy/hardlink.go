@@ -1,11 +1,7 @@
 package deploy
 
 import (
-	"context"
 	"fmt"
-	"io"
-	"maps"
-	"slices"
 
 	"osbuild-containers/internal/layer"
 )
@@ -236,81 +232,4 @@ func (l *layerState) blocks(d *deployer, target string) bool {
 			return false
 		}
 	}
-}
-
-// again is the second pass, over the layers that have what was put off.
-func (d *deployer) again(ctx context.Context) error {
-	for _, k := range slices.Sorted(maps.Keys(d.late)) {
-		if err := d.rest(ctx, k, d.late[k]); err != nil {
-			return d.in(k, err)
-		}
-	}
-	return nil
-}
-
-// rest writes entries of a layer that were not written before.
-func (d *deployer) rest(ctx context.Context, k int, groups map[int]*group) error {
-	for i, g := range groups {
-		g.members = slices.DeleteFunc(g.members, func(m member) bool { return m.node.group != g })
-		if len(g.members) == 0 {
-			delete(groups, i)
-		}
-	}
-	if len(groups) == 0 {
-		return nil
-	}
-	s := layer.Start(ctx, d.layers[k-1], layer.NewBudget(0), d.limits.layer())
-	defer s.Close()
-	entries := s.Entries()
-	for left := len(groups); left > 0; {
-		e, err := entries.Next()
-		if err == io.EOF {
-			return fmt.Errorf("it has changed since it was read first")
-		}
-		if err != nil {
-			return err
-		}
-		g := groups[e.Index]
-		if g == nil {
-			continue
-		}
-		left--
-		first := g.members[0]
-		if err := d.write(first.name, e, entries); err != nil {
-			return err
-		}
-		for _, m := range g.members[1:] {
-			if err := d.tree.Link(m.name, first.name); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// excludeThroughLinks removes what a plain path means that runs through symbolic links
-// of the image: "lib/modules" where lib leads to usr/lib. That the lowest layer has
-// the link is not known before it is read, so this cannot be left out while writing.
-func (d *deployer) excludeThroughLinks() error {
-	for _, p := range d.exclude.patterns {
-		if p.matched || p.keep || p.literal == "" || p.globs != nil {
-			continue
-		}
-		parent, base := split(p.literal)
-		at, err := resolve(parent, d.tree.Readlink)
-		if err != nil {
-			continue
-		}
-		name := join(at, base)
-		n := d.root.find(name)
-		if n == nil || !n.made || n.there {
-			continue
-		}
-		p.matched = true
-		if err := d.tree.Remove(name); err != nil {
-			return err
-		}
-		delete(d.root.find(at).kids, base)
-	}
-	return nil
 }

@@ -57,7 +57,7 @@ func (r *Root) Symlink(name, target string, m Meta) error {
 
 // Mknod makes a device or a fifo: kind is S_IFCHR, S_IFBLK or S_IFIFO.
 func (r *Root) Mknod(name string, kind, major, minor uint32, m Meta) error {
-	dev := int(unix.Mkdev(major, minor)) //nolint:gosec // the kernel's own encoding fits
+	dev := int(unix.Mkdev(major, minor))
 	return r.node("make device or fifo", name, &m, false, func(fd int, base string) error {
 		return unix.Mknodat(fd, base, kind|0o600, dev)
 	})
