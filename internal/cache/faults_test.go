@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -75,8 +76,8 @@ func (j job) verify() error {
 // complete runs the job undisturbed and checks that all is there and nothing else.
 func (j job) complete(t testing.TB) {
 	t.Helper()
-	if out, err := j.run(t); err != nil {
-		t.Fatalf("the run after it: %s", out)
+	if err := jobs[j.Do](&j); err != nil {
+		t.Fatalf("the run after it: %v", err)
 	}
 	must(t, j.verify())
 	c := Open(j.Dir)
@@ -84,14 +85,15 @@ func (j job) complete(t testing.TB) {
 	wantNothingLeft(t, c)
 }
 
-// everyCall breaks the job at its first call that changes something, at its second, and so on; after
-// each the cache must be right, and the next run must complete it.
-func everyCall(t *testing.T, verdict calls.Verdict, after func(t *testing.T, broken calls.Call, out string)) {
+// everyCall breaks the job at its first call that changes something, at its second, and so on, or
+// at each of a random part of them; after each the cache must be right, and the next run must
+// complete it.
+func everyCall(t *testing.T, part int, verdict calls.Verdict, after func(t *testing.T, broken calls.Call, out string)) {
 	const lanes = 3
 	for lane := range lanes {
 		t.Run(fmt.Sprint("lane ", lane), func(t *testing.T) {
 			t.Parallel()
-			for n := 1 + lane; ; n += lanes {
+			for n := 1 + lane; ; n += lanes * (1 + rand.IntN(2*part-1)) {
 				j := job{Do: "all", Dir: filepath.Join(memoryDir(t), "cache"), Seed: 1}
 				seen := 0
 				var broken calls.Call
@@ -122,7 +124,7 @@ func everyCall(t *testing.T, verdict calls.Verdict, after func(t *testing.T, bro
 
 // The promise of the package: whatever dies when, and however often.
 func TestKilledAtEveryCall(t *testing.T) {
-	everyCall(t, calls.Kill, func(t *testing.T, broken calls.Call, out string) {
+	everyCall(t, 1, calls.Kill, func(t *testing.T, broken calls.Call, out string) {
 		if strings.Contains(out, "done") {
 			t.Errorf("%s: it was not killed", broken)
 		}
@@ -130,7 +132,7 @@ func TestKilledAtEveryCall(t *testing.T) {
 }
 
 func TestDiskErrorAtEveryCall(t *testing.T) {
-	everyCall(t, syscall.EIO, func(t *testing.T, broken calls.Call, out string) {
+	everyCall(t, 2, syscall.EIO, func(t *testing.T, broken calls.Call, out string) {
 		if !strings.Contains(out, "input/output error") && needed(broken) {
 			t.Errorf("%s failed, and nobody says so: %s", broken, out)
 		}

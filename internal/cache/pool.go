@@ -214,6 +214,9 @@ type keyedMutex struct {
 
 func (k *keyedMutex) lock(ctx context.Context, d digest.Digest) (unlock func(), err error) {
 	for {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
 		k.mu.Lock()
 		done, taken := k.held[d]
 		if !taken {

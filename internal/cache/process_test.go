@@ -212,7 +212,7 @@ func (j job) command(t testing.TB) *exec.Cmd {
 	raw, err := json.Marshal(j)
 	must(t, err)
 	cmd := exec.CommandContext(t.Context(), exe)
-	cmd.Env = append(os.Environ(), jobVariable+"="+string(raw))
+	cmd.Env = append(os.Environ(), jobVariable+"="+string(raw), "GORACE=atexit_sleep_ms=0")
 	return cmd
 }
 
