@@ -1,0 +1,161 @@
+package files_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"osbuild-containers/internal/image/files"
+	"osbuild-containers/test/images"
+	"osbuild-containers/test/inputs"
+)
+
+func write(t *testing.T, data []byte) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "image.tar")
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func compressed(data []byte) []byte {
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	_, _ = w.Write(data)
+	_ = w.Close()
+	return b.Bytes()
+}
+
+// same reads all of the image and compares it with what it was made of.
+func same(t *testing.T, got *files.Image, err error, want *images.Image) {
+	t.Helper()
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer got.Close()
+	if !bytes.Equal(got.Raw(), want.Raw) {
+		t.Errorf("manifest is %s", got.Raw())
+	}
+	for i, l := range got.Manifest().Layers {
+		b, err := got.Blob(l)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if data, err := io.ReadAll(b.Reader()); err != nil || !bytes.Equal(data, want.Layers[i].Blob) {
+			t.Errorf("layer %d has %d bytes that are not its own, %v", i, len(data), err)
+		}
+	}
+}
+
+func TestTheSameImageFromEverything(t *testing.T) {
+	img := images.New(images.Layers(2, 10_000), images.LayerAs(images.Zstd, 500))
+	dir := t.TempDir()
+	inputs.WriteDir(t, dir, img, "one", "two")
+	got, err := files.OpenDir(dir)
+	same(t, got, err, img)
+	if sigs := got.Signatures(); len(sigs) != 2 || string(sigs[0]) != "one" || string(sigs[1]) != "two" {
+		t.Errorf("signatures %q", sigs)
+	}
+	archive := inputs.Archive(img)
+	for _, data := range [][]byte{archive, compressed(archive)} {
+		got, err := files.OpenArchive(write(t, data))
+		same(t, got, err, img)
+	}
+}
+
+// TestOneImageOfAList has what osbuild makes of an image and a list: a folder with the
+// list in the place of the manifest.
+func TestOneImageOfAList(t *testing.T) {
+	img, other := images.New(images.Layer(100)), images.New(images.Layer(200), images.Arch("arm64"))
+	list := images.NewList(images.Of(other, img))
+	dir := t.TempDir()
+	inputs.WriteDir(t, dir, img)
+	put := func(name string, data []byte) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("manifest.json", list.Raw)
+	if _, err := files.OpenDir(dir); err == nil || !strings.Contains(err.Error(), "none of its images") {
+		t.Errorf("got %v", err)
+	}
+	put(img.Digest.Encoded()+".manifest.json", img.Raw)
+	got, err := files.OpenDir(dir)
+	same(t, got, err, img)
+	put(other.Digest.Encoded()+".manifest.json", other.Raw)
+	if _, err := files.OpenDir(dir); err == nil || !strings.Contains(err.Error(), "several images") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestArchivesThatAreRefused(t *testing.T) {
+	one, two := images.New(images.Layer(100_000)), images.New(images.Layer(200))
+	archive := inputs.Archive(one)
+	for name, c := range map[string]struct {
+		data []byte
+		want string
+	}{
+		"two images": {inputs.Archive(one, two), "there are 2 images in it, and one is wanted: make an archive of one of them\n  " + one.Digest.String() + ` "number-0"`},
+		"no image":   {inputs.Archive(), "there is no image in it"},
+		"empty":      {nil, "there is no oci-layout in it"},
+		"text":       {[]byte(strings.Repeat("no tar ", 200)), "read archive: "},
+		"cut":        {archive[:len(archive)/2], "cut off"},
+		"cut gzip":   {compressed(archive)[:300], "decompress: unexpected EOF"},
+		"manifest":   {bytes.Replace(archive, []byte(`"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest`), []byte(`"schemaVersion":2,"mediaType":"application/vnd.oci.image.MANIFEST`), 1), "is damaged: got digest"},
+	} {
+		img, err := files.OpenArchive(write(t, c.data))
+		if err == nil {
+			img.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s\ngot  %v\nwant …%s…", name, err, c.want)
+		}
+	}
+	// The same image under two names is one.
+	got, err := files.OpenArchive(write(t, inputs.Archive(one, one)))
+	same(t, got, err, one)
+}
+
+func TestFoldersThatAreRefused(t *testing.T) {
+	img := images.New(images.Layer(100))
+	layer := img.Layers[0].Digest.Encoded()
+	for name, c := range map[string]struct {
+		spoil func(dir string) error
+		want  string
+	}{
+		"no manifest": {func(dir string) error { return os.Remove(dir + "/manifest.json") }, "there is no manifest.json"},
+		"no layer":    {func(dir string) error { return os.Remove(dir + "/" + layer) }, "is missing"},
+		"short layer": {func(dir string) error { return os.Truncate(dir+"/"+layer, 3) }, "is damaged: got 3 bytes"},
+		"layer elsewhere": {func(dir string) error {
+			_ = os.Remove(dir + "/" + layer)
+			return os.Symlink("/etc/passwd", dir+"/"+layer)
+		}, "escapes"},
+		"schema 1": {func(dir string) error { return os.WriteFile(dir+"/manifest.json", images.Schema1("x", "y").Raw, 0o600) }, "manifest is schema 1"},
+		"manifest a folder": {func(dir string) error {
+			_ = os.Remove(dir + "/manifest.json")
+			return os.Mkdir(dir+"/manifest.json", 0o700)
+		}, "is not a file"},
+	} {
+		dir := t.TempDir()
+		inputs.WriteDir(t, dir, img)
+		if err := c.spoil(dir); err != nil {
+			t.Fatal(err)
+		}
+		got, err := files.OpenDir(dir)
+		if err == nil {
+			_, err = got.Blob(got.Manifest().Layers[0])
+			got.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s\ngot  %v\nwant …%s…", name, err, c.want)
+		}
+	}
+}

@@ -1,0 +1,116 @@
+package within_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"osbuild-containers/internal/within"
+)
+
+// TestPathsStayInTheTree makes folders through symbolic links that lead out, and looks
+// where they are.
+func TestPathsStayInTheTree(t *testing.T) {
+	for path, want := range map[string]string{
+		"/":                    ".",
+		"":                     ".",
+		"a//b/./c/":            "a/b/c",
+		"/var/lib/x":           "var/lib/x",
+		"/absolute/x":          "x",
+		"/up/x":                "x",
+		"/dir/up/x":            "x",
+		"/dir/sideways/x":      "var/x",
+		"/dangling/x":          "nowhere/at/all/x",
+		"/chain/x":             "var/x",
+		"/outside/etc/x":       "/etc/x", // replaced below
+		"/dir/absolute-file/x": "",
+		"/file/x":              "",
+		"/loop/x":              "",
+	} {
+		top := t.TempDir()
+		tree, outside := filepath.Join(top, "tree"), filepath.Join(top, "outside")
+		for _, dir := range []string{tree + "/dir", tree + "/var", outside} {
+			if err := os.MkdirAll(dir, 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.WriteFile(tree+"/file", nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for name, to := range map[string]string{
+			"absolute": "/", "up": "../../../..", "dir/up": "../../../..", "dir/sideways": "/var", "dangling": "/nowhere/at/all",
+			"chain": "dir/sideways", "outside": outside, "dir/absolute-file": "/file", "loop": "loop",
+		} {
+			if err := os.Symlink(to, filepath.Join(tree, name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if strings.HasPrefix(path, "/outside") {
+			want = filepath.Join(outside, "etc/x")
+		}
+		f, err := within.Make(tree, path)
+		if want == "" {
+			if err == nil {
+				t.Errorf("%s: is %s", path, f.Path)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", path, err)
+			continue
+		}
+		if want = filepath.Join(tree, want); f.Path != want {
+			t.Errorf("%s: is %s, want %s", path, f.Path, want)
+		}
+		byPath, err1 := os.Stat(want)
+		byHandle, err2 := f.File.Stat()
+		if err1 != nil || err2 != nil || !os.SameFile(byPath, byHandle) {
+			t.Errorf("%s: the handle is not at %s: %v, %v", path, want, err1, err2)
+		}
+		if real, err := filepath.EvalSymlinks(f.Path); err != nil || real != f.Path {
+			t.Errorf("%s: there is a symbolic link in %s, which is %s", path, f.Path, real)
+		}
+		if found, _ := os.ReadDir(outside); len(found) != 0 {
+			t.Errorf("%s: %v is outside of the tree", path, found)
+		}
+		f.Close()
+	}
+}
+
+func TestPathsThatSayTheyLeave(t *testing.T) {
+	for _, path := range []string{"..", "/a/../../b", "a/..", "/x\x00"} {
+		if text := within.Check(path); text == "" {
+			t.Errorf("%q is fine", path)
+		}
+		if _, err := within.Make(t.TempDir(), path); err == nil {
+			t.Errorf("%q is made", path)
+		}
+	}
+	if text := within.Check("/a/..b/c.."); text != "" {
+		t.Errorf("two dots in a name: %s", text)
+	}
+}
+
+func TestTimesOfNewFoldersOnly(t *testing.T) {
+	tree := t.TempDir()
+	if err := os.Mkdir(tree+"/old", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	f, err := within.Make(tree, "old/new/newer")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	when := time.Unix(1_700_000_000, 0)
+	if err := f.SetTime(when); err != nil || !f.New() {
+		t.Fatalf("%v, new: %v", err, f.New())
+	}
+	for name, want := range map[string]bool{"old": false, "old/new": true, "old/new/newer": true} {
+		info, err := os.Stat(filepath.Join(tree, name))
+		if err != nil || info.ModTime().Equal(when) != want {
+			t.Errorf("%s has the time %v, %v", name, info.ModTime(), err)
+		}
+	}
+}

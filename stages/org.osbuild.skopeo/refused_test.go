@@ -1,0 +1,96 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"osbuild-containers/test/inputs"
+)
+
+// TestRefused has arguments that the schema accepts; nothing is written for them.
+func TestRefused(t *testing.T) {
+	for name, c := range map[string]struct {
+		options map[string]any
+		images  []string // names
+		code    int
+		want    string
+	}{
+		"no image":        {to(toDir, "/x"), nil, 2, "inputs.images.data.archives: must have an image"},
+		"two for dir":     {to(toDir, "/x"), []string{"a", "b"}, 2, "must be exactly one image for dir, got 2: use containers-storage or oci, or a stage for each"},
+		"two for archive": {to(toArchive, "/x"), []string{"a", "b"}, 2, "must be exactly one image for oci-archive, got 2"},
+		"one name twice":  {to(toOCI, "/x"), []string{"a:v1", "a:v1"}, 2, `two images have the name "a:v1"`},
+		"by default":      {to(toStorage, "/x"), []string{"a", "docker.io/library/a:latest"}, 2, `two images have the name "docker.io/library/a:latest"`},
+		"no name":         {to(toStorage, "/x"), []string{"A b"}, 2, `"A b" is not the name of an image`},
+		"path leaves":     {to(toDir, "/../x"), []string{"a"}, 2, `options.destination.path: must stay in the tree, but has ".." in it: "/../x"`},
+		"storage leaves":  {to(toStorage, "a/../../x"), []string{"a"}, 2, `options.destination.storage-path: must stay in the tree, but has ".." in it`},
+		"archive is root": {to(toArchive, "/"), []string{"a"}, 2, "options.destination.path: must be the path of a file"},
+	} {
+		a := inputs.New(t)
+		a.Options = c.options
+		for i, name := range c.images {
+			a.Dir(t, name, small(uint64(i)))
+		}
+		code, log := call(t, a)
+		entries, err := os.ReadDir(a.Tree)
+		if code != c.code || !strings.Contains(log, c.want) || len(entries) != 0 || err != nil {
+			t.Errorf("%s: exit status %d, %d entries in the tree: %s\nwant …%s…", name, code, len(entries), log, c.want)
+		}
+	}
+}
+
+// TestNothingOutsideOfTheTree has symbolic links in the tree on every way to the
+// destination, and looks at what they lead to.
+func TestNothingOutsideOfTheTree(t *testing.T) {
+	for _, kind := range []string{toDir, toOCI, toArchive, toStorage} {
+		outside := t.TempDir()
+		if err := os.WriteFile(filepath.Join(outside, "victim"), []byte("as it was"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		before := listing(t, outside)
+		for name, link := range map[string][2]string{ // what is where
+			"/link/x":       {"link", outside},
+			"/up/x":         {"up", "../../../../.." + outside},
+			"/link":         {"link", outside},
+			"/file":         {"file", filepath.Join(outside, "victim")},
+			"/s":            {"s/vfs-images", outside},
+			"/s ":           {"s /vfs/dir", outside},
+			"/o":            {"o/blobs", outside},
+			"/a/index.json": {"a/index.json", filepath.Join(outside, "victim")},
+		} {
+			a := inputs.New(t)
+			a.Dir(t, "localhost/x:v1", small(1))
+			a.Options = to(kind, name)
+			path := filepath.Join(a.Tree, link[0])
+			if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Symlink(link[1], path); err != nil {
+				t.Fatal(err)
+			}
+			code, log := call(t, a)
+			if got := listing(t, outside); got != before {
+				t.Fatalf("%s to %s: exit status %d, and outside of the tree there is\n%s\n%s", kind, name, code, got, log)
+			}
+		}
+	}
+}
+
+func TestWhatIsThereIsNotReplacedByMistake(t *testing.T) {
+	for kind, want := range map[string]string{toDir: "is no image in this format", toOCI: "is no OCI layout"} {
+		a := inputs.New(t)
+		a.Dir(t, "localhost/x:v1", small(1))
+		a.Options = to(kind, "/etc")
+		if err := os.MkdirAll(filepath.Join(a.Tree, "etc"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(a.Tree, "etc/passwd"), []byte("root"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		code, log := call(t, a)
+		if code != 1 || !strings.Contains(log, want) || string(read(t, filepath.Join(a.Tree, "etc/passwd"))) != "root" {
+			t.Errorf("%s: exit status %d: %s", kind, code, log)
+		}
+	}
+}
