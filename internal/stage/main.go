@@ -191,8 +191,8 @@ type exceptionDetails struct {
 
 // tell sends the exception where somebody listens.
 func tell(socket string, f failure) error {
-	if info, err := os.Stat(socket); err != nil || info.Mode().Type() != os.ModeSocket {
-		return nil // nobody wants to know
+	if info, err := os.Stat(socket); err == nil && info.Mode().Type() == os.ModeSocket {
+		return hostsvc.Tell(socket, exception{"exception", exceptionDetails{f.kind, f.err.Error(), f.traceback}})
 	}
-	return hostsvc.Tell(socket, exception{"exception", exceptionDetails{f.kind, f.err.Error(), f.traceback}})
+	return nil
 }

@@ -69,8 +69,8 @@ func TestPathsStayInTheTree(t *testing.T) {
 		if err1 != nil || err2 != nil || !os.SameFile(byPath, byHandle) {
 			t.Errorf("%s: the handle is not at %s: %v, %v", path, want, err1, err2)
 		}
-		if real, err := filepath.EvalSymlinks(f.Path); err != nil || real != f.Path {
-			t.Errorf("%s: there is a symbolic link in %s, which is %s", path, f.Path, real)
+		if plain, err := filepath.EvalSymlinks(f.Path); err != nil || plain != f.Path {
+			t.Errorf("%s: there is a symbolic link in %s, which is %s", path, f.Path, plain)
 		}
 		if found, _ := os.ReadDir(outside); len(found) != 0 {
 			t.Errorf("%s: %v is outside of the tree", path, found)

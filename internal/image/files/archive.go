@@ -104,7 +104,7 @@ func (a *archive) read() error {
 		case tar.TypeLink:
 			links[name] = clean(h.Linkname)
 		case tar.TypeSymlink:
-			links[name] = clean(path.Join(path.Dir(h.Name), h.Linkname))
+			links[name] = clean(path.Dir(h.Name) + "/" + h.Linkname)
 		case tar.TypeGNUSparse:
 			return fmt.Errorf("%q in it is sparse or cut off", h.Name)
 		}

@@ -13,6 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// maxPlain is how many bytes a compressed archive may have when it is decompressed.
+const maxPlain = 64 << 30
+
 // decompressed returns the file itself, or, when it is compressed, a file without a name
 // that has what is in it: an archive can only be read here and there when it is plain.
 func decompressed(file *os.File) (*os.File, error) {
@@ -49,7 +52,11 @@ func decompressed(file *os.File) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := io.Copy(out, plain); err != nil {
+	n, err := io.CopyN(out, plain, maxPlain+1)
+	if err == nil && n > maxPlain {
+		err = fmt.Errorf("more than the limit of %d bytes", int64(maxPlain))
+	}
+	if err != io.EOF {
 		return nil, errors.Join(fmt.Errorf("decompress: %w", err), out.Close())
 	}
 	if _, err := out.Seek(0, io.SeekStart); err != nil {
