@@ -52,8 +52,8 @@ func decompressed(file *os.File) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	n, err := io.CopyN(out, plain, maxPlain+1)
-	if err == nil && n > maxPlain {
+	size, err := io.CopyN(out, plain, maxPlain+1)
+	if err == nil && size > maxPlain {
 		err = fmt.Errorf("more than the limit of %d bytes", int64(maxPlain))
 	}
 	if err != io.EOF {
