@@ -59,7 +59,11 @@ func newWriter(p *Pool, f *os.File, name string, d digest.Digest, size int64) (*
 // which writing goes on. Whether those bytes were right shows at Commit. If they cannot be read
 // it is as if there were none.
 func (w *Writer) Resume(ctx context.Context) (int64, error) {
+	if fi, err := w.f.Stat(); err == nil && fi.Size() == 0 { // the usual case
+		return 0, nil
+	}
 	n, err := copyAll(ctx, w.hash, w.f, w.buffer())
+	w.buf = nil // it may be long until the download has a slot
 	w.offset, w.flushed = n, n
 	if ctx.Err() != nil {
 		return n, context.Cause(ctx)

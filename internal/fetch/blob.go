@@ -24,6 +24,7 @@ type blob struct {
 	w        *cache.Writer
 	tries    *tries
 	damaged  bool // it was started again from its beginning
+	noRange  bool // the server cannot go on in the middle
 	resumed  int64
 	download bool // the bar says so
 }
@@ -32,6 +33,12 @@ type blob struct {
 // process brings it, or it is downloaded.
 func (s *session) blob(ctx context.Context, pool *cache.Pool, d manifest.Descriptor, bar *progress.Blob) error {
 	it := s.it
+	select {
+	case it.fan <- struct{}{}:
+		defer func() { <-it.fan }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 	w, err := pool.Acquire(ctx, d.Digest, d.Size, bar.Waiting)
 	if err != nil {
 		return err
@@ -92,6 +99,9 @@ func (b *blob) fetch(ctx context.Context) error {
 // for the disk, its slot is free for others.
 func (b *blob) inSlot(ctx context.Context, download func() error) error {
 	queued := time.Now()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	select {
 	case b.it.slots <- struct{}{}:
 		b.tries.began = b.tries.began.Add(time.Since(queued))
@@ -102,13 +112,17 @@ func (b *blob) inSlot(ctx context.Context, download func() error) error {
 	}
 }
 
-// restart decides, once, to start the blob again from its beginning: what is there was damaged, by
-// a crash or by a proxy, or the server cannot go on from there.
+// restart decides to start the blob again from its beginning, once for each of two reasons: what
+// is there was damaged, by a crash or by a proxy; the server cannot go on from there.
 func (b *blob) restart(err error) (again bool, _ error) {
-	if err == nil || b.damaged || !errors.Is(err, cache.ErrDigest) && !errors.Is(err, cache.ErrSize) && !errors.Is(err, image.ErrRange) {
+	switch {
+	case errors.Is(err, image.ErrRange) && !b.noRange:
+		b.noRange = true
+	case (errors.Is(err, cache.ErrDigest) || errors.Is(err, cache.ErrSize)) && !b.damaged:
+		b.damaged = true
+	default:
 		return false, err
 	}
-	b.damaged = true
 	if e := b.begin(0); e != nil {
 		return false, e
 	}
@@ -139,6 +153,11 @@ func (b *blob) try(ctx context.Context, src image.Source) error {
 }
 
 func (b *blob) read(ctx context.Context, src image.Source) error {
+	if b.noRange {
+		if err := b.begin(0); err != nil {
+			return err
+		}
+	}
 	w := newWatch(ctx, b.it.req.Options.StallTimeout)
 	r, start, err := src.Blob(w.traced(), b.Descriptor, b.w.Offset())
 	if err != nil {
@@ -168,17 +187,18 @@ func (b *blob) say(start int64) {
 
 // counter sees the bytes of a download pass.
 type counter struct {
-	r    io.Reader
-	b    *blob
-	w    *watch
-	read int64
+	r io.Reader
+	b *blob
+	w *watch
 }
 
 func (c *counter) Read(p []byte) (int, error) {
+	if c.w.Err() != nil { // a reader of a storage knows no context
+		return 0, context.Cause(c.w)
+	}
 	n, err := c.r.Read(p)
 	if n > 0 {
 		c.w.kick()
-		c.read += int64(n)
 		c.b.bar.Add(int64(n))
 		c.b.it.bytes.Add(int64(n))
 		c.b.tries.reached(c.b.w.Offset() + int64(n))

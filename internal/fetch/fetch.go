@@ -10,6 +10,7 @@ package fetch
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,6 +29,7 @@ type job struct {
 	cache *cache.Cache
 	log   *progress.Reporter
 	slots chan struct{} // one for each download that may run
+	fan   chan struct{} // one for each blob that is looked after
 
 	firstWait time.Duration // before the first retry
 
@@ -43,6 +45,7 @@ func newJob(r *request.Request, log *progress.Reporter) *job {
 		cache: cache.Open(r.Cache),
 		log:   log,
 		slots: make(chan struct{}, r.Options.MaxParallel),
+		fan:   make(chan struct{}, fanOut*r.Options.MaxParallel),
 
 		firstWait: firstWait,
 	}
@@ -136,7 +139,7 @@ func (j *job) fetchItem(ctx context.Context, ri request.Item, fetch func(context
 	it.attempts.Store(1)
 	it.lastBytes.Store(time.Now().UnixNano())
 	began := time.Now()
-	err := fetch(ctx, it)
+	err := safely(func() error { return fetch(ctx, it) })
 	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
@@ -155,6 +158,16 @@ func (j *job) fetchItem(ctx context.Context, ri request.Item, fetch func(context
 	}
 	it.log.Done(sum)
 	return res
+}
+
+// safely makes a panic an error: one item must not take the others' results along.
+func safely(f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("internal error: %v; please report it", p)
+		}
+	}()
+	return f()
 }
 
 func targetOf(it request.Item) image.Target {

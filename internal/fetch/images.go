@@ -18,9 +18,9 @@ import (
 	"osbuild-containers/internal/request"
 )
 
-// fanOut is how many blobs of one item are looked after at one time, for each download that may
-// run: some wait for other processes, some for the disk.
-const fanOut = 4
+// fanOut is how many blobs are looked after at one time, for each download that may run: some wait
+// for other processes, some for the disk.
+const fanOut = 8
 
 // Images fetches images by pinned digest, each published under its image id.
 func Images(ctx context.Context, r *request.Request, log *progress.Reporter) []request.Result {
@@ -171,15 +171,34 @@ func (s *session) allowed(ctx context.Context, d digest.Digest) error {
 	return s.call(ctx, "signature policy", func(ctx context.Context, src image.Source) error { return src.Allowed(ctx, d) })
 }
 
+// shownOffers is how many entries of a manifest list an error names.
+const shownOffers = 20
+
+// isTrouble says that it is the server or the network that has an error, not what was asked for.
+func isTrouble(err error) bool {
+	if err == nil {
+		return false
+	}
+	class, _ := classify(err)
+	return class != image.Final
+}
+
 // pick finds the manifest of a list whose config is the item's id, whatever its platform.
 func (s *session) pick(ctx context.Context, list *manifest.Manifest) ([]byte, *manifest.Manifest, error) {
 	offers := make([]string, 0, len(list.Entries))
+	seen := make(map[digest.Digest]bool, len(list.Entries))
 	for _, e := range list.Entries {
+		if seen[e.Digest] {
+			continue
+		}
+		seen[e.Digest] = true
 		raw, m, err := s.manifest(ctx, e.Digest)
 		offer := e.Platform.String() + " "
 		switch {
 		case ctx.Err() != nil:
 			return nil, nil, context.Cause(ctx)
+		case isTrouble(err): // the others would have it too
+			return nil, nil, err
 		case err != nil:
 			offer += e.Digest.String() + ": " + err.Error()
 		case m.List:
@@ -191,8 +210,11 @@ func (s *session) pick(ctx context.Context, list *manifest.Manifest) ([]byte, *m
 		}
 		offers = append(offers, offer)
 	}
-	if len(offers) == 0 {
+	switch {
+	case len(offers) == 0:
 		offers = []string{"nothing"}
+	case len(offers) > shownOffers:
+		offers = append(offers[:shownOffers], fmt.Sprintf("and %d more", len(offers)-shownOffers))
 	}
 	return nil, nil, fmt.Errorf("the manifest list has no image with the id %s; it offers %s", s.it.ID, strings.Join(offers, ", "))
 }
@@ -209,15 +231,21 @@ func (s *session) blobs(ctx context.Context, pool *cache.Pool, m *manifest.Manif
 	for i, l := range slices.Backward(m.Layers) { // a layer that repeats has its first number
 		number[l.Digest] = i + 1
 	}
-	g, ctx := errgroup.WithContext(ctx)
+	g, running := errgroup.WithContext(ctx)
 	g.SetLimit(fanOut * s.it.req.Options.MaxParallel)
 	for _, d := range all {
+		if running.Err() != nil {
+			break
+		}
 		kind := "layer"
 		if d.Digest == m.Config.Digest {
 			kind = "config"
 		}
 		bar := s.it.log.Blob(kind, number[d.Digest], len(m.Layers), d.Digest.String(), d.Size)
-		g.Go(func() error { return s.blob(ctx, pool, d, bar) })
+		g.Go(func() error { return safely(func() error { return s.blob(running, pool, d, bar) }) })
 	}
-	return g.Wait()
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return context.Cause(ctx)
 }

@@ -42,8 +42,9 @@ func openDocker(ctx context.Context, t Target) (Source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("image name %q: %w", t.Name, err)
 	}
-	src, err := ref.NewImageSource(ctx, sys)
-	if err != nil {
+	guarded, done := guard(ctx)
+	src, err := ref.NewImageSource(guarded, sys)
+	if err := done(err); err != nil {
 		return nil, err
 	}
 	s := &dockerSource{reader: reader{src: src, pinned: t.Pinned}}

@@ -69,6 +69,13 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 // wire is between the library and the network.
 type wire struct{ http.RoundTripper }
 
+// CloseIdleConnections is what the library calls when a source is closed.
+func (w wire) CloseIdleConnections() {
+	if c, ok := w.RoundTripper.(interface{ CloseIdleConnections() }); ok {
+		c.CloseIdleConnections()
+	}
+}
+
 // RoundTrip asks for the rest of a blob, and turns answers that ask for patience into errors
 // that say how much.
 func (w wire) RoundTrip(req *http.Request) (*http.Response, error) {

@@ -45,6 +45,7 @@ func (h logHook) Fire(e *logrus.Entry) error {
 		h.note("%s: %s", e.Level, e.Message)
 		return nil
 	}
+	noteOrigin(e.Message)
 	if m := throttleText.FindStringSubmatch(e.Message); m != nil {
 		seconds, _ := strconv.ParseFloat(m[2], 64)
 		wait := time.Duration(seconds * float64(time.Second))

@@ -40,7 +40,11 @@ func OpenStore(location string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	scratch, err := os.MkdirTemp("", "osbuild-containers-")
+	tmp := os.TempDir()
+	if strings.ContainsAny(tmp, ",:") { // see below
+		tmp = "/tmp"
+	}
+	scratch, err := os.MkdirTemp(tmp, "osbuild-containers-")
 	if err != nil {
 		return nil, fmt.Errorf("open containers storage %s: %w", root, err)
 	}

@@ -64,6 +64,9 @@ func parseName(s, elsewhere string) string {
 	if strings.ContainsFunc(s, unicode.IsSpace) {
 		return fmt.Sprintf("has a space in it: %s", quote(s))
 	}
+	if i := strings.LastIndex(s, "@"); i >= 0 && !strings.HasPrefix(s[i:], "@sha256:") {
+		return `has something before an "@": leave out user name and password; podman login keeps them`
+	}
 	if scheme, _, ok := strings.Cut(s, "://"); ok {
 		return fmt.Sprintf("leave out %s: %s", quote(scheme+"://"), quote(s))
 	}

@@ -20,7 +20,7 @@ func TestMemoryIsLimitedUnlessTheEnvironmentSaysOtherwise(t *testing.T) {
 			}
 		}
 		debug.SetMemoryLimit(math.MaxInt64)
-		limitMemory()
+		limitMemory(0)
 		if got := debug.SetMemoryLimit(-1); got != c.want {
 			t.Errorf("with %q set: limit %d, want %d", c.variable, got, c.want)
 		}

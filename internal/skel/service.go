@@ -53,6 +53,7 @@ func (s Source) handle(ctx context.Context, log *progress.Reporter, method strin
 			return nil, fmt.Errorf("file of items: %w", err)
 		}
 	}
+	limitMemory(len(args) + len(items))
 	r, err := request.DecodeArgs(s.Name, method, args, items)
 	if refused, ok := errors.AsType[*request.Error](err); ok {
 		return nil, &hostsvc.Exception{Name: "RequestError", Value: refused.Error()}

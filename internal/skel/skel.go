@@ -90,7 +90,7 @@ func Main(ctx context.Context, env Env, s Source) int {
 	case cmd.version:
 		return s.print(env, s.Name+" "+version()+"\n")
 	}
-	limitMemory()
+	limitMemory(0)
 	if cmd.service {
 		return s.serve(ctx, env, cmd.fd)
 	}

@@ -122,6 +122,7 @@ func (s Source) read(ctx context.Context, stdin io.Reader) (*request.Request, er
 	if err != nil {
 		return nil, err
 	}
+	limitMemory(len(raw))
 	return request.Decode(s.Name, raw)
 }
 
