@@ -138,6 +138,7 @@ func TestRefused(t *testing.T) {
 		"name with line feed":  {in: named(`"q.io/a\n"`), want: image + `.name: has a control character in it: "q.io/a\n"`},
 		"name with escape":     {in: named(`"\u001b[31mq.io/a"`), want: image + `.name: has a control character in it: "\x1b[31mq.io/a"`},
 		"name with bidi":       {in: named(`"q.io/\u202ea"`), want: image + `.name: has a control character in it: "q.io/\u202ea"`},
+		"name with password":   {in: named(`"https://ann:secret@q.io/a"`), want: image + `.name: has something before an "@": leave out user name and password; podman login keeps them`},
 		"name with digest":     {in: named(`"q.io/a@<D>"`), want: image + `.name: has a digest in it, which belongs in the field digest: "q.io/a@<D>"`},
 		"name of list, digest": {source: index, in: withImage(`"name": "q.io/a@<D>"`), want: image + `.name: has a digest in it, which belongs in the item's key: "q.io/a@<D>"`},
 		"name in upper case":   {in: named(`"q.io/Fedora"`), want: image + `.name: must be lower case: "q.io/Fedora"`},

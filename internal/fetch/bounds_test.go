@@ -1,0 +1,100 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+	"os"
+	"testing"
+	"time"
+
+	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/request"
+	"osbuild-containers/test/images"
+	"osbuild-containers/test/registry"
+)
+
+// TestConnectionsAreClosedWithTheirItem: a request of thousands of items must not run out of
+// descriptors.
+func TestConnectionsAreClosedWithTheirItem(t *testing.T) {
+	open := func() int {
+		names, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(names)
+	}
+	reg := sharedRegistry(t)
+	var items []request.Item
+	for n := range 40 {
+		img := images.New(images.Seed(uint64(1000+n)), images.Layer(100))
+		list := images.NewList(images.Of(img))
+		name := repo(t)
+		list.Push(t, reg.URL, name)
+		items = append(items, listOf(list, reg.Addr+"/"+name))
+	}
+	w := newWorld(t)
+	w.lists(items[:1]...).ok()
+	before := open()
+	w.lists(items[1:]...).ok()
+	for end := time.Now().Add(10 * time.Second); open() > before+20; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) { // without the fix they stay for 90 s
+			t.Fatalf("%d descriptors are open after 39 items, %d before", open(), before)
+		}
+	}
+}
+
+// TestNoRangesAndABadConnection: a server that refuses ranges is asked for all of the blob again,
+// as often as tries are left.
+func TestNoRangesAndABadConnection(t *testing.T) {
+	t.Parallel()
+	layer := layered.Layers[0]
+	f, name := serve(t, layered)
+	blob := registry.Blob(string(layer.Digest))
+	f.On(blob, registry.RangeNotSatisfiable())
+	f.On(blob.First(1), registry.Truncate(60_000))
+	f.On(blob.Nth(3), registry.Truncate(50_000))
+	w := newWorld(t)
+	w.images(itemOf(layered, name)).ok()
+	w.has(layered)
+}
+
+// TestListOfABrokenRegistry: trouble with one entry of a list is the end, not a reason to try each
+// of the others for as long.
+func TestListOfABrokenRegistry(t *testing.T) {
+	t.Parallel()
+	other := images.New(images.Seed(77), images.Layer(100))
+	list := images.NewList(images.Of(other, layered))
+	f, name := serve(t, list)
+	f.On(registry.Manifest(string(other.Digest)), registry.Status(503, "busy"))
+	w := newWorld(t)
+	w.options.Retries = 1
+	out := w.images(via(list, layered, name))
+	if out.Results[0].Success {
+		t.Error("the item is there")
+	}
+	if n := len(f.Matching(registry.Manifest(string(layered.Digest)))); n != 0 {
+		t.Errorf("the next entry was asked for %d times", n)
+	}
+}
+
+// TestBlobsOfACancelledItemAreLeftAlone: not one of them is opened any more.
+func TestBlobsOfACancelledItemAreLeftAlone(t *testing.T) {
+	t.Parallel()
+	pool, err := cache.Open(t.TempDir()).OpenPool()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	stopped := errors.New("stopped")
+	ctx, cancel := context.WithCancelCause(context.Background())
+	cancel(stopped)
+	layer := layered.Layers[0]
+	if w, err := pool.Acquire(ctx, layer.Digest, layer.Size, nil); w != nil || !errors.Is(err, stopped) {
+		t.Errorf("acquire gives %v, %v", w, err)
+	}
+	it := &item{job: &job{req: &request.Request{Options: request.Options{StallTimeout: time.Minute}}}}
+	c := &counter{w: newWatch(ctx, time.Minute), b: &blob{session: &session{it: it}}}
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, stopped) {
+		t.Errorf("read gives %v", err)
+	}
+}
