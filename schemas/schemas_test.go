@@ -3,6 +3,7 @@ package schemas_test
 import (
 	"bytes"
 	"encoding/json"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -108,5 +109,58 @@ func TestUnknownModule(t *testing.T) {
 		if raw, err := schemas.Meta(name); err == nil {
 			t.Errorf("%q has a meta.json: %s", name, raw)
 		}
+	}
+}
+
+// TestStagesAreWhatOsbuildLoads checks the stages' files, and that there is one for
+// each executable.
+func TestStagesAreWhatOsbuildLoads(t *testing.T) {
+	dirs, err := filepath.Glob("../stages/*/main.go")
+	if err != nil || len(dirs) == 0 {
+		t.Fatalf("no stages: %v", err)
+	}
+	files, err := filepath.Glob("stages/*.meta.json")
+	if err != nil || len(files) != len(dirs) {
+		t.Errorf("%d stages and %d files, %v", len(dirs), len(files), err)
+	}
+	for _, dir := range dirs {
+		name := filepath.Base(filepath.Dir(dir))
+		raw, err := schemas.Stage(name)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		var meta struct {
+			Summary      string
+			Description  []string
+			Capabilities []string
+			Schema       json.RawMessage `json:"schema_2"`
+		}
+		strict := json.NewDecoder(bytes.NewReader(raw))
+		strict.DisallowUnknownFields()
+		if err := strict.Decode(&meta); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if meta.Summary == "" || strings.HasSuffix(meta.Summary, ".") || len(meta.Description) < 3 {
+			t.Errorf("%s: summary %q, description of %d lines", name, meta.Summary, len(meta.Description))
+		}
+		for _, line := range meta.Description {
+			if len(line) > 80 {
+				t.Errorf("%s: line of %d characters: %s", name, len(line), line)
+			}
+		}
+		for _, part := range []string{"options", "inputs"} {
+			c := jsonschema.NewCompiler()
+			c.Draft = jsonschema.Draft4
+			if err := c.AddResource(name, bytes.NewReader(meta.Schema)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.Compile(name + "#/" + part); err != nil {
+				t.Errorf("%s: %s: %#v", name, part, err)
+			}
+		}
+	}
+	if _, err := schemas.Stage("org.osbuild.skopeo-index"); err == nil {
+		t.Error("a source is a stage")
 	}
 }

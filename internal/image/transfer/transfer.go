@@ -64,9 +64,9 @@ func Store(ctx context.Context, opt Options, items []Item, log *progress.Reporte
 			return err
 		}
 	}
-	scratch, err := os.MkdirTemp("", "osbuild-containers-")
+	scratch, err := scratchFolder()
 	if err != nil {
-		return fmt.Errorf("open containers storage: %w", err)
+		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
 	w, err := open(opt, scratch, log)
@@ -81,6 +81,19 @@ func Store(ctx context.Context, opt Options, items []Item, log *progress.Reporte
 		return err
 	}
 	return w.pin()
+}
+
+// scratchFolder is for what the store keeps while it runs: some small files.
+func scratchFolder() (string, error) {
+	var errs []error
+	for _, in := range []string{os.TempDir(), "/var/tmp", "/dev/shm", "/run"} {
+		dir, err := os.MkdirTemp(in, "osbuild-containers-")
+		if err == nil {
+			return dir, nil
+		}
+		errs = append(errs, err)
+	}
+	return "", fmt.Errorf("open containers storage: there is no folder for temporary files; set TMPDIR: %w", errors.Join(errs...))
 }
 
 // plainFolders refuses a store whose files would be written somewhere else, through
