@@ -104,3 +104,33 @@ func TestConfigIsVerified(t *testing.T) {
 		t.Errorf("error is %v", err)
 	}
 }
+
+func TestNoDescriptorStaysOpen(t *testing.T) {
+	c, p := newCache(t)
+	open := func() int {
+		names, err := os.ReadDir("/proc/self/fd")
+		must(t, err)
+		return len(names)
+	}
+	use := func(seed uint64) {
+		img := draw(seed, 0)
+		img.List = []byte("list")
+		img.mustPublish(t, c, p)
+		img.mustPublish(t, c, p)
+		draw(seed, 1).mustPublish(t, c, p)
+		must(t, c.PublishFile(t.Context(), img.id, img.List))
+		for _, path := range []string{c.ImagePath(img.id), "/nowhere"} {
+			if ok, err := p.Adopt(t.Context(), path, descriptor(content(seed, 7)).Digest, 7); ok || err != nil {
+				t.Error(ok, err)
+			}
+		}
+	}
+	use(0)
+	before := open()
+	for seed := range uint64(10) {
+		use(seed)
+	}
+	if after := open(); after > before+3 { // the runtime opens some
+		t.Errorf("%d descriptors are open, %d before", after, before)
+	}
+}
