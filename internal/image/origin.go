@@ -2,6 +2,7 @@ package image
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http/httptrace"
@@ -74,7 +75,7 @@ func guard(ctx context.Context) (guarded context.Context, done func(error) error
 		},
 	}
 	return httptrace.WithClientTrace(ctx, trace), func(err error) error {
-		if leak, ok := context.Cause(ctx).(*leakError); ok && err != nil {
+		if leak, ok := errors.AsType[*leakError](context.Cause(ctx)); ok && err != nil {
 			err = leak
 		}
 		cancel(nil)
