@@ -24,7 +24,7 @@ const (
 	easyLevel = 6
 	hardLevel = 7
 	sample    = 64 << 10
-	hard      = 50
+	hard      = 40
 )
 
 // gzipCodec writes one gzip member. A block refers to the end of the one before it, and

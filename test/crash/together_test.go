@@ -12,6 +12,7 @@ import (
 const waiting = "waiting for another process"
 
 func TestEightProcessesFetchEachBlobOnce(t *testing.T) {
+	t.Parallel()
 	img := images.New(images.Layers(3, 1<<20), images.Layer(3000))
 	f, name := serve(t, img)
 	f.On(registry.Get("/blobs/"), registry.Drip(1<<20))
@@ -43,6 +44,7 @@ func TestEightProcessesFetchEachBlobOnce(t *testing.T) {
 
 // The process that downloads is killed, and so is the next one.
 func TestAnotherProcessTakesOver(t *testing.T) {
+	t.Parallel()
 	img := images.New(images.Layer(3 << 20))
 	layer := img.Layers[0]
 	f, name := serve(t, img)
@@ -84,6 +86,7 @@ func TestAnotherProcessTakesOver(t *testing.T) {
 
 // Two requests that share layers, each with one of its own, at one time.
 func TestProcessesShareLayers(t *testing.T) {
+	t.Parallel()
 	common := images.New(images.Layers(2, 1<<20)).Layers
 	one := images.New(images.Use(common...), images.Layer(200_000))
 	two := images.New(images.Seed(1), images.Layer(300_000), images.Use(common[1], common[0]))
@@ -112,7 +115,7 @@ func TestWaitingProcessCanBeInterrupted(t *testing.T) {
 	second.says(waiting)
 	began := time.Now()
 	interrupt(t, second)
-	if took := time.Since(began); took > time.Second {
+	if took := time.Since(began); took > 2*time.Second {
 		t.Errorf("it took %v", took)
 	}
 	first.kill()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"testing"
@@ -137,13 +138,28 @@ func pooledBytes(cache string) int64 { return bytesIn(cache, "blobs/sha256") }
 
 func bytesIn(cache, dir string) int64 {
 	var sum int64
+	for _, size := range sizesIn(cache, dir) {
+		sum += size
+	}
+	return sum
+}
+
+// keptBytes is how much of each blob is there.
+func keptBytes(cache string) map[string]int64 {
+	kept := sizesIn(cache, "partial")
+	maps.Copy(kept, sizesIn(cache, "blobs/sha256"))
+	return kept
+}
+
+func sizesIn(cache, dir string) map[string]int64 {
+	sizes := map[string]int64{}
 	names, _ := filepath.Glob(filepath.Join(cache, containers, ".pool", dir, "*"))
 	for _, path := range names {
 		if fi, err := os.Stat(path); err == nil {
-			sum += fi.Size()
+			sizes[filepath.Base(path)] = fi.Size()
 		}
 	}
-	return sum
+	return sizes
 }
 
 // copyTree copies a folder, following no links.
