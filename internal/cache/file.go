@@ -58,6 +58,9 @@ func nameFile(dest string, raw []byte) error {
 	if err := fillFile(f, raw); err != nil {
 		return err
 	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
 	err = linkOpen(f, dest)
 	if err != nil && !errors.Is(err, unix.EEXIST) {
 		return errNoName
@@ -90,26 +93,38 @@ func replaceFile(dest string, raw []byte) error {
 }
 
 // writeFile writes and syncs a new file.
-func writeFile(path string, content []byte) (err error) {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if e := f.Close(); err == nil {
-			err = e
-		}
-	}()
-	return fillFile(f, content)
+func writeFile(path string, content []byte) error {
+	return writeFiles(filepath.Dir(path), map[string][]byte{filepath.Base(path): content})
 }
 
-// fillFile writes and syncs the content of a file that is to be published.
+// writeFiles writes and syncs new files, name -> content, in a folder.
+func writeFiles(dir string, contents map[string][]byte) (err error) {
+	files := make([]*os.File, 0, len(contents))
+	defer func() {
+		for _, f := range files {
+			if e := f.Close(); err == nil {
+				err = e
+			}
+		}
+	}()
+	for name, content := range contents {
+		f, err := os.OpenFile(filepath.Join(dir, name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
+		if err != nil {
+			return err
+		}
+		files = append(files, f)
+		if err := fillFile(f, content); err != nil {
+			return err
+		}
+	}
+	return syncTogether(files)
+}
+
+// fillFile writes the content of a file that is to be published.
 func fillFile(f *os.File, content []byte) error {
 	if err := f.Chmod(fileMode); err != nil {
 		return err
 	}
-	if _, err := f.Write(content); err != nil {
-		return err
-	}
-	return f.Sync()
+	_, err := f.Write(content)
+	return err
 }

@@ -112,10 +112,8 @@ func (s *stage) fill(p *Pool, img *Image) error {
 	for i, sig := range img.Signatures {
 		files[signatureFile(i+1)] = sig
 	}
-	for name, content := range files {
-		if err := writeFile(filepath.Join(s.dir, name), content); err != nil {
-			return err
-		}
+	if err := writeFiles(s.dir, files); err != nil {
+		return err
 	}
 	return syncDir(s.dir)
 }

@@ -17,16 +17,12 @@ import (
 // lockPoll is how often a blob that another process downloads is looked at again.
 const lockPoll = 50 * time.Millisecond
 
-// parallelSyncs bounds the threads that wait for the disk. The kernel merges syncs that wait
-// at the same time, so a few are enough.
-const parallelSyncs = 8
-
 // Pool holds each blob of a cache once, by digest.
 type Pool struct {
 	blobs, partial, staging string
-	busy                    keyedMutex    // blobs this process works on
-	syncs                   chan struct{} // a place for each sync that may run
-	use                     *os.File      // shared lock: the pool is in use
+	busy                    keyedMutex // blobs this process works on
+	syncs                   syncer
+	use                     *os.File // shared lock: the pool is in use
 }
 
 // OpenPool opens the pool of the cache, creating it where it is missing, and removes what dead
@@ -37,7 +33,6 @@ func (c *Cache) OpenPool() (*Pool, error) {
 		blobs:   filepath.Join(root, "blobs", "sha256"),
 		partial: filepath.Join(root, "partial"),
 		staging: filepath.Join(root, "staging"),
-		syncs:   make(chan struct{}, parallelSyncs),
 	}
 	if err := makeDir(c.containers); err != nil {
 		return nil, fmt.Errorf("make the blob pool: %w", err)
@@ -154,13 +149,6 @@ func (p *Pool) Adopt(ctx context.Context, path string, d digest.Digest, size int
 	}
 	defer w.Close()
 	return w.Adopt(ctx, path)
-}
-
-// sync makes the content of f durable.
-func (p *Pool) sync(f *os.File) error {
-	p.syncs <- struct{}{}
-	defer func() { <-p.syncs }()
-	return f.Sync()
 }
 
 // sweepPartial removes what a writer that was killed while it gave a blob its name has left:

@@ -38,8 +38,9 @@ type Writer struct {
 	hash    hash.Hash
 	buf     []byte
 	unlock  func()
-	done    bool // the blob is in the pool
-	wrong   bool // what was written is not the blob
+	leave   func() // there will be nothing to sync
+	done    bool   // the blob is in the pool
+	wrong   bool   // what was written is not the blob
 }
 
 func newWriter(p *Pool, f *os.File, name string, d digest.Digest, size int64) (*Writer, error) {
@@ -52,6 +53,7 @@ func newWriter(p *Pool, f *os.File, name string, d digest.Digest, size int64) (*
 		f.Close()
 		return nil, fmt.Errorf("open partial blob: %w", err)
 	}
+	w.leave = p.syncs.join()
 	return w, nil
 }
 
@@ -136,15 +138,9 @@ func (w *Writer) truncate() error {
 
 func (w *Writer) flush() {
 	if w.offset-w.flushed >= flushEvery {
-		w.startWriteback()
+		startWriteback(w.f, w.flushed, w.offset-w.flushed)
+		w.flushed = w.offset
 	}
-}
-
-// startWriteback asks the kernel to write what is not on disk yet; it does not wait. Where
-// the file system cannot, the sync does all of it.
-func (w *Writer) startWriteback() {
-	_ = unix.SyncFileRange(int(w.f.Fd()), w.flushed, w.offset-w.flushed, unix.SYNC_FILE_RANGE_WRITE)
-	w.flushed = w.offset
 }
 
 // Verify checks length and digest of what was written: nil, ErrSize or ErrDigest, wrapped
@@ -170,8 +166,7 @@ func (w *Writer) Commit() error {
 		return fmt.Errorf("publish blob: %w", err)
 	}
 	w.buf = nil
-	w.startWriteback()
-	if err := w.pool.sync(w.f); err != nil {
+	if err := w.pool.syncs.sync(w.f, w.leave); err != nil {
 		// What is in memory may not be what is on disk, and the next sync would not tell.
 		return errors.Join(fmt.Errorf("sync blob: %w", err), w.Reset())
 	}
@@ -228,7 +223,7 @@ func (w *Writer) adoptLink(f *os.File) (bool, error) {
 	if err != nil || fi.Mode().Perm() != fileMode { // a copy will do
 		return false, err
 	}
-	if err := w.pool.sync(f); err != nil {
+	if err := w.pool.syncs.sync(f, w.leave); err != nil {
 		return false, fmt.Errorf("sync blob: %w", err)
 	}
 	w.done = linkOpen(f, w.pool.path(w.digest)) == nil
@@ -278,6 +273,7 @@ func (w *Writer) Close() error {
 	}
 	err := w.f.Close()
 	w.f = nil
+	w.leave()
 	w.unlock()
 	return err
 }
