@@ -6,6 +6,7 @@
 GO      ?= go
 DESTDIR ?=
 LIBDIR  ?= /usr/lib/osbuild
+PREFIX  ?= /usr
 ifndef VERSION
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 endif
@@ -21,14 +22,24 @@ LIB     = build/libdir
 TOOLS   = build/tools
 LINT    = $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION)
 MODULES = $(wildcard sources/org.osbuild.* stages/org.osbuild.*)
+TOOL    = osbuild-containers
 
 export CGO_ENABLED = 0
 
 .DELETE_ON_ERROR:
-.PHONY: all install test check vet lint format tidy generated check-reproducible \
+.PHONY: all modules tool man install test check vet lint format tidy generated check-reproducible \
 	demo bench test-osbuild fuzz clean help
 
-all: ## build the modules into build/libdir
+all: modules tool ## build the modules into build/libdir, and the tool into build
+
+tool:
+	@echo "$(GO) build ./cmd/$(TOOL)"
+	@$(GO) build $(BUILD) -o build/$(TOOL) ./cmd/$(TOOL)
+
+man: ## write manual pages and shell completions into build
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct 2>/dev/null || echo 0) $(GO) run -tags "$(TAGS)" ./docs/man build
+
+modules:
 	@mkdir -p $(LIB)/sources $(LIB)/stages
 	@for f in $(LIB)/sources/* $(LIB)/stages/*; do \
 		m=$${f#$(LIB)/}; m=$${m%.meta.json}; \
@@ -44,7 +55,13 @@ all: ## build the modules into build/libdir
 		install -m 644 schemas/$$m.meta.json $(LIB)/$$m.meta.json; \
 	done
 
-install: all ## install into DESTDIR/LIBDIR (LIBDIR=/usr/lib/osbuild)
+install: all man ## install into DESTDIR/LIBDIR (LIBDIR=/usr/lib/osbuild) and DESTDIR/PREFIX (PREFIX=/usr)
+	install -D -m 755 build/$(TOOL) "$(DESTDIR)$(PREFIX)/bin/$(TOOL)"
+	@set -e; share="$(DESTDIR)$(PREFIX)/share"; \
+	for f in build/man1/*.1; do install -D -m 644 $$f "$$share/man/man1/$${f##*/}"; done; \
+	install -D -m 644 build/completions/$(TOOL).bash "$$share/bash-completion/completions/$(TOOL)"; \
+	install -D -m 644 build/completions/_$(TOOL) "$$share/zsh/site-functions/_$(TOOL)"; \
+	install -D -m 644 build/completions/$(TOOL).fish "$$share/fish/vendor_completions.d/$(TOOL).fish"
 	@set -e; for m in $(MODULES); do \
 		echo "install $(DESTDIR)$(LIBDIR)/$$m"; \
 		install -D -m 755 $(LIB)/$$m "$(DESTDIR)$(LIBDIR)/$$m"; \
@@ -83,8 +100,8 @@ check-reproducible: ## build two copies in two folders, one from nothing, and co
 	cp -a "$$one" "$$other"; \
 	$(MAKE) --no-print-directory -C "$$one" all VERSION="$(VERSION)"; \
 	GOCACHE="$$top/cache" $(MAKE) --no-print-directory -C "$$other" all VERSION="$(VERSION)"; \
-	for m in $(MODULES); do cmp "$$one/$(LIB)/$$m" "$$other/$(LIB)/$$m"; done; \
-	echo "identical: $(MODULES)"
+	for f in $(MODULES:%=libdir/%) $(TOOL); do cmp "$$one/build/$$f" "$$other/build/$$f"; done; \
+	echo "identical: $(MODULES) $(TOOL)"
 
 demo: all $(TOOLS)/registry ## see it work: a registry, an image, both sources
 	@$(GO) run -tags "$(TAGS)" ./test/demo

@@ -1,6 +1,7 @@
 package image
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -19,6 +20,7 @@ import (
 	"github.com/containers/storage/pkg/homedir"
 
 	"osbuild-containers/internal/manifest"
+	"osbuild-containers/internal/request"
 )
 
 // dockerSource is an image in a registry.
@@ -28,7 +30,7 @@ type dockerSource struct {
 }
 
 func openDocker(ctx context.Context, t Target) (Source, error) {
-	sys := systemContext(t.TLSVerify)
+	sys := systemContext(t.Access)
 	named, err := reference.ParseNormalizedNamed(t.Name)
 	if err != nil {
 		return nil, fmt.Errorf("image name %q: %w", t.Name, err)
@@ -57,13 +59,14 @@ func openDocker(ctx context.Context, t Target) (Source, error) {
 
 // systemContext is the configuration the library cannot find by itself: what its users, skopeo and
 // podman, take from the environment and from their options.
-func systemContext(tlsVerify bool) *types.SystemContext {
+func systemContext(a request.Access) *types.SystemContext {
 	sys := &types.SystemContext{
-		AuthFilePath:             authFile(),
+		AuthFilePath:             cmp.Or(a.AuthFile, authFile()),
+		DockerCertPath:           a.CertDir,
 		SystemRegistriesConfPath: os.Getenv("CONTAINERS_REGISTRIES_CONF"),
 		DockerRegistryUserAgent:  "osbuild-containers",
 	}
-	if !tlsVerify { // left undefined otherwise, so that registries.conf can say insecure
+	if !a.TLSVerify { // left undefined otherwise, so that registries.conf can say insecure
 		sys.DockerInsecureSkipTLSVerify = types.OptionalBoolTrue
 	}
 	return sys

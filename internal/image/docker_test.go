@@ -232,7 +232,7 @@ func TestUsualPort(t *testing.T) {
 		"certified.example:443/a":    "certified.example:443/a",
 		"configured.example:443/a/b": "configured.example:443/a/b",
 	} {
-		sys := systemContext(true)
+		sys := systemContext(request.Access{TLSVerify: true})
 		sys.SystemRegistriesConfPath = conf
 		named, err := reference.ParseNormalizedNamed(name)
 		if err != nil {
@@ -242,7 +242,7 @@ func TestUsualPort(t *testing.T) {
 			t.Errorf("%s is %s, want %s", name, got, want)
 		}
 	}
-	sys := systemContext(false) // plain http would go to port 80
+	sys := systemContext(request.Access{}) // plain http would go to port 80
 	named, _ := reference.ParseNormalizedNamed("registry.example:443/a")
 	if got := usualPort(sys, named).String(); got != "registry.example:443/a" {
 		t.Errorf("without verification: %s", got)
@@ -257,7 +257,7 @@ func TestNoClientStillDownloads(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	src, err := ref.NewImageSource(t.Context(), systemContext(false))
+	src, err := ref.NewImageSource(t.Context(), systemContext(request.Access{}))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -168,7 +168,7 @@ func TestRefused(t *testing.T) {
 
 func TestAccepted(t *testing.T) {
 	options := request.Options{Retries: 5, Timeout: 300 * time.Second, StallTimeout: 30 * time.Second, MaxParallel: 6}
-	image := request.Image{Name: "q.io/x", Digest: "<D>", TLSVerify: true, Transport: "docker"}
+	image := request.Image{Name: "q.io/x", Digest: "<D>", Access: request.Access{TLSVerify: true}, Transport: "docker"}
 	changed := func(change func(*request.Image)) request.Image {
 		i := image
 		change(&i)

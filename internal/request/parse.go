@@ -119,7 +119,7 @@ func (d *decoder) image(v any, fine bool, at ...string) Image {
 		return Image{}
 	}
 	at = append(at, "image")
-	img := Image{TLSVerify: true, Transport: Docker}
+	img := Image{Access: Access{TLSVerify: true}, Transport: Docker}
 	if s, ok := fields["digest"].(string); ok {
 		if img.Digest, ok = parseDigest(s); !ok && fine {
 			d.found.add(joinPath(append(at, "digest")...), "%s", notDigest(s))
@@ -163,18 +163,23 @@ func (d *decoder) name(s, elsewhere string) string {
 	return text
 }
 
+// DefaultOptions are the options of a request that has none.
+func DefaultOptions() Options {
+	return Options{
+		Retries:      defaultRetries,
+		Timeout:      defaultTimeout,
+		StallTimeout: defaultStallTimeout,
+		MaxParallel:  defaultMaxParallel,
+	}
+}
+
 // options checks the options, null included, and fills in the defaults.
 func (d *decoder) options() Options {
 	fields, _ := d.envelope["options"].(map[string]any)
 	if fields != nil && !check(d.schemas.options, fields, &d.found, "options") {
 		return Options{}
 	}
-	o := Options{
-		Retries:      defaultRetries,
-		Timeout:      defaultTimeout,
-		StallTimeout: defaultStallTimeout,
-		MaxParallel:  defaultMaxParallel,
-	}
+	o := DefaultOptions()
 	number := func(key string, set func(int)) {
 		n, ok := fields[key].(json.Number)
 		if !ok {

@@ -42,9 +42,16 @@ type Item struct {
 type Image struct {
 	Name            string        // as the caller wrote it; a valid image reference without digest
 	Digest          digest.Digest // pinned manifest digest; empty for org.osbuild.skopeo-index
-	TLSVerify       bool          // default true
+	Access                        // how its registry is reached
 	Transport       string        // Docker (default) or ContainersStorage
 	StorageLocation string        // graph root of the store; empty: the host's storage.conf decides
+}
+
+// Access says how a registry is reached, beyond the configuration of the machine.
+type Access struct {
+	TLSVerify bool   // default true
+	AuthFile  string // instead of the usual places; a request cannot say it
+	CertDir   string // instead of certs.d; a request cannot say it
 }
 
 // Options tune the fetching; see the schema for their meaning and defaults.

@@ -12,7 +12,8 @@ import (
 // Version is set when a release is built.
 var Version string
 
-func version() string {
+// VersionText is Version, or what the build says of itself.
+func VersionText() string {
 	if Version != "" {
 		return Version
 	}

@@ -88,7 +88,7 @@ func Main(ctx context.Context, env Env, s Source) int {
 	case cmd.help:
 		return s.print(env, usage(s.Name))
 	case cmd.version:
-		return s.print(env, s.Name+" "+version()+"\n")
+		return s.print(env, s.Name+" "+VersionText()+"\n")
 	}
 	limitMemory(0)
 	if cmd.service {

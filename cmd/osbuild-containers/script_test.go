@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"osbuild-containers/internal/cli"
+	"osbuild-containers/internal/image"
+	"osbuild-containers/test/images"
+	"osbuild-containers/test/registry"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files of the scripts")
+
+func TestMain(m *testing.M) {
+	if image.Reexec() {
+		return
+	}
+	testscript.Main(m, map[string]func(){
+		cli.Name: func() { os.Exit(cli.Main(context.Background(), cli.OS())) },
+	})
+}
+
+// The scripts in testdata/script run the whole tool, each with a home of its own, against one real
+// registry: $REG is its address, and each script has a name of its own in it, $NAME. Commands
+// beside those of testscript:
+//
+//	image NAME[:TAG]… [layer=BYTES]… [arch=ARCH[/VARIANT]]… [seed=N] [docker] [plain]
+//		pushes an image, for several arch= a manifest list, and sets the variables
+//		DIGEST (of what was pushed), ID, and for lists ID_<arch> and DIGEST_<arch>.
+//	delete NAME@DIGEST
+//		removes a manifest from the registry.
+//	golden FILE
+//		compares the standard output of the last command with FILE, where $-variables
+//		are replaced.
+func TestScripts(t *testing.T) {
+	reg := registry.Start(t)
+	testscript.Run(t, testscript.Params{
+		Dir:                 filepath.Join("testdata", "script"),
+		UpdateScripts:       *update,
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(env *testscript.Env) error {
+			home := filepath.Join(env.WorkDir, ".home")
+			env.Vars = append(env.Vars,
+				"HOME="+home, "XDG_RUNTIME_DIR="+filepath.Join(home, "run"),
+				"REG="+reg.Addr, "NAME="+reg.Addr+"/"+strings.ReplaceAll(filepath.Base(env.WorkDir), "script-", ""),
+				"CONTAINERS_REGISTRIES_CONF="+filepath.Join(home, ".config/containers/registries.conf"))
+			config := filepath.Join(home, ".config", "containers")
+			if err := os.MkdirAll(config, 0o755); err != nil {
+				return err
+			}
+			if err := os.WriteFile(filepath.Join(config, "registries.conf"), []byte("[[registry]]\nlocation = \""+reg.Addr+"\"\ninsecure = true\n"), 0o644); err != nil {
+				return err
+			}
+			return os.WriteFile(filepath.Join(config, "policy.json"), []byte(`{"default": [{"type": "insecureAcceptAnything"}]}`), 0o644)
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"image":  func(ts *testscript.TestScript, _ bool, args []string) { pushImage(ts, reg, args) },
+			"delete": func(ts *testscript.TestScript, _ bool, args []string) { deleteManifest(ts, reg, args) },
+			"golden": golden,
+		},
+	})
+}
+
+// pushImage is the command image.
+func pushImage(ts *testscript.TestScript, reg *registry.Registry, args []string) {
+	var names, arches []string
+	var opts []images.Option
+	for _, arg := range args {
+		key, value, _ := strings.Cut(arg, "=")
+		switch key {
+		case "layer":
+			size, err := strconv.ParseInt(value, 10, 64)
+			ts.Check(err)
+			opts = append(opts, images.Layer(size))
+		case "seed":
+			n, err := strconv.ParseUint(value, 10, 64)
+			ts.Check(err)
+			opts = append(opts, images.Seed(n))
+		case "arch":
+			arches = append(arches, value)
+		case "docker":
+			opts = append(opts, images.Docker())
+		default:
+			names = append(names, arg)
+		}
+	}
+	made := make([]*images.Image, 0, len(arches))
+	for _, arch := range arches {
+		name, variant, _ := strings.Cut(arch, "/")
+		o := append([]images.Option{images.Arch(name)}, opts...)
+		if variant != "" {
+			o = append(o, images.Variant(variant))
+		}
+		img := images.New(o...)
+		ts.Setenv("ID_"+name, img.ID.String())
+		ts.Setenv("DIGEST_"+name, img.Digest.String())
+		made = append(made, img)
+	}
+	var what images.Entry
+	switch len(made) {
+	case 0:
+		img := images.New(opts...)
+		ts.Setenv("ID", img.ID.String())
+		ts.Setenv("DIGEST", img.Digest.String())
+		what = img
+	case 1:
+		ts.Setenv("ID", made[0].ID.String())
+		ts.Setenv("DIGEST", made[0].Digest.String())
+		what = made[0]
+	default:
+		list := images.NewList(images.Of(entries(made)...))
+		ts.Setenv("DIGEST", list.Digest.String())
+		what = list
+	}
+	for _, name := range names {
+		ts.Check(images.Push(what, reg.URL, strings.TrimPrefix(name, reg.Addr+"/")))
+	}
+}
+
+func entries(made []*images.Image) []images.Entry {
+	all := make([]images.Entry, len(made))
+	for i, img := range made {
+		all[i] = img
+	}
+	return all
+}
+
+// deleteManifest is the command delete.
+func deleteManifest(ts *testscript.TestScript, reg *registry.Registry, args []string) {
+	for _, arg := range args {
+		name, digest, _ := strings.Cut(strings.TrimPrefix(arg, reg.Addr+"/"), "@")
+		req, err := http.NewRequest(http.MethodDelete, fmt.Sprintf("%s/v2/%s/manifests/%s", reg.URL, name, digest), nil)
+		ts.Check(err)
+		res, err := http.DefaultClient.Do(req)
+		ts.Check(err)
+		res.Body.Close()
+		if res.StatusCode != http.StatusAccepted {
+			ts.Fatalf("delete %s: %s", arg, res.Status)
+		}
+	}
+}
+
+// golden is the command golden.
+func golden(ts *testscript.TestScript, _ bool, args []string) {
+	got := ts.ReadFile("stdout")
+	want := os.Expand(ts.ReadFile(args[0]), ts.Getenv)
+	if got == want {
+		return
+	}
+	ts.Logf("got:\n%s\nwant:\n%s", got, want)
+	ts.Fatalf("the output is not what %s says", args[0])
+}

@@ -1,0 +1,50 @@
+// Command man writes the manual pages and the shell completions of osbuild-containers, made of the
+// same tree of commands that the executable runs, into a folder.
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra/doc"
+
+	"osbuild-containers/internal/cli"
+)
+
+func main() {
+	if len(os.Args) != 2 {
+		fmt.Fprintln(os.Stderr, "usage: man FOLDER")
+		os.Exit(2)
+	}
+	if err := write(os.Args[1]); err != nil {
+		fmt.Fprintln(os.Stderr, "man:", err)
+		os.Exit(1)
+	}
+}
+
+// write makes dir/man1 and dir/completions, the same bytes whenever it runs.
+func write(dir string) error {
+	root := cli.Root()
+	root.InitDefaultCompletionCmd()
+	man, completions := filepath.Join(dir, "man1"), filepath.Join(dir, "completions")
+	for _, d := range []string{man, completions} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			return err
+		}
+	}
+	header := &doc.GenManHeader{Section: "1", Manual: "User Commands", Source: cli.Name}
+	if err := doc.GenManTree(root, header, man); err != nil {
+		return err
+	}
+	for name, generate := range map[string]func(string) error{
+		cli.Name + ".bash": func(path string) error { return root.GenBashCompletionFileV2(path, true) },
+		"_" + cli.Name:     root.GenZshCompletionFile,
+		cli.Name + ".fish": func(path string) error { return root.GenFishCompletionFile(path, true) },
+	} {
+		if err := generate(filepath.Join(completions, name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,220 @@
+// Package cli is the command line of the tool for people: what a command is called, which flags it
+// has, how its answer is shown and with which status it ends.
+//
+// It decides nothing else. A command's file turns arguments and flags into a call of the room that
+// does the work (pin, inject, keep, bundle, mirror, fetch), and what that returns into a
+// table, lines or JSON. Standard output carries the answer and nothing else; progress, notes and
+// errors go to standard error. Output for people fits 80 columns and has no colours.
+//
+// The exit statuses, the same for all commands:
+//
+//	0    done; for a check: all is well
+//	1    something failed, and it is said what
+//	2    the command line, or a file it names, was refused; nothing was touched
+//	3    pin --check: a tag points to something else than is pinned
+//	4    pin --check: something pinned is not served any more
+//	130  interrupted by SIGINT
+//	143  interrupted by SIGTERM
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"osbuild-containers/internal/progress"
+	"osbuild-containers/internal/skel"
+)
+
+// Name is what the executable is called.
+const Name = "osbuild-containers"
+
+// The exit statuses.
+const (
+	exitOK      = 0
+	exitFailed  = 1
+	exitRefused = 2
+	exitMoved   = 3
+	exitGone    = 4
+	exitSignal  = 128 // and the signal's number
+)
+
+// Env is the process around Main.
+type Env struct {
+	Args             []string // without the program's name
+	Stdin            io.Reader
+	Stdout, Stderr   io.Writer
+	StderrIsTerminal bool             // progress is drawn as bars
+	Signals          <-chan os.Signal // SIGINT and SIGTERM; nil where there are none
+}
+
+// OS is the Env of this process. From here on, SIGINT and SIGTERM end a command in good order.
+func OS() Env {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	return Env{
+		Args:             os.Args[1:],
+		Stdin:            os.Stdin,
+		Stdout:           os.Stdout,
+		Stderr:           os.Stderr,
+		StderrIsTerminal: term.IsTerminal(int(os.Stderr.Fd())),
+		Signals:          signals,
+	}
+}
+
+// Main runs the command that the arguments name and returns the exit status.
+func Main(ctx context.Context, env Env) int {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stop := interruptible(env.Signals, cancel)
+	defer stop()
+
+	err := newRoot(env).ExecuteContext(ctx)
+	if sig, ok := errors.AsType[*interrupted](context.Cause(ctx)); ok && err != nil {
+		fmt.Fprintf(env.Stderr, "%s: interrupted\n", Name)
+		return exitSignal + int(sig.signal)
+	}
+	if err == nil {
+		return exitOK
+	}
+	status, ok := errors.AsType[*statusError](err)
+	if !ok {
+		status = &statusError{status: exitFailed, err: err}
+	}
+	if status.err != nil {
+		fmt.Fprintf(env.Stderr, "%s: %s\n", Name, cleanLines(status.err.Error()))
+	}
+	return status.status
+}
+
+// statusError is an error with an exit status of its own. Without a cause, all has been said.
+type statusError struct {
+	status int
+	err    error
+}
+
+func (e *statusError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit status %d", e.status)
+	}
+	return e.err.Error()
+}
+
+func (e *statusError) Unwrap() error { return e.err }
+
+// cleanLines makes each line of a text fit for a terminal.
+func cleanLines(text string) string {
+	lines := strings.Split(text, "\n")
+	for i, line := range lines {
+		lines[i] = progress.Clean(line)
+	}
+	return strings.Join(lines, "\n")
+}
+
+// refused says that the command line, or a file that it names, is wrong.
+func refused(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &statusError{status: exitRefused, err: err}
+}
+
+// interrupted is why the context of a command ended early.
+type interrupted struct{ signal syscall.Signal }
+
+func (*interrupted) Error() string { return "interrupted" }
+
+// interruptible cancels a command at the first signal. At the second, the process ends at once.
+func interruptible(signals <-chan os.Signal, cancel context.CancelCauseFunc) (stop func()) {
+	done := make(chan struct{})
+	go func() {
+		for n := 0; ; n++ {
+			select {
+			case s := <-signals:
+				sig, _ := s.(syscall.Signal)
+				if n > 0 {
+					os.Exit(exitSignal + int(sig))
+				}
+				cancel(&interrupted{sig})
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func() { close(done) }
+}
+
+// app is what all commands share.
+type app struct {
+	env   Env
+	flags flags
+}
+
+// newRoot makes the tree of commands.
+func newRoot(env Env) *cobra.Command {
+	a := &app{env: env}
+	root := &cobra.Command{
+		Use:   Name,
+		Short: "Pin, fetch and keep container images by digest",
+		Long: Name + ` pins tags to digests, fetches what is pinned into the cache that
+osbuild's sources use, looks after that cache, and takes images elsewhere.`,
+		Version:           skel.VersionText(),
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		DisableAutoGenTag: true,
+		Args:              refusedArgs(cobra.NoArgs),
+		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetArgs(env.Args)
+	root.SetIn(env.Stdin)
+	root.SetOut(env.Stdout)
+	root.SetErr(env.Stderr)
+	root.SetVersionTemplate(Name + " {{.Version}}\n")
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return refused(fmt.Errorf("%w\nsee %s --help", err, cmd.CommandPath()))
+	})
+	a.flags.add(root.PersistentFlags())
+	root.AddGroup(
+		&cobra.Group{ID: groupPin, Title: "From tags to digests:"},
+		&cobra.Group{ID: groupCache, Title: "Fetch and look after the cache:"},
+		&cobra.Group{ID: groupCarry, Title: "Take it elsewhere:"},
+	)
+	root.AddCommand(a.commands()...)
+	for _, cmd := range root.Commands() {
+		cmd.Args = refusedArgs(cmd.Args)
+	}
+	return root
+}
+
+// Groups of commands in the help.
+const (
+	groupPin   = "pin"
+	groupCache = "cache"
+	groupCarry = "carry"
+)
+
+// refusedArgs makes wrong arguments a refusal.
+func refusedArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
+	if check == nil {
+		check = cobra.ArbitraryArgs
+	}
+	return func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return refused(fmt.Errorf("%w\nsee %s --help", err, cmd.CommandPath()))
+		}
+		return nil
+	}
+}
+
+// Root is the tree of commands as help, man pages and completions are made of it.
+func Root() *cobra.Command {
+	return newRoot(Env{Stdin: nil, Stdout: io.Discard, Stderr: io.Discard})
+}

@@ -1,0 +1,8 @@
+package cli
+
+import "github.com/spf13/cobra"
+
+// commands are all commands, each from its own file.
+func (a *app) commands() []*cobra.Command {
+	return []*cobra.Command{}
+}

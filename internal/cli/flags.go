@@ -1,0 +1,34 @@
+package cli
+
+import (
+	"github.com/spf13/pflag"
+
+	"osbuild-containers/internal/request"
+)
+
+// defaultCache is osbuild's: --store of osbuild, as image-builder uses it, and /sources.
+const defaultCache = "/var/cache/osbuild/sources"
+
+// flags are those that every command has.
+type flags struct {
+	json      bool
+	cache     string
+	authfile  string
+	certDir   string
+	tlsVerify bool
+	retries   int
+}
+
+func (f *flags) add(set *pflag.FlagSet) {
+	set.BoolVar(&f.json, "json", false, "answer in JSON")
+	set.StringVar(&f.cache, "cache", defaultCache, "folder of the cache")
+	set.StringVar(&f.authfile, "authfile", "", "file with the credentials of registries")
+	set.StringVar(&f.certDir, "cert-dir", "", "folder with the certificates for registries")
+	set.BoolVar(&f.tlsVerify, "tls-verify", true, "check the certificates of registries")
+	set.IntVar(&f.retries, "retries", request.DefaultOptions().Retries, "further tries after one that failed")
+}
+
+// access is how the flags say registries are reached.
+func (f *flags) access() request.Access {
+	return request.Access{AuthFile: f.authfile, CertDir: f.certDir, TLSVerify: f.tlsVerify}
+}
