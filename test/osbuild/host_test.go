@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -29,6 +31,7 @@ type host struct {
 	output string
 	python string
 	path   string // PYTHONPATH
+	old    bool   // before v186: a source that fails is an exception that nobody catches
 }
 
 // newHost skips the test where there is no osbuild.
@@ -57,6 +60,17 @@ func newHost(t *testing.T) *host {
 	if h.python, err = h.findPython(); err != nil {
 		t.Fatal(err)
 	}
+	cmd := exec.CommandContext(t.Context(), h.python, "-c", "import osbuild; print(osbuild.__version__)")
+	cmd.Env = h.env()
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	version, err := strconv.Atoi(strings.TrimSpace(string(out)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.old = version < 186
 	return h
 }
 
@@ -157,6 +171,9 @@ func (h *host) build(t *testing.T, manifest any, exports ...string) result {
 	var failed *exec.ExitError
 	if err != nil && !errors.As(err, &failed) {
 		t.Fatalf("run osbuild: %v", err)
+	}
+	if h.old && err != nil && stdout.Len() == 0 {
+		return r
 	}
 	if jsonErr := json.Unmarshal(stdout.Bytes(), &r); jsonErr != nil {
 		t.Fatalf("osbuild's output: %v, %v\n%s", jsonErr, err, r.text)

@@ -84,6 +84,9 @@ func TestOurCacheAndTheirsAreOne(t *testing.T) {
 		if got := h.theirSource(t, cache, "exists", id, pin); got != "true" {
 			t.Errorf("they do not find it: %s", got)
 		}
+		if h.old {
+			return // it has no copy
+		}
 		h.theirSource(t, cache, "copy_all", object{id: pin}, other)
 		wantImage(t, image(other), img)
 		if !h.ourSource(t, object{"items": object{id: pin}, "cache": other}) {
