@@ -15,35 +15,42 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// options are what the command line says.
+type options struct {
+	runs    int
+	images  string // JSON file, "" to make images
+	dir     string // scratch
+	lib     string // libdir with our executables
+	fresh   string // command that empties the scratch folder
+	osbuild string // checkout, "" for none
+}
+
 // bench has what all measurements share.
 type bench struct {
+	options
 	ctx    context.Context // ends on ^C
-	runs   int
-	dir    string // scratch, absolute
-	source string // our org.osbuild.skopeo
-	fresh  string
+	source string          // our org.osbuild.skopeo
 	images map[string]pinned
 }
 
-func newBench(ctx context.Context, runs int, dir, lib, fresh string) (*bench, error) {
-	abs, err := filepath.Abs(dir)
-	if err != nil {
-		return nil, err
+func newBench(ctx context.Context, o options) (b *bench, err error) {
+	for _, path := range []*string{&o.dir, &o.lib} {
+		if *path, err = filepath.Abs(*path); err != nil {
+			return nil, err
+		}
 	}
-	source, err := filepath.Abs(filepath.Join(lib, "sources", "org.osbuild.skopeo"))
-	if err != nil {
-		return nil, err
-	}
+	source := filepath.Join(o.lib, "sources", "org.osbuild.skopeo")
 	if _, err := os.Stat(source); err != nil {
 		return nil, fmt.Errorf("%w: run make first", err)
 	}
-	return &bench{ctx: ctx, runs: runs, dir: abs, source: source, fresh: fresh, images: map[string]pinned{}}, os.MkdirAll(abs, 0o755)
+	return &bench{options: o, ctx: ctx, source: source, images: map[string]pinned{}}, os.MkdirAll(o.dir, 0o755)
 }
 
 // tool is one command to measure: a shell line, run in an empty scratch folder.
 type tool struct {
 	name, line, stdin string
-	keep              bool // what the scratch folder holds is wanted
+	keep              bool         // what the scratch folder holds is wanted
+	prepare           func() error // fills the scratch folder, which is not measured
 }
 
 // sample is one run of a tool.
@@ -92,7 +99,14 @@ func (b *bench) measure(t tool) (sample, error) {
 			return sample{}, err
 		}
 	}
+	if t.prepare != nil {
+		if err := t.prepare(); err != nil {
+			return sample{}, fmt.Errorf("prepare %s: %w", t.name, err)
+		}
+		unix.Sync()
+	}
 	var out bytes.Buffer
+	before := diskUsage(b.scratch())
 	cmd := exec.CommandContext(b.ctx, "sh", "-c", t.line)
 	cmd.Dir = b.scratch()
 	cmd.Stdin = strings.NewReader(t.stdin)
@@ -105,7 +119,7 @@ func (b *bench) measure(t tool) (sample, error) {
 	if ru, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
 		s.rss = ru.Maxrss << 10
 	}
-	s.disk = diskUsage(b.scratch())
+	s.disk = diskUsage(b.scratch()) - before
 	return s, nil
 }
 

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// stage is one of our stages, with its arguments on standard input.
+func (b *bench) stage(name string, args map[string]any) tool {
+	args["meta"] = map[string]any{"source-epoch": 1700000000}
+	args["tree"] = filepath.Join(b.scratch(), "tree")
+	return tool{name: "**ours**", line: filepath.Join(b.lib, "stages", name), stdin: encode(args)}
+}
+
+// imageInput is the input of a stage: one image, in the format dir.
+func (b *bench) imageInput(image string) map[string]any {
+	return map[string]any{"images": map[string]any{
+		"path": filepath.Join(b.scratch(), "inputs"),
+		"data": map[string]any{"archives": map[string]any{
+			b.images[image].ID: map[string]any{"format": "dir", "name": "localhost/" + image},
+		}},
+	}}
+}
+
+// fetched fills the scratch folder with an image in inputs/, where a stage finds it, and an empty
+// tree.
+func (b *bench) fetched(image string) error {
+	if _, err := b.ask(b.request(filepath.Join(b.scratch(), "cache"), image)); err != nil {
+		return err
+	}
+	for _, dir := range []string{"inputs", "tree"} {
+		if err := os.Mkdir(filepath.Join(b.scratch(), dir), 0o755); err != nil {
+			return err
+		}
+	}
+	id := b.images[image].ID
+	return os.Rename(filepath.Join(b.scratch(), "cache", "org.osbuild.containers", id, "image"), filepath.Join(b.scratch(), "inputs", id))
+}
+
+// sh runs a shell line in the scratch folder.
+func (b *bench) sh(line string) error {
+	cmd := exec.CommandContext(b.ctx, "sh", "-c", line)
+	cmd.Dir = b.scratch()
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %s", err, tail(string(out)))
+	}
+	return nil
+}
+
+// installed drops the tools that need an executable that is not there.
+func installed(tools []tool, needs map[string][]string) []tool {
+	var found []tool
+	for _, t := range tools {
+		missing := false
+		for _, name := range needs[t.name] {
+			if _, err := exec.LookPath(name); err != nil {
+				missing = true
+			}
+		}
+		if !missing {
+			found = append(found, t)
+		}
+	}
+	return found
+}
+
+// deploy measures what becomes of an image that is there, until it is a tree.
+func (b *bench) deploy() error {
+	const image = "big"
+	id := b.images[image].ID
+	fetched := func() error { return b.fetched(image) }
+	ours := b.stage("org.osbuild.container-deploy", map[string]any{"inputs": b.imageInput(image)})
+	ours.prepare = fetched
+	var layers []string
+	for _, l := range b.images[image].Layers {
+		layers = append(layers, "inputs/"+id+"/"+strings.TrimPrefix(l, "sha256:"))
+	}
+	const podman = "podman --storage-driver overlay --root $PWD/root --runroot $PWD/runroot "
+	tools := []tool{
+		ours,
+		{name: "skopeo, podman mount, cp -a", prepare: fetched, line: "skopeo copy -q dir:inputs/" + id +
+			" containers-storage:[overlay@$PWD/root+$PWD/runroot]localhost/t && m=$(" + podman + "image mount localhost/t) && cp -a $m/. tree/ && " +
+			podman + "image umount localhost/t >/dev/null && " + podman + "rmi localhost/t >/dev/null; e=$?; umount root/overlay 2>/dev/null; exit $e"},
+		{name: "pigz and tar", prepare: fetched, line: "for b in " + strings.Join(layers, " ") +
+			"; do pigz -dc $b | tar x -C tree --xattrs --xattrs-include='*' || exit; done"},
+		{name: "umoci", prepare: func() error {
+			if err := b.fetched(image); err != nil {
+				return err
+			}
+			return b.sh("skopeo copy -q dir:inputs/" + id + " oci:layout:t")
+		}, line: "umoci unpack --image layout:t bundle"},
+		{name: "crane export and tar", prepare: fetched, line: "crane export --insecure " + b.images[image].Ref + ":latest - | tar x -C tree"},
+	}
+	return b.compare("container-deploy: an image into a tree", installed(tools, map[string][]string{
+		"skopeo, podman mount, cp -a": {"skopeo", "podman"}, "pigz and tar": {"pigz"}, "umoci": {"umoci", "skopeo"}, "crane export and tar": {"crane"},
+	}))
+}
+
+// place measures the skopeo stage for one of its destinations.
+func (b *bench) place(kind string) error {
+	const image = "big"
+	fetched := func() error { return b.fetched(image) }
+	ours := b.stage("org.osbuild.skopeo", map[string]any{
+		"inputs":  b.imageInput(image),
+		"options": map[string]any{"destination": map[string]any{"type": kind, "path": "image"}},
+	})
+	ours.prepare = fetched
+	tools := []tool{ours, {name: "skopeo", prepare: fetched, line: "skopeo copy -q dir:inputs/" + b.images[image].ID + " " + kind + ":tree/image"}}
+	return b.compare("skopeo stage: an image as "+kind, installed(tools, map[string][]string{"skopeo": {"skopeo"}}))
+}
+
+// pack measures an archive of the tree of an image, beside what osbuild's own stage runs.
+func (b *bench) pack() error {
+	const image = "big"
+	unpacked := func() error {
+		if err := b.fetched(image); err != nil {
+			return err
+		}
+		deploy := b.stage("org.osbuild.container-deploy", map[string]any{"inputs": b.imageInput(image)})
+		cmd := exec.CommandContext(b.ctx, deploy.line)
+		cmd.Stdin = strings.NewReader(deploy.stdin)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("%w: %s", err, tail(string(out)))
+		}
+		return b.sh("mv tree base && mkdir tree")
+	}
+	ours := b.stage("org.osbuild.oci-archive", map[string]any{
+		"inputs":  map[string]any{"base": map[string]any{"path": filepath.Join(b.scratch(), "base")}},
+		"options": map[string]any{"architecture": "amd64", "filename": "image.tar"},
+	})
+	ours.prepare = unpacked
+	return b.compare("oci-archive: a tree as an image", []tool{ours, {
+		name: "tar, sha256sum, gzip, sha256sum, tar", prepare: unpacked,
+		line: "mkdir tree/w && tar --sort=name --acls --xattrs --format=posix --pax-option=delete=atime,delete=ctime -cf tree/w/layer.tar -C base . && " +
+			"sha256sum tree/w/layer.tar && gzip tree/w/layer.tar && sha256sum tree/w/layer.tar.gz && tar --remove-files --format=posix -cf tree/image.tar -C tree w",
+	}})
+}
