@@ -8,6 +8,9 @@ import (
 	"strings"
 )
 
+// large is the image that stages are measured with.
+const large = "big"
+
 // stage is one of our stages, with its arguments on standard input.
 func (b *bench) stage(name string, args map[string]any) tool {
 	args["meta"] = map[string]any{"source-epoch": 1700000000}
@@ -15,20 +18,20 @@ func (b *bench) stage(name string, args map[string]any) tool {
 	return tool{name: "**ours**", line: filepath.Join(b.lib, "stages", name), stdin: encode(args)}
 }
 
-// imageInput is the input of a stage: one image, in the format dir.
-func (b *bench) imageInput(image string) map[string]any {
+// imageInput is the input of a stage: the large image, in the format dir.
+func (b *bench) imageInput() map[string]any {
 	return map[string]any{"images": map[string]any{
 		"path": filepath.Join(b.scratch(), "inputs"),
 		"data": map[string]any{"archives": map[string]any{
-			b.images[image].ID: map[string]any{"format": "dir", "name": "localhost/" + image},
+			b.images[large].ID: map[string]any{"format": "dir", "name": "localhost/" + large},
 		}},
 	}}
 }
 
-// fetched fills the scratch folder with an image in inputs/, where a stage finds it, and an empty
-// tree.
-func (b *bench) fetched(image string) error {
-	if _, err := b.ask(b.request(filepath.Join(b.scratch(), "cache"), image)); err != nil {
+// fetched fills the scratch folder with the large image in inputs/, where a stage finds it, and an
+// empty tree.
+func (b *bench) fetched() error {
+	if _, err := b.ask(b.request(filepath.Join(b.scratch(), "cache"), large)); err != nil {
 		return err
 	}
 	for _, dir := range []string{"inputs", "tree"} {
@@ -36,7 +39,7 @@ func (b *bench) fetched(image string) error {
 			return err
 		}
 	}
-	id := b.images[image].ID
+	id := b.images[large].ID
 	return os.Rename(filepath.Join(b.scratch(), "cache", "org.osbuild.containers", id, "image"), filepath.Join(b.scratch(), "inputs", id))
 }
 
@@ -69,30 +72,28 @@ func installed(tools []tool, needs map[string][]string) []tool {
 
 // deploy measures what becomes of an image that is there, until it is a tree.
 func (b *bench) deploy() error {
-	const image = "big"
-	id := b.images[image].ID
-	fetched := func() error { return b.fetched(image) }
-	ours := b.stage("org.osbuild.container-deploy", map[string]any{"inputs": b.imageInput(image)})
-	ours.prepare = fetched
+	id := b.images[large].ID
+	ours := b.stage("org.osbuild.container-deploy", map[string]any{"inputs": b.imageInput()})
+	ours.prepare = b.fetched
 	var layers []string
-	for _, l := range b.images[image].Layers {
+	for _, l := range b.images[large].Layers {
 		layers = append(layers, "inputs/"+id+"/"+strings.TrimPrefix(l, "sha256:"))
 	}
 	const podman = "podman --storage-driver overlay --root $PWD/root --runroot $PWD/runroot "
 	tools := []tool{
 		ours,
-		{name: "skopeo, podman mount, cp -a", prepare: fetched, line: "skopeo copy -q dir:inputs/" + id +
+		{name: "skopeo, podman mount, cp -a", prepare: b.fetched, line: "skopeo copy -q dir:inputs/" + id +
 			" containers-storage:[overlay@$PWD/root+$PWD/runroot]localhost/t && m=$(" + podman + "image mount localhost/t) && cp -a $m/. tree/ && " +
 			podman + "image umount localhost/t >/dev/null && " + podman + "rmi localhost/t >/dev/null; e=$?; umount root/overlay 2>/dev/null; exit $e"},
-		{name: "pigz and tar", prepare: fetched, line: "for b in " + strings.Join(layers, " ") +
+		{name: "pigz and tar", prepare: b.fetched, line: "for b in " + strings.Join(layers, " ") +
 			"; do pigz -dc $b | tar x -C tree --xattrs --xattrs-include='*' || exit; done"},
 		{name: "umoci", prepare: func() error {
-			if err := b.fetched(image); err != nil {
+			if err := b.fetched(); err != nil {
 				return err
 			}
 			return b.sh("skopeo copy -q dir:inputs/" + id + " oci:layout:t")
 		}, line: "umoci unpack --image layout:t bundle"},
-		{name: "crane export and tar", prepare: fetched, line: "crane export --insecure " + b.images[image].Ref + ":latest - | tar x -C tree"},
+		{name: "crane export and tar", prepare: b.fetched, line: "crane export --insecure " + b.images[large].Ref + ":latest - | tar x -C tree"},
 	}
 	return b.compare("container-deploy: an image into a tree", installed(tools, map[string][]string{
 		"skopeo, podman mount, cp -a": {"skopeo", "podman"}, "pigz and tar": {"pigz"}, "umoci": {"umoci", "skopeo"}, "crane export and tar": {"crane"},
@@ -101,25 +102,22 @@ func (b *bench) deploy() error {
 
 // place measures the skopeo stage for one of its destinations.
 func (b *bench) place(kind string) error {
-	const image = "big"
-	fetched := func() error { return b.fetched(image) }
 	ours := b.stage("org.osbuild.skopeo", map[string]any{
-		"inputs":  b.imageInput(image),
+		"inputs":  b.imageInput(),
 		"options": map[string]any{"destination": map[string]any{"type": kind, "path": "image"}},
 	})
-	ours.prepare = fetched
-	tools := []tool{ours, {name: "skopeo", prepare: fetched, line: "skopeo copy -q dir:inputs/" + b.images[image].ID + " " + kind + ":tree/image"}}
+	ours.prepare = b.fetched
+	tools := []tool{ours, {name: "skopeo", prepare: b.fetched, line: "skopeo copy -q dir:inputs/" + b.images[large].ID + " " + kind + ":tree/image"}}
 	return b.compare("skopeo stage: an image as "+kind, installed(tools, map[string][]string{"skopeo": {"skopeo"}}))
 }
 
 // pack measures an archive of the tree of an image, beside what osbuild's own stage runs.
 func (b *bench) pack() error {
-	const image = "big"
 	unpacked := func() error {
-		if err := b.fetched(image); err != nil {
+		if err := b.fetched(); err != nil {
 			return err
 		}
-		deploy := b.stage("org.osbuild.container-deploy", map[string]any{"inputs": b.imageInput(image)})
+		deploy := b.stage("org.osbuild.container-deploy", map[string]any{"inputs": b.imageInput()})
 		cmd := exec.CommandContext(b.ctx, deploy.line)
 		cmd.Stdin = strings.NewReader(deploy.stdin)
 		if out, err := cmd.CombinedOutput(); err != nil {
