@@ -164,3 +164,54 @@ func TestStagesAreWhatOsbuildLoads(t *testing.T) {
 		t.Error("a source is a stage")
 	}
 }
+
+// TestReservedAnnotations compares the pattern of annotations with the one of osbuild,
+// which looks ahead: "^(?!org.osbuild|org.opencontainer).+".
+func TestReservedAnnotations(t *testing.T) {
+	raw, err := schemas.Stage("org.osbuild.oci-archive")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var meta struct {
+		Schema struct {
+			Options struct {
+				Properties struct {
+					Annotations struct {
+						PatternProperties map[string]any
+					}
+				}
+			}
+		} `json:"schema_2"`
+	}
+	if err := json.Unmarshal(raw, &meta); err != nil {
+		t.Fatal(err)
+	}
+	patterns := meta.Schema.Options.Properties.Annotations.PatternProperties
+	if len(patterns) != 1 {
+		t.Fatalf("%d patterns, want one", len(patterns))
+	}
+	allowed := func(name string) bool {
+		for pattern := range patterns {
+			return regexp.MustCompile(pattern).MatchString(name)
+		}
+		return false
+	}
+	reserved := []string{"org.osbuild", "org.opencontainer"}
+	check := func(name string) {
+		want := name != "" && !strings.HasPrefix(name, reserved[0]) && !strings.HasPrefix(name, reserved[1])
+		if allowed(name) != want {
+			t.Errorf("%q is allowed: %v, want %v", name, !want, want)
+		}
+	}
+	for _, r := range reserved {
+		for i := range len(r) + 1 {
+			check(r[:i])
+			for c := byte(' '); c < 0x7f; c++ {
+				check(r[:i] + string(c))
+				check(r[:i] + string(c) + "x" + r[i:])
+			}
+		}
+		check("x" + r)
+		check(r + "s.image.title")
+	}
+}

@@ -17,14 +17,17 @@ const (
 	// more than their own size.
 	piece = 32 << 10
 
-	// The default: most blocks at a fast level, those that look hard to compress at one
-	// that finds more in them. Where the sample, from the middle of the block, keeps more
-	// than hard of 100 bytes at the fastest level, the block counts as hard. Measured so
-	// that a layer is at most some 3 % larger than what gzip makes of it, in the least time.
+	// The default: a fast level, and for blocks that look hard to compress one that finds
+	// more in them. Where the sample, from the middle of the block, keeps more than hard of
+	// 100 bytes at the fastest level, the block counts as hard. Of what was measured (how
+	// many values differ, what two fast levels make of it, more and larger samples) nothing
+	// says better where work is worth it. Layers of programs become 2.3 to 2.7 % larger than
+	// what gzip makes of them; easyLevel alone would be 3.9 %, hardLevel alone 1.8 % and
+	// 60 % slower.
 	easyLevel = 6
 	hardLevel = 7
-	sample    = 64 << 10
-	hard      = 40
+	sample    = 32 << 10
+	hard      = 45
 )
 
 // gzipCodec writes one gzip member. A block refers to the end of the one before it, and

@@ -1,8 +1,8 @@
 package main
 
 import (
-	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -44,34 +44,31 @@ func archive(ctx context.Context, a *stage.Arguments, log *progress.Reporter) er
 		img.Created = time.Unix(*a.Epoch, 0).UTC()
 		img.Epoch = &img.Created
 	}
-	return pack.Archive(ctx, a.Tree, o.Filename, layers(a.Inputs), img, log.Note)
+	list := layers(a.Inputs)
+	if lower, upper, found := surprising(list); found {
+		log.Note("warning: %s lies below %s: layers are in the order of their names", lower, upper)
+	}
+	return pack.Archive(ctx, a.Tree, o.Filename, list, img, log.Note)
 }
 
-// layers are the inputs from the lowest to the highest: base, then layer.1 to the last.
+// layers are the inputs from the lowest to the highest: in the order of their names, as
+// osbuild has them, so that a manifest means the same to both.
 func layers(inputs map[string]stage.Input) []pack.Layer {
-	list := make([]pack.Layer, 0, len(inputs))
-	for name, in := range inputs {
-		list = append(list, pack.Layer{Name: name, Path: in.Path})
+	var list []pack.Layer
+	for _, name := range slices.Sorted(maps.Keys(inputs)) {
+		list = append(list, pack.Layer{Name: name, Path: inputs[name].Path})
 	}
-	slices.SortFunc(list, func(a, b pack.Layer) int { return byNumber(a.Name, b.Name) })
 	return list
 }
 
-// byNumber compares names so that layer.2 comes before layer.10.
-func byNumber(a, b string) int {
-	aName, aNumber := splitNumber(a)
-	bName, bNumber := splitNumber(b)
-	return cmp.Or(
-		strings.Compare(aName, bName),
-		cmp.Compare(len(aNumber), len(bNumber)), // they have no leading zeros
-		strings.Compare(aNumber, bNumber))
-}
-
-// splitNumber cuts off the number at the end of a name.
-func splitNumber(name string) (rest, number string) {
-	rest = strings.TrimRight(name, "0123456789")
-	for number = name[len(rest):]; strings.HasPrefix(number, "0"); number = number[1:] {
-		rest += "0"
+// surprising returns a layer that lies below one with a lower number, and that one: by name,
+// layer.10 comes before layer.2.
+func surprising(layers []pack.Layer) (lower, upper string, found bool) {
+	for i := 1; i < len(layers); i++ {
+		lower, upper = layers[i-1].Name, layers[i].Name
+		if strings.HasPrefix(lower, "layer.") && len(lower) > len(upper) {
+			return lower, upper, true
+		}
 	}
-	return rest, number
+	return "", "", false
 }

@@ -3,16 +3,17 @@ package main
 import (
 	"archive/tar"
 	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
+	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"osbuild-containers/internal/stage"
@@ -160,38 +161,49 @@ func TestAFailureNamesLayerAndPath(t *testing.T) {
 	}
 }
 
-func TestLayersAreInTheOrderOfTheirNumbers(t *testing.T) {
-	tree := t.TempDir()
-	names := []string{"base", "layer.1", "layer.2", "layer.9", "layer.10", "layer.11", "layer.100"}
-	if code, log := call(t, tree, folders(t, names...), `{"filename": "f", "architecture": "a"}`, `{}`); code != 0 {
-		t.Fatalf("status %d: %s", code, log)
-	}
-	_, manifest, config := read(t, filepath.Join(tree, "f"))
-	if len(manifest.Layers) != len(names) || len(config.RootFS.DiffIDs) != len(names) || len(config.History) != len(names) {
-		t.Fatalf("%d layers, %d diff ids, %d of history, want %d", len(manifest.Layers), len(config.RootFS.DiffIDs), len(config.History), len(names))
-	}
-	for i, name := range names {
-		if got, want := config.History[i].CreatedBy, "/bin/sh -c #(nop) osbuild input '"+name+"'"; got != want {
-			t.Errorf("layer %d is %s, want %s", i, got, want)
+func TestLayersAreInTheOrderOfTheirNames(t *testing.T) {
+	for _, test := range []struct {
+		names []string // in the order that is wanted
+		log   string
+	}{
+		{[]string{"base", "layer.1", "layer.2", "layer.9"}, ""},
+		{[]string{"base", "layer.1", "layer.10", "layer.100", "layer.11", "layer.2", "layer.9"}, "warning: layer.100 lies below layer.11: layers are in the order of their names\n"},
+	} {
+		tree := t.TempDir()
+		code, log := call(t, tree, folders(t, test.names...), `{"filename": "f", "architecture": "a"}`, `{}`)
+		if warning, _, _ := strings.Cut(log, "layer 1/"); code != 0 || warning != test.log {
+			t.Fatalf("status %d, log %q, want it to begin with %q", code, log, test.log)
+		}
+		files, manifest, config := read(t, filepath.Join(tree, "f"))
+		if n := len(test.names); len(manifest.Layers) != n || len(config.RootFS.DiffIDs) != n || len(config.History) != n {
+			t.Fatalf("%d layers, %d diff ids, %d of history, want %d", len(manifest.Layers), len(config.RootFS.DiffIDs), len(config.History), n)
+		}
+		for i, name := range test.names {
+			if got, want := config.History[i].CreatedBy, "/bin/sh -c #(nop) osbuild input '"+name+"'"; got != want {
+				t.Errorf("history says that layer %d is %s, want %s", i, got, want)
+			}
+			raw := gunzip(t, files["blobs/sha256/"+manifest.Layers[i].Digest.Encoded()])
+			if digest.FromBytes(raw) != config.RootFS.DiffIDs[i] || !bytes.Contains(raw, []byte(name+"\x00")) {
+				t.Errorf("layer %d is not %s, or its diff id is wrong", i, name)
+			}
 		}
 	}
 }
 
-func TestOrderOfNames(t *testing.T) {
-	want := []string{"a", "base", "layer", "layer.0", "layer.00", "layer.01", "layer.1", "layer.2", "layer.10", "layer.1x", "layers"}
-	got := slices.Clone(want)
-	slices.Reverse(got)
-	slices.SortFunc(got, byNumber)
-	for i := range got {
-		for j := range got {
-			if c := byNumber(got[i], got[j]); (c == 0) != (i == j) || c != -byNumber(got[j], got[i]) {
-				t.Errorf("%q and %q compare as %d", got[i], got[j], c)
-			}
-		}
+func gunzip(t *testing.T, b []byte) []byte {
+	t.Helper()
+	z, err := gzip.NewReader(bytes.NewReader(b))
+	if err != nil {
+		t.Fatal(err)
 	}
-	if i, j := slices.Index(got, "layer.2"), slices.Index(got, "layer.10"); got[0] != "a" || got[1] != "base" || i > j {
-		t.Errorf("the order is %q", got)
+	raw, err := io.ReadAll(z)
+	if err != nil {
+		t.Fatal(err)
 	}
+	if !z.ModTime.IsZero() || z.Name != "" || z.OS != 255 {
+		t.Errorf("the gzip header says when, what or where: %+v", z.Header)
+	}
+	return raw
 }
 
 func TestTwoRunsGiveTheSameBytes(t *testing.T) {
