@@ -47,14 +47,20 @@ type compressor struct {
 
 // compress returns a compressor that writes to w and hashes what it is given.
 func compress(w io.Writer, diff hash.Hash, c Compression) (*compressor, error) {
-	workers := min(runtime.GOMAXPROCS(0), maxWorkers)
-	codecs := make([]codec, workers+1)
+	codecs := make([]codec, min(runtime.GOMAXPROCS(0), maxWorkers)+1)
 	for i := range codecs {
 		var err error
 		if codecs[i], err = c.codec(); err != nil {
 			return nil, err
 		}
 	}
+	return start(w, diff, codecs), nil
+}
+
+// start starts a worker for each codec but the last, which follows the stream.
+func start(w io.Writer, diff hash.Hash, codecs []codec) *compressor {
+	workers := len(codecs) - 1
+	// One that each worker works on, one that waits for it, one that comes in, one that goes out.
 	jobs := 2*workers + 2
 	z := &compressor{
 		w: w, diff: diff, sum: codecs[workers], block: codecs[workers].block(),
@@ -73,7 +79,7 @@ func compress(w io.Writer, diff hash.Hash, c Compression) (*compressor, error) {
 	}
 	z.wg.Go(z.collect)
 	z.cur = z.take()
-	return z, nil
+	return z
 }
 
 // take waits for a job that nobody works on: this is what bounds memory.

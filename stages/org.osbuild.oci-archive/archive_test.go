@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -222,6 +223,52 @@ func TestTwoRunsGiveTheSameBytes(t *testing.T) {
 			first = raw
 		} else if bytes.Equal(raw, first) != (compression == "gzip") {
 			t.Errorf("run %d, %s: same bytes is %v", i, compression, !(compression == "gzip"))
+		}
+	}
+}
+
+func TestWhatTimeItIs(t *testing.T) {
+	before := time.Now().Truncate(time.Second)
+	for _, test := range []struct {
+		meta        string
+		first, last time.Time
+	}{
+		{epoch, time.Unix(1_700_000_000, 0), time.Unix(1_700_000_000, 0)},
+		{`{"source-epoch": 0}`, time.Unix(0, 0), time.Unix(0, 0)},
+		{`{}`, before, before.Add(time.Hour)},
+	} {
+		tree := t.TempDir()
+		if code, log := call(t, tree, folders(t, "base"), `{"filename": "f", "architecture": "a"}`, test.meta); code != 0 {
+			t.Fatalf("status %d: %s", code, log)
+		}
+		f, err := os.Open(filepath.Join(tree, "f"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		_, manifest, config := read(t, f.Name())
+		times := []time.Time{*config.Created, *config.History[0].Created}
+		for tr := tar.NewReader(f); ; {
+			hdr, err := tr.Next()
+			if err != nil {
+				break
+			}
+			times = append(times, hdr.ModTime)
+			if strings.HasSuffix(hdr.Name, manifest.Layers[0].Digest.Encoded()) {
+				raw, _ := io.ReadAll(tr)
+				layer := tar.NewReader(bytes.NewReader(gunzip(t, raw)))
+				for hdr, err := layer.Next(); err == nil; hdr, err = layer.Next() {
+					times = append(times, hdr.ModTime.Truncate(time.Second))
+				}
+			}
+		}
+		if len(times) != 11 { // of two documents, seven entries outside and two inside
+			t.Errorf("%s: there are %d times", test.meta, len(times))
+		}
+		for i, got := range times {
+			if got.Before(test.first) || got.After(test.last) {
+				t.Errorf("%s: time %d is %s, want %s to %s", test.meta, i, got, test.first, test.last)
+			}
 		}
 	}
 }

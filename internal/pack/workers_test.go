@@ -1,0 +1,94 @@
+package pack
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"runtime"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+)
+
+// held is a codec that holds each block until it may go on.
+type held struct {
+	plain
+	inside *atomic.Int64
+	goOn   <-chan struct{}
+}
+
+func (h held) encode(dst, _, block []byte) []byte {
+	h.inside.Add(1)
+	<-h.goOn
+	h.inside.Add(-1)
+	return append(dst, block...)
+}
+
+// takes writes n bytes, 4 KiB at a time, and counts what was taken.
+func takes(z *compressor, n int, taken *atomic.Int64) {
+	buf := make([]byte, 4<<10)
+	for range n / len(buf) {
+		k, err := z.Write(buf)
+		taken.Add(int64(k))
+		if err != nil {
+			return
+		}
+	}
+}
+
+func TestEachCoreHasABlock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const workers = 5
+		var inside, taken atomic.Int64
+		goOn := make(chan struct{})
+		codecs := make([]codec, workers+1)
+		for i := range codecs {
+			codecs[i] = held{inside: &inside, goOn: goOn}
+		}
+		var out bytes.Buffer
+		z := start(&out, sha256.New(), codecs)
+		const size = 20 * gzipBlock
+		go func() {
+			takes(z, size, &taken)
+			must(t, z.Close())
+		}()
+		synctest.Wait() // until nothing goes on
+		if n := inside.Load(); n != workers {
+			t.Errorf("%d blocks are compressed at the same time, want %d", n, workers)
+		}
+		if n := taken.Load(); n > (2*workers+2)*gzipBlock {
+			t.Errorf("%d bytes were taken while nothing was compressed", n)
+		}
+		close(goOn)
+		synctest.Wait()
+		if out.Len() != size {
+			t.Errorf("%d bytes came out, want %d", out.Len(), size)
+		}
+	})
+}
+
+// A disk that is slower than the cores must not fill the memory.
+func TestNothingIsTakenThatCannotBeWritten(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(3))
+	for _, c := range formats {
+		synctest.Test(t, func(t *testing.T) {
+			disk := make(chan struct{})
+			var taken atomic.Int64
+			z, err := compress(writerFunc(func([]byte) { <-disk }), sha256.New(), c)
+			must(t, err)
+			const size = 24 << 20
+			go func() {
+				takes(z, size, &taken)
+				must(t, z.Close())
+			}()
+			synctest.Wait()
+			if n, most := int(taken.Load()), (2*3+2)*z.block; n > most || n < z.block {
+				t.Errorf("%+v: %d bytes were taken while the disk is stuck, want at most %d", c, n, most)
+			}
+			close(disk)
+			synctest.Wait()
+			if taken.Load() != size {
+				t.Errorf("%+v: %d bytes were taken, want %d", c, taken.Load(), size)
+			}
+		})
+	}
+}
