@@ -3,6 +3,7 @@ package schemas_test
 import (
 	"bytes"
 	"encoding/json"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -44,6 +45,21 @@ func TestMetaIsWhatOsbuildLoads(t *testing.T) {
 		compile(t, name, meta.Schema)
 	}
 	compile(t, "request", schemas.Request())
+}
+
+// TestSchemasOfFiles checks the schemas of the files that the tool and the cache write.
+func TestSchemasOfFiles(t *testing.T) {
+	files, err := filepath.Glob("*.schema.json")
+	if err != nil || len(files) < 2 {
+		t.Fatalf("%q, %v", files, err)
+	}
+	for _, f := range files {
+		raw, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		compile(t, f, raw)
+	}
 }
 
 func compile(t *testing.T, name string, schema []byte) {

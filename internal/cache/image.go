@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -20,6 +21,7 @@ type Image struct {
 	List       []byte                // the manifest list that was pinned instead of Manifest, or nil
 	Blobs      []manifest.Descriptor // config and layers, each digest once
 	Signatures [][]byte              // content of signature-1, signature-2, …
+	Origins    []Origin              // where it was fetched from, recorded beside it
 }
 
 func signatureFile(i int) string { return fmt.Sprintf("signature-%d", i) }
@@ -55,21 +57,22 @@ func (p *Pool) publish(dest string, img *Image) error {
 	return err
 }
 
-// show puts the image together in a stage in the folder given, and gives that its name. The list
-// goes first: it says nothing without the image.
+// show puts the image together in a stage in the folder given, and gives that its name. What lies
+// beside the image goes first: it says nothing without the image.
 func (p *Pool) show(in, dest string, img *Image) error {
 	s, err := newStage(in, stagePrefix)
 	if err != nil {
 		return err
 	}
 	defer s.remove()
+	parent := filepath.Dir(dest)
 	there := p.isAt(dest, img)
-	if !there {
-		if err := s.fill(p, img); err != nil {
-			return err
-		}
+	if there {
+		_ = s.putFiles(nil, parent, img.Origins) // for people: nothing depends on it
+	} else if err := s.fill(p, img, parent); err != nil {
+		return err
 	}
-	if err := s.putList(filepath.Join(filepath.Dir(dest), listFile), img.List); err != nil || there {
+	if err := s.putList(filepath.Join(parent, listFile), img.List); err != nil || there {
 		return err
 	}
 	err = unix.Renameat2(unix.AT_FDCWD, s.dir, unix.AT_FDCWD, dest, unix.RENAME_NOREPLACE)
@@ -102,7 +105,8 @@ func (p *Pool) isAt(dest string, img *Image) bool {
 	})
 }
 
-func (s *stage) fill(p *Pool, img *Image) error {
+// fill makes the stage the image, and puts where that is from beside where it will be.
+func (s *stage) fill(p *Pool, img *Image, parent string) error {
 	for _, b := range img.Blobs {
 		if err := linkOrCopy(p.path(b.Digest), filepath.Join(s.dir, b.Digest.Encoded())); err != nil {
 			return err
@@ -112,10 +116,27 @@ func (s *stage) fill(p *Pool, img *Image) error {
 	for i, sig := range img.Signatures {
 		files[signatureFile(i+1)] = sig
 	}
-	if err := writeFiles(s.dir, files); err != nil {
+	if err := s.putFiles(files, parent, img.Origins); err != nil {
 		return err
 	}
 	return syncDir(s.dir)
+}
+
+// putFiles writes the files into the stage and the origins beside the image, all synced together.
+func (s *stage) putFiles(files map[string][]byte, parent string, fresh []Origin) error {
+	text := mergeOrigins(parent, fresh)
+	if text == nil {
+		return writeFiles(s.dir, files)
+	}
+	all := maps.Clone(files)
+	if all == nil {
+		all = make(map[string][]byte, 1)
+	}
+	all[originFile] = text
+	if err := writeFiles(s.dir, all); err != nil {
+		return err
+	}
+	return s.moveOrigins(parent)
 }
 
 // putList writes the list to dest, unless it is there already; nil removes it.

@@ -178,9 +178,13 @@ func (j *job) all() error {
 	for variant := range uint64(2) {
 		img := draw(j.Seed, variant)
 		img.List = allList(variant)
+		img.Origins = allOrigins(variant)
 		if err := img.publish(c, p); err != nil {
 			return err
 		}
+	}
+	if err := c.AddOrigin(draw(j.Seed, 0).id, Origin{Name: "known"}); err != nil {
+		return err
 	}
 	adoptee := content(7, 1000)
 	path := filepath.Join(j.Dir, "adoptee")
@@ -192,6 +196,12 @@ func (j *job) all() error {
 	}
 	list := allList(0)
 	return c.PublishFile(context.Background(), descriptor(list).Digest, list)
+}
+
+// allOrigins are those of a variant: a name of its own, and one that both have.
+func allOrigins(variant uint64) []Origin {
+	at := time.Date(2026, 6, 1, 12, 0, int(variant), 0, time.UTC)
+	return []Origin{{Name: fmt.Sprint("name", variant), Fetched: at}, {Name: "both", Fetched: at}}
 }
 
 func allList(variant uint64) []byte { return fmt.Append(nil, "list ", variant) }

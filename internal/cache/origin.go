@@ -1,0 +1,148 @@
+package cache
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
+)
+
+// originFile lies beside image/: where the image was fetched from. It is for people, and for the
+// repair of what is damaged; nothing that is published depends on it.
+const originFile = "source.json"
+
+// originVersion is the version of the content of that file.
+const originVersion = 1
+
+// Origin is a place that an image was fetched from; schemas/source.schema.json describes it.
+type Origin struct {
+	Name      string        `json:"name"`                       // in full, with the tag it was given with
+	Digest    digest.Digest `json:"digest"`                     // what was pinned: the manifest, or a list that names it
+	Transport string        `json:"transport,omitempty"`        // "" is docker
+	Storage   string        `json:"storage-location,omitempty"` // of containers-storage; "" is the host's
+	From      string        `json:"from,omitempty"`             // the mirror that served it, if one did
+	Fetched   time.Time     `json:"fetched,omitzero"`           // UTC, whole seconds; zero: it was there already
+}
+
+// origins is the content of the file.
+type origins struct {
+	Version int      `json:"version"`
+	Sources []Origin `json:"sources"` // sorted
+}
+
+// errNewer says that a later version of this program wrote the file.
+var errNewer = errors.New("written by a newer version")
+
+// readOrigins reads the origins recorded in the folder of an image: none where there is no file, and an
+// error where it cannot be read.
+func readOrigins(dir string) ([]Origin, error) {
+	raw, err := readAt(unix.AT_FDCWD, filepath.Join(dir, originFile))
+	if isAbsent(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read where it is from: %w", err)
+	}
+	var o origins
+	err = json.Unmarshal(raw, &o)
+	if o.Version > originVersion { // it may not fit the type
+		err = errNewer
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read where it is from: %s: %w", originFile, err)
+	}
+	return o.Sources, nil
+}
+
+// mergeOrigins is the file's content with the fresh origins in it, nil if nothing changes. There is one
+// origin for each name and transport: the latest.
+func mergeOrigins(dir string, fresh []Origin) []byte {
+	all, err := readOrigins(dir)
+	if errors.Is(err, errNewer) || len(fresh) == 0 {
+		return nil
+	}
+	for _, o := range fresh { // a file that cannot be read begins anew
+		o.Fetched = o.Fetched.UTC().Truncate(time.Second)
+		if i := slices.IndexFunc(all, o.isSame); i < 0 {
+			all = append(all, o)
+		} else if !o.Fetched.IsZero() {
+			all[i] = o
+		}
+	}
+	slices.SortFunc(all, func(a, b Origin) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Transport, b.Transport), strings.Compare(a.Storage, b.Storage))
+	})
+	var text bytes.Buffer
+	enc := json.NewEncoder(&text)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if enc.Encode(origins{originVersion, all}) != nil {
+		return nil
+	}
+	if old, err := readAt(unix.AT_FDCWD, filepath.Join(dir, originFile)); err == nil && bytes.Equal(old, text.Bytes()) {
+		return nil
+	}
+	return text.Bytes()
+}
+
+func (o Origin) isSame(other Origin) bool {
+	return o.Name == other.Name && o.Transport == other.Transport && o.Storage == other.Storage
+}
+
+// moveOrigins moves the file, which lies in the stage, beside the image. It must not stay in the stage,
+// and that it cannot be put beside it is no reason to do without the image.
+func (s *stage) moveOrigins(dir string) error {
+	tmp := filepath.Join(s.dir, originFile)
+	if os.Rename(tmp, filepath.Join(dir, originFile)) == nil {
+		return nil
+	}
+	return os.Remove(tmp)
+}
+
+// AddOrigin records that the image, which is published, is known under another name too. What is
+// recorded under that name already stays.
+func (c *Cache) AddOrigin(id digest.Digest, o Origin) error {
+	dir := filepath.Dir(c.ImagePath(id))
+	if err := addOrigin(dir, o); err != nil {
+		return fmt.Errorf("record the name of image %s: %w", id, err)
+	}
+	return nil
+}
+
+func addOrigin(dir string, o Origin) error {
+	o.Fetched = time.Time{}
+	if mergeOrigins(dir, []Origin{o}) == nil { // without the lock, since it is so nearly always
+		return nil
+	}
+	unlock, err := lockDir(dir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	text := mergeOrigins(dir, []Origin{o})
+	if text == nil {
+		return nil
+	}
+	s, err := newStage(dir, stagePrefix)
+	if err != nil {
+		return err
+	}
+	defer s.remove()
+	tmp := filepath.Join(s.dir, originFile)
+	if err := writeFile(tmp, text); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp, filepath.Join(dir, originFile)); err != nil {
+		return err
+	}
+	return syncDir(dir)
+}
