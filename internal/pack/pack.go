@@ -5,8 +5,9 @@
 // the names on disk, the number of cores and the umask. Where an epoch is given, no time in
 // the archive is later. A tree is walked through handles and no link in it is followed; a
 // file or folder that changes while it is read is an error, never a torn layer. Nothing is
-// stored uncompressed on the way, memory does not grow with the trees, and the archive
-// appears under its name whole or not at all. It stays in the folder it was made for,
+// stored uncompressed on the way. Memory grows with the cores, of which 16 are used at most,
+// and not with the trees, but for the names of one folder and of hard links. The archive
+// appears under its name whole or not at all, and stays in the folder it was made for,
 // whatever links that folder contains.
 //
 // A layer records what a tree is to others: owners by number, modes, times with nanoseconds,
