@@ -157,3 +157,11 @@ func TestErrorMessage(t *testing.T) {
 		}
 	}
 }
+
+// What net/http says of a connection that ended depends on which of its functions saw it first.
+func TestInnardsOfHTTPAreNotShown(t *testing.T) {
+	err := reword(errors.New(`Get "https://q.io/v2/": readLoopPeekFailLocked: remote error: tls: certificate required`))
+	if want := `Get "https://q.io/v2/": remote error: tls: certificate required`; err.Error() != want {
+		t.Errorf("got %q, want %q", err, want)
+	}
+}

@@ -60,6 +60,7 @@ var phrases = []struct {
 	{regexp.MustCompile(`reading manifest \S+ in \S+: `), "read manifest: "},
 	{regexp.MustCompile(`pinging container registry \S+: `), ""},
 	{regexp.MustCompile(`fetching blob: `), ""},
+	{regexp.MustCompile(`readLoopPeekFailLocked: `), ""},
 	{regexp.MustCompile(`received unexpected HTTP status: `), ""},
 	{regexp.MustCompile(`unable to retrieve auth token: invalid username/password: `), "no token was given: "},
 	{regexp.MustCompile(`Requesting bearer token: |Trying to obtain access token: `), "request a token: "},
