@@ -40,11 +40,7 @@ func OpenStore(location string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	tmp := os.TempDir()
-	if strings.ContainsAny(tmp, ",:") { // see below
-		tmp = "/tmp"
-	}
-	scratch, err := os.MkdirTemp(tmp, "osbuild-containers-")
+	scratch, err := Scratch()
 	if err != nil {
 		return nil, fmt.Errorf("open containers storage %s: %w", root, err)
 	}

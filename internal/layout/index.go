@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 
@@ -17,10 +18,10 @@ const (
 	layoutVersion = `{"imageLayoutVersion": "1.0.0"}`
 	refName       = "org.opencontainers.image.ref.name"
 
-	ociManifest    = "application/vnd.oci.image.manifest.v1+json"
-	ociIndex       = "application/vnd.oci.image.index.v1+json"
-	ociConfig      = "application/vnd.oci.image.config.v1+json"
-	dockerManifest = "application/vnd.docker.distribution.manifest.v2+json"
+	ociManifest = "application/vnd.oci.image.manifest.v1+json"
+	ociIndex    = "application/vnd.oci.image.index.v1+json"
+	ociConfig   = "application/vnd.oci.image.config.v1+json"
+	ociLayer    = "application/vnd.oci.image.layer."
 )
 
 // index is an index.json.
@@ -135,7 +136,7 @@ func asOCI(raw []byte, m *manifest.Manifest) ([]byte, error) {
 	if err := json.Unmarshal(raw, &kind); err != nil {
 		return nil, err
 	}
-	if kind.MediaType != dockerManifest && m.Config.MediaType == ociConfig {
+	if kind.MediaType == ociManifest || kind.MediaType == "" && m.Config.MediaType == ociConfig {
 		return raw, nil
 	}
 	type image struct {
@@ -147,6 +148,9 @@ func asOCI(raw []byte, m *manifest.Manifest) ([]byte, error) {
 	out := image{2, ociManifest, descriptor{MediaType: ociConfig, Digest: m.Config.Digest, Size: m.Config.Size}, []descriptor{}}
 	for _, l := range m.Layers {
 		media, ok := ociLayers[l.MediaType]
+		if strings.HasPrefix(l.MediaType, ociLayer) { // some write them into Docker's manifests
+			media, ok = l.MediaType, true
+		}
 		if !ok {
 			return nil, fmt.Errorf("layer %s has the media type %q, which OCI has no word for", l.Digest, l.MediaType)
 		}

@@ -118,20 +118,33 @@ func TestArchiveIsALayoutThatDependsOnTheImageOnly(t *testing.T) {
 	}
 }
 
+// TestFoldersAreReproducible writes what is copied, and what is linked and so has the
+// input's times.
 func TestFoldersAreReproducible(t *testing.T) {
-	for _, kind := range []string{toDir, toOCI} {
-		var first string
-		for range 2 {
+	for _, kind := range []string{toDir, toOCI, toArchive} {
+		for _, from := range []string{"dir", "archive"} {
 			a := inputs.New(t)
-			a.Archive(t, "localhost/x", small(1)) // copied, since it is no file of its own
-			a.Options, a.Epoch = to(kind, "/deep/er"), epoch
-			succeed(t, a)
-			got := listing(t, a.Tree)
-			if first == "" {
-				first = got
+			if from == "dir" {
+				a.Dir(t, "localhost/x", small(1), "signature")
+			} else {
+				a.Archive(t, "localhost/x", small(1))
 			}
-			if got != first || strings.Contains(got, "2026") || !strings.Contains(got, "2023-11-14") {
-				t.Errorf("%s: got\n%s\nand\n%s", kind, first, got)
+			a.Options, a.Epoch = to(kind, "/deep/er"), epoch
+			a.Options.(map[string]any)["remove-signatures"] = kind != toDir
+			var first string
+			for range 2 {
+				a.Tree = t.TempDir()
+				succeed(t, a)
+				got := listing(t, a.Tree)
+				if first == "" {
+					first = got
+				}
+				if got != first {
+					t.Errorf("%s from %s: got\n%s\nand\n%s", kind, from, first, got)
+				}
+			}
+			if times := strings.Count(first, " 2023-11-14 22:13:20 "); from == "archive" && times != strings.Count(first, "\n")+1 {
+				t.Errorf("%s: there are other times than the epoch in\n%s", kind, first)
 			}
 		}
 	}
@@ -181,9 +194,12 @@ func TestSeveralImagesInOneLayout(t *testing.T) {
 	}
 }
 
-// TestDockerInOCI has the same config and layers under OCI's media types.
+// TestDockerInOCI has the same config and layers under OCI's media types, one of which
+// has it already.
 func TestDockerInOCI(t *testing.T) {
-	img := small(1, images.Docker())
+	img := small(1, images.Docker(), images.Edit(func(m map[string]any) {
+		m["layers"].([]any)[1].(map[string]any)["mediaType"] = "application/vnd.oci.image.layer.v1.tar+gzip"
+	}))
 	a := inputs.New(t)
 	a.Dir(t, "localhost/x", img)
 	a.Options = to(toArchive, "/x.tar")
@@ -201,6 +217,20 @@ func TestDockerInOCI(t *testing.T) {
 		if l.Digest != img.Layers[i].Digest || l.MediaType != "application/vnd.oci.image.layer.v1.tar+gzip" {
 			t.Errorf("layer %d: %+v", i, l)
 		}
+	}
+}
+
+// TestLayersThatOCIHasNoWordFor are an error that says which.
+func TestLayersThatOCIHasNoWordFor(t *testing.T) {
+	img := small(1, images.Docker(), images.Edit(func(m map[string]any) {
+		m["layers"].([]any)[1].(map[string]any)["mediaType"] = "application/x-strange"
+	}))
+	a := inputs.New(t)
+	a.Dir(t, "localhost/x", img)
+	a.Options = to(toOCI, "/x")
+	code, log := call(t, a)
+	if want := `image "localhost/x": layer ` + img.Layers[1].Digest.String() + ` has the media type "application/x-strange", which OCI has no word for`; code != 1 || !strings.Contains(log, want) {
+		t.Errorf("exit status %d: %s\nwant …%s…", code, log, want)
 	}
 }
 

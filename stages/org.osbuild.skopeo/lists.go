@@ -68,10 +68,14 @@ func readList(path, key string) (*list, error) {
 	return &list{key: key, raw: raw, m: m}, nil
 }
 
-// names reports whether the list names the image.
+// names reports whether the list names the image, by the manifest that it has or came
+// into the store with.
 func (l *list) names(i *local.Image) bool {
-	d := i.Digest()
-	return slices.ContainsFunc(l.m.Entries, func(e manifest.Entry) bool { return e.Digest == d })
+	known := []digest.Digest{i.Digest()}
+	if raw := i.Origin(); raw != nil {
+		known = append(known, digest.FromBytes(raw))
+	}
+	return slices.ContainsFunc(l.m.Entries, func(e manifest.Entry) bool { return slices.Contains(known, e.Digest) })
 }
 
 // match makes sure that every list names one of the images. Any number of lists may

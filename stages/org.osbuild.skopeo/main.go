@@ -4,6 +4,7 @@ package main
 import (
 	"context"
 	"os"
+	"syscall"
 
 	"osbuild-containers/internal/image"
 	"osbuild-containers/internal/stage"
@@ -13,5 +14,6 @@ func main() {
 	if image.Reexec() {
 		return
 	}
+	syscall.Umask(0o022) // what is written does not depend on who calls
 	os.Exit(stage.Main(context.Background(), stage.OS(), stage.Stage{Name: "org.osbuild.skopeo", Run: run}))
 }

@@ -37,6 +37,9 @@ func New(t testing.TB) *Arguments {
 	return &Arguments{Tree: t.TempDir(), path: t.TempDir(), archives: map[string]any{}}
 }
 
+// Path is the folder that the images lie in.
+func (a *Arguments) Path() string { return a.path }
+
 // Dir adds an image as the sources publish it, and its signatures. It returns where.
 func (a *Arguments) Dir(t testing.TB, name string, img *images.Image, signatures ...string) string {
 	t.Helper()

@@ -7,7 +7,8 @@
 //	s.Add(t, "localhost/name:v1", img)
 //	// … read containers-storage at s.Root, or let s.Use(t) make it the host's …
 //
-// The overlay driver needs root; New skips the test without it.
+// The overlay driver needs root and a file system that is no overlay itself; New skips
+// the test without them.
 package store
 
 import (
@@ -24,6 +25,7 @@ import (
 	"github.com/containers/storage"
 	"github.com/containers/storage/pkg/reexec"
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
 
 	"osbuild-containers/test/images"
 )
@@ -53,12 +55,28 @@ func New(t testing.TB, driver string) *Store {
 // At makes an empty store with the graph root given.
 func At(t testing.TB, root, driver string) *Store {
 	t.Helper()
-	if driver == "overlay" && os.Geteuid() != 0 {
-		t.Skip("a store with the overlay driver can be written by root only")
+	if driver == "overlay" {
+		NeedOverlay(t, filepath.Dir(root))
 	}
 	s := &Store{Root: root, RunRoot: t.TempDir(), Driver: driver}
 	s.open(t, func(storage.Store) error { return nil })
 	return s
+}
+
+// NeedOverlay skips the test where a store with the overlay driver cannot be written in
+// the folder: by others than root, and on an overlay file system, as in a container.
+func NeedOverlay(t testing.TB, in string) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("a store with the overlay driver can be written by root only")
+	}
+	var fs unix.Statfs_t
+	if err := unix.Statfs(in, &fs); err != nil {
+		t.Fatal(err)
+	}
+	if fs.Type == unix.OVERLAYFS_SUPER_MAGIC {
+		t.Skipf("a store with the overlay driver cannot be written on an overlay file system, as that of %s is: set GOTMPDIR", in)
+	}
 }
 
 // Use makes this the store that storage.conf names, until the test ends.

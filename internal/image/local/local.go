@@ -16,6 +16,7 @@
 package local
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -38,6 +39,7 @@ type Image struct {
 	files  *files.Image // nil for an image of a store
 	stored image.Source // nil for others
 	raw    []byte
+	origin []byte // only of an image of a store
 	m      *manifest.Manifest
 }
 
@@ -78,12 +80,15 @@ func (i *Image) openStored(ctx context.Context) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	i.stored = src
+	i.stored, i.origin = src, raw
 	if i.raw, err = src.Publishable(ctx, raw); err == nil {
 		i.m, err = manifest.Parse(i.raw)
 	}
 	if err != nil {
 		return nil, errors.Join(err, src.Close())
+	}
+	if bytes.Equal(i.origin, i.raw) {
+		i.origin = nil
 	}
 	return i, nil
 }
@@ -107,6 +112,10 @@ func (i *Image) Raw() []byte { return i.raw }
 
 // Digest is the manifest's digest.
 func (i *Image) Digest() digest.Digest { return digest.FromBytes(i.raw) }
+
+// Origin returns the manifest that the store has for the image, which names the layers
+// as they were when they came there; nil where it is Raw, or there is no store.
+func (i *Image) Origin() []byte { return i.origin }
 
 // Config returns the config's bytes, which have the digest that the manifest says.
 func (i *Image) Config(ctx context.Context) ([]byte, error) {

@@ -163,10 +163,11 @@ func (w *writer) pinTimes() error {
 	return err
 }
 
-// clamp sets the time of what is newer than the beginning.
+// clamp sets the time of what is from between the beginning and now. What a layer has of
+// the future keeps its time.
 func (w *writer) clamp(path string) error {
 	info, err := os.Lstat(path)
-	if err != nil || info.ModTime().Before(w.began) {
+	if err != nil || info.ModTime().Before(w.began) || info.ModTime().After(time.Now()) {
 		return err
 	}
 	return setTime(path, w.time())

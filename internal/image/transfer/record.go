@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	imgmanifest "github.com/containers/image/v5/manifest"
@@ -96,9 +97,13 @@ func (w *writer) imageOptions(it Item, config []byte) *storage.ImageOptions {
 		opt.BigData = append(opt.BigData, storage.ImageBigDataOption{Key: key, Data: data, Digest: d})
 	}
 	add(m.Config.Digest.String(), config, m.Config.Digest)
-	for _, list := range it.Lists {
-		d := digest.FromBytes(list)
-		add("manifest-"+d.String(), list, d)
+	before := it.Lists // podman shows the digest of the first
+	if origin := it.Image.Origin(); origin != nil {
+		before = append(slices.Clone(before), origin)
+	}
+	for _, doc := range before {
+		d := digest.FromBytes(doc)
+		add("manifest-"+d.String(), doc, d)
 	}
 	d := digest.FromBytes(raw)
 	add("manifest-"+d.String(), raw, d)

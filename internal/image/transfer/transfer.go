@@ -26,6 +26,7 @@ import (
 
 	"github.com/containers/image/v5/docker/reference"
 	"github.com/containers/storage"
+	graphdriver "github.com/containers/storage/drivers"
 	"github.com/opencontainers/go-digest"
 
 	"osbuild-containers/internal/image"
@@ -59,14 +60,12 @@ func Name(name string) (string, error) {
 // Store writes the images into the store, which is made when it is not there.
 func Store(ctx context.Context, opt Options, items []Item, log *progress.Reporter) (err error) {
 	image.RouteLogs(log.Note)
-	for _, d := range []string{opt.Root, filepath.Join(opt.Root, opt.Driver)} {
-		if err := plainFolders(d); err != nil {
-			return err
-		}
+	if err := check(opt.Root, opt.Driver); err != nil {
+		return fmt.Errorf("containers storage %s: %w", opt.Root, err)
 	}
-	scratch, err := scratchFolder()
+	scratch, err := image.Scratch()
 	if err != nil {
-		return err
+		return fmt.Errorf("open containers storage: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
 	w, err := open(opt, scratch, log)
@@ -81,37 +80,6 @@ func Store(ctx context.Context, opt Options, items []Item, log *progress.Reporte
 		return err
 	}
 	return w.pin()
-}
-
-// scratchFolder is for what the store keeps while it runs: some small files.
-func scratchFolder() (string, error) {
-	var errs []error
-	for _, in := range []string{os.TempDir(), "/var/tmp", "/dev/shm", "/run"} {
-		dir, err := os.MkdirTemp(in, "osbuild-containers-")
-		if err == nil {
-			return dir, nil
-		}
-		errs = append(errs, err)
-	}
-	return "", fmt.Errorf("open containers storage: there is no folder for temporary files; set TMPDIR: %w", errors.Join(errs...))
-}
-
-// plainFolders refuses a store whose files would be written somewhere else, through
-// symbolic links that a tree came with.
-func plainFolders(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("open containers storage: %w", err)
-	}
-	for _, e := range entries {
-		if e.Type() == os.ModeSymlink {
-			return fmt.Errorf("containers storage: %s is a symbolic link in the tree: no storage has that; remove it, or use another storage-path", filepath.Join(dir, e.Name()))
-		}
-	}
-	return nil
 }
 
 // writer is an open store.
@@ -137,6 +105,9 @@ func open(opt Options, scratch string, log *progress.Reporter) (*writer, error) 
 	}
 	began := time.Now().Truncate(time.Second) // file systems' clocks are behind
 	s, err := storage.GetStore(o)
+	if errors.Is(err, graphdriver.ErrIncompatibleFS) {
+		err = fmt.Errorf("%w\nuse a tree on another file system, or the storage-driver vfs", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open containers storage %s: %w", opt.Root, err)
 	}

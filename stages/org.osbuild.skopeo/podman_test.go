@@ -1,0 +1,71 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"osbuild-containers/test/images"
+	"osbuild-containers/test/inputs"
+)
+
+// podman runs a shell command in which $podman is podman with that storage. What it
+// mounts is gone when the command ends.
+func podman(t *testing.T, root, driver, command string) (string, error) {
+	t.Helper()
+	run, err := os.MkdirTemp("", "podman") // podman wants a short path
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(run)
+	cmd := exec.Command("unshare", "--mount", "--propagation", "private", "sh", "-ec",
+		`podman="podman --root $1 --runroot $2 --storage-driver $3"; `+command, "sh", root, run, driver)
+	out, err := cmd.Output()
+	if bad, ok := err.(*exec.ExitError); ok {
+		out = append(out, bad.Stderr...)
+	}
+	for _, name := range []string{"libpod", "db.sql"} { // remembers the run root
+		if err := os.RemoveAll(root + "/" + name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return strings.TrimSpace(string(out)), err
+}
+
+// TestPodmanReadsTheStorage asks podman, where it runs, what it sees.
+func TestPodmanReadsTheStorage(t *testing.T) {
+	drivers(t, func(t *testing.T, driver string) {
+		if out, err := podman(t, t.TempDir(), driver, "$podman images"); err != nil {
+			t.Skipf("podman does not run here: %v: %s", err, out)
+		}
+		one, two, three := small(1), small(2, images.Arch("arm64")), small(3)
+		list := images.NewList(images.Of(one, two))
+		a := inputs.New(t)
+		a.Dir(t, "localhost/one:v1", one)
+		a.Dir(t, "two", two)
+		a.Dir(t, "quay.io/some/three", three)
+		a.List(t, list)
+		a.Options = storage(driver)
+		succeed(t, a)
+		for name, want := range map[string]string{
+			"localhost/one:v1":                     one.ID.Encoded() + " " + list.Digest.String() + " [localhost/one:v1]",
+			"localhost/one@" + one.Digest.String(): one.ID.Encoded() + " " + list.Digest.String() + " [localhost/one:v1]",
+			two.ID.Encoded():                       two.ID.Encoded() + " " + list.Digest.String() + " [docker.io/library/two:latest]",
+			"quay.io/some/three":                   three.ID.Encoded() + " " + three.Digest.String() + " [quay.io/some/three:latest]",
+		} {
+			got, err := podman(t, rootOf(a), driver, "$podman image inspect "+name+" --format '{{.Id}} {{.Digest}} {{.RepoTags}}'")
+			if err != nil || got != want {
+				t.Errorf("%s: podman says %s, %v, want %s", name, got, err, want)
+			}
+		}
+		names, err := podman(t, rootOf(a), driver, "$podman images --format '{{.Repository}}:{{.Tag}}' | sort")
+		if err != nil || names != "docker.io/library/two:latest\nlocalhost/one:v1\nquay.io/some/three:latest" {
+			t.Errorf("podman has %s, %v", names, err)
+		}
+		content, err := podman(t, rootOf(a), driver, `cat "$($podman image mount localhost/one:v1)/etc/deep/er/file"`)
+		if err != nil || content != "x" {
+			t.Errorf("the file is %q, %v", content, err)
+		}
+	})
+}
