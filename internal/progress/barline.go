@@ -25,24 +25,28 @@ const (
 // when it is written.
 func barLine(b *Blob, cols, labelWidth int, now time.Time) string {
 	cols = min(cols, maxCols)
-	left := padRight(b.label, labelWidth)
 	if state(b.state.Load()) == waiting {
-		return cutRunes(left+"  waiting for another process", cols-1)
+		return cutRunes(padRight(b.label, labelWidth)+"  waiting for another process", cols-1)
 	}
-	have := b.have.Load()
-	counts, speed := Bytes(have), Bytes(b.speed.Load())+"/s"
-	if b.size >= 0 {
-		counts += " / " + Bytes(b.size)
-	}
+	speed := Bytes(b.speed.Load()) + "/s"
 	if wait := time.Duration(b.retryAt.Load() - now.UnixNano()); wait > 0 {
 		speed = "retry " + strconv.Itoa(int((wait+time.Second-1)/time.Second)) + " s"
+	}
+	return line(b.label, labelWidth, b.have.Load(), b.size, speed, cols)
+}
+
+// line is a line of a bar: its label, how much there is, of how much (negative: unknown), how fast.
+func line(label string, labelWidth int, have, size int64, speed string, cols int) string {
+	left, counts := padRight(label, labelWidth), Bytes(have)
+	if size >= 0 {
+		counts += " / " + Bytes(size)
 	}
 	right := padLeft(counts, countsWidth) + "  " + padLeft(speed, speedWidth)
 	room := cols - 1 - utf8.RuneCountInString(left) - len("  []  ") - len(right)
 	if room < minFill {
-		return cutRunes(b.label+"  "+counts+"  "+speed, cols-1)
+		return cutRunes(label+"  "+counts+"  "+speed, cols-1)
 	}
-	return left + "  " + fill(have, b.size, room) + "  " + right
+	return left + "  " + fill(have, size, room) + "  " + right
 }
 
 // fill is the bar itself, with room for so many characters between its ends.

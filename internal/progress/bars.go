@@ -2,6 +2,7 @@ package progress
 
 import (
 	"io"
+	"math"
 	"os"
 	"sync/atomic"
 	"time"
@@ -30,6 +31,8 @@ type bars struct {
 	label   atomic.Int64 // width of the widest label so far; never shrinks, so bars stay aligned
 	shown   int
 	removed bool // a bar was, and is still drawn
+	all     *mpb.Bar
+	total   total
 
 	mpb   *mpb.Progress // nil until the first bar
 	frame chan any      // asks mpb for a frame
@@ -65,10 +68,17 @@ func (s *bars) write(line []byte) {
 	_, _ = s.screen.w.Write(line)
 }
 
-// update draws a frame: a bar for each of the blobs, as far as there is room.
-func (s *bars) update(active []*Blob, now time.Time) {
+// update draws a frame: a bar for each of the blobs, as far as there is room, and below them one for
+// all.
+func (s *bars) update(active []*Blob, all *sum, now time.Time) {
 	_, rows := s.screen.size()
 	room := min(maxBars, rows-2)
+	counted := all.items > 0 && room > 1
+	if counted {
+		room--
+	} else {
+		s.removeAll()
+	}
 	for _, b := range active {
 		b.measure(now)
 		if s.shown > room {
@@ -83,6 +93,13 @@ func (s *bars) update(active []*Blob, now time.Time) {
 			s.add(b)
 		}
 	}
+	if counted {
+		s.total.measure(all, active)
+		s.widen(all.label())
+		if s.mpb != nil && s.all == nil {
+			s.addAll()
+		}
+	}
 	s.draw()
 }
 
@@ -92,17 +109,45 @@ func (s *bars) add(b *Blob) {
 		s.frame, s.gone = make(chan any), make(chan any, 1)
 		s.mpb = mpb.New(mpb.WithOutput(s.screen), mpb.WithManualRefresh(s.frame), mpb.WithShutdownNotifier(s.gone))
 	}
-	if w := int64(utf8.RuneCountInString(b.label)); w > s.label.Load() {
-		s.label.Store(w)
+	s.widen(b.label)
+	b.bar = s.bar(func(cols, label int) string { return barLine(b, cols, label, time.Now()) })
+	if b.bar != nil {
+		s.shown++
 	}
-	line := mpb.BarFillerFunc(func(w io.Writer, _ decor.Statistics) error {
+}
+
+// addAll shows the bar of all, which stays the last.
+func (s *bars) addAll() {
+	s.all = s.bar(s.total.line, mpb.BarPriority(math.MaxInt))
+}
+
+// removeAll takes the bar of all from the screen.
+func (s *bars) removeAll() {
+	if s.all != nil {
+		s.all.Abort(true)
+		s.all = nil
+		s.removed = true
+	}
+}
+
+// bar is a bar that looks as line says.
+func (s *bars) bar(line func(cols, label int) string, opts ...mpb.BarOption) *mpb.Bar {
+	filler := mpb.BarFillerFunc(func(w io.Writer, _ decor.Statistics) error {
 		cols, _ := s.screen.size()
-		_, err := io.WriteString(w, barLine(b, cols, int(s.label.Load()), time.Now()))
+		_, err := io.WriteString(w, line(cols, int(s.label.Load())))
 		return err
 	})
-	if bar, err := s.mpb.Add(0, line, mpb.BarFillerTrim()); err == nil {
-		b.bar = bar
-		s.shown++
+	bar, err := s.mpb.Add(0, filler, append(opts, mpb.BarFillerTrim())...)
+	if err != nil {
+		return nil
+	}
+	return bar
+}
+
+// widen makes room for a label.
+func (s *bars) widen(label string) {
+	if w := int64(utf8.RuneCountInString(label)); w > s.label.Load() {
+		s.label.Store(w)
 	}
 }
 
@@ -139,11 +184,12 @@ func (s *bars) wipe() {
 	s.removed = false
 }
 
-// close wipes the screen. All bars were removed.
+// close wipes the screen. All bars of blobs were removed.
 func (s *bars) close() {
 	if s.mpb == nil {
 		return
 	}
+	s.removeAll()
 	s.wipe()
 	s.draw()
 	s.mpb.Shutdown()

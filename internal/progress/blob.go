@@ -33,9 +33,10 @@ const (
 // Blob is a layer or a config on its way into the cache.
 type Blob struct {
 	item   *Item
-	prefix string // how each of its lines begins
-	label  string // how its bar begins
-	size   int64  // negative: unknown
+	prefix string  // how each of its lines begins
+	label  string  // how its bar begins
+	size   int64   // negative: unknown
+	ref    blobRef // what a program is told
 
 	have    atomic.Int64 // bytes that are there
 	state   atomic.Int32
@@ -56,8 +57,11 @@ func (i *Item) Blob(kind string, index, total int, digest string, size int64) *B
 	if i == nil {
 		return nil
 	}
-	b := &Blob{item: i, size: size}
+	b := &Blob{item: i, size: size, ref: blobRef{itemRef: i.ref, Blob: Clean(digest), Kind: kind, Size: max(size, 0)}}
 	number := ""
+	if kind == "layer" {
+		b.ref.Index, b.ref.Of = index, total
+	}
 	if kind != "config" && total > 0 {
 		number = " " + strconv.Itoa(index) + "/" + strconv.Itoa(total)
 	}
@@ -70,6 +74,9 @@ func (i *Item) Blob(kind string, index, total int, digest string, size int64) *B
 		number = " " + kind
 	}
 	b.label = i.short + number + " " + shortHex(digest)
+	i.r.mu.Lock()
+	defer i.r.mu.Unlock()
+	i.blobs = append(i.blobs, b)
 	return b
 }
 
@@ -131,7 +138,7 @@ func (b *Blob) Reset(at int64) {
 	lost := b.have.Swap(at) > at
 	b.marked, b.mark = time.Now(), at
 	if lost {
-		r.eventLocked(b.prefix, "starting again at "+Bytes(at))
+		r.passLocked(b.event("restarting"), b.prefix, "starting again at "+Bytes(at))
 	}
 }
 
@@ -142,13 +149,15 @@ func (b *Blob) Retry(attempt int, wait time.Duration, err error) {
 		return
 	}
 	text := Clean(fmt.Sprintf("attempt %d failed, next in %s: %v", attempt, seconds(wait), err))
+	e := retryEvent{Attempt: attempt, Wait: inSeconds(wait), Error: Clean(fmt.Sprint(err))}
 	r := b.item.r
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()
 	b.marked, b.mark = now, b.have.Load()
 	b.retryAt.Store(now.Add(wait).UnixNano())
-	r.writeLocked(b.prefix, text)
+	e.blobEvent = b.event("retrying")
+	r.tellLocked(e, b.prefix, text)
 }
 
 // Done says that the blob is there. After Reusing it says nothing.
@@ -176,9 +185,7 @@ func (b *Blob) enter(s state, text string) {
 	} else {
 		r.unwatchLocked(func(other *Blob) bool { return other == b })
 	}
-	if text != "" {
-		r.eventLocked(b.prefix, text)
-	}
+	r.passLocked(b.event(stateName(s, b.have.Load())), b.prefix, text)
 }
 
 // due reports whether it is time for a heartbeat.

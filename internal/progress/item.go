@@ -13,8 +13,14 @@ const maxErrorLines = 20
 // Item is one thing to fetch: an image or a manifest list.
 type Item struct {
 	r      *Reporter
-	prefix string // "name: "
-	short  string // what a bar has room for
+	prefix string  // "name: "
+	short  string  // what a bar has room for
+	ref    itemRef // what a program is told
+
+	// Guarded by the Reporter's lock.
+	started bool    // or it ended without
+	size    int64   // what it needs in all, bytes; 0 until it started
+	blobs   []*Blob // until it ends
 }
 
 // Summary is what there is to say about an item that is there.
@@ -33,7 +39,18 @@ func (r *Reporter) Item(name string) *Item {
 		return nil
 	}
 	name = string(cut([]byte(Clean(name)), maxName))
-	return &Item{r: r, prefix: name + ": ", short: shortName(name)}
+	return &Item{r: r, prefix: name + ": ", short: shortName(name), ref: itemRef{Name: name}}
+}
+
+// Pinned returns the item of that name and pinned digest. A program is told key too: of an image its
+// id, of a manifest list the digest.
+func (r *Reporter) Pinned(name, digest, key string) *Item {
+	if r == nil {
+		return nil
+	}
+	i := r.Item(name + "@" + Short(digest))
+	i.ref = pinnedRef(name, digest, key)
+	return i
 }
 
 // Note writes one line about the item.
@@ -41,7 +58,10 @@ func (i *Item) Note(format string, args ...any) {
 	if i == nil {
 		return
 	}
-	i.r.write(i.prefix, Clean(fmt.Sprintf(format, args...)))
+	text := Clean(fmt.Sprintf(format, args...))
+	i.r.mu.Lock()
+	defer i.r.mu.Unlock()
+	i.r.tellLocked(noteEvent{itemRef: i.ref, Text: text}, i.prefix, text)
 }
 
 // Start says what is fetched: what it is ("image sha256:0123abcd…"), how many
@@ -61,7 +81,10 @@ func (i *Item) Start(what string, layers int, bytes int64) {
 	if bytes >= 0 {
 		text += ", " + Bytes(bytes)
 	}
-	i.r.event(i.prefix, text)
+	i.r.mu.Lock()
+	defer i.r.mu.Unlock()
+	i.r.sum.start(i, bytes)
+	i.r.passLocked(startEvent{itemRef: i.ref, Layers: layers, Size: max(bytes, 0)}, i.prefix, text)
 }
 
 // Done says that the item is there, in one line.
@@ -78,7 +101,10 @@ func (i *Item) Done(s Summary) {
 	case s.Attempts > 1:
 		text += ", " + strconv.Itoa(s.Attempts) + " attempts"
 	}
-	i.end(text)
+	i.end(doneEvent{
+		itemRef: i.ref, Cached: s.Cached, Bytes: s.Bytes, Reused: s.Reused,
+		Seconds: inSeconds(s.Elapsed), Attempts: s.Attempts,
+	}, text)
 }
 
 // Fail says that the item could not be fetched, and why. The further lines of an
@@ -100,30 +126,24 @@ func (i *Item) Fail(err error) {
 	if len(lines) == 0 {
 		lines = []string{"no reason given"}
 	}
+	why := strings.Join(lines, "\n")
 	lines[0] = "failed: " + lines[0]
-	i.end(lines...)
+	i.end(failedEvent{itemRef: i.ref, Error: strings.ReplaceAll(why, "\n    ", "\n")}, lines...)
 }
 
 // end writes the last lines of the item, together, and forgets its blobs: those
 // that were given up were never reported as done.
-func (i *Item) end(lines ...string) {
+func (i *Item) end(e event, lines ...string) {
 	i.r.mu.Lock()
 	defer i.r.mu.Unlock()
 	i.r.unwatchLocked(func(b *Blob) bool { return b.item == i })
+	i.r.sum.end(i, e)
+	i.blobs = nil
+	if i.r.events != nil {
+		i.r.events.write(e)
+		return
+	}
 	for _, line := range lines {
 		i.r.writeLocked(i.prefix, line)
-	}
-}
-
-// event writes a line that a log keeps but that a terminal shows as a bar.
-func (r *Reporter) event(prefix, text string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.eventLocked(prefix, text)
-}
-
-func (r *Reporter) eventLocked(prefix, text string) {
-	if r.bars == nil {
-		r.writeLocked(prefix, text)
 	}
 }

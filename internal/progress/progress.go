@@ -1,10 +1,11 @@
 // Package progress tells people what happens while images are fetched.
 //
-// It has one API and two faces. NewLog writes lines, for a log or a pipe: every
+// It has one API and three faces. NewLog writes lines, for a log or a pipe: every
 // line is one Write, starts with the name of the item it belongs to (items run in
 // parallel), and is shorter than what osbuild cuts. NewBars draws, on a terminal,
-// one bar for each blob that is being downloaded and prints above them what
-// deserves to stay: notes, retries, failures and one summary per item.
+// one bar for each blob that is being downloaded, and one for all, and prints above
+// them what deserves to stay: notes, retries, failures and one summary per item.
+// NewEvents writes the same as JSON, for programs: docs/events.md has the format.
 //
 // What it promises: text that came from outside (names, errors) is printable when
 // it is written, and what looks like a credential in it is not written at all. A
@@ -14,7 +15,7 @@
 //
 // What it does not: it measures nothing but time and the bytes it is told of, it
 // never fails (an error of the writer is dropped: nobody is left to tell), and its
-// lines are for people; programs read the reply.
+// lines are for people; programs read the reply, or events.
 package progress
 
 import (
@@ -25,7 +26,7 @@ import (
 	"time"
 )
 
-// Reporter writes what it is told to one log or one terminal. Its methods, and
+// Reporter writes what it is told to one log, one terminal or one program. Its methods, and
 // those of its items and blobs, may be called by many goroutines at a time.
 type Reporter struct {
 	every time.Duration // between two looks at the active blobs
@@ -33,7 +34,9 @@ type Reporter struct {
 	mu     sync.Mutex
 	w      io.Writer
 	bars   *bars         // nil: log lines
+	events *events       // not nil: JSON
 	line   []byte        // reused by every line
+	sum    sum           // of all items
 	active []*Blob       // neither finished nor reused, in the order they began
 	stop   chan struct{} // not nil while the ticker runs
 	ticker sync.WaitGroup
@@ -61,7 +64,10 @@ func (r *Reporter) Note(format string, args ...any) {
 	if r == nil {
 		return
 	}
-	r.write("", Clean(fmt.Sprintf(format, args...)))
+	text := Clean(fmt.Sprintf(format, args...))
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.tellLocked(noteEvent{Text: text}, "", text)
 }
 
 // Close takes the bars from the screen and stops what runs. Lines that come later
@@ -89,13 +95,26 @@ func (r *Reporter) Close() {
 	}
 }
 
-// write writes a line to the log, or above the bars. Prefix and text are clean.
-func (r *Reporter) write(prefix, text string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+// tellLocked tells what deserves to stay, as an event or a line. Prefix and text are clean.
+func (r *Reporter) tellLocked(e event, prefix, text string) {
+	if r.events != nil {
+		r.events.write(e)
+		return
+	}
 	r.writeLocked(prefix, text)
 }
 
+// passLocked tells what passes: an event, a line where the text is not empty, but nothing on a
+// terminal, where it is seen in a bar.
+func (r *Reporter) passLocked(e event, prefix, text string) {
+	if r.events != nil {
+		r.events.write(e)
+	} else if r.bars == nil && text != "" {
+		r.writeLocked(prefix, text)
+	}
+}
+
+// writeLocked writes a line to the log, or above the bars.
 func (r *Reporter) writeLocked(prefix, text string) {
 	r.line = append(append(r.line[:0], prefix...), text...)
 	r.line = append(cut(r.line, maxLine), '\n')
@@ -145,16 +164,18 @@ func (r *Reporter) unwatchLocked(match func(*Blob) bool) {
 }
 
 // tick looks at every active blob: a log gets the heartbeats that are due, a
-// terminal the bars of the blobs that turned out to take long.
+// terminal the bars of the blobs that turned out to take long, a program all.
 func (r *Reporter) tick(now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.bars != nil {
-		r.bars.update(r.active, now)
+		r.bars.update(r.active, &r.sum, now)
 		return
 	}
 	for _, b := range r.active {
-		if b.due(now) {
+		if r.events != nil {
+			r.events.progress(b, now)
+		} else if b.due(now) {
 			r.writeLocked(b.prefix, b.heartbeat(now))
 		}
 	}

@@ -1,0 +1,67 @@
+package request
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+)
+
+// New makes a request to download the items into the cache of what a program knows, by the rules
+// for one that comes as JSON. The Image of each says where it is, Transport may be left empty; without
+// a Digest the key itself is what is pinned, that of a manifest list. Items that have their key
+// and their digest in common are one, the one with the first name. What is refused is an *Error.
+func New(cache string, items []Item, o Options) (*Request, error) {
+	var found problems
+	if text := parsePath(cache); text != "" {
+		found.add("cache", "%s", text)
+	}
+	if o.Retries < 0 || o.Retries > maxRetries {
+		found.add("retries", "must be from 0 to %d, got %d", maxRetries, o.Retries)
+	}
+	r := &Request{Method: Download, Options: o, Cache: cache, Items: slices.Clone(items)}
+	for i := range r.Items {
+		r.Items[i].Image.Transport = cmp.Or(r.Items[i].Image.Transport, Docker)
+		r.Items[i].check(&found)
+	}
+	slices.SortStableFunc(r.Items, func(a, b Item) int {
+		return cmp.Or(strings.Compare(string(a.ID), string(b.ID)), strings.Compare(a.Image.Name, b.Image.Name))
+	})
+	for i := 1; i < len(r.Items); i++ {
+		if a, b := r.Items[i-1], r.Items[i]; a.ID == b.ID && a.Image.Digest != b.Image.Digest {
+			found.add(b.Image.Name, "%s and %s@%s are the same image, %s, in two forms, and a cache holds one: leave one out",
+				b.Image.Digest, a.Image.Name, a.Image.Digest, a.ID)
+		}
+	}
+	r.Items = slices.CompactFunc(r.Items, func(a, b Item) bool { return a.ID == b.ID })
+	if err := found.err(); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// maxRetries is the limit that the schemas have.
+const maxRetries = 100
+
+// check says what is wrong with the item.
+func (it Item) check(found *problems) {
+	img := it.Image
+	if _, ok := parseDigest(string(it.ID)); !ok {
+		found.add(img.Name, "its key %s", notDigest(string(it.ID)))
+	}
+	if _, ok := parseDigest(string(img.Digest)); !ok && img.Digest != "" {
+		found.add(img.Name, "its digest %s", notDigest(string(img.Digest)))
+	}
+	if img.Name == "" {
+		found.add("", "an image has no name: %s", it.ID)
+	} else if text := parseName(img.Name, "beside it"); text != "" {
+		found.add("name of an image", "%s", text)
+	}
+	if img.Transport != Docker && img.Transport != ContainersStorage {
+		found.add(img.Name, "unknown transport %s: it is %s or %s", quote(img.Transport), Docker, ContainersStorage)
+	}
+	if img.StorageLocation != "" {
+		if text := parsePath(img.StorageLocation); text != "" {
+			found.add(img.Name, "its storage location %s", text)
+		}
+	}
+}
