@@ -74,6 +74,14 @@ func TestDamagedLayerIsNamed(t *testing.T) {
 
 func TestLimits(t *testing.T) {
 	zeros := layerOf(t, file("a", strings.Repeat("\x00", 1<<20)))
+	long := strings.Repeat("n/", 2048) + "n"
+	var attributes, below []item // of files that are not written
+	for i := range 45 {
+		attributes = append(attributes, xattr(file(fmt.Sprint("no/", i)), "user.x", strings.Repeat("x", 60<<10)))
+	}
+	for i := range maxCrossings + 1 {
+		below = append(below, hardlink(fmt.Sprint("no/", i), fmt.Sprint(i)))
+	}
 	for name, c := range map[string]struct {
 		limits Limits
 		layer  Layer
@@ -83,14 +91,28 @@ func TestLimits(t *testing.T) {
 		"bytes":    {Limits{LayerBytes: 1 << 20}, layerOf(t, file("a", strings.Repeat("\x00", 1<<20)), file("b", "1")), "bytes in the layer's"},
 		"declared": {Limits{LayerBytes: 1000}, zeros, `"a": bytes in the layer's files: more than the limit of 1000`},
 		"depth":    {Limits{Depth: 3}, layerOf(t, file("a/b/c"), file("a/b/c/d")), "components in a path: more than the limit of 3"},
+		"name":     {Limits{Depth: 5000}, layerOf(t, file(long)), "bytes in a name: more than the limit of 4095"},
+		"target":   {Limits{}, layerOf(t, symlink("a", long)), "bytes in a name: more than the limit of 4095"},
+		"names":    {Limits{Entries: 100}, layerOf(t, attributes...), "bytes in the names and attributes of the image: more than the limit of 2560000"},
+		"below":    {Limits{}, layerOf(t, below...), "hard links to layers below: more than the limit of 100000"},
 	} {
-		_, err := newPlace(t).deploy(t, Options{Limits: c.limits}, c.layer)
+		_, err := newPlace(t).deploy(t, Options{Limits: c.limits, Exclude: []string{"no"}}, c.layer)
 		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), c.layer.Digest.String()) {
 			t.Errorf("%s: error %v, want %s", name, err, c.want)
 		}
 		if limit := new(layer.LimitError); !errors.As(err, &limit) {
 			t.Errorf("%s: %T is no LimitError", name, err)
 		}
+	}
+}
+
+// Folders get their metadata at the end, and the layer that says it is named.
+func TestWhatAFolderCannotHaveIsOfALayer(t *testing.T) {
+	bad := layerOf(t, xattr(folder("d"), "security.capability", "none"))
+	_, err := newPlace(t).deploy(t, Options{}, layerOf(t, file("a")), bad, layerOf(t, file("d/a")))
+	want := fmt.Sprintf(`layer 2/3 %s: directory "d": set attribute "security.capability": `, bad.Digest)
+	if err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("error %v\nwant  %s…", err, want)
 	}
 }
 

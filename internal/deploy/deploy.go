@@ -103,6 +103,7 @@ type deployer struct {
 
 	root    *node
 	entries int64
+	named   int64                  // bytes in the names of the entries
 	late    map[int]map[int]*group // by layer and entry: written in a second pass
 	cross   []*crossing            // hard links to layers below that were not read yet
 	buf     []byte

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 
 	"golang.org/x/sys/unix"
 
@@ -16,8 +15,7 @@ import (
 // its own, most of which may be hidden.
 type layerState struct {
 	k     int32
-	links map[string]string // its symbolic links
-	folds map[string]bool   // the folders that any of them is below
+	links symlinks
 	lost  map[string]origin // what it has that was not written
 	gone  map[string]marker // what it removes
 
@@ -25,54 +23,32 @@ type layerState struct {
 	parentName string
 	implied    string // what imply saw last
 
-	wanted map[string]origin // what the layers above have hard links to
+	wanted    map[string]origin    // what the layers above have hard links to
+	crossings map[string]*crossing // what it has hard links to itself, in the layers below
 }
 
 func newLayer(k int) *layerState {
 	return &layerState{
 		k:     int32(k),
-		links: map[string]string{},
-		folds: map[string]bool{},
+		links: symlinks{targets: map[string]string{}, folders: map[string]map[string]bool{}},
 		lost:  map[string]origin{},
 		gone:  map[string]marker{},
-	}
-}
 
-// readlink knows the layer's symbolic links.
-func (l *layerState) readlink(name string) (string, bool) {
-	t, ok := l.links[name]
-	return t, ok
-}
-
-// link remembers a symbolic link.
-func (l *layerState) link(name, target string) {
-	l.links[name] = target
-	for at, _ := split(name); !l.folds[at] && at != "."; at, _ = split(at) {
-		l.folds[at] = true
+		crossings: map[string]*crossing{},
 	}
-}
-
-// unlink forgets the symbolic links at and, unless a folder stays one, below a name.
-func (l *layerState) unlink(name string, all bool) {
-	delete(l.links, name)
-	if !all || !l.folds[name] {
-		return
-	}
-	delete(l.folds, name)
-	maps.DeleteFunc(l.links, func(other, _ string) bool { return below(other, name) })
 }
 
 // resolve returns where a name of the layer is: in the folder to which the layer's
 // own symbolic links lead.
 func (l *layerState) resolve(name string) (string, error) {
-	if len(l.links) == 0 || name == "." {
+	if len(l.links.targets) == 0 || name == "." {
 		return name, nil
 	}
 	parent, base := split(name)
 	if parent == "." || parent == l.parentName && l.parent != nil {
 		return name, nil
 	}
-	at, err := resolve(parent, l.readlink)
+	at, err := resolve(parent, l.links.target)
 	if err != nil {
 		return "", err
 	}
@@ -81,6 +57,9 @@ func (l *layerState) resolve(name string) (string, error) {
 
 // entry decides about one entry, and writes it.
 func (d *deployer) entry(l *layerState, e *layer.Entry, content io.Reader) error {
+	if err := d.names(e); err != nil {
+		return err
+	}
 	name := clean(e.Name)
 	if err := d.limits.depth(name); err != nil {
 		return err
@@ -105,13 +84,13 @@ func (d *deployer) entry(l *layerState, e *layer.Entry, content io.Reader) error
 	if err != nil {
 		return fmt.Errorf("%q: %w", e.Name, err)
 	}
-	l.unlink(name, e.Type != layer.Dir)
+	l.links.remove(name, e.Type != layer.Dir)
 	delete(l.lost, name)
 	if below(l.parentName, name) || below(l.implied, name) || e.Type == layer.Symlink {
 		l.parent, l.implied = nil, "" // it may be about to become something else
 	}
 	if e.Type == layer.Symlink {
-		l.link(name, e.Link)
+		l.links.add(name, e.Link)
 	}
 	excluded := d.exclude.has(name)
 	if n == nil || excluded {

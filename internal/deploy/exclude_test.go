@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestExclude(t *testing.T) {
@@ -59,7 +61,7 @@ func TestExclude(t *testing.T) {
 	}
 }
 
-// What is excluded is not written: the immutable file in its place would make it fail.
+// What the tree had under that name stays, so it was not written and then removed.
 func TestExcludedIsNeverWritten(t *testing.T) {
 	p := newPlace(t)
 	mkdir(t, p, "d")
@@ -69,6 +71,26 @@ func TestExcludedIsNeverWritten(t *testing.T) {
 	}
 	if b, err := os.ReadFile(filepath.Join(p.tree, "d/a")); err != nil || string(b) != "mine" {
 		t.Errorf("d/a has %q, error %v", b, err)
+	}
+}
+
+// A disk that has room for what is there at the end has room enough: what a layer above
+// replaces, removes or hides, and what is excluded, is not written at any time.
+func TestNothingIsWrittenInVain(t *testing.T) {
+	p := newPlace(t)
+	if err := unix.Mount("none", p.tree, "tmpfs", 0, "size=1m"); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Unmount(p.tree, 0) }()
+	big := strings.Repeat("x", 3<<20)
+	_, err := p.deploy(t, Options{Exclude: []string{"doc", "**/*.pyc"}},
+		layerOf(t, file("replaced", big), file("removed", big), file("d/in", big), file("e/in", big), file("f", big), file("g/h", big), file("doc/x", big), file("lib/x.pyc", big)),
+		layerOf(t, file("replaced", "small"), file(".wh.removed"), folder("d"), file("d/.wh..wh..opq"), file(".wh.e"), folder("f"), file("g", "a file")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := p.show(t), "d/ f/ g=a file lib/ replaced=small"; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }
 

@@ -20,6 +20,7 @@ type origin struct {
 // all others, so this is seldom: the first must have been replaced and others not.
 type group struct {
 	members []member
+	cross   *crossing // that it is of, if it is of one
 }
 
 // member is one of the links.
@@ -63,8 +64,8 @@ func (d *deployer) hardlink(l *layerState, e *layer.Entry, name string, n *node,
 		return fmt.Errorf("%q: %w", name, err)
 	}
 	l.parent = nil // finding the target may have left it in a folder that is no more
-	if to, ok := l.links[target]; ok {
-		l.link(name, to)
+	if to, ok := l.links.target(target); ok {
+		l.links.add(name, to)
 	}
 	if n == nil || excluded {
 		l.lose(name, o)
@@ -127,22 +128,26 @@ func (d *deployer) origin(l *layerState, target string) (origin, error) {
 	case n.kind == leaf && n.leaf == l.k && n.made:
 		return origin{layer: l.k, index: int(n.index), path: target}, nil
 	case n.kind == leaf && n.leaf == l.k:
-		for _, c := range d.cross {
-			if c.group == n.group {
-				return origin{layer: l.k, cross: c}, nil
-			}
+		if n.group != nil && n.group.cross != nil {
+			return origin{layer: l.k, cross: n.group.cross}, nil
 		}
 		return origin{layer: l.k, index: int(n.index)}, nil
 	}
-	for _, c := range d.cross {
-		if c.from == l.k && c.target == target {
-			return origin{layer: l.k, cross: c}, nil
+	c := l.crossings[target]
+	if c == nil {
+		if len(d.cross) == maxCrossings {
+			return origin{}, &layer.LimitError{What: "hard links to layers below", Limit: maxCrossings}
 		}
+		c = &crossing{from: l.k, target: target, group: &group{}}
+		c.group.cross = c
+		l.crossings[target] = c
+		d.cross = append(d.cross, c)
 	}
-	c := &crossing{from: l.k, target: target, group: &group{}}
-	d.cross = append(d.cross, c)
 	return origin{layer: l.k, cross: c}, nil
 }
+
+// maxCrossings bounds what each layer is asked for.
+const maxCrossings = 100_000
 
 // expect tells a layer what the layers above want of it.
 func (d *deployer) expect(l *layerState) {
@@ -222,7 +227,7 @@ func (l *layerState) blocks(d *deployer, target string) bool {
 		return true
 	}
 	for at, _ := split(target); ; at, _ = split(at) {
-		_, link := l.links[at]
+		_, link := l.links.target(at)
 		_, lost := l.lost[at]
 		n := d.root.find(at)
 		if l.gone[at] != plain || link || lost || n != nil && n.leaf == l.k {

@@ -3,6 +3,8 @@ package deploy
 import (
 	"fmt"
 
+	"golang.org/x/sys/unix"
+
 	"osbuild-containers/internal/layer"
 )
 
@@ -17,6 +19,18 @@ type Limits struct {
 const (
 	DefaultEntries = 4_000_000
 	DefaultDepth   = 256
+)
+
+const (
+	// maxName is what the kernel takes as one path, or as the target of a symbolic link.
+	maxName = unix.PathMax - 1
+
+	// nameBytes is how long names, targets and attributes may be on the average, so that
+	// those that have to be remembered fit into memory.
+	nameBytes = 256
+
+	// fewEntries may have names of any length.
+	fewEntries = 10_000
 )
 
 func (l Limits) withDefaults() Limits {
@@ -44,6 +58,23 @@ func (l Limits) depth(name string) error {
 	}
 	if n > l.Depth {
 		return fmt.Errorf("%.100q…: %w", name, &layer.LimitError{What: "components in a path", Limit: int64(l.Depth)})
+	}
+	return nil
+}
+
+// names refuses names that are too long, alone or together.
+func (d *deployer) names(e *layer.Entry) error {
+	for _, name := range []string{e.Name, e.Link} {
+		if len(name) > maxName {
+			return fmt.Errorf("%.100q…: %w", name, &layer.LimitError{What: "bytes in a name", Limit: maxName})
+		}
+	}
+	d.named += int64(len(e.Name) + len(e.Link))
+	for name, value := range e.Xattrs {
+		d.named += int64(len(name) + len(value))
+	}
+	if limit := nameBytes * max(d.limits.Entries, fewEntries); d.named > limit {
+		return &layer.LimitError{What: "bytes in the names and attributes of the image", Limit: limit}
 	}
 	return nil
 }

@@ -225,7 +225,10 @@ func (d *deployer) finish(n *node, name string) error {
 	}
 	switch {
 	case n.meta != nil:
-		return d.tree.SetDir(name, *n.meta, n.there)
+		if err := d.tree.SetDir(name, *n.meta, n.there); err != nil {
+			return d.in(int(n.said), err)
+		}
+		return nil
 	case n.there:
 		return nil // it was there before, and no layer has it
 	default:

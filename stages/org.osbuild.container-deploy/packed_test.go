@@ -61,28 +61,31 @@ func tricky(t *testing.T) string {
 	return dir
 }
 
+// packed is the tree as an archive, which says all of it.
+func packed(t *testing.T, tree, compression string) []byte {
+	t.Helper()
+	dir := t.TempDir()
+	img := pack.Image{Created: time.Unix(5, 0), Compression: pack.Compression{Format: compression}}
+	if err := pack.Archive(context.Background(), dir, "image.tar", []pack.Layer{{Name: "base", Path: tree}}, img, t.Logf); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile(filepath.Join(dir, "image.tar"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
 // A tree that was packed and deployed is the tree that it was: packed again, it gives the
 // same archive, bit for bit.
 func TestWhatWasPackedComesBack(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can give files to others")
 	}
-	packed := func(tree, compression string) []byte {
-		dir := t.TempDir()
-		img := pack.Image{Created: time.Unix(5, 0), Compression: pack.Compression{Format: compression}}
-		if err := pack.Archive(context.Background(), dir, "image.tar", []pack.Layer{{Name: "base", Path: tree}}, img, t.Logf); err != nil {
-			t.Fatal(err)
-		}
-		raw, err := os.ReadFile(filepath.Join(dir, "image.tar"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return raw
-	}
 	tree := tricky(t)
 	for _, compression := range []string{"gzip", "zstd", "none"} {
 		in, out := t.TempDir(), t.TempDir()
-		first := packed(tree, compression)
+		first := packed(t, tree, compression)
 		if err := os.WriteFile(filepath.Join(in, "image.tar"), first, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -95,7 +98,7 @@ func TestWhatWasPackedComesBack(t *testing.T) {
 		if status != 0 {
 			t.Fatalf("%s: exit status %d, log %s", compression, status, log)
 		}
-		if !bytes.Equal(packed(out, compression), first) {
+		if !bytes.Equal(packed(t, out, compression), first) {
 			t.Errorf("%s: the tree in %s is not what %s was", compression, out, tree)
 		}
 	}

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"encoding/json"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
+
+	"osbuild-containers/test/images"
+	"osbuild-containers/test/inputs"
+	"osbuild-containers/test/store"
+)
+
+func TestMain(m *testing.M) { store.Main(m) }
+
+// layerOf takes the layer out of an archive of one that is not compressed.
+func layerOf(t *testing.T, archive []byte) images.LayerInfo {
+	t.Helper()
+	files := map[string][]byte{}
+	for tr := tar.NewReader(bytes.NewReader(archive)); ; {
+		h, err := tr.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if files[filepath.Base(h.Name)], err = io.ReadAll(tr); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var index, manifest struct {
+		Manifests, Layers []struct{ Digest digest.Digest }
+	}
+	if err := json.Unmarshal(files["index.json"], &index); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(files[index.Manifests[0].Digest.Encoded()], &manifest); err != nil {
+		t.Fatal(err)
+	}
+	d := manifest.Layers[0].Digest
+	blob := files[d.Encoded()]
+	return images.LayerInfo{Digest: d, DiffID: d, Size: int64(len(blob)), Blob: blob, MediaType: "application/vnd.oci.image.layer.v1.tar"}
+}
+
+// state is what all that is in a folder is, to see that nobody touches it.
+func state(t *testing.T, dir string) string {
+	t.Helper()
+	var b strings.Builder
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := e.Info()
+		if err == nil {
+			b.WriteString(path + " " + info.Mode().String() + " " + info.ModTime().String() + "\n")
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// readOnly mounts a folder once more, so that nothing can be written to it.
+func readOnly(t *testing.T, dir string) string {
+	t.Helper()
+	at := t.TempDir()
+	if err := unix.Mount(dir, at, "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(at, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := unix.Mount("", at, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, ""); err != nil {
+		t.Fatal(err)
+	}
+	return at
+}
+
+// TestTheSameTreeFromEveryFormat reads one image as a folder, as an archive and out of
+// storages that are read-only, and leaves them as they are.
+func TestTheSameTreeFromEveryFormat(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give files to others")
+	}
+	img := images.New(
+		images.Use(layerOf(t, packed(t, tricky(t), "none"))),
+		images.Files(images.File{Name: "bin/.wh.su"}, images.File{Name: "tmp/new", Data: []byte("new")}),
+		images.LayerAs(images.Zstd, 300_000))
+	sources := map[string]func(t *testing.T, a *inputs.Arguments) (lies string){
+		"dir":         func(t *testing.T, a *inputs.Arguments) string { return a.Dir(t, "localhost/x:v1", img) },
+		"oci-archive": func(t *testing.T, a *inputs.Arguments) string { return a.Archive(t, "localhost/x:v1", img) },
+	}
+	for _, driver := range []string{"overlay", "vfs"} {
+		sources[driver] = func(t *testing.T, a *inputs.Arguments) string {
+			s := store.New(t, driver)
+			s.Add(t, "localhost/x:v1", img)
+			a.Stored(t, "localhost/x:v1", readOnly(t, s.Root), driver, img)
+			return s.Root
+		}
+	}
+	trees := map[string][]byte{}
+	for name, source := range sources {
+		t.Run(name, func(t *testing.T) {
+			a := inputs.New(t)
+			lies := source(t, a)
+			before := state(t, lies)
+			a.Options, a.Epoch = map[string]any{}, 5
+			var args any
+			if err := json.Unmarshal(a.JSON(t), &args); err != nil {
+				t.Fatal(err)
+			}
+			if status, log := call(t, args); status != 0 {
+				t.Fatalf("exit status %d, log %s", status, log)
+			}
+			if state(t, lies) != before {
+				t.Errorf("%s is not what it was", lies)
+			}
+			if _, err := os.Lstat(filepath.Join(a.Tree, "bin/su")); !os.IsNotExist(err) {
+				t.Errorf("bin/su is there: %v", err)
+			}
+			trees[name] = packed(t, a.Tree, "none")
+		})
+	}
+	for name, tree := range trees {
+		if !bytes.Equal(tree, trees["dir"]) {
+			t.Errorf("the tree from %s is not that from dir", name)
+		}
+	}
+}
