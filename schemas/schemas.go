@@ -1,4 +1,5 @@
-// Package schemas holds the descriptions of the modules and of their requests.
+// Package schemas holds the descriptions of the modules, of their requests and of the files that
+// the tool for people writes.
 //
 // A module's meta.json is what osbuild reads when a manifest is loaded and what the
 // module itself checks its request against: the installed file and the embedded one
@@ -27,6 +28,15 @@ func meta(kind, name string) ([]byte, error) {
 		return nil, fmt.Errorf("no module is called %q", name)
 	}
 	return b, nil
+}
+
+// PinFile returns the schema of the pin file containers.lock.json.
+func PinFile() []byte {
+	b, err := files.ReadFile("containers.lock.schema.json")
+	if err != nil {
+		panic(err) // it is embedded
+	}
+	return b
 }
 
 // Request returns the schema of a request on standard input, without what differs

@@ -45,6 +45,7 @@ func TestMetaIsWhatOsbuildLoads(t *testing.T) {
 		compile(t, name, meta.Schema)
 	}
 	compile(t, "request", schemas.Request())
+	compile(t, "pin file", schemas.PinFile())
 }
 
 // TestSchemasOfFiles checks the schemas of the files that the tool and the cache write.
@@ -106,8 +107,13 @@ func TestEveryPatternIsAnchored(t *testing.T) {
 		}
 		walk(name, meta)
 	}
-	if found != 4 {
-		t.Errorf("found %d patterns, want three of keys and one of a digest", found)
+	var pins any
+	if err := json.Unmarshal(schemas.PinFile(), &pins); err != nil {
+		t.Fatal(err)
+	}
+	walk("pin file", pins)
+	if found != 5 {
+		t.Errorf("found %d patterns, want three of keys and two of a digest", found)
 	}
 }
 

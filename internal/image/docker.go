@@ -3,6 +3,7 @@ package image
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -18,6 +19,7 @@ import (
 	"github.com/containers/image/v5/pkg/sysregistriesv2"
 	"github.com/containers/image/v5/types"
 	"github.com/containers/storage/pkg/homedir"
+	"github.com/opencontainers/go-digest"
 
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/request"
@@ -26,8 +28,12 @@ import (
 // dockerSource is an image in a registry.
 type dockerSource struct {
 	reader
+	origin string
 	hooked bool
 }
+
+// Origin implements Source.
+func (s *dockerSource) Origin() string { return s.origin }
 
 func openDocker(ctx context.Context, t Target) (Source, error) {
 	sys := systemContext(t.Access)
@@ -35,12 +41,10 @@ func openDocker(ctx context.Context, t Target) (Source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("image name %q: %w", t.Name, err)
 	}
-	named = usualPort(sys, reference.TrimNamed(named)) // the digest decides, not the tag
-	pinned, err := reference.WithDigest(named, t.Pinned)
-	if err != nil {
+	if named, err = exact(usualPort(sys, named), t.Pinned); err != nil {
 		return nil, fmt.Errorf("image name %q: %w", t.Name, err)
 	}
-	ref, err := docker.NewReference(pinned)
+	ref, err := docker.NewReference(named)
 	if err != nil {
 		return nil, fmt.Errorf("image name %q: %w", t.Name, err)
 	}
@@ -49,7 +53,14 @@ func openDocker(ctx context.Context, t Target) (Source, error) {
 	if err := done(err); err != nil {
 		return nil, err
 	}
-	s := &dockerSource{reader: reader{src: src, pinned: t.Pinned}}
+	s := &dockerSource{reader: reader{src: src, pinned: t.Pinned}, origin: physicalOf(src, named)}
+	if t.Pinned == "" {
+		raw, _, err := src.GetManifest(ctx, nil) // the source has it already, and keeps it
+		if err != nil {
+			return nil, errors.Join(err, src.Close())
+		}
+		s.pinned = digest.FromBytes(raw)
+	}
 	if client := clientOf(src); client != nil {
 		hook(client)
 		s.hooked = true
@@ -84,6 +95,15 @@ func authFile() string {
 	return ""
 }
 
+// exact is the name with the digest, which decides, not the tag; without a digest the name with its
+// tag, "latest" if it has none.
+func exact(named reference.Named, pinned digest.Digest) (reference.Named, error) {
+	if pinned == "" {
+		return reference.TagNameOnly(named), nil
+	}
+	return reference.WithDigest(reference.TrimNamed(named), pinned)
+}
+
 // usualPort drops ":443", so that host:443/name is host/name to everything that is configured for
 // host, unless something is configured for host:443 itself.
 func usualPort(sys *types.SystemContext, named reference.Named) reference.Named {
@@ -104,7 +124,7 @@ func usualPort(sys *types.SystemContext, named reference.Named) reference.Named 
 			return named
 		}
 	}
-	if short, err := reference.WithName(bare + "/" + reference.Path(named)); err == nil {
+	if short, err := reference.ParseNormalizedNamed(bare + strings.TrimPrefix(named.String(), host)); err == nil {
 		return short
 	}
 	return named
@@ -129,6 +149,21 @@ func clientOf(src types.ImageSource) *http.Client {
 		return nil
 	}
 	return (*http.Client)(v.UnsafePointer())
+}
+
+// physicalOf is the repository that a registry source reads from, a mirror's where that is so; meant
+// if this version of the library has it elsewhere.
+func physicalOf(src types.ImageSource, meant reference.Named) string {
+	v := reflect.ValueOf(src)
+	if v.Kind() != reflect.Pointer || v.IsNil() || v.Elem().Kind() != reflect.Struct {
+		return meant.Name()
+	}
+	if v = v.Elem().FieldByName("physicalRef"); v.Kind() == reflect.Struct {
+		if v = v.FieldByName("ref"); v.IsValid() && v.Type() == reflect.TypeFor[reference.Named]() && !v.IsNil() {
+			return (*(*reference.Named)(v.Addr().UnsafePointer())).Name()
+		}
+	}
+	return meant.Name()
 }
 
 // Publishable is the manifest as served.

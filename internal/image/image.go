@@ -7,9 +7,10 @@
 // it returns have the digest asked for. Blobs are handed on as they arrive: whoever keeps
 // them verifies them. It retries nothing; Classify says what another try could mend.
 //
-// One thing the library keeps to itself is reached by reflection, the http.Client of a
+// Two things the library keeps to itself are reached by reflection: the http.Client of a
 // registry source, to ask for ranges, to keep credentials from redirects to another port
-// and to see Retry-After; a test fails when an update of the library hides it elsewhere.
+// and to see Retry-After; and which mirror a source reads from. Tests fail when an update
+// of the library hides them elsewhere.
 package image
 
 import (
@@ -33,16 +34,23 @@ func Reexec() bool { return reexec.Init() }
 // Target is one image, or one manifest list, to read.
 type Target struct {
 	request.Image
-	Pinned digest.Digest // digest of the manifest or manifest list
-	ID     digest.Digest // image id; empty when a manifest list is wanted
+	Pinned digest.Digest // digest of the manifest or manifest list; empty: whatever the name's tag points to
+	ID     digest.Digest // image id; empty when a manifest list is wanted, or a tag
 }
 
-// String names the target in messages, as name@digest.
-func (t Target) String() string { return t.Name + "@" + t.Pinned.String() }
+// String names the target in messages, as name@digest, or as the name where a tag is wanted.
+func (t Target) String() string {
+	if t.Pinned == "" {
+		return t.Name
+	}
+	return t.Name + "@" + t.Pinned.String()
+}
 
 // Source is an open image. Its methods may be called at the same time; Close comes last.
 type Source interface {
-	// Manifest returns the bytes with the pinned digest.
+	// Origin is the repository that is read from, a mirror's where that is so, or the graph root.
+	Origin() string
+	// Manifest returns the bytes with the pinned digest, or those the tag pointed to when it was opened.
 	Manifest(ctx context.Context) ([]byte, error)
 	// Instance returns the manifest with digest d, which a manifest list names.
 	Instance(ctx context.Context, d digest.Digest) ([]byte, error)

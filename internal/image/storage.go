@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/containers/image/v5/docker/reference"
 	imgmanifest "github.com/containers/image/v5/manifest"
 	"github.com/containers/image/v5/pkg/blobinfocache/none"
 	istorage "github.com/containers/image/v5/storage"
@@ -169,11 +170,23 @@ func (s *Store) open(ctx context.Context, t Target) (*storedSource, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open image %s in containers storage %s: %w", name, s.root, err)
 	}
-	return &storedSource{reader: reader{src: src, pinned: t.Pinned}, store: s, image: name}, nil
+	found := &storedSource{reader: reader{src: src, pinned: t.Pinned}, store: s, image: name}
+	if t.Pinned == "" {
+		raw, _, err := src.GetManifest(ctx, nil)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("read the manifest of image %s in containers storage %s: %w", name, s.root, err), src.Close())
+		}
+		found.pinned = digest.FromBytes(raw)
+	}
+	return found, nil
 }
 
-// find returns the store's name of the image: by id, else by the digest of its list.
+// find returns the store's name of the image: by id, else by the digest of its list, else by its
+// name and tag.
 func (s *Store) find(t Target) (string, error) {
+	if t.ID == "" && t.Pinned == "" {
+		return s.named(t.Name)
+	}
 	if t.ID != "" {
 		if err := s.Has(t.ID); err != nil {
 			return "", fmt.Errorf("image %s: %w", t.ID, err)
@@ -189,6 +202,25 @@ func (s *Store) find(t Target) (string, error) {
 	}
 	return imgs[0].ID, nil
 }
+
+// named is the id of the image with that name and tag.
+func (s *Store) named(name string) (string, error) {
+	named, err := reference.ParseNormalizedNamed(name)
+	if err != nil {
+		return "", fmt.Errorf("image name %q: %w", name, err)
+	}
+	img, err := s.store.Image(reference.TagNameOnly(named).String())
+	switch {
+	case errors.Is(err, storage.ErrImageUnknown):
+		return "", fmt.Errorf("%w %s; see its images with podman images, or pull it there", ErrNotStored, s.root)
+	case err != nil:
+		return "", fmt.Errorf("look into containers storage %s: %w", s.root, err)
+	}
+	return img.ID, nil
+}
+
+// Origin implements Source.
+func (s *storedSource) Origin() string { return s.store.root }
 
 // Manifest takes the pinned one of the manifests that the store keeps for an image.
 func (s *storedSource) Manifest(ctx context.Context) ([]byte, error) {

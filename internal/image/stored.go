@@ -35,6 +35,5 @@ func (s *Store) openByID(ctx context.Context, id digest.Digest) (*storedSource, 
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("read the manifest of image %s in containers storage %s: %w", id, s.root, err), src.src.Close())
 	}
-	src.pinned = digest.FromBytes(raw)
 	return src, raw, nil
 }

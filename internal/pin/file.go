@@ -3,13 +3,28 @@
 //
 // It promises that what a pin names is what was served at the time it says: manifest list,
 // manifest and image id are taken from bytes whose digests were computed here. A pin file is sorted
-// and stable, so that a change of one image is a change of one block.
+// and stable, so that a change of one image is a change of one block, and it is replaced as a
+// whole or not at all. It does not promise that an image is signed, or that its layers are
+// there: whoever fetches a pin verifies that.
 package pin
 
 import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
 	"time"
 
+	"github.com/google/renameio/v2"
 	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/internal/request"
+	"osbuild-containers/schemas"
 )
 
 // FileName is what a pin file is called where nobody says otherwise.
@@ -23,19 +38,207 @@ type File struct {
 
 // Image is one image that is pinned.
 type Image struct {
-	Reference string        `json:"reference"`           // with its tag, as skopeo would write it in full
-	Transport string        `json:"transport,omitempty"` // "" is docker; or containers-storage
-	Platform  string        `json:"platform"`            // os/architecture[/variant]
-	List      digest.Digest `json:"list,omitempty"`      // the manifest list that names the manifest, if there is one
-	Manifest  digest.Digest `json:"manifest"`
-	ID        digest.Digest `json:"id"` // image id: digest of the config
-	Layers    []Layer       `json:"layers"`
-	Resolved  time.Time     `json:"resolved"`       // UTC, whole seconds
-	From      string        `json:"from,omitempty"` // the mirror that served it, if it was not the registry named
+	Reference       string        `json:"reference"`                  // with its tag, as skopeo would write it in full; name@digest where none was given
+	Transport       string        `json:"transport,omitempty"`        // "" is docker; or containers-storage
+	StorageLocation string        `json:"storage-location,omitempty"` // containers-storage: graph root, "" is what storage.conf says
+	Platform        string        `json:"platform"`                   // os/architecture[/variant], or any
+	List            digest.Digest `json:"list,omitempty"`             // the manifest list that names the manifest, if there is one
+	Manifest        digest.Digest `json:"manifest"`
+	ID              digest.Digest `json:"id"` // image id: digest of the config
+	Layers          []Layer       `json:"layers"`
+	Base            *Base         `json:"base,omitempty"` // what the image says it was built on
+	Resolved        time.Time     `json:"resolved"`       // UTC, whole seconds
+	From            string        `json:"from,omitempty"` // the mirror that served it, if it was not the registry named
 }
 
 // Layer is one layer of a pinned image, lowest first.
 type Layer struct {
 	Digest digest.Digest `json:"digest"`
 	Size   int64         `json:"size"` // bytes, as served
+}
+
+// Base is the image that another was built on, as that one's annotations
+// org.opencontainers.image.base.name and org.opencontainers.image.base.digest say.
+type Base struct {
+	Name   string        `json:"name"`
+	Digest digest.Digest `json:"digest"`
+}
+
+// Size is how many bytes the layers have, each counted once.
+func (i *Image) Size() (total int64) {
+	seen := map[digest.Digest]bool{}
+	for _, l := range i.Layers {
+		if !seen[l.Digest] {
+			total += l.Size
+		}
+		seen[l.Digest] = true
+	}
+	return total
+}
+
+// Pinned is what the tag pointed to: the list, or the manifest where there is none.
+func (i *Image) Pinned() digest.Digest { return cmp.Or(i.List, i.Manifest) }
+
+// key is what no two images of a file share.
+func (i *Image) key() [4]string {
+	return [4]string{i.Reference, i.Platform, i.Transport, i.StorageLocation}
+}
+
+func (f *File) sort() {
+	slices.SortStableFunc(f.Images, func(a, b Image) int {
+		ka, kb := a.key(), b.key()
+		return slices.Compare(ka[:], kb[:])
+	})
+}
+
+// Read reads a pin file.
+func Read(path string) (*File, error) {
+	raw, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w\npin images first, or say with --file where the pin file is", err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	f, err := Parse(raw)
+	if err != nil {
+		return nil, fmt.Errorf("%s is not a pin file: %w", path, err)
+	}
+	return f, nil
+}
+
+// ReadOrNew is Read, and an empty File where none is there.
+func ReadOrNew(path string) (*File, error) {
+	f, err := Read(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return &File{Version: 1, Images: []Image{}}, nil
+	}
+	return f, err
+}
+
+// Parse makes a File of the content of one, which must be as the schema says.
+func Parse(raw []byte) (*File, error) {
+	f := &File{}
+	if err := request.DecodeDocument(schemas.PinFile(), raw, f); err != nil {
+		return nil, err
+	}
+	seen := make(map[[4]string]bool, len(f.Images))
+	for n := range f.Images {
+		i := &f.Images[n]
+		if i.Transport == request.Docker {
+			i.Transport = ""
+		}
+		if err := i.check(); err != nil {
+			return nil, fmt.Errorf("images[%d]: %w", n, err)
+		}
+		if seen[i.key()] {
+			return nil, fmt.Errorf("images[%d]: %s for %s is there twice: remove one", n, i.Reference, i.Platform)
+		}
+		seen[i.key()] = true
+	}
+	f.sort()
+	return f, nil
+}
+
+// check finds what a schema cannot say.
+func (i *Image) check() error {
+	ref, err := i.ref()
+	if err != nil {
+		return err
+	}
+	if got := ref.String(); got != i.Reference {
+		return fmt.Errorf("reference: %s is not written in full, which would be %s", i.Reference, got)
+	}
+	if p, err := ParsePlatform(i.Platform); err != nil || p.String() != i.Platform {
+		return fmt.Errorf("platform: %q is not os/architecture[/variant] in Go's names, nor any", i.Platform)
+	}
+	if i.StorageLocation != "" && (i.Transport == "" || !filepath.IsAbs(i.StorageLocation)) {
+		return fmt.Errorf("storage-location: %s: want an absolute path, of a containers-storage", i.StorageLocation)
+	}
+	return nil
+}
+
+// Encode writes the file's content, the same bytes for the same images: a block for each, a line
+// for each layer.
+func (f *File) Encode() []byte {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "{\n  \"version\": %d,\n  \"images\": [", f.Version)
+	for n := range f.Images {
+		if n > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString("\n    ")
+		f.Images[n].encode(&b)
+	}
+	if len(f.Images) > 0 {
+		b.WriteString("\n  ")
+	}
+	b.WriteString("]\n}\n")
+	return b.Bytes()
+}
+
+func (i *Image) encode(b *bytes.Buffer) {
+	layers := i.Layers
+	bare := *i
+	bare.Layers = []Layer{}
+	var block bytes.Buffer
+	enc := json.NewEncoder(&block)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("    ", "  ")
+	if err := enc.Encode(&bare); err != nil {
+		panic(err) // strings and a time
+	}
+	head, tail, _ := bytes.Cut(bytes.TrimRight(block.Bytes(), "\n"), []byte("\"layers\": []"))
+	b.Write(head)
+	b.WriteString("\"layers\": [")
+	for n, l := range layers {
+		if n > 0 {
+			b.WriteByte(',')
+		}
+		fmt.Fprintf(b, "\n        {\"digest\": %q, \"size\": %d}", l.Digest, l.Size)
+	}
+	if len(layers) > 0 {
+		b.WriteString("\n      ")
+	}
+	b.WriteByte(']')
+	b.Write(tail)
+}
+
+// Write replaces the file at path. Whoever dies when, the old content is there or the new one.
+func (f *File) Write(path string) error {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	}
+	if err := renameio.WriteFile(path, f.Encode(), 0o644, renameio.WithExistingPermissions()); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return nil
+}
+
+// Merge puts images into the file. One that is pinned as before keeps its block as it is, with the
+// time at which that was found.
+func (f *File) Merge(images []Image) (added, changed int) {
+	at := make(map[[4]string]int, len(f.Images))
+	for n := range f.Images {
+		at[f.Images[n].key()] = n
+	}
+	for _, i := range images {
+		n, known := at[i.key()]
+		switch {
+		case !known:
+			at[i.key()] = len(f.Images)
+			f.Images = append(f.Images, i)
+			added++
+		case !i.same(&f.Images[n]):
+			f.Images[n] = i
+			changed++
+		}
+	}
+	f.sort()
+	return added, changed
+}
+
+// same says that two pins name the same bytes.
+func (i *Image) same(o *Image) bool {
+	return i.List == o.List && i.Manifest == o.Manifest && i.ID == o.ID
 }

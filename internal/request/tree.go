@@ -2,6 +2,7 @@ package request
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"unicode/utf8"
@@ -22,7 +23,10 @@ type tree struct {
 	at    int      // the next byte
 	path  []string // of the value that is being read
 	found *problems
+	noun  string // what the text is, for messages; "" is a request
 }
+
+func (t *tree) kind() string { return cmp.Or(t.noun, "request") }
 
 // start reads up to the one object that the text has to be.
 func (t *tree) start() error {
@@ -39,7 +43,7 @@ func (t *tree) start() error {
 		return nil
 	}
 	if t.at == len(t.raw) {
-		return refuse("", "the request is empty: a JSON object is expected")
+		return refuse("", "the %s is empty: a JSON object is expected", t.kind())
 	}
 	begin := t.at
 	v, err := t.value()
@@ -47,13 +51,13 @@ func (t *tree) start() error {
 		return err
 	}
 	t.at = begin
-	return t.refuse("the request must be an object, got %s", describe(v))
+	return t.refuse("the %s must be an object, got %s", t.kind(), describe(v))
 }
 
 // end makes sure that nothing follows.
 func (t *tree) end() error {
 	if t.next(); t.at < len(t.raw) {
-		return t.refuse("something follows the request: one JSON object is expected")
+		return t.refuse("something follows the %s: one JSON object is expected", t.kind())
 	}
 	return nil
 }
@@ -208,7 +212,7 @@ func (t *tree) number() (any, error) {
 		return json.Number(text), nil
 	}
 	t.at = begin
-	return nil, t.refuse("not a number that a request can have: %s", cut(string(text)))
+	return nil, t.refuse("not a number that a %s can have: %s", t.kind(), cut(string(text)))
 }
 
 // unexpected is the error of a text that is not JSON from here on.

@@ -1,0 +1,269 @@
+package pin
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/internal/image"
+	"osbuild-containers/internal/manifest"
+	"osbuild-containers/internal/request"
+)
+
+// State says whether a pin is still true.
+type State string
+
+// The states, from bad to good.
+const (
+	Gone   State = "gone"   // the manifest, or its list, is not served any more
+	Failed State = "failed" // it cannot be told
+	Moved  State = "moved"  // the tag points to something else, or is not there any more
+	OK     State = "ok"
+)
+
+// Status is what the check of one pin has found. What registries say about digests is believed: a
+// check reads nothing.
+type Status struct {
+	Reference string        `json:"reference"`
+	Transport string        `json:"transport,omitempty"`
+	Platform  string        `json:"platform"`
+	State     State         `json:"state"`
+	Pinned    digest.Digest `json:"pinned"`         // the list, or the manifest where there is none
+	Tag       digest.Digest `json:"tag,omitempty"`  // what the tag points to now
+	From      string        `json:"from,omitempty"` // the repository, a mirror's or the registry's, or the store that has the manifest
+	Missing   []string      `json:"missing"`        // what is not served: list, manifest, tag
+	Base      *BaseStatus   `json:"base,omitempty"` // if the image says what it was built on
+	Errors    []string      `json:"errors"`         // why it cannot be told
+}
+
+// BaseStatus says whether the image that another was built on is still the current one of its
+// name. It changes no State: the image itself is as it was pinned.
+type BaseStatus struct {
+	Base
+	Now   digest.Digest `json:"now,omitempty"` // what the name points to now
+	Moved bool          `json:"moved"`
+	Error string        `json:"error,omitempty"` // why it cannot be told
+}
+
+// Worst is the state that matters most: what is gone, then what cannot be told, then what moved.
+func Worst(all []Status) State {
+	worst := OK
+	order := []State{Gone, Failed, Moved, OK}
+	for _, s := range all {
+		if slices.Index(order, s.State) < slices.Index(order, worst) {
+			worst = s.State
+		}
+	}
+	return worst
+}
+
+// Check asks for each of the images whether it is served, by whom, whether its tag still points to
+// it and whether its base has moved; all side by side, and each thing once.
+func (r *Resolver) Check(ctx context.Context, images []Image) ([]Status, error) {
+	image.RouteLogs(r.Note)
+	c := &checker{Resolver: r, heads: map[string]*head{}, bases: map[Base]func() *BaseStatus{}}
+	all := make([]Status, len(images))
+	var asks []func()
+	var mu sync.Mutex
+	for n := range images {
+		i, s := &images[n], &all[n]
+		*s = Status{
+			Reference: i.Reference, Transport: i.Transport, Platform: i.Platform, Pinned: i.Pinned(),
+			State: OK, Missing: []string{}, Errors: []string{},
+		}
+		ref, err := i.ref()
+		if err != nil {
+			return nil, err
+		}
+		note := func(do func()) { mu.Lock(); defer mu.Unlock(); do() }
+		asks = append(asks, func() { c.served(ctx, ref, i, s, note) })
+		if ref.Tag != "" {
+			asks = append(asks, func() { c.tag(ctx, ref, s, note) })
+		}
+		if i.Base != nil {
+			asks = append(asks, func() { b := c.base(ctx, *i.Base); note(func() { s.Base = b }) })
+		}
+	}
+	each(len(asks), func(n int) { asks[n]() })
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	for n := range all {
+		slices.Sort(all[n].Missing)
+		all[n].State = all[n].judge()
+	}
+	return all, nil
+}
+
+// judge sums up.
+func (s *Status) judge() State {
+	switch {
+	case slices.ContainsFunc(s.Missing, func(what string) bool { return what != "tag" }):
+		return Gone
+	case len(s.Errors) > 0:
+		return Failed
+	case len(s.Missing) > 0, s.Tag != "" && s.Tag != s.Pinned:
+		return Moved
+	}
+	return OK
+}
+
+// checker asks each thing once, for however many pins it matters.
+type checker struct {
+	*Resolver
+	mu    sync.Mutex
+	heads map[string]*head
+	bases map[Base]func() *BaseStatus
+}
+
+// head is the answer to one question.
+type head struct {
+	once   sync.Once
+	digest digest.Digest
+	from   string
+	err    error
+}
+
+// head asks for the digest of what a target points to.
+func (c *checker) head(ctx context.Context, ref Reference, t image.Target) *head {
+	key := t.Transport + " " + t.StorageLocation + " " + t.String() + " " + t.ID.String()
+	c.mu.Lock()
+	h := c.heads[key]
+	if h == nil {
+		h = &head{}
+		c.heads[key] = h
+	}
+	c.mu.Unlock()
+	h.once.Do(func() {
+		h.err = c.try(ctx, ref, func(ctx context.Context) (err error) {
+			h.digest, h.from, err = image.Head(ctx, t)
+			return err
+		})
+	})
+	return h
+}
+
+// served asks for what is pinned, by digest.
+func (c *checker) served(ctx context.Context, ref Reference, i *Image, s *Status, note func(func())) {
+	for _, what := range []struct {
+		name   string
+		digest digest.Digest
+	}{{"list", i.List}, {"manifest", i.Manifest}} {
+		if what.digest == "" {
+			continue
+		}
+		ref.Digest = what.digest
+		t := ref.target(c.Access)
+		if ref.Transport == request.ContainersStorage {
+			t.ID = i.ID
+		}
+		h := c.head(ctx, ref, t)
+		note(func() {
+			switch {
+			case h.err == nil:
+				s.From = h.from
+			case image.IsNotFound(h.err):
+				s.Missing = append(s.Missing, what.name)
+			default:
+				s.Errors = append(s.Errors, fmt.Sprintf("%s: %v", what.name, h.err))
+			}
+		})
+	}
+}
+
+// tag asks what the tag points to.
+func (c *checker) tag(ctx context.Context, ref Reference, s *Status, note func(func())) {
+	ref.Digest = ""
+	h := c.head(ctx, ref, ref.target(c.Access))
+	note(func() {
+		switch {
+		case h.err == nil:
+			s.Tag = h.digest
+		case image.IsNotFound(h.err):
+			s.Missing = append(s.Missing, "tag")
+		default:
+			s.Errors = append(s.Errors, fmt.Sprintf("tag: %v", h.err))
+		}
+	})
+}
+
+// base asks whether the name of a base still points to it.
+func (c *checker) base(ctx context.Context, b Base) *BaseStatus {
+	c.mu.Lock()
+	ask := c.bases[b]
+	if ask == nil {
+		ask = sync.OnceValue(func() *BaseStatus { return c.askBase(ctx, b) })
+		c.bases[b] = ask
+	}
+	c.mu.Unlock()
+	return ask()
+}
+
+// askBase does it. Some builders note the digest of the image, others that of the list it was chosen
+// from: both count.
+func (c *checker) askBase(ctx context.Context, b Base) *BaseStatus {
+	s := &BaseStatus{Base: b}
+	ref, err := ParseReference(c.Access, "docker://"+b.Name)
+	if err != nil {
+		s.Error = err.Error()
+		return s
+	}
+	ref.Digest = ""
+	if ref.Tag == "" { // its name was a digest: that does not move
+		s.Now = b.Digest
+		return s
+	}
+	h := c.head(ctx, ref, ref.target(c.Access))
+	if h.err != nil {
+		s.Error = h.err.Error()
+		return s
+	}
+	s.Now = h.digest
+	if h.digest == b.Digest {
+		return s
+	}
+	s.Moved = true
+	l := &lookup{Resolver: c.Resolver, ref: ref}
+	l.ref.Digest = h.digest
+	if err := l.open(ctx); err != nil {
+		s.Error, s.Moved = err.Error(), false
+		return s
+	}
+	defer l.src.Close()
+	if l.top.List && slices.ContainsFunc(l.top.Entries, func(e manifest.Entry) bool { return e.Digest == b.Digest }) {
+		s.Moved = false
+	}
+	return s
+}
+
+// Lines say what there is to say about a pin beside its state, for a person.
+func (s *Status) Lines() []string {
+	var lines []string
+	for _, what := range s.Missing {
+		if what == "tag" {
+			lines = append(lines, "the tag is not there any more")
+		} else {
+			lines = append(lines, "its "+what+" is not served any more")
+		}
+	}
+	if s.Tag != "" && s.Tag != s.Pinned {
+		lines = append(lines, fmt.Sprintf("the tag moved: %s → %s", Short(s.Pinned), Short(s.Tag)))
+	}
+	lines = append(lines, s.Errors...)
+	if b := s.Base; b != nil && b.Moved {
+		lines = append(lines, fmt.Sprintf("its base %s moved: %s → %s", b.Name, Short(b.Digest), Short(b.Now)))
+	} else if b != nil && b.Error != "" {
+		lines = append(lines, fmt.Sprintf("its base %s: %s", b.Name, b.Error))
+	}
+	return lines
+}
+
+// Short is as much of a digest as people compare.
+func Short(d digest.Digest) string {
+	_, hex, _ := strings.Cut(d.String(), ":")
+	return hex[:min(len(hex), 12)]
+}

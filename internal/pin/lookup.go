@@ -1,0 +1,239 @@
+package pin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+
+	"osbuild-containers/internal/image"
+	"osbuild-containers/internal/manifest"
+)
+
+// lookup is one reference being looked up.
+type lookup struct {
+	*Resolver
+	ref    Reference
+	src    image.Source
+	digest digest.Digest // of what the reference points to
+	top    *manifest.Manifest
+	raw    []byte
+}
+
+// found is one image, with what its config says.
+type found struct {
+	*manifest.Manifest
+	digest   digest.Digest
+	platform *manifest.Platform // as the config has it
+	base     *Base
+}
+
+// open reads what the reference points to.
+func (l *lookup) open(ctx context.Context) error {
+	err := l.try(ctx, l.ref, func(ctx context.Context) (err error) {
+		src, err := image.Open(ctx, l.ref.target(l.Access))
+		if err != nil {
+			return err
+		}
+		if l.raw, err = src.Manifest(ctx); err != nil {
+			return errors.Join(err, src.Close())
+		}
+		l.src = src
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	l.digest = digest.FromBytes(l.raw)
+	if l.top, err = manifest.Parse(l.raw); err != nil {
+		return errors.Join(err, l.src.Close())
+	}
+	return nil
+}
+
+// find returns an image for each platform.
+func (l *lookup) find(ctx context.Context, platforms []Platform) ([]*found, error) {
+	if !l.top.List {
+		return l.single(ctx, platforms)
+	}
+	images, errs := make([]*found, len(platforms)), make([]error, len(platforms))
+	var g errgroup.Group
+	for n, p := range platforms {
+		g.Go(func() error {
+			images[n], errs[n] = l.listed(ctx, p)
+			return nil
+		})
+	}
+	_ = g.Wait()
+	return images, errors.Join(errs...)
+}
+
+// single is the one image that there is, for each platform, if its config says that it runs there.
+func (l *lookup) single(ctx context.Context, platforms []Platform) ([]*found, error) {
+	f, err := l.read(ctx, l.digest, l.raw)
+	if err != nil {
+		return nil, err
+	}
+	var errs []error
+	for _, p := range platforms {
+		switch {
+		case p.Any || p.fits(f.platform):
+		case f.platform.Architecture == "":
+			errs = append(errs, fmt.Errorf("is not made for several platforms, and its config does not say for which it is, asked for was %s\npin it with --arch any", p))
+		default:
+			errs = append(errs, fmt.Errorf("is not made for several platforms: it is for %s, asked for was %s\npin it with --arch %s, or with --arch any if it runs all the same",
+				f.platform, p, archOf(f.platform)))
+		}
+	}
+	return slices.Repeat([]*found{f}, len(platforms)), errors.Join(errs...)
+}
+
+// archOf is what --arch has to be for the platform.
+func archOf(p *manifest.Platform) string {
+	return strings.TrimPrefix(p.String(), "linux/")
+}
+
+// listed is the image that the list has for the platform.
+func (l *lookup) listed(ctx context.Context, p Platform) (*found, error) {
+	fit, unsaid := l.choose(p)
+	if len(fit) == 0 { // what the list does not say, the configs may
+		for _, d := range unsaid {
+			f, err := l.fetch(ctx, d)
+			switch {
+			case errors.Is(err, manifest.ErrArtifact):
+			case err != nil:
+				return nil, err
+			case p.Any || p.fits(f.platform):
+				fit = append(fit, d)
+			}
+		}
+	}
+	switch {
+	case len(fit) == 0:
+		return nil, fmt.Errorf("has no image for %s; it has %s", p, l.offers())
+	case p.Any && len(fit) > 1:
+		return nil, fmt.Errorf("has several images, so that any is not enough to choose one; it has %s", l.offers())
+	case len(fit) > 1:
+		l.Note("%s: the list has %d images for %s; the first is taken, as other tools do: %s", l.ref, len(fit), p, fit[0])
+	}
+	f, err := l.fetch(ctx, fit[0])
+	if err != nil {
+		return nil, err
+	}
+	if !p.Any && !p.fits(f.platform) {
+		l.Note("%s: the list says that %s is for %s, its config says %s", l.ref, fit[0], p, f.platform)
+	}
+	return f, nil
+}
+
+// choose returns the different entries of the list that are for the platform, and those that might
+// be, since the list does not say what they are for.
+func (l *lookup) choose(p Platform) (fit, unsaid []digest.Digest) {
+	add := func(to *[]digest.Digest, d digest.Digest) {
+		if !slices.Contains(*to, d) {
+			*to = append(*to, d)
+		}
+	}
+	for _, e := range l.top.Entries {
+		switch {
+		case e.Platform == nil || e.Platform.OS == "" && e.Platform.Architecture == "":
+			add(&unsaid, e.Digest)
+		case e.Platform.OS == "linux" && p.Any, p.fits(e.Platform):
+			add(&fit, e.Digest)
+		}
+	}
+	return fit, unsaid
+}
+
+// offers are the platforms that the list names, each once.
+func (l *lookup) offers() string {
+	var names []string
+	for _, e := range l.top.Entries {
+		if name := e.Platform.String(); !strings.HasPrefix(name, "unknown") && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	if names == nil {
+		return "none that says what it is for"
+	}
+	slices.Sort(names)
+	return strings.Join(names, ", ")
+}
+
+// fetch reads one of the manifests of the list, and its config.
+func (l *lookup) fetch(ctx context.Context, d digest.Digest) (*found, error) {
+	var raw []byte
+	err := l.try(ctx, l.ref, func(ctx context.Context) (err error) {
+		raw, err = l.src.Instance(ctx, d)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%s, which the list names: %w", d, err)
+	}
+	return l.read(ctx, d, raw)
+}
+
+// annotations of a manifest that say what it was built on.
+const (
+	baseName   = "org.opencontainers.image.base.name"
+	baseDigest = "org.opencontainers.image.base.digest"
+)
+
+// read parses the manifest of an image and reads its config.
+func (l *lookup) read(ctx context.Context, d digest.Digest, raw []byte) (*found, error) {
+	m, err := manifest.Parse(raw)
+	if err != nil {
+		return nil, err
+	}
+	if m.List {
+		return nil, fmt.Errorf("%s is a list within a list", d)
+	}
+	f := &found{Manifest: m, digest: d}
+	var notes struct {
+		Annotations map[string]string `json:"annotations"`
+	}
+	if json.Unmarshal(raw, &notes) == nil {
+		name, sum := notes.Annotations[baseName], digest.Digest(notes.Annotations[baseDigest])
+		if name != "" && sum.Validate() == nil && sum.Algorithm() == digest.SHA256 {
+			f.base = &Base{Name: name, Digest: sum}
+		}
+	}
+	f.platform, err = l.config(ctx, m.Config)
+	return f, err
+}
+
+// config reads, verifies and understands the config of an image.
+func (l *lookup) config(ctx context.Context, d manifest.Descriptor) (*manifest.Platform, error) {
+	if d.Size > manifest.MaxSize {
+		return nil, fmt.Errorf("config %s is %d bytes long, the limit is %d", d.Digest, d.Size, manifest.MaxSize)
+	}
+	var raw []byte
+	err := l.try(ctx, l.ref, func(ctx context.Context) error {
+		r, _, err := l.src.Blob(ctx, d, 0)
+		if err != nil {
+			return err
+		}
+		raw, err = io.ReadAll(io.LimitReader(r, d.Size+1))
+		return errors.Join(err, r.Close())
+	})
+	if err != nil {
+		return nil, fmt.Errorf("config %s: %w", d.Digest, err)
+	}
+	if got := digest.FromBytes(raw); got != d.Digest {
+		return nil, &image.MismatchError{What: "config", Got: got, Want: d.Digest}
+	}
+	p := &manifest.Platform{}
+	if err := json.Unmarshal(raw, p); err != nil {
+		return nil, fmt.Errorf("config %s is not JSON as it should be: %w", d.Digest, err)
+	}
+	if p.OS == "" && p.Architecture != "" {
+		p.OS = "linux"
+	}
+	return p, nil
+}

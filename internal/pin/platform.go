@@ -1,0 +1,81 @@
+package pin
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+
+	"osbuild-containers/internal/manifest"
+)
+
+// Platform is what an image is to run on: its operating system, which is linux, its architecture
+// and variant, or anything.
+type Platform struct {
+	Any          bool
+	Architecture string // Go's name
+	Variant      string // "" is the usual one
+}
+
+// archNames are names of architectures that are not Go's: osbuild's, rpm's and the kernel's.
+var archNames = map[string]Platform{
+	"any":         {Any: true},
+	"x86_64":      {Architecture: "amd64"},
+	"x86-64":      {Architecture: "amd64"},
+	"aarch64":     {Architecture: "arm64"},
+	"armhfp":      {Architecture: "arm", Variant: "v7"},
+	"armv7hl":     {Architecture: "arm", Variant: "v7"},
+	"armv7l":      {Architecture: "arm", Variant: "v7"},
+	"armhf":       {Architecture: "arm", Variant: "v7"},
+	"arm":         {Architecture: "arm", Variant: "v7"},
+	"i386":        {Architecture: "386"},
+	"i686":        {Architecture: "386"},
+	"loongarch64": {Architecture: "loong64"},
+}
+
+// goArches are the architectures that are known by Go's names.
+var goArches = []string{"386", "amd64", "arm", "arm64", "loong64", "mips64le", "ppc64", "ppc64le", "riscv64", "s390x"}
+
+// usualVariant is the variant that an architecture has where none is said.
+var usualVariant = map[string]string{"amd64": "v1", "arm64": "v8", "arm": "v7"}
+
+// ParsePlatform reads what --arch is given, or the platform of a pin: osbuild's or Go's name of an
+// architecture, with a variant or without, with linux/ before it or without, or any.
+func ParsePlatform(s string) (Platform, error) {
+	name, variant, _ := strings.Cut(strings.TrimPrefix(s, "linux/"), "/")
+	p, known := archNames[name]
+	for _, arch := range goArches {
+		if !known && arch == name {
+			p, known = Platform{Architecture: arch}, true
+		}
+	}
+	if !known || strings.Contains(variant, "/") || p.Any && s != "any" || strings.HasSuffix(s, "/") {
+		return Platform{}, fmt.Errorf("architecture %q is not known: use osbuild's name or Go's, such as x86_64, aarch64, arm64/v8, arm/v7, ppc64le, s390x, riscv64, or any", s)
+	}
+	return p.with(variant), nil
+}
+
+// with is p in the given variant, written in the one way that this project has for it.
+func (p Platform) with(variant string) Platform {
+	p.Variant = cmp.Or(variant, p.Variant)
+	if p.Architecture != "arm" && p.Variant == usualVariant[p.Architecture] {
+		p.Variant = ""
+	}
+	return p
+}
+
+// String is os/architecture[/variant], or any.
+func (p Platform) String() string {
+	if p.Any {
+		return "any"
+	}
+	return (&manifest.Platform{OS: "linux", Architecture: p.Architecture, Variant: p.Variant}).String()
+}
+
+// fits says whether something made for other runs on p: the same architecture and variant.
+func (p Platform) fits(other *manifest.Platform) bool {
+	if other == nil || other.OS != "linux" || other.Architecture != p.Architecture {
+		return false
+	}
+	usual := usualVariant[p.Architecture]
+	return cmp.Or(p.Variant, usual) == cmp.Or(other.Variant, usual)
+}

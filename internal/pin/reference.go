@@ -1,0 +1,162 @@
+package pin
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"unicode"
+
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/internal/image"
+	"osbuild-containers/internal/request"
+)
+
+// Reference is how the name of an image was understood.
+type Reference struct {
+	Transport string        // request.Docker or request.ContainersStorage
+	Location  string        // containers-storage: graph root, "" is what storage.conf says
+	Name      string        // in full, without tag and digest
+	Tag       string        // "" only where there is a digest
+	Digest    digest.Digest // decides, where it is there; of a manifest or a manifest list
+}
+
+// ParseReference understands what people write for an image: with docker:// or without, a short
+// name, which registries.conf completes, host:443/name, a slash at the end, a tag, a digest, both;
+// or containers-storage: with a name, and with the store in brackets before it.
+func ParseReference(a request.Access, text string) (Reference, error) {
+	r, err := parseReference(a, text)
+	if err != nil {
+		return r, fmt.Errorf("image %q: %w", text, err)
+	}
+	return r, nil
+}
+
+func parseReference(a request.Access, text string) (Reference, error) {
+	if strings.ContainsFunc(text, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }) {
+		return Reference{}, errors.New("has a space or a control character in it")
+	}
+	if rest, ok := strings.CutPrefix(text, "containers-storage:"); ok {
+		return parseStored(rest)
+	}
+	name, uri := strings.CutPrefix(text, "docker://")
+	if scheme, _, ok := strings.Cut(name, "://"); ok {
+		return Reference{}, fmt.Errorf("%s:// is not read from: use docker:// or containers-storage:", scheme)
+	}
+	if uri {
+		name = strings.TrimPrefix(name, "/") // virt-bootstrap's way not to name a registry
+	}
+	name = strings.TrimRight(name, "/")
+	if name == "" {
+		return Reference{}, errors.New("names no image")
+	}
+	full, err := image.FullName(a, name, !uri)
+	if err != nil {
+		return Reference{}, explainName(name, err)
+	}
+	return splitName(request.Docker, full)
+}
+
+// parseStored reads what follows containers-storage:.
+func parseStored(text string) (Reference, error) {
+	location := ""
+	if rest, ok := strings.CutPrefix(text, "["); ok {
+		store, name, found := strings.Cut(rest, "]")
+		if !found {
+			return Reference{}, errors.New("a bracket is not closed: [STORE]NAME")
+		}
+		if _, root, driver := strings.Cut(store, "@"); driver {
+			store = root
+		}
+		location, _, _ = strings.Cut(store, "+") // what follows is the run root, and options
+		if !filepath.IsAbs(location) {
+			return Reference{}, fmt.Errorf("the store %q is not an absolute path", location)
+		}
+		text = name
+	}
+	if id := strings.TrimPrefix(text, "@"); isHex(id) {
+		return Reference{}, errors.New("an image id cannot be kept true: give the image a name, with podman tag, and pin that")
+	}
+	named, err := reference.ParseNormalizedNamed(strings.TrimRight(text, "/"))
+	if err != nil {
+		return Reference{}, explainName(text, err)
+	}
+	r, err := splitName(request.ContainersStorage, reference.TagNameOnly(named).String())
+	if err == nil && r.Digest != "" {
+		err = errors.New("a digest does not belong to the name of a stored image: use its tag")
+	}
+	r.Location = location
+	return r, err
+}
+
+func isHex(s string) bool {
+	return len(s) == 64 && strings.Trim(s, "0123456789abcdef") == ""
+}
+
+// splitName takes a name in full apart.
+func splitName(transport, full string) (Reference, error) {
+	named, err := reference.ParseNormalizedNamed(full)
+	if err != nil {
+		return Reference{}, explainName(full, err)
+	}
+	r := Reference{Transport: transport, Name: named.Name()}
+	if t, ok := named.(reference.Tagged); ok {
+		r.Tag = t.Tag()
+	}
+	if d, ok := named.(reference.Digested); ok {
+		r.Digest = d.Digest()
+		if r.Digest.Algorithm() != digest.SHA256 {
+			return r, fmt.Errorf("digests are sha256 here, not %s", r.Digest.Algorithm())
+		}
+	}
+	return r, nil
+}
+
+// explainName says in a person's words why a name is none.
+func explainName(name string, err error) error {
+	if lower := strings.ToLower(name); lower != name {
+		if _, e := reference.ParseNormalizedNamed(lower); e == nil {
+			return errors.New("the name must be lower case")
+		}
+	}
+	return fmt.Errorf("is not the name of an image: %w", err)
+}
+
+// String is name:tag, or name@digest where there is no tag: what a pin keeps as its reference.
+func (r Reference) String() string {
+	if r.Tag == "" {
+		return r.Name + "@" + r.Digest.String()
+	}
+	return r.Name + ":" + r.Tag
+}
+
+// target is what is opened for the reference.
+func (r Reference) target(a request.Access) image.Target {
+	name := r.Name
+	if r.Tag != "" {
+		name += ":" + r.Tag
+	}
+	return image.Target{
+		Image:  request.Image{Name: name, Access: a, Transport: r.Transport, StorageLocation: r.Location},
+		Pinned: r.Digest,
+	}
+}
+
+// ref is the reference of a pin, without asking any configuration again what it means.
+func (i *Image) ref() (Reference, error) {
+	transport := i.Transport
+	if transport == "" {
+		transport = request.Docker
+	}
+	r, err := splitName(transport, i.Reference)
+	if err == nil && r.Tag == "" && r.Digest == "" {
+		err = errors.New("has neither a tag nor a digest")
+	}
+	if err != nil {
+		return r, fmt.Errorf("reference: %s: %w", i.Reference, err)
+	}
+	r.Location = i.StorageLocation
+	return r, nil
+}

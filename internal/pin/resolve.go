@@ -1,0 +1,123 @@
+package pin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"osbuild-containers/internal/fetch"
+	"osbuild-containers/internal/image"
+	"osbuild-containers/internal/request"
+)
+
+// parallel is how many references are looked up at one time: the answers are small, what takes
+// time is the way to the registry and back.
+const parallel = 24
+
+// Resolver asks registries and stores.
+type Resolver struct {
+	Access  request.Access
+	Options request.Options
+	Note    func(format string, args ...any) // warnings, and what is tried again
+}
+
+// Wanted is what is to be pinned: one reference for some platforms.
+type Wanted struct {
+	Reference
+	Platforms []Platform
+}
+
+// Resolve finds what the references point to now, for their platforms, all side by side. If one of them
+// cannot be pinned, none is, and the error says so of each that cannot.
+func (r *Resolver) Resolve(ctx context.Context, wanted []Wanted) ([]Image, error) {
+	image.RouteLogs(r.Note)
+	images, errs := make([][]Image, len(wanted)), make([]error, len(wanted))
+	each(len(wanted), func(n int) { images[n], errs[n] = r.resolve(ctx, wanted[n]) })
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	for n, err := range errs {
+		if err != nil {
+			errs[n] = explain(wanted[n].Reference, err)
+		}
+	}
+	return slices.Concat(images...), errors.Join(errs...)
+}
+
+// each calls do for 0 to n-1, some at one time.
+func each(n int, do func(n int)) {
+	var g errgroup.Group
+	g.SetLimit(parallel)
+	for i := range n {
+		g.Go(func() error { do(i); return nil })
+	}
+	_ = g.Wait()
+}
+
+// explain names the image, and puts the way out on a line of its own. Of several errors it does so
+// for each.
+func explain(ref Reference, err error) error {
+	if several, ok := err.(interface{ Unwrap() []error }); ok {
+		var errs []error
+		for _, e := range several.Unwrap() {
+			errs = append(errs, explain(ref, e))
+		}
+		return errors.Join(errs...)
+	}
+	hint := image.Hint(err)
+	if class, _ := image.Classify(err); hint == "" && class == image.Transient {
+		hint = "the registry or the network is in trouble: try again later, or raise --retries"
+	}
+	if image.IsNotFound(err) && ref.Transport == request.Docker {
+		hint = "check the name and the tag, and whether the registry still has it"
+	}
+	if hint != "" {
+		return fmt.Errorf("%s: %w\n%s", ref, err, hint)
+	}
+	return fmt.Errorf("%s: %w", ref, err)
+}
+
+// try is fetch.Try for one reference.
+func (r *Resolver) try(ctx context.Context, ref Reference, ask func(context.Context) error) error {
+	note := func(format string, args ...any) {
+		r.Note("%s", ref.String()+": "+fmt.Sprintf(format, args...))
+	}
+	return fetch.Try(ctx, r.Options, note, ask)
+}
+
+// resolve pins one reference for its platforms.
+func (r *Resolver) resolve(ctx context.Context, w Wanted) (images []Image, err error) {
+	now := time.Now().UTC().Truncate(time.Second)
+	l := &lookup{Resolver: r, ref: w.Reference}
+	if err := l.open(ctx); err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, l.src.Close()) }()
+	found, err := l.find(ctx, w.Platforms)
+	if err != nil {
+		return nil, err
+	}
+	for n, f := range found {
+		i := Image{
+			Reference: w.String(), StorageLocation: w.Location, Platform: w.Platforms[n].String(),
+			Manifest: f.digest, ID: f.Config.Digest, Layers: make([]Layer, 0, len(f.Layers)), Base: f.base, Resolved: now,
+		}
+		for _, d := range f.Layers {
+			i.Layers = append(i.Layers, Layer{Digest: d.Digest, Size: d.Size})
+		}
+		if l.top.List {
+			i.List = l.digest
+		}
+		if w.Transport != request.Docker {
+			i.Transport = w.Transport
+		} else if from := l.src.Origin(); from != w.Name {
+			i.From = from
+		}
+		images = append(images, i)
+	}
+	return images, nil
+}
