@@ -107,6 +107,7 @@ func readImage(pub *cache.Published, id digest.Digest) (img *cache.Image, err er
 	if img.Signatures, err = pub.Signatures(); err != nil {
 		return nil, err
 	}
+	img.Origins, _ = pub.Origins() // for people: a copy without it is as good
 	m, err := manifest.Parse(img.Manifest)
 	if err != nil {
 		return nil, err

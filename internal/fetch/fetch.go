@@ -68,6 +68,7 @@ const hitWorkers = 4
 // run answers each item: from the cache where present says so, else by fetch.
 func (j *job) run(ctx context.Context, present func(request.Item) bool, fetch func(context.Context, *item) error) []request.Result {
 	items := j.req.Items
+	j.log.Begin(len(items))
 	results := make([]request.Result, len(items))
 	var next atomic.Int64
 	var wg sync.WaitGroup
@@ -76,6 +77,8 @@ func (j *job) run(ctx context.Context, present func(request.Item) bool, fetch fu
 			for n := next.Add(1) - 1; n < int64(len(items)) && ctx.Err() == nil; n = next.Add(1) - 1 {
 				if present(items[n]) {
 					results[n] = done(items[n])
+					t := targetOf(items[n])
+					j.log.Cached(t.Name, t.Pinned.String(), items[n].ID.String())
 				}
 			}
 		})
@@ -130,14 +133,19 @@ type item struct {
 	lastBytes atomic.Int64 // when the last new byte came, unix nanoseconds
 }
 
+func (j *job) newItem(ri request.Item) *item {
+	it := &item{job: j, Item: ri, target: targetOf(ri)}
+	it.log = j.log.Pinned(it.target.Name, it.target.Pinned.String(), it.ID.String())
+	it.attempts.Store(1)
+	it.lastBytes.Store(time.Now().UnixNano())
+	return it
+}
+
 func (j *job) fetchItem(ctx context.Context, ri request.Item, fetch func(context.Context, *item) error) request.Result {
 	if ctx.Err() != nil { // nothing was done for it, nothing is to be said
 		return request.Result{Metadata: request.Metadata{Checksum: ri.ID.String()}, Error: progress.Clean(targetOf(ri).String() + ": " + context.Cause(ctx).Error())}
 	}
-	it := &item{job: j, Item: ri, target: targetOf(ri)}
-	it.log = j.log.Item(it.target.Name + "@" + progress.Short(it.target.Pinned.String()))
-	it.attempts.Store(1)
-	it.lastBytes.Store(time.Now().UnixNano())
+	it := j.newItem(ri)
 	began := time.Now()
 	err := safely(func() error { return fetch(ctx, it) })
 	if err != nil && ctx.Err() != nil {

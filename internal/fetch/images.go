@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
@@ -112,6 +113,7 @@ func fetchImage(ctx context.Context, it *item) (err error) {
 	if err := s.blobs(ctx, pool, m); err != nil {
 		return err
 	}
+	img.Origins = []cache.Origin{s.origin(time.Now())}
 	return it.cache.Publish(pool, it.ID, img)
 }
 
@@ -129,9 +131,19 @@ func (c *chosen) instance() digest.Digest {
 	return digest.FromBytes(c.raw)
 }
 
-// choose reads the pinned manifest and, if it is a list, the one of its manifests whose config is
-// the item's id. What it returns is allowed by policy.
+// choose is find, but what it returns is allowed by policy.
 func (s *session) choose(ctx context.Context) (*chosen, error) {
+	c, err := s.find(ctx)
+	if err != nil {
+		return nil, err
+	}
+	// As skopeo does: the image must be allowed, not the list through which it was found.
+	return c, s.allowed(ctx, c.instance())
+}
+
+// find reads the pinned manifest and, if it is a list, the one of its manifests whose config is
+// the item's id.
+func (s *session) find(ctx context.Context) (*chosen, error) {
 	raw, m, err := s.manifest(ctx, "")
 	if err != nil {
 		return nil, err
@@ -146,8 +158,7 @@ func (s *session) choose(ctx context.Context) (*chosen, error) {
 	if m.Config.Digest != s.it.ID {
 		return nil, fmt.Errorf("the image has the id %s, but %s is asked for: pin both anew, or fix one", m.Config.Digest, s.it.ID)
 	}
-	// As skopeo does: the image must be allowed, not the list through which it was found.
-	return c, s.allowed(ctx, c.instance())
+	return c, nil
 }
 
 // manifest reads and parses the manifest with digest d, or the pinned one if d is empty.

@@ -21,6 +21,8 @@ func (j *job) hasList(it request.Item) bool {
 	return ok
 }
 
+var errNoList = errors.New("this is an image, not a manifest list; images are for the source org.osbuild.skopeo")
+
 func fetchList(ctx context.Context, it *item) (err error) {
 	s, err := it.newSession(ctx)
 	if err != nil {
@@ -32,7 +34,7 @@ func fetchList(ctx context.Context, it *item) (err error) {
 		return err
 	}
 	if !m.List {
-		return errors.New("this is an image, not a manifest list; images are for the source org.osbuild.skopeo")
+		return errNoList
 	}
 	if err := s.allowed(ctx, ""); err != nil {
 		return err

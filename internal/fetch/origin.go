@@ -1,0 +1,63 @@
+package fetch
+
+import (
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/distribution/reference"
+
+	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/request"
+)
+
+// origin is where the image came from, by now.
+func (s *session) origin(now time.Time) cache.Origin {
+	o := originOf(s.it.Item)
+	o.Fetched = now
+	if from := s.source().Origin(); o.Transport == "" && !isFrom(o.Name, from) {
+		o.From = from
+	}
+	return o
+}
+
+// originOf is where an item is to be fetched from.
+func originOf(it request.Item) cache.Origin {
+	o := cache.Origin{Name: fullName(it.Image.Name), Digest: targetOf(it).Pinned}
+	if it.Image.Transport != request.Docker {
+		o.Transport, o.Storage = it.Image.Transport, it.Image.StorageLocation
+	}
+	return o
+}
+
+// fullName is the name with the registry that is meant where none is written.
+func fullName(name string) string {
+	named, err := reference.ParseNormalizedNamed(name)
+	if err != nil {
+		return name
+	}
+	return named.String()
+}
+
+// isFrom says whether the repository is the one of the name; the port 443 is the usual one.
+func isFrom(name, repository string) bool {
+	named, err := reference.ParseNormalizedNamed(name)
+	return err == nil && strings.Replace(named.Name(), ":443/", "/", 1) == strings.Replace(repository, ":443/", "/", 1)
+}
+
+// Name records, beside each of the images that are in the cache now, the names under which they were
+// asked for. Of those that were fetched it is recorded already; others were there, under this name or
+// another.
+func Name(dir string, items []request.Item) error {
+	c := cache.Open(dir)
+	var errs []error
+	for _, it := range items {
+		pub, err := c.Look(it.ID)
+		if err != nil {
+			continue
+		}
+		pub.Close()
+		errs = append(errs, c.AddOrigin(it.ID, originOf(it)))
+	}
+	return errors.Join(errs...)
+}

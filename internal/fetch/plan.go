@@ -1,0 +1,168 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+
+	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/manifest"
+	"osbuild-containers/internal/progress"
+	"osbuild-containers/internal/request"
+)
+
+// Planned is what would be done for one item.
+type Planned struct {
+	Item   request.Item
+	Cached bool          // nothing: it is in the cache
+	From   string        // the repository it would be fetched from, a mirror's or the registry's, or the store
+	Size   int64         // of all its blobs, or of the list, bytes; 0 where it is cached
+	Blobs  []PlannedBlob // config and layers, each digest once
+	Err    error         // why it cannot be planned, nor fetched, with the way out
+}
+
+// PlannedBlob is what would be done for one blob.
+type PlannedBlob struct {
+	manifest.Descriptor
+	Way  Way
+	Have int64 // bytes of a download that would be resumed
+}
+
+// Way says where a blob would come from.
+type Way string
+
+// The ways.
+const (
+	Download Way = "download" // or the rest of it, see Have
+	InPool   Way = "pool"     // an image in the cache has it, or had it
+	InImage  Way = "image"    // the image is there, but damaged or of another form: what is right is kept
+	Earlier  Way = "earlier"  // an image before this one in the plan brings it
+)
+
+// Download is how many bytes the item would be downloaded, besides its manifests.
+func (p *Planned) Download() (n int64) {
+	for _, b := range p.Blobs {
+		if b.Way == Download {
+			n += b.Size - b.Have
+		}
+	}
+	if p.Blobs == nil && !p.Cached {
+		n = p.Size
+	}
+	return n
+}
+
+// Reused is how many bytes of the item would not be downloaded, since they are there.
+func (p *Planned) Reused() int64 { return p.Size - p.Download() }
+
+// PlanImages says what Images would do. Manifests are read, to know the blobs; no blob is
+// downloaded, no signature checked, and nothing written: the cache need not exist.
+func PlanImages(ctx context.Context, r *request.Request, log *progress.Reporter) []Planned {
+	j := newJob(r, log)
+	plans := j.plan(ctx, j.hasImage, planImage)
+	brought := make(map[digest.Digest]bool)
+	for _, p := range plans {
+		for n := range p.Blobs {
+			b := &p.Blobs[n]
+			if b.Way == Download && brought[b.Digest] {
+				b.Way, b.Have = Earlier, 0
+			}
+			brought[b.Digest] = true
+		}
+	}
+	return plans
+}
+
+// PlanLists says what Lists would do. To know the size of a list it is read.
+func PlanLists(ctx context.Context, r *request.Request, log *progress.Reporter) []Planned {
+	j := newJob(r, log)
+	return j.plan(ctx, j.hasList, planList)
+}
+
+func (j *job) plan(ctx context.Context, present func(request.Item) bool, look func(context.Context, *session, *Planned) error) []Planned {
+	plans := make([]Planned, len(j.req.Items))
+	var g errgroup.Group // not its context: an item that fails leaves the others alone
+	g.SetLimit(j.req.Options.MaxParallel)
+	for n, ri := range j.req.Items {
+		p := &plans[n]
+		p.Item = ri
+		g.Go(func() error {
+			if p.Cached = present(ri); p.Cached {
+				return nil
+			}
+			it := j.newItem(ri)
+			err := safely(func() error { return it.look(ctx, p, look) })
+			if err != nil && ctx.Err() != nil {
+				err = context.Cause(ctx)
+			}
+			if err != nil {
+				p.Err = explain(it.target, err, true)
+			}
+			return nil
+		})
+	}
+	_ = g.Wait()
+	return plans
+}
+
+func (it *item) look(ctx context.Context, p *Planned, look func(context.Context, *session, *Planned) error) (err error) {
+	s, err := it.newSession(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	p.From = s.source().Origin()
+	return look(ctx, s, p)
+}
+
+func planImage(ctx context.Context, s *session, p *Planned) error {
+	c, err := s.find(ctx)
+	if err != nil {
+		return err
+	}
+	raw, err := s.source().Publishable(ctx, c.raw)
+	if err != nil {
+		return err
+	}
+	m, err := manifest.Parse(raw)
+	if err != nil {
+		return err
+	}
+	pub, err := s.it.cache.Look(s.it.ID)
+	if err == nil {
+		defer pub.Close()
+	}
+	for _, d := range m.Blobs() {
+		p.Size += d.Size
+		p.Blobs = append(p.Blobs, s.it.planBlob(d, pub))
+	}
+	return nil
+}
+
+// planBlob is what blob would do.
+func (it *item) planBlob(d manifest.Descriptor, pub *cache.Published) PlannedBlob {
+	if b, err := it.cache.PooledBlob(d.Digest); err == nil && b.Size == d.Size {
+		return PlannedBlob{d, InPool, 0}
+	}
+	if pub != nil {
+		if b, err := pub.Stored(d.Digest); err == nil && b.Size == d.Size {
+			return PlannedBlob{d, InImage, 0}
+		}
+	}
+	b, err := it.cache.PartialBlob(d.Digest)
+	if err != nil || b.Size > d.Size {
+		return PlannedBlob{d, Download, 0}
+	}
+	return PlannedBlob{d, Download, b.Size}
+}
+
+func planList(ctx context.Context, s *session, p *Planned) error {
+	raw, m, err := s.manifest(ctx, "")
+	if err == nil && !m.List {
+		err = errNoList
+	}
+	p.Size = int64(len(raw))
+	return err
+}
