@@ -181,6 +181,7 @@ osbuild's sources use, looks after that cache, and takes images elsewhere.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return refused(fmt.Errorf("%w\nsee %s --help", err, cmd.CommandPath()))
 	})
+	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages", ".FlagUsagesWrapped 80"))
 	a.flags.add(root.PersistentFlags())
 	root.AddGroup(
 		&cobra.Group{ID: groupPin, Title: "From tags to digests:"},

@@ -4,5 +4,7 @@ import "github.com/spf13/cobra"
 
 // commands are all commands, each from its own file.
 func (a *app) commands() []*cobra.Command {
-	return []*cobra.Command{}
+	return []*cobra.Command{
+		a.pinCommand(),
+	}
 }

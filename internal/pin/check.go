@@ -157,7 +157,7 @@ func (c *checker) served(ctx context.Context, ref Reference, i *Image, s *Status
 			continue
 		}
 		ref.Digest = what.digest
-		t := ref.target(c.Access)
+		t := ref.Target(c.Access)
 		if ref.Transport == request.ContainersStorage {
 			t.ID = i.ID
 		}
@@ -178,7 +178,7 @@ func (c *checker) served(ctx context.Context, ref Reference, i *Image, s *Status
 // tag asks what the tag points to.
 func (c *checker) tag(ctx context.Context, ref Reference, s *Status, note func(func())) {
 	ref.Digest = ""
-	h := c.head(ctx, ref, ref.target(c.Access))
+	h := c.head(ctx, ref, ref.Target(c.Access))
 	note(func() {
 		switch {
 		case h.err == nil:
@@ -217,7 +217,7 @@ func (c *checker) askBase(ctx context.Context, b Base) *BaseStatus {
 		s.Now = b.Digest
 		return s
 	}
-	h := c.head(ctx, ref, ref.target(c.Access))
+	h := c.head(ctx, ref, ref.Target(c.Access))
 	if h.err != nil {
 		s.Error = h.err.Error()
 		return s

@@ -37,7 +37,7 @@ type found struct {
 // open reads what the reference points to.
 func (l *lookup) open(ctx context.Context) error {
 	err := l.try(ctx, l.ref, func(ctx context.Context) (err error) {
-		src, err := image.Open(ctx, l.ref.target(l.Access))
+		src, err := image.Open(ctx, l.ref.Target(l.Access))
 		if err != nil {
 			return err
 		}

@@ -132,8 +132,8 @@ func (r Reference) String() string {
 	return r.Name + ":" + r.Tag
 }
 
-// target is what is opened for the reference.
-func (r Reference) target(a request.Access) image.Target {
+// Target is what is opened for the reference.
+func (r Reference) Target(a request.Access) image.Target {
 	name := r.Name
 	if r.Tag != "" {
 		name += ":" + r.Tag

@@ -1,0 +1,326 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"osbuild-containers/internal/image"
+	"osbuild-containers/internal/pin"
+	"osbuild-containers/internal/progress"
+	"osbuild-containers/internal/request"
+)
+
+// pinCommand is the command pin, with what its flags say.
+type pinCommand struct {
+	*app
+	file      string
+	arch      []string
+	from      string
+	format    string
+	check     bool
+	update    bool
+	parseOnly bool
+}
+
+func (a *app) pinCommand() *cobra.Command {
+	p := &pinCommand{app: a}
+	cmd := &cobra.Command{
+		Use:     "pin [REF…]",
+		Short:   "Turn tags into digests, and keep them true",
+		GroupID: groupPin,
+		Long: `pin finds what references point to now, the digests of manifest list and
+manifest and the image id, and keeps them in a pin file. It replaces what the
+file has for the same reference and platform and leaves the rest alone; if one
+of the references cannot be pinned, the file stays as it was.
+
+A REF is an image in a registry, with docker:// before it or without, or one in
+the local store, containers-storage:NAME or containers-storage:[STORE]NAME. A
+name without a registry is what registries.conf makes of it.
+
+--check and --update take names of what is pinned: the end of a reference, with
+its tag or without. Without names, all that is pinned is meant.
+
+Exit status of --check: 0 all is well, 3 a tag has moved, 4 something pinned is
+not served any more, 1 it cannot be told.`,
+		Example: `  osbuild-containers pin quay.io/fedora/fedora-bootc:42 --arch x86_64,aarch64
+  osbuild-containers pin --check
+  osbuild-containers pin --update fedora-bootc
+  osbuild-containers pin --from images.lock.yml --format lines`,
+		RunE: func(cmd *cobra.Command, args []string) error { return p.run(cmd.Context(), args) },
+	}
+	f := cmd.Flags()
+	f.StringVar(&p.file, "file", pin.FileName, "the pin file")
+	f.StringSliceVar(&p.arch, "arch", nil,
+		"architectures to pin for (default this machine's), in osbuild's names or Go's: x86_64, aarch64, arm64/v8, armhfp, ppc64le, s390x, riscv64; or any")
+	f.StringVar(&p.from, "from", "", "pin what this file names too: a pin file, an ImagesLock of imgpkg, lines of name:tag@digest, a BuildKit source policy")
+	f.StringVar(&p.format, "format", "", "write what is pinned to standard output as "+strings.Join(pin.Formats, ", "))
+	f.BoolVar(&p.check, "check", false, "ask whether what is pinned is still true")
+	f.BoolVar(&p.update, "update", false, "pin tags that have moved anew, and show what changes")
+	f.BoolVar(&p.parseOnly, "parse-only", false, "show how references are understood, and do nothing else")
+	return cmd
+}
+
+// run does what the flags ask for.
+func (p *pinCommand) run(ctx context.Context, args []string) error {
+	if err := p.combined(); err != nil {
+		return refused(err)
+	}
+	switch {
+	case p.parseOnly:
+		return p.runParse(args)
+	case p.check:
+		return p.runCheck(ctx, args)
+	case p.update:
+		return p.runUpdate(ctx, args)
+	case len(args) == 0 && p.from == "" && p.format != "":
+		f, err := pin.Read(p.file)
+		if err != nil {
+			return refused(err)
+		}
+		return p.printAs(f)
+	}
+	return p.runPin(ctx, args)
+}
+
+// combined refuses flags that do not go together.
+func (p *pinCommand) combined() error {
+	var modes []string
+	for name, on := range map[string]bool{"--check": p.check, "--update": p.update, "--parse-only": p.parseOnly} {
+		if on {
+			modes = append(modes, name)
+		}
+	}
+	slices.Sort(modes)
+	switch {
+	case len(modes) > 1:
+		return fmt.Errorf("%s are not for one call: use one of them", strings.Join(modes, " and "))
+	case p.from != "" && (p.check || p.update):
+		return fmt.Errorf("--from does not go with %s, which is about what is in the pin file", modes[0])
+	case p.format != "" && len(modes) == 1:
+		return fmt.Errorf("--format does not go with %s", modes[0])
+	case p.format != "" && p.flags.json:
+		return errors.New("--format and --json both say how to answer: use one of them")
+	case p.format != "" && !slices.Contains(pin.Formats, p.format):
+		return fmt.Errorf("the format %q is not known: use %s", p.format, strings.Join(pin.Formats, ", "))
+	}
+	return nil
+}
+
+// resolver asks registries as the flags say.
+func (p *pinCommand) resolver() *pin.Resolver {
+	o := request.DefaultOptions()
+	o.Retries = p.flags.retries
+	return &pin.Resolver{Access: p.flags.access(), Options: o, Note: progress.NewLog(p.env.Stderr).Note}
+}
+
+// platforms are what --arch says, each once.
+func (p *pinCommand) platforms() ([]pin.Platform, error) {
+	arches := p.arch
+	if len(arches) == 0 {
+		arches = []string{runtime.GOARCH}
+	}
+	var all []pin.Platform
+	for _, arch := range arches {
+		platform, err := pin.ParsePlatform(arch)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Contains(all, platform) {
+			all = append(all, platform)
+		}
+	}
+	return all, nil
+}
+
+// references are what the arguments and --from name, each once.
+func (p *pinCommand) references(args []string) ([]pin.Reference, error) {
+	if p.from != "" {
+		raw, err := p.readFrom()
+		if err != nil {
+			return nil, err
+		}
+		more, err := pin.Decode(raw)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", p.from, err)
+		}
+		args = append(slices.Clone(args), more...)
+	}
+	var all []pin.Reference
+	var errs []error
+	for _, text := range args {
+		ref, err := pin.ParseReference(p.flags.access(), text)
+		if err != nil {
+			errs = append(errs, err)
+		} else if !slices.Contains(all, ref) {
+			all = append(all, ref)
+		}
+	}
+	if len(args) == 0 {
+		errs = append(errs, errors.New("no image is named\nsee osbuild-containers pin --help"))
+	}
+	return all, errors.Join(errs...)
+}
+
+func (p *pinCommand) readFrom() ([]byte, error) {
+	if p.from == "-" {
+		return io.ReadAll(p.env.Stdin)
+	}
+	return os.ReadFile(p.from)
+}
+
+// runPin pins references.
+func (p *pinCommand) runPin(ctx context.Context, args []string) error {
+	platforms, err := p.platforms()
+	if err != nil {
+		return refused(err)
+	}
+	refs, err := p.references(args)
+	if err != nil {
+		return refused(err)
+	}
+	f, err := pin.ReadOrNew(p.file)
+	if err != nil {
+		return refused(err)
+	}
+	wanted := make([]pin.Wanted, len(refs))
+	for n, ref := range refs {
+		wanted[n] = pin.Wanted{Reference: ref, Platforms: platforms}
+	}
+	images, err := p.resolver().Resolve(ctx, wanted)
+	if err != nil {
+		return fmt.Errorf("%w\n%s was not changed", err, p.file)
+	}
+	added, changed := f.Merge(images)
+	if err := f.Write(p.file); err != nil {
+		return err
+	}
+	switch {
+	case p.format != "":
+		return p.printAs(f)
+	case p.flags.json:
+		return p.json(pinAnswer{p.file, added, changed, images})
+	}
+	return p.showPins(images, added, changed)
+}
+
+// printAs writes what is pinned in the format of another tool.
+func (p *pinCommand) printAs(f *pin.File) error {
+	raw, err := f.EncodeAs(p.format)
+	if err != nil {
+		return refused(err)
+	}
+	return p.print("%s", raw)
+}
+
+// runCheck asks whether pins are true.
+func (p *pinCommand) runCheck(ctx context.Context, names []string) error {
+	images, _, err := p.chosen(names)
+	if err != nil {
+		return err
+	}
+	all, err := p.resolver().Check(ctx, images)
+	if err != nil {
+		return err
+	}
+	worst := pin.Worst(all)
+	if p.flags.json {
+		err = p.json(checkAnswer{worst, all})
+	} else {
+		err = p.showChecks(all)
+	}
+	return errors.Join(err, verdict(worst))
+}
+
+// verdict is the exit status of a check, with the way out.
+func verdict(worst pin.State) error {
+	switch worst {
+	case pin.Gone:
+		return &statusError{exitGone, errors.New("what is pinned is not served any more\npin it anew, or serve it from a mirror that still has it")}
+	case pin.Moved:
+		return &statusError{exitMoved, errors.New("tags have moved\nfollow them with " + Name + " pin --update")}
+	case pin.Failed:
+		return errors.New("not all pins could be checked")
+	}
+	return nil
+}
+
+// chosen are the pins that names mean.
+func (p *pinCommand) chosen(names []string) ([]pin.Image, *pin.File, error) {
+	f, err := pin.Read(p.file)
+	if err != nil {
+		return nil, nil, refused(err)
+	}
+	images, err := f.Select(names)
+	return images, f, refused(err)
+}
+
+// runUpdate follows tags.
+func (p *pinCommand) runUpdate(ctx context.Context, names []string) error {
+	images, f, err := p.chosen(names)
+	if err != nil {
+		return err
+	}
+	changes, err := p.resolver().Update(ctx, images)
+	if err != nil {
+		return fmt.Errorf("%w\n%s was not changed", err, p.file)
+	}
+	now := make([]pin.Image, len(changes))
+	for n := range changes {
+		now[n] = changes[n].New
+	}
+	if _, changed := f.Merge(now); changed > 0 {
+		if err := f.Write(p.file); err != nil {
+			return err
+		}
+	}
+	if p.flags.json {
+		return p.json(updateAnswer{p.file, changes})
+	}
+	return p.showChanges(changes)
+}
+
+// runParse shows how references are understood.
+func (p *pinCommand) runParse(args []string) error {
+	platforms, err := p.platforms()
+	if err != nil {
+		return refused(err)
+	}
+	refs, err := p.references(args)
+	if err != nil {
+		return refused(err)
+	}
+	all := make([]parsed, len(refs))
+	for n, ref := range refs {
+		if all[n], err = parsedOf(p.flags.access(), ref, platforms); err != nil {
+			return refused(err)
+		}
+	}
+	if p.flags.json {
+		return p.json(all)
+	}
+	return p.showParsed(all)
+}
+
+// parsedOf is what there is to show of a reference.
+func parsedOf(a request.Access, ref pin.Reference, platforms []pin.Platform) (parsed, error) {
+	s := parsed{
+		Reference: ref.String(), Transport: ref.Transport, StorageLocation: ref.Location,
+		Name: ref.Name, Tag: ref.Tag, Digest: ref.Digest, Locations: []string{},
+	}
+	for _, p := range platforms {
+		s.Platforms = append(s.Platforms, p.String())
+	}
+	var err error
+	if ref.Transport == request.Docker {
+		s.Locations, err = image.Locations(ref.Target(a))
+	}
+	return s, err
+}

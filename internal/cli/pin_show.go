@@ -1,0 +1,153 @@
+package cli
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/internal/pin"
+	"osbuild-containers/internal/progress"
+)
+
+// What the modes of pin answer in JSON.
+type (
+	pinAnswer struct {
+		File    string      `json:"file"`
+		Added   int         `json:"added"`
+		Changed int         `json:"changed"`
+		Images  []pin.Image `json:"images"`
+	}
+	checkAnswer struct {
+		State  pin.State    `json:"state"` // the worst
+		Images []pin.Status `json:"images"`
+	}
+	updateAnswer struct {
+		File   string       `json:"file"`
+		Images []pin.Change `json:"images"`
+	}
+	parsed struct {
+		Reference       string        `json:"reference"`
+		Transport       string        `json:"transport"`
+		StorageLocation string        `json:"storage-location,omitempty"`
+		Name            string        `json:"name"`
+		Tag             string        `json:"tag,omitempty"`
+		Digest          digest.Digest `json:"digest,omitempty"`
+		Locations       []string      `json:"locations"` // where it is asked for, in this order
+		Platforms       []string      `json:"platforms"`
+	}
+)
+
+// showPins lists what was pinned, below each reference its platforms.
+func (p *pinCommand) showPins(images []pin.Image, added, changed int) error {
+	var b strings.Builder
+	for n := range images {
+		i := &images[n]
+		if n == 0 || images[n-1].Reference != i.Reference || images[n-1].List != i.List {
+			fmt.Fprintln(&b, i.Reference)
+			if i.List != "" {
+				fmt.Fprintf(&b, "  list %s\n", pin.Short(i.List))
+			}
+			if i.From != "" {
+				fmt.Fprintf(&b, "  from %s\n", i.From)
+			}
+		}
+		fmt.Fprintf(&b, "  %-13s manifest %s  id %s  %s  %s\n",
+			i.Platform, pin.Short(i.Manifest), pin.Short(i.ID), count(len(i.Layers), "layer"), progress.Bytes(i.Size()))
+	}
+	fmt.Fprintf(&b, "%s: %d pinned, %d new, %d changed\n", p.file, len(images), added, changed)
+	return p.print("%s", b.String())
+}
+
+// count is a number with its noun.
+func count(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprintf("%d %s", n, noun)
+}
+
+// showChecks is a table, with what there is to say about a pin below its line.
+func (p *pinCommand) showChecks(all []pin.Status) error {
+	var b strings.Builder
+	line := func(state, platform, image string) { fmt.Fprintf(&b, "%-6s  %-12s  %s\n", state, platform, image) }
+	line("STATE", "PLATFORM", "IMAGE")
+	for n := range all {
+		s := &all[n]
+		line(string(s.State), s.Platform, s.Reference)
+		if place, _, _ := strings.Cut(s.Reference, "@"); s.From != "" && s.Transport == "" && !strings.HasPrefix(place+":", s.From+":") {
+			fmt.Fprintf(&b, "        from %s\n", s.From)
+		}
+		for _, text := range s.Lines() {
+			fmt.Fprintf(&b, "        %s\n", progress.Clean(text))
+		}
+	}
+	return p.print("%s", b.String())
+}
+
+// showChanges lists old and new of what changed, with the layers.
+func (p *pinCommand) showChanges(changes []pin.Change) error {
+	var b strings.Builder
+	same := 0
+	for n := range changes {
+		c := &changes[n]
+		if !c.Changed {
+			same++
+			continue
+		}
+		fmt.Fprintf(&b, "%s  %s\n", c.Reference, c.Platform)
+		step := func(what string, was, is digest.Digest) {
+			if was != is {
+				fmt.Fprintf(&b, "  %-9s %s → %s\n", what, cmp.Or(pin.Short(was), "none"), cmp.Or(pin.Short(is), "none"))
+			}
+		}
+		step("list", c.Old.List, c.New.List)
+		step("manifest", c.Old.Manifest, c.New.Manifest)
+		step("id", c.Old.ID, c.New.ID)
+		for _, l := range c.Removed {
+			fmt.Fprintf(&b, "  - layer   %s  %s\n", pin.Short(l.Digest), progress.Bytes(l.Size))
+		}
+		for _, l := range c.Added {
+			fmt.Fprintf(&b, "  + layer   %s  %s\n", pin.Short(l.Digest), progress.Bytes(l.Size))
+		}
+		fmt.Fprintf(&b, "  %s, %s\n", layers("come", c.Added), layers("stay", c.Kept))
+	}
+	fmt.Fprintf(&b, "%s: %d changed, %d as before\n", p.file, len(changes)-same, same)
+	return p.print("%s", b.String())
+}
+
+// layers says how many there are, with how many bytes.
+func layers(verb string, all []pin.Layer) string {
+	var size int64
+	for _, l := range all {
+		size += l.Size
+	}
+	if len(all) == 1 {
+		verb += "s"
+	}
+	return fmt.Sprintf("%s %s (%s)", count(len(all), "layer"), verb, progress.Bytes(size))
+}
+
+// showParsed lists what was understood.
+func (p *pinCommand) showParsed(all []parsed) error {
+	var b strings.Builder
+	for _, r := range all {
+		fmt.Fprintln(&b, r.Reference)
+		line := func(what, value string) {
+			if value != "" {
+				fmt.Fprintf(&b, "  %-11s %s\n", what, value)
+			}
+		}
+		registry, repository, _ := strings.Cut(r.Name, "/")
+		line("transport", r.Transport)
+		line("store", r.StorageLocation)
+		line("registry", registry)
+		line("repository", repository)
+		line("tag", r.Tag)
+		line("digest", string(r.Digest))
+		line("asked for", strings.Join(r.Locations, "\n              "))
+		line("platforms", strings.Join(r.Platforms, ", "))
+	}
+	return p.print("%s", b.String())
+}
