@@ -190,9 +190,10 @@ func (w *watch) stop(err error) error {
 	return err
 }
 
-// traced kicks the watch for each thing that happens to the requests made with its context.
+// traced kicks the watch for each thing that happens to the requests made with its context, and when
+// bytes of a document arrive.
 func (w *watch) traced() context.Context {
-	return httptrace.WithClientTrace(w, &httptrace.ClientTrace{
+	return httptrace.WithClientTrace(image.OnArrival(w, w.kick), &httptrace.ClientTrace{
 		ConnectStart:         func(string, string) { w.expect(max(dialTimeout, w.stall)) },
 		ConnectDone:          func(string, string, error) { w.kick() },
 		GotConn:              func(httptrace.GotConnInfo) { w.kick() },

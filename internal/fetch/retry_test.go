@@ -7,6 +7,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"osbuild-containers/internal/request"
 	"osbuild-containers/test/images"
 	"osbuild-containers/test/registry"
 )
@@ -228,15 +229,35 @@ func TestStall(t *testing.T) {
 	}
 }
 
-// TestSlowIsNotStalled shows that few bytes are bytes.
+// TestSlowIsNotStalled shows that few bytes are bytes: of a layer, of a manifest that is read while
+// the image is opened, and of one that a list names.
 func TestSlowIsNotStalled(t *testing.T) {
 	t.Parallel()
-	img := images.New(images.Layer(6000))
-	f, name := serve(t, img)
-	f.On(registry.Blob(string(img.Layers[0].Digest)), registry.Drip(3000))
-	w := newWorld(t)
-	w.options.StallTimeout = time.Second
-	w.options.Timeout = time.Second
-	w.images(itemOf(img, name)).ok()
-	ranges(t, asked(f, img.Layers[0].Digest), "-")
+	var opts []images.Option
+	for range 40 { // for a manifest of some thousand bytes
+		opts = append(opts, images.Layer(10))
+	}
+	img := images.New(append(opts, images.Layer(6000))...)
+	list := images.NewList(images.Of(img))
+	for name, c := range map[string]struct {
+		at   registry.Match
+		item func(name string) request.Item
+	}{
+		"layer":    {registry.Blob(string(img.Layers[40].Digest)), func(name string) request.Item { return itemOf(img, name) }},
+		"manifest": {registry.Get("/manifests/"), func(name string) request.Item { return itemOf(img, name) }},
+		"instance": {registry.Manifest(string(img.Digest)), func(name string) request.Item { return via(list, img, name) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f, name := serve(t, list)
+			f.On(c.at, registry.Drip(3000))
+			w := newWorld(t)
+			w.options.StallTimeout = time.Second
+			w.options.Timeout = time.Second
+			w.images(c.item(name)).ok()
+			if n := len(f.Matching(c.at)); n != 1 {
+				t.Errorf("asked %d times", n)
+			}
+		})
+	}
 }

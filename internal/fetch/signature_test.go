@@ -1,7 +1,13 @@
 package fetch
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
 	"encoding/base64"
+	"encoding/pem"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -20,16 +26,49 @@ import (
 func signed(t testing.TB, d digest.Digest, repo string) string {
 	t.Helper()
 	payload := []byte(`{"critical": {"image": {"docker-manifest-digest": "` + string(d) + `"}}}`)
-	signature := base64.StdEncoding.EncodeToString([]byte("signature of " + d))
+	return attach(t, d, repo, payload, []byte("signature of "+d))
+}
+
+func attach(t testing.TB, d digest.Digest, repo string, payload, signature []byte) string {
+	t.Helper()
+	encoded := base64.StdEncoding.EncodeToString(signature)
 	layer := images.LayerInfo{
 		Digest: digest.FromBytes(payload), Size: int64(len(payload)), Blob: payload,
 		MediaType: "application/vnd.dev.cosign.simplesigning.v1+json",
 	}
 	images.New(images.Use(layer), images.Edit(func(m map[string]any) {
-		m["layers"].([]any)[0].(map[string]any)["annotations"] = map[string]string{"dev.cosignproject.cosign/signature": signature}
+		m["layers"].([]any)[0].(map[string]any)["annotations"] = map[string]string{"dev.cosignproject.cosign/signature": encoded}
 	})).Push(t, sharedRegistry(t).URL, repo+":"+strings.Replace(string(d), ":", "-", 1)+".sig")
 	return fmt.Sprintf("\x00sigstore-json\n"+`{"mimeType":"application/vnd.dev.cosign.simplesigning.v1+json","payload":%q,"annotations":{"dev.cosignproject.cosign/signature":%q}}`,
-		base64.StdEncoding.EncodeToString(payload), signature)
+		base64.StdEncoding.EncodeToString(payload), encoded)
+}
+
+// TestSignatureThatPolicyWants shows an image that is let in because it is signed: what the policy
+// has read is published, and is not asked for again.
+func TestSignatureThatPolicyWants(t *testing.T) {
+	t.Parallel()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	must(err)
+	public, err := x509.MarshalPKIXPublicKey(key.Public())
+	must(err)
+	f, name := serve(t, layered)
+	payload := fmt.Appendf(nil, `{"critical": {"type": "cosign container image signature", "identity": {"docker-reference": %q}, "image": {"docker-manifest-digest": %q}}, "optional": {}}`,
+		name, layered.Digest)
+	hash := sha256.Sum256(payload)
+	signature, err := ecdsa.SignASN1(rand.Reader, key, hash[:])
+	must(err)
+	want := attach(t, layered.Digest, repo(t), payload, signature)
+	w := newWorld(t).alone()
+	w.config("key.pem", string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public})))
+	w.config(".config/containers/policy.json", `{"default": [{"type": "sigstoreSigned", "keyPath": "`+w.home+`/key.pem", "signedIdentity": {"type": "matchRepository"}}]}`)
+	w.config(".config/containers/registries.d/test.yaml", "docker:\n  "+f.Addr+":\n    use-sigstore-attachments: true\n")
+	w.images(itemOf(layered, name)).ok()
+	w.has(layered, want)
+	for _, m := range []registry.Match{registry.Get(`\.sig$`), registry.Blob(string(digest.FromBytes(payload)))} {
+		if n := len(f.Matching(m)); n != 1 {
+			t.Errorf("the signature was asked for %d times", n)
+		}
+	}
 }
 
 // TestSignatures shows that what signs the image, not the list, is published beside it.

@@ -102,6 +102,7 @@ func (w wire) RoundTrip(req *http.Request) (*http.Response, error) {
 		}{io.LimitReader(resp.Body, errorBody), resp.Body}
 	}
 	if sp == nil {
+		resp.Body = newDocument(req.Context(), resp.Body)
 		return resp, nil
 	}
 	switch resp.StatusCode {
@@ -119,6 +120,7 @@ func (w wire) RoundTrip(req *http.Request) (*http.Response, error) {
 		drop(resp)
 		return nil, fmt.Errorf("%w: no bytes from %d on", ErrRange, sp.want)
 	default:
+		resp.Body = newDocument(req.Context(), resp.Body)
 		return resp, nil
 	}
 	resp.Body = body{resp.Body}

@@ -15,10 +15,12 @@ package image
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"io"
+	"sync"
 
 	"github.com/containers/image/v5/image"
+	imgmanifest "github.com/containers/image/v5/manifest"
 	"github.com/containers/image/v5/types"
 	"github.com/containers/storage/pkg/reexec"
 	"github.com/opencontainers/go-digest"
@@ -85,6 +87,9 @@ func Open(ctx context.Context, t Target) (Source, error) {
 type reader struct {
 	src    types.ImageSource
 	pinned digest.Digest
+
+	mu     sync.Mutex                             // of what follows
+	signed map[digest.Digest]*image.UnparsedImage // by instance; they keep their signatures once they were read
 }
 
 func (r *reader) Manifest(ctx context.Context) ([]byte, error) {
@@ -103,39 +108,19 @@ func (r *reader) Instance(ctx context.Context, d digest.Digest) ([]byte, error) 
 	return raw, checkManifest(raw, d)
 }
 
+// checkManifest checks the digest. That of schema 1 is of the part that was signed: an image of
+// that format is refused for what it is, not for a digest that is right.
 func checkManifest(raw []byte, want digest.Digest) error {
-	if got := digest.FromBytes(raw); got != want {
-		return &MismatchError{What: "manifest", Got: got, Want: want}
+	got := digest.FromBytes(raw)
+	if got == want {
+		return nil
 	}
-	return nil
-}
-
-// unparsed is the instance, or what is pinned if d is empty, as the library checks it.
-func (r *reader) unparsed(d digest.Digest) *image.UnparsedImage {
-	if d == "" {
-		return image.UnparsedInstance(r.src, nil)
-	}
-	return image.UnparsedInstance(r.src, &d)
-}
-
-func (r *reader) Allowed(ctx context.Context, d digest.Digest) error {
-	return allowed(ctx, r.unparsed(d))
-}
-
-func (r *reader) Signatures(ctx context.Context, d digest.Digest) ([][]byte, error) {
-	sigs, err := r.unparsed(d).UntrustedSignatures(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("read signatures: %w", err)
-	}
-	blobs := make([][]byte, 0, len(sigs))
-	for _, s := range sigs {
-		blob, err := signatureBlob(s)
-		if err != nil {
-			return nil, err
+	if _, err := manifest.Parse(raw); errors.Is(err, manifest.ErrSchema1) {
+		if pinned, e := imgmanifest.MatchesDigest(raw, want); e == nil && pinned {
+			return err
 		}
-		blobs = append(blobs, blob)
 	}
-	return blobs, nil
+	return &MismatchError{What: "manifest", Got: got, Want: want}
 }
 
 func (r *reader) Close() error { return r.src.Close() }

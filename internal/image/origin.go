@@ -42,12 +42,16 @@ func (e *leakError) Error() string {
 	return fmt.Sprintf("the registry redirects to %s, where the credentials for it do not belong; they were not sent", e.to)
 }
 
-// guard is a context for what the library does before its client can be hooked. net/http takes
-// credentials along to another port, to a subdomain and from https to http; a connection that
-// is about to carry them to where the library did not mean to send them is closed instead,
-// before they leave the buffer.
+// guard is a context for what the library does before its client can be hooked.
+//
+// net/http takes credentials along to another port, to a subdomain and from https to http; a
+// connection that is about to carry them to where the library did not mean to send them is
+// closed instead, before they leave the buffer. The library reads all of an answer that is an
+// error; one that has no end is cut off.
 func guard(ctx context.Context) (guarded context.Context, done func(error) error) {
+	moved := onArrival(ctx)
 	ctx, cancel := context.WithCancelCause(ctx)
+	m := &meter{moved: moved, tooLong: func() { cancel(tooLongError{}) }}
 	var (
 		mu   sync.Mutex
 		to   string
@@ -58,11 +62,13 @@ func guard(ctx context.Context) (guarded context.Context, done func(error) error
 			mu.Lock()
 			defer mu.Unlock()
 			to, conn = hostPort, nil
+			m.set(nil)
 		},
 		GotConn: func(info httptrace.GotConnInfo) {
 			mu.Lock()
 			defer mu.Unlock()
 			conn = info.Conn
+			m.set(conn)
 		},
 		WroteHeaderField: func(key string, _ []string) {
 			mu.Lock()
@@ -74,11 +80,20 @@ func guard(ctx context.Context) (guarded context.Context, done func(error) error
 			cancel(&leakError{to})
 		},
 	}
+	stop := m.run()
 	return httptrace.WithClientTrace(ctx, trace), func(err error) error {
-		if leak, ok := errors.AsType[*leakError](context.Cause(ctx)); ok && err != nil {
-			err = leak
+		stop()
+		if cause := context.Cause(ctx); err != nil && isOurs(cause) {
+			err = cause
 		}
 		cancel(nil)
 		return err
 	}
+}
+
+// isOurs says that guard itself has ended what the library did.
+func isOurs(cause error) bool {
+	var leak *leakError
+	var long tooLongError
+	return errors.As(cause, &leak) || errors.As(cause, &long)
 }

@@ -8,9 +8,13 @@ import (
 	"path/filepath"
 	"sync"
 
+	"github.com/containers/image/v5/image"
 	"github.com/containers/image/v5/signature"
 	"github.com/containers/image/v5/types"
 	"github.com/containers/storage/pkg/homedir"
+	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/internal/manifest"
 )
 
 // systemPolicy is where the library looks for a policy after the one in $HOME.
@@ -49,6 +53,60 @@ func allowed(ctx context.Context, img types.UnparsedImage) error {
 		return &policyError{err}
 	}
 	return nil
+}
+
+// unparsed is the instance, or what is pinned if d is empty, as the library checks it: for one at a
+// time.
+func (r *reader) unparsed(d digest.Digest) *image.UnparsedImage {
+	if img := r.signed[d]; img != nil {
+		return img
+	}
+	instance := &d
+	if d == "" {
+		instance = nil
+	}
+	if r.signed == nil {
+		r.signed = make(map[digest.Digest]*image.UnparsedImage)
+	}
+	r.signed[d] = image.UnparsedInstance(r.src, instance)
+	return r.signed[d]
+}
+
+// Allowed implements Source.
+func (r *reader) Allowed(ctx context.Context, d digest.Digest) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return allowed(limited(ctx), r.unparsed(d))
+}
+
+// maxSignatures is how many signatures an image may have. The library has the same limit for those
+// of a lookaside.
+const maxSignatures = 127
+
+// Signatures implements Source. Those that the policy had to see are not read again. All of them
+// are in memory, so together they may be as long as a manifest.
+func (r *reader) Signatures(ctx context.Context, d digest.Digest) ([][]byte, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	sigs, err := r.unparsed(d).UntrustedSignatures(limited(ctx))
+	if err != nil {
+		return nil, fmt.Errorf("read signatures: %w", err)
+	}
+	if len(sigs) > maxSignatures {
+		return nil, fmt.Errorf("read signatures: there are more than %d", maxSignatures)
+	}
+	blobs, total := make([][]byte, 0, len(sigs)), 0
+	for _, s := range sigs {
+		blob, err := signatureBlob(s)
+		if err != nil {
+			return nil, err
+		}
+		if total += len(blob); total > manifest.MaxSize {
+			return nil, fmt.Errorf("read signatures: they are longer than %d bytes together", manifest.MaxSize)
+		}
+		blobs = append(blobs, blob)
+	}
+	return blobs, nil
 }
 
 // signatureBlob is the content of a dir: transport's signature-N. The library's own function for

@@ -58,6 +58,7 @@ var phrases = []struct {
 	instead string
 }{
 	{regexp.MustCompile(`reading manifest \S+ in \S+: `), "read manifest: "},
+	{regexp.MustCompile(`reading blob \S+ in \S+: `), ""},
 	{regexp.MustCompile(`pinging container registry \S+: `), ""},
 	{regexp.MustCompile(`fetching blob: `), ""},
 	{regexp.MustCompile(`readLoopPeekFailLocked: `), ""},
@@ -68,6 +69,7 @@ var phrases = []struct {
 	{regexp.MustCompile(`reading JSON file "[^"]*": unmarshaling JSON at "([^"]*)"`), "$1"},
 	{regexp.MustCompile(`loading registries configuration: loading registries configuration "([^"]*)"`), "read $1"},
 	{regexp.MustCompile(`exceeded maximum allowed size of (\d+) bytes`), "the registry's answer is longer than $1 bytes"},
+	{regexp.MustCompile(`server provided \d+ signatures, assuming that's unreasonable and a server error`), fmt.Sprintf("there are more than %d", maxSignatures)},
 	{regexp.MustCompile(`(StatusCode: \d{3}), ""`), "$1"},
 	{regexp.MustCompile(`(StatusCode: \d{3}), "`), `$1: "`},
 }
