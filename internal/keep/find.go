@@ -1,0 +1,150 @@
+package keep
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+)
+
+// shownMatches is how many images an error names.
+const shownMatches = 10
+
+// Find returns the images that what means: a name, or the end of one at a slash, with its tag or
+// without; an image id, the digest of a manifest or of a list, or how one of these begins, with
+// sha256: or without. That there is none is an error.
+func Find(images []*Image, what string) ([]*Image, error) {
+	var found []*Image
+	for _, i := range images {
+		if i.isCalled(what) {
+			found = append(found, i)
+		}
+	}
+	if len(found) == 0 {
+		return nil, fmt.Errorf("no image in the cache is called %q, by name[:tag] or by the beginning of an id\nsee what there is with list", what)
+	}
+	return found, nil
+}
+
+// FindOne is Find where one image is meant: that there are several is an error, too.
+func FindOne(images []*Image, what string) (*Image, error) {
+	found, err := Find(images, what)
+	if err != nil {
+		return nil, err
+	}
+	if len(found) == 1 {
+		return found[0], nil
+	}
+	lines := make([]string, 0, len(found))
+	for _, i := range found {
+		lines = append(lines, Short(i.ID)+"  "+i.Title())
+	}
+	slices.Sort(lines)
+	if more := len(lines) - shownMatches; more > 0 {
+		lines = append(lines[:shownMatches], fmt.Sprintf("and %d more", more))
+	}
+	return nil, fmt.Errorf("%d images in the cache are called %q: say which by its id\n  %s", len(found), what, strings.Join(lines, "\n  "))
+}
+
+// isCalled says whether the image is what somebody means.
+func (i *Image) isCalled(what string) bool {
+	what = strings.TrimPrefix(strings.TrimPrefix(what, "docker://"), "containers-storage:")
+	if what == "" {
+		return false
+	}
+	if name, d, ok := strings.Cut(what, "@"); ok { // both must be so
+		return i.hasDigest(d) && slices.ContainsFunc(i.Names(), func(n Name) bool { return n.isCalled(name) })
+	}
+	return i.hasDigest(what) || slices.ContainsFunc(i.Names(), func(n Name) bool { return n.isCalled(what) })
+}
+
+// minPrefix is how many digits a part of an id must have: a shorter one is more likely a name.
+const minPrefix = 4
+
+func (i *Image) hasDigest(prefix string) bool {
+	hex := strings.TrimPrefix(prefix, "sha256:")
+	if len(hex) < minPrefix {
+		return false
+	}
+	return slices.ContainsFunc([]digest.Digest{i.ID, i.Manifest, i.List}, func(d digest.Digest) bool {
+		return d != "" && strings.HasPrefix(d.Encoded(), hex)
+	})
+}
+
+// Name is one of the names of an image.
+type Name struct {
+	Repository string // in full, with its registry
+	Tag        string // "" if it was asked for without
+}
+
+// String is the name as it is written.
+func (n Name) String() string {
+	if n.Tag == "" {
+		return n.Repository
+	}
+	return n.Repository + ":" + n.Tag
+}
+
+func (n Name) isCalled(what string) bool {
+	return strings.HasSuffix("/"+n.Repository, "/"+what) || strings.HasSuffix("/"+n.String(), "/"+what)
+}
+
+// Names are the names of the image, sorted, each once; none if none is recorded.
+func (i *Image) Names() []Name {
+	names := make([]Name, 0, len(i.Origins))
+	for _, o := range i.Origins {
+		names = append(names, nameOf(o.Name))
+	}
+	slices.SortFunc(names, func(a, b Name) int {
+		return cmp.Or(strings.Compare(a.Repository, b.Repository), strings.Compare(a.Tag, b.Tag))
+	})
+	return slices.Compact(names)
+}
+
+func nameOf(s string) Name {
+	named, err := reference.ParseNormalizedNamed(s)
+	if err != nil { // somebody else wrote it
+		return Name{Repository: s}
+	}
+	n := Name{Repository: named.Name()}
+	if t, ok := named.(reference.Tagged); ok {
+		n.Tag = t.Tag()
+	}
+	return n
+}
+
+// Title names the image in a line: its first name, and its platform.
+func (i *Image) Title() string {
+	title := NoName
+	if names := i.Names(); len(names) > 0 {
+		title = names[0].String()
+	}
+	if i.Platform.Architecture != "" {
+		title += " " + i.Arch()
+	}
+	return title
+}
+
+// NoName stands for the name of an image of which none is recorded.
+const NoName = "(no name recorded)"
+
+// Arch is the image's architecture with its variant, and the operating system where that is not
+// linux; "-" if its config does not say.
+func (i *Image) Arch() string {
+	if i.Platform.Architecture == "" {
+		return "-"
+	}
+	return strings.TrimPrefix(i.Platform.String(), "linux/")
+}
+
+// Short is as much of a digest as people compare; "-" stands for none.
+func Short(d digest.Digest) string {
+	if d == "" {
+		return "-"
+	}
+	hex := d.Encoded()
+	return hex[:min(len(hex), 12)]
+}

@@ -1,0 +1,122 @@
+package keep
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+
+	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/manifest"
+)
+
+// Detail is all there is to know of an image.
+type Detail struct {
+	*Image
+	MediaType  string // of the manifest; "" if it does not say
+	Path       string // of image/
+	Config     *Config
+	Layers     []Layer // lowest first; one that repeats is repeated
+	Signatures []Signature
+}
+
+// Layer is a layer of an image.
+type Layer struct {
+	Blob
+	DiffID    digest.Digest // of its content, uncompressed; "" if the config does not say
+	CreatedBy string        // the step that made it; "" if the config does not say
+}
+
+// Signature is a signature that was published with an image. What it claims was believed by whoever
+// published it, by the policy of that machine.
+type Signature struct {
+	Kind     string `json:"kind"` // simple (OpenPGP) or sigstore
+	Bytes    int    `json:"bytes"`
+	Identity string `json:"identity,omitempty"` // the name that it says it signs; only of sigstore
+}
+
+// Inspect reads all of an image that Scan found.
+func Inspect(c *cache.Cache, i *Image) (*Detail, error) {
+	pub, err := c.Look(i.ID)
+	if err != nil {
+		return nil, fmt.Errorf("image %s: %w", i.ID, err)
+	}
+	defer pub.Close()
+	d := &Detail{Image: i, Path: pub.Path(), Config: &Config{}}
+	raw, err := pub.Manifest()
+	if err != nil {
+		return nil, fmt.Errorf("image %s: %w", i.ID, err)
+	}
+	m, err := manifest.Parse(raw)
+	if err != nil || m.List || m.Config.Digest != i.ID {
+		return nil, fmt.Errorf("image %s: %s", i.ID, i.Problem)
+	}
+	var head struct {
+		MediaType string `json:"mediaType"`
+	}
+	_ = json.Unmarshal(raw, &head)
+	d.MediaType = head.MediaType
+	if config, err := readConfig(pub, m.Config); err == nil {
+		d.Config = config
+	}
+	sigs, err := pub.Signatures()
+	if err != nil {
+		return nil, fmt.Errorf("image %s: %w", i.ID, err)
+	}
+	for _, s := range sigs {
+		d.Signatures = append(d.Signatures, signatureOf(s))
+	}
+	d.readLayers(m)
+	return d, nil
+}
+
+// readLayers puts the layers together: the manifest's, with what the config says of each.
+func (d *Detail) readLayers(m *manifest.Manifest) {
+	blobs := map[digest.Digest]Blob{}
+	for _, b := range d.Blobs {
+		blobs[b.Digest] = b
+	}
+	var steps []string
+	for _, s := range d.Config.History {
+		if !s.Empty {
+			steps = append(steps, s.CreatedBy)
+		}
+	}
+	for n, l := range m.Layers {
+		layer := Layer{Blob: blobs[l.Digest]}
+		layer.Descriptor = l
+		if diffs := d.Config.RootFS.DiffIDs; len(diffs) == len(m.Layers) {
+			layer.DiffID = diffs[n]
+		}
+		if len(steps) == len(m.Layers) {
+			layer.CreatedBy = steps[n]
+		}
+		d.Layers = append(d.Layers, layer)
+	}
+}
+
+// sigstoreHead begins the file of a signature of sigstore; others are OpenPGP messages.
+var sigstoreHead = []byte("\x00sigstore-json\n")
+
+func signatureOf(raw []byte) Signature {
+	rest, ok := bytes.CutPrefix(raw, sigstoreHead)
+	if !ok {
+		return Signature{Kind: "simple", Bytes: len(raw)}
+	}
+	s := Signature{Kind: "sigstore", Bytes: len(raw)}
+	var signed struct {
+		Payload []byte `json:"payload"`
+	}
+	var claims struct {
+		Critical struct {
+			Identity struct {
+				Reference string `json:"docker-reference"`
+			} `json:"identity"`
+		} `json:"critical"`
+	}
+	if json.Unmarshal(rest, &signed) == nil && json.Unmarshal(signed.Payload, &claims) == nil {
+		s.Identity = claims.Critical.Identity.Reference
+	}
+	return s
+}

@@ -1,0 +1,176 @@
+// Package keep is what people want to know of a cache, and what they have done to it: what is in
+// it, under which names and from where, what shares its bytes with what, what is damaged, and what can go.
+//
+// A cache belongs to whoever builds with it, so looking needs no lock and disturbs nobody: it sees
+// what is published at the moment, a published image is complete by the promise of package cache,
+// and what is removed or replaced meanwhile is left out or seen as it was. Caches that osbuild's own
+// sources filled are read alike: they have no pool, so nothing is shared, and no record of where an
+// image is from. What cannot be read is a Problem of that image, not an error of all.
+package keep
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/manifest"
+)
+
+// Image is one image of a cache.
+type Image struct {
+	ID       digest.Digest
+	Manifest digest.Digest // "" if it cannot be read
+	List     digest.Digest // the manifest list that it was pinned by, if it was
+	Platform manifest.Platform
+	Created  time.Time      // zero: its config does not say
+	Fetched  time.Time      // the latest of Origins; else when it was put together
+	Origins  []cache.Origin // none: not recorded
+	Blobs    []Blob         // config first, then the layers, each digest once
+	Size     int64          // of all Blobs, bytes
+	Unshared int64          // of those Blobs that no other image has: what it adds to the cache
+	Problem  string         // why it cannot be read, or what is missing; "" if all is well
+}
+
+// Blob is a blob of an image.
+type Blob struct {
+	manifest.Descriptor
+	Missing bool
+	Images  []digest.Digest // that have this very blob on disk, sorted, the image itself among them
+
+	file file
+}
+
+// file is what has bytes on disk, however many names it has.
+type file struct{ dev, ino uint64 }
+
+func fileOf(s cache.Stored) file { return file{s.Dev, s.Ino} }
+
+// Scan reads all images of a cache, sorted by id.
+func Scan(c *cache.Cache) ([]*Image, error) {
+	ids, err := c.Images()
+	if err != nil {
+		return nil, err
+	}
+	images := make([]*Image, len(ids))
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			for n := next.Add(1) - 1; n < int64(len(ids)); n = next.Add(1) - 1 {
+				images[n] = read(c, ids[n])
+			}
+		})
+	}
+	wg.Wait()
+	images = slices.DeleteFunc(images, func(i *Image) bool { return i == nil })
+	share(images)
+	return images, nil
+}
+
+// read reads one image; nil if it is gone by now.
+func read(c *cache.Cache, id digest.Digest) *Image {
+	pub, err := c.Look(id)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	i := &Image{ID: id}
+	if err != nil {
+		i.Problem = err.Error()
+		return i
+	}
+	defer pub.Close()
+	i.readOrigins(pub)
+	if err := i.readImage(pub); err != nil {
+		i.Problem = err.Error()
+	}
+	return i
+}
+
+// readOrigins finds where the image is from, and since when it is there.
+func (i *Image) readOrigins(pub *cache.Published) {
+	i.Origins, _ = pub.Origins() // one that cannot be read is none
+	for _, o := range i.Origins {
+		if o.Fetched.After(i.Fetched) {
+			i.Fetched = o.Fetched
+		}
+	}
+	if i.Fetched.IsZero() {
+		if at, err := pub.Published(); err == nil {
+			i.Fetched = at.UTC()
+		}
+	}
+	if raw, err := pub.List(); err == nil && raw != nil {
+		i.List = digest.FromBytes(raw)
+	}
+}
+
+func (i *Image) readImage(pub *cache.Published) error {
+	raw, err := pub.Manifest()
+	if err != nil {
+		return err
+	}
+	m, err := manifest.Parse(raw)
+	if err != nil {
+		return err
+	}
+	if m.List || m.Config.Digest != i.ID {
+		return errors.New("its manifest is not of this image")
+	}
+	i.Manifest = digest.FromBytes(raw)
+	missing := 0
+	for _, d := range m.Blobs() {
+		b := Blob{Descriptor: d}
+		s, err := pub.Stored(d.Digest)
+		if b.Missing = err != nil || s.Size != d.Size; b.Missing {
+			missing++
+		} else {
+			b.file = fileOf(s)
+			i.Size += d.Size
+		}
+		i.Blobs = append(i.Blobs, b)
+	}
+	config, err := readConfig(pub, m.Config)
+	if err == nil {
+		i.Platform, i.Created = config.Platform, config.Created.UTC()
+	}
+	switch {
+	case missing > 0:
+		return fmt.Errorf("%d of its %d blobs are missing", missing, len(i.Blobs))
+	case err != nil:
+		return err
+	case !pub.Has(m.Blobs()):
+		return errors.New("its file version is missing")
+	}
+	return nil
+}
+
+// share finds out which images have blobs in common: those whose bytes lie on disk once.
+func share(images []*Image) {
+	owners := map[file][]digest.Digest{}
+	for _, i := range images {
+		for _, b := range i.Blobs {
+			if !b.Missing {
+				owners[b.file] = append(owners[b.file], i.ID)
+			}
+		}
+	}
+	for _, i := range images {
+		for n := range i.Blobs {
+			b := &i.Blobs[n]
+			if b.Missing {
+				continue
+			}
+			if b.Images = owners[b.file]; len(b.Images) == 1 {
+				i.Unshared += b.Size
+			}
+		}
+	}
+}

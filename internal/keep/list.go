@@ -1,0 +1,73 @@
+package keep
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Entry is an image under one of its names.
+type Entry struct {
+	Name // Repository is NoName if none is recorded
+	*Image
+	Fetched time.Time // under this name; of the image, if nothing was fetched under it
+}
+
+// Entries are the images by name: sorted by repository, within one the newest first, with what has the
+// same tag together. Newest is what was fetched last, then what was made last.
+func Entries(images []*Image) []Entry {
+	entries := make([]Entry, 0, len(images))
+	for _, i := range images {
+		names := i.Names()
+		if len(names) == 0 {
+			entries = append(entries, Entry{Name{Repository: NoName}, i, i.Fetched})
+		}
+		for _, n := range names {
+			entries = append(entries, Entry{n, i, i.fetchedAs(n)})
+		}
+	}
+	newest := map[Name]Entry{}
+	for _, e := range entries {
+		if best, ok := newest[e.Name]; !ok || e.newer(best) < 0 {
+			newest[e.Name] = e
+		}
+	}
+	slices.SortFunc(entries, func(a, b Entry) int {
+		return cmp.Or(
+			byName(a.Repository, b.Repository),
+			newest[a.Name].newer(newest[b.Name]), strings.Compare(a.Tag, b.Tag),
+			a.newer(b))
+	})
+	return entries
+}
+
+// byName has what has no name at the end.
+func byName(a, b string) int {
+	if (a == NoName) != (b == NoName) {
+		if a == NoName {
+			return 1
+		}
+		return -1
+	}
+	return strings.Compare(a, b)
+}
+
+// newer is negative if e is newer than o.
+func (e Entry) newer(o Entry) int {
+	return cmp.Or(o.Fetched.Compare(e.Fetched), o.Created.Compare(e.Created), strings.Compare(string(e.ID), string(o.ID)))
+}
+
+// fetchedAs is when the image was fetched under a name.
+func (i *Image) fetchedAs(n Name) time.Time {
+	var at time.Time
+	for _, o := range i.Origins {
+		if nameOf(o.Name) == n && o.Fetched.After(at) {
+			at = o.Fetched
+		}
+	}
+	if at.IsZero() {
+		return i.Fetched
+	}
+	return at
+}
