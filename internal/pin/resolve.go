@@ -45,7 +45,10 @@ func (r *Resolver) Resolve(ctx context.Context, wanted []Wanted) ([]Image, error
 			errs[n] = explain(wanted[n].Reference, err)
 		}
 	}
-	return slices.Concat(images...), errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return slices.Concat(images...), nil
 }
 
 // each calls do for 0 to n-1, some at one time.

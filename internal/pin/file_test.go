@@ -1,0 +1,179 @@
+package pin
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+func sum(text string) digest.Digest { return digest.FromString(text) }
+
+// example is a file with all that an image can have.
+func example() *File {
+	when := time.Date(2026, 2, 3, 4, 5, 6, 0, time.UTC)
+	return &File{Version: 1, Images: []Image{
+		{
+			Reference: "docker.io/library/name:v1", Platform: "linux/amd64", List: sum("list"), Manifest: sum("amd"), ID: sum("amd id"),
+			Layers: []Layer{{sum("a"), 1 << 40}, {sum("b"), 0}}, Base: &Base{"docker.io/library/base:<1>", sum("base")}, Resolved: when, From: "mirror.example/name",
+		},
+		{
+			Reference: "docker.io/library/name:v1", Platform: "linux/arm/v7", List: sum("list"), Manifest: sum("arm"), ID: sum("arm id"),
+			Layers: []Layer{}, Resolved: when,
+		},
+		{
+			Reference: "localhost/name:v1", Transport: "containers-storage", StorageLocation: "/var/lib/x", Platform: "any",
+			Manifest: sum("stored"), ID: sum("stored id"), Layers: []Layer{{sum("a"), 7}}, Resolved: when,
+		},
+		{
+			Reference: "registry.example/name@" + sum("fixed").String(), Platform: "linux/amd64",
+			Manifest: sum("fixed"), ID: sum("fixed id"), Layers: []Layer{}, Resolved: when,
+		},
+	}}
+}
+
+// TestFileRoundTrip shows that what is written is read again, the same bytes each time.
+func TestFileRoundTrip(t *testing.T) {
+	path := filepath.Join(t.TempDir(), FileName)
+	if err := example().Write(path); err != nil {
+		t.Fatal(err)
+	}
+	got, err := Read(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(got.Encode()) != string(example().Encode()) {
+		t.Errorf("got\n%s\nwant\n%s", got.Encode(), example().Encode())
+	}
+	empty := &File{Version: 1}
+	if got, err := Parse(empty.Encode()); err != nil || len(got.Images) != 0 || string(got.Encode()) != "{\n  \"version\": 1,\n  \"images\": []\n}\n" {
+		t.Errorf("an empty file: %+v, %v", got, err)
+	}
+}
+
+// TestFileReadsWell shows that a change of one image is a change of its block.
+func TestFileReadsWell(t *testing.T) {
+	f := example()
+	before := strings.Split(string(f.Encode()), "\n")
+	f.Images[1].Manifest = sum("other")
+	after := strings.Split(string(f.Encode()), "\n")
+	if len(before) != len(after) {
+		t.Fatalf("%d lines became %d", len(before), len(after))
+	}
+	changed := 0
+	for n := range before {
+		if before[n] != after[n] {
+			changed++
+		}
+	}
+	if changed != 1 {
+		t.Errorf("%d lines changed, want one", changed)
+	}
+	line := fmt.Sprintf("        {\"digest\": %q, \"size\": 1099511627776},\n", sum("a"))
+	if !strings.Contains(string(f.Encode()), line) {
+		t.Errorf("a layer is not a line of its own:\n%s", f.Encode())
+	}
+}
+
+// TestFileIsReplacedAsAWhole shows that permissions stay, links are followed and nothing is left.
+func TestFileIsReplacedAsAWhole(t *testing.T) {
+	dir := t.TempDir()
+	path, link := filepath.Join(dir, "real.json"), filepath.Join(dir, FileName)
+	if err := os.WriteFile(path, []byte("old"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("real.json", link); err != nil {
+		t.Fatal(err)
+	}
+	if err := example().Write(link); err != nil {
+		t.Fatal(err)
+	}
+	if fi, err := os.Lstat(link); err != nil || fi.Mode()&os.ModeSymlink == 0 {
+		t.Errorf("the link is gone: %v, %v", fi, err)
+	}
+	if fi, err := os.Stat(path); err != nil || fi.Mode().Perm() != 0o600 {
+		t.Errorf("permissions: %v, %v", fi, err)
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 2 {
+		t.Errorf("left behind: %v, %v", entries, err)
+	}
+	if err := example().Write(filepath.Join(dir, "none", FileName)); err == nil || !strings.HasPrefix(err.Error(), "write ") {
+		t.Errorf("into a folder that is not there: %v", err)
+	}
+}
+
+// TestFileRefused shows what is no pin file, and why.
+func TestFileRefused(t *testing.T) {
+	good := string(example().Encode())
+	change := func(old, instead string) string {
+		if !strings.Contains(good, old) {
+			t.Fatalf("%s is not in the example", old)
+		}
+		return strings.Replace(good, old, instead, 1)
+	}
+	for in, want := range map[string]string{
+		"":                                     "the file is empty: a JSON object is expected",
+		change(`"version": 1`, `"version": 2`): "version: must be 1, got 2",
+		change(`"id": "sha256:`, `"id": "sha512:`): "images[0].id: must be sha256: and 64 lower-case hexadecimal digits, got " +
+			`"sha512:` + sum("amd id").Encoded() + `"`,
+		change(`"size": 0`, `"size": -1`):                                 "images[0].layers[1].size: must be at least 0, got -1",
+		change(`"from": `, `"origin": `):                                  `images[0]: unknown field "origin"`,
+		change(`docker.io/library/name:v1`, `name:v1`):                    "images[0]: reference: name:v1 is not written in full, which would be docker.io/library/name:v1",
+		change(`docker.io/library/name:v1`, `docker.io/team/name`):        "images[0]: reference: docker.io/team/name: has neither a tag nor a digest",
+		change(`docker.io/library/name:v1`, `docker.io/team/Name`):        "images[0]: reference: docker.io/team/Name: the name must be lower case",
+		change(`"linux/amd64"`, `"x86_64"`):                               `images[0]: platform: "x86_64" is not os/architecture[/variant] in Go's names, nor any`,
+		change(`"linux/arm/v7"`, `"linux/amd64"`):                         "images[1]: docker.io/library/name:v1 for linux/amd64 is there twice: remove one",
+		change(`"/var/lib/x"`, `"var/lib/x"`):                             "images[2]: storage-location: var/lib/x: want an absolute path, of a containers-storage",
+		change(`"2026-02-03T04:05:06Z"`, `"yesterday"`):                   `parsing time "yesterday" as "2006-01-02T15:04:05Z07:00": cannot parse "yesterday" as "2006"`,
+		change(`"transport": "containers-storage"`, `"transport": "oci"`): `images[2].transport: must be "docker" or "containers-storage", got "oci"`,
+	} {
+		if _, err := Parse([]byte(in)); err == nil || err.Error() != want {
+			t.Errorf("got  %v\nwant %s", err, want)
+		}
+	}
+}
+
+// TestMerge shows that a pin that is as before keeps its block, and the file its order.
+func TestMerge(t *testing.T) {
+	f := example()
+	later := f.Images[0].Resolved.Add(time.Hour)
+	same, other, fresh := f.Images[0], f.Images[1], f.Images[1]
+	same.Resolved, same.From = later, ""
+	other.Resolved, other.Manifest = later, sum("other")
+	fresh.Reference = "docker.io/library/a:v1"
+	added, changed := f.Merge([]Image{same, other, fresh})
+	if added != 1 || changed != 1 || len(f.Images) != 5 {
+		t.Fatalf("%d added, %d changed: %+v", added, changed, f.Images)
+	}
+	if f.Images[0].Reference != fresh.Reference || !f.Images[1].Resolved.Equal(example().Images[0].Resolved) || f.Images[1].From == "" {
+		t.Errorf("order, or the block of what is as before: %+v", f.Images[:2])
+	}
+	if f.Images[2].Manifest != sum("other") || !f.Images[2].Resolved.Equal(later) {
+		t.Errorf("what changed: %+v", f.Images[2])
+	}
+}
+
+func TestSelect(t *testing.T) {
+	f := example()
+	for name, want := range map[string]int{
+		"name": 4, "name:v1": 3, "library/name": 2, "docker.io/library/name:v1": 2, "docker://docker.io/library/name": 2,
+		"containers-storage:localhost/name:v1": 1, "ame": -1, "name:v": -1, "": -1, "docker.io/library": -1,
+	} {
+		got, err := f.Select([]string{name})
+		if want < 0 {
+			text := fmt.Sprintf("nothing is pinned as %q; pinned is docker.io/library/name:v1, localhost/name:v1, registry.example/name@%s", name, sum("fixed"))
+			if err == nil || err.Error() != text {
+				t.Errorf("%q: %v, %v", name, got, err)
+			}
+		} else if err != nil || len(got) != want {
+			t.Errorf("%q: %d images, %v; want %d", name, len(got), err, want)
+		}
+	}
+	if got, err := f.Select(nil); err != nil || len(got) != 4 {
+		t.Errorf("no names: %v, %v", got, err)
+	}
+}

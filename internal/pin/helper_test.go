@@ -1,0 +1,163 @@
+package pin
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+
+	"osbuild-containers/internal/image"
+	"osbuild-containers/internal/request"
+	"osbuild-containers/test/images"
+	"osbuild-containers/test/registry"
+)
+
+// TestMain keeps the tests apart from the machine's configuration.
+func TestMain(m *testing.M) {
+	if image.Reexec() {
+		return
+	}
+	os.Exit(runTests(m))
+}
+
+func runTests(m *testing.M) int {
+	home, err := os.MkdirTemp("", "pin-test-")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(home)
+	for _, name := range []string{"XDG_CONFIG_HOME", "REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "CONTAINERS_REGISTRIES_CONF", "CONTAINERS_STORAGE_CONF"} {
+		os.Unsetenv(name)
+	}
+	os.Setenv("HOME", home)
+	os.Setenv("XDG_RUNTIME_DIR", home)
+	config := filepath.Join(home, ".config/containers")
+	for _, err := range []error{
+		os.MkdirAll(filepath.Join(config, "registries.d"), 0o755),
+		os.WriteFile(filepath.Join(config, "registries.conf"), nil, 0o644),
+		os.WriteFile(filepath.Join(config, "policy.json"), []byte(`{"default": [{"type": "insecureAcceptAnything"}]}`), 0o644),
+	} {
+		if err != nil {
+			panic(err)
+		}
+	}
+	return m.Run()
+}
+
+// world is a real registry with a proxy before it that counts and breaks, and what was noted.
+type world struct {
+	t   *testing.T
+	reg *registry.Registry
+	*registry.Faults
+	*Resolver
+
+	mu    sync.Mutex
+	notes []string
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := &world{t: t, reg: registry.Start(t)}
+	w.Faults = w.reg.Faults(t)
+	w.Resolver = &Resolver{Options: request.DefaultOptions(), Note: w.note}
+	w.conf("")
+	return w
+}
+
+func (w *world) note(format string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.notes = append(w.notes, fmt.Sprintf(format, args...))
+}
+
+// conf makes the registries registry.example and mirror.example of the proxy, with what is said.
+func (w *world) conf(more string) {
+	w.t.Helper()
+	path := filepath.Join(w.t.TempDir(), "registries.conf")
+	text := fmt.Sprintf("[[registry]]\nprefix = \"registry.example\"\nlocation = \"%s\"\ninsecure = true\n", w.Addr)
+	if err := os.WriteFile(path, []byte(text+more), 0o644); err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Setenv("CONTAINERS_REGISTRIES_CONF", path)
+	w.Access = request.Access{TLSVerify: true}
+}
+
+// push puts an image or a list into the registry, as registry.example/<name>.
+func (w *world) push(name string, e images.Entry) {
+	w.t.Helper()
+	if err := images.Push(e, w.reg.URL, name); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// want makes a Wanted of texts.
+func (w *world) want(text string, arches ...string) Wanted {
+	w.t.Helper()
+	ref, err := ParseReference(w.Access, text)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	wanted := Wanted{Reference: ref}
+	for _, arch := range arches {
+		p, err := ParsePlatform(arch)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		wanted.Platforms = append(wanted.Platforms, p)
+	}
+	return wanted
+}
+
+// pin resolves one reference, and fails the test where that fails.
+func (w *world) pin(text string, arches ...string) []Image {
+	w.t.Helper()
+	got, err := w.Resolve(w.t.Context(), []Wanted{w.want(text, arches...)})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return got
+}
+
+// refuse resolves one reference and compares the error with the one wanted, in which ADDR is the
+// proxy's address.
+func (w *world) refuse(want, text string, arches ...string) {
+	w.t.Helper()
+	got, err := w.Resolve(w.t.Context(), []Wanted{w.want(text, arches...)})
+	if err == nil {
+		w.t.Errorf("%s %q is pinned: %+v", text, arches, got)
+	} else if msg := strings.ReplaceAll(err.Error(), w.Addr, "ADDR"); msg != want {
+		w.t.Errorf("%s %q\ngot  %s\nwant %s", text, arches, msg, want)
+	}
+}
+
+// isPinned compares a pin with the image it has to be of.
+func isPinned(t *testing.T, got *Image, img *images.Image, list *images.List) {
+	t.Helper()
+	if got.Manifest != img.Digest || got.ID != img.ID || len(got.Layers) != len(img.Layers) {
+		t.Errorf("pinned %+v, want manifest %s, id %s", got, img.Digest, img.ID)
+	}
+	if list == nil && got.List != "" || list != nil && got.List != list.Digest {
+		t.Errorf("pinned list %q, want that of %v", got.List, list)
+	}
+	for n, l := range got.Layers {
+		if l.Digest != img.Layers[n].Digest || l.Size != img.Layers[n].Size {
+			t.Errorf("layer %d is %+v, want %s, %d bytes", n, l, img.Layers[n].Digest, img.Layers[n].Size)
+		}
+	}
+}
+
+var testName = regexp.MustCompile(`[^a-z0-9]+`)
+
+// repo is a repository of the test's own.
+func repo(t *testing.T) string {
+	return testName.ReplaceAllString(strings.ToLower(t.Name()), "-")
+}
+
+// arch makes an image for an architecture, written arch[/variant].
+func arch(name string, opts ...images.Option) *images.Image {
+	name, variant, _ := strings.Cut(name, "/")
+	return images.New(append([]images.Option{images.Arch(name), images.Variant(variant), images.Layer(100)}, opts...)...)
+}

@@ -1,0 +1,273 @@
+package pin
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"osbuild-containers/internal/request"
+	"osbuild-containers/test/images"
+	"osbuild-containers/test/registry"
+	"osbuild-containers/test/store"
+)
+
+// edit changes one entry of a list.
+func edit(n int, change func(entry map[string]any)) images.Option {
+	return images.Edit(func(m map[string]any) { change(m["manifests"].([]any)[n].(map[string]any)) })
+}
+
+func platformOf(os, arch string) func(map[string]any) {
+	return func(e map[string]any) { e["platform"] = map[string]any{"os": os, "architecture": arch} }
+}
+
+func unsaid(e map[string]any) { delete(e, "platform") }
+
+// TestPlatformsOfAList shows which image of a list is pinned for which architecture.
+func TestPlatformsOfAList(t *testing.T) {
+	w := newWorld(t)
+	made := map[string]*images.Image{}
+	var entries []images.Entry
+	for _, name := range []string{"amd64", "amd64/v3", "arm64/v8", "arm/v6", "arm/v7", "ppc64le", "s390x", "riscv64", "386"} {
+		made[name] = arch(name)
+		entries = append(entries, made[name])
+	}
+	list := images.NewList(entries)
+	w.push("lists/all:v1", list)
+	for asked, want := range map[string][2]string{
+		"x86_64":      {"amd64", "linux/amd64"},
+		"amd64":       {"amd64", "linux/amd64"},
+		"amd64/v1":    {"amd64", "linux/amd64"},
+		"amd64/v3":    {"amd64/v3", "linux/amd64/v3"},
+		"aarch64":     {"arm64/v8", "linux/arm64"},
+		"arm64":       {"arm64/v8", "linux/arm64"},
+		"arm64/v8":    {"arm64/v8", "linux/arm64"},
+		"armhfp":      {"arm/v7", "linux/arm/v7"},
+		"armv7hl":     {"arm/v7", "linux/arm/v7"},
+		"arm":         {"arm/v7", "linux/arm/v7"},
+		"arm/v6":      {"arm/v6", "linux/arm/v6"},
+		"ppc64le":     {"ppc64le", "linux/ppc64le"},
+		"s390x":       {"s390x", "linux/s390x"},
+		"riscv64":     {"riscv64", "linux/riscv64"},
+		"linux/386":   {"386", "linux/386"},
+		"linux/arm64": {"arm64/v8", "linux/arm64"},
+	} {
+		got := w.pin("registry.example/lists/all:v1", asked)[0]
+		isPinned(t, &got, made[want[0]], list)
+		if got.Platform != want[1] {
+			t.Errorf("%s is kept as %s, want %s", asked, got.Platform, want[1])
+		}
+	}
+	offers := "linux/386, linux/amd64, linux/amd64/v3, linux/arm/v6, linux/arm/v7, linux/arm64/v8, linux/ppc64le, linux/riscv64, linux/s390x"
+	w.refuse("registry.example/lists/all:v1: has no image for linux/arm/v5; it has "+offers, "registry.example/lists/all:v1", "arm/v5")
+	w.refuse("registry.example/lists/all:v1: has several images, so that any is not enough to choose one; it has "+offers, "registry.example/lists/all:v1", "any")
+	if len(w.notes) > 0 {
+		t.Errorf("noted %q", w.notes)
+	}
+}
+
+// TestStrangeLists shows what is made of lists as they are found: entries that repeat, entries for
+// other systems, attestations, entries that do not say what they are for.
+func TestStrangeLists(t *testing.T) {
+	w := newWorld(t)
+	amd, other, arm := arch("amd64"), arch("amd64", images.Seed(1)), arch("arm64")
+	notes := images.New(images.Artifact("application/spdx+json"), images.Layer(10))
+	inner := images.NewList(images.Of(amd))
+	lists := map[string]*images.List{
+		"twice":       images.NewList(images.Of(amd, amd, arm, arm)),
+		"platforms":   images.NewList(images.Of(amd, other, arm)),
+		"systems":     images.NewList(images.Of(other, amd, arm), edit(0, platformOf("windows", "amd64"))),
+		"attested":    images.NewList(images.Of(notes, amd), edit(0, platformOf("unknown", "unknown"))),
+		"unsaid":      images.NewList(images.Of(notes, arm, amd), edit(0, unsaid), edit(1, unsaid), edit(2, unsaid)),
+		"one":         images.NewList(images.Of(arm)),
+		"lies":        images.NewList(images.Of(arm), edit(0, platformOf("linux", "amd64"))),
+		"nested":      images.NewList(images.Of(inner), edit(0, platformOf("linux", "amd64"))),
+		"empty":       images.NewList(nil),
+		"windows":     images.NewList(images.Of(amd), edit(0, platformOf("windows", "amd64"))),
+		"unsaid-none": images.NewList(images.Of(arm), edit(0, unsaid)),
+	}
+	for name, list := range lists {
+		w.push("lists/"+name+":v1", list)
+	}
+	for _, c := range []struct {
+		list, arch string
+		want       *images.Image
+		note       string
+	}{
+		{"twice", "amd64", amd, ""},
+		{"twice", "arm64", arm, ""},
+		{"platforms", "amd64", amd, "the list has 2 images for linux/amd64; the first is taken, as other tools do: " + amd.Digest.String()},
+		{"systems", "amd64", amd, ""},
+		{"attested", "amd64", amd, ""},
+		{"attested", "any", amd, ""},
+		{"unsaid", "amd64", amd, ""},
+		{"unsaid", "arm64", arm, ""},
+		{"one", "any", arm, ""},
+		{"lies", "amd64", arm, "the list says that " + arm.Digest.String() + " is for linux/amd64, its config says linux/arm64"},
+	} {
+		w.notes = nil
+		got := w.pin("registry.example/lists/"+c.list+":v1", c.arch)[0]
+		isPinned(t, &got, c.want, lists[c.list])
+		note := ""
+		if c.note != "" {
+			note = "registry.example/lists/" + c.list + ":v1: " + c.note
+		}
+		if strings.Join(w.notes, "\n") != note {
+			t.Errorf("%s: noted %q, want %q", c.list, w.notes, note)
+		}
+	}
+	for name, want := range map[string]string{
+		"nested":      inner.Digest.String() + " is a list within a list",
+		"empty":       "has no image for linux/amd64; it has none that says what it is for",
+		"windows":     "has no image for linux/amd64; it has windows/amd64",
+		"unsaid-none": "has no image for linux/amd64; it has none that says what it is for",
+	} {
+		w.refuse("registry.example/lists/"+name+":v1: "+want, "registry.example/lists/"+name+":v1", "amd64")
+	}
+}
+
+// TestImageWithoutAList shows that its config says what it is for.
+func TestImageWithoutAList(t *testing.T) {
+	w := newWorld(t)
+	arm, none := arch("arm64/v8"), images.New(images.ConfigBytes([]byte(`{"rootfs": {"type": "layers", "diff_ids": []}}`)))
+	w.push("images/arm:v1", arm)
+	w.push("images/none:v1", none)
+	for _, asked := range []string{"aarch64", "any"} {
+		got := w.pin("registry.example/images/arm:v1", asked)[0]
+		isPinned(t, &got, arm, nil)
+	}
+	if got := w.pin("registry.example/images/none:v1", "any")[0]; got.ID != none.ID || got.Platform != "any" {
+		t.Errorf("pinned %+v", got)
+	}
+	w.refuse("registry.example/images/arm:v1: is not made for several platforms: it is for linux/arm64/v8, asked for was linux/amd64\n"+
+		"pin it with --arch arm64/v8, or with --arch any if it runs all the same", "registry.example/images/arm:v1", "arm64", "x86_64")
+	w.refuse("registry.example/images/none:v1: is not made for several platforms, and its config does not say for which it is, asked for was linux/amd64\n"+
+		"pin it with --arch any", "registry.example/images/none:v1", "amd64")
+}
+
+// TestTagAndDigest shows that the digest decides, of an image and of a list.
+func TestTagAndDigest(t *testing.T) {
+	w := newWorld(t)
+	old := images.NewList(images.Of(arch("amd64"), arch("arm64")))
+	w.push("images/name:v1", old)
+	w.push("images/name:v1", arch("amd64", images.Seed(7)))
+	arm := old.Entries[1].(*images.Image)
+	for text, want := range map[string]string{
+		"registry.example/images/name:v1@" + old.Digest.String(): "registry.example/images/name:v1",
+		"registry.example/images/name@" + old.Digest.String():    "registry.example/images/name@" + old.Digest.String(),
+	} {
+		got := w.pin(text, "arm64")[0]
+		isPinned(t, &got, arm, old)
+		if got.Reference != want {
+			t.Errorf("%s is kept as %s, want %s", text, got.Reference, want)
+		}
+	}
+	got := w.pin("registry.example/images/name:v1@"+arm.Digest.String(), "arm64")[0]
+	isPinned(t, &got, arm, nil)
+}
+
+// TestAllOrNothing shows that each reference that fails is named, with the way out.
+func TestAllOrNothing(t *testing.T) {
+	w := newWorld(t)
+	w.push("images/good:v1", arch("amd64"))
+	w.push("images/old:v1", arch("amd64"))
+	w.On(registry.Get("/manifests/v3$"), registry.Error(http.StatusForbidden, "DENIED", "not for you"))
+	schema1 := images.Schema1("images/old", "v1")
+	w.On(registry.Manifest("v4"), registry.Handle(schema1.Handler()))
+	got, err := w.Resolve(t.Context(), []Wanted{
+		w.want("registry.example/images/good:v1", "amd64"), w.want("registry.example/images/good:v2", "amd64"),
+		w.want("registry.example/images/good:v3", "amd64"), w.want("registry.example/images/good:v4", "amd64"),
+	})
+	want := `registry.example/images/good:v2: read manifest: manifest unknown
+check the name and the tag, and whether the registry still has it
+registry.example/images/good:v3: read manifest: denied: not for you
+log in (podman login, REGISTRY_AUTH_FILE) or check that the account may read this repository
+registry.example/images/good:v4: manifest is schema 1: it has no config blob, so the image id cannot be verified; push the image again with a current tool`
+	if err == nil || err.Error() != want {
+		t.Errorf("got  %v\nwant %s", err, want)
+	}
+	if got != nil {
+		t.Errorf("pinned all the same: %+v", got)
+	}
+}
+
+// TestDamage shows that nothing is pinned whose bytes are not those that are named.
+func TestDamage(t *testing.T) {
+	w := newWorld(t)
+	amd := arch("amd64")
+	list := images.NewList(images.Of(amd, arch("arm64")))
+	w.push("images/name:v1", list)
+	w.On(registry.Manifest(amd.Digest.String()), registry.Flip(50))
+	if _, err := w.Resolve(t.Context(), []Wanted{w.want("registry.example/images/name:v1", "amd64")}); err == nil || !strings.Contains(err.Error(), "manifest has digest ") {
+		t.Errorf("damaged manifest: %v", err)
+	}
+	w.Reset()
+	w.On(registry.Blob(amd.ID.String()), registry.Flip(50))
+	if _, err := w.Resolve(t.Context(), []Wanted{w.want("registry.example/images/name:v1", "amd64")}); err == nil || !strings.Contains(err.Error(), "config has digest ") {
+		t.Errorf("damaged config: %v", err)
+	}
+}
+
+// TestTriedAgain shows that a registry in trouble is asked again, and that it is said.
+func TestTriedAgain(t *testing.T) {
+	w := newWorld(t)
+	amd := arch("amd64")
+	w.push("images/name:v1", amd)
+	w.On(registry.Manifest("v1").First(1), registry.Status(http.StatusServiceUnavailable, ""))
+	got := w.pin("registry.example/images/name:v1", "amd64")[0]
+	isPinned(t, &got, amd, nil)
+	if len(w.notes) != 1 || !strings.HasPrefix(w.notes[0], "registry.example/images/name:v1: attempt 1 failed, next in ") {
+		t.Errorf("noted %q", w.notes)
+	}
+}
+
+// TestRequests shows that pinning costs one request for each thing that is read, and a greeting.
+func TestRequests(t *testing.T) {
+	w := newWorld(t)
+	w.push("images/name:v1", images.NewList(images.Of(arch("amd64"), arch("arm64"))))
+	w.pin("registry.example/images/name:v1", "amd64", "arm64")
+	var got []string
+	for _, r := range w.Requests() {
+		got = append(got, r.Method+" "+r.Path)
+	}
+	if len(got) != 6 {
+		t.Errorf("%d requests, want a greeting, the list, two manifests and two configs:\n%s", len(got), strings.Join(got, "\n"))
+	}
+}
+
+// TestMirrors shows that a pin says which mirror served it, if one did.
+func TestMirrors(t *testing.T) {
+	w := newWorld(t)
+	w.push("mirrored/name:v1", arch("amd64"))
+	w.conf(fmt.Sprintf("[[registry]]\nlocation = \"origin.example\"\n[[registry.mirror]]\nlocation = \"%s/mirrored\"\ninsecure = true\n", w.Addr))
+	if got := w.pin("origin.example/name:v1", "amd64")[0]; got.From != w.Addr+"/mirrored/name" {
+		t.Errorf("from %q, want the mirror", got.From)
+	}
+}
+
+// TestStored shows that images in containers storage are pinned from there.
+func TestStored(t *testing.T) {
+	w := newWorld(t)
+	s := store.New(t, "vfs")
+	arm := arch("arm64")
+	s.Add(t, "localhost/name:v1", arm)
+	text := "containers-storage:[vfs@" + s.Root + "]localhost/name:v1"
+	got := w.pin(text, "aarch64")[0]
+	isPinned(t, &got, arm, nil)
+	if got.Transport != request.ContainersStorage || got.StorageLocation != s.Root || got.Reference != "localhost/name:v1" || got.From != "" {
+		t.Errorf("pinned %+v", got)
+	}
+	w.refuse("localhost/name:v1: is not made for several platforms: it is for linux/arm64, asked for was linux/amd64\n"+
+		"pin it with --arch arm64, or with --arch any if it runs all the same", text, "amd64")
+	w.refuse("localhost/none:v1: not in containers storage "+s.Root+"; see its images with podman images, or pull it there",
+		"containers-storage:["+s.Root+"]localhost/none:v1", "arm64")
+
+	status, err := w.Check(t.Context(), []Image{got})
+	if err != nil || status[0].State != OK || status[0].From != s.Root {
+		t.Errorf("check: %+v, %v", status, err)
+	}
+	s.Add(t, "localhost/name:v1", arch("arm64", images.Seed(3)))
+	if status, err = w.Check(t.Context(), []Image{got}); err != nil || status[0].State != Moved {
+		t.Errorf("check after another was tagged so: %+v, %v", status, err)
+	}
+}
