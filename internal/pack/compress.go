@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	// maxWorkers bounds memory: each worker has an encoder and up to three blocks, about 7 MiB.
+	// maxWorkers bounds memory: each worker has an encoder and two blocks, some 10 MiB.
 	maxWorkers = 16
 
 	// window is how far deflate looks back: what a block gets of the one before it.
@@ -60,8 +60,9 @@ func compress(w io.Writer, diff hash.Hash, c Compression) (*compressor, error) {
 // start starts a worker for each codec but the last, which follows the stream.
 func start(w io.Writer, diff hash.Hash, codecs []codec) *compressor {
 	workers := len(codecs) - 1
-	// One that each worker works on, one that waits for it, one that comes in, one that goes out.
-	jobs := 2*workers + 2
+	// One that each worker works on and one that waits for it; and some, so that whoever
+	// reads, or hashes and writes, may be late without letting the workers wait.
+	jobs := 2*workers + 12
 	z := &compressor{
 		w: w, diff: diff, sum: codecs[workers], block: codecs[workers].block(),
 		free: make(chan *job, jobs), todo: make(chan *job, jobs), order: make(chan *job, jobs),

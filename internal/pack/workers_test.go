@@ -46,7 +46,7 @@ func TestEachCoreHasABlock(t *testing.T) {
 		}
 		var out bytes.Buffer
 		z := start(&out, sha256.New(), codecs)
-		const size = 20 * gzipBlock
+		const size = 30 * gzipBlock
 		go func() {
 			takes(z, size, &taken)
 			must(t, z.Close())
@@ -55,7 +55,7 @@ func TestEachCoreHasABlock(t *testing.T) {
 		if n := inside.Load(); n != workers {
 			t.Errorf("%d blocks are compressed at the same time, want %d", n, workers)
 		}
-		if n := taken.Load(); n > (2*workers+2)*gzipBlock {
+		if n := taken.Load(); n > (2*workers+12)*gzipBlock {
 			t.Errorf("%d bytes were taken while nothing was compressed", n)
 		}
 		close(goOn)
@@ -75,13 +75,13 @@ func TestNothingIsTakenThatCannotBeWritten(t *testing.T) {
 			var taken atomic.Int64
 			z, err := compress(writerFunc(func([]byte) { <-disk }), sha256.New(), c)
 			must(t, err)
-			const size = 24 << 20
+			const size = 40 << 20
 			go func() {
 				takes(z, size, &taken)
 				must(t, z.Close())
 			}()
 			synctest.Wait()
-			if n, most := int(taken.Load()), (2*3+2)*z.block; n > most || n < z.block {
+			if n, most := int(taken.Load()), (2*3+12)*z.block; n > most || n < z.block {
 				t.Errorf("%+v: %d bytes were taken while the disk is stuck, want at most %d", c, n, most)
 			}
 			close(disk)
