@@ -2,11 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -34,14 +37,21 @@ func TestMain(m *testing.M) {
 // registry: $REG is its address, and each script has a name of its own in it, $NAME. Commands
 // beside those of testscript:
 //
-//	image NAME[:TAG]… [layer=BYTES]… [arch=ARCH[/VARIANT]]… [seed=N] [docker] [plain]
+//	image NAME[:TAG]… [layer=BYTES]… [arch=ARCH[/VARIANT]]… [seed=N] [base=NAME@DIGEST] [docker]
 //		pushes an image, for several arch= a manifest list, and sets the variables
-//		DIGEST (of what was pushed), ID, and for lists ID_<arch> and DIGEST_<arch>.
-//	delete NAME@DIGEST
-//		removes a manifest from the registry.
-//	golden FILE
-//		compares the standard output of the last command with FILE, where $-variables
-//		are replaced.
+//		DIGEST (of what was pushed), ID, for lists ID_<arch> and DIGEST_<arch>, and
+//		LAYER_<n> and SIZE_<n> (of the layers, from 1 on, of the last architecture).
+//		base= is what the image says it was built on.
+//	delete NAME@DIGEST, delete NAME@TAG
+//		removes a manifest, or a tag, from the registry.
+//	expand FILE…
+//		replaces $-variables in files.
+//	status N PROGRAM [ARGUMENT]…
+//		runs a program, which has to end with that exit status.
+//	golden FILE [GOT]
+//		compares the standard output of the last command, or the file GOT, with FILE, where
+//		$-variables are replaced; ${short NAME} is the begin of the digest in NAME, and TIME
+//		is any time.
 func TestScripts(t *testing.T) {
 	reg := registry.Start(t)
 	testscript.Run(t, testscript.Params{
@@ -56,7 +66,7 @@ func TestScripts(t *testing.T) {
 				"REG="+reg.Addr, "NAME="+reg.Addr+"/"+strings.ReplaceAll(filepath.Base(env.WorkDir), "script-", ""),
 				"CONTAINERS_REGISTRIES_CONF="+filepath.Join(home, ".config/containers/registries.conf"))
 			config := filepath.Join(home, ".config", "containers")
-			if err := os.MkdirAll(config, 0o755); err != nil {
+			if err := errors.Join(os.MkdirAll(config, 0o755), os.Mkdir(filepath.Join(home, "run"), 0o700)); err != nil {
 				return err
 			}
 			if err := os.WriteFile(filepath.Join(config, "registries.conf"), []byte("[[registry]]\nlocation = \""+reg.Addr+"\"\ninsecure = true\n"), 0o644); err != nil {
@@ -67,6 +77,8 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"image":  func(ts *testscript.TestScript, _ bool, args []string) { pushImage(ts, reg, args) },
 			"delete": func(ts *testscript.TestScript, _ bool, args []string) { deleteManifest(ts, reg, args) },
+			"expand": expand,
+			"status": status,
 			"golden": golden,
 		},
 	})
@@ -89,6 +101,10 @@ func pushImage(ts *testscript.TestScript, reg *registry.Registry, args []string)
 			opts = append(opts, images.Seed(n))
 		case "arch":
 			arches = append(arches, value)
+		case "base":
+			name, digest, _ := strings.Cut(value, "@")
+			opts = append(opts, images.Annotation("org.opencontainers.image.base.name", name),
+				images.Annotation("org.opencontainers.image.base.digest", digest))
 		case "docker":
 			opts = append(opts, images.Docker())
 		default:
@@ -123,6 +139,13 @@ func pushImage(ts *testscript.TestScript, reg *registry.Registry, args []string)
 		ts.Setenv("DIGEST", list.Digest.String())
 		what = list
 	}
+	if img, ok := what.(*images.Image); ok {
+		made = append(made, img)
+	}
+	for n, l := range made[len(made)-1].Layers {
+		ts.Setenv(fmt.Sprintf("LAYER_%d", n+1), l.Digest.String())
+		ts.Setenv(fmt.Sprintf("SIZE_%d", n+1), strconv.FormatInt(l.Size, 10))
+	}
 	for _, name := range names {
 		ts.Check(images.Push(what, reg.URL, strings.TrimPrefix(name, reg.Addr+"/")))
 	}
@@ -151,10 +174,51 @@ func deleteManifest(ts *testscript.TestScript, reg *registry.Registry, args []st
 	}
 }
 
+// variable is what a golden file has in place of a variable.
+func variable(ts *testscript.TestScript) func(string) string {
+	return func(name string) string {
+		long, short := strings.CutPrefix(name, "short ")
+		if !short {
+			return ts.Getenv(name)
+		}
+		_, hex, _ := strings.Cut(ts.Getenv(long), ":")
+		return hex[:min(len(hex), 12)]
+	}
+}
+
+// expand is the command expand.
+func expand(ts *testscript.TestScript, _ bool, args []string) {
+	for _, file := range args {
+		text := os.Expand(ts.ReadFile(file), variable(ts))
+		ts.Check(os.WriteFile(ts.MkAbs(file), []byte(text), 0o644))
+	}
+}
+
+// status is the command status.
+func status(ts *testscript.TestScript, _ bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		exit, ok := errors.AsType[*exec.ExitError](err)
+		if !ok {
+			ts.Fatalf("%v", err)
+		}
+		got = exit.ExitCode()
+	}
+	if got != want {
+		ts.Fatalf("status %d, want %d", got, want)
+	}
+}
+
+// aTime is what differs from run to run.
+var aTime = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ`)
+
 // golden is the command golden.
 func golden(ts *testscript.TestScript, _ bool, args []string) {
-	got := ts.ReadFile("stdout")
-	want := os.Expand(ts.ReadFile(args[0]), ts.Getenv)
+	got := ts.ReadFile(append(args, "stdout")[1])
+	got = aTime.ReplaceAllString(got, "TIME")
+	want := os.Expand(ts.ReadFile(args[0]), variable(ts))
 	if got == want {
 		return
 	}

@@ -87,7 +87,7 @@ func TestCheckAsksOnce(t *testing.T) {
 	w := newWorld(t)
 	w.push("images/name:v1", images.NewList(images.Of(arch("amd64"), arch("arm64"))))
 	pins := w.pin("registry.example/images/name:v1", "amd64", "arm64")
-	w.Faults.Reset()
+	w.Reset()
 	w.check(pins)
 	if got := w.Matching(registry.Get("/(manifests|blobs)/")); len(got) != 0 {
 		t.Errorf("%d things were read: %+v", len(got), got)

@@ -206,8 +206,8 @@ func (i *Image) encode(b *bytes.Buffer) {
 
 // Write replaces the file at path. Whoever dies when, the old content is there or the new one.
 func (f *File) Write(path string) error {
-	if real, err := filepath.EvalSymlinks(path); err == nil {
-		path = real
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		path = target
 	}
 	if err := renameio.WriteFile(path, f.Encode(), 0o644, renameio.WithExistingPermissions()); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -147,13 +146,6 @@ func isPinned(t *testing.T, got *Image, img *images.Image, list *images.List) {
 			t.Errorf("layer %d is %+v, want %s, %d bytes", n, l, img.Layers[n].Digest, img.Layers[n].Size)
 		}
 	}
-}
-
-var testName = regexp.MustCompile(`[^a-z0-9]+`)
-
-// repo is a repository of the test's own.
-func repo(t *testing.T) string {
-	return testName.ReplaceAllString(strings.ToLower(t.Name()), "-")
 }
 
 // arch makes an image for an architecture, written arch[/variant].

@@ -43,7 +43,7 @@ func parseReference(a request.Access, text string) (Reference, error) {
 	}
 	name, uri := strings.CutPrefix(text, "docker://")
 	if scheme, _, ok := strings.Cut(name, "://"); ok {
-		return Reference{}, fmt.Errorf("%s:// is not read from: use docker:// or containers-storage:", scheme)
+		return Reference{}, fmt.Errorf("%s:// is not read from: use docker://NAME or containers-storage:NAME", scheme)
 	}
 	if uri {
 		name = strings.TrimPrefix(name, "/") // virt-bootstrap's way not to name a registry
