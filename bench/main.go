@@ -37,6 +37,7 @@ var works = []work{
 	{"dir", func(b *bench) error { return b.place("dir") }},
 	{"oci", func(b *bench) error { return b.place("oci") }},
 	{"pack", (*bench).pack},
+	{"pin", (*bench).pin},
 	{"builds", (*bench).builds},
 }
 

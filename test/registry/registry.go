@@ -42,8 +42,11 @@ func Start(t testing.TB, opts ...Option) *Registry {
 	return r
 }
 
-// Run runs a registry with its data in dir until it is closed.
+// Run runs a registry with its data in dir, which is made, until it is closed.
 func Run(dir string, opts ...Option) (*Registry, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
 	r := &Registry{Root: dir, config: newConfig(opts)}
 	if err := r.start(); err != nil {
 		return nil, errors.Join(err, r.Close())
