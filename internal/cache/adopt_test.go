@@ -25,6 +25,19 @@ func TestAdoptTakesOnlyTheRightFile(t *testing.T) {
 			writeTest(t, path, b)
 			must(t, os.Chmod(path, 0o600))
 		}, ok: true},
+		"that anybody can write": {put: func(t *testing.T, path string) {
+			writeTest(t, path, b)
+			must(t, os.Chmod(path, 0o666))
+		}, ok: true},
+		"set user id": {put: func(t *testing.T, path string) {
+			writeTest(t, path, b)
+			must(t, unix.Chmod(path, 0o4644))
+		}, ok: true},
+		"of somebody else": {put: func(t *testing.T, path string) {
+			needRoot(t)
+			writeTest(t, path, b)
+			must(t, os.Chown(path, 1234, 0))
+		}, ok: true},
 		"damaged": {put: func(t *testing.T, path string) { writeTest(t, path, damaged) }},
 		"short":   {put: func(t *testing.T, path string) { writeTest(t, path, b[:1000]) }},
 		"long":    {put: func(t *testing.T, path string) { writeTest(t, path, append(bytes.Clone(b), 1)) }},
@@ -53,6 +66,9 @@ func TestAdoptTakesOnlyTheRightFile(t *testing.T) {
 			}
 			if c.ok && same(t, path, p.path(d.Digest)) != c.linked {
 				t.Errorf("linked: %t, want %t", !c.linked, c.linked)
+			}
+			if fi, err := os.Lstat(p.path(d.Digest)); c.ok && (err != nil || !isOurs(fi)) {
+				t.Error("the blob in the pool is somebody else's")
 			}
 			wantNothingLeft(t, ca)
 		})

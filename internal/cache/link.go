@@ -12,9 +12,17 @@ import (
 )
 
 // linkOrCopy gives the file a second name: a hard link, or, where links are impossible
-// (another file system, too many links, a file system without), a reflink or a copy.
+// (another file system, too many links, a file system without), a reflink or a copy. A file
+// whose mode somebody has changed is copied too: what is published is for all to read and for nobody to write.
 func linkOrCopy(from, to string) error {
-	err := os.Link(from, to)
+	fi, err := os.Lstat(from)
+	if err != nil {
+		return err
+	}
+	if fi.Mode() != fileMode {
+		return copyFile(from, to)
+	}
+	err = os.Link(from, to)
 	switch {
 	case err == nil:
 		return nil

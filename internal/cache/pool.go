@@ -140,17 +140,6 @@ func openPartial(name string) (*os.File, error) {
 	return os.OpenFile(name, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, fileMode)
 }
 
-// Adopt puts a file that somebody else wrote, such as a blob of an image published without the
-// pool, into the pool, if its content has that digest and size. It is not an error if not.
-func (p *Pool) Adopt(ctx context.Context, path string, d digest.Digest, size int64) (bool, error) {
-	w, err := p.Acquire(ctx, d, size, nil)
-	if w == nil {
-		return err == nil, err
-	}
-	defer w.Close()
-	return w.Adopt(ctx, path)
-}
-
 // sweepPartial removes what a writer that was killed while it gave a blob its name has left:
 // partial files of blobs that are in the pool.
 func (p *Pool) sweepPartial() {

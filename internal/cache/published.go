@@ -111,8 +111,11 @@ func readAt(dir int, name string) ([]byte, error) {
 	if err := unix.Fstat(fd, &st); err != nil {
 		return nil, &fs.PathError{Op: "stat", Path: name, Err: err}
 	}
-	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size > manifest.MaxSize {
-		return nil, fmt.Errorf("%s is no regular file, or longer than %d bytes", name, manifest.MaxSize)
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return nil, fmt.Errorf("%s is no regular file", name)
+	}
+	if st.Size > manifest.MaxSize {
+		return nil, fmt.Errorf("%s is %d bytes long, the limit is %d", name, st.Size, manifest.MaxSize)
 	}
 	buf := make([]byte, st.Size)
 	for n := 0; n < len(buf); {

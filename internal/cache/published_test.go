@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -58,13 +59,14 @@ func TestImageHasItsBlobsOnlyWithTheirSizes(t *testing.T) {
 func TestSmallFilesAreReadOnlyIfTheyAreFiles(t *testing.T) {
 	for name, c := range map[string]struct {
 		put  func(path string) error
-		want error // nil: any
+		want error  // nil: any
+		says string // of each file
 	}{
-		"absent":   {func(string) error { return nil }, os.ErrNotExist},
-		"folder":   {func(path string) error { return os.Mkdir(path, 0o755) }, nil},
-		"pipe":     {func(path string) error { return unix.Mkfifo(path, 0o644) }, nil},
-		"link":     {func(path string) error { return os.Symlink(versionFile, path) }, nil},
-		"too long": {bytesOf(make([]byte, manifest.MaxSize+1)), nil},
+		"absent":   {func(string) error { return nil }, os.ErrNotExist, "no such file"},
+		"folder":   {func(path string) error { return os.Mkdir(path, 0o755) }, nil, "is no regular file"},
+		"pipe":     {func(path string) error { return unix.Mkfifo(path, 0o644) }, nil, "is no regular file"},
+		"link":     {func(path string) error { return os.Symlink(versionFile, path) }, nil, "too many levels of symbolic links"},
+		"too long": {bytesOf(make([]byte, manifest.MaxSize+1)), nil, "is 4194305 bytes long, the limit is 4194304"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ca, p := newCache(t)
@@ -76,6 +78,8 @@ func TestSmallFilesAreReadOnlyIfTheyAreFiles(t *testing.T) {
 			replace(t, filepath.Join(pub.Path(), manifestFile), c.put)
 			if got, err := pub.Manifest(); err == nil || c.want != nil && !errors.Is(err, c.want) {
 				t.Errorf("manifest: %d bytes, %v", len(got), err)
+			} else if !strings.Contains(err.Error(), c.says) {
+				t.Errorf("error is %v, want %s", err, c.says)
 			}
 			replace(t, pub.BlobPath(img.id), c.put)
 			if got, err := pub.Config(img.Blobs[0]); err == nil || c.want != nil && !errors.Is(err, c.want) {

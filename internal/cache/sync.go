@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"cmp"
 	"os"
 	"sync"
 	"time"
@@ -15,6 +16,7 @@ const syncDelay = 25 * time.Millisecond
 // syncer makes the blobs of many writers durable, those of the same moment together. The zero value
 // is ready.
 type syncer struct {
+	delay  time.Duration // 0 is syncDelay
 	mu     sync.Mutex
 	active int // writers that may still come with a blob
 	batch  []waitingSync
@@ -47,7 +49,7 @@ func (s *syncer) sync(f *os.File, leave func()) error {
 	s.mu.Lock()
 	s.batch = append(s.batch, w)
 	if s.timer == nil {
-		s.timer = time.AfterFunc(syncDelay, s.flush)
+		s.timer = time.AfterFunc(cmp.Or(s.delay, syncDelay), s.flush)
 	}
 	s.mu.Unlock()
 	leave()

@@ -9,7 +9,6 @@ import (
 	"os"
 
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sys/unix"
 )
 
 // bufferSize is the unit of reading and writing blobs, in bytes; a writer has one buffer.
@@ -178,88 +177,6 @@ func (w *Writer) Commit() error {
 	}
 	w.done = true
 	return nil
-}
-
-// Adopt puts a file that somebody else wrote into the pool as the blob, by link, reflink or copy, and
-// says so, if its content is right. Else what was written before stays.
-func (w *Writer) Adopt(ctx context.Context, path string) (bool, error) {
-	f, err := openFile(path)
-	if err != nil {
-		return false, nil
-	}
-	defer f.Close()
-	right, err := w.isBlob(ctx, f)
-	if err != nil || !right {
-		return false, err
-	}
-	if linked, err := w.adoptLink(f); err != nil || linked {
-		return linked, err
-	}
-	if err := w.copyFrom(ctx, f); err != nil {
-		return false, fmt.Errorf("adopt blob %s: %w", path, err)
-	}
-	return true, w.Commit()
-}
-
-// isBlob says whether the content of f has the blob's size and digest. A file that cannot be read
-// is not the blob.
-func (w *Writer) isBlob(ctx context.Context, f *os.File) (bool, error) {
-	fi, err := f.Stat()
-	if err != nil || fi.Size() != w.size {
-		return false, err
-	}
-	v := w.digest.Verifier()
-	_, err = copyAll(ctx, v, f, w.buffer())
-	if ctx.Err() != nil {
-		return false, context.Cause(ctx)
-	}
-	return err == nil && v.Verified(), nil
-}
-
-// adoptLink links a verified file into the pool, if links are possible and it has the mode of what
-// is published.
-func (w *Writer) adoptLink(f *os.File) (bool, error) {
-	fi, err := f.Stat()
-	if err != nil || fi.Mode().Perm() != fileMode { // a copy will do
-		return false, err
-	}
-	if err := w.pool.syncs.sync(f, w.leave); err != nil {
-		return false, fmt.Errorf("sync blob: %w", err)
-	}
-	w.done = linkOpen(f, w.pool.path(w.digest)) == nil
-	if !w.done {
-		return false, nil
-	}
-	return true, os.Remove(w.name)
-}
-
-// copyFrom makes the content of f, by reflink if possible, that of the partial blob.
-func (w *Writer) copyFrom(ctx context.Context, f *os.File) error {
-	if err := w.Reset(); err != nil {
-		return err
-	}
-	if unix.IoctlFileClone(int(w.f.Fd()), int(f.Fd())) == nil {
-		_, err := w.Resume(ctx)
-		return err
-	}
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return err
-	}
-	_, err := w.ReadFrom(readerUntil{ctx, f})
-	return err
-}
-
-// readerUntil is a reader that ends when ctx does.
-type readerUntil struct {
-	context.Context
-	io.Reader
-}
-
-func (r readerUntil) Read(p []byte) (int, error) {
-	if r.Err() != nil {
-		return 0, context.Cause(r)
-	}
-	return r.Reader.Read(p)
 }
 
 // Close gives the blob up for others. What was written stays, unless it is nothing, or was shown to
