@@ -50,8 +50,14 @@ func TestMain(m *testing.M) {
 //		runs a program, which has to end with that exit status.
 //	golden FILE [GOT]
 //		compares the standard output of the last command, or the file GOT, with FILE, where
-//		$-variables are replaced; ${short NAME} is the begin of the digest in NAME, and TIME
-//		is any time.
+//		$-variables are replaced; ${short NAME} is the begin of the digest in NAME, TIME is
+//		any time and DAY any date.
+//	stalled
+//		serves the registry once more, at $STALLED, where blobs end after 1000 bytes and the
+//		connection hangs.
+//	interrupt SIGNAL N PROGRAM [ARGUMENT]…
+//		runs a program, sends it a signal when it has begun to download from $STALLED, and
+//		has it end with that exit status.
 func TestScripts(t *testing.T) {
 	reg := registry.Start(t)
 	testscript.Run(t, testscript.Params{
@@ -80,6 +86,9 @@ func TestScripts(t *testing.T) {
 			"expand": expand,
 			"status": status,
 			"golden": golden,
+
+			"stalled":   func(ts *testscript.TestScript, _ bool, _ []string) { stalled(t, ts, reg) },
+			"interrupt": interrupt,
 		},
 	})
 }
@@ -211,13 +220,16 @@ func status(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// aTime is what differs from run to run.
-var aTime = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ`)
+// aTime and aDay are what differs from run to run.
+var (
+	aTime = regexp.MustCompile(`\d{4}-\d\d-\d\d(T\d\d:\d\d:\d\d(\.\d+)?Z| \d\d:\d\d:\d\d UTC)`)
+	aDay  = regexp.MustCompile(`\b20\d\d-\d\d-\d\d\b`)
+)
 
 // golden is the command golden.
 func golden(ts *testscript.TestScript, _ bool, args []string) {
 	got := ts.ReadFile(append(args, "stdout")[1])
-	got = aTime.ReplaceAllString(got, "TIME")
+	got = aDay.ReplaceAllString(aTime.ReplaceAllString(got, "TIME"), "DAY")
 	want := os.Expand(ts.ReadFile(args[0]), variable(ts))
 	if got == want {
 		return

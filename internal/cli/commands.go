@@ -6,5 +6,9 @@ import "github.com/spf13/cobra"
 func (a *app) commands() []*cobra.Command {
 	return []*cobra.Command{
 		a.pinCommand(),
+		a.fetchCommand(),
+		a.listCommand(),
+		a.inspectCommand(),
+		a.duCommand(),
 	}
 }

@@ -14,7 +14,7 @@ func TestEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var l lines
 		r := NewEvents(&l)
-		r.Begin(3)
+		r.Begin(4)
 		r.Note("no policy.json")
 		r.Cached("quay.io/a/there", "sha256:11", "sha256:22")
 		i := r.Pinned("quay.io/a/b", digest, "sha256:cafe")
@@ -41,7 +41,7 @@ func TestEvents(t *testing.T) {
 		const ref = `"name":"quay.io/a/b","digest":"` + digest + `","id":"sha256:cafe"`
 		const blob = ref + `,"blob":"` + digest + `","kind":"layer","index":2,"of":2,"size":48200000`
 		want := []string{
-			`"begin","items":3}`,
+			`"begin","items":4}`,
 			`"note","text":"no policy.json"}`,
 			`"done","name":"quay.io/a/there","digest":"sha256:11","id":"sha256:22","cached":true,"bytes":0,"reused":0,"seconds":0,"attempts":0}`,
 			`"note",` + ref + `,"text":"manifest: attempt 1 failed"}`,
@@ -57,7 +57,7 @@ func TestEvents(t *testing.T) {
 			`"done",` + ref + `,"cached":false,"bytes":48200000,"reused":7200,"seconds":7,"attempts":2}`,
 			`"failed","name":"quay.io/a/c","digest":"` + digest + `","id":"sha256:dead","error":"it is gone\nlook <elsewhere>"}`,
 			`"done","name":"other","cached":true,"bytes":0,"reused":0,"seconds":0,"attempts":0}`,
-			`"end","items":3,"cached":2,"failed":1,"bytes":48200000,"reused":7200,"seconds":1.1}`,
+			`"end","items":4,"cached":2,"failed":1,"bytes":48200000,"reused":7200,"seconds":1.1}`,
 		}
 		if len(l.got) != len(want) {
 			t.Errorf("%d events, want %d", len(l.got), len(want))

@@ -64,7 +64,8 @@ func (r *Reporter) End() {
 	defer r.mu.Unlock()
 	s := &r.sum
 	if r.events != nil {
-		r.events.write(endEvent{s.items, s.cached, s.failed, s.bytes, s.reused, inSeconds(time.Since(s.began))})
+		missing := s.items - (s.ended - s.failed)
+		r.events.write(endEvent{s.items, s.cached, missing, s.bytes, s.reused, inSeconds(time.Since(s.began))})
 	}
 }
 

@@ -1,0 +1,194 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"osbuild-containers/internal/fetch"
+	"osbuild-containers/internal/keep"
+	"osbuild-containers/internal/progress"
+	"osbuild-containers/internal/request"
+)
+
+// fetchCommand is the command fetch, with what its flags say.
+type fetchCommand struct {
+	*app
+	files     []string
+	manifests []string
+	arch      []string
+	plan      bool
+}
+
+func (a *app) fetchCommand() *cobra.Command {
+	f := &fetchCommand{app: a}
+	cmd := &cobra.Command{
+		Use:     "fetch [REF…]",
+		Short:   "Fetch images into a cache",
+		GroupID: groupCache,
+		Long: `fetch brings images and their manifest lists into a cache, as osbuild's sources
+do: those of a pin file, those that the sources of an osbuild manifest name,
+and those that references point to now. Without any of them it takes the pin
+file of this folder.
+
+What is there already is not fetched again, and what was begun is continued.
+What is fetched is verified against its digests, and what is there is complete.
+
+With --json, standard output is a stream of events, one in a line; see
+docs/events.md. With --plan it is the plan.`,
+		Example: `  osbuild-containers fetch --plan
+  osbuild-containers fetch --manifest build.json --cache ~/.cache/osbuild/sources
+  osbuild-containers fetch quay.io/fedora/fedora-bootc:42 --arch aarch64`,
+		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd.Context(), args) },
+	}
+	set := cmd.Flags()
+	set.StringSliceVar(&f.files, "file", nil, "pin files to fetch from")
+	set.StringSliceVar(&f.manifests, "manifest", nil, "osbuild manifests to fetch for; - is standard input")
+	set.StringSliceVar(&f.arch, "arch", nil, "architectures (default this machine's for a REF, all for a pin file)")
+	set.BoolVar(&f.plan, "plan", false, "say what would be downloaded, and download nothing")
+	return cmd
+}
+
+// run is the command.
+func (f *fetchCommand) run(ctx context.Context, args []string) error {
+	dir, err := f.cacheDir()
+	if err != nil {
+		return err
+	}
+	w, err := f.wants(ctx, args)
+	if err != nil {
+		return err
+	}
+	o := request.DefaultOptions()
+	o.Retries = f.flags.retries
+	lists, err := request.New(dir, w.lists, o)
+	if err != nil {
+		return refused(err)
+	}
+	images, err := request.New(dir, w.images, o)
+	if err != nil {
+		return refused(err)
+	}
+	if w.stored > 0 {
+		progress.NewLog(f.env.Stderr).Note("%s that osbuild takes from the containers storage of this machine: not fetched", count(w.stored, "image"))
+	}
+	if f.plan {
+		return f.runPlan(ctx, lists, images)
+	}
+	return f.fetch(ctx, lists, images, w)
+}
+
+// reporter is who is told of progress: a program, a person or a log.
+func (a *app) reporter() *progress.Reporter {
+	switch {
+	case a.flags.json:
+		return progress.NewEvents(a.env.Stdout)
+	case a.env.StderrIsTerminal:
+		return progress.NewBars(a.env.Stderr)
+	}
+	return progress.NewLog(a.env.Stderr)
+}
+
+// fetch fetches the lists, which are small, and then the images.
+func (f *fetchCommand) fetch(ctx context.Context, lists, images *request.Request, w *wanted) error {
+	log := f.reporter()
+	var sum fetched
+	if len(lists.Items) > 0 {
+		sum.add("list", lists.Items, fetch.Lists(ctx, lists, log))
+	}
+	if len(images.Items) > 0 {
+		sum.add("image", images.Items, fetch.Images(ctx, images, log))
+	}
+	if err := fetch.Name(images.Cache, sum.there(w.images)); err != nil {
+		log.Note("%v", err) // it is there all the same
+	}
+	log.Close()
+	log.End()
+	if !f.flags.json {
+		if err := f.print("%s", sum.text()); err != nil {
+			return err
+		}
+	}
+	switch {
+	case ctx.Err() != nil && sum.failed > 0:
+		return context.Cause(ctx)
+	case sum.failed > 0:
+		return fmt.Errorf("%d of %d could not be fetched", sum.failed, len(sum.rows))
+	}
+	return nil
+}
+
+// fetched is what became of all items.
+type fetched struct {
+	rows                    [][]string
+	fetched, cached, failed int
+	bytes, reused           int64
+	ok                      map[string]bool // ids of images that are there
+}
+
+// add takes the results of items.
+func (s *fetched) add(kind string, items []request.Item, results []request.Result) {
+	if s.ok == nil {
+		s.ok = map[string]bool{}
+	}
+	for n, r := range results {
+		state := "fetched"
+		switch {
+		case !r.Success:
+			state = "failed"
+			s.failed++
+		case r.Metadata.Cached:
+			state = "cached"
+			s.cached++
+		default:
+			s.fetched++
+		}
+		if kind == "image" && r.Success {
+			s.ok[r.Metadata.Checksum] = true
+		}
+		s.bytes += r.Metadata.Bytes
+		s.reused += r.Metadata.Reused
+		s.rows = append(s.rows, []string{state, kind, keep.Short(items[n].ID), items[n].Image.Name})
+	}
+}
+
+// there are the images that are in the cache now, under all the names that were asked for.
+func (s *fetched) there(items []request.Item) []request.Item {
+	var there []request.Item
+	for _, it := range items {
+		if s.ok[it.ID.String()] {
+			there = append(there, it)
+		}
+	}
+	return there
+}
+
+// text is a line for each item, and one for all.
+func (s *fetched) text() string {
+	if len(s.rows) == 0 {
+		return "nothing to fetch\n"
+	}
+	const left = len("fetched  image  123456789012  ")
+	for _, row := range s.rows {
+		row[3] = cutStart(progress.Clean(row[3]), width-left)
+	}
+	slices.SortStableFunc(s.rows, func(a, b []string) int { // lists first, as they were fetched
+		return cmp.Or(strings.Compare(b[1], a[1]), strings.Compare(a[3], b[3]))
+	})
+	columns := []column{{name: "STATE"}, {name: "KIND"}, {name: "ID"}, {name: "NAME"}}
+	var parts []string
+	for _, p := range []struct {
+		n    int
+		what string
+	}{{s.fetched, "fetched"}, {s.cached, "cached"}, {s.failed, "failed"}} {
+		if p.n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", p.n, p.what))
+		}
+	}
+	return strings.Join(align(columns, s.rows), "\n") + "\n" +
+		fmt.Sprintf("%s: %s downloaded, %s reused\n", strings.Join(parts, ", "), progress.Bytes(s.bytes), progress.Bytes(s.reused))
+}

@@ -1,0 +1,228 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/spf13/cobra"
+
+	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/keep"
+	"osbuild-containers/internal/progress"
+)
+
+func (a *app) inspectCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "inspect NAME[:TAG] | ID",
+		Short:   "Show all there is to know of an image in a cache",
+		GroupID: groupCache,
+		Long: `inspect shows an image's config, its layers with the images that share them,
+where it was fetched from, and its signatures. What is named as for list must
+be one image. With --json the whole config is there.`,
+		Example: `  osbuild-containers inspect fedora-bootc:42
+  osbuild-containers inspect 12dcd147b9ee --json`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error { return a.inspect(args[0]) },
+	}
+}
+
+// inspect is the command.
+func (a *app) inspect(what string) error {
+	dir, err := a.cacheDir()
+	if err != nil {
+		return err
+	}
+	c := cache.Open(dir)
+	images, err := keep.Scan(c)
+	if err != nil {
+		return err
+	}
+	i, err := keep.FindOne(images, what)
+	if err != nil {
+		return err
+	}
+	d, err := keep.Inspect(c, i)
+	if err != nil {
+		return err
+	}
+	if a.flags.json {
+		return a.json(detailJSON(d))
+	}
+	return a.print("%s", detailText(d, images))
+}
+
+// label is how far what is said of an image is from the left: so that a digest fits.
+const label = 9
+
+func detailText(d *keep.Detail, images []*keep.Image) string {
+	var b strings.Builder
+	say := func(name string, values ...string) {
+		if len(values) > 0 && values[0] != "" {
+			b.WriteString(field(name, label, values...))
+		}
+	}
+	say("id", d.ID.String())
+	say("manifest", d.Manifest.String())
+	say("type", d.MediaType)
+	say("list", d.List.String())
+	say("platform", d.Platform.String())
+	say("created", moment(d.Created))
+	say("from", originTexts(d.Image)...)
+	say("size", fmt.Sprintf("%s, %s of it in no other image", progress.Bytes(d.Size), progress.Bytes(d.Unshared)))
+	say("signed", signatureTexts(d.Signatures)...)
+	say("damaged", d.Problem)
+
+	run := d.Config.Run
+	say("author", d.Config.Author)
+	say("user", run.User)
+	say("entry", words(run.Entrypoint))
+	say("cmd", words(run.Cmd))
+	say("env", run.Env...)
+	say("workdir", run.WorkingDir)
+	say("ports", strings.Join(slices.Sorted(maps.Keys(run.ExposedPorts)), " "))
+	say("volumes", slices.Sorted(maps.Keys(run.Volumes))...)
+	say("stop", run.StopSignal)
+	say("labels", labelTexts(run.Labels)...)
+
+	b.WriteString(layersText(d, images))
+	return b.String()
+}
+
+// originTexts say where an image is from, and since when it is there.
+func originTexts(i *keep.Image) []string {
+	if len(i.Origins) == 0 {
+		return []string{"(not recorded)", "there since " + moment(i.Fetched)}
+	}
+	var lines []string
+	for _, o := range i.Origins {
+		name := o.Name
+		if o.Transport != "" {
+			name = o.Transport + ":" + name
+		}
+		lines = append(lines, name, o.Digest.String())
+		if o.Fetched.IsZero() {
+			lines = append(lines, "asked for when it was there already")
+			continue
+		}
+		lines = append(lines, "fetched "+moment(o.Fetched))
+		if o.From != "" {
+			lines = append(lines, "from the mirror "+o.From)
+		}
+	}
+	return lines
+}
+
+func signatureTexts(sigs []keep.Signature) []string {
+	lines := make([]string, 0, len(sigs))
+	for _, s := range sigs {
+		text := s.Kind + ", " + progress.Bytes(int64(s.Bytes))
+		if s.Identity != "" {
+			text += ", says that it is for " + s.Identity
+		}
+		lines = append(lines, text)
+	}
+	return lines
+}
+
+// words are the words of a command, quoted where that is needed.
+func words(all []string) string {
+	quoted := make([]string, len(all))
+	for n, w := range all {
+		if quoted[n] = w; w == "" || strings.ContainsAny(w, " \t\n\"'\\") {
+			quoted[n] = strconv.Quote(w)
+		}
+	}
+	return strings.Join(quoted, " ")
+}
+
+func labelTexts(labels map[string]string) []string {
+	lines := make([]string, 0, len(labels))
+	for _, key := range slices.Sorted(maps.Keys(labels)) {
+		lines = append(lines, key+"="+labels[key])
+	}
+	return lines
+}
+
+// shownSharers is how many of the images that share a layer are named.
+const shownSharers = 3
+
+// layersText lists the layers, the lowest first, and then what their sharers are called.
+func layersText(d *keep.Detail, images []*keep.Image) string {
+	if len(d.Layers) == 0 {
+		return "layers   none\n"
+	}
+	rows := make([][]string, 0, len(d.Layers))
+	named := map[digest.Digest]bool{}
+	for n, l := range d.Layers {
+		shared := slices.DeleteFunc(slices.Clone(l.Images), func(id digest.Digest) bool { return id == d.ID })
+		rows = append(rows, []string{strconv.Itoa(n + 1), keep.Short(l.Digest), progress.Bytes(l.Size), sharers(shared, named)})
+	}
+	columns := []column{{name: "#", right: true}, {name: "LAYER"}, {name: "SIZE", right: true}, {name: "SHARED WITH"}}
+	var b strings.Builder
+	b.WriteString("\n" + strings.Join(align(columns, rows), "\n") + "\n")
+	if len(named) > 0 {
+		b.WriteString("\n")
+	}
+	for _, i := range images {
+		if named[i.ID] {
+			b.WriteString(keep.Short(i.ID) + "  " + cutStart(progress.Clean(i.Title()), width-14) + "\n")
+		}
+	}
+	return b.String()
+}
+
+// sharers names the first of the images, and notes which it named.
+func sharers(ids []digest.Digest, named map[digest.Digest]bool) string {
+	texts := make([]string, 0, shownSharers+1)
+	for n, id := range ids {
+		if n == shownSharers {
+			texts = append(texts, fmt.Sprintf("+%d", len(ids)-n))
+			break
+		}
+		named[id] = true
+		texts = append(texts, keep.Short(id))
+	}
+	return strings.Join(texts, " ")
+}
+
+// What inspect answers in JSON.
+type (
+	detailAnswer struct {
+		imageJSON
+		MediaType  string           `json:"mediaType,omitempty"`
+		Path       string           `json:"path"`
+		Layers     []layerJSON      `json:"layers"`
+		Signatures []keep.Signature `json:"signatures"`
+		Config     json.RawMessage  `json:"config,omitempty"`
+	}
+	layerJSON struct {
+		Digest    digest.Digest   `json:"digest"`
+		MediaType string          `json:"mediaType,omitempty"`
+		Size      int64           `json:"size"`
+		DiffID    digest.Digest   `json:"diffID,omitempty"`
+		CreatedBy string          `json:"createdBy,omitempty"`
+		Images    []digest.Digest `json:"images"` // that have it, this one among them
+		Missing   bool            `json:"missing,omitempty"`
+	}
+)
+
+func detailJSON(d *keep.Detail) detailAnswer {
+	answer := detailAnswer{
+		imageJSON: imageOf(d.Image), MediaType: d.MediaType, Path: d.Path, Layers: []layerJSON{},
+		Signatures: slices.Concat([]keep.Signature{}, d.Signatures),
+	}
+	if json.Valid(d.Config.Raw) {
+		answer.Config = d.Config.Raw
+	}
+	for _, l := range d.Layers {
+		answer.Layers = append(answer.Layers, layerJSON{
+			l.Digest, l.MediaType, l.Size, l.DiffID, l.CreatedBy, slices.Concat([]digest.Digest{}, l.Images), l.Missing,
+		})
+	}
+	return answer
+}

@@ -1,0 +1,122 @@
+package cli
+
+import (
+	"path/filepath"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"osbuild-containers/internal/progress"
+)
+
+// width is how wide what people read may be.
+const width = 80
+
+// column is how a column of a table looks.
+type column struct {
+	name  string
+	right bool // numbers: their ends are in line
+	most  int  // what is longer is cut; 0 is no limit
+}
+
+// align writes rows below their columns' names, as wide as they need to be.
+func align(columns []column, rows [][]string) []string {
+	all := [][]string{make([]string, len(columns))}
+	widths := make([]int, len(columns))
+	for n, c := range columns {
+		all[0][n] = c.name
+	}
+	for _, row := range rows {
+		cut := make([]string, len(row))
+		for n, cell := range row {
+			if cut[n] = cell; columns[n].most > 0 {
+				cut[n] = cutEnd(cell, columns[n].most)
+			}
+		}
+		all = append(all, cut)
+	}
+	for _, row := range all {
+		for n, cell := range row {
+			widths[n] = max(widths[n], utf8.RuneCountInString(cell))
+		}
+	}
+	lines := make([]string, len(all))
+	for i, row := range all {
+		var b strings.Builder
+		for n, cell := range row {
+			space := strings.Repeat(" ", widths[n]-utf8.RuneCountInString(cell))
+			switch {
+			case columns[n].right:
+				b.WriteString(space + cell)
+			default:
+				b.WriteString(cell + space)
+			}
+			if n+1 < len(row) {
+				b.WriteString("  ")
+			}
+		}
+		lines[i] = strings.TrimRight(b.String(), " ")
+	}
+	return lines
+}
+
+// cutEnd shortens s to so many characters, and shows that it did.
+func cutEnd(s string, most int) string {
+	if utf8.RuneCountInString(s) <= most {
+		return s
+	}
+	return string([]rune(s)[:most-1]) + "…"
+}
+
+// cutStart is cutEnd for names, whose end says most.
+func cutStart(s string, most int) string {
+	n := utf8.RuneCountInString(s)
+	if n <= most {
+		return s
+	}
+	return "…" + string([]rune(s)[n-most+1:])
+}
+
+// field writes lines that begin with a label, further lines below the first. What is longer than a
+// line is broken where it has to be.
+func field(label string, indent int, values ...string) string {
+	var b strings.Builder
+	lead := label + strings.Repeat(" ", max(1, indent-utf8.RuneCountInString(label)))
+	for _, value := range values {
+		rest := []rune(progress.Clean(value))
+		for {
+			n := min(len(rest), width-indent)
+			b.WriteString(lead + string(rest[:n]) + "\n")
+			lead = strings.Repeat(" ", indent)
+			if rest = rest[n:]; len(rest) == 0 {
+				break
+			}
+		}
+	}
+	return b.String()
+}
+
+// date is a day, "-" for none.
+func date(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.UTC().Format("2006-01-02")
+}
+
+// moment is a time of day, "-" for none.
+func moment(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.UTC().Format("2006-01-02 15:04:05 UTC")
+}
+
+// cacheDir is the folder of the cache, from the root.
+func (a *app) cacheDir() (string, error) {
+	dir, err := filepath.Abs(a.flags.cache)
+	if err == nil && a.flags.cache == "" {
+		err = errNoCache
+	}
+	return dir, refused(err)
+}

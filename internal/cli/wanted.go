@@ -1,0 +1,148 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"runtime"
+	"slices"
+
+	"osbuild-containers/internal/pin"
+	"osbuild-containers/internal/progress"
+	"osbuild-containers/internal/request"
+)
+
+// wanted is what is to be fetched.
+type wanted struct {
+	images, lists []request.Item
+	stored        int // images that osbuild takes from the store of this machine
+}
+
+// wants collects what the flags and arguments of fetch name.
+func (f *fetchCommand) wants(ctx context.Context, args []string) (*wanted, error) {
+	w := &wanted{}
+	platforms, err := parsePlatforms(f.arch)
+	if err != nil {
+		return nil, refused(err)
+	}
+	files := f.files
+	if len(args)+len(f.files)+len(f.manifests) == 0 {
+		if _, err := os.Stat(pin.FileName); errors.Is(err, fs.ErrNotExist) {
+			return nil, refused(fmt.Errorf("nothing is named, and there is no %s here: name images, --file or --manifest\nsee %s fetch --help", pin.FileName, Name))
+		}
+		files = []string{pin.FileName}
+	}
+	for _, path := range files {
+		pins, err := pin.Read(path)
+		if err != nil {
+			return nil, refused(err)
+		}
+		if err := w.addPins(f.app, path, pins.Images, platforms); err != nil {
+			return nil, refused(err)
+		}
+	}
+	for _, path := range f.manifests {
+		if err := w.addManifest(f.app, path); err != nil {
+			return nil, refused(fmt.Errorf("%s: %w", path, err))
+		}
+	}
+	if len(args) == 0 {
+		return w, nil
+	}
+	pins, err := f.resolve(ctx, args, platforms)
+	if err != nil {
+		return nil, err
+	}
+	return w, w.addPins(f.app, "", pins, nil)
+}
+
+// parsePlatforms reads what --arch is given.
+func parsePlatforms(arches []string) ([]pin.Platform, error) {
+	var all []pin.Platform
+	for _, arch := range arches {
+		p, err := pin.ParsePlatform(arch)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, p)
+	}
+	return all, nil
+}
+
+// addPins adds the images of a pin file, those for some platforms if platforms are given.
+func (w *wanted) addPins(a *app, path string, pins []pin.Image, platforms []pin.Platform) error {
+	some := false
+	for n := range pins {
+		i := &pins[n]
+		fits := func(p pin.Platform) bool { return p.String() == i.Platform }
+		if platforms != nil && !slices.ContainsFunc(platforms, fits) {
+			continue
+		}
+		some = true
+		img, lists := i.Items(a.flags.access())
+		w.images = append(w.images, img)
+		w.lists = append(w.lists, lists...)
+	}
+	if !some && len(pins) > 0 {
+		return fmt.Errorf("%s pins nothing for the architectures that --arch names", path)
+	}
+	return nil
+}
+
+// addManifest adds what an osbuild manifest names.
+func (w *wanted) addManifest(a *app, path string) error {
+	raw, err := a.readFile(path)
+	if err != nil {
+		return err
+	}
+	m, err := request.DecodeManifest(raw)
+	if err != nil {
+		return err
+	}
+	for _, items := range [][]request.Item{m.Images, m.Lists} {
+		for n := range items {
+			items[n].Image.Access = a.over(items[n].Image.Access)
+		}
+	}
+	w.images = append(w.images, m.Images...)
+	w.lists = append(w.lists, m.Lists...)
+	w.stored += len(m.Stored)
+	return nil
+}
+
+// over is how a manifest says a registry is reached, with what the flags say besides.
+func (a *app) over(in request.Access) request.Access {
+	out := a.flags.access()
+	out.TLSVerify = out.TLSVerify && in.TLSVerify
+	return out
+}
+
+// readFile reads a file, or standard input for "-".
+func (a *app) readFile(path string) ([]byte, error) {
+	if path == "-" {
+		return io.ReadAll(a.env.Stdin)
+	}
+	return os.ReadFile(path)
+}
+
+// resolve pins references for now.
+func (f *fetchCommand) resolve(ctx context.Context, args []string, platforms []pin.Platform) ([]pin.Image, error) {
+	if len(platforms) == 0 {
+		platforms = []pin.Platform{{Architecture: runtime.GOARCH}}
+	}
+	refs := make([]pin.Wanted, len(args))
+	for n, text := range args {
+		ref, err := pin.ParseReference(f.flags.access(), text)
+		if err != nil {
+			return nil, refused(err)
+		}
+		refs[n] = pin.Wanted{Reference: ref, Platforms: platforms}
+	}
+	o := request.DefaultOptions()
+	o.Retries = f.flags.retries
+	r := &pin.Resolver{Access: f.flags.access(), Options: o, Note: progress.NewLog(f.env.Stderr).Note}
+	return r.Resolve(ctx, refs)
+}

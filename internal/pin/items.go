@@ -1,0 +1,19 @@
+package pin
+
+import (
+	"strings"
+
+	"osbuild-containers/internal/request"
+)
+
+// Items are what has to be fetched for the pin: the image, and the manifest list that it was chosen from, if
+// it was.
+func (i *Image) Items(a request.Access) (img request.Item, lists []request.Item) {
+	name, _, _ := strings.Cut(i.Reference, "@")
+	where := request.Image{Name: name, Access: a, Transport: i.Transport, StorageLocation: i.StorageLocation}
+	if i.List != "" {
+		lists = append(lists, request.Item{ID: i.List, Image: where})
+	}
+	where.Digest = i.Manifest
+	return request.Item{ID: i.ID, Image: where}, lists
+}
