@@ -99,10 +99,16 @@ func archOf(p *manifest.Platform) string {
 	return strings.TrimPrefix(p.String(), "linux/")
 }
 
+// maxUnsaid is how many images are looked into that a list does not say the platform of.
+const maxUnsaid = 32
+
 // listed is the image that the list has for the platform.
 func (l *lookup) listed(ctx context.Context, p Platform) (*found, error) {
 	fit, unsaid := l.choose(p)
 	if len(fit) == 0 { // what the list does not say, the configs may
+		if len(unsaid) > maxUnsaid {
+			return nil, fmt.Errorf("has no image for %s; it has %s, and %d that do not say what they are for, too many to look into", p, l.offers(), len(unsaid))
+		}
 		for _, d := range unsaid {
 			f, err := l.fetch(ctx, d)
 			switch {

@@ -73,6 +73,12 @@ func TestStrangeLists(t *testing.T) {
 	amd, other, arm := arch("amd64"), arch("amd64", images.Seed(1)), arch("arm64")
 	notes := images.New(images.Artifact("application/spdx+json"), images.Layer(10))
 	inner := images.NewList(images.Of(amd))
+	var many []images.Entry
+	var silent []images.Option
+	for n := range maxUnsaid + 1 {
+		many = append(many, arch("arm64", images.Seed(uint64(n))))
+		silent = append(silent, edit(n, unsaid))
+	}
 	lists := map[string]*images.List{
 		"twice":       images.NewList(images.Of(amd, amd, arm, arm)),
 		"platforms":   images.NewList(images.Of(amd, other, arm)),
@@ -84,6 +90,7 @@ func TestStrangeLists(t *testing.T) {
 		"nested":      images.NewList(images.Of(inner), edit(0, platformOf("linux", "amd64"))),
 		"empty":       images.NewList(nil),
 		"windows":     images.NewList(images.Of(amd), edit(0, platformOf("windows", "amd64"))),
+		"many":        images.NewList(many, silent...),
 		"unsaid-none": images.NewList(images.Of(arm), edit(0, unsaid)),
 	}
 	for name, list := range lists {
@@ -120,6 +127,7 @@ func TestStrangeLists(t *testing.T) {
 		"nested":      inner.Digest.String() + " is a list within a list",
 		"empty":       "has no image for linux/amd64; it has none that says what it is for",
 		"windows":     "has no image for linux/amd64; it has windows/amd64",
+		"many":        "has no image for linux/amd64; it has none that says what it is for, and 33 that do not say what they are for, too many to look into",
 		"unsaid-none": "has no image for linux/amd64; it has none that says what it is for",
 	} {
 		w.refuse("registry.example/lists/"+name+":v1: "+want, "registry.example/lists/"+name+":v1", "amd64")
@@ -174,15 +182,19 @@ func TestAllOrNothing(t *testing.T) {
 	w.On(registry.Get("/manifests/v3$"), registry.Error(http.StatusForbidden, "DENIED", "not for you"))
 	schema1 := images.Schema1("images/old", "v1")
 	w.On(registry.Manifest("v4"), registry.Handle(schema1.Handler()))
+	w.On(registry.Get("/manifests/v5$"), registry.Status(http.StatusForbidden, "<html>a page that is no answer of a registry, and long</html>"))
 	got, err := w.Resolve(t.Context(), []Wanted{
 		w.want("registry.example/images/good:v1", "amd64"), w.want("registry.example/images/good:v2", "amd64"),
 		w.want("registry.example/images/good:v3", "amd64"), w.want("registry.example/images/good:v4", "amd64"),
+		w.want("registry.example/images/good:v5", "amd64"),
 	})
 	want := `registry.example/images/good:v2: read manifest: manifest unknown
 check the name and the tag, and whether the registry still has it
 registry.example/images/good:v3: read manifest: denied: not for you
 log in (podman login, REGISTRY_AUTH_FILE) or check that the account may read this repository
-registry.example/images/good:v4: manifest is schema 1: it has no config blob, so the image id cannot be verified; push the image again with a current tool`
+registry.example/images/good:v4: manifest is schema 1: it has no config blob, so the image id cannot be verified; push the image again with a current tool
+registry.example/images/good:v5: read manifest: 403 Forbidden: "<html>a page that is no answer of a registry, and ..."
+log in (podman login, REGISTRY_AUTH_FILE) or check that the account may read this repository`
 	if err == nil || err.Error() != want {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}

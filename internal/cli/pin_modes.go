@@ -1,0 +1,160 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"osbuild-containers/internal/image"
+	"osbuild-containers/internal/pin"
+	"osbuild-containers/internal/request"
+)
+
+// runPin pins references.
+func (p *pinCommand) runPin(ctx context.Context, args []string) error {
+	platforms, err := p.platforms()
+	if err != nil {
+		return refused(err)
+	}
+	refs, err := p.references(args)
+	if err != nil {
+		return refused(err)
+	}
+	f, err := pin.ReadOrNew(p.file)
+	if err != nil {
+		return refused(err)
+	}
+	wanted := make([]pin.Wanted, len(refs))
+	for n, ref := range refs {
+		wanted[n] = pin.Wanted{Reference: ref, Platforms: platforms}
+	}
+	images, err := p.resolver().Resolve(ctx, wanted)
+	if err != nil {
+		return fmt.Errorf("%w\n%s was not changed", err, p.file)
+	}
+	added, changed := f.Merge(images)
+	if err := f.Write(p.file); err != nil {
+		return err
+	}
+	switch {
+	case p.format != "":
+		return p.printAs(f)
+	case p.flags.json:
+		return p.json(pinAnswer{p.file, added, changed, images})
+	}
+	return p.showPins(images, added, changed)
+}
+
+// printAs writes what is pinned in the format of another tool.
+func (p *pinCommand) printAs(f *pin.File) error {
+	raw, err := f.EncodeAs(p.format)
+	if err != nil {
+		return refused(err)
+	}
+	return p.print("%s", raw)
+}
+
+// runCheck asks whether pins are true.
+func (p *pinCommand) runCheck(ctx context.Context, names []string) error {
+	images, _, err := p.chosen(names)
+	if err != nil {
+		return err
+	}
+	all, err := p.resolver().Check(ctx, images)
+	if err != nil {
+		return err
+	}
+	worst := pin.Worst(all)
+	if p.flags.json {
+		err = p.json(checkAnswer{worst, all})
+	} else {
+		err = p.showChecks(all)
+	}
+	return errors.Join(err, verdict(worst))
+}
+
+// verdict is the exit status of a check, with the way out.
+func verdict(worst pin.State) error {
+	switch worst {
+	case pin.Gone:
+		return &statusError{exitGone, errors.New("what is pinned is not served any more\npin it anew, or serve it from a mirror that still has it")}
+	case pin.Moved:
+		return &statusError{exitMoved, errors.New("tags have moved\nfollow them with " + Name + " pin --update")}
+	case pin.Failed:
+		return errors.New("not all pins could be checked")
+	}
+	return nil
+}
+
+// chosen are the pins that names mean.
+func (p *pinCommand) chosen(names []string) ([]pin.Image, *pin.File, error) {
+	f, err := pin.Read(p.file)
+	if err != nil {
+		return nil, nil, refused(err)
+	}
+	images, err := f.Select(names)
+	return images, f, refused(err)
+}
+
+// runUpdate follows tags.
+func (p *pinCommand) runUpdate(ctx context.Context, names []string) error {
+	images, f, err := p.chosen(names)
+	if err != nil {
+		return err
+	}
+	changes, err := p.resolver().Update(ctx, images)
+	if err != nil {
+		return fmt.Errorf("%w\n%s was not changed", err, p.file)
+	}
+	now := make([]pin.Image, len(changes))
+	for n := range changes {
+		now[n] = changes[n].New
+	}
+	if _, changed := f.Merge(now); changed > 0 {
+		if err := f.Write(p.file); err != nil {
+			return err
+		}
+	}
+	if p.flags.json {
+		return p.json(updateAnswer{p.file, changes})
+	}
+	return p.showChanges(changes)
+}
+
+// runParse shows how references are understood.
+func (p *pinCommand) runParse(args []string) error {
+	platforms, err := p.platforms()
+	if err != nil {
+		return refused(err)
+	}
+	refs, err := p.references(args)
+	if err != nil {
+		return refused(err)
+	}
+	all := make([]parsed, len(refs))
+	for n, ref := range refs {
+		if all[n], err = parsedOf(p.flags.access(), ref, platforms); err != nil {
+			return refused(err)
+		}
+	}
+	if p.flags.json {
+		return p.json(all)
+	}
+	return p.showParsed(all)
+}
+
+// parsedOf is what there is to show of a reference.
+func parsedOf(a request.Access, ref pin.Reference, platforms []pin.Platform) (parsed, error) {
+	s := parsed{
+		Reference: ref.String(), Transport: ref.Transport, StorageLocation: ref.Location,
+		Name: ref.Name, Tag: ref.Tag, Digest: ref.Digest, Locations: []string{},
+	}
+	for _, p := range platforms {
+		s.Platforms = append(s.Platforms, p.String())
+	}
+	var err error
+	if ref.Transport == request.Docker {
+		s.Locations, err = image.Locations(ref.Target(a))
+	}
+	return s, err
+}
