@@ -80,13 +80,16 @@ func (d *deployer) hardlink(l *layerState, e *layer.Entry, name string, n *node,
 		}
 	}
 	*n = node{kind: leaf, leaf: l.k, removed: n.removed, emptied: n.emptied, index: int32(o.index)}
-	l.note(name, o)
-	if o.path != "" {
-		n.made = true
-		return d.tree.Link(name, o.path)
+	if o.path == "" {
+		l.note(name, o)
+		d.later(o, member{name, n})
+		return nil
 	}
-	d.later(o, member{name, n})
-	return nil
+	n.made = true
+	from := o.path
+	o.path = name
+	l.note(name, o)
+	return d.tree.Link(name, from)
 }
 
 // later puts a hard link off until its content comes by.
@@ -111,11 +114,7 @@ func (d *deployer) later(o origin, m member) {
 // origin finds what the layer has under a name, or expects a layer below to have it.
 func (d *deployer) origin(l *layerState, target string) (origin, error) {
 	if o, ok := l.lost[target]; ok {
-		if n := d.root.find(o.path); o.path == "" || n != nil && n.made && n.leaf == l.k && int(n.index) == o.index {
-			return o, nil
-		}
-		o.path = "" // something else is there by now
-		return o, nil
+		return d.live(o), nil
 	}
 	n, err := d.at(l, target)
 	if err != nil {
@@ -148,6 +147,17 @@ func (d *deployer) origin(l *layerState, target string) (origin, error) {
 
 // maxCrossings bounds what each layer is asked for.
 const maxCrossings = 100_000
+
+// live forgets where the content was written if something else is there by now.
+func (d *deployer) live(o origin) origin {
+	if o.path != "" {
+		n := d.root.find(o.path)
+		if n == nil || n.kind != leaf || !n.made || n.leaf != o.layer || int(n.index) != o.index {
+			o.path = ""
+		}
+	}
+	return o
+}
 
 // expect tells a layer what the layers above want of it.
 func (d *deployer) expect(l *layerState) {
@@ -205,6 +215,7 @@ func (g *group) names() string {
 // join makes the links of a crossing to what was found.
 func (d *deployer) join(c *crossing, o origin) error {
 	c.done = true
+	o = d.live(o)
 	for _, m := range c.group.members {
 		if m.node.group != c.group {
 			continue // something else is there by now

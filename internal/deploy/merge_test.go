@@ -234,6 +234,16 @@ func TestHardLinks(t *testing.T) {
 			nil,
 			"a=1 b==a c==a",
 		},
+		"to a link of a layer below whose target is replaced after it": {
+			[][]item{{file("a", "1"), hardlink("b", "a"), symlink("a", "x")}, {hardlink("c", "b")}},
+			nil,
+			"a->x b=1 c==b",
+		},
+		"to a file of a layer below whose folder becomes a file after it": {
+			[][]item{{file("d/a", "1"), hardlink("b", "d/a"), file("d", "2")}, {hardlink("c", "b")}},
+			nil,
+			"b=1 c==b d=2",
+		},
 		"to a link of a layer below that links to one below it": {
 			[][]item{{file("a", "1")}, {hardlink("b", "a")}, {hardlink("c", "b")}},
 			nil,

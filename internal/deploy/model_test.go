@@ -71,6 +71,13 @@ func unpack(items []item, lower model) (*own, bool) {
 			if !ok || below(target, name) {
 				return nil, false
 			}
+			if before := o.tree[name]; before != "" {
+				delete(o.tree, name) // as whoever unpacks does first
+				without, _ := in(clean(i.Linkname))
+				if o.tree[name] = before; without != target {
+					return nil, false
+				}
+			}
 			if value, ok = o.tree[target]; !ok {
 				for at, _ := split(target); at != "."; at, _ = split(at) {
 					if v, has := o.tree[at]; has && v != "/" {
