@@ -38,6 +38,7 @@ type Status struct {
 	Missing   []string      `json:"missing"`        // what is not served: list, manifest, tag
 	Base      *BaseStatus   `json:"base,omitempty"` // if the image says what it was built on
 	Errors    []string      `json:"errors"`         // why it cannot be told
+	Hint      string        `json:"hint,omitempty"` // the way out of the errors
 }
 
 // BaseStatus says whether the image that another was built on is still the current one of its
@@ -94,9 +95,16 @@ func (r *Resolver) Check(ctx context.Context, images []Image) ([]Status, error) 
 	}
 	for n := range all {
 		slices.Sort(all[n].Missing)
+		slices.Sort(all[n].Errors)
 		all[n].State = all[n].judge()
 	}
 	return all, nil
+}
+
+// fail notes that something could not be asked for.
+func (s *Status) fail(ref Reference, what string, err error) {
+	s.Errors = append(s.Errors, fmt.Sprintf("%s: %v", what, err))
+	s.Hint = hintOf(ref, err)
 }
 
 // judge sums up.
@@ -169,7 +177,7 @@ func (c *checker) served(ctx context.Context, ref Reference, i *Image, s *Status
 			case image.IsNotFound(h.err):
 				s.Missing = append(s.Missing, what.name)
 			default:
-				s.Errors = append(s.Errors, fmt.Sprintf("%s: %v", what.name, h.err))
+				s.fail(ref, what.name, h.err)
 			}
 		})
 	}
@@ -186,7 +194,7 @@ func (c *checker) tag(ctx context.Context, ref Reference, s *Status, note func(f
 		case image.IsNotFound(h.err):
 			s.Missing = append(s.Missing, "tag")
 		default:
-			s.Errors = append(s.Errors, fmt.Sprintf("tag: %v", h.err))
+			s.fail(ref, "tag", h.err)
 		}
 	})
 }
@@ -253,7 +261,9 @@ func (s *Status) Lines() []string {
 	if s.Tag != "" && s.Tag != s.Pinned {
 		lines = append(lines, fmt.Sprintf("the tag moved: %s → %s", Short(s.Pinned), Short(s.Tag)))
 	}
-	lines = append(lines, s.Errors...)
+	if lines = append(lines, s.Errors...); s.Hint != "" {
+		lines = append(lines, s.Hint)
+	}
 	if b := s.Base; b != nil && b.Moved {
 		lines = append(lines, fmt.Sprintf("its base %s moved: %s → %s", b.Name, Short(b.Digest), Short(b.Now)))
 	} else if b != nil && b.Error != "" {

@@ -209,7 +209,7 @@ func (f *File) Write(path string) error {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target
 	}
-	if err := renameio.WriteFile(path, f.Encode(), 0o644, renameio.WithExistingPermissions()); err != nil {
+	if err := renameio.WriteFile(path, f.Encode(), 0o644); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return nil

@@ -76,8 +76,9 @@ func TestDecodeAsFound(t *testing.T) {
 			  {"action": "DENY", "selector": {"identifier": "*"}},
 			  {"action": "CONVERT", "selector": {"identifier": "docker-image://docker.io/library/alpine:latest", "match_type": "EXACT"}, "updates": {"identifier": "docker-image://docker.io/library/alpine@` + a + `"}},
 			  {"action": "CONVERT", "selector": {"identifier": "docker-image://docker.io/library/*"}, "updates": {"identifier": "docker-image://registry.example/x:v1@` + b + `"}},
+			  {"action": "CONVERT", "selector": {"identifier": "docker-image://docker.io/library/busybox:v2"}, "updates": {"identifier": "docker-image://registry.example/y@` + a + `"}},
 			  {"action": "CONVERT", "selector": {"identifier": "https://example.com/x"}, "updates": {"identifier": "https://example.com/y"}}]}`,
-			[]string{"docker.io/library/alpine:latest@" + a, "registry.example/x:v1@" + b},
+			[]string{"docker.io/library/alpine:latest@" + a, "registry.example/x:v1@" + b, "registry.example/y@" + a},
 		},
 		"pin file": {
 			string(example().Encode()),

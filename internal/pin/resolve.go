@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -71,17 +72,24 @@ func explain(ref Reference, err error) error {
 		}
 		return errors.Join(errs...)
 	}
-	hint := image.Hint(err)
-	if class, _ := image.Classify(err); hint == "" && class == image.Transient {
-		hint = "the registry or the network is in trouble: try again later, or raise --retries"
-	}
-	if image.IsNotFound(err) && ref.Transport == request.Docker {
-		hint = "check the name and the tag, and whether the registry still has it"
-	}
-	if hint != "" {
+	if hint := hintOf(ref, err); hint != "" {
 		return fmt.Errorf("%s: %w\n%s", ref, err, hint)
 	}
 	return fmt.Errorf("%s: %w", ref, err)
+}
+
+// hintOf is the way out of an error, or "".
+func hintOf(ref Reference, err error) string {
+	if image.IsNotFound(err) && ref.Transport == request.Docker {
+		return "check the name and the tag, and whether the registry still has it"
+	}
+	if hint := image.Hint(err); hint != "" {
+		return strings.ReplaceAll(hint, "tls-verify: false", "--tls-verify=false") // as a flag has it
+	}
+	if class, _ := image.Classify(err); class == image.Transient {
+		return "the registry or the network is in trouble: try again later, or raise --retries"
+	}
+	return ""
 }
 
 // try is fetch.Try for one reference.
