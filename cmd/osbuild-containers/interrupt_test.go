@@ -3,9 +3,11 @@ package main
 import (
 	"bytes"
 	"errors"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
-	"sync"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,14 +17,10 @@ import (
 	"osbuild-containers/test/registry"
 )
 
-// hanging are the registries of the command stalled, by their address.
-var hanging sync.Map
-
 // stalled is the command of that name.
-func stalled(t *testing.T, ts *testscript.TestScript, reg *registry.Registry) {
+func stalled(t *testing.T, ts *testscript.TestScript, reg *registry.Registry, args []string) {
 	f := reg.Faults(t)
-	f.On(registry.Get(`/blobs/`), registry.Stall(1000))
-	hanging.Store(f.Addr, f)
+	f.On(registry.Blob(args[0]), registry.Stall(1000))
 	ts.Setenv("STALLED", f.Addr)
 }
 
@@ -31,18 +29,19 @@ func interrupt(ts *testscript.TestScript, _ bool, args []string) {
 	sig := unix.SignalNum(args[0])
 	want, err := strconv.Atoi(args[1])
 	ts.Check(err)
-	path, err := exec.LookPath(args[2])
+	path, err := exec.LookPath(args[3])
 	ts.Check(err)
 	var stdout, stderr bytes.Buffer
-	cmd := exec.Command(path, args[3:]...)
+	cmd := exec.Command(path, args[4:]...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = ts.MkAbs("."), &stdout, &stderr
-	cmd.Env = []string{"HOME=" + ts.Getenv("HOME"), "XDG_RUNTIME_DIR=" + ts.Getenv("XDG_RUNTIME_DIR"), "PATH=" + ts.Getenv("PATH"),
-		"CONTAINERS_REGISTRIES_CONF=" + ts.Getenv("CONTAINERS_REGISTRIES_CONF")}
+	for _, name := range []string{"HOME", "XDG_RUNTIME_DIR", "PATH", "CONTAINERS_REGISTRIES_CONF"} {
+		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
+	}
+	before := partial(ts, args[2])
 	ts.Check(cmd.Start())
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
-	f, _ := hanging.Load(ts.Getenv("STALLED"))
-	for f.(*registry.Faults).BytesSent(`/blobs/`) == 0 {
+	for partial(ts, args[2]) == before {
 		select {
 		case err := <-ended:
 			ts.Fatalf("it ended by itself: %v\n%s", err, &stderr)
@@ -62,4 +61,16 @@ func interrupt(ts *testscript.TestScript, _ bool, args []string) {
 	if got != want {
 		ts.Fatalf("status %d, want %d", got, want)
 	}
+}
+
+// partial is how much of a blob lies, not complete, in all caches of a script.
+func partial(ts *testscript.TestScript, digest string) (size int64) {
+	_, hex, _ := strings.Cut(digest, ":")
+	found, _ := filepath.Glob(ts.MkAbs(filepath.Join("*", "org.osbuild.containers", ".pool", "partial", hex)))
+	for _, f := range found {
+		if fi, err := os.Stat(f); err == nil {
+			size += fi.Size()
+		}
+	}
+	return size
 }

@@ -52,12 +52,12 @@ func TestMain(m *testing.M) {
 //		compares the standard output of the last command, or the file GOT, with FILE, where
 //		$-variables are replaced; ${short NAME} is the begin of the digest in NAME, TIME is
 //		any time and DAY any date.
-//	stalled
-//		serves the registry once more, at $STALLED, where blobs end after 1000 bytes and the
-//		connection hangs.
-//	interrupt SIGNAL N PROGRAM [ARGUMENT]…
-//		runs a program, sends it a signal when it has begun to download from $STALLED, and
-//		has it end with that exit status.
+//	stalled DIGEST
+//		serves the registry once more, at $STALLED, where of that blob 1000 bytes come and then
+//		the connection hangs.
+//	interrupt SIGNAL N DIGEST PROGRAM [ARGUMENT]…
+//		runs a program, sends it a signal when more of the blob lies in a cache than before, and
+//		has it end with that exit status; -1 is for one that is killed.
 func TestScripts(t *testing.T) {
 	reg := registry.Start(t)
 	testscript.Run(t, testscript.Params{
@@ -87,7 +87,7 @@ func TestScripts(t *testing.T) {
 			"status": status,
 			"golden": golden,
 
-			"stalled":   func(ts *testscript.TestScript, _ bool, _ []string) { stalled(t, ts, reg) },
+			"stalled":   func(ts *testscript.TestScript, _ bool, args []string) { stalled(t, ts, reg, args) },
 			"interrupt": interrupt,
 		},
 	})

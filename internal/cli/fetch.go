@@ -109,7 +109,7 @@ func (f *fetchCommand) fetch(ctx context.Context, lists, images *request.Request
 	log.Close()
 	log.End()
 	if !f.flags.json {
-		if err := f.print("%s", sum.text()); err != nil {
+		if err := f.showFetched(&sum); err != nil {
 			return err
 		}
 	}
@@ -167,10 +167,10 @@ func (s *fetched) there(items []request.Item) []request.Item {
 	return there
 }
 
-// text is a line for each item, and one for all.
-func (s *fetched) text() string {
+// showFetched is a line for each item, and one for all.
+func (a *app) showFetched(s *fetched) error {
 	if len(s.rows) == 0 {
-		return "nothing to fetch\n"
+		return a.print("nothing to fetch\n")
 	}
 	const left = len("fetched  image  123456789012  ")
 	for _, row := range s.rows {
@@ -179,7 +179,9 @@ func (s *fetched) text() string {
 	slices.SortStableFunc(s.rows, func(a, b []string) int { // lists first, as they were fetched
 		return cmp.Or(strings.Compare(b[1], a[1]), strings.Compare(a[3], b[3]))
 	})
-	columns := []column{{name: "STATE"}, {name: "KIND"}, {name: "ID"}, {name: "NAME"}}
+	if err := a.table([]string{"STATE", "KIND", "ID", "NAME"}, s.rows); err != nil {
+		return err
+	}
 	var parts []string
 	for _, p := range []struct {
 		n    int
@@ -189,6 +191,5 @@ func (s *fetched) text() string {
 			parts = append(parts, fmt.Sprintf("%d %s", p.n, p.what))
 		}
 	}
-	return strings.Join(align(columns, s.rows), "\n") + "\n" +
-		fmt.Sprintf("%s: %s downloaded, %s reused\n", strings.Join(parts, ", "), progress.Bytes(s.bytes), progress.Bytes(s.reused))
+	return a.print("%s: %s downloaded, %s reused\n", strings.Join(parts, ", "), progress.Bytes(s.bytes), progress.Bytes(s.reused))
 }

@@ -214,14 +214,14 @@ type (
 func detailJSON(d *keep.Detail) detailAnswer {
 	answer := detailAnswer{
 		imageJSON: imageOf(d.Image), MediaType: d.MediaType, Path: d.Path, Layers: []layerJSON{},
-		Signatures: slices.Concat([]keep.Signature{}, d.Signatures),
+		Signatures: orEmpty(d.Signatures),
 	}
 	if json.Valid(d.Config.Raw) {
 		answer.Config = d.Config.Raw
 	}
 	for _, l := range d.Layers {
 		answer.Layers = append(answer.Layers, layerJSON{
-			l.Digest, l.MediaType, l.Size, l.DiffID, l.CreatedBy, slices.Concat([]digest.Digest{}, l.Images), l.Missing,
+			l.Digest, l.MediaType, l.Size, l.DiffID, l.CreatedBy, orEmpty(l.Images), l.Missing,
 		})
 	}
 	return answer

@@ -87,8 +87,13 @@ func chosenOf(images []*keep.Image, args []string) ([]*keep.Image, error) {
 // listText is a line for each name and below it one for each of its images.
 func listText(entries []keep.Entry) string {
 	columns := []column{
-		{name: "ARCH", most: 7}, {name: "IMAGE ID"}, {name: "MANIFEST"}, {name: "CREATED"}, {name: "FETCHED"},
-		{name: "SIZE", right: true}, {name: "UNSHARED", right: true},
+		{name: "ARCH", most: 7},
+		{name: "IMAGE ID"},
+		{name: "MANIFEST"},
+		{name: "CREATED"},
+		{name: "FETCHED"},
+		{name: "SIZE", right: true},
+		{name: "UNSHARED", right: true},
 	}
 	rows := make([][]string, 0, len(entries))
 	for _, e := range entries {
@@ -149,10 +154,18 @@ func imagesJSON(entries []keep.Entry) []imageJSON {
 func imageOf(i *keep.Image) imageJSON {
 	answer := imageJSON{
 		ID: i.ID, Manifest: i.Manifest, List: i.List, Platform: i.Platform.String(),
-		Names: namesOf(i), Origins: slices.Concat([]cache.Origin{}, i.Origins),
+		Names: namesOf(i), Origins: orEmpty(i.Origins),
 		Created: i.Created, Fetched: i.Fetched, Size: i.Size, Unshared: i.Unshared, Problem: i.Problem,
 	}
 	return answer
+}
+
+// orEmpty is a list that is [] in JSON where there is nothing in it.
+func orEmpty[E any](list []E) []E {
+	if list == nil {
+		return []E{}
+	}
+	return list
 }
 
 func namesOf(i *keep.Image) []string {

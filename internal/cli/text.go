@@ -78,15 +78,15 @@ func cutStart(s string, most int) string {
 }
 
 // field writes lines that begin with a label, further lines below the first. What is longer than a
-// line is broken where it has to be.
+// line is broken at a space, or where it has to be.
 func field(label string, indent int, values ...string) string {
 	var b strings.Builder
 	lead := label + strings.Repeat(" ", max(1, indent-utf8.RuneCountInString(label)))
 	for _, value := range values {
 		rest := []rune(progress.Clean(value))
 		for {
-			n := min(len(rest), width-indent)
-			b.WriteString(lead + string(rest[:n]) + "\n")
+			n := lineEnd(rest, width-indent)
+			b.WriteString(lead + strings.TrimRight(string(rest[:n]), " ") + "\n")
 			lead = strings.Repeat(" ", indent)
 			if rest = rest[n:]; len(rest) == 0 {
 				break
@@ -94,6 +94,19 @@ func field(label string, indent int, values ...string) string {
 		}
 	}
 	return b.String()
+}
+
+// lineEnd is how much of a text goes into one line.
+func lineEnd(text []rune, most int) int {
+	if len(text) <= most {
+		return len(text)
+	}
+	for n := most; n > most/2; n-- {
+		if text[n-1] == ' ' {
+			return n
+		}
+	}
+	return most
 }
 
 // date is a day, "-" for none.

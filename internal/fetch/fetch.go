@@ -30,6 +30,7 @@ type job struct {
 	log   *progress.Reporter
 	slots chan struct{} // one for each download that may run
 	fan   chan struct{} // one for each blob that is looked after
+	began time.Time     // what is recorded as the time of all that this job fetches
 
 	firstWait time.Duration // before the first retry
 
@@ -46,6 +47,7 @@ func newJob(r *request.Request, log *progress.Reporter) *job {
 		log:   log,
 		slots: make(chan struct{}, r.Options.MaxParallel),
 		fan:   make(chan struct{}, fanOut*r.Options.MaxParallel),
+		began: time.Now(),
 
 		firstWait: firstWait,
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
@@ -113,7 +112,7 @@ func fetchImage(ctx context.Context, it *item) (err error) {
 	if err := s.blobs(ctx, pool, m); err != nil {
 		return err
 	}
-	img.Origins = []cache.Origin{s.origin(time.Now())}
+	img.Origins = []cache.Origin{s.origin()}
 	return it.cache.Publish(pool, it.ID, img)
 }
 

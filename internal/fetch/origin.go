@@ -3,7 +3,6 @@ package fetch
 import (
 	"errors"
 	"strings"
-	"time"
 
 	"github.com/distribution/reference"
 
@@ -12,9 +11,9 @@ import (
 )
 
 // origin is where the image came from, by now.
-func (s *session) origin(now time.Time) cache.Origin {
+func (s *session) origin() cache.Origin {
 	o := originOf(s.it.Item)
-	o.Fetched = now
+	o.Fetched = s.it.began
 	if from := s.source().Origin(); o.Transport == "" && !isFrom(o.Name, from) {
 		o.From = from
 	}

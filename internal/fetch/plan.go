@@ -98,7 +98,7 @@ func (j *job) plan(ctx context.Context, present func(request.Item) bool, look fu
 				err = context.Cause(ctx)
 			}
 			if err != nil {
-				p.Err = explain(it.target, err, true)
+				p.Err = explain(it.target, err, false)
 			}
 			return nil
 		})

@@ -106,7 +106,7 @@ func TestPlan(t *testing.T) {
 			func(*world) {},
 			[]request.Item{itemOf(base, name), {ID: top.ID, Image: request.Image{Name: name, Digest: top.ID}}},
 			order(fmt.Sprintf("d%d d%d", c0, l0)+sum(c0+l0, 0),
-				name+"@"+top.ID.String()+": read manifest: manifest unknown\ncheck the name and whether the registry still has this digest"),
+				"read manifest: manifest unknown\ncheck the name and whether the registry still has this digest"),
 		},
 	} {
 		w := newWorld(t)

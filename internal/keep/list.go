@@ -55,7 +55,9 @@ func byName(a, b string) int {
 
 // newer is negative if e is newer than o.
 func (e Entry) newer(o Entry) int {
-	return cmp.Or(o.Fetched.Compare(e.Fetched), o.Created.Compare(e.Created), strings.Compare(string(e.ID), string(o.ID)))
+	return cmp.Or(
+		o.Fetched.Compare(e.Fetched), o.Created.Compare(e.Created),
+		strings.Compare(e.Arch(), o.Arch()), strings.Compare(string(e.ID), string(o.ID)))
 }
 
 // fetchedAs is when the image was fetched under a name.
