@@ -8,20 +8,8 @@ import (
 	"os"
 	"syscall"
 
-	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 )
-
-// Adopt puts a file that somebody else wrote, such as a blob of an image published without the
-// pool, into the pool, if its content has that digest and size. It is not an error if not.
-func (p *Pool) Adopt(ctx context.Context, path string, d digest.Digest, size int64) (bool, error) {
-	w, err := p.Acquire(ctx, d, size, nil)
-	if w == nil {
-		return err == nil, err
-	}
-	defer w.Close()
-	return w.Adopt(ctx, path)
-}
 
 // Adopt puts a file that somebody else wrote into the pool as the blob, by link, reflink or copy, and
 // says so, if its content is right. Else what was written before stays.

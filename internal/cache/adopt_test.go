@@ -54,7 +54,7 @@ func TestAdoptTakesOnlyTheRightFile(t *testing.T) {
 			path := filepath.Join(memoryDir(t), "blob")
 			c.put(t, path)
 			d := descriptor(b)
-			ok, err := p.Adopt(t.Context(), path, d.Digest, d.Size)
+			ok, err := p.adopt(t.Context(), path, d.Digest, d.Size)
 			if err != nil || ok != c.ok {
 				t.Fatalf("got %t, %v, want %t", ok, err, c.ok)
 			}
@@ -82,7 +82,7 @@ func TestAdoptKeepsAPartThatItCannotReplace(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "blob")
 	writeTest(t, path, content(2, 3000))
 	d := descriptor(b)
-	if ok, err := p.Adopt(t.Context(), path, d.Digest, d.Size); ok || err != nil {
+	if ok, err := p.adopt(t.Context(), path, d.Digest, d.Size); ok || err != nil {
 		t.Fatal(ok, err)
 	}
 	if n, err := acquire(t, p, b).Resume(t.Context()); n != 2000 || err != nil {
@@ -97,7 +97,7 @@ func TestDamagedPoolBlobIsReplaced(t *testing.T) {
 		"by adoption": func(t *testing.T, p *Pool, b []byte) error {
 			path := filepath.Join(t.TempDir(), "blob")
 			writeTest(t, path, b)
-			ok, err := p.Adopt(t.Context(), path, descriptor(b).Digest, int64(len(b)))
+			ok, err := p.adopt(t.Context(), path, descriptor(b).Digest, int64(len(b)))
 			if !ok {
 				t.Error("not adopted")
 			}

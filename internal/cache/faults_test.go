@@ -219,7 +219,7 @@ func TestOtherWays(t *testing.T) {
 					t.Errorf("%s: copied is not %t, or the mode is not 644", path, c.copied)
 				}
 			}
-			if ok, err := p.Adopt(context.Background(), "/nowhere", img.id, 200); !ok || err != nil {
+			if ok, err := p.adopt(context.Background(), "/nowhere", img.id, 200); !ok || err != nil {
 				t.Error("the pool lost a blob")
 			}
 		})

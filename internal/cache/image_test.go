@@ -34,7 +34,7 @@ func TestImageWorksWithoutThePool(t *testing.T) {
 	must(t, img.check(c))
 	_, p = openCache(t, filepath.Dir(c.containers))
 	for _, b := range img.Blobs { // and its blobs come back from it
-		ok, err := p.Adopt(t.Context(), filepath.Join(c.ImagePath(img.id), b.Digest.Encoded()), b.Digest, b.Size)
+		ok, err := p.adopt(t.Context(), filepath.Join(c.ImagePath(img.id), b.Digest.Encoded()), b.Digest, b.Size)
 		if !ok || err != nil {
 			t.Errorf("not adopted: %v", err)
 		}

@@ -89,7 +89,7 @@ func TestWaitingEndsWithItsContext(t *testing.T) {
 			if w, err := p.Acquire(ctx, d.Digest, d.Size, nil); w != nil || !errors.Is(err, why) {
 				t.Errorf("got %v, %v", w, err)
 			}
-			if ok, err := p.Adopt(ctx, "/nowhere", d.Digest, d.Size); ok || !errors.Is(err, why) {
+			if ok, err := p.adopt(ctx, "/nowhere", d.Digest, d.Size); ok || !errors.Is(err, why) {
 				t.Errorf("Adopt: %t, %v", ok, err)
 			}
 		})

@@ -80,6 +80,16 @@ func put(p *Pool, b []byte) error {
 	return w.Commit()
 }
 
+// adopt puts a file that somebody else wrote into the pool, if it is the blob.
+func (p *Pool) adopt(ctx context.Context, path string, d digest.Digest, size int64) (bool, error) {
+	w, err := p.Acquire(ctx, d, size, nil)
+	if w == nil {
+		return err == nil, err
+	}
+	defer w.Close()
+	return w.Adopt(ctx, path)
+}
+
 // append writes in pieces, as a download comes.
 func (w *Writer) append(b []byte) error {
 	for piece := range slices.Chunk(b, max(1, (len(b)+2)/3)) {

@@ -156,7 +156,7 @@ func TestOtherFileSystems(t *testing.T) {
 			img.mustPublish(t, c, p) // a broken one: repaired
 
 			must(t, os.Remove(p.path(img.Blobs[1].Digest)))
-			ok, err := p.Adopt(t.Context(), filepath.Join(c.ImagePath(img.id), img.Blobs[1].Digest.Encoded()), img.Blobs[1].Digest, img.Blobs[1].Size)
+			ok, err := p.adopt(t.Context(), filepath.Join(c.ImagePath(img.id), img.Blobs[1].Digest.Encoded()), img.Blobs[1].Digest, img.Blobs[1].Size)
 			if !ok || err != nil || !bytes.Equal(pooled(p, img.content[1]), img.content[1]) {
 				t.Errorf("adopted: %t, %v", ok, err)
 			}

@@ -191,7 +191,7 @@ func (j *job) all() error {
 	if err := os.WriteFile(path, adoptee, 0o644); err != nil {
 		return err
 	}
-	if ok, err := p.Adopt(context.Background(), path, descriptor(adoptee).Digest, 1000); err != nil || !ok {
+	if ok, err := p.adopt(context.Background(), path, descriptor(adoptee).Digest, 1000); err != nil || !ok {
 		return fmt.Errorf("adopt: %t, %w", ok, err)
 	}
 	list := allList(0)

@@ -124,7 +124,7 @@ func TestNoDescriptorStaysOpen(t *testing.T) {
 		draw(seed, 1).mustPublish(t, c, p)
 		must(t, c.PublishFile(t.Context(), img.id, img.List))
 		for _, path := range []string{c.ImagePath(img.id), "/nowhere"} {
-			if ok, err := p.Adopt(t.Context(), path, descriptor(content(seed, 7)).Digest, 7); ok || err != nil {
+			if ok, err := p.adopt(t.Context(), path, descriptor(content(seed, 7)).Digest, 7); ok || err != nil {
 				t.Error(ok, err)
 			}
 		}

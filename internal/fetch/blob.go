@@ -14,6 +14,7 @@ import (
 	"osbuild-containers/internal/image"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/progress"
+	"osbuild-containers/internal/request"
 )
 
 // blob is one blob on its way into the pool.
@@ -33,27 +34,11 @@ type blob struct {
 // process brings it, or it is downloaded.
 func (s *session) blob(ctx context.Context, pool *cache.Pool, d manifest.Descriptor, bar *progress.Blob) error {
 	it := s.it
-	select {
-	case it.fan <- struct{}{}:
-		defer func() { <-it.fan }()
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-	w, err := pool.Acquire(ctx, d.Digest, d.Size, bar.Waiting)
-	if err != nil {
-		return err
-	}
+	w, err := it.reuse(ctx, pool, d, filepath.Join(it.cache.ImagePath(it.ID), d.Digest.Encoded()), bar)
 	if w == nil {
-		return it.reuse(d, bar)
+		return err
 	}
 	defer w.Close()
-	ok, err := w.Adopt(ctx, filepath.Join(it.cache.ImagePath(it.ID), d.Digest.Encoded()))
-	if err != nil {
-		return err
-	}
-	if ok {
-		return it.reuse(d, bar)
-	}
 	b := &blob{session: s, Descriptor: d, bar: bar, w: w}
 	b.tries = it.newTries(func(attempt int, wait time.Duration, err error) { bar.Retry(attempt, wait, err) })
 	if err := b.fetch(ctx); err != nil {
@@ -63,12 +48,6 @@ func (s *session) blob(ctx context.Context, pool *cache.Pool, d manifest.Descrip
 		return fmt.Errorf("blob %s: %w", d.Digest, err)
 	}
 	bar.Done()
-	return nil
-}
-
-func (it *item) reuse(d manifest.Descriptor, bar *progress.Blob) error {
-	it.reused.Add(d.Size)
-	bar.Reusing()
 	return nil
 }
 
@@ -99,17 +78,23 @@ func (b *blob) fetch(ctx context.Context) error {
 // for the disk, its slot is free for others.
 func (b *blob) inSlot(ctx context.Context, download func() error) error {
 	queued := time.Now()
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
+	queues := []chan struct{}{b.it.slots}
+	if b.it.Image.Transport == request.ContainersStorage {
+		queues = []chan struct{}{b.it.stores, b.it.slots}
 	}
-	select {
-	case b.it.slots <- struct{}{}:
-		b.tries.began = b.tries.began.Add(time.Since(queued))
-		defer func() { <-b.it.slots }()
-		return download()
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	for _, queue := range queues {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		select {
+		case queue <- struct{}{}:
+			defer func() { <-queue }()
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 	}
+	b.tries.began = b.tries.began.Add(time.Since(queued))
+	return download()
 }
 
 // restart decides to start the blob again from its beginning, once for each of two reasons: what

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
 	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
 	"osbuild-containers/test/images"
 	"osbuild-containers/test/registry"
@@ -96,5 +98,32 @@ func TestBlobsOfACancelledItemAreLeftAlone(t *testing.T) {
 	c := &counter{w: newWatch(ctx, time.Minute), b: &blob{session: &session{it: it}}}
 	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, stopped) {
 		t.Errorf("read gives %v", err)
+	}
+}
+
+// TestPanic: what goes wrong with one item, wherever, is that item's error.
+func TestPanic(t *testing.T) {
+	t.Parallel()
+	items := []request.Item{listOf(images.NewList(nil), "a"), itemOf(layered, "b"), itemOf(layered, "c")}
+	var log safeBuffer
+	j := newJob(&request.Request{Items: items, Options: request.Options{MaxParallel: 1}, Cache: t.TempDir()}, progress.NewLog(&log))
+	present := func(it request.Item) bool {
+		if it.Image.Name == "a" {
+			panic("one")
+		}
+		return it.Image.Name == "b"
+	}
+	res := j.run(t.Context(), present, func(context.Context, *item) error { panic("two") })
+	for i, want := range []string{"a@sha256", "", "c@sha256"} {
+		if got := res[i].Error; res[i].Success != (want == "") || !strings.HasPrefix(got, want) || want != "" && !strings.Contains(got, "please report it") {
+			t.Errorf("item %d: %+v", i, res[i])
+		}
+	}
+	if n := strings.Count(log.String(), ": failed: internal error: "); n != 2 {
+		t.Errorf("the log is %s", log.String())
+	}
+	j.req.Items = items[:1]
+	if p := j.plan(t.Context(), present, nil)[0]; p.Err == nil || !strings.Contains(p.Err.Error(), "internal error: one") {
+		t.Errorf("planned: %+v", p)
 	}
 }

@@ -36,10 +36,12 @@ func TestCopy(t *testing.T) {
 	from.images(it).ok()
 	put(filepath.Join(cache.Open(from.cache).ImagePath(layered.ID), "signature-1"), "signature")
 	from.dropPool()
-	for range 2 {
-		from.copyTo(to, it).ok()
-		to.has(layered, "signature")
-	}
+	from.copyTo(to, it).ok().cached(false).says(
+		name+"@"+progress.Short(string(list.Digest))+": copy of image "+progress.Short(string(layered.ID))+", 1 layer",
+		": layer 1/1 "+progress.Short(string(layered.Layers[0].Digest)), ": done: 0 B downloaded, ")
+	to.has(layered, "signature")
+	from.copyTo(to, it).ok().cached(true).says("1 of 1 items are in the cache")
+	to.has(layered, "signature")
 	if got := to.beside(layered.ID); got != string(list.Raw) {
 		t.Errorf("beside the copy lies %q", got)
 	}
@@ -69,10 +71,9 @@ func TestCopyLists(t *testing.T) {
 		t.Errorf("copied %q", got)
 	}
 	must(os.RemoveAll(from.cache))
-	from.copyTo(to, listOf(list, name)).ok() // it is there
-	const want = "copy <id>: <path> is missing or damaged; run download first"
-	to.copyTo(from, listOf(images.NewList(nil), name)).failed(want,
-		"<id>", string(images.NewList(nil).Digest), "<path>", to.listPath(images.NewList(nil).Digest))
+	from.copyTo(to, listOf(list, name)).ok().cached(true)
+	to.copyTo(from, listOf(images.NewList(nil), name)).failed("<name>: <path> is missing or damaged\nrun download first",
+		"<name>", name+"@"+string(images.NewList(nil).Digest), "<path>", to.listPath(images.NewList(nil).Digest))
 }
 
 // TestCopyOfWhatIsNotThere shows that nothing is copied but what was pinned, complete and undamaged.
@@ -102,7 +103,8 @@ func TestCopyOfWhatIsNotThere(t *testing.T) {
 			dir := cache.Open(from.cache).ImagePath(layered.ID)
 			c.spoil(dir)
 			it.Image.Digest = c.pin
-			from.copyTo(to, it).failed("copy <id>: <path> is missing or damaged; run download first", "<id>", string(layered.ID), "<path>", filepath.Join(dir, c.file))
+			from.copyTo(to, it).failed("<name>: <path> is missing or damaged\nrun download first",
+				"<name>", name+"@"+string(c.pin), "<path>", filepath.Join(dir, c.file))
 			to.nothing()
 		})
 	}

@@ -34,6 +34,10 @@ type job struct {
 
 	firstWait time.Duration // before the first retry
 
+	stores chan struct{} // one for each layer that may be read from a containers storage
+
+	noPolicy sync.Once // says that there is none
+
 	poolOnce sync.Once
 	pool     *cache.Pool // opened when something has to be fetched
 	poolErr  error
@@ -50,8 +54,13 @@ func newJob(r *request.Request, log *progress.Reporter) *job {
 		began: time.Now(),
 
 		firstWait: firstWait,
+		stores:    make(chan struct{}, storeReaders),
 	}
 }
+
+// storeReaders is how many layers are read from containers storages at one time: each reader of the
+// library holds 4 MiB, and two are as fast as more.
+const storeReaders = 2
 
 func (j *job) openPool() (*cache.Pool, error) {
 	j.poolOnce.Do(func() { j.pool, j.poolErr = j.cache.OpenPool() })
@@ -77,11 +86,7 @@ func (j *job) run(ctx context.Context, present func(request.Item) bool, fetch fu
 	for range hitWorkers {
 		wg.Go(func() {
 			for n := next.Add(1) - 1; n < int64(len(items)) && ctx.Err() == nil; n = next.Add(1) - 1 {
-				if present(items[n]) {
-					results[n] = done(items[n])
-					t := targetOf(items[n])
-					j.log.Cached(t.Name, t.Pinned.String(), items[n].ID.String())
-				}
+				results[n] = j.cached(items[n], present)
 			}
 		})
 	}
@@ -91,7 +96,7 @@ func (j *job) run(ctx context.Context, present func(request.Item) bool, fetch fu
 	var g errgroup.Group // not its context: an item that fails leaves the others alone
 	g.SetLimit(j.req.Options.MaxParallel)
 	for n := range items {
-		if !results[n].Success {
+		if !results[n].Success && results[n].Error == "" {
 			g.Go(func() error {
 				results[n] = j.fetchItem(ctx, items[n], fetch)
 				return nil
@@ -100,6 +105,22 @@ func (j *job) run(ctx context.Context, present func(request.Item) bool, fetch fu
 	}
 	_ = g.Wait()
 	return results
+}
+
+// cached is the result of an item that is in the cache, or an empty one.
+func (j *job) cached(it request.Item, present func(request.Item) bool) (res request.Result) {
+	err := safely(func() error {
+		if present(it) {
+			t := targetOf(it)
+			j.log.Cached(t.Name, t.Pinned.String(), it.ID.String())
+			res = done(it)
+		}
+		return nil
+	})
+	if err != nil {
+		return j.newItem(it).failed(err, request.Metadata{Checksum: it.ID.String()})
+	}
+	return res
 }
 
 // sayPlan says, in one line, what the cache has.
@@ -112,9 +133,6 @@ func (j *job) sayPlan(results []request.Result) {
 	}
 	if cached > 0 {
 		j.log.Note("%d of %d items are in the cache", cached, len(results))
-	}
-	if cached < len(results) && !image.HavePolicy() {
-		j.log.Note("no policy.json: the pinned digests alone decide what is accepted")
 	}
 }
 
@@ -157,17 +175,21 @@ func (j *job) fetchItem(ctx context.Context, ri request.Item, fetch func(context
 		Bytes: it.bytes.Load(), Reused: it.reused.Load(),
 		Elapsed: time.Since(began), Attempts: int(it.attempts.Load()),
 	}
-	res := request.Result{Success: err == nil, Metadata: request.Metadata{
+	meta := request.Metadata{
 		Checksum: ri.ID.String(), Bytes: sum.Bytes, Reused: sum.Reused,
 		Seconds: float64(sum.Elapsed.Milliseconds()) / 1000, Attempts: sum.Attempts,
-	}}
+	}
 	if err != nil {
-		it.log.Fail(explain(it.target, err, false))
-		res.Error = explain(it.target, err, true).Error()
-		return res
+		return it.failed(err, meta)
 	}
 	it.log.Done(sum)
-	return res
+	return request.Result{Success: true, Metadata: meta}
+}
+
+// failed says why the item could not be fetched.
+func (it *item) failed(err error, meta request.Metadata) request.Result {
+	it.log.Fail(explain(it.target, err, false))
+	return request.Result{Metadata: meta, Error: explain(it.target, err, true).Error()}
 }
 
 // safely makes a panic an error: one item must not take the others' results along.

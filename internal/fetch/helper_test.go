@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -42,7 +43,25 @@ func runTests(m *testing.M) int {
 	}
 	put(filepath.Join(home, ".config/containers/policy.json"), acceptAnything)
 	isolate(home)
-	return m.Run()
+	before := here()
+	code := m.Run()
+	if after := here(); !slices.Equal(after, before) {
+		fmt.Fprintf(os.Stderr, "the tests have left something in the folder of the package: %q, before %q\n", after, before)
+		code = 1
+	}
+	return code
+}
+
+// here is what lies in the working directory.
+func here() (names []string) {
+	entries, err := os.ReadDir(".")
+	if err != nil {
+		panic(err)
+	}
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
 }
 
 const acceptAnything = `{"default": [{"type": "insecureAcceptAnything"}]}`

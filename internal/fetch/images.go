@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sync/errgroup"
 
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/image"
@@ -17,10 +16,6 @@ import (
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
 )
-
-// fanOut is how many blobs are looked after at one time, for each download that may run: some wait
-// for other processes, some for the disk.
-const fanOut = 8
 
 // Images fetches images by pinned digest, each published under its image id.
 func Images(ctx context.Context, r *request.Request, log *progress.Reporter) []request.Result {
@@ -109,7 +104,9 @@ func fetchImage(ctx context.Context, it *item) (err error) {
 		return err
 	}
 	img.Blobs = m.Blobs()
-	if err := s.blobs(ctx, pool, m); err != nil {
+	if err := it.eachBlob(ctx, "image", m, func(ctx context.Context, d manifest.Descriptor, bar *progress.Blob) error {
+		return s.blob(ctx, pool, d, bar)
+	}); err != nil {
 		return err
 	}
 	img.Origins = []cache.Origin{s.origin()}
@@ -178,6 +175,11 @@ func (s *session) manifest(ctx context.Context, d digest.Digest) (raw []byte, m 
 }
 
 func (s *session) allowed(ctx context.Context, d digest.Digest) error {
+	if !image.HavePolicy() {
+		s.it.noPolicy.Do(func() {
+			s.it.job.log.Note("no policy.json: the pinned digests alone decide what is accepted")
+		})
+	}
 	return s.call(ctx, "signature policy", func(ctx context.Context, src image.Source) error { return src.Allowed(ctx, d) })
 }
 
@@ -227,35 +229,4 @@ func (s *session) pick(ctx context.Context, list *manifest.Manifest) ([]byte, *m
 		offers = append(offers[:shownOffers], fmt.Sprintf("and %d more", len(offers)-shownOffers))
 	}
 	return nil, nil, fmt.Errorf("the manifest list has no image with the id %s; it offers %s", s.it.ID, strings.Join(offers, ", "))
-}
-
-// blobs brings all blobs of an image into the pool.
-func (s *session) blobs(ctx context.Context, pool *cache.Pool, m *manifest.Manifest) error {
-	all := m.Blobs()
-	var total int64
-	for _, d := range all {
-		total += d.Size
-	}
-	s.it.log.Start("image "+progress.Short(s.it.ID.String()), len(m.Layers), total)
-	number := make(map[digest.Digest]int, len(m.Layers))
-	for i, l := range slices.Backward(m.Layers) { // a layer that repeats has its first number
-		number[l.Digest] = i + 1
-	}
-	g, running := errgroup.WithContext(ctx)
-	g.SetLimit(fanOut * s.it.req.Options.MaxParallel)
-	for _, d := range all {
-		if running.Err() != nil {
-			break
-		}
-		kind := "layer"
-		if d.Digest == m.Config.Digest {
-			kind = "config"
-		}
-		bar := s.it.log.Blob(kind, number[d.Digest], len(m.Layers), d.Digest.String(), d.Size)
-		g.Go(func() error { return safely(func() error { return s.blob(running, pool, d, bar) }) })
-	}
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	return context.Cause(ctx)
 }

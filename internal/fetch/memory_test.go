@@ -1,8 +1,18 @@
 package fetch
 
 import (
+	"bytes"
+	"context"
+	"io"
+	"slices"
+	"sync"
 	"testing"
+	"time"
 
+	"osbuild-containers/internal/image"
+	"osbuild-containers/internal/manifest"
+	"osbuild-containers/internal/progress"
+	"osbuild-containers/internal/request"
 	"osbuild-containers/test/images"
 	"osbuild-containers/test/registry"
 )
@@ -35,4 +45,76 @@ func TestMemory(t *testing.T) {
 			t.Logf("%s: %d KiB, %d KiB more than a small image", name, got>>10, (got-small)>>10)
 		}
 	}
+}
+
+// TestFewReadersOfStorage: for each layer of a containers storage that is read, the library has some
+// megabytes, so few are read at one time, however many may be downloaded.
+func TestFewReadersOfStorage(t *testing.T) {
+	t.Parallel()
+	var opts []images.Option
+	for range 8 {
+		opts = append(opts, images.LayerAs(images.Plain, 1000))
+	}
+	img := images.New(opts...)
+	m, err := manifest.Parse(img.Raw)
+	must(err)
+	for transport, most := range map[string]int{request.ContainersStorage: storeReaders, request.Docker: 8} {
+		ri := itemOf(img, "localhost/name")
+		ri.Image.Transport = transport
+		j := newJob(&request.Request{Items: []request.Item{ri}, Options: request.Options{MaxParallel: 8, StallTimeout: time.Minute}, Cache: t.TempDir()}, nil)
+		pool, err := j.openPool()
+		must(err)
+		src := &crowd{img: img, enough: most}
+		src.cond.L = &src.mu
+		s := &session{it: j.newItem(ri), open: []image.Source{src}}
+		if err := s.it.eachBlob(t.Context(), "image", m, func(ctx context.Context, d manifest.Descriptor, bar *progress.Blob) error {
+			return s.blob(ctx, pool, d, bar)
+		}); err != nil {
+			t.Fatal(err)
+		}
+		j.close()
+		if src.most != most {
+			t.Errorf("%s: %d readers at one time, want %d", transport, src.most, most)
+		}
+	}
+}
+
+// crowd is a source whose readers wait for each other.
+type crowd struct {
+	image.Source
+	img    *images.Image
+	enough int // readers, that they go on
+
+	mu        sync.Mutex
+	cond      sync.Cond
+	now, most int
+}
+
+func (c *crowd) Blob(_ context.Context, d manifest.Descriptor, _ int64) (io.ReadCloser, int64, error) {
+	if d.Digest == c.img.ID {
+		return io.NopCloser(bytes.NewReader(c.img.Config)), 0, nil
+	}
+	c.mu.Lock()
+	c.now++
+	c.most = max(c.most, c.now)
+	c.cond.Broadcast()
+	for c.most < c.enough {
+		c.cond.Wait()
+	}
+	c.mu.Unlock()
+	time.Sleep(10 * time.Millisecond) // more would come now
+	i := slices.IndexFunc(c.img.Layers, func(l images.LayerInfo) bool { return l.Digest == d.Digest })
+	return &leaving{bytes.NewReader(c.img.Layers[i].Blob), c}, 0, nil
+}
+
+type leaving struct {
+	io.Reader
+	from *crowd
+}
+
+func (l *leaving) Close() error {
+	l.from.mu.Lock()
+	defer l.from.mu.Unlock()
+	l.from.now--
+	return nil
 }

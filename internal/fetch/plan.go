@@ -89,11 +89,13 @@ func (j *job) plan(ctx context.Context, present func(request.Item) bool, look fu
 		p := &plans[n]
 		p.Item = ri
 		g.Go(func() error {
-			if p.Cached = present(ri); p.Cached {
-				return nil
-			}
 			it := j.newItem(ri)
-			err := safely(func() error { return it.look(ctx, p, look) })
+			err := safely(func() error {
+				if p.Cached = present(ri); p.Cached {
+					return nil
+				}
+				return it.look(ctx, p, look)
+			})
 			if err != nil && ctx.Err() != nil {
 				err = context.Cause(ctx)
 			}

@@ -211,6 +211,9 @@ func hintOf(err error) string {
 	if errors.Is(err, cache.ErrDigest) || errors.Is(err, cache.ErrSize) {
 		return "what is served is not what the manifest names: a proxy or the registry damages it, or the image was pushed badly"
 	}
+	if errors.Is(err, errNotThere) {
+		return "run download first"
+	}
 	if hint := diskHint(err); hint != "" {
 		return hint
 	}

@@ -8,7 +8,7 @@ import (
 // softLimit is the memory, in bytes, from which on Go collects garbage more eagerly. A
 // fetch needs far less; without the limit, the heap would double between two
 // collections, and a build host has better uses for that.
-const softLimit = 32 << 20
+const softLimit = 24 << 20
 
 // perByte is how many bytes of memory a byte of a request is worth: a large request may take more,
 // since collecting garbage all the time would take longer than the request.

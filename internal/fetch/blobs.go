@@ -1,0 +1,81 @@
+package fetch
+
+import (
+	"context"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+
+	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/manifest"
+	"osbuild-containers/internal/progress"
+)
+
+// fanOut is how many blobs are looked after at one time, for each download that may run: some wait
+// for other processes, some for the disk.
+const fanOut = 8
+
+// eachBlob does something for each of the blobs of an image, many at a time. Kind is what the log
+// calls the image.
+func (it *item) eachBlob(ctx context.Context, kind string, m *manifest.Manifest, do func(context.Context, manifest.Descriptor, *progress.Blob) error) error {
+	all := m.Blobs()
+	var total int64
+	for _, d := range all {
+		total += d.Size
+	}
+	it.log.Start(kind+" "+progress.Short(it.ID.String()), len(m.Layers), total)
+	number := make(map[digest.Digest]int, len(m.Layers))
+	for i, l := range slices.Backward(m.Layers) { // a layer that repeats has its first number
+		number[l.Digest] = i + 1
+	}
+	g, running := errgroup.WithContext(ctx)
+	g.SetLimit(fanOut * it.req.Options.MaxParallel)
+	for _, d := range all {
+		if running.Err() != nil {
+			break
+		}
+		kind := "layer"
+		if d.Digest == m.Config.Digest {
+			kind = "config"
+		}
+		bar := it.log.Blob(kind, number[d.Digest], len(m.Layers), d.Digest.String(), d.Size)
+		g.Go(func() error {
+			return safely(func() error {
+				select {
+				case it.fan <- struct{}{}:
+					defer func() { <-it.fan }()
+					return do(running, d, bar)
+				case <-running.Done():
+					return context.Cause(running)
+				}
+			})
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return context.Cause(ctx)
+}
+
+// reuse takes the blob from the pool, or into it from a file that may be it. It returns nil if that
+// is done, else the right to write the blob.
+func (it *item) reuse(ctx context.Context, pool *cache.Pool, d manifest.Descriptor, file string, bar *progress.Blob) (*cache.Writer, error) {
+	w, err := pool.Acquire(ctx, d.Digest, d.Size, bar.Waiting)
+	if err != nil {
+		return nil, err
+	}
+	if w != nil {
+		adopted, err := w.Adopt(ctx, file)
+		if err == nil && !adopted {
+			return w, nil
+		}
+		w.Close()
+		if err != nil {
+			return nil, err
+		}
+	}
+	it.reused.Add(d.Size)
+	bar.Reusing()
+	return nil, nil
+}
