@@ -30,7 +30,7 @@ type job struct {
 // nothing but the data, so the number of cores does not show.
 type compressor struct {
 	w    io.Writer
-	diff hash.Hash // of what comes in
+	diff hash.Hash // of what comes in; nil if nobody asks
 	sum  codec     // hashes what comes in as the format wants it
 	size atomic.Int64
 
@@ -44,6 +44,10 @@ type compressor struct {
 	mu  sync.Mutex
 	err error // the first error of w
 }
+
+// Compress returns a stream that is compressed on all cores and written to w: the same bytes for
+// the same data whatever their number. It has to be closed, which does not close w.
+func Compress(w io.Writer, c Compression) (io.WriteCloser, error) { return compress(w, nil, c) }
 
 // compress returns a compressor that writes to w and hashes what it is given.
 func compress(w io.Writer, diff hash.Hash, c Compression) (*compressor, error) {
@@ -133,7 +137,9 @@ func (z *compressor) Close() error {
 func (z *compressor) collect() {
 	z.put(z.sum.header())
 	for j := range z.order {
-		_, _ = z.diff.Write(j.raw) // a hash does not fail
+		if z.diff != nil {
+			_, _ = z.diff.Write(j.raw) // a hash does not fail
+		}
 		z.sum.count(j.raw)
 		<-j.done
 		z.put(j.out)

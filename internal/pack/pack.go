@@ -28,6 +28,8 @@ import (
 
 	"github.com/opencontainers/image-spec/specs-go"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"osbuild-containers/internal/output"
 )
 
 // Layer is one tree to pack.
@@ -56,16 +58,16 @@ func Archive(ctx context.Context, root, name string, layers []Layer, img Image, 
 	if err := img.Compression.Check(); err != nil {
 		return err
 	}
-	out, err := create(root, name)
+	out, err := output.Create(root, name)
 	if err != nil {
 		return fmt.Errorf("create archive %q: %w", name, err)
 	}
-	defer out.discard()
-	a := &archive{f: out.f, mtime: img.Created, blobs: map[string]bool{}}
+	defer out.Discard()
+	a := &archive{f: out.File, mtime: img.Created, blobs: map[string]bool{}}
 	if err := a.image(ctx, layers, img, logf); err != nil {
 		return err
 	}
-	if err := out.commit(); err != nil {
+	if err := out.Commit(); err != nil {
 		return fmt.Errorf("finish archive %q: %w", name, err)
 	}
 	return nil

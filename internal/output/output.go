@@ -1,0 +1,135 @@
+// Package output makes a file that is there completely or not at all.
+//
+// It promises that a file has no name before it is complete, so that nothing is left of one when
+// the process dies, and that it takes the place of what has its name in one step. Where the
+// file system has no files without a name, it has a temporary one, which begins with a dot. It
+// does not promise that the file is on disk: whoever needs that syncs it, before and, for its
+// name, after.
+package output
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// File is a file that has no name yet.
+type File struct {
+	*os.File
+	dir  int
+	base string
+	temp string // empty: no name yet
+}
+
+// Create opens the folder of name, in root, and a new file in it. Links on the way lead to where
+// they would if root were the root of the file system; one at the file's own place is replaced.
+func Create(root, name string) (*File, error) {
+	parent, base := path.Split(name)
+	switch {
+	case name == "", strings.ContainsRune(name, 0), base == "", base == ".", base == "..":
+		return nil, errors.New("this is no name of a file")
+	case slices.Contains(strings.Split(parent, "/"), ".."):
+		return nil, errors.New("a path with .. may lead out of the tree")
+	}
+	top, err := unix.Open(root, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open tree %q: %w", root, err)
+	}
+	defer func() { _ = unix.Close(top) }()
+	how := unix.OpenHow{
+		Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
+	}
+	dir, err := unix.Openat2(top, "./"+parent, &how)
+	if err != nil {
+		return nil, fmt.Errorf("open folder %q: %w", parent, err)
+	}
+	f := &File{dir: dir, base: base}
+	if err := f.open(); err != nil {
+		f.Discard()
+		return nil, err
+	}
+	return f, nil
+}
+
+// open creates the file, after a look at what is in its place.
+func (f *File) open() error {
+	var st unix.Stat_t
+	if err := unix.Fstatat(f.dir, f.base, &st, unix.AT_SYMLINK_NOFOLLOW); err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR {
+		return unix.EISDIR
+	}
+	fd, err := unix.Openat(f.dir, ".", unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+	if err == unix.EOPNOTSUPP || err == unix.EISDIR || err == unix.ENOENT {
+		f.temp = tempName()
+		fd, err = unix.Openat(f.dir, f.temp, unix.O_CREAT|unix.O_EXCL|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+	}
+	if err != nil {
+		f.temp = ""
+		return err
+	}
+	f.File = os.NewFile(uintptr(fd), f.base)
+	return unix.Fchmod(fd, 0o644) // whatever the umask
+}
+
+// Commit closes the file and gives it its name, in the place of what had it before.
+func (f *File) Commit() error {
+	if f.temp == "" {
+		err := f.link(f.base)
+		if err == nil {
+			return f.Close()
+		}
+		if err != unix.EEXIST {
+			return err
+		}
+		temp := tempName()
+		if err := f.link(temp); err != nil {
+			return err
+		}
+		f.temp = temp
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	if err := unix.Renameat(f.dir, f.temp, f.dir, f.base); err != nil {
+		return err
+	}
+	f.temp = ""
+	return nil
+}
+
+// link names the file, by its handle where the process may do that, else by /proc.
+func (f *File) link(name string) error {
+	fd := int(f.Fd())
+	if err := unix.Linkat(fd, "", f.dir, name, unix.AT_EMPTY_PATH); err != unix.ENOENT {
+		return err
+	}
+	return unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", fd), f.dir, name, unix.AT_SYMLINK_FOLLOW)
+}
+
+// SyncName makes the name that Commit gave durable.
+func (f *File) SyncName() error {
+	if err := unix.Fsync(f.dir); err != nil && err != unix.EINVAL { // a file system without
+		return fmt.Errorf("sync folder of %s: %w", f.base, err)
+	}
+	return nil
+}
+
+// Discard closes the file and its folder, and removes it unless Commit went well. It must be
+// called in any case.
+func (f *File) Discard() {
+	if f.temp != "" {
+		_ = unix.Unlinkat(f.dir, f.temp, 0)
+	}
+	if f.File != nil {
+		f.Close()
+	}
+	_ = unix.Close(f.dir)
+}
+
+func tempName() string { return ".new." + rand.Text() }
