@@ -1,0 +1,225 @@
+package inject
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/distribution/reference"
+
+	"osbuild-containers/internal/pin"
+	"osbuild-containers/internal/request"
+)
+
+// resolve finds the pin that each reference means.
+func (m *model) resolve(o *Options, result *Result) error {
+	match := matcher{parse: o.Parse, same: map[string][]*mention{}}
+	for n := range o.Pins {
+		match.pins = append(match.pins, newCandidate(&o.Pins[n]))
+	}
+	all := m.mentions()
+	for _, r := range all {
+		match.same[r.key] = append(match.same[r.key], r)
+	}
+	for _, r := range all {
+		if err := match.resolve(r); err != nil {
+			return fmt.Errorf("%s: %w", r.at, err)
+		}
+		result.note(r)
+	}
+	return nil
+}
+
+func (result *Result) note(r *mention) {
+	if r.pin == nil {
+		result.Left = append(result.Left, Left{At: r.at, ID: r.key, Name: cmp.Or(r.name, r.item.name)})
+		return
+	}
+	result.Pinned = append(result.Pinned, Pinned{
+		At: r.at, Reference: r.pin.Reference, Platform: r.pin.Platform, Old: r.key, New: r.pin.ID.String(),
+	})
+}
+
+// candidate is a pin that a reference could mean.
+type candidate struct {
+	*pin.Image
+	transport  string
+	repository string // the reference without tag and digest
+}
+
+func newCandidate(i *pin.Image) candidate {
+	return candidate{Image: i, transport: cmp.Or(i.Transport, request.Docker), repository: repository(i.Reference)}
+}
+
+// repository is what a source item is fetched under: a name in full without tag and digest.
+func repository(name string) string {
+	named, err := reference.ParseNormalizedNamed(name)
+	if err != nil {
+		return name
+	}
+	return named.Name()
+}
+
+func (c candidate) String() string { return c.Reference + " for " + c.Platform }
+
+// same says that nothing but the tag tells two candidates apart.
+func (c candidate) same(o candidate) bool {
+	return c.ID == o.ID && c.Manifest == o.Manifest && c.List == o.List && c.repository == o.repository
+}
+
+// matcher knows the pins.
+type matcher struct {
+	pins  []candidate
+	parse func(string) (pin.Reference, error)
+	same  map[string][]*mention // by key
+}
+
+// resolve finds the pin of one reference. A reference that has an id may be left without.
+func (m *matcher) resolve(r *mention) error {
+	if r.pin != nil {
+		return nil
+	}
+	find := m.known
+	if r.fresh {
+		find = m.named
+	}
+	found, err := find(r)
+	if err != nil || len(found) == 0 {
+		return err
+	}
+	// What is there now decides between those that are left, the more exactly the later.
+	for _, fits := range []func(candidate) bool{r.isNow, r.isManifest, r.hasList} {
+		if now := filter(found, fits); len(now) > 0 {
+			found = now
+		}
+	}
+	for _, c := range found[1:] {
+		if !c.same(found[0]) {
+			return r.ambiguous(found)
+		}
+	}
+	r.pin = found[0].Image
+	r.alias = r.name != "" && m.read(found[0].transport, r.name).String() != found[0].Reference
+	return nil
+}
+
+// isNow says that what the manifest has is what c is.
+func (r *mention) isNow(c candidate) bool { return c.ID.String() == r.key || r.isManifest(c) }
+
+func (r *mention) isManifest(c candidate) bool {
+	return r.item.digest != "" && c.Manifest.String() == r.item.digest
+}
+
+func (r *mention) hasList(c candidate) bool {
+	return c.List != "" && r.lists != nil && r.lists.has(c.List.String())
+}
+
+// known are the pins that a reference with an id can mean: by its name, or else by the name that
+// its item is fetched under.
+func (m *matcher) known(r *mention) ([]candidate, error) {
+	transport := cmp.Or(r.item.transport, request.Docker)
+	if r.storage {
+		transport = request.ContainersStorage
+	}
+	fits := func(c candidate) bool { return c.transport == transport && c.StorageLocation == r.item.location }
+
+	name := m.read(transport, r.name)
+	byName := filter(m.pins, func(c candidate) bool { return fits(c) && c.Reference == name.String() })
+	source := m.read(transport, r.item.name)
+	tagged := source.Tag != "" && strings.HasSuffix(r.item.name, ":"+source.Tag)
+	bySource := filter(m.pins, func(c candidate) bool {
+		return fits(c) && c.repository == source.Name && (!tagged || c.Reference == source.String())
+	})
+	if len(byName) == 0 {
+		if name.Name == source.Name && strings.HasSuffix(r.name, ":"+name.Tag) {
+			return nil, nil // another tag of the same repository
+		}
+		return bySource, nil
+	}
+	if len(bySource) > 0 && bySource[0].repository != byName[0].repository &&
+		!slices.ContainsFunc(byName, r.isNow) && !m.explained(r, source.Name) {
+		return nil, r.ambiguous([]candidate{byName[0], bySource[0]})
+	}
+	return byName, nil
+}
+
+// explained says that a reference's source item has its name from another reference: two names of
+// one image share an item.
+func (m *matcher) explained(r *mention, repository string) bool {
+	return slices.ContainsFunc(m.same[r.key], func(o *mention) bool {
+		return o != r && m.read(request.Docker, o.name).Name == repository
+	})
+}
+
+// read is what a name in the manifest means. One that means nothing matches nothing.
+func (m *matcher) read(transport, name string) pin.Reference {
+	if name == "" {
+		return pin.Reference{}
+	}
+	if transport == request.ContainersStorage && !strings.HasPrefix(name, request.ContainersStorage+":") {
+		name = request.ContainersStorage + ":" + name
+	}
+	ref, err := m.parse(name)
+	if err != nil {
+		return pin.Reference{}
+	}
+	return ref
+}
+
+// named are the pins of a name that is to be filled in.
+func (m *matcher) named(r *mention) ([]candidate, error) {
+	text := r.key
+	if r.storage && !strings.HasPrefix(text, request.ContainersStorage+":") {
+		text = request.ContainersStorage + ":" + text
+	}
+	ref, err := m.parse(text)
+	if err != nil {
+		return nil, err
+	}
+	if ref.Transport == request.ContainersStorage && r.storage && ref.Location != "" {
+		return nil, fmt.Errorf("image %s: an input of type %s reads the host's own storage\nleave out the brackets", r.key, storageInput)
+	}
+	found := filter(m.pins, func(c candidate) bool {
+		return c.transport == ref.Transport && c.StorageLocation == ref.Location && c.Reference == ref.String()
+	})
+	if len(found) == 0 {
+		return nil, fmt.Errorf("image %s is not pinned\npin it first: osbuild-containers pin %s", r.key, text)
+	}
+	if ref.Digest != "" {
+		for _, c := range found {
+			if c.Pinned() != ref.Digest && c.Manifest != ref.Digest {
+				return nil, fmt.Errorf("image %s is pinned to %s\nwrite it without digest, or pin it again", r.key, c.Pinned())
+			}
+		}
+	}
+	return found, nil
+}
+
+func filter(all []candidate, keep func(candidate) bool) (found []candidate) {
+	for _, c := range all {
+		if keep(c) {
+			found = append(found, c)
+		}
+	}
+	return found
+}
+
+// ambiguous says between what there is no choice.
+func (r *mention) ambiguous(found []candidate) error {
+	var b strings.Builder
+	label := cmp.Or(r.name, r.item.name, r.key)
+	fmt.Fprintf(&b, "image %s could be one of several pins:", label)
+	references, platforms := map[string]bool{}, map[string]bool{}
+	for _, c := range found {
+		fmt.Fprintf(&b, "\n  %s", c)
+		references[c.Reference], platforms[c.Platform] = true, true
+	}
+	if len(platforms) > 1 {
+		b.WriteString("\nsay for which architecture the manifest is, with --arch")
+	}
+	if len(references) > 1 {
+		fmt.Fprintf(&b, "\nsay which by its name: put %q in the place of the id", found[0].Reference)
+	}
+	return fmt.Errorf("%s", b.String())
+}
