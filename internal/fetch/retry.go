@@ -214,10 +214,10 @@ func hintOf(err error) string {
 	if errors.Is(err, errNotThere) {
 		return "run download first"
 	}
-	if hint := diskHint(err); hint != "" {
+	if hint := image.Hint(err); hint != "" {
 		return hint
 	}
-	if hint := image.Hint(err); hint != "" {
+	if hint := diskHint(err); hint != "" {
 		return hint
 	}
 	if class, _ := classify(err); class == image.Transient {

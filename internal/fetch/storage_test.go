@@ -224,23 +224,6 @@ func TestStorageOfTheHost(t *testing.T) {
 	w.hasUnpacked(storedImage)
 }
 
-// TestStored shows what the source org.osbuild.containers-storage says of the host's store.
-func TestStored(t *testing.T) {
-	t.Parallel()
-	other := images.New(images.Layer(50))
-	s := store.New(t, "vfs")
-	s.Add(t, "localhost/name:v1", storedImage)
-	w := newWorld(t).alone()
-	w.config("storage.conf", fmt.Sprintf("[storage]\ndriver = %q\ngraphroot = %q\nrunroot = %q\n", s.Driver, s.Root, s.RunRoot))
-	w.env = []string{"CONTAINERS_STORAGE_CONF=" + filepath.Join(w.home, "storage.conf")}
-	untouched(w, s, func() {
-		w.do("stored", []request.Item{{ID: storedImage.ID}}).ok().cached(true)
-		w.do("stored", []request.Item{{ID: other.ID}}).failed(
-			"image <id>: not in containers storage <root>; put it there first, for example with podman pull", "<id>", string(other.ID), "<root>", s.Root)
-	})
-	w.nothing()
-}
-
 // TestNotInStorage pairs what is missing with what is said about it.
 func TestNotInStorage(t *testing.T) {
 	t.Parallel()
@@ -249,6 +232,7 @@ func TestNotInStorage(t *testing.T) {
 	s := store.New(t, "vfs")
 	s.Add(t, "localhost/name:v1", storedImage)
 	empty := t.TempDir()
+	const wayOut = "\ncheck storage-location, or graphroot in storage.conf where none is given"
 	for name, c := range map[string]struct {
 		change func(it *request.Item)
 		want   string
@@ -256,8 +240,9 @@ func TestNotInStorage(t *testing.T) {
 		"image":  {func(it *request.Item) { it.ID = other.ID }, "image " + string(other.ID) + ": not in containers storage <root>; put it there first, for example with podman pull"},
 		"digest": {func(it *request.Item) { it.Image.Digest = other.Digest }, "not in containers storage <root> under the digest " + string(other.Digest) + "; pull it by this digest first"},
 		"list":   {func(it *request.Item) { it.Image.Digest = list.Digest }, "not in containers storage <root> under the digest " + string(list.Digest) + "; pull it by this digest first"},
-		"store":  {func(it *request.Item) { it.Image.StorageLocation = "/no/such/store" }, "no containers storage: open /no/such/store: no such file or directory; check storage-location, or storage.conf where none is given"},
-		"any":    {func(it *request.Item) { it.Image.StorageLocation = empty }, "not in containers storage " + empty + ": it holds no images; check storage-location, or storage.conf where none is given"},
+		"store":  {func(it *request.Item) { it.Image.StorageLocation = "/no/such/store" }, "no containers storage at /no/such/store: no such file or directory" + wayOut},
+		"file":   {func(it *request.Item) { it.Image.StorageLocation = "/etc/passwd" }, "no containers storage at /etc/passwd: not a directory" + wayOut},
+		"any":    {func(it *request.Item) { it.Image.StorageLocation = empty }, "no containers storage at " + empty + ": it holds no images" + wayOut},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

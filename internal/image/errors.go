@@ -37,6 +37,15 @@ func (e *MismatchError) Error() string {
 	return fmt.Sprintf("%s has digest %s, want %s", e.What, e.Got, e.Want)
 }
 
+// noStoreError is a folder that is no containers storage, or one that cannot be read.
+type noStoreError struct {
+	root, why string
+	err       error
+}
+
+func (e *noStoreError) Error() string { return "no containers storage at " + e.root + ": " + e.why }
+func (e *noStoreError) Unwrap() error { return e.err }
+
 // StatusError is an answer that asks to come again later.
 type StatusError struct {
 	Code       int
@@ -184,8 +193,11 @@ func Hint(err error) string {
 	var policy *policyError
 	var unknown x509.UnknownAuthorityError
 	var dns *net.DNSError
+	var noStore *noStoreError
 	text := err.Error()
 	switch {
+	case errors.As(err, &noStore):
+		return "check storage-location, or graphroot in storage.conf where none is given"
 	case errors.As(err, &policy):
 		return "sign the image, or allow it in policy.json"
 	case strings.Contains(text, "server gave HTTP response to HTTPS client"):
