@@ -53,7 +53,7 @@ func usageText(u *keep.Usage) string {
 	if len(u.Images) > 0 {
 		rows := make([][]string, 0, len(u.Images))
 		for _, i := range u.Images {
-			title := cutStart(progress.Clean(i.Title()), 42)
+			title := cutStart(i.Title(), 42)
 			rows = append(rows, []string{keep.Short(i.ID), title, progress.Bytes(i.Size), progress.Bytes(i.Unshared)})
 		}
 		columns := []column{{name: "IMAGE ID"}, {name: "NAME:TAG ARCH"}, {name: "SIZE", right: true}, {name: "ADDS", right: true}}

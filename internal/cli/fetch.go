@@ -46,10 +46,10 @@ docs/events.md. With --plan it is the plan.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd.Context(), args) },
 	}
 	set := cmd.Flags()
-	set.StringSliceVar(&f.files, "file", nil, "pin files to fetch from")
-	set.StringSliceVar(&f.manifests, "manifest", nil, "osbuild manifests to fetch for; - is standard input")
+	set.StringArrayVar(&f.files, "file", nil, "pin file to fetch from; may be given again")
+	set.StringArrayVar(&f.manifests, "manifest", nil, "osbuild manifest to fetch for, - is standard input; may be given again")
 	set.StringSliceVar(&f.arch, "arch", nil, "architectures (default this machine's for a REF, all for a pin file)")
-	set.BoolVar(&f.plan, "plan", false, "say what would be downloaded, and download nothing")
+	set.BoolVar(&f.plan, "plan", false, "say what would be downloaded, and leave it at that")
 	return cmd
 }
 

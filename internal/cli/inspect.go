@@ -170,7 +170,7 @@ func layersText(d *keep.Detail, images []*keep.Image) string {
 	}
 	for _, i := range images {
 		if named[i.ID] {
-			b.WriteString(keep.Short(i.ID) + "  " + cutStart(progress.Clean(i.Title()), width-14) + "\n")
+			b.WriteString(keep.Short(i.ID) + "  " + cutStart(i.Title(), width-14) + "\n")
 		}
 	}
 	return b.String()

@@ -19,7 +19,7 @@ type column struct {
 	most  int  // what is longer is cut; 0 is no limit
 }
 
-// align writes rows below their columns' names, as wide as they need to be.
+// align writes rows below their columns' names, as wide as they need to be and fit for a terminal.
 func align(columns []column, rows [][]string) []string {
 	all := [][]string{make([]string, len(columns))}
 	widths := make([]int, len(columns))
@@ -29,8 +29,8 @@ func align(columns []column, rows [][]string) []string {
 	for _, row := range rows {
 		cut := make([]string, len(row))
 		for n, cell := range row {
-			if cut[n] = cell; columns[n].most > 0 {
-				cut[n] = cutEnd(cell, columns[n].most)
+			if cut[n] = progress.Clean(cell); columns[n].most > 0 {
+				cut[n] = cutEnd(cut[n], columns[n].most)
 			}
 		}
 		all = append(all, cut)
@@ -86,7 +86,7 @@ func field(label string, indent int, values ...string) string {
 		rest := []rune(progress.Clean(value))
 		for {
 			n := lineEnd(rest, width-indent)
-			b.WriteString(lead + strings.TrimRight(string(rest[:n]), " ") + "\n")
+			b.WriteString(strings.TrimRight(lead+string(rest[:n]), " ") + "\n")
 			lead = strings.Repeat(" ", indent)
 			if rest = rest[n:]; len(rest) == 0 {
 				break

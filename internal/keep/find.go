@@ -8,6 +8,8 @@ import (
 
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/internal/progress"
 )
 
 // shownMatches is how many images an error names.
@@ -116,7 +118,7 @@ func nameOf(s string) Name {
 	return n
 }
 
-// Title names the image in a line: its first name, and its platform.
+// Title names the image in a line, fit for a terminal: its first name, and its platform.
 func (i *Image) Title() string {
 	title := NoName
 	if names := i.Names(); len(names) > 0 {
@@ -125,7 +127,7 @@ func (i *Image) Title() string {
 	if i.Platform.Architecture != "" {
 		title += " " + i.Arch()
 	}
-	return title
+	return progress.Clean(title)
 }
 
 // NoName stands for the name of an image of which none is recorded.

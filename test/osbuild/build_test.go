@@ -88,6 +88,11 @@ func TestBuildFetchesOnceAndThenFindsItCached(t *testing.T) {
 	for _, img := range []*images.Image{amd, arm, docker} {
 		wantImage(t, h.sources("org.osbuild.containers", img.ID.String(), "image"), img)
 	}
+	record := h.sources("org.osbuild.containers", amd.ID.String(), "source.json")
+	before, err := os.Stat(record) // beside what osbuild reads
+	if err != nil {
+		t.Fatal(err)
+	}
 	wantFile(t, h.sources("org.osbuild.files", list.Digest.String()), list.Digest)
 
 	f.Reset()
@@ -97,6 +102,9 @@ func TestBuildFetchesOnceAndThenFindsItCached(t *testing.T) {
 	}
 	wantCached(t, r, "org.osbuild.skopeo", 3, true)
 	wantCached(t, r, "org.osbuild.skopeo-index", 1, true)
+	if after, err := os.Stat(record); err != nil || !os.SameFile(before, after) {
+		t.Errorf("where the image is from was written again: %v", err)
+	}
 	if asked := f.Requests(); len(asked) != 0 {
 		t.Errorf("the second build asked the registry %d times, first for %s", len(asked), asked[0].Path)
 	}
