@@ -134,6 +134,9 @@ func TestFromStorage(t *testing.T) {
 				})
 				must(os.RemoveAll(s.Root))
 				w.images(it).ok().cached(true)
+				if _, all := w.origins(storedImage); len(all) != 1 || all[0].Transport != request.ContainersStorage || all[0].Storage != root || all[0].From != "" {
+					t.Errorf("recorded is %+v", all)
+				}
 			})
 		}
 	}
