@@ -28,6 +28,18 @@ type tree struct {
 
 func (t *tree) kind() string { return cmp.Or(t.noun, "request") }
 
+// object reads all of the text, which has to be one object.
+func (t *tree) object() (map[string]any, error) {
+	if err := t.start(); err != nil {
+		return nil, err
+	}
+	v, err := t.value()
+	if err != nil {
+		return nil, err
+	}
+	return v.(map[string]any), t.end() // start has seen to it
+}
+
 // start reads up to the one object that the text has to be.
 func (t *tree) start() error {
 	if !utf8.Valid(t.raw) {
