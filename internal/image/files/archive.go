@@ -63,7 +63,7 @@ func (a *archive) image() (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Image{raw: found.raw, m: found.m, from: a}, nil
+	return &Image{raw: found.Raw, m: found.Manifest, from: a}, nil
 }
 
 // read notes where the files are. The tar reader steps over them.
@@ -131,7 +131,7 @@ func (a *archive) blob(name string) (Blob, error) {
 }
 
 func (a *archive) open(d digest.Digest) (Blob, error) {
-	return a.blob("blobs/" + d.Algorithm().String() + "/" + d.Encoded())
+	return a.blob(BlobName(d))
 }
 
 // Close closes the archive.

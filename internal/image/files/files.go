@@ -36,6 +36,15 @@ type Blob struct {
 	Offset int64
 	Size   int64 // bytes
 	Whole  bool  // the file is the blob, and nothing else
+
+	own bool // the file was opened for the blob alone
+}
+
+// Close closes the file if it was opened for the blob alone.
+func (b Blob) Close() {
+	if b.own {
+		b.File.Close()
+	}
 }
 
 // Reader reads the blob from its beginning.

@@ -1,0 +1,97 @@
+package files
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+
+	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/internal/manifest"
+)
+
+// ErrNoDir says that a folder is not in the dir: format.
+var ErrNoDir = errors.New("there is no manifest.json: this is not an image in the dir: format")
+
+// maxSignatures is how many signatures an image may have, as in the library.
+const maxSignatures = 127
+
+// Dir reads what is in a folder of the dir: format: one image or, in the place of its manifest, a
+// list, and those of its images that are there.
+func (t *Tree) Dir() (*Layout, error) { return dirOf(t.place) }
+
+func dirOf(from place) (*Layout, error) {
+	raw, err := document(from, "manifest.json", "")
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, ErrNoDir
+	}
+	if err != nil {
+		return nil, err
+	}
+	m, err := manifest.Parse(raw)
+	if err != nil {
+		return nil, err
+	}
+	top := &Document{Digest: digest.FromBytes(raw), Raw: raw, Manifest: m}
+	if !m.List {
+		top.Signatures, err = signatures(from, "")
+		return &Layout{Images: []*Document{top}}, err
+	}
+	l := &Layout{Lists: []*Document{top}}
+	return l, l.instances(from, top)
+}
+
+// instances adds the manifests of a list that the folder has.
+func (l *Layout) instances(from place, list *Document) error {
+	size := 0
+	seen := map[digest.Digest]bool{}
+	for _, e := range list.Manifest.Entries {
+		if seen[e.Digest] {
+			continue
+		}
+		seen[e.Digest] = true
+		raw, err := document(from, e.Digest.Encoded()+".manifest.json", e.Digest)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if size += len(raw); size > maxDocuments {
+			return fmt.Errorf("manifests with more than the limit of %d bytes", maxDocuments)
+		}
+		d := &Document{Digest: e.Digest, Raw: raw, Lists: []digest.Digest{list.Digest}}
+		d.Manifest, d.Err = manifest.Parse(raw)
+		switch {
+		case d.Err != nil:
+			l.Others = append(l.Others, d)
+		case d.Manifest.List:
+			l.Lists = append(l.Lists, d)
+		default:
+			if d.Signatures, err = signatures(from, e.Digest.Encoded()+"-"); err != nil {
+				return err
+			}
+			l.Images = append(l.Images, d)
+		}
+	}
+	return nil
+}
+
+// signatures reads signature-1 and those that follow.
+func signatures(from place, prefix string) ([][]byte, error) {
+	var sigs [][]byte
+	for n := 1; ; n++ {
+		sig, err := document(from, prefix+"signature-"+strconv.Itoa(n), "")
+		if errors.Is(err, os.ErrNotExist) {
+			return sigs, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if n > maxSignatures {
+			return nil, fmt.Errorf("there are more than %d signatures", maxSignatures)
+		}
+		sigs = append(sigs, sig)
+	}
+}

@@ -1,0 +1,216 @@
+package files
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Saved is one image of an archive as docker save writes it, since 1.10.
+type Saved struct {
+	ID     digest.Digest // of Config
+	Config []byte
+	Names  []string
+	Layers []string // files of the archive, lowest first
+}
+
+// Names of an archive that docker save wrote.
+const (
+	savedManifest = "manifest.json"
+	repositories  = "repositories"
+	v1Config      = "json"
+	v1Layer       = "layer.tar"
+)
+
+// ErrNotSaved says that docker save has not written an archive.
+var ErrNotSaved = errors.New("there is neither an index.json, nor a manifest.json, nor an image of an old docker in it: this is no archive of images")
+
+// hexName finds the digest that a config is called by.
+var hexName = regexp.MustCompile(`(?:^|[/:])([0-9a-f]{64})(?:\.json)?$`)
+
+// Saved reads what images an archive of docker save has. What it is called by its own name is
+// verified: its config.
+func (t *Tree) Saved() ([]Saved, error) {
+	raw, err := t.Document(savedManifest, "")
+	if err != nil {
+		return nil, err
+	}
+	var entries []struct {
+		Config   string   `json:"Config"`
+		RepoTags []string `json:"RepoTags"`
+		Layers   []string `json:"Layers"`
+	}
+	if err := json.Unmarshal(raw, &entries); err != nil {
+		return nil, fmt.Errorf("%s is not what docker save writes: %w", savedManifest, err)
+	}
+	saved := make([]Saved, 0, len(entries))
+	size := 0
+	for n, e := range entries {
+		config, err := t.Document(clean(e.Config), "")
+		if errors.Is(err, os.ErrNotExist) {
+			err = fmt.Errorf("the config %q is missing", e.Config)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: image %d: %w", savedManifest, n+1, err)
+		}
+		if size += len(config); size > maxDocuments {
+			return nil, fmt.Errorf("configs with more than the limit of %d bytes", maxDocuments)
+		}
+		s := Saved{ID: digest.FromBytes(config), Config: config, Names: e.RepoTags}
+		if m := hexName.FindStringSubmatch(e.Config); m != nil && m[1] != s.ID.Encoded() {
+			return nil, fmt.Errorf("%s: image %d: the config %s is damaged: got digest %s", savedManifest, n+1, e.Config, s.ID)
+		}
+		for _, l := range e.Layers {
+			s.Layers = append(s.Layers, clean(l))
+		}
+		saved = append(saved, s)
+	}
+	return saved, nil
+}
+
+// SavedV1 is one image of an archive as docker save wrote it before 1.10: a chain of layers, each
+// with the config of the image that it is the top of.
+type SavedV1 struct {
+	Names  []string
+	Layers []V1Layer // lowest first
+}
+
+// V1Layer is one of them. Its id says nothing about its content.
+type V1Layer struct {
+	ID   string
+	JSON []byte
+	Tar  string // file of the archive
+}
+
+// maxV1Layers is far more layers than docker allowed an image.
+const maxV1Layers = 1000
+
+// SavedV1 reads what images an archive of an old docker save has: those that it names, and those that
+// no other is built on.
+func (t *Tree) SavedV1() ([]SavedV1, error) {
+	r := &v1Reader{t: t, layers: map[string]*v1Entry{}}
+	for _, name := range t.Names() {
+		id, file := path.Split(name)
+		if id = strings.TrimSuffix(id, "/"); file == v1Config && id != "" && !strings.Contains(id, "/") {
+			if err := r.read(id); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if len(r.layers) == 0 {
+		return nil, ErrNotSaved
+	}
+	names, err := r.names()
+	if err != nil {
+		return nil, err
+	}
+	for id, l := range r.layers {
+		if parent := r.layers[l.parent]; parent != nil {
+			parent.used = true
+		} else if l.parent != "" {
+			return nil, fmt.Errorf("layer %s is built on %q, which is missing", id, l.parent)
+		}
+	}
+	var saved []SavedV1
+	for id, l := range r.layers {
+		if l.used && names[id] == nil {
+			continue
+		}
+		s := SavedV1{Names: names[id]}
+		if s.Layers, err = r.chain(id); err != nil {
+			return nil, err
+		}
+		saved = append(saved, s)
+	}
+	if len(saved) == 0 {
+		return nil, errors.New("each of its layers is built on another one")
+	}
+	slices.SortFunc(saved, func(a, b SavedV1) int {
+		return cmp.Compare(a.Layers[len(a.Layers)-1].ID, b.Layers[len(b.Layers)-1].ID)
+	})
+	return saved, nil
+}
+
+// v1Reader reads such an archive.
+type v1Reader struct {
+	t      *Tree
+	layers map[string]*v1Entry
+	size   int
+}
+
+type v1Entry struct {
+	V1Layer
+	parent string
+	used   bool // another one is built on it
+}
+
+func (r *v1Reader) read(id string) error {
+	raw, err := r.t.Document(id+"/"+v1Config, "")
+	if err != nil {
+		return err
+	}
+	if r.size += len(raw); r.size > maxDocuments {
+		return fmt.Errorf("configs with more than the limit of %d bytes", maxDocuments)
+	}
+	var config struct {
+		ID     string `json:"id"`
+		Parent string `json:"parent"`
+	}
+	if err := json.Unmarshal(raw, &config); err != nil {
+		return fmt.Errorf("%s/%s: %w", id, v1Config, err)
+	}
+	if config.ID != id {
+		return fmt.Errorf("%s/%s is of the image %q", id, v1Config, config.ID)
+	}
+	r.layers[id] = &v1Entry{V1Layer: V1Layer{ID: id, JSON: raw, Tar: id + "/" + v1Layer}, parent: config.Parent}
+	return nil
+}
+
+// names are those of the archive's images, by id.
+func (r *v1Reader) names() (map[string][]string, error) {
+	raw, err := r.t.Document(repositories, "")
+	if errors.Is(err, os.ErrNotExist) {
+		return map[string][]string{}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var tags map[string]map[string]string
+	if err := json.Unmarshal(raw, &tags); err != nil {
+		return nil, fmt.Errorf("%s is not what docker save wrote: %w", repositories, err)
+	}
+	names := map[string][]string{}
+	for name, ids := range tags {
+		for tag, id := range ids {
+			if r.layers[id] == nil {
+				return nil, fmt.Errorf("%s:%s is the image %q, which is missing", name, tag, id)
+			}
+			names[id] = append(names[id], name+":"+tag)
+		}
+	}
+	for _, some := range names {
+		slices.Sort(some)
+	}
+	return names, nil
+}
+
+// chain are the layers of an image.
+func (r *v1Reader) chain(id string) ([]V1Layer, error) {
+	var chain []V1Layer
+	for at := id; at != ""; at = r.layers[at].parent {
+		if len(chain) == maxV1Layers {
+			return nil, fmt.Errorf("image %s has more than the limit of %d layers, or is built on itself", id, maxV1Layers)
+		}
+		chain = append(chain, r.layers[at].V1Layer)
+	}
+	slices.Reverse(chain)
+	return chain, nil
+}

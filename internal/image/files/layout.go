@@ -1,0 +1,198 @@
+package files
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/internal/manifest"
+)
+
+// Annotations with which layouts name their images. The second is that of containerd and docker,
+// where the first has the tag alone.
+const (
+	refName   = "org.opencontainers.image.ref.name"
+	imageName = "io.containerd.image.name"
+)
+
+const (
+	maxLists     = 4         // how deep manifest lists may be nested
+	maxDocuments = 256 << 20 // how many bytes all documents of a layout may have
+)
+
+// Layout is what an OCI layout names, in the order in which it does. What a manifest list names and
+// is not there does not count: of a list, one platform may be all there is.
+type Layout struct {
+	Images []*Document
+	Lists  []*Document
+	Others []*Document // what is neither, with Err
+}
+
+// Document is a manifest or a manifest list. Its bytes have its digest.
+type Document struct {
+	Digest     digest.Digest
+	Raw        []byte
+	Manifest   *manifest.Manifest
+	Names      []string        // that index.json gives it, or a list that names it
+	Lists      []digest.Digest // that name it
+	Signatures [][]byte        // of an image in a folder of the dir: format, in that format
+	Err        error           // why it is no image that can be used
+
+	about string // its names and platforms, as they were read
+}
+
+// ErrNoLayout says that a folder or an archive is not in the format of OCI.
+var ErrNoLayout = errors.New("there is no index.json in it: this is not an OCI archive")
+
+// Layout reads what is in an OCI layout.
+func (t *Tree) Layout() (*Layout, error) { return layoutOf(t.place) }
+
+func layoutOf(from place) (*Layout, error) {
+	raw, err := document(from, "index.json", "")
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, ErrNoLayout
+	}
+	if err != nil {
+		return nil, err
+	}
+	r := &layoutReader{from: from, known: map[digest.Digest]*Document{}}
+	if err := r.list(raw, nil, 0); err != nil {
+		return nil, err
+	}
+	return &r.Layout, nil
+}
+
+// layoutReader walks through a layout.
+type layoutReader struct {
+	Layout
+	from  place
+	known map[digest.Digest]*Document
+	steps int
+	size  int
+}
+
+// entry is one of an index.
+type entry struct {
+	manifest.Entry
+	Annotations map[string]string `json:"annotations"`
+}
+
+// name is what the index calls the entry, "" for nothing.
+func (e *entry) name() string {
+	if name := e.Annotations[imageName]; name != "" {
+		return name
+	}
+	return e.Annotations[refName]
+}
+
+// list adds what an index names: index.json, or the list in by.
+func (r *layoutReader) list(raw []byte, by *Document, depth int) error {
+	if depth == maxLists {
+		by.Err = fmt.Errorf("manifest lists are nested more than %d levels deep", maxLists)
+		r.Others = append(r.Others, by)
+		return nil
+	}
+	var index struct {
+		Manifests []entry `json:"manifests"`
+	}
+	if err := json.Unmarshal(raw, &index); err != nil {
+		return fmt.Errorf("index is not JSON: %w", err)
+	}
+	for n := range index.Manifests {
+		if r.steps++; r.steps > maxEntries {
+			return fmt.Errorf("more than the limit of %d manifests", maxEntries)
+		}
+		if err := r.entry(&index.Manifests[n], by, depth); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *layoutReader) entry(e *entry, by *Document, depth int) error {
+	d := r.known[e.Digest]
+	if d == nil {
+		d = &Document{Digest: e.Digest}
+		r.known[e.Digest] = d
+		if err := r.read(d); err != nil {
+			return err
+		}
+		switch {
+		case d.Err != nil && errors.Is(d.Err, os.ErrNotExist):
+			delete(r.known, e.Digest)
+			if by != nil {
+				return nil
+			}
+			d.Err = errors.New("is missing")
+			r.Others = append(r.Others, d)
+		case d.Err != nil:
+			r.Others = append(r.Others, d)
+		case d.Manifest.List:
+			r.Lists = append(r.Lists, d)
+		default:
+			r.Images = append(r.Images, d)
+		}
+	}
+	d.add(e, by)
+	if d.Err == nil && d.Manifest.List {
+		return r.list(d.Raw, d, depth+1)
+	}
+	return nil
+}
+
+// read fills a document, or says why it cannot be used.
+func (r *layoutReader) read(d *Document) error {
+	if err := d.Digest.Validate(); err != nil || d.Digest.Algorithm() != digest.SHA256 {
+		d.Err = errors.New("is not named by a sha256 digest")
+		return nil
+	}
+	if d.Raw, d.Err = readBlob(r.from, d.Digest); d.Err != nil {
+		return nil
+	}
+	if r.size += len(d.Raw); r.size > maxDocuments {
+		return fmt.Errorf("manifests with more than the limit of %d bytes", maxDocuments)
+	}
+	d.Manifest, d.Err = manifest.Parse(d.Raw)
+	return nil
+}
+
+func readBlob(from place, d digest.Digest) ([]byte, error) {
+	b, err := from.blob(BlobName(d))
+	if err != nil {
+		return nil, err
+	}
+	defer b.Close()
+	return read(b, d)
+}
+
+// BlobName is the name of a blob in an OCI layout.
+func BlobName(d digest.Digest) string {
+	return "blobs/" + d.Algorithm().String() + "/" + d.Encoded()
+}
+
+// add notes how an index names the document.
+func (d *Document) add(e *entry, by *Document) {
+	names := []string{}
+	if by != nil {
+		names = by.Names
+		if !slices.Contains(d.Lists, by.Digest) {
+			d.Lists = append(d.Lists, by.Digest)
+		}
+	}
+	if e.Platform != nil {
+		d.about += " " + e.Platform.String()
+	}
+	if name := e.name(); name != "" {
+		d.about += fmt.Sprintf(" %q", name)
+		names = append(slices.Clone(names), name)
+	}
+	for _, name := range names {
+		if !slices.Contains(d.Names, name) {
+			d.Names = append(d.Names, name)
+		}
+	}
+}

@@ -1,0 +1,138 @@
+package files
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
+)
+
+// Tree is a folder, or an archive, compressed or not, whose files are read by their names. Its
+// methods may be called at the same time; Close comes last.
+type Tree struct {
+	place
+}
+
+// place is where files lie.
+type place interface {
+	// blob opens a file, which the caller closes. The error is fs.ErrNotExist when it is not there.
+	blob(name string) (Blob, error)
+	io.Closer
+}
+
+// OpenTree opens the folder or the archive at path.
+func OpenTree(path string) (*Tree, error) {
+	fi, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if fi.IsDir() {
+		root, err := os.OpenRoot(path)
+		if err != nil {
+			return nil, err
+		}
+		return &Tree{rooted{root}}, nil
+	}
+	if !fi.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is neither a file nor a folder", path)
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	plain, err := decompressed(file)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), file.Close())
+	}
+	a := &archive{file: plain}
+	if err := a.read(); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), a.Close())
+	}
+	return &Tree{a}, nil
+}
+
+// Archive says whether it is an archive, not a folder.
+func (t *Tree) Archive() bool {
+	_, ok := t.place.(*archive)
+	return ok
+}
+
+// Has says whether the file is there.
+func (t *Tree) Has(name string) bool {
+	b, err := t.blob(name)
+	if err == nil {
+		b.Close()
+	}
+	return err == nil
+}
+
+// File opens a file by its name, which the caller closes. The error is fs.ErrNotExist when it is
+// not there.
+func (t *Tree) File(name string) (Blob, error) { return t.blob(name) }
+
+// Document reads a whole small file, which has to have that digest unless it is empty.
+func (t *Tree) Document(name string, want digest.Digest) ([]byte, error) {
+	return document(t.place, name, want)
+}
+
+// Names are the names of all files of an archive, sorted.
+func (t *Tree) Names() []string {
+	a, ok := t.place.(*archive)
+	if !ok {
+		return nil
+	}
+	return slices.Sorted(maps.Keys(a.index))
+}
+
+func document(from place, name string, want digest.Digest) ([]byte, error) {
+	b, err := from.blob(name)
+	if err != nil {
+		return nil, err
+	}
+	defer b.Close()
+	raw, err := read(b, want)
+	if err != nil {
+		return nil, fmt.Errorf("%s %w", name, err)
+	}
+	return raw, nil
+}
+
+// rooted is a folder.
+type rooted struct{ root *os.Root }
+
+// blob opens a file below the folder: wherever links lead, they do not lead out.
+func (r rooted) blob(name string) (Blob, error) {
+	file, size, err := openRegular(r.root, name)
+	if err != nil {
+		return Blob{}, err
+	}
+	return Blob{File: file, Size: size, Whole: true, own: true}, nil
+}
+
+func (r rooted) Close() error { return r.root.Close() }
+
+// openRegular opens a file. A pipe or device would be waited for: only files are opened.
+func openRegular(root *os.Root, name string) (*os.File, int64, error) {
+	if info, err := root.Stat(name); err != nil {
+		return nil, 0, err
+	} else if !info.Mode().IsRegular() {
+		return nil, 0, fmt.Errorf("%s is not a file", name)
+	}
+	file, err := root.OpenFile(name, unix.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, 0, err
+	}
+	info, err := file.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is not a file", name)
+	}
+	if err != nil {
+		return nil, 0, errors.Join(err, file.Close())
+	}
+	return file, info.Size(), nil
+}
