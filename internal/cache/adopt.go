@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -19,6 +20,10 @@ func (w *Writer) Adopt(ctx context.Context, path string) (bool, error) {
 		return false, nil
 	}
 	defer f.Close()
+	return w.adopt(ctx, f)
+}
+
+func (w *Writer) adopt(ctx context.Context, f *os.File) (bool, error) {
 	right, err := w.isBlob(ctx, f)
 	if err != nil || !right {
 		return false, err
@@ -27,9 +32,85 @@ func (w *Writer) Adopt(ctx context.Context, path string) (bool, error) {
 		return linked, err
 	}
 	if err := w.copyFrom(ctx, f); err != nil {
-		return false, fmt.Errorf("adopt blob %s: %w", path, err)
+		return false, fmt.Errorf("adopt blob %s: %w", f.Name(), err)
 	}
 	return true, w.Commit()
+}
+
+// AdoptFile is Adopt for an open file that can become a link of the pool: it is on the same file
+// system, and is like what is published. Others are for ReadFile, which reads them once.
+func (w *Writer) AdoptFile(ctx context.Context, f *os.File) (bool, error) {
+	fi, err := f.Stat()
+	if err != nil || !isOurs(fi) || !sameDevice(fi, w.f) {
+		return false, err
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return false, err
+	}
+	return w.adopt(ctx, f)
+}
+
+// sameDevice says whether two files are on one file system.
+func sameDevice(a fs.FileInfo, f *os.File) bool {
+	b, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	x, ok := a.Sys().(*syscall.Stat_t)
+	y, okay := b.Sys().(*syscall.Stat_t)
+	return ok && okay && x.Dev == y.Dev
+}
+
+// pieceSize is how much of a file is copied and then hashed at one time: what was copied last is in the
+// processor's cache.
+const pieceSize = 1 << 20
+
+// ReadFile appends what is missing of the blob, which begins in f at the offset, hashing on the way. The
+// kernel copies where it can, by reflink if the file system has that.
+func (w *Writer) ReadFile(ctx context.Context, f *os.File, at int64) error {
+	kernel := true
+	buf := make([]byte, min(pieceSize, w.size-w.offset))
+	for w.offset < w.size {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		piece := buf[:min(int64(len(buf)), w.size-w.offset)]
+		if kernel {
+			from, to := at+w.offset, w.offset
+			n, err := unix.CopyFileRange(int(f.Fd()), &from, int(w.f.Fd()), &to, len(piece), 0)
+			switch {
+			case err == unix.EINTR:
+				continue
+			case err == nil && n > 0:
+				piece = piece[:n]
+			case err == unix.ENOSPC, err == unix.EDQUOT, err == unix.EIO:
+				return fmt.Errorf("write blob: %w", err)
+			default:
+				kernel = false
+			}
+		}
+		if _, err := f.ReadAt(piece, at+w.offset); err != nil {
+			return errors.Join(fmt.Errorf("read blob: %w", noEOF(err)), w.truncate())
+		}
+		if !kernel {
+			if _, err := w.f.WriteAt(piece, w.offset); err != nil {
+				return errors.Join(fmt.Errorf("write blob: %w", err), w.truncate())
+			}
+		}
+		w.hash.Write(piece)
+		w.offset += int64(len(piece))
+		w.flush()
+	}
+	_, err := w.f.Seek(w.offset, io.SeekStart)
+	return err
+}
+
+// noEOF is for a file that ends before its time.
+func noEOF(err error) error {
+	if err == io.EOF {
+		return io.ErrUnexpectedEOF
+	}
+	return err
 }
 
 // isBlob says whether the content of f has the blob's size and digest. A file that cannot be read

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -68,7 +67,7 @@ func (p *Pool) show(in, dest string, img *Image) error {
 	parent := filepath.Dir(dest)
 	there := p.isAt(dest, img)
 	if there {
-		_ = s.putFiles(nil, parent, img.Origins) // for people: nothing depends on it
+		_ = putOrigins(parent, img.Origins) // for people: nothing depends on it
 	} else if err := s.fill(p, img, parent); err != nil {
 		return err
 	}
@@ -128,12 +127,8 @@ func (s *stage) putFiles(files map[string][]byte, parent string, fresh []Origin)
 	if text == nil {
 		return writeFiles(s.dir, files)
 	}
-	all := maps.Clone(files)
-	if all == nil {
-		all = make(map[string][]byte, 1)
-	}
-	all[originFile] = text
-	if err := writeFiles(s.dir, all); err != nil {
+	files[originFile] = text
+	if err := writeFiles(s.dir, files); err != nil {
 		return err
 	}
 	return s.moveOrigins(parent)

@@ -128,7 +128,15 @@ func addOrigin(dir string, o Origin) error {
 		return err
 	}
 	defer unlock()
-	text := mergeOrigins(dir, []Origin{o})
+	if err := putOrigins(dir, []Origin{o}); err != nil {
+		return err
+	}
+	return syncDir(dir)
+}
+
+// putOrigins records origins of an image that stays as it is. The folder is locked.
+func putOrigins(dir string, fresh []Origin) error {
+	text := mergeOrigins(dir, fresh)
 	if text == nil {
 		return nil
 	}
@@ -141,8 +149,5 @@ func addOrigin(dir string, o Origin) error {
 	if err := writeFile(tmp, text); err != nil {
 		return err
 	}
-	if err := os.Rename(tmp, filepath.Join(dir, originFile)); err != nil {
-		return err
-	}
-	return syncDir(dir)
+	return os.Rename(tmp, filepath.Join(dir, originFile))
 }

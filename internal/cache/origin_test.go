@@ -5,8 +5,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"osbuild-containers/test/calls"
 )
 
 var (
@@ -131,5 +134,25 @@ func TestOriginsOfANewerVersionAreLeftAlone(t *testing.T) {
 	must(t, c.AddOrigin(img.id, Origin{Name: "b"}))
 	if got, err := os.ReadFile(path); err != nil || string(got) != `{"version":2,"sources":"elsewhere"}` {
 		t.Errorf("got %s, %v", got, err)
+	}
+}
+
+// Where the pool is on another file system, what is recorded finds its way too.
+func TestOriginsWithThePoolElsewhere(t *testing.T) {
+	j := job{Do: "all", Dir: filepath.Join(memoryDir(t), "cache"), Seed: 1}
+	refused := 0
+	out, err := j.watch(t, func(c calls.Call) calls.Verdict {
+		if strings.Contains(c.Path, "/.pool/staging/") && !strings.Contains(c.New, "/.pool/") {
+			refused++
+			return syscall.EXDEV
+		}
+		return calls.Continue
+	}, "renameat", "renameat2")
+	if err != nil || refused < 2 {
+		t.Fatalf("%v after %d renames refused: %s", err, refused, out)
+	}
+	must(t, draw(1, 1).check(Open(j.Dir)))
+	if got, want := originsOf(t, Open(j.Dir), draw(1, 1)), "both=Mon12:00:01 known=never name0=Mon12:00:00 name1=Mon12:00:01"; got != want {
+		t.Errorf("recorded is %q, want %q", got, want)
 	}
 }
