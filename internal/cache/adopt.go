@@ -89,13 +89,8 @@ func (w *Writer) ReadFile(ctx context.Context, f *os.File, at int64) error {
 				kernel = false
 			}
 		}
-		if _, err := f.ReadAt(piece, at+w.offset); err != nil {
-			return errors.Join(fmt.Errorf("read blob: %w", noEOF(err)), w.truncate())
-		}
-		if !kernel {
-			if _, err := w.f.WriteAt(piece, w.offset); err != nil {
-				return errors.Join(fmt.Errorf("write blob: %w", err), w.truncate())
-			}
+		if err := w.piece(piece, f, at, kernel); err != nil {
+			return errors.Join(err, w.truncate())
 		}
 		w.hash.Write(piece)
 		w.offset += int64(len(piece))
@@ -103,6 +98,24 @@ func (w *Writer) ReadFile(ctx context.Context, f *os.File, at int64) error {
 	}
 	_, err := w.f.Seek(w.offset, io.SeekStart)
 	return err
+}
+
+// piece reads the next piece of the blob. What was copied is read where it is now: f may be somebody's who
+// changes it meanwhile.
+func (w *Writer) piece(piece []byte, f *os.File, at int64, copied bool) error {
+	if copied {
+		if _, err := w.f.ReadAt(piece, w.offset); err != nil {
+			return fmt.Errorf("read blob: %w", noEOF(err))
+		}
+		return nil
+	}
+	if _, err := f.ReadAt(piece, at+w.offset); err != nil {
+		return fmt.Errorf("read blob: %w", noEOF(err))
+	}
+	if _, err := w.f.WriteAt(piece, w.offset); err != nil {
+		return fmt.Errorf("write blob: %w", err)
+	}
+	return nil
 }
 
 // noEOF is for a file that ends before its time.
