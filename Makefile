@@ -15,7 +15,7 @@ GOLANGCI_VERSION = v2.15.0
 REGISTRY_VERSION = $(shell cat test/registry/VERSION)
 
 TAGS    = containers_image_openpgp exclude_graphdriver_btrfs exclude_graphdriver_zfs containers_image_docker_daemon_stub
-LDFLAGS = -s -w -X osbuild-containers/internal/skel.Version=$(VERSION)
+LDFLAGS = -s -w -X osbuild-containers/internal/process.Version=$(VERSION)
 BUILD   = -trimpath -buildvcs=false -tags "$(TAGS)" -ldflags "$(LDFLAGS)"
 
 LIB     = build/libdir

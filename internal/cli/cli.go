@@ -23,15 +23,13 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
+	"osbuild-containers/internal/process"
 	"osbuild-containers/internal/progress"
-	"osbuild-containers/internal/skel"
 )
 
 // Name is what the executable is called.
@@ -48,27 +46,10 @@ const (
 )
 
 // Env is the process around Main.
-type Env struct {
-	Args             []string // without the program's name
-	Stdin            io.Reader
-	Stdout, Stderr   io.Writer
-	StderrIsTerminal bool             // progress is drawn as bars
-	Signals          <-chan os.Signal // SIGINT and SIGTERM; nil where there are none
-}
+type Env = process.Env
 
 // OS is the Env of this process. From here on, SIGINT and SIGTERM end a command in good order.
-func OS() Env {
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
-	return Env{
-		Args:             os.Args[1:],
-		Stdin:            os.Stdin,
-		Stdout:           os.Stdout,
-		Stderr:           os.Stderr,
-		StderrIsTerminal: term.IsTerminal(int(os.Stderr.Fd())),
-		Signals:          signals,
-	}
-}
+func OS() Env { return process.OS() }
 
 // Main runs the command that the arguments name and returns the exit status.
 func Main(ctx context.Context, env Env) int {
@@ -166,7 +147,7 @@ func newRoot(env Env) *cobra.Command {
 		Short: "Pin, fetch and keep container images by digest",
 		Long: Name + ` pins tags to digests, fetches what is pinned into the cache that
 osbuild's sources use, looks after that cache, and takes images elsewhere.`,
-		Version:           skel.VersionText(),
+		Version:           process.VersionText(),
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		DisableAutoGenTag: true,

@@ -1,56 +1,32 @@
 package skel
 
 import (
-	"errors"
 	"flag"
 	"fmt"
-	"io"
-	"runtime/debug"
 	"strings"
 )
 
-// Version is set when a release is built.
-var Version string
-
-// VersionText is Version, or what the build says of itself.
-func VersionText() string {
-	if Version != "" {
-		return Version
-	}
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "unknown"
-}
-
-// command is what the arguments ask for.
+// command is how osbuild starts a source: with --service-fd FD and --service-id ID.
 type command struct {
-	help, version, service bool
-	fd                     int // of the service
+	set *flag.FlagSet
+	fd  int
+	id  string
 }
 
-// parseArgs understands --service-fd FD and --service-id ID, as osbuild passes them,
-// and what a person may try.
-func parseArgs(args []string) (command, error) {
-	var c command
-	f := flag.NewFlagSet("", flag.ContinueOnError)
-	f.SetOutput(io.Discard)
-	f.BoolVar(&c.version, "version", false, "")
-	f.IntVar(&c.fd, "service-fd", -1, "")
-	id := f.String("service-id", "", "")
-	switch err := f.Parse(args); {
-	case errors.Is(err, flag.ErrHelp):
-		return command{help: true}, nil
-	case err != nil:
-		return c, fmt.Errorf("%w; --help shows what there is", err)
-	case f.NArg() > 0:
-		return c, fmt.Errorf("unexpected argument %q; the request is read from standard input, see --help", f.Arg(0))
+func (c *command) flags() *flag.FlagSet {
+	c.set = flag.NewFlagSet("", flag.ContinueOnError)
+	c.set.IntVar(&c.fd, "service-fd", -1, "")
+	c.set.StringVar(&c.id, "service-id", "", "")
+	return c.set
+}
+
+// service says whether it was.
+func (c *command) service() (given bool, err error) {
+	c.set.Visit(func(f *flag.Flag) { given = given || strings.HasPrefix(f.Name, "service-") })
+	if given && c.fd < 0 {
+		err = fmt.Errorf("--service-id %s needs --service-fd, a descriptor", c.id)
 	}
-	f.Visit(func(given *flag.Flag) { c.service = c.service || strings.HasPrefix(given.Name, "service-") })
-	if c.service && c.fd < 0 {
-		return c, fmt.Errorf("--service-id %s needs --service-fd, a descriptor", *id)
-	}
-	return c, nil
+	return given, err
 }
 
 // usage shows a request that works when the digests are real ones.

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"osbuild-containers/internal/process"
 	"osbuild-containers/internal/request"
 	"osbuild-containers/internal/skel"
 )
@@ -26,10 +27,10 @@ func TestArguments(t *testing.T) {
 		"--service-fd=99999":      {1, "", name + ": descriptor 99999 of the service: bad file descriptor\n"},
 		"--service-fd 99999 more": {2, "", name + ": unexpected argument \"more\"; the request is read from standard input, see --help\n"},
 	} {
-		defer func(v string) { skel.Version = v }(skel.Version)
-		skel.Version = "v1"
+		defer func(v string) { process.Version = v }(process.Version)
+		process.Version = "v1"
 		p := run(t, answers(nil), two, func(e *skel.Env) { e.Args = strings.Fields(args) })
-		if want := (process{c.code, c.stdout, c.stderr}); p != want {
+		if want := (ending{c.code, c.stdout, c.stderr}); p != want {
 			t.Errorf("%s\ngot  %+v\nwant %+v", args, p, want)
 		}
 	}

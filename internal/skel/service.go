@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"osbuild-containers/internal/hostsvc"
+	"osbuild-containers/internal/process"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
 )
@@ -35,9 +36,9 @@ func (s Source) serve(ctx context.Context, env Env, fd int) int {
 	}
 	if err != nil {
 		fmt.Fprintf(env.Stderr, "%s: %v\n", s.Name, err)
-		return exitFailed
+		return process.Failed
 	}
-	return exitOK
+	return process.OK
 }
 
 // handle answers one call. An item that failed is no exception, but to an osbuild that knows no

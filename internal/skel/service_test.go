@@ -19,18 +19,18 @@ import (
 )
 
 // service runs Main as a service and returns osbuild's end of the connection.
-func service(t *testing.T, s skel.Source, signals <-chan os.Signal) (fd int, done <-chan process) {
+func service(t *testing.T, s skel.Source, signals <-chan os.Signal) (fd int, done <-chan ending) {
 	t.Helper()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan process, 1)
+	ended := make(chan ending, 1)
 	go func() {
 		var stdout, stderr bytes.Buffer
 		args := []string{"--service-id", "source/" + name, "--service-fd", strconv.Itoa(fds[1])}
 		code := skel.Main(context.Background(), skel.Env{Args: args, Stdout: &stdout, Stderr: &stderr, Signals: signals}, s)
-		ended <- process{code, stdout.String(), stderr.String()}
+		ended <- ending{code, stdout.String(), stderr.String()}
 		_ = unix.Close(fds[1])
 	}()
 	return fds[0], ended
@@ -93,7 +93,7 @@ func TestService(t *testing.T) {
 		}
 	}
 	_ = unix.Close(fd)
-	if p := <-done; p != (process{}) {
+	if p := <-done; p != (ending{}) {
 		t.Errorf("got %+v", p)
 	}
 	if len(signals) != 2 {
@@ -104,10 +104,10 @@ func TestService(t *testing.T) {
 func TestServiceEndsWithItsConnection(t *testing.T) {
 	for title, c := range map[string]struct {
 		source skel.Source
-		want   process
+		want   ending
 	}{
-		"at once":          {interruptible(true), process{}},
-		"when it is stuck": {interruptible(false), process{1, "", name + ": the work has not ended 5s after the connection was closed\n"}},
+		"at once":          {interruptible(true), ending{}},
+		"when it is stuck": {interruptible(false), ending{1, "", name + ": the work has not ended 5s after the connection was closed\n"}},
 	} {
 		t.Run(title, func(t *testing.T) {
 			t.Parallel()

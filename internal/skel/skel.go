@@ -18,23 +18,10 @@ package skel
 import (
 	"context"
 	"fmt"
-	"io"
-	"os"
-	"os/signal"
-	"syscall"
 
-	"golang.org/x/term"
-
+	"osbuild-containers/internal/process"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
-)
-
-// The exit statuses.
-const (
-	exitOK      = 0
-	exitFailed  = 1
-	exitRefused = 2
-	exitSignal  = 128 // and the signal's number
 )
 
 // Answer does what a request asks. It returns one result for each of r.Items, in their
@@ -50,63 +37,30 @@ type Source struct {
 }
 
 // Env is the process around Main.
-type Env struct {
-	Args             []string // without the program's name
-	Stdin            io.Reader
-	Stdout, Stderr   io.Writer
-	StdinIsTerminal  bool             // nobody is going to write a request there
-	StderrIsTerminal bool             // progress is drawn as bars
-	Signals          <-chan os.Signal // SIGINT and SIGTERM; nil where there are none
-}
+type Env = process.Env
 
 // OS is the Env of this process. From here on, SIGINT and SIGTERM no longer end the
 // process, and neither does writing to a pipe that nobody reads.
-func OS() Env {
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
-	// Received and dropped, not ignored: child processes inherit what is ignored.
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
-	return Env{
-		Args:             os.Args[1:],
-		Stdin:            os.Stdin,
-		Stdout:           os.Stdout,
-		Stderr:           os.Stderr,
-		StdinIsTerminal:  term.IsTerminal(int(os.Stdin.Fd())),
-		StderrIsTerminal: term.IsTerminal(int(os.Stderr.Fd())),
-		Signals:          signals,
-	}
-}
+func OS() Env { return process.Module() }
 
 // Main does what the arguments say and returns the exit status.
 func Main(ctx context.Context, env Env, s Source) int {
-	cmd, err := parseArgs(env.Args)
-	if err != nil {
-		fmt.Fprintf(env.Stderr, "%s: %v\n", s.Name, err)
-		return exitRefused
+	var c command
+	if status, done := env.Begin(s.Name, usage(s.Name), "the request is", c.flags()); done {
+		return status
 	}
-	switch {
-	case cmd.help:
-		return s.print(env, usage(s.Name))
-	case cmd.version:
-		return s.print(env, s.Name+" "+VersionText()+"\n")
+	service, err := c.service()
+	if err != nil {
+		return env.Refuse(s.Name, err)
 	}
 	limitMemory(0)
-	if cmd.service {
-		return s.serve(ctx, env, cmd.fd)
+	if service {
+		return s.serve(ctx, env, c.fd)
 	}
 	if env.StdinIsTerminal {
-		fmt.Fprintf(env.Stderr, "%s: standard input is a terminal; a request is expected there\n\n%s", s.Name, usage(s.Name))
-		return exitRefused
+		return env.NoInput(s.Name, usage(s.Name), "a request is")
 	}
 	return s.answerStdin(ctx, env)
-}
-
-func (s Source) print(env Env, text string) int {
-	if _, err := io.WriteString(env.Stdout, text); err != nil {
-		fmt.Fprintf(env.Stderr, "%s: write to standard output: %v\n", s.Name, err)
-		return exitFailed
-	}
-	return exitOK
 }
 
 // do answers the request with one result for each item.

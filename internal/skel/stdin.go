@@ -8,10 +8,10 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
-	"syscall"
 	"time"
 
 	"osbuild-containers/internal/hostsvc"
+	"osbuild-containers/internal/process"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
 )
@@ -33,10 +33,7 @@ type outcome struct {
 func (s Source) answerStdin(ctx context.Context, env Env) int {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	log := progress.NewLog(env.Stderr)
-	if env.StderrIsTerminal {
-		log = progress.NewBars(env.Stderr)
-	}
+	log := env.Log()
 	defer log.Close()
 	answered := make(chan outcome, 1)
 	go func() { answered <- s.answer(ctx, env, log) }()
@@ -49,12 +46,12 @@ func (s Source) answerStdin(ctx context.Context, env Env) int {
 		select {
 		case o = <-answered:
 		case <-time.After(patience):
-			o = outcome{s.reply(nil, errInterrupted.Error()), exitFailed}
+			o = outcome{s.reply(nil, errInterrupted.Error()), process.Failed}
 		case sig := <-env.Signals:
-			return signalled(sig)
+			return process.Signalled(sig)
 		}
-		if o.code == exitFailed { // else all is done, or nothing was begun
-			o = outcome{s.reply(o.reply.Results, errInterrupted.Error()), signalled(sig)}
+		if o.code == process.Failed { // else all is done, or nothing was begun
+			o = outcome{s.reply(o.reply.Results, errInterrupted.Error()), process.Signalled(sig)}
 		}
 	}
 	log.Close()
@@ -64,19 +61,12 @@ func (s Source) answerStdin(ctx context.Context, env Env) int {
 	case err := <-written:
 		if err != nil {
 			fmt.Fprintf(env.Stderr, "%s: write reply: %v; what was fetched is in the cache\n", s.Name, err)
-			return exitFailed
+			return process.Failed
 		}
 		return o.code
 	case sig := <-env.Signals: // nobody reads the reply
-		return signalled(sig)
+		return process.Signalled(sig)
 	}
-}
-
-func signalled(sig os.Signal) int {
-	if n, ok := sig.(syscall.Signal); ok {
-		return exitSignal + int(n)
-	}
-	return exitFailed
 }
 
 // answer reads, checks and answers the request. Whatever happens, there is a reply.
@@ -87,38 +77,26 @@ func (s Source) answer(ctx context.Context, env Env, log *progress.Reporter) (o 
 			if os.Getenv(hostsvc.Debug) != "" {
 				fmt.Fprintf(env.Stderr, "%s\n", debug.Stack())
 			}
-			o = outcome{s.reply(nil, fmt.Sprintf("internal error: %v", p)), exitFailed}
+			o = outcome{s.reply(nil, fmt.Sprintf("internal error: %v", p)), process.Failed}
 		}
 	}()
 	r, err := s.read(ctx, env.Stdin)
 	if ctx.Err() != nil {
-		return outcome{s.reply(nil, context.Cause(ctx).Error()), exitFailed}
+		return outcome{s.reply(nil, context.Cause(ctx).Error()), process.Failed}
 	}
 	if err != nil {
 		fmt.Fprintf(env.Stderr, "%s: request refused\n%v\n", s.Name, err)
-		return outcome{s.reply(nil, err.Error()), exitRefused}
+		return outcome{s.reply(nil, err.Error()), process.Refused}
 	}
 	o.reply = s.reply(s.do(ctx, r, log), "")
 	if !o.reply.Success {
-		o.code = exitFailed
+		o.code = process.Failed
 	}
 	return o
 }
 
-// read does not wait for its caller's whole request when ctx is cancelled.
 func (s Source) read(ctx context.Context, stdin io.Reader) (*request.Request, error) {
-	var raw []byte
-	var err error
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		raw, err = request.Read(stdin)
-	}()
-	select {
-	case <-done:
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
+	raw, err := process.Read(ctx, stdin)
 	if err != nil {
 		return nil, err
 	}

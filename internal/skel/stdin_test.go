@@ -27,14 +27,14 @@ var (
 	two = `{"items": {"` + idB + `": {}, "` + idA + `": {}}, "cache": "/c"}`
 )
 
-// process is what a run of Main leaves behind.
-type process struct {
+// ending is what a run of Main leaves behind.
+type ending struct {
 	code           int
 	stdout, stderr string
 }
 
 // reply is the one line on standard output.
-func (p process) reply(t *testing.T) skel.Reply {
+func (p ending) reply(t *testing.T) skel.Reply {
 	t.Helper()
 	if strings.Count(p.stdout, "\n") != 1 || !strings.HasSuffix(p.stdout, "\n") {
 		t.Errorf("standard output is not one line: %q", p.stdout)
@@ -65,7 +65,7 @@ func answers(errs map[string]string) skel.Source {
 }
 
 // run runs Main on the input, with what change changes.
-func run(t *testing.T, s skel.Source, stdin string, change func(*skel.Env)) process {
+func run(t *testing.T, s skel.Source, stdin string, change func(*skel.Env)) ending {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
 	env := skel.Env{Stdin: strings.NewReader(stdin), Stdout: &stdout, Stderr: &stderr}
@@ -73,7 +73,7 @@ func run(t *testing.T, s skel.Source, stdin string, change func(*skel.Env)) proc
 		change(&env)
 	}
 	code := skel.Main(t.Context(), env, s)
-	return process{code, stdout.String(), stderr.String()}
+	return ending{code, stdout.String(), stderr.String()}
 }
 
 // TestReply compares the bytes that callers have come to rely on.

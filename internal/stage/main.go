@@ -3,8 +3,8 @@ package stage
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
-	"io"
 	"os"
 	"runtime/debug"
 	"strings"
@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"osbuild-containers/internal/hostsvc"
+	"osbuild-containers/internal/process"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
 )
@@ -22,21 +23,13 @@ const patience = 10 * time.Second
 // errInterrupted is the cause of a cancelled context after a signal.
 var errInterrupted = errors.New("interrupted")
 
-// errUsage is that of standard input being a terminal.
-var errUsage = errors.New("standard input is a terminal; the arguments are expected there")
+// errTerminal is that nobody gives arguments.
+var errTerminal = errors.New("standard input is a terminal")
 
 // Main does what the arguments say and returns the exit status.
 func Main(ctx context.Context, env Env, s Stage) int {
-	cmd, err := parseArgs(env.Args)
-	if err != nil {
-		fmt.Fprintf(env.Stderr, "%s: %v\n", s.Name, err)
-		return exitRefused
-	}
-	switch {
-	case cmd.help:
-		return s.print(env, usage(s.Name))
-	case cmd.version:
-		return s.print(env, s.Name+" "+version()+"\n")
+	if status, done := env.Begin(s.Name, usage(s.Name), "the arguments are", flag.NewFlagSet("", flag.ContinueOnError)); done {
+		return status
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -50,30 +43,15 @@ func Main(ctx context.Context, env Env, s Stage) int {
 		select {
 		case f := <-ended:
 			if f.err == nil { // all was done
-				return exitOK
+				return process.OK
 			}
 			s.report(env, failure{err: errInterrupted, kind: "Interrupted"})
 		case <-time.After(patience):
 			s.report(env, failure{err: fmt.Errorf("%w, and the work has not ended %s later", errInterrupted, patience), kind: "Interrupted"})
 		case <-env.Signals:
 		}
-		return signalled(sig)
+		return process.Signalled(sig)
 	}
-}
-
-func (s Stage) print(env Env, text string) int {
-	if _, err := io.WriteString(env.Stdout, text); err != nil {
-		fmt.Fprintf(env.Stderr, "%s: write to standard output: %v\n", s.Name, err)
-		return exitFailed
-	}
-	return exitOK
-}
-
-func signalled(sig os.Signal) int {
-	if n, ok := sig.(syscall.Signal); ok {
-		return exitSignal + int(n)
-	}
-	return exitFailed
 }
 
 // failure is how the work ended: well when err is nil.
@@ -95,10 +73,7 @@ func (s Stage) run(ctx context.Context, env Env) (f failure) {
 	}()
 	a, err := s.arguments(ctx, env)
 	if err == nil {
-		log := progress.NewLog(env.Stderr)
-		if env.StderrIsTerminal {
-			log = progress.NewBars(env.Stderr)
-		}
+		log := env.Log()
 		defer log.Close()
 		err = s.Run(ctx, a, log)
 	}
@@ -124,43 +99,27 @@ func (s Stage) arguments(ctx context.Context, env Env) (*Arguments, error) {
 	case !errors.Is(err, os.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR):
 		return nil, fmt.Errorf("read arguments: %w", err)
 	case env.StdinIsTerminal:
-		return nil, errUsage
+		return nil, errTerminal
 	}
-	raw, err := read(ctx, in)
+	raw, err := process.Read(ctx, in)
 	if err != nil {
 		return nil, err
 	}
 	return request.DecodeArguments(s.Name, raw)
 }
 
-// read does not wait for the end of the input when ctx is cancelled.
-func read(ctx context.Context, in io.Reader) (raw []byte, err error) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		raw, err = request.Read(in)
-	}()
-	select {
-	case <-done:
-		return raw, err
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-}
-
 // report tells people and osbuild what went wrong, and returns the exit status.
 func (s Stage) report(env Env, f failure) int {
 	if f.err == nil {
-		return exitOK
+		return process.OK
 	}
-	code, text := exitFailed, f.err.Error()
+	code, text := process.Failed, f.err.Error()
 	head := "failed: "
 	switch {
-	case errors.Is(f.err, errUsage):
-		fmt.Fprintf(env.Stderr, "%s: %v\n\n%s", s.Name, f.err, usage(s.Name))
-		return exitRefused
+	case errors.Is(f.err, errTerminal):
+		return env.NoInput(s.Name, usage(s.Name), "the arguments are")
 	case isRefused(f.err):
-		code, head = exitRefused, "arguments refused: "
+		code, head = process.Refused, "arguments refused: "
 		if strings.Contains(text, "\n") {
 			head = "arguments refused:\n"
 		}

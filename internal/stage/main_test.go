@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"osbuild-containers/internal/process"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/stage"
 )
@@ -22,22 +23,22 @@ const name = "org.osbuild.skopeo"
 
 const good = `{"tree": "/t", "options": {"destination": {"type": "dir", "path": "/i"}}, "inputs": {"images": {"path": "/in", "data": {"archives": {}}}}`
 
-type process struct {
+type ending struct {
 	code           int
 	stdout, stderr string
 }
 
 // call runs a stage that does what run does.
-func call(t *testing.T, stdin string, run func(context.Context, *stage.Arguments, *progress.Reporter) error, change ...func(*stage.Env)) process {
+func call(t *testing.T, stdin string, run func(context.Context, *stage.Arguments, *progress.Reporter) error, change ...func(*stage.Env)) ending {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
 	none := filepath.Join(t.TempDir(), "none")
-	env := stage.Env{Stdin: strings.NewReader(stdin), Stdout: &stdout, Stderr: &stderr, ArgumentsPath: none, APISocket: none}
+	env := stage.Env{Env: process.Env{Stdin: strings.NewReader(stdin), Stdout: &stdout, Stderr: &stderr}, ArgumentsPath: none, APISocket: none}
 	for _, c := range change {
 		c(&env)
 	}
 	code := stage.Main(context.Background(), env, stage.Stage{Name: name, Run: run})
-	return process{code, stdout.String(), stderr.String()}
+	return ending{code, stdout.String(), stderr.String()}
 }
 
 func fine(context.Context, *stage.Arguments, *progress.Reporter) error { return nil }
@@ -50,18 +51,18 @@ func TestExitStatusAndWords(t *testing.T) {
 	for title, c := range map[string]struct {
 		stdin string
 		err   error
-		want  process
+		want  ending
 	}{
 		"done":           {stdin: good + "}"},
-		"failed":         {good + "}", errors.New("no space\nmake some"), process{1, "", name + ": failed: no space\n" + name + ": make some\n"}},
-		"refused by run": {good + "}", stage.Refuse("options.x", "is bad"), process{2, "", name + ": arguments refused: options.x: is bad\n"}},
+		"failed":         {good + "}", errors.New("no space\nmake some"), ending{1, "", name + ": failed: no space\n" + name + ": make some\n"}},
+		"refused by run": {good + "}", stage.Refuse("options.x", "is bad"), ending{2, "", name + ": arguments refused: options.x: is bad\n"}},
 		"refused": {
 			good, nil,
-			process{2, "", name + fmt.Sprintf(": arguments refused: line 1, column %d: not JSON: the text ends where a comma or } is expected\n", len(good)+1)},
+			ending{2, "", name + fmt.Sprintf(": arguments refused: line 1, column %d: not JSON: the text ends where a comma or } is expected\n", len(good)+1)},
 		},
 		"two problems": {
 			`{"options": {}}`, nil,
-			process{2, "", name + ": arguments refused:\n" + name + ": field \"tree\" is missing\n" + name + ": inputs: field \"images\" is missing\n" + name + ": options: field \"destination\" is missing\n"},
+			ending{2, "", name + ": arguments refused:\n" + name + ": field \"tree\" is missing\n" + name + ": inputs: field \"images\" is missing\n" + name + ": options: field \"destination\" is missing\n"},
 		},
 	} {
 		got := call(t, c.stdin, failing(c.err))
@@ -72,7 +73,7 @@ func TestExitStatusAndWords(t *testing.T) {
 }
 
 func TestCommandLine(t *testing.T) {
-	for args, want := range map[string]process{
+	for args, want := range map[string]ending{
 		"--frobnicate": {2, "", name + ": flag provided but not defined: -frobnicate; --help shows what there is\n"},
 		"a.json":       {2, "", name + ": unexpected argument \"a.json\"; the arguments are read from standard input, see --help\n"},
 	} {
@@ -93,7 +94,7 @@ func TestCommandLine(t *testing.T) {
 func TestUsageShowsArgumentsThatAreAccepted(t *testing.T) {
 	for _, name := range []string{name, "org.osbuild.container-deploy", "org.osbuild.oci-archive"} {
 		var out, log bytes.Buffer
-		env := stage.Env{Args: []string{"--help"}, Stdout: &out, Stderr: &log}
+		env := stage.Env{Env: process.Env{Args: []string{"--help"}, Stdout: &out, Stderr: &log}}
 		if code := stage.Main(context.Background(), env, stage.Stage{Name: name}); code != 0 {
 			t.Fatalf("%s: exit status %d", name, code)
 		}
@@ -103,7 +104,7 @@ func TestUsageShowsArgumentsThatAreAccepted(t *testing.T) {
 			t.Fatal(err)
 		}
 		ran := false
-		code := stage.Main(context.Background(), stage.Env{Stdin: bytes.NewReader(example), Stderr: &log, ArgumentsPath: "/nonexistent/file"},
+		code := stage.Main(context.Background(), stage.Env{Env: process.Env{Stdin: bytes.NewReader(example), Stderr: &log}, ArgumentsPath: "/nonexistent/file"},
 			stage.Stage{Name: name, Run: func(_ context.Context, a *stage.Arguments, _ *progress.Reporter) error {
 				ran = a.Tree == "/some/tree" && a.Epoch != nil && *a.Epoch == 1_700_000_000
 				return nil
@@ -204,7 +205,7 @@ func TestSignals(t *testing.T) {
 			<-ctx.Done()
 			return context.Cause(ctx)
 		}, func(e *stage.Env) { e.Signals = signals })
-		if got != (process{code, "", name + ": failed: interrupted\n"}) {
+		if got != (ending{code, "", name + ": failed: interrupted\n"}) {
 			t.Errorf("%s: got %+v", sig, got)
 		}
 	}

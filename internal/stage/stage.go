@@ -22,23 +22,10 @@ package stage
 import (
 	"context"
 	"encoding/json"
-	"io"
-	"os"
-	"os/signal"
-	"syscall"
 
-	"golang.org/x/term"
-
+	"osbuild-containers/internal/process"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
-)
-
-// The exit statuses.
-const (
-	exitOK      = 0
-	exitFailed  = 1
-	exitRefused = 2
-	exitSignal  = 128 // and the signal's number
 )
 
 // Stage is what one executable does.
@@ -66,31 +53,13 @@ func Refuse(path, text string) error {
 
 // Env is the process around Main.
 type Env struct {
-	Args             []string // without the program's name
-	Stdin            io.Reader
-	Stdout, Stderr   io.Writer
-	StdinIsTerminal  bool             // nobody is going to write arguments there
-	StderrIsTerminal bool             // progress is drawn as bars
-	Signals          <-chan os.Signal // SIGINT and SIGTERM; nil where there are none
-	ArgumentsPath    string           // osbuild's file of arguments
-	APISocket        string           // where osbuild wants to hear of what went wrong
+	process.Env
+	ArgumentsPath string // osbuild's file of arguments
+	APISocket     string // where osbuild wants to hear of what went wrong
 }
 
 // OS is the Env of this process. From here on, SIGINT and SIGTERM no longer end the
 // process, and neither does writing to a pipe that nobody reads.
 func OS() Env {
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // dropped, not ignored: children inherit what is ignored
-	return Env{
-		Args:             os.Args[1:],
-		Stdin:            os.Stdin,
-		Stdout:           os.Stdout,
-		Stderr:           os.Stderr,
-		StdinIsTerminal:  term.IsTerminal(int(os.Stdin.Fd())),
-		StderrIsTerminal: term.IsTerminal(int(os.Stderr.Fd())),
-		Signals:          signals,
-		ArgumentsPath:    "/run/osbuild/api/arguments",
-		APISocket:        "/run/osbuild/api/osbuild",
-	}
+	return Env{Env: process.Module(), ArgumentsPath: "/run/osbuild/api/arguments", APISocket: "/run/osbuild/api/osbuild"}
 }

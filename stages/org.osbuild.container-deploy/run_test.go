@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"osbuild-containers/internal/process"
 	"osbuild-containers/internal/stage"
 	"osbuild-containers/test/images"
 )
@@ -38,7 +39,7 @@ func call(t *testing.T, args any) (status int, log string) {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	status = stage.Main(context.Background(), stage.Env{Stdin: bytes.NewReader(in), Stdout: &out, Stderr: &out, ArgumentsPath: filepath.Join(t.TempDir(), "none")},
+	status = stage.Main(context.Background(), stage.Env{Env: process.Env{Stdin: bytes.NewReader(in), Stdout: &out, Stderr: &out}, ArgumentsPath: filepath.Join(t.TempDir(), "none")},
 		stage.Stage{Name: name, Run: run})
 	return status, out.String()
 }

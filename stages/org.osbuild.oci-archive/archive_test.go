@@ -17,6 +17,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"osbuild-containers/internal/process"
 	"osbuild-containers/internal/stage"
 )
 
@@ -26,9 +27,11 @@ func call(t *testing.T, tree, inputs, options, meta string) (int, string) {
 	t.Helper()
 	var log bytes.Buffer
 	code := stage.Main(context.Background(), stage.Env{
-		Stdin:         strings.NewReader(fmt.Sprintf(`{"tree": %q, "inputs": %s, "options": %s, "meta": %s}`, tree, inputs, options, meta)),
-		Stdout:        io.Discard,
-		Stderr:        &log,
+		Env: process.Env{
+			Stdin:  strings.NewReader(fmt.Sprintf(`{"tree": %q, "inputs": %s, "options": %s, "meta": %s}`, tree, inputs, options, meta)),
+			Stdout: io.Discard,
+			Stderr: &log,
+		},
 		ArgumentsPath: filepath.Join(t.TempDir(), "none"),
 		APISocket:     filepath.Join(t.TempDir(), "none"),
 	}, stage.Stage{Name: "org.osbuild.oci-archive", Run: archive})

@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"testing"
 
+	"osbuild-containers/internal/process"
 	"osbuild-containers/internal/stage"
 	"osbuild-containers/test/images"
 	"osbuild-containers/test/inputs"
@@ -39,7 +40,8 @@ func call(t *testing.T, a *inputs.Arguments) (code int, log string) {
 	var out bytes.Buffer
 	none := filepath.Join(t.TempDir(), "none")
 	code = stage.Main(context.Background(), stage.Env{
-		Stdin: bytes.NewReader(a.JSON(t)), Stdout: &out, Stderr: &out, ArgumentsPath: none, APISocket: none,
+		Env:           process.Env{Stdin: bytes.NewReader(a.JSON(t)), Stdout: &out, Stderr: &out},
+		ArgumentsPath: none, APISocket: none,
 	}, stage.Stage{Name: "org.osbuild.skopeo", Run: run})
 	return code, out.String()
 }

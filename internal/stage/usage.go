@@ -1,45 +1,6 @@
 package stage
 
-import (
-	"errors"
-	"flag"
-	"fmt"
-	"io"
-	"runtime/debug"
-
-	"osbuild-containers/internal/skel"
-)
-
-func version() string {
-	if skel.Version != "" {
-		return skel.Version
-	}
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "unknown"
-}
-
-// command is what the command line asks for.
-type command struct {
-	help, version bool
-}
-
-func parseArgs(args []string) (command, error) {
-	var c command
-	f := flag.NewFlagSet("", flag.ContinueOnError)
-	f.SetOutput(io.Discard)
-	f.BoolVar(&c.version, "version", false, "")
-	switch err := f.Parse(args); {
-	case errors.Is(err, flag.ErrHelp):
-		return command{help: true}, nil
-	case err != nil:
-		return c, fmt.Errorf("%w; --help shows what there is", err)
-	case f.NArg() > 0:
-		return c, fmt.Errorf("unexpected argument %q; the arguments are read from standard input, see --help", f.Arg(0))
-	}
-	return c, nil
-}
+import "fmt"
 
 // examples are inputs and options that the stages accept.
 var examples = map[string][2]string{
