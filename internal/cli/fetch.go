@@ -41,13 +41,13 @@ What is fetched is verified against its digests, and what is there is complete.
 With --json, standard output is a stream of events, one in a line; see
 docs/events.md. With --plan it is the plan.`,
 		Example: `  osbuild-containers fetch --plan
-  osbuild-containers fetch --manifest build.json --cache ~/.cache/osbuild/sources
+  osbuild-containers fetch --manifest build.json --cache ~/osbuild/sources
   osbuild-containers fetch quay.io/fedora/fedora-bootc:42 --arch aarch64`,
 		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd.Context(), args) },
 	}
 	set := cmd.Flags()
-	set.StringArrayVar(&f.files, "file", nil, "pin file to fetch from; may be given again")
-	set.StringArrayVar(&f.manifests, "manifest", nil, "osbuild manifest to fetch for, - is standard input; may be given again")
+	set.StringArrayVar(&f.files, "file", nil, "pin `FILE` to fetch from; may be given again")
+	set.StringArrayVar(&f.manifests, "manifest", nil, "osbuild manifest, a `FILE` or -, to fetch for; may be given again")
 	set.StringSliceVar(&f.arch, "arch", nil, "architectures (default this machine's for a REF, all for a pin file)")
 	set.BoolVar(&f.plan, "plan", false, "say what would be downloaded, and leave it at that")
 	return cmd
