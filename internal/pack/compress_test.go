@@ -69,6 +69,9 @@ func TestWhatGoesInComesOut(t *testing.T) {
 			if got := unpack(t, c.mediaType(), z); !bytes.Equal(got, data) {
 				t.Errorf("%s, %+v: %d bytes became %d others", name, c, len(data), len(got))
 			}
+			if c.Level > 1 {
+				continue
+			}
 			if other := compressed(t, c, data, 3<<20); !bytes.Equal(other, z) {
 				t.Errorf("%s, %+v: written in other steps it becomes other bytes", name, c)
 			}
@@ -126,7 +129,7 @@ func (w *brokenWriter) Write(p []byte) (int, error) {
 
 func TestErrorsOfTheWriterComeBack(t *testing.T) {
 	for _, left := range []int{0, 100, 5 << 20, 20<<20 + 5} {
-		z, err := compress(&brokenWriter{left}, sha256.New(), Compression{})
+		z, err := compress(&brokenWriter{left}, sha256.New(), Compression{Level: 1})
 		must(t, err)
 		_, err = io.Copy(z, bytes.NewReader(noise(20<<20, 8, 1)))
 		if err != nil && !errors.Is(err, errBroken) {

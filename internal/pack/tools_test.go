@@ -25,6 +25,9 @@ func TestToolsReadIt(t *testing.T) {
 			run(t, "skopeo", "copy", "--insecure-policy", "oci-archive:"+path, "dir:"+t.TempDir())
 		})
 		t.Run("podman "+c.Format, func(t *testing.T) {
+			if c.Format == "none" {
+				t.Skip("podman is asked twice")
+			}
 			podman := func(args ...string) string {
 				return run(t, "podman", append([]string{"--storage-driver", "vfs", "--root", tree + "-root", "--runroot", tree + "-run"}, args...)...)
 			}
@@ -35,8 +38,8 @@ func TestToolsReadIt(t *testing.T) {
 			comesBack(t, strings.TrimSpace(out), want, 1) // podman takes no entry for the root
 		})
 		t.Run("umoci "+c.Format, func(t *testing.T) {
-			if c.Format == "zstd" {
-				t.Skip("before 0.5, umoci does not read zstd")
+			if c.Format != "gzip" {
+				t.Skip("umoci is asked once: before 0.5, it does not read zstd")
 			}
 			dir := t.TempDir()
 			run(t, "skopeo", "copy", "--insecure-policy", "oci-archive:"+path, "oci:"+dir+"/oci:x")
