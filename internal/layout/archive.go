@@ -44,18 +44,26 @@ func (a *archive) remove() error { return unix.Unlinkat(int(a.in.Fd()), a.name, 
 // header writes an entry's header and returns where its content goes.
 func (a *archive) header(kind byte, name string, mode, size int64) int64 {
 	t, _ := a.opt.time()
+	header, err := tarHeader(kind, name, mode, size, t)
+	if err == nil {
+		_, err = a.out.WriteAt(header, a.end)
+	}
+	a.err = cmp.Or(a.err, err)
+	at := a.end + int64(len(header))
+	a.end = at + padded(size)
+	return at
+}
+
+func tarHeader(kind byte, name string, mode, size int64, t time.Time) ([]byte, error) {
 	var b bytes.Buffer
 	err := tar.NewWriter(&b).WriteHeader(&tar.Header{
 		Typeflag: kind, Name: name, Mode: mode, Size: size, ModTime: t,
 	})
-	if err == nil {
-		_, err = a.out.WriteAt(b.Bytes(), a.end)
-	}
-	a.err = cmp.Or(a.err, err)
-	at := a.end + int64(b.Len())
-	a.end = at + (size+block-1)/block*block
-	return at
+	return b.Bytes(), err
 }
+
+// padded is the size that content has in a tar file.
+func padded(size int64) int64 { return (size + block - 1) / block * block }
 
 func (a *archive) folder(name string) { a.header(tar.TypeDir, name, 0o755, 0) }
 
@@ -75,7 +83,7 @@ func (a *archive) blobs(ctx context.Context, img Image) error {
 		at := a.header(tar.TypeReg, blobDir+d.Digest.Encoded(), 0o644, d.Size)
 		group.Go(func() error {
 			began := time.Now()
-			if err := copyBlob(ctx, a.out, at, img, d); err != nil {
+			if err := copyBlob(ctx, a.out, at, img, d, nil); err != nil {
 				return err
 			}
 			a.opt.told(img, d, "copied", began)
@@ -85,16 +93,25 @@ func (a *archive) blobs(ctx context.Context, img Image) error {
 	return group.Wait()
 }
 
-// close ends the archive: two empty blocks, and what fills up its last record, as tar
-// does.
-func (a *archive) close() error {
+// sizeOf is the size of an archive whose last entry ends there: two empty blocks follow, and what
+// fills up its last record, as tar does.
+func sizeOf(end int64) int64 {
 	const record = 20 * block
-	size := (a.end + 2*block + record - 1) / record * record
-	err := errors.Join(a.err, a.out.Truncate(size), a.out.Chmod(0o644))
+	return (end + 2*block + record - 1) / record * record
+}
+
+// finish ends the archive.
+func (a *archive) finish() error {
+	err := errors.Join(a.err, a.out.Truncate(sizeOf(a.end)), a.out.Chmod(0o644))
 	if t, given := a.opt.time(); given && err == nil {
 		err = setTime(a.out, t)
 	}
-	if err = errors.Join(err, a.out.Close()); err != nil {
+	return err
+}
+
+// close ends the archive and closes it.
+func (a *archive) close() error {
+	if err := errors.Join(a.finish(), a.out.Close()); err != nil {
 		return fmt.Errorf("write archive %s: %w", a.name, err)
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 
+	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
 	"osbuild-containers/internal/image/files"
@@ -17,31 +18,40 @@ import (
 // the processor's cache.
 const piece = 1 << 20
 
-// copyBlob copies a blob into the file at the offset, and verifies it.
-func copyBlob(ctx context.Context, to *os.File, at int64, img Image, d manifest.Descriptor) error {
-	b, lies, err := img.File(d)
+// source is what blobs are read from.
+type source interface {
+	// File is where a blob lies, which the caller closes. ok is false when it lies in no file.
+	File(d manifest.Descriptor) (b files.Blob, ok bool, err error)
+	// Blob opens a blob that lies in no file.
+	Blob(ctx context.Context, d manifest.Descriptor) (io.ReadCloser, error)
+}
+
+// copyBlob copies a blob into the file at the offset, and verifies it. It tells what it has written.
+func copyBlob(ctx context.Context, to *os.File, at int64, src source, d manifest.Descriptor, tell func(at, n int64)) error {
+	b, lies, err := src.File(d)
 	if err != nil {
 		return err
 	}
 	hash := newHash()
 	if lies {
-		err = copyFile(ctx, to, at, b, hash)
+		err = copyFile(ctx, to, at, b, hash, tell)
+		b.Close()
 	} else {
-		err = copyStream(ctx, to, at, img, d, hash)
+		err = copyStream(ctx, to, at, src, d, hash)
 	}
 	if err != nil {
 		return fmt.Errorf("copy blob %s: %w", d.Digest, err)
 	}
 	if got := (sum{hash}).String(); got != d.Digest.String() {
-		return fmt.Errorf("blob is damaged: got %s, want %s", got, d.Digest)
+		return &DamagedError{Got: got, Want: d.Digest}
 	}
 	return nil
 }
 
 // copyFile lets the kernel copy, and reads what it has copied.
-func copyFile(ctx context.Context, to *os.File, at int64, b files.Blob, hash io.Writer) error {
+func copyFile(ctx context.Context, to *os.File, at int64, b files.Blob, hash io.Writer, tell func(at, n int64)) error {
 	kernel := true
-	buf := make([]byte, piece)
+	buf := make([]byte, min(piece, b.Size))
 	for done := int64(0); done < b.Size; {
 		if err := context.Cause(ctx); err != nil {
 			return err
@@ -72,9 +82,22 @@ func copyFile(ctx context.Context, to *os.File, at int64, b files.Blob, hash io.
 				return err
 			}
 		}
+		if tell != nil {
+			tell(at+done, want)
+		}
 		done += want
 	}
 	return nil
+}
+
+// DamagedError says that a blob is not what its digest says.
+type DamagedError struct {
+	Got  string
+	Want digest.Digest
+}
+
+func (e *DamagedError) Error() string {
+	return fmt.Sprintf("blob is damaged: got %s, want %s", e.Got, e.Want)
 }
 
 func noEOF(err error) error {
@@ -84,8 +107,8 @@ func noEOF(err error) error {
 	return err
 }
 
-func copyStream(ctx context.Context, to *os.File, at int64, img Image, d manifest.Descriptor, hash io.Writer) error {
-	r, err := img.Blob(ctx, d)
+func copyStream(ctx context.Context, to *os.File, at int64, src source, d manifest.Descriptor, hash io.Writer) error {
+	r, err := src.Blob(ctx, d)
 	if err != nil {
 		return err
 	}

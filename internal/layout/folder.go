@@ -215,7 +215,7 @@ func (f *folder) blob(ctx context.Context, name string, img Image, d manifest.De
 	if err != nil {
 		return err
 	}
-	if err := f.done(file, copyBlob(ctx, file, 0, img, d)); err != nil {
+	if err := f.done(file, copyBlob(ctx, file, 0, img, d, nil)); err != nil {
 		return err
 	}
 	f.opt.told(img, d, "copied", began)

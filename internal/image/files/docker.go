@@ -144,6 +144,7 @@ type v1Reader struct {
 	t      *Tree
 	layers map[string]*v1Entry
 	size   int
+	linked int // in all chains
 }
 
 type v1Entry struct {
@@ -206,6 +207,9 @@ func (r *v1Reader) names() (map[string][]string, error) {
 func (r *v1Reader) chain(id string) ([]V1Layer, error) {
 	var chain []V1Layer
 	for at := id; at != ""; at = r.layers[at].parent {
+		if r.linked++; r.linked > maxEntries {
+			return nil, fmt.Errorf("images with more than the limit of %d layers", maxEntries)
+		}
 		if len(chain) == maxV1Layers {
 			return nil, fmt.Errorf("image %s has more than the limit of %d layers, or is built on itself", id, maxV1Layers)
 		}

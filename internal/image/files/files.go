@@ -18,6 +18,7 @@ import (
 	"os"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
 
 	"osbuild-containers/internal/manifest"
 )
@@ -38,6 +39,22 @@ type Blob struct {
 	Whole  bool  // the file is the blob, and nothing else
 
 	own bool // the file was opened for the blob alone
+}
+
+// OpenFile opens the file at path, which is a blob. A link or a pipe is refused.
+func OpenFile(path string) (Blob, error) {
+	file, err := os.OpenFile(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return Blob{}, err
+	}
+	info, err := file.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is not a file", path)
+	}
+	if err != nil {
+		return Blob{}, errors.Join(err, file.Close())
+	}
+	return Blob{File: file, Size: info.Size(), Whole: true, own: true}, nil
 }
 
 // Close closes the file if it was opened for the blob alone.

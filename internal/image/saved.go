@@ -1,0 +1,56 @@
+package image
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	imgmanifest "github.com/containers/image/v5/manifest"
+	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/internal/manifest"
+)
+
+// uncompressedLayer is the media type of a layer that is not compressed.
+const uncompressedLayer = "application/vnd.docker.image.rootfs.diff.tar"
+
+// ManifestOf makes a manifest for an image that has none: that of an archive, which names its layers
+// in the config only. They are uncompressed, so that the image id vouches for them.
+func ManifestOf(config manifest.Descriptor, layers []manifest.Descriptor) ([]byte, error) {
+	describe := func(kind string, d manifest.Descriptor) imgmanifest.Schema2Descriptor {
+		return imgmanifest.Schema2Descriptor{MediaType: kind, Digest: d.Digest, Size: d.Size}
+	}
+	all := make([]imgmanifest.Schema2Descriptor, 0, len(layers))
+	for _, l := range layers {
+		all = append(all, describe(uncompressedLayer, l))
+	}
+	raw, err := imgmanifest.Schema2FromComponents(describe(imgmanifest.DockerV2Schema2ConfigMediaType, config), all).Serialize()
+	if err != nil {
+		return nil, fmt.Errorf("write manifest: %w", err)
+	}
+	return raw, nil
+}
+
+// ConfigOfV1 makes the config of an image as docker kept it before 1.10: a JSON document for each
+// layer, lowest first, which has that diff id. It is the config that docker makes when it loads
+// such an image, so the image gets the same id.
+func ConfigOfV1(layers [][]byte, diffIDs []digest.Digest) ([]byte, error) {
+	if len(layers) == 0 || len(layers) != len(diffIDs) {
+		return nil, errors.New("make config: not a diff id for each layer")
+	}
+	var blobs []imgmanifest.Schema1FSLayers
+	var history []imgmanifest.Schema1History
+	for n, raw := range slices.Backward(layers) {
+		blobs = append(blobs, imgmanifest.Schema1FSLayers{BlobSum: diffIDs[n]})
+		history = append(history, imgmanifest.Schema1History{V1Compatibility: string(raw)})
+	}
+	m, err := imgmanifest.Schema1FromComponents(nil, blobs, history, "")
+	if err != nil {
+		return nil, fmt.Errorf("make config: %w", err)
+	}
+	config, err := m.ToSchema2Config(diffIDs)
+	if err != nil {
+		return nil, fmt.Errorf("make config: %w", err)
+	}
+	return config, nil
+}

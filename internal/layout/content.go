@@ -1,0 +1,179 @@
+package layout
+
+import (
+	"archive/tar"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"osbuild-containers/internal/image/files"
+	"osbuild-containers/internal/manifest"
+)
+
+// Content is all that an OCI layout has, byte for byte: unlike the images of a stage, it is not put
+// into OCI's words. The same content gives the same bytes: entries are sorted and no time but
+// 1970 is in it. Each blob is verified while it is copied, and what has been written is on disk
+// in the end.
+type Content struct {
+	Index     []v1.Descriptor       // what index.json names, in this order
+	Documents [][]byte              // manifest lists, manifests and what else is small
+	Blobs     []manifest.Descriptor // the rest
+	Path      func(digest.Digest) string
+	Told      func(d digest.Digest, n int64) // n more bytes of a blob are written; may be nil
+}
+
+// sort puts documents and blobs into order, each once.
+func (c *Content) sort() {
+	slices.SortFunc(c.Documents, func(x, y []byte) int { return cmp.Compare(digest.FromBytes(x), digest.FromBytes(y)) })
+	c.Documents = slices.CompactFunc(c.Documents, slices.Equal)
+	slices.SortFunc(c.Blobs, func(x, y manifest.Descriptor) int { return cmp.Compare(x.Digest, y.Digest) })
+	c.Blobs = slices.CompactFunc(c.Blobs, func(x, y manifest.Descriptor) bool { return x.Digest == y.Digest })
+}
+
+func (c *Content) index() ([]byte, error) {
+	raw, err := json.Marshal(struct {
+		SchemaVersion int             `json:"schemaVersion"`
+		MediaType     string          `json:"mediaType"`
+		Manifests     []v1.Descriptor `json:"manifests"`
+	}{2, ociIndex, slices.Concat([]v1.Descriptor{}, c.Index)})
+	if err == nil && len(raw) > manifest.MaxSize {
+		err = fmt.Errorf("index.json would be %d bytes long, the limit is %d: put less into one", len(raw), manifest.MaxSize)
+	}
+	return raw, err
+}
+
+// File implements source.
+func (c *Content) File(d manifest.Descriptor) (files.Blob, bool, error) {
+	b, err := files.OpenFile(c.Path(d.Digest))
+	if err == nil && b.Size != d.Size {
+		b.Close()
+		err = &DamagedError{Got: fmt.Sprintf("%d bytes", b.Size), Want: d.Digest}
+	}
+	return b, err == nil, err
+}
+
+// Blob implements source: all lie in files.
+func (c *Content) Blob(context.Context, manifest.Descriptor) (io.ReadCloser, error) {
+	return nil, errors.ErrUnsupported
+}
+
+// flushEvery is after how many bytes the kernel is told to begin to write to disk, so that the sync in
+// the end finds little to do.
+const flushEvery = 8 << 20
+
+// copy copies a blob to its place.
+func (c *Content) copy(ctx context.Context, to *os.File, at int64, d manifest.Descriptor) error {
+	flushed := at
+	return copyBlob(ctx, to, at, c, d, func(at, n int64) {
+		if end := at + n; end-flushed >= flushEvery {
+			_ = unix.SyncFileRange(int(to.Fd()), flushed, end-flushed, unix.SYNC_FILE_RANGE_WRITE)
+			flushed = end
+		}
+		if c.Told != nil {
+			c.Told(d.Digest, n)
+		}
+	})
+}
+
+// largestFirst is the order in which blobs are copied, so that none of the cores idles in the end.
+func (c *Content) largestFirst() []int {
+	order := make([]int, len(c.Blobs))
+	for n := range order {
+		order[n] = n
+	}
+	slices.SortStableFunc(order, func(x, y int) int { return cmp.Compare(c.Blobs[y].Size, c.Blobs[x].Size) })
+	return order
+}
+
+// each copies all blobs, several at a time.
+func (c *Content) each(ctx context.Context, one func(ctx context.Context, n int) error) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(max(2, runtime.GOMAXPROCS(0)))
+	for _, n := range c.largestFirst() {
+		group.Go(func() error { return one(ctx, n) })
+	}
+	return group.Wait()
+}
+
+// Archive writes the content as a tar file.
+func (c *Content) Archive(ctx context.Context, out *os.File) error {
+	c.sort()
+	index, err := c.index()
+	if err != nil {
+		return err
+	}
+	var epoch int64
+	a := &archive{out: out, opt: Options{Epoch: &epoch}}
+	a.file("oci-layout", []byte(layoutVersion))
+	a.file("index.json", index)
+	a.folder("blobs/")
+	a.folder(blobDir)
+	for _, raw := range c.Documents {
+		a.file(blobDir+digest.FromBytes(raw).Encoded(), raw)
+	}
+	places := make([]int64, len(c.Blobs))
+	for n, d := range c.Blobs {
+		places[n] = a.header(tar.TypeReg, blobDir+d.Digest.Encoded(), 0o644, d.Size)
+	}
+	if err := c.each(ctx, func(ctx context.Context, n int) error {
+		return c.copy(ctx, out, places[n], c.Blobs[n])
+	}); err != nil {
+		return err
+	}
+	if err := a.finish(); err != nil {
+		return fmt.Errorf("write archive: %w", err)
+	}
+	return out.Sync()
+}
+
+// Folder writes the content into a folder, which is empty.
+func (c *Content) Folder(ctx context.Context, to *os.File) error {
+	c.sort()
+	index, err := c.index()
+	if err != nil {
+		return err
+	}
+	var epoch int64
+	f := newFolder(to, Options{Epoch: &epoch})
+	defer f.close()
+	for _, dir := range []string{"blobs", "blobs/sha256"} {
+		if err := f.mkdir(dir); err != nil {
+			return err
+		}
+		if err := f.dirs[dir].Chmod(0o755); err != nil { // whatever the umask
+			return fmt.Errorf("make folder %s: %w", dir, err)
+		}
+	}
+	if err := c.each(ctx, func(ctx context.Context, n int) error {
+		file, err := f.create(blobDir + c.Blobs[n].Digest.Encoded())
+		if err != nil {
+			return err
+		}
+		return f.done(file, c.copy(ctx, file, 0, c.Blobs[n]))
+	}); err != nil {
+		return err
+	}
+	for _, raw := range c.Documents {
+		if err := f.write(blobDir+digest.FromBytes(raw).Encoded(), raw); err != nil {
+			return err
+		}
+	}
+	if err := errors.Join(f.write("oci-layout", []byte(layoutVersion)), f.write("index.json", index), f.finish()); err != nil {
+		return err
+	}
+	if err := unix.Syncfs(int(to.Fd())); err != nil {
+		return fmt.Errorf("sync: %w", err)
+	}
+	return nil
+}

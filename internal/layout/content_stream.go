@@ -1,0 +1,104 @@
+package layout
+
+import (
+	"archive/tar"
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/internal/manifest"
+)
+
+// Stream writes the content as a tar file to w, where it cannot be written here and there.
+func (c *Content) Stream(ctx context.Context, w io.Writer) error {
+	c.sort()
+	index, err := c.index()
+	if err != nil {
+		return err
+	}
+	s := &stream{w: w}
+	s.file("oci-layout", []byte(layoutVersion))
+	s.file("index.json", index)
+	s.header(tar.TypeDir, "blobs/", 0o755, 0)
+	s.header(tar.TypeDir, blobDir, 0o755, 0)
+	for _, raw := range c.Documents {
+		s.file(blobDir+digest.FromBytes(raw).Encoded(), raw)
+	}
+	for _, d := range c.Blobs {
+		s.header(tar.TypeReg, blobDir+d.Digest.Encoded(), 0o644, d.Size)
+		if s.err == nil {
+			s.err = c.stream(ctx, s, d)
+		}
+		s.zeros(padded(d.Size) - d.Size)
+	}
+	s.zeros(sizeOf(s.n) - s.n)
+	return s.err
+}
+
+// stream writes a blob, and verifies it.
+func (c *Content) stream(ctx context.Context, s *stream, d manifest.Descriptor) error {
+	b, _, err := c.File(d)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	hash, in := newHash(), b.Reader()
+	buf := make([]byte, piece)
+	for done := int64(0); done < d.Size; {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		n, err := io.ReadFull(in, buf[:min(piece, d.Size-done)])
+		if err != nil {
+			return fmt.Errorf("copy blob %s: %w", d.Digest, noEOF(err))
+		}
+		hash.Write(buf[:n])
+		if _, err := s.Write(buf[:n]); err != nil {
+			return err
+		}
+		if done += int64(n); c.Told != nil {
+			c.Told(d.Digest, int64(n))
+		}
+	}
+	if got := (sum{hash}).String(); got != d.Digest.String() {
+		return &DamagedError{Got: got, Want: d.Digest}
+	}
+	return nil
+}
+
+// stream is a tar file that is written from its beginning to its end.
+type stream struct {
+	w   io.Writer
+	n   int64
+	err error
+}
+
+func (s *stream) Write(p []byte) (int, error) {
+	n, err := s.w.Write(p)
+	s.n += int64(n)
+	return n, err
+}
+
+func (s *stream) put(p []byte) {
+	if s.err == nil {
+		_, s.err = s.Write(p)
+	}
+}
+
+func (s *stream) header(kind byte, name string, mode, size int64) {
+	header, err := tarHeader(kind, name, mode, size, time.Unix(0, 0))
+	s.err = cmp.Or(s.err, err)
+	s.put(header)
+}
+
+func (s *stream) file(name string, content []byte) {
+	s.header(tar.TypeReg, name, 0o644, int64(len(content)))
+	s.put(content)
+	s.zeros(padded(int64(len(content))) - int64(len(content)))
+}
+
+func (s *stream) zeros(n int64) { s.put(make([]byte, n)) }
