@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"osbuild-containers/test/images"
 	"osbuild-containers/test/inputs"
 )
 
@@ -93,4 +94,26 @@ func TestWhatIsThereIsNotReplacedByMistake(t *testing.T) {
 			t.Errorf("%s: exit status %d: %s", kind, code, log)
 		}
 	}
+}
+
+// TestLayersStayInTheStorage has layers that write through their own symbolic links.
+func TestLayersStayInTheStorage(t *testing.T) {
+	drivers(t, func(t *testing.T, driver string) {
+		outside := t.TempDir()
+		must(t, os.WriteFile(filepath.Join(outside, "victim"), []byte("as it was"), 0o600))
+		before := listing(t, outside)
+		for name, to := range map[string]string{"absolute": outside, "up": strings.Repeat("../", 40) + outside} {
+			a := inputs.New(t)
+			a.Dir(t, "localhost/x:v1", images.New(images.Files(
+				images.File{Name: outside[1:] + "/"}, // so that the link leads somewhere in the layer, too
+				images.File{Name: "link", Link: to}, images.File{Name: "link/new", Data: []byte("x")},
+				images.File{Name: "link/victim", Data: []byte("x")}, images.File{Name: "link/.wh.victim"}, images.File{Name: "link/deep/er/new"},
+			)))
+			a.Options, a.Epoch = storage(driver), epoch
+			code, log := call(t, a)
+			if got := listing(t, outside); got != before {
+				t.Fatalf("%s: exit status %d, and outside of the tree there is\n%s\n%s", name, code, got, log)
+			}
+		}
+	})
 }

@@ -5,32 +5,29 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
+	"io/fs"
 	"os"
-	"path"
-	"slices"
-	"strings"
-	"time"
+	"runtime"
 
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/containers/storage/pkg/archive"
-	"github.com/containers/storage/pkg/chrootarchive"
-	"github.com/containers/storage/pkg/tarlog"
-	"github.com/vbatts/tar-split/archive/tar"
-	"github.com/vbatts/tar-split/tar/asm"
-	splitstorage "github.com/vbatts/tar-split/tar/storage"
+	"github.com/vbatts/tar-split/tar/storage"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"osbuild-containers/internal/layer"
 )
+
+// bufferSize is how much of an archive goes from one goroutine to the next at a time.
+const bufferSize = 256 << 10
 
 // differ unpacks one layer where the store wants it, and notes what the store keeps of
 // it: the archive without the contents of its files, and the owners.
 type differ struct {
 	stream *layer.Stream
 	blob   layer.Blob
-	time   *time.Time // of folders that the layer does not name; nil for now
-	err    error      // of reading the layer
+	clamp  func(path string) error // sets a time that is new; nil to leave it
+	err    error                   // of reading the layer
 }
 
 // ApplyDiff is what the store calls.
@@ -46,7 +43,7 @@ func (d *differ) ApplyDiff(dest string, options *archive.TarOptions, _ *graphdri
 			split.Close()
 		}
 	}()
-	notes := bufio.NewWriterSize(split, 256<<10)
+	notes := bufio.NewWriterSize(split, bufferSize)
 	o := newOwners()
 	in := &remember{r: d.stream}
 	err = unpack(in, dest, options, notes, o)
@@ -56,8 +53,8 @@ func (d *differ) ApplyDiff(dest string, options *archive.TarOptions, _ *graphdri
 	if err = errors.Join(in.err, err); err != nil {
 		return out, err
 	}
-	if d.time != nil {
-		if err := o.setTimes(dest, *d.time); err != nil {
+	if d.clamp != nil {
+		if err := inside(dest, func() error { return d.clampAll(o.timeless()) }); err != nil {
 			return out, err
 		}
 	}
@@ -71,92 +68,74 @@ func (d *differ) ApplyDiff(dest string, options *archive.TarOptions, _ *graphdri
 	return out, nil
 }
 
-// Close does nothing: who opened the stream closes it.
-func (d *differ) Close() error { return nil }
-
-func unpack(in *remember, dest string, options *archive.TarOptions, notes io.Writer, o *owners) error {
-	log, err := tarlog.NewLogger(o.add)
-	if err != nil {
-		return err
-	}
-	defer log.Close() // waits until all was logged
-	payload, err := asm.NewInputTarStream(io.TeeReader(in, log), splitstorage.NewJSONPacker(notes), splitstorage.NewDiscardFilePutter())
-	if err != nil {
-		return err
-	}
-	err = chrootarchive.UntarUncompressed(payload, dest, options)
-	_, rest := io.Copy(io.Discard, payload) // so that whoever writes it ends
-	return errors.Join(err, rest)
-}
-
-// owners are the owners of a layer's files.
-type owners struct {
-	uids, gids map[uint32]struct{}
-	root       *os.FileMode // of the layer's root, where it has one
-
-	dirs, parents map[string]struct{} // that the layer has, and that it needs
-}
-
-func newOwners() *owners {
-	return &owners{uids: map[uint32]struct{}{}, gids: map[uint32]struct{}{}, dirs: map[string]struct{}{}, parents: map[string]struct{}{}}
-}
-
-func (o *owners) add(h *tar.Header) {
-	name := path.Clean("/" + h.Name)
-	if name == "/" {
-		mode := h.FileInfo().Mode()
-		o.root = &mode
-	}
-	if h.Typeflag == tar.TypeDir {
-		o.dirs[name] = struct{}{}
-	}
-	o.parents[path.Dir(name)] = struct{}{}
-	if strings.HasPrefix(path.Base(h.Name), archive.WhiteoutPrefix) {
-		return
-	}
-	o.uids[uint32(h.Uid)] = struct{}{}
-	o.gids[uint32(h.Gid)] = struct{}{}
-}
-
-// implied are the folders that the layer needs and does not have, which are as new as
-// the moment.
-func (o *owners) implied() []string {
-	var dirs []string
-	for dir := range o.parents {
-		for ; ; dir = path.Dir(dir) {
-			if _, ok := o.dirs[dir]; !ok {
-				dirs = append(dirs, dir)
-			}
-			if dir == "/" {
-				break
-			}
+func (d *differ) clampAll(names []string) error {
+	for _, name := range names {
+		err := d.clamp(name)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
+			continue // the layer has something else in its place
 		}
-	}
-	slices.Sort(dirs)
-	return slices.Compact(dirs)
-}
-
-// setTimes gives them a time of their own. A folder that cannot be found is none.
-func (o *owners) setTimes(dest string, t time.Time) error {
-	implied := o.implied()
-	if len(implied) == 0 {
-		return nil
-	}
-	root, err := os.OpenRoot(dest)
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	for _, dir := range implied {
-		name := "." + dir
-		if info, err := root.Lstat(name); err != nil || !info.IsDir() {
-			continue // replaced by something else in the layer
-		}
-		if err := root.Chtimes(name, t, t); err != nil {
-			return fmt.Errorf("set time of %q: %w", dir, err)
+		if err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-func (*owners) list(ids map[uint32]struct{}) []uint32 { return slices.Sorted(maps.Keys(ids)) }
+// Close does nothing: who opened the stream closes it.
+func (d *differ) Close() error { return nil }
+
+// unpack lets two read the archive: one unpacks it, the other makes the notes. It ends
+// when both have read all of it, or with the first error.
+func unpack(in *remember, dest string, options *archive.TarOptions, notes io.Writer, o *owners) error {
+	files, toFiles := io.Pipe()
+	headers, toHeaders := io.Pipe()
+	var work errgroup.Group
+	work.Go(func() error {
+		both := struct{ io.Writer }{io.MultiWriter(toFiles, toHeaders)}
+		_, err := io.CopyBuffer(both, struct{ io.Reader }{in}, make([]byte, bufferSize))
+		toFiles.CloseWithError(err)
+		toHeaders.CloseWithError(err)
+		return err
+	})
+	work.Go(func() error {
+		err := inside(dest, func() error {
+			r := bufio.NewReaderSize(files, bufferSize)
+			if err := archive.Unpack(r, "/", options); err != nil {
+				return err
+			}
+			_, err := r.WriteTo(io.Discard) // what follows the archive
+			return err
+		})
+		files.CloseWithError(err)
+		return err
+	})
+	work.Go(func() error {
+		err := split(bufio.NewReaderSize(headers, bufferSize), storage.NewJSONPacker(notes), o)
+		headers.CloseWithError(err)
+		return err
+	})
+	return work.Wait()
+}
+
+// inside calls f in a thread whose root is the folder: nothing that f opens by its name
+// lies outside, whatever symbolic links there are. The thread ends with f.
+func inside(dir string, f func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // and never unlock: other goroutines have the root that they had
+		done <- func() error {
+			if err := unix.Unshare(unix.CLONE_FS); err != nil {
+				return fmt.Errorf("make thread with a root of its own: %w", err)
+			}
+			if err := unix.Chroot(dir); err != nil {
+				return fmt.Errorf("change root to %s: %w", dir, err)
+			}
+			if err := unix.Chdir("/"); err != nil {
+				return fmt.Errorf("change root to %s: %w", dir, err)
+			}
+			unix.Umask(0o022) // for folders that the layer does not name
+			return f()
+		}()
+	}()
+	return <-done
+}

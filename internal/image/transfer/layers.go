@@ -144,8 +144,7 @@ func (w *writer) stage(ctx context.Context, c *chain, budget *layer.Budget) {
 	defer s.Close()
 	d := &differ{stream: s, blob: c.blob}
 	if w.opt.Epoch != nil {
-		t := w.time()
-		d.time = &t
+		d.clamp = w.clamp
 	}
 	c.staged, c.err = w.store.PrepareStagedLayer(nil, d)
 	if d.err != nil { // the reason, not what others made of it

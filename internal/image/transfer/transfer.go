@@ -3,7 +3,9 @@
 //
 // Layers are what takes time. They are decompressed, verified against digest and diff id
 // and unpacked side by side, each once, whatever number of images share it; only the
-// bookkeeping of the store happens in order.
+// bookkeeping of the store happens in order. With overlay, unpacking is the library's in
+// a thread whose root is the layer's folder, rather than in a process of its own, since
+// to send all data through pipes takes a third of the time.
 //
 // What it promises: nothing is mounted below the store after Store has returned, also
 // when it failed, nor when the process is killed; no device node and no temporary file
