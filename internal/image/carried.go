@@ -100,7 +100,9 @@ type carriedReference struct {
 	transport, path      string
 }
 
-func (r carriedReference) Transport() types.ImageTransport { return carriedTransport{name: r.transport} }
+func (r carriedReference) Transport() types.ImageTransport {
+	return carriedTransport{name: r.transport}
+}
 
 func (r carriedReference) StringWithinTransport() string { return r.path }
 
