@@ -40,10 +40,7 @@ func (c *Cache) Publish(p *Pool, id digest.Digest, img *Image) error {
 // publish the same image one does, and the others find it.
 func (p *Pool) publish(dest string, img *Image) error {
 	parent := filepath.Dir(dest)
-	if err := makeDir(parent); err != nil {
-		return err
-	}
-	unlock, err := lockDir(parent)
+	unlock, err := makeLocked(parent)
 	if err != nil {
 		return err
 	}
@@ -54,6 +51,18 @@ func (p *Pool) publish(dest string, img *Image) error {
 		err = p.show(parent, dest, img)
 	}
 	return err
+}
+
+// makeLocked makes a folder and takes its lock. Whoever had the lock before may have removed the folder.
+func makeLocked(dir string) (unlock func(), err error) {
+	for {
+		if err := makeDir(dir); err != nil {
+			return nil, err
+		}
+		if unlock, err = lockDir(dir); !isAbsent(err) {
+			return unlock, err
+		}
+	}
 }
 
 // show puts the image together in a stage in the folder given, and gives that its name. What lies
@@ -92,7 +101,7 @@ func (p *Pool) isAt(dest string, img *Image) bool {
 	}
 	defer pub.Close()
 	raw, err := pub.Manifest()
-	if err != nil || !bytes.Equal(raw, img.Manifest) || !pub.Has(img.Blobs) {
+	if err != nil || !bytes.Equal(raw, img.Manifest) || !pub.Has(img.Blobs) || pub.CheckVersion() != nil {
 		return false
 	}
 	sigs, err := pub.Signatures()

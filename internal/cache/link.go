@@ -88,11 +88,22 @@ func sameContent(path, pooled string, d digest.Digest) bool {
 		return false
 	}
 	defer f.Close()
-	if sameFile(f, pooled) {
-		return true
+	return sameFile(f, pooled) || hasDigest(f, d)
+}
+
+// isIntact says whether path is a file with that digest.
+func isIntact(path string, d digest.Digest) bool {
+	f, err := openFile(path)
+	if err != nil {
+		return false
 	}
+	defer f.Close()
+	return hasDigest(f, d)
+}
+
+func hasDigest(f *os.File, d digest.Digest) bool {
 	v := d.Verifier()
-	_, err = io.Copy(v, f)
+	_, err := io.Copy(v, f)
 	return err == nil && v.Verified()
 }
 

@@ -92,22 +92,29 @@ func (p *Pool) Acquire(ctx context.Context, d digest.Digest, size int64, waiting
 
 func (p *Pool) acquire(ctx context.Context, d digest.Digest, size int64, waiting func()) (*Writer, error) {
 	name := filepath.Join(p.partial, d.Encoded())
-	for {
-		if p.Has(d, size) {
-			return nil, nil
-		}
+	there := func() bool { return p.Has(d, size) }
+	f, err := lockPartial(ctx, name, there, waiting)
+	if f == nil {
+		return nil, err
+	}
+	if there() { // finished between the look and the lock
+		err = os.Remove(name)
+		f.Close()
+		return nil, err
+	}
+	return newWriter(p, f, name, d, size)
+}
+
+// lockPartial opens and locks the partial file of a blob, unless that is there: then it returns nil.
+func lockPartial(ctx context.Context, name string, there func() bool, waiting func()) (*os.File, error) {
+	for !there() {
 		f, err := openPartial(name)
 		if err != nil {
 			return nil, fmt.Errorf("open partial blob: %w", err)
 		}
 		err = flock(f, unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil && sameFile(f, name) {
-			if p.Has(d, size) { // finished between the look and the lock
-				err = os.Remove(name)
-				f.Close()
-				return nil, err
-			}
-			return newWriter(p, f, name, d, size)
+			return f, nil
 		}
 		f.Close()
 		if err == nil { // it got its final name meanwhile
@@ -126,6 +133,33 @@ func (p *Pool) acquire(ctx context.Context, d digest.Digest, size int64, waiting
 		case <-time.After(lockPoll):
 		}
 	}
+	return nil, nil
+}
+
+// Discard removes a blob from the pool if it is not what its name says. Whoever brings such a blob into
+// the pool is waited for.
+func (p *Pool) Discard(ctx context.Context, d digest.Digest) error {
+	unlock, err := p.busy.lock(ctx, d)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	name := filepath.Join(p.partial, d.Encoded())
+	f, err := lockPartial(ctx, name, func() bool { return false }, nil)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if !isIntact(p.path(d), d) {
+		err = os.RemoveAll(p.path(d))
+	}
+	if fi, e := f.Stat(); e == nil && fi.Size() == 0 {
+		_ = os.Remove(name)
+	}
+	if err != nil {
+		return fmt.Errorf("discard damaged blob: %w", err)
+	}
+	return nil
 }
 
 // openPartial opens the partial file for writing. What has its name and can be none is removed:

@@ -39,6 +39,7 @@ var jobs = map[string]func(*job) error{
 	"stage":   (*job).stage,
 	"publish": (*job).publish,
 	"all":     (*job).all,
+	"collect": (*job).collect,
 }
 
 func runJob() int {

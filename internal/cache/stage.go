@@ -2,6 +2,7 @@ package cache
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -48,6 +49,11 @@ func (s *stage) remove() {
 
 // sweep removes the stages in a folder whose makers are dead. One that lives holds a lock.
 func sweep(in, prefix string) {
+	eachDead(in, prefix, func(path string) { _ = os.RemoveAll(path) })
+}
+
+// eachDead does something with the stages in a folder whose makers are dead, each locked meanwhile.
+func eachDead(in, prefix string, do func(path string)) {
 	names, err := os.ReadDir(in)
 	if err != nil {
 		return
@@ -61,11 +67,11 @@ func sweep(in, prefix string) {
 		switch {
 		case err == nil:
 			if flock(f, unix.LOCK_EX|unix.LOCK_NB) == nil {
-				_ = os.RemoveAll(path)
+				do(path)
 			}
 			f.Close()
 		case errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ELOOP):
-			_ = os.Remove(path) // no stage is anything but a folder
+			do(path) // no stage is anything but a folder
 		}
 	}
 }
@@ -76,12 +82,19 @@ func openDir(path string) (*os.File, error) {
 }
 
 // lockDir takes the lock of a folder, for as long as it takes whoever has it.
-func lockDir(path string) (unlock func(), err error) {
+func lockDir(path string) (unlock func(), err error) { return lockNamed(path, unix.LOCK_EX) }
+
+// lockNamed takes a lock of a folder. The error is fs.ErrNotExist if the folder was removed before
+// the lock could be had.
+func lockNamed(path string, how int) (unlock func(), err error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	if err := flock(f, unix.LOCK_EX); err != nil {
+	if err = flock(f, how); err == nil && !sameFile(f, path) {
+		err = &fs.PathError{Op: "lock", Path: path, Err: fs.ErrNotExist}
+	}
+	if err != nil {
 		f.Close()
 		return nil, err
 	}

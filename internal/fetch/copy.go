@@ -55,6 +55,11 @@ func (it *item) copyImage(ctx context.Context, from *job) error {
 		return err
 	}
 	defer pub.Close()
+	release, err := pub.Hold()
+	if err != nil {
+		return err
+	}
+	defer release()
 	img, m, err := readImage(pub, it.ID)
 	if err != nil {
 		return err

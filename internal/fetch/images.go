@@ -21,16 +21,52 @@ import (
 func Images(ctx context.Context, r *request.Request, log *progress.Reporter) []request.Result {
 	j := newJob(r, log)
 	defer j.close()
-	return j.run(ctx, j.hasImage, fetchImage)
+	return j.run(ctx, j.usesImage, fetchImage)
+}
+
+// ImagesAnew is Images for a cache in which something was found damaged: of an image that is there, only the
+// blobs count that have their digest. What is damaged in the pool must have been discarded.
+func ImagesAnew(ctx context.Context, r *request.Request, log *progress.Reporter) []request.Result {
+	j := newJob(r, log)
+	defer j.close()
+	return j.run(ctx, func(request.Item) bool { return false }, fetchImage)
+}
+
+// usesImage is hasImage, and notes that the image was wanted.
+func (j *job) usesImage(it request.Item) bool {
+	pub := j.complete(it)
+	if pub == nil {
+		return false
+	}
+	pub.Use()
+	pub.Close()
+	return true
 }
 
 // hasImage says whether what is published under the id is what the item pins, complete.
 func (j *job) hasImage(it request.Item) bool {
-	pub, err := j.cache.Look(it.ID)
-	if err != nil {
+	pub := j.complete(it)
+	if pub == nil {
 		return false
 	}
-	defer pub.Close()
+	pub.Close()
+	return true
+}
+
+// complete opens the image, nil if it is not there as the item pins it.
+func (j *job) complete(it request.Item) *cache.Published {
+	pub, err := j.cache.Look(it.ID)
+	if err != nil {
+		return nil
+	}
+	if isPinned(pub, it) {
+		return pub
+	}
+	pub.Close()
+	return nil
+}
+
+func isPinned(pub *cache.Published, it request.Item) bool {
 	raw, err := pub.Manifest()
 	if err != nil {
 		return false

@@ -55,6 +55,13 @@ func (r *Reporter) Cached(name, digest, key string) {
 	}
 }
 
+// Over says that no more is to be seen of the item, and writes nothing.
+func (i *Item) Over() {
+	if i != nil {
+		i.end(doneEvent{itemRef: i.ref})
+	}
+}
+
 // End tells a program that this was all.
 func (r *Reporter) End() {
 	if r == nil {

@@ -1,0 +1,57 @@
+package cache
+
+import (
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// useGrain is how exactly it is known when an image was used last.
+const useGrain = time.Hour
+
+// Use notes that somebody wants the image now. That is the time of the last access of its version file,
+// which is not read for any other reason, and it is set at most once in an hour. Nothing else
+// changes. A cache that cannot be written is used all the same.
+func (p *Published) Use() {
+	var st unix.Stat_t
+	if err := unix.Fstatat(p.dir, versionFile, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil || time.Since(time.Unix(st.Atim.Unix())) < useGrain {
+		return
+	}
+	now := []unix.Timespec{{Nsec: unix.UTIME_NOW}, {Nsec: unix.UTIME_OMIT}}
+	_ = unix.UtimesNanoAt(p.dir, versionFile, now, unix.AT_SYMLINK_NOFOLLOW)
+}
+
+// Used is when the image was wanted last, as far as that is known: the later of Use and of when it was
+// put together.
+func (p *Published) Used() time.Time {
+	var at time.Time
+	var st unix.Stat_t
+	if err := unix.Fstat(p.dir, &st); err == nil {
+		at = time.Unix(st.Mtim.Unix())
+	}
+	if err := unix.Fstatat(p.dir, versionFile, &st, unix.AT_SYMLINK_NOFOLLOW); err == nil {
+		if used := time.Unix(st.Atim.Unix()); used.After(at) {
+			at = used
+		}
+	}
+	return at
+}
+
+// CheckVersion says what is wrong with the version file. Reading it is no use of the image.
+func (p *Published) CheckVersion() error {
+	flags := unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_CLOEXEC
+	fd, err := unix.Openat(p.dir, versionFile, flags|unix.O_NOATIME, 0)
+	if err == unix.EPERM { // it is somebody else's
+		fd, err = unix.Openat(p.dir, versionFile, flags, 0)
+	}
+	if err != nil {
+		return &os.PathError{Op: "open", Path: versionFile, Err: err}
+	}
+	defer func() { _ = unix.Close(fd) }()
+	buf := make([]byte, len(version)+1)
+	if n, err := unix.Pread(fd, buf, 0); err != nil || string(buf[:n]) != version {
+		return errVersion
+	}
+	return nil
+}
