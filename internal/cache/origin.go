@@ -27,9 +27,9 @@ const originVersion = 1
 type Origin struct {
 	Name      string        `json:"name"`                       // in full, with the tag it was given with
 	Digest    digest.Digest `json:"digest"`                     // what was pinned: the manifest, or a list that names it
-	Transport string        `json:"transport,omitempty"`        // "" is docker
+	Transport string        `json:"transport,omitempty"`        // "" is docker; else containers-storage or the format of a file or folder
 	Storage   string        `json:"storage-location,omitempty"` // of containers-storage; "" is the host's
-	From      string        `json:"from,omitempty"`             // the mirror that served it, if one did
+	From      string        `json:"from,omitempty"`             // the mirror that served it, or the path of that file or folder
 	Fetched   time.Time     `json:"fetched,omitzero"`           // UTC, whole seconds; zero: it was there already
 }
 

@@ -10,5 +10,7 @@ func (a *app) commands() []*cobra.Command {
 		a.listCommand(),
 		a.inspectCommand(),
 		a.duCommand(),
+		a.exportCommand(),
+		a.importCommand(),
 	}
 }

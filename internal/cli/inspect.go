@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
+	"osbuild-containers/internal/bundle"
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/keep"
 	"osbuild-containers/internal/progress"
@@ -100,6 +101,10 @@ func originTexts(i *keep.Image) []string {
 	}
 	var lines []string
 	for _, o := range i.Origins {
+		if bundle.IsFormat(o.Transport) {
+			lines = append(lines, importTexts(o)...)
+			continue
+		}
 		name := o.Name
 		if o.Transport != "" {
 			name = o.Transport + ":" + name
@@ -115,6 +120,17 @@ func originTexts(i *keep.Image) []string {
 		}
 	}
 	return lines
+}
+
+// importTexts say which file or folder an image is from.
+func importTexts(o cache.Origin) []string {
+	lines := []string{o.Name, o.Digest.String()}
+	if o.Fetched.IsZero() {
+		lines = append(lines, "imported when it was there already")
+	} else {
+		lines = append(lines, "imported "+moment(o.Fetched))
+	}
+	return append(lines, "from "+o.Transport+":"+o.From)
 }
 
 func signatureTexts(sigs []keep.Signature) []string {

@@ -77,8 +77,7 @@ func (w *wanted) addPins(a *app, path string, pins []pin.Image, platforms []pin.
 	some := false
 	for n := range pins {
 		i := &pins[n]
-		fits := func(p pin.Platform) bool { return p.String() == i.Platform }
-		if platforms != nil && !slices.ContainsFunc(platforms, fits) {
+		if !fits(i, platforms) {
 			continue
 		}
 		some = true
@@ -90,6 +89,11 @@ func (w *wanted) addPins(a *app, path string, pins []pin.Image, platforms []pin.
 		return fmt.Errorf("%s pins nothing for the architectures that --arch names", path)
 	}
 	return nil
+}
+
+// fits says whether a pin is for one of the platforms; all are if none is given.
+func fits(i *pin.Image, platforms []pin.Platform) bool {
+	return platforms == nil || slices.ContainsFunc(platforms, func(p pin.Platform) bool { return p.String() == i.Platform })
 }
 
 // addManifest adds what an osbuild manifest names.

@@ -113,8 +113,7 @@ func (c *Content) Archive(ctx context.Context, out *os.File) error {
 	if err != nil {
 		return err
 	}
-	var epoch int64
-	a := &archive{out: out, opt: Options{Epoch: &epoch}}
+	a := &archive{out: out} // what is in it is from 1970, the file itself is from now
 	a.file("oci-layout", []byte(layoutVersion))
 	a.file("index.json", index)
 	a.folder("blobs/")

@@ -93,6 +93,18 @@ func (b *Blob) Downloading() {
 	b.enter(downloading, text)
 }
 
+// Copying says that the blob is being read from, or written to, a file of somebody's.
+func (b *Blob) Copying() {
+	if b == nil {
+		return
+	}
+	text := "copying"
+	if b.size >= 0 && b.size < tiny {
+		text = ""
+	}
+	b.enter(downloading, text)
+}
+
 // Resuming says that the download goes on after the first bytes, which are there
 // already.
 func (b *Blob) Resuming(from int64) {
@@ -101,6 +113,27 @@ func (b *Blob) Resuming(from int64) {
 	}
 	b.have.Store(from)
 	b.enter(downloading, "resuming at "+Bytes(from))
+}
+
+// Sending is Downloading for a blob that is sent elsewhere while it comes.
+func (b *Blob) Sending() {
+	if b == nil {
+		return
+	}
+	text := "sending"
+	if b.size >= 0 && b.size < tiny {
+		text = ""
+	}
+	b.enter(downloading, text)
+}
+
+// Mounted says that the blob was not sent, since the registry had it in another repository. Nothing
+// more follows.
+func (b *Blob) Mounted() {
+	if b == nil {
+		return
+	}
+	b.enter(reused, "mounted")
 }
 
 // Reusing says that the blob is there and needs no download. Nothing more follows.

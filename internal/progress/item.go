@@ -30,6 +30,7 @@ type Summary struct {
 	Elapsed  time.Duration // from start to end
 	Attempts int           // 1 when the first one went well; 0 is not mentioned
 	Cached   bool          // the item was in the cache, nothing was done
+	Sent     bool          // Bytes were sent elsewhere, and Reused are there without
 }
 
 // Item returns the item that is called name in every line. Its digest is best
@@ -96,6 +97,8 @@ func (i *Item) Done(s Summary) {
 	switch {
 	case s.Cached:
 		text = "done: in the cache already"
+	case s.Sent:
+		text = "done: " + Bytes(s.Bytes) + " sent, " + Bytes(s.Reused) + " there without, " + seconds(s.Elapsed)
 	case s.Attempts == 1:
 		text += ", 1 attempt"
 	case s.Attempts > 1:
@@ -105,6 +108,14 @@ func (i *Item) Done(s Summary) {
 		itemRef: i.ref, Cached: s.Cached, Bytes: s.Bytes, Reused: s.Reused,
 		Seconds: inSeconds(s.Elapsed), Attempts: s.Attempts,
 	}, text)
+}
+
+// Copied says that the item is there, or written, in one line, and how many bytes were copied for it.
+func (i *Item) Copied(bytes int64, took time.Duration) {
+	if i == nil {
+		return
+	}
+	i.end(doneEvent{itemRef: i.ref, Bytes: bytes, Seconds: inSeconds(took)}, "done: "+Bytes(bytes)+" copied, "+seconds(took))
 }
 
 // Fail says that the item could not be fetched, and why. The further lines of an

@@ -1,0 +1,173 @@
+package bundle
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/manifest"
+	"osbuild-containers/internal/progress"
+)
+
+// waiting is how many blobs of an image are looked after at one time: some wait for the disk.
+const waiting = 16
+
+// blobs brings the blobs of an image into the pool.
+func (in *importer) blobs(ctx context.Context, pool *cache.Pool, img *carried, it *progress.Item, r *Result) error {
+	var size int64
+	for _, d := range img.m.Blobs() {
+		size += d.Size
+	}
+	it.Start("import of image "+progress.Short(img.id.String()), len(img.m.Layers), size)
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(waiting)
+	var mu sync.Mutex
+	eachBlob(img.m, func(d manifest.Descriptor, kind string, number int) {
+		bar := it.Blob(kind, number, len(img.m.Layers), d.Digest.String(), d.Size)
+		g.Go(func() error {
+			copied, err := in.blob(ctx, pool, img, d, bar)
+			if err != nil {
+				return fmt.Errorf("blob %s: %w", d.Digest, err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			r.Bytes += copied
+			r.Reused += d.Size - copied
+			return nil
+		})
+	})
+	return g.Wait()
+}
+
+// blob brings one blob into the pool, and returns how many of its bytes were copied.
+func (in *importer) blob(ctx context.Context, pool *cache.Pool, img *carried, d manifest.Descriptor, bar *progress.Blob) (int64, error) {
+	w, err := pool.Acquire(ctx, d.Digest, d.Size, bar.Waiting)
+	if err != nil {
+		return 0, err
+	}
+	if w == nil {
+		bar.Reusing()
+		return 0, nil
+	}
+	defer w.Close()
+	for _, path := range []string{filepath.Join(in.cache.ImagePath(img.id), d.Digest.Encoded()), in.elsewhere(img, d)} {
+		if path == "" {
+			continue
+		}
+		if adopted, err := w.Adopt(ctx, path); err != nil || adopted {
+			bar.Reusing()
+			return 0, err
+		}
+	}
+	c, err := img.open(d.Digest)
+	if err != nil {
+		return 0, err
+	}
+	defer c.close()
+	copied, err := in.copy(ctx, w, c, d, bar)
+	if err != nil {
+		return 0, err
+	}
+	if err := w.Commit(); err != nil {
+		return 0, err
+	}
+	bar.Done()
+	return copied, nil
+}
+
+// elsewhere is a file of another image that a blob lies in which is not in what is imported, "" for none.
+func (in *importer) elsewhere(img *carried, d manifest.Descriptor) string {
+	c, err := img.open(d.Digest)
+	if err == nil {
+		c.close()
+		return ""
+	}
+	return in.published()[d.Digest]
+}
+
+// copy writes what is missing of the blob, and verifies the whole. What an earlier import has left is
+// thrown away, once, if it is not the blob's beginning.
+func (in *importer) copy(ctx context.Context, w *cache.Writer, c content, d manifest.Descriptor, bar *progress.Blob) (int64, error) {
+	select {
+	case in.slots <- struct{}{}:
+		defer func() { <-in.slots }()
+	case <-ctx.Done():
+		return 0, context.Cause(ctx)
+	}
+	begun, err := w.Resume(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if begun > 0 {
+		bar.Resuming(begun)
+	} else {
+		bar.Copying()
+	}
+	err = read(ctx, w, c, d)
+	if err == nil {
+		err = w.Verify()
+	}
+	if begun == 0 || ctx.Err() != nil || !errors.Is(err, cache.ErrDigest) {
+		return d.Size - begun, err
+	}
+	if err := w.Reset(); err != nil {
+		return 0, err
+	}
+	bar.Reset(0)
+	if err := read(ctx, w, c, d); err != nil {
+		return 0, err
+	}
+	return d.Size, w.Verify()
+}
+
+// read writes to the end of the blob.
+func read(ctx context.Context, w *cache.Writer, c content, d manifest.Descriptor) error {
+	size := int64(len(c.bytes))
+	switch {
+	case c.packed:
+		return unpack(ctx, w, c)
+	case c.bytes == nil:
+		size = c.Size
+	}
+	if size != d.Size {
+		return fmt.Errorf("%w: got %d bytes, want %d", cache.ErrSize, size, d.Size)
+	}
+	if c.bytes != nil {
+		_, err := w.ReadFrom(bytes.NewReader(c.bytes[w.Offset():]))
+		return err
+	}
+	return w.ReadFile(ctx, c.File, c.Offset)
+}
+
+// unpack writes what is in a blob that is compressed. It is read from its beginning, since nothing
+// else is possible.
+func unpack(ctx context.Context, w *cache.Writer, c content) error {
+	if err := w.Reset(); err != nil {
+		return err
+	}
+	in, err := c.plain()
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	_, err = w.ReadFrom(untilDone{ctx, in})
+	return err
+}
+
+// diskHint is the way out when the cache's disk is the trouble.
+func diskHint(err error) string {
+	switch {
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+		return "the disk of the cache is full: make room and run again; what was copied is kept and used next time"
+	case errors.Is(err, unix.EROFS), errors.Is(err, unix.EACCES):
+		return "the cache must be writable: check its mount and its permissions"
+	}
+	return ""
+}

@@ -1,0 +1,71 @@
+// Package bundle takes images out of a cache into one file or folder, and into a cache out of such
+// ones and of what other tools write.
+//
+// A bundle is an OCI layout, as a folder or a tar file: manifest lists, manifests, configs and
+// layers are in it byte for byte as they are pinned, Docker's too, and index.json names them. It
+// promises that the same images under the same names give the same bytes, that each blob is
+// verified while it is copied, and that a bundle has its name when it is complete and on disk, not
+// before.
+//
+// What is imported comes from strangers. Nothing of it is visible before all of an image was
+// verified; names in it never become names of files; sizes, entries and depths are bounded; and
+// policy.json is asked. A blob goes through the cache's pool, so that an import that was killed
+// goes on where it stopped, and what is in the pool is not read again.
+//
+// It does not vouch for what nothing vouches for: the layers of an image that docker saved are
+// verified against its config, whose digest is the image id; in the format of docker before 1.10 even
+// the config is made here.
+package bundle
+
+import (
+	"errors"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/internal/manifest"
+)
+
+// RefusedError says that something that was named cannot be used, and nothing was touched.
+type RefusedError struct{ Err error }
+
+func (e *RefusedError) Error() string { return e.Err.Error() }
+func (e *RefusedError) Unwrap() error { return e.Err }
+
+// The formats of what is exported and imported, as policy.json calls them.
+const (
+	FormatOCI     = "oci"         // an OCI layout in a folder
+	FormatArchive = "oci-archive" // one in a tar file
+	formatDocker  = "docker-archive"
+	formatDir     = "dir"
+)
+
+// IsFormat says whether an image with that transport in its record was imported from a file or folder.
+func IsFormat(transport string) bool {
+	return slices.Contains([]string{FormatOCI, FormatArchive, formatDocker, formatDir}, transport)
+}
+
+// Media types and the annotations of layouts.
+const (
+	ociManifest = "application/vnd.oci.image.manifest.v1+json"
+	ociIndex    = "application/vnd.oci.image.index.v1+json"
+	ociEmpty    = "application/vnd.oci.empty.v1+json"
+	refName     = "org.opencontainers.image.ref.name"
+	imageName   = "io.containerd.image.name"
+
+	// signaturesType is the artifact that carries the signatures of an image, which is its subject:
+	// layouts have no place for them. Its layers are the files signature-1, … of the dir: transport.
+	signaturesType = "application/vnd.osbuild-containers.signatures.v1"
+	signatureType  = "application/octet-stream"
+)
+
+var errNoManifest = errors.New("its manifest is not of this image")
+
+// parseImage parses the manifest of an image.
+func parseImage(raw []byte, id digest.Digest) (*manifest.Manifest, error) {
+	m, err := manifest.Parse(raw)
+	if err == nil && (m.List || m.Config.Digest != id) {
+		err = errNoManifest
+	}
+	return m, err
+}

@@ -1,0 +1,207 @@
+package bundle
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/layout"
+	"osbuild-containers/internal/manifest"
+	"osbuild-containers/internal/progress"
+)
+
+// Bundle is what is to be written: all of it has been read but the layers.
+type Bundle struct {
+	Images []Exported
+	Lists  []digest.Digest // sorted
+	Blobs  Sum             // configs and layers in it
+	Left   Sum             // that are left out, since the other side has them
+
+	content *layout.Content
+	picked  []*picked
+}
+
+// Exported is an image in a bundle.
+type Exported struct {
+	ID       digest.Digest
+	Manifest digest.Digest
+	Platform manifest.Platform
+	Names    []string
+}
+
+// Sum is some blobs.
+type Sum struct {
+	Blobs int   `json:"blobs"`
+	Bytes int64 `json:"bytes"`
+}
+
+func (s *Sum) add(size int64) { s.Blobs++; s.Bytes += size }
+
+// New reads what goes into a bundle. Close it.
+func New(c *cache.Cache, wanted []Wanted, have Have) (b *Bundle, err error) {
+	all, err := merged(wanted)
+	if err != nil {
+		return nil, &RefusedError{err}
+	}
+	b = &Bundle{content: &layout.Content{}}
+	defer func() {
+		if err != nil {
+			b.Close()
+		}
+	}()
+	for _, w := range all {
+		p, err := pick(c, w)
+		if err != nil {
+			return nil, err
+		}
+		b.picked = append(b.picked, p)
+	}
+	x := newIndex()
+	lists, err := b.lists(c, x)
+	if err != nil {
+		return nil, err
+	}
+	paths := map[digest.Digest]string{}
+	for _, p := range b.picked {
+		b.image(x, p, lists)
+		for _, d := range p.m.Blobs() {
+			if _, seen := paths[d.Digest]; seen {
+				continue
+			}
+			paths[d.Digest] = p.pub.BlobPath(d.Digest)
+			if have.has(d.Digest, d.Size) {
+				b.Left.add(d.Size)
+				continue
+			}
+			b.Blobs.add(d.Size)
+			b.content.Blobs = append(b.content.Blobs, d)
+		}
+	}
+	b.content.Index = x.sorted()
+	b.content.Path = func(d digest.Digest) string { return paths[d] }
+	return b, nil
+}
+
+// Close ends the use of the cache.
+func (b *Bundle) Close() {
+	for _, p := range b.picked {
+		p.close()
+	}
+}
+
+// lists puts the manifest lists into the bundle.
+func (b *Bundle) lists(c *cache.Cache, x *index) (map[digest.Digest]*manifest.Manifest, error) {
+	lists := map[digest.Digest]*manifest.Manifest{}
+	for _, p := range b.picked {
+		for _, d := range p.Lists {
+			if lists[d] != nil {
+				continue
+			}
+			raw, ok := c.File(d)
+			if !ok { // it may lie beside the image that it was pinned for
+				beside, err := p.pub.List()
+				if err != nil || digest.FromBytes(beside) != d {
+					return nil, fmt.Errorf("image %s: its manifest list %s is not in the cache: fetch it", p.title(), d)
+				}
+				raw = beside
+			}
+			m, err := manifest.Parse(raw)
+			if err == nil && !m.List {
+				err = fmt.Errorf("it is no list")
+			}
+			if err != nil {
+				return nil, fmt.Errorf("image %s: manifest list %s: %w", p.title(), d, err)
+			}
+			lists[d] = m
+			x.list(raw)
+			b.content.Documents = append(b.content.Documents, raw)
+			b.Lists = append(b.Lists, d)
+		}
+	}
+	slices.Sort(b.Lists)
+	return lists, nil
+}
+
+// image puts an image into the bundle, but for its blobs.
+func (b *Bundle) image(x *index, p *picked, lists map[digest.Digest]*manifest.Manifest) {
+	x.image(p, listsNaming(lists, digest.FromBytes(p.raw)))
+	b.content.Documents = append(b.content.Documents, p.raw)
+	if len(p.signatures) > 0 {
+		artifact, parts := signaturesOf(p)
+		x.artifact(artifact)
+		b.content.Documents = append(append(b.content.Documents, artifact), parts...)
+	}
+	e := Exported{ID: p.ID, Manifest: digest.FromBytes(p.raw), Platform: p.platform, Names: []string{}}
+	for _, n := range p.Names {
+		if !slices.Contains(e.Names, n.Name) {
+			e.Names = append(e.Names, n.Name)
+		}
+	}
+	b.Images = append(b.Images, e)
+}
+
+// tell has the progress of all blobs told, each as one of the first image that has it. It returns what
+// to call when all are written.
+func (b *Bundle) tell(log *progress.Reporter) (done func()) {
+	began := time.Now()
+	wanted := map[digest.Digest]bool{}
+	for _, d := range b.content.Blobs {
+		wanted[d.Digest] = true
+	}
+	bars := map[digest.Digest]*bar{}
+	items := make([]*progress.Item, len(b.picked))
+	sums := make([]Sum, len(b.picked))
+	for n, p := range b.picked {
+		it := log.Item(p.title() + "@" + progress.Short(digest.FromBytes(p.raw).String()))
+		items[n] = it
+		var size int64
+		for _, d := range p.m.Blobs() {
+			size += d.Size
+		}
+		it.Start("export of image "+progress.Short(p.ID.String()), len(p.m.Layers), size)
+		eachBlob(p.m, func(d manifest.Descriptor, kind string, number int) {
+			if wanted[d.Digest] {
+				delete(wanted, d.Digest)
+				sums[n].add(d.Size)
+				bars[d.Digest] = &bar{Blob: it.Blob(kind, number, len(p.m.Layers), d.Digest.String(), d.Size), size: d.Size}
+			}
+		})
+	}
+	b.content.Told = func(d digest.Digest, n int64) { bars[d].add(n) }
+	return func() {
+		for n, it := range items {
+			it.Copied(sums[n].Bytes, time.Since(began))
+		}
+	}
+}
+
+// bar is the progress of a blob that one goroutine writes.
+type bar struct {
+	*progress.Blob
+	size, have int64
+}
+
+func (b *bar) add(n int64) {
+	if b.have == 0 {
+		b.Copying()
+	}
+	b.Add(n)
+	if b.have += n; b.have == b.size {
+		b.Done()
+	}
+}
+
+// eachBlob names each blob of an image once: the config, and the layers by their first number.
+func eachBlob(m *manifest.Manifest, do func(d manifest.Descriptor, kind string, number int)) {
+	for _, d := range m.Blobs() {
+		if d.Digest == m.Config.Digest {
+			do(d, "config", 0)
+			continue
+		}
+		n := slices.IndexFunc(m.Layers, func(l manifest.Descriptor) bool { return l.Digest == d.Digest })
+		do(d, "layer", n+1)
+	}
+}

@@ -1,0 +1,69 @@
+package bundle
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/internal/image/files"
+)
+
+// Have is what the other side has already: blobs and how long they are.
+type Have map[digest.Digest]int64
+
+// blobDir is where blobs lie in a layout.
+const blobDir = "blobs/sha256/"
+
+// Look adds the blobs of the OCI layout at path, a folder or an archive. They are known by their
+// names, and not read.
+func (h Have) Look(path string) error {
+	t, err := files.OpenTree(path)
+	if err != nil {
+		return &RefusedError{err}
+	}
+	defer t.Close()
+	if !t.Has("index.json") {
+		return &RefusedError{fmt.Errorf("%s is neither a bundle nor another OCI layout", path)}
+	}
+	if !t.Archive() {
+		return h.folder(filepath.Join(path, filepath.FromSlash(blobDir)))
+	}
+	for _, name := range t.Names() {
+		if hex, ok := strings.CutPrefix(name, blobDir); ok {
+			if b, err := t.File(name); err == nil {
+				h.add(hex, b.Size)
+			}
+		}
+	}
+	return nil
+}
+
+func (h Have) add(name string, size int64) {
+	if d := digest.NewDigestFromEncoded(digest.SHA256, name); d.Validate() == nil {
+		h[d] = size
+	}
+}
+
+func (h Have) folder(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, e := range entries {
+		if fi, err := e.Info(); err == nil && fi.Mode().IsRegular() {
+			h.add(e.Name(), fi.Size())
+		}
+	}
+	return nil
+}
+
+// has says whether the blob is there.
+func (h Have) has(d digest.Digest, size int64) bool {
+	got, ok := h[d]
+	return ok && got == size
+}

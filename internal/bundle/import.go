@@ -1,0 +1,328 @@
+package bundle
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+
+	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/image"
+	"osbuild-containers/internal/manifest"
+	"osbuild-containers/internal/progress"
+)
+
+// State is what became of an image or a list.
+type State string
+
+// The states.
+const (
+	Added  State = "imported"
+	Cached State = "cached" // it was there
+	Failed State = "failed"
+)
+
+// Result says what became of an image or a manifest list that was to be imported.
+type Result struct {
+	Kind     string        // image or list
+	ID       digest.Digest // of an image its id, of a list its digest
+	Manifest digest.Digest // of an image
+	Names    []string
+	State    State
+	Bytes    int64 // that were copied
+	Reused   int64 // that the cache had
+	Err      error // why it failed, with the way out
+}
+
+// Imported is what became of all that is in a file or folder.
+type Imported struct {
+	Format  string // oci, oci-archive, docker-archive or dir
+	Results []Result
+}
+
+// together is how many images are imported at one time: each waits for the disk in the end.
+const together = 4
+
+// Import brings the images and manifest lists that lie in a file or a folder into the cache. What
+// fails does not touch the others. The error is for what cannot be read at all.
+func Import(ctx context.Context, c *cache.Cache, path string, log *progress.Reporter) (*Imported, error) {
+	image.RouteLogs(log.Note)
+	from, err := open(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	defer from.tree.Close()
+	for _, note := range from.notes {
+		log.Note("%s", note)
+	}
+	in := &importer{
+		cache: c, from: from, log: log, began: time.Now(),
+		slots:     make(chan struct{}, max(2, runtime.GOMAXPROCS(0))),
+		published: sync.OnceValue(func() map[digest.Digest]string { return publishedBlobs(c) }),
+	}
+	defer in.close()
+
+	done := &Imported{Format: from.format, Results: make([]Result, len(from.images))}
+	images := in.alone()
+	var g errgroup.Group // not its context: an image that fails leaves the others alone
+	g.SetLimit(together)
+	for n, img := range from.images {
+		g.Go(func() error {
+			done.Results[n] = in.image(ctx, img, images[n])
+			return nil
+		})
+	}
+	_ = g.Wait()
+	for _, r := range from.broken {
+		log.Item(from.path).Fail(r.Err)
+		done.Results = append(done.Results, r)
+	}
+	for _, l := range from.lists {
+		r := Result{Kind: "list", ID: l.Digest, Names: from.named(l.Names), State: Added, Bytes: int64(len(l.Raw))}
+		if _, ok := c.File(l.Digest); ok {
+			r.State, r.Bytes, r.Reused = Cached, 0, r.Bytes
+		} else if err := in.list(ctx, l.Raw); err != nil {
+			r.fail(fmt.Errorf("manifest list %s: %w", l.Digest, err))
+			log.Item(from.path).Fail(r.Err)
+		}
+		done.Results = append(done.Results, r)
+	}
+	return done, nil
+}
+
+// importer imports what a carrier has.
+type importer struct {
+	cache *cache.Cache
+	from  *carrier
+	log   *progress.Reporter
+	began time.Time
+	slots chan struct{} // one for each blob that is copied
+
+	mu   sync.Mutex
+	pool *cache.Pool // opened when something has to be copied
+
+	published func() map[digest.Digest]string
+}
+
+// close ends the use of the pool, if it was opened.
+func (in *importer) close() {
+	if in.pool != nil {
+		in.pool.Close()
+	}
+}
+
+// alone says of each image why it cannot be in the cache beside one before it, nil where it can.
+func (in *importer) alone() []error {
+	errs := make([]error, len(in.from.images))
+	first := map[digest.Digest]*carried{}
+	for n, img := range in.from.images {
+		other := first[img.id]
+		switch {
+		case other == nil:
+			first[img.id] = img
+		case !bytes.Equal(other.raw, img.raw):
+			errs[n] = fmt.Errorf("it is the image %s in another form, %s, and a cache holds one\nexport or save one of them", other.title(), digest.FromBytes(other.raw))
+		}
+	}
+	return errs
+}
+
+func (r *Result) fail(err error) {
+	r.State, r.Err = Failed, err
+}
+
+// list publishes a manifest list.
+func (in *importer) list(ctx context.Context, raw []byte) error {
+	if err := in.allowed(ctx, raw, nil); err != nil {
+		return err
+	}
+	return in.cache.PublishFile(ctx, digest.FromBytes(raw), raw)
+}
+
+// allowed asks policy.json.
+func (in *importer) allowed(ctx context.Context, raw []byte, signatures [][]byte) error {
+	err := image.Carried{Transport: in.from.format, Path: in.from.path, Manifest: raw, Signatures: signatures}.Allowed(ctx)
+	if err != nil {
+		if hint := image.Hint(err); hint != "" {
+			err = fmt.Errorf("%w\n%s", err, hint)
+		}
+	}
+	return err
+}
+
+// image imports an image, unless there is a reason not to.
+func (in *importer) image(ctx context.Context, img *carried, why error) Result {
+	r := Result{Kind: "image", ID: img.id, Manifest: digest.FromBytes(img.raw), Names: img.names, State: Added}
+	it := in.log.Item(img.title() + "@" + progress.Short(r.Manifest.String()))
+	began := time.Now()
+	err := why
+	if err == nil {
+		err = in.one(ctx, img, it, &r)
+	}
+	switch {
+	case err != nil && ctx.Err() != nil:
+		r.fail(fmt.Errorf("image %s: %w", img.title(), context.Cause(ctx)))
+	case err != nil:
+		it.Fail(err)
+		r.fail(fmt.Errorf("image %s: %w", img.title(), err))
+	case r.State == Added:
+		it.Copied(r.Bytes, time.Since(began))
+	}
+	return r
+}
+
+func (in *importer) one(ctx context.Context, img *carried, it *progress.Item, r *Result) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err := in.allowed(ctx, img.raw, img.signatures); err != nil {
+		return err
+	}
+	if in.has(img, r) {
+		r.State = Cached
+		for _, o := range in.origins(img, r.Manifest) {
+			_ = in.cache.AddOrigin(img.id, o) // for people: it is there all the same
+		}
+		return nil
+	}
+	if err := in.missing(img); err != nil {
+		return err
+	}
+	pool, err := in.openPool()
+	if err != nil {
+		return withHint(err)
+	}
+	if err := in.blobs(ctx, pool, img, it, r); err != nil {
+		return withHint(err)
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return withHint(in.cache.Publish(pool, img.id, &cache.Image{
+		Manifest: img.raw, List: img.list, Blobs: img.m.Blobs(), Signatures: img.signatures, Origins: in.origins(img, r.Manifest),
+	}))
+}
+
+func (in *importer) openPool() (_ *cache.Pool, err error) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.pool == nil {
+		in.pool, err = in.cache.OpenPool()
+	}
+	return in.pool, err
+}
+
+// has says whether the image is in the cache, complete. A manifest that was made here gives way to
+// another one of the same image: that may be what somebody has pinned.
+func (in *importer) has(img *carried, r *Result) bool {
+	pub, err := in.cache.Look(img.id)
+	if err != nil {
+		return false
+	}
+	defer pub.Close()
+	raw, err := pub.Manifest()
+	if err != nil {
+		return false
+	}
+	m, err := parseImage(raw, img.id)
+	if err != nil || !pub.Has(m.Blobs()) || !img.made && !bytes.Equal(raw, img.raw) {
+		return false
+	}
+	if img.list != nil {
+		if list, err := pub.List(); err != nil || list == nil {
+			return false
+		}
+	}
+	r.Manifest = digest.FromBytes(raw)
+	for _, d := range m.Blobs() {
+		r.Reused += d.Size
+	}
+	return true
+}
+
+// origins are where the image is from, under each of its names.
+func (in *importer) origins(img *carried, d digest.Digest) []cache.Origin {
+	names := img.names
+	if len(names) == 0 {
+		names = []string{in.from.path}
+	}
+	var all []cache.Origin
+	for _, name := range names {
+		all = append(all, cache.Origin{Name: name, Digest: d, Transport: in.from.format, From: in.from.path, Fetched: in.began})
+	}
+	return all
+}
+
+// missing says which blobs are nowhere, before any is copied.
+func (in *importer) missing(img *carried) error {
+	var none []string
+	for _, d := range img.m.Blobs() {
+		c, err := img.open(d.Digest)
+		if err == nil {
+			c.close()
+			continue
+		}
+		if s, err := in.cache.PooledBlob(d.Digest); err == nil && s.Size == d.Size {
+			continue
+		}
+		if in.published()[d.Digest] == "" {
+			none = append(none, d.Digest.String())
+		}
+	}
+	if len(none) == 0 {
+		return nil
+	}
+	more := ""
+	if len(none) > 1 {
+		more = fmt.Sprintf(" (and %d more)", len(none)-1)
+	}
+	return fmt.Errorf("blob %s is neither in %s nor in the cache%s\nif it was exported with --have, import what it goes on top of first; or export again without --have",
+		none[0], in.from.path, more)
+}
+
+// publishedBlobs are where the blobs of all images of the cache lie, for those that no pool has.
+func publishedBlobs(c *cache.Cache) map[digest.Digest]string {
+	at := map[digest.Digest]string{}
+	ids, err := c.Images()
+	if err != nil {
+		return at
+	}
+	for _, id := range ids {
+		pub, err := c.Look(id)
+		if err != nil {
+			continue
+		}
+		raw, err := pub.Manifest()
+		if err == nil {
+			var m *manifest.Manifest
+			if m, err = parseImage(raw, id); err == nil && pub.Has(m.Blobs()) {
+				for _, d := range m.Blobs() {
+					at[d.Digest] = pub.BlobPath(d.Digest)
+				}
+			}
+		}
+		pub.Close()
+	}
+	return at
+}
+
+// withHint says what to do about an error of the disk.
+func withHint(err error) error {
+	if err == nil || strings.Contains(err.Error(), "\n") {
+		return err
+	}
+	if hint := diskHint(err); hint != "" {
+		return fmt.Errorf("%w\n%s", err, hint)
+	}
+	if errors.Is(err, cache.ErrDigest) || errors.Is(err, cache.ErrSize) {
+		return fmt.Errorf("%w\nit was damaged on its way: copy it here again, or export it again", err)
+	}
+	return err
+}

@@ -1,0 +1,197 @@
+package bundle
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"osbuild-containers/internal/image/files"
+	"osbuild-containers/internal/manifest"
+)
+
+// carrier is a file or folder that images are in.
+type carrier struct {
+	path   string // from the root
+	format string // as policy.json calls it
+	tree   *files.Tree
+	lists  []*files.Document
+	images []*carried
+	broken []Result // what cannot be used, and why
+	notes  []string
+}
+
+// carried is an image in a carrier.
+type carried struct {
+	id         digest.Digest
+	names      []string
+	raw        []byte
+	m          *manifest.Manifest
+	list       []byte // that names it, nil for none
+	signatures [][]byte
+	made       bool // raw was made here, of what the config says
+	open       func(digest.Digest) (content, error)
+}
+
+// title is what messages call the image.
+func (i *carried) title() string {
+	if len(i.names) > 0 {
+		return i.names[0]
+	}
+	return i.id.String()
+}
+
+// content is where a blob lies. It is closed by close.
+type content struct {
+	files.Blob
+	packed bool   // what is wanted is in it, compressed
+	bytes  []byte // not nil: it lies nowhere, this is all
+}
+
+func (c content) close() {
+	if c.bytes == nil {
+		c.Blob.Close()
+	}
+}
+
+// open reads what is in a file or a folder, but for the blobs.
+func open(ctx context.Context, path string) (*carrier, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, &RefusedError{err}
+	}
+	tree, err := files.OpenTree(path)
+	if err != nil {
+		return nil, &RefusedError{fmt.Errorf("%w\nimport reads OCI layouts, archives of docker save, and folders of the dir: format", err)}
+	}
+	c := &carrier{path: abs, tree: tree}
+	if err := c.read(ctx); err != nil {
+		tree.Close()
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		return nil, &RefusedError{fmt.Errorf("%s: %w", path, err)}
+	}
+	return c, nil
+}
+
+// read finds out the format. An archive that a new docker saved has both a layout, which has all, and a
+// manifest.json for old ones.
+func (c *carrier) read(ctx context.Context) error {
+	l, err := c.tree.Layout()
+	if err == nil {
+		c.format = FormatOCI
+		if c.tree.Archive() {
+			c.format = FormatArchive
+		}
+		return c.layout(l, files.BlobName)
+	}
+	if !errors.Is(err, files.ErrNoLayout) {
+		return err
+	}
+	raw, err := c.tree.Document("manifest.json", "")
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		c.format = formatDocker
+		return c.savedV1(ctx)
+	case err != nil:
+		return err
+	case bytes.HasPrefix(bytes.TrimSpace(raw), []byte("[")):
+		c.format = formatDocker
+		return c.saved(ctx)
+	}
+	c.format = formatDir
+	if l, err = c.tree.Dir(); err != nil {
+		return err
+	}
+	return c.layout(l, digest.Digest.Encoded)
+}
+
+// layout takes what is in a layout, or in a folder of the dir: format. at is the file of a blob.
+func (c *carrier) layout(l *files.Layout, at func(digest.Digest) string) error {
+	c.lists = l.Lists
+	lists := map[digest.Digest][]byte{}
+	for _, d := range l.Lists {
+		lists[d.Digest] = d.Raw
+	}
+	byDigest := map[digest.Digest]*carried{}
+	for _, d := range l.Images {
+		img := &carried{
+			id: d.Manifest.Config.Digest, names: c.named(d.Names), raw: d.Raw, m: d.Manifest, signatures: d.Signatures,
+			open: func(b digest.Digest) (content, error) {
+				blob, err := c.tree.File(at(b))
+				return content{Blob: blob}, err
+			},
+		}
+		if len(d.Lists) > 0 {
+			img.list = lists[slices.Min(d.Lists)]
+		}
+		byDigest[d.Digest] = img
+		c.images = append(c.images, img)
+	}
+	for _, d := range l.Others {
+		if err := c.other(d, byDigest); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// named are the names that say more than a tag alone.
+func (c *carrier) named(names []string) []string {
+	var full []string
+	for _, name := range names {
+		named, err := reference.ParseNormalizedNamed(name)
+		if err == nil && strings.ContainsAny(name, "/:") {
+			full = append(full, named.String())
+		}
+	}
+	return full
+}
+
+// other is what is no image: the signatures of one, something beside one, or something broken.
+func (c *carrier) other(d *files.Document, images map[digest.Digest]*carried) error {
+	if !errors.Is(d.Err, manifest.ErrArtifact) {
+		c.broken = append(c.broken, Result{Kind: "image", Manifest: d.Digest, Names: c.named(d.Names), State: Failed,
+			Err: fmt.Errorf("manifest %s %w", d.Digest, d.Err)})
+		return nil
+	}
+	var a v1.Manifest
+	if err := json.Unmarshal(d.Raw, &a); err != nil || a.ArtifactType != signaturesType || a.Subject == nil || images[a.Subject.Digest] == nil {
+		if len(d.Lists) == 0 { // an attestation is in a list, beside its image
+			c.notes = append(c.notes, fmt.Sprintf("%s is no image: left out", d.Digest))
+		}
+		return nil
+	}
+	img := images[a.Subject.Digest]
+	if len(a.Layers) > maxSignatures {
+		return fmt.Errorf("image %s has %d signatures, the limit is %d", img.title(), len(a.Layers), maxSignatures)
+	}
+	size := 0
+	for _, l := range a.Layers {
+		if l.Digest.Validate() != nil {
+			return fmt.Errorf("signatures of image %s: the digest %q is none", img.title(), l.Digest)
+		}
+		sig, err := c.tree.Document(files.BlobName(l.Digest), l.Digest)
+		if err != nil {
+			return fmt.Errorf("signatures of image %s: %w", img.title(), err)
+		}
+		if size += len(sig); size > manifest.MaxSize {
+			return fmt.Errorf("signatures of image %s are longer than %d bytes together", img.title(), manifest.MaxSize)
+		}
+		img.signatures = append(img.signatures, sig)
+	}
+	return nil
+}
+
+// maxSignatures is how many signatures an image may have, as in the library.
+const maxSignatures = 127

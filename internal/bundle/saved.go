@@ -1,0 +1,202 @@
+package bundle
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/internal/image"
+	"osbuild-containers/internal/image/files"
+	"osbuild-containers/internal/manifest"
+)
+
+// saved takes the images that docker save wrote. Their manifests are made here: the layers that they
+// name are those of the config, not compressed, so that the image id vouches for them.
+func (c *carrier) saved(ctx context.Context) error {
+	all, err := c.tree.Saved()
+	if err != nil {
+		return err
+	}
+	layers := newLayers(c.tree)
+	for _, s := range all {
+		img, err := layers.image(ctx, s.Config, s.Layers)
+		if err != nil {
+			return fmt.Errorf("image %s: %w", s.ID, err)
+		}
+		img.names = c.named(s.Names)
+		c.images = append(c.images, img)
+	}
+	return nil
+}
+
+// savedV1 takes the images of a docker before 1.10, of which the configs are made here, too.
+func (c *carrier) savedV1(ctx context.Context) error {
+	all, err := c.tree.SavedV1()
+	if err != nil {
+		return err
+	}
+	layers := newLayers(c.tree)
+	for _, s := range all {
+		var docs [][]byte
+		var diffIDs []digest.Digest
+		var tars []string
+		for _, l := range s.Layers {
+			d, err := layers.read(ctx, l.Tar)
+			if err != nil {
+				return fmt.Errorf("layer %s: %w", l.ID, err)
+			}
+			docs, diffIDs, tars = append(docs, l.JSON), append(diffIDs, d.Digest), append(tars, l.Tar)
+		}
+		config, err := image.ConfigOfV1(docs, diffIDs)
+		if err != nil {
+			return err
+		}
+		img, err := layers.image(ctx, config, tars)
+		if err != nil {
+			return err
+		}
+		img.names = c.named(s.Names)
+		c.images = append(c.images, img)
+	}
+	return nil
+}
+
+// layers are the layers of images that docker saved.
+type layers struct {
+	tree  *files.Tree
+	known map[string]manifest.Descriptor
+	at    map[digest.Digest]string
+}
+
+func newLayers(t *files.Tree) *layers {
+	return &layers{tree: t, known: map[string]manifest.Descriptor{}, at: map[digest.Digest]string{}}
+}
+
+// image is the image of a config and the files with its layers.
+func (l *layers) image(ctx context.Context, config []byte, tars []string) (*carried, error) {
+	var c struct {
+		RootFS struct {
+			DiffIDs []digest.Digest `json:"diff_ids"`
+		} `json:"rootfs"`
+	}
+	if err := json.Unmarshal(config, &c); err != nil {
+		return nil, fmt.Errorf("its config is not JSON: %w", err)
+	}
+	if len(c.RootFS.DiffIDs) != len(tars) {
+		return nil, fmt.Errorf("its config names %d layers, and the archive has %d of it", len(c.RootFS.DiffIDs), len(tars))
+	}
+	all := make([]manifest.Descriptor, len(tars))
+	for n, tar := range tars {
+		d, err := l.describe(ctx, tar, c.RootFS.DiffIDs[n])
+		if err != nil {
+			return nil, fmt.Errorf("layer %d: %w", n+1, err)
+		}
+		all[n] = d
+	}
+	img := &carried{made: true}
+	img.id = digest.FromBytes(config)
+	var err error
+	if img.raw, err = image.ManifestOf(manifest.Descriptor{Digest: img.id, Size: int64(len(config))}, all); err != nil {
+		return nil, err
+	}
+	if img.m, err = parseImage(img.raw, img.id); err != nil {
+		return nil, err
+	}
+	img.open = func(d digest.Digest) (content, error) {
+		if d == img.id {
+			return content{bytes: config}, nil
+		}
+		return l.open(l.at[d])
+	}
+	return img, nil
+}
+
+// describe is the layer in a file that has to be the one with that diff id. A layer that is not
+// compressed is verified when it is copied; how long one that is compressed is shows only in the end.
+func (l *layers) describe(ctx context.Context, name string, diffID digest.Digest) (manifest.Descriptor, error) {
+	if d, ok := l.known[name]; ok && d.Digest == diffID {
+		return d, nil
+	}
+	c, err := l.open(name)
+	if err != nil {
+		return manifest.Descriptor{}, err
+	}
+	defer c.close()
+	d := manifest.Descriptor{Digest: diffID, Size: c.Size}
+	if c.packed {
+		if d, err = l.read(ctx, name); err != nil {
+			return d, err
+		}
+		if d.Digest != diffID {
+			return d, fmt.Errorf("%s is damaged: got %s, want %s", name, d.Digest, diffID)
+		}
+	}
+	l.known[name], l.at[diffID] = d, name
+	return d, nil
+}
+
+// read reads a layer to its end, to know its digest and size.
+func (l *layers) read(ctx context.Context, name string) (manifest.Descriptor, error) {
+	if d, ok := l.known[name]; ok {
+		return d, nil
+	}
+	c, err := l.open(name)
+	if err != nil {
+		return manifest.Descriptor{}, err
+	}
+	defer c.close()
+	in, err := c.plain()
+	if err != nil {
+		return manifest.Descriptor{}, fmt.Errorf("%s: %w", name, err)
+	}
+	defer in.Close()
+	hash := digest.SHA256.Digester()
+	size, err := io.CopyBuffer(hash.Hash(), struct{ io.Reader }{untilDone{ctx, in}}, make([]byte, 1<<20))
+	if err != nil {
+		return manifest.Descriptor{}, fmt.Errorf("%s: %w", name, err)
+	}
+	d := manifest.Descriptor{Digest: hash.Digest(), Size: size}
+	l.known[name], l.at[d.Digest] = d, name
+	return d, nil
+}
+
+func (l *layers) open(name string) (content, error) {
+	b, err := l.tree.File(name)
+	if errors.Is(err, os.ErrNotExist) {
+		return content{}, fmt.Errorf("%q is missing", name)
+	}
+	if err != nil {
+		return content{}, err
+	}
+	packed, err := b.Compressed()
+	if err != nil {
+		b.Close()
+	}
+	return content{Blob: b, packed: packed}, err
+}
+
+// plain reads the content that is wanted.
+func (c content) plain() (io.ReadCloser, error) {
+	if c.packed {
+		return c.Decompress()
+	}
+	return io.NopCloser(c.Reader()), nil
+}
+
+// untilDone is a reader that ends when its context does.
+type untilDone struct {
+	context.Context
+	io.Reader
+}
+
+func (r untilDone) Read(p []byte) (int, error) {
+	if r.Err() != nil {
+		return 0, context.Cause(r)
+	}
+	return r.Reader.Read(p)
+}

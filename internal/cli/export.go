@@ -1,0 +1,272 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"osbuild-containers/internal/bundle"
+	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/fetch"
+	"osbuild-containers/internal/keep"
+	"osbuild-containers/internal/pin"
+	"osbuild-containers/internal/progress"
+	"osbuild-containers/internal/request"
+)
+
+// exportCommand is the command export, with what its flags say.
+type exportCommand struct {
+	*app
+	output      string
+	pins        []string
+	arch        []string
+	have        []string
+	format      string
+	compression string
+}
+
+func (a *app) exportCommand() *cobra.Command {
+	e := &exportCommand{app: a}
+	cmd := &cobra.Command{
+		Use:     "export -o FILE|DIR [NAME[:TAG] | ID]…",
+		Short:   "Write images into one file or folder, to carry elsewhere",
+		GroupID: groupCarry,
+		Long: `export writes images with their manifest lists into a bundle: an OCI layout in
+a tar file or a folder. It takes the images that a pin file names, and fetches
+those that are not in the cache; or those of the cache that are named. Without
+either it takes the pin file of this folder.
+
+The same images give the same bytes. With --have, what another bundle has is
+left out: what is imported on top of it is complete again. See docs/bundles.md.`,
+		Example: `  osbuild-containers export -o images.tar
+  osbuild-containers export -o week2.tar --have week1.tar --pins build.lock.json
+  osbuild-containers export -o - fedora-bootc:42 | ssh builder \
+    'cat > /tmp/i.tar && osbuild-containers import /tmp/i.tar'`,
+		RunE: func(cmd *cobra.Command, args []string) error { return e.run(cmd.Context(), args) },
+	}
+	set := cmd.Flags()
+	set.StringVarP(&e.output, "output", "o", "", "`PATH` of the file or folder to write; - is standard output")
+	set.StringArrayVar(&e.pins, "pins", nil, "pin `FILE` with the images; may be given again")
+	set.StringSliceVar(&e.arch, "arch", nil, "architectures of a pin file (default all)")
+	set.StringArrayVar(&e.have, "have", nil, "bundle, or other OCI layout, at `PATH` whose blobs are left out; may be given again")
+	set.StringVar(&e.format, "format", "", "oci, a folder, or oci-archive, a file (default what the output is, or a file)")
+	set.StringVar(&e.compression, "compression", "none", "of a file: none or zstd")
+	return cmd
+}
+
+// target is where the flags say that the bundle goes. It is looked at before any work is done.
+func (e *exportCommand) target() (bundle.Output, error) {
+	o := bundle.Output{Path: e.output, Format: e.format, Zstd: e.compression == "zstd"}
+	stdout := e.output == "-"
+	if o.Format == "" {
+		o.Format = bundle.FormatArchive
+		if fi, err := os.Stat(o.Path); !stdout && (err == nil && fi.IsDir() || strings.HasSuffix(o.Path, "/")) {
+			o.Format = bundle.FormatOCI
+		}
+	}
+	var err error
+	switch {
+	case e.output == "":
+		err = errors.New("-o is missing: name the file or the folder to write, or - for standard output")
+	case o.Format != bundle.FormatOCI && o.Format != bundle.FormatArchive:
+		err = fmt.Errorf("the format %q is not known: use oci, a folder, or oci-archive, a file", o.Format)
+	case e.compression != "none" && e.compression != "zstd":
+		err = fmt.Errorf("the compression %q is not known: use none or zstd", e.compression)
+	case o.Zstd && o.Format == bundle.FormatOCI:
+		err = errors.New("a folder is not compressed: use --format oci-archive")
+	case stdout && o.Format == bundle.FormatOCI:
+		err = errors.New("a folder cannot be written to standard output: use --format oci-archive")
+	case stdout && e.flags.json:
+		err = errors.New("the bundle goes to standard output, where --json has its answer: leave one out")
+	case stdout && isTerminal(e.env.Stdout):
+		err = errors.New("standard output is a terminal: name a file with -o, or send it into a pipe")
+	case !stdout:
+		err = o.Check()
+	}
+	return o, refused(err)
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// run is the command.
+func (e *exportCommand) run(ctx context.Context, args []string) error {
+	dir, err := e.cacheDir()
+	if err != nil {
+		return err
+	}
+	target, err := e.target()
+	if err != nil {
+		return err
+	}
+	have := bundle.Have{}
+	for _, path := range e.have {
+		if err := have.Look(path); err != nil {
+			return refusedBundle(err)
+		}
+	}
+	wanted, err := e.wanted(ctx, dir, args)
+	if err != nil {
+		return err
+	}
+	b, err := bundle.New(cache.Open(dir), wanted, have)
+	if err != nil {
+		return refusedBundle(err)
+	}
+	defer b.Close()
+	log := e.env.Log()
+	defer log.Close()
+	if e.output == "-" {
+		return e.ended(ctx, b.Stream(ctx, e.env.Stdout, target.Zstd, log))
+	}
+	if err := e.ended(ctx, b.Write(ctx, target, log)); err != nil {
+		return err
+	}
+	log.Close()
+	if e.flags.json {
+		return e.json(exportJSON(target, b))
+	}
+	return e.showExported(target, b)
+}
+
+// ended is why the work ended: an interruption, if there was one.
+func (e *exportCommand) ended(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// refusedBundle is an error of the room, with its exit status.
+func refusedBundle(err error) error {
+	if _, ok := errors.AsType[*bundle.RefusedError](err); ok {
+		return refused(err)
+	}
+	return err
+}
+
+// wanted are the images that are exported, all of them in the cache.
+func (e *exportCommand) wanted(ctx context.Context, dir string, args []string) ([]bundle.Wanted, error) {
+	platforms, err := parsePlatforms(e.arch)
+	if err != nil {
+		return nil, refused(err)
+	}
+	files := e.pins
+	if len(args)+len(files) == 0 {
+		if _, err := os.Stat(pin.FileName); errors.Is(err, fs.ErrNotExist) {
+			return nil, refused(fmt.Errorf("nothing is named, and there is no %s here: name images of the cache, or --pins\nsee %s export --help", pin.FileName, Name))
+		}
+		files = []string{pin.FileName}
+	}
+	fetching := &wanted{}
+	var all []bundle.Wanted
+	for _, path := range files {
+		pins, err := pin.Read(path)
+		if err != nil {
+			return nil, refused(err)
+		}
+		if err := fetching.addPins(e.app, path, pins.Images, platforms); err != nil {
+			return nil, refused(err)
+		}
+		for n := range pins.Images {
+			if i := &pins.Images[n]; fits(i, platforms) {
+				all = append(all, pinnedImage(i))
+			}
+		}
+	}
+	if err := e.fetchMissing(ctx, dir, fetching); err != nil {
+		return nil, err
+	}
+	named, err := e.named(dir, args)
+	return append(all, named...), err
+}
+
+// pinnedImage is an image of a pin file: a bundle of it depends on the pin file alone.
+func pinnedImage(i *pin.Image) bundle.Wanted {
+	name, _, _ := strings.Cut(i.Reference, "@")
+	w := bundle.Wanted{ID: i.ID, Names: []bundle.Name{{Name: name, Digest: i.Pinned()}}}
+	if i.Transport == "" { // a storage has no layers as they were served
+		w.Manifest = i.Manifest
+	}
+	if i.List != "" {
+		w.Lists = []digest.Digest{i.List}
+	}
+	return w
+}
+
+// named are images of the cache, under all their names and with all their lists.
+func (e *exportCommand) named(dir string, args []string) ([]bundle.Wanted, error) {
+	if len(args) == 0 {
+		return nil, nil
+	}
+	c := cache.Open(dir)
+	images, err := keep.Scan(c)
+	if err != nil {
+		return nil, err
+	}
+	if images, err = chosenOf(images, args); err != nil {
+		return nil, err
+	}
+	lists, err := bundle.ListsIn(c)
+	if err != nil {
+		return nil, err
+	}
+	var all []bundle.Wanted
+	for _, i := range images {
+		w := bundle.Wanted{ID: i.ID, Lists: lists[i.Manifest]}
+		if i.List != "" {
+			w.Lists = append(w.Lists, i.List)
+		}
+		for _, o := range i.Origins {
+			if _, err := reference.ParseNormalizedNamed(o.Name); err == nil {
+				w.Names = append(w.Names, bundle.Name{Name: o.Name, Digest: o.Digest})
+			}
+		}
+		all = append(all, w)
+	}
+	return all, nil
+}
+
+// fetchMissing fetches what is pinned and not in the cache, as fetch does.
+func (e *exportCommand) fetchMissing(ctx context.Context, dir string, w *wanted) error {
+	o := request.DefaultOptions()
+	o.Retries = e.flags.retries
+	lists, err := request.New(dir, w.lists, o)
+	if err != nil {
+		return refused(err)
+	}
+	images, err := request.New(dir, w.images, o)
+	if err != nil {
+		return refused(err)
+	}
+	log := e.env.Log()
+	defer log.Close()
+	var failed []string
+	for _, r := range append(fetch.Lists(ctx, lists, log), fetch.Images(ctx, images, log)...) {
+		if !r.Success {
+			failed = append(failed, r.Error)
+		}
+	}
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case len(failed) > 0:
+		return fmt.Errorf("%d of %d could not be fetched, nothing was exported\n%s",
+			len(failed), len(lists.Items)+len(images.Items), strings.Join(failed, "\n"))
+	}
+	if err := fetch.Name(dir, images.Items); err != nil {
+		progress.NewLog(e.env.Stderr).Note("%v", err) // it is there all the same
+	}
+	return nil
+}

@@ -1,0 +1,96 @@
+package cli
+
+import (
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/internal/bundle"
+	"osbuild-containers/internal/keep"
+	"osbuild-containers/internal/progress"
+)
+
+// What export answers in JSON; sizes are bytes.
+type (
+	exportAnswer struct {
+		Version int             `json:"version"`
+		Output  string          `json:"output"`
+		Format  string          `json:"format"`
+		Images  []exportedImage `json:"images"`
+		Lists   []digest.Digest `json:"lists"`
+		Written bundle.Sum      `json:"written"` // configs and layers
+		LeftOut bundle.Sum      `json:"leftOut"` // that --have names
+	}
+	exportedImage struct {
+		ID       digest.Digest `json:"id"`
+		Manifest digest.Digest `json:"manifest"`
+		Platform string        `json:"platform"`
+		Names    []string      `json:"names"`
+	}
+)
+
+func exportJSON(o bundle.Output, b *bundle.Bundle) exportAnswer {
+	answer := exportAnswer{
+		Version: 1, Output: o.Path, Format: o.Format, Images: []exportedImage{},
+		Lists: orEmpty(b.Lists), Written: b.Blobs, LeftOut: b.Left,
+	}
+	for n := range b.Images {
+		i := &b.Images[n]
+		answer.Images = append(answer.Images, exportedImage{i.ID, i.Manifest, i.Platform.String(), i.Names})
+	}
+	return answer
+}
+
+// showExported is a line for each image, and one or two for all.
+func (a *app) showExported(o bundle.Output, b *bundle.Bundle) error {
+	columns := []column{{name: "IMAGE ID"}, {name: "PLATFORM"}, {name: "NAME"}}
+	var rows [][]string
+	for n := range b.Images {
+		i := &b.Images[n]
+		for _, name := range carriedNames(i.Names) {
+			rows = append(rows, []string{keep.Short(i.ID), i.Platform.String(), name})
+		}
+	}
+	if err := a.lines(columns, rows); err != nil {
+		return err
+	}
+	text := count(len(b.Images), "image")
+	if len(b.Lists) > 0 {
+		text += ", " + count(len(b.Lists), "list")
+	}
+	text += ", " + count(b.Blobs.Blobs, "blob") + " of " + progress.Bytes(b.Blobs.Bytes)
+	if err := a.print("%s: %s\n", cutStart(progress.Clean(o.Path), width-2-len(text)), text); err != nil || b.Left.Blobs == 0 {
+		return err
+	}
+	return a.print("left out: %s of %s that the other side has\n", count(b.Left.Blobs, "blob"), progress.Bytes(b.Left.Bytes))
+}
+
+// carriedNames are names, or that there is none.
+func carriedNames(names []string) []string {
+	if len(names) == 0 {
+		return []string{keep.NoName}
+	}
+	return slices.Sorted(slices.Values(names))
+}
+
+// lines writes a table whose last column is cut at its beginning, so that it fits.
+func (a *app) lines(columns []column, rows [][]string) error {
+	last := len(columns) - 1
+	left := 2 * last
+	for n := range last {
+		most := len(columns[n].name)
+		for _, row := range rows {
+			most = max(most, len(row[n]))
+		}
+		left += most
+	}
+	for _, row := range rows {
+		row[last] = cutStart(progress.Clean(row[last]), width-left)
+	}
+	for _, line := range align(columns, rows) {
+		if err := a.print("%s\n", line); err != nil {
+			return err
+		}
+	}
+	return nil
+}

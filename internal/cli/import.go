@@ -1,0 +1,139 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/spf13/cobra"
+
+	"osbuild-containers/internal/bundle"
+	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/keep"
+	"osbuild-containers/internal/progress"
+)
+
+func (a *app) importCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "import FILE|DIR",
+		Short:   "Bring images from a file or folder into a cache",
+		GroupID: groupCarry,
+		Long: `import brings all images and manifest lists that a file or folder has into the
+cache, where osbuild's sources find them: without a network, what is pinned is
+there. It reads what export writes, any OCI layout, archives of docker save,
+old ones too, and folders of the dir: format; archives may be compressed with
+gzip or zstd.
+
+Every byte is verified. An import that was interrupted goes on where it stopped
+when it is run again; an image is there complete, or not at all.`,
+		Example: `  osbuild-containers import images.tar
+  docker save app:1 -o app.tar && osbuild-containers import app.tar --json`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return a.runImport(cmd.Context(), args[0]) },
+	}
+}
+
+// runImport is the command.
+func (a *app) runImport(ctx context.Context, path string) error {
+	dir, err := a.cacheDir()
+	if err != nil {
+		return err
+	}
+	log := a.env.Log()
+	defer log.Close()
+	done, err := bundle.Import(ctx, cache.Open(dir), path, log)
+	if err != nil {
+		return refusedBundle(err)
+	}
+	log.Close()
+	failed := 0
+	for _, r := range done.Results {
+		if r.State == bundle.Failed {
+			failed++
+		}
+	}
+	if ctx.Err() != nil && failed > 0 {
+		return context.Cause(ctx)
+	}
+	slices.SortStableFunc(done.Results, func(a, b bundle.Result) int {
+		return cmp.Or(strings.Compare(b.Kind, a.Kind), slices.Compare(a.Names, b.Names), cmp.Compare(a.ID, b.ID))
+	})
+	if a.flags.json {
+		err = a.json(importJSON(dir, path, done))
+	} else {
+		err = a.showImported(done)
+	}
+	if err != nil || failed == 0 {
+		return err
+	}
+	return fmt.Errorf("%d of %d could not be imported", failed, len(done.Results))
+}
+
+// What import answers in JSON; sizes are bytes.
+type (
+	importAnswer struct {
+		Version int            `json:"version"`
+		Cache   string         `json:"cache"`
+		From    string         `json:"from"`
+		Format  string         `json:"format"` // oci, oci-archive, docker-archive or dir
+		Items   []importedItem `json:"items"`
+	}
+	importedItem struct {
+		Kind     string        `json:"kind"`  // image or list
+		State    bundle.State  `json:"state"` // imported, cached or failed
+		ID       digest.Digest `json:"id"`
+		Manifest digest.Digest `json:"manifest,omitempty"` // of an image, to pin it by
+		Names    []string      `json:"names"`
+		Bytes    int64         `json:"bytes"`  // copied
+		Reused   int64         `json:"reused"` // that were in the cache
+		Error    string        `json:"error,omitempty"`
+	}
+)
+
+func importJSON(dir, path string, done *bundle.Imported) importAnswer {
+	answer := importAnswer{Version: 1, Cache: dir, From: path, Format: done.Format, Items: []importedItem{}}
+	for n := range done.Results {
+		r := &done.Results[n]
+		i := importedItem{
+			Kind: r.Kind, State: r.State, ID: r.ID, Manifest: r.Manifest, Names: orEmpty(r.Names), Bytes: r.Bytes, Reused: r.Reused,
+		}
+		if r.Err != nil {
+			i.Error = cleanLines(r.Err.Error())
+		}
+		answer.Items = append(answer.Items, i)
+	}
+	return answer
+}
+
+// showImported is a line for each image and list, and one for all. Why something failed was said
+// while it ran.
+func (a *app) showImported(done *bundle.Imported) error {
+	if len(done.Results) == 0 {
+		return a.print("there is no image in it\n")
+	}
+	columns := []column{{name: "STATE"}, {name: "KIND"}, {name: "ID"}, {name: "MANIFEST"}, {name: "NAME"}}
+	var rows [][]string
+	states := map[bundle.State]int{}
+	var copied, reused int64
+	for n := range done.Results {
+		r := &done.Results[n]
+		states[r.State]++
+		copied, reused = copied+r.Bytes, reused+r.Reused
+		for _, name := range carriedNames(r.Names) {
+			rows = append(rows, []string{string(r.State), r.Kind, keep.Short(r.ID), keep.Short(r.Manifest), name})
+		}
+	}
+	if err := a.lines(columns, rows); err != nil {
+		return err
+	}
+	var parts []string
+	for _, s := range []bundle.State{bundle.Added, bundle.Cached, bundle.Failed} {
+		if states[s] > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", states[s], s))
+		}
+	}
+	return a.print("%s: %s copied, %s reused\n", strings.Join(parts, ", "), progress.Bytes(copied), progress.Bytes(reused))
+}
