@@ -135,9 +135,9 @@ func certDirs() []string {
 	return []string{filepath.Join(homedir.Get(), ".config/containers/certs.d"), "/etc/containers/certs.d", "/etc/docker/certs.d"}
 }
 
-// clientOf is the http.Client inside a registry source, nil if this version of the library has
-// it elsewhere; downloads then work, but cannot go on in the middle.
-func clientOf(src types.ImageSource) *http.Client {
+// clientOf is the http.Client inside a registry source or destination, nil if this version of the
+// library has it elsewhere; downloads then work, but cannot go on in the middle.
+func clientOf(src any) *http.Client {
 	v := reflect.ValueOf(src)
 	for _, field := range []string{"c", "client"} {
 		if v.Kind() != reflect.Pointer || v.IsNil() || v.Elem().Kind() != reflect.Struct {

@@ -11,12 +11,17 @@ type config struct {
 	user        string
 	password    string
 	token       *tokenConfig
+	validating  bool
 }
 
 type tokenConfig struct {
 	ttl       time.Duration
 	anonymous bool
 }
+
+// Validating takes only manifests of which all parts are there, as a registry does where nobody
+// says otherwise.
+func Validating() Option { return func(c *config) { c.validating = true } }
 
 // TLS serves https with a certificate for localhost, 127.0.0.1 and ::1 that is
 // signed by a private CA made on the spot.

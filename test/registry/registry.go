@@ -67,7 +67,7 @@ func (r *Registry) start() error {
 			"delete":     map[string]any{"enabled": true},
 		},
 		// Manifests are taken as they are: tests push strange ones.
-		"validation": map[string]any{"disabled": true},
+		"validation": map[string]any{"disabled": !r.config.validating},
 	}
 	listen := map[string]any{"addr": "127.0.0.1:0", "relativeurls": true, "secret": "test"}
 	cfg["http"] = listen

@@ -1,0 +1,122 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/request"
+)
+
+// Sender is how what is sent to a registry is tried again: with the same waits, for the same reasons and
+// within the same bounds as what is fetched.
+type Sender struct {
+	Options request.Options
+	Note    func(format string, args ...any)
+	Renew   func(context.Context) error // connects again, for a fresh token
+}
+
+func (s *Sender) tries() *tries {
+	it := &item{job: &job{req: &request.Request{Options: s.Options}, firstWait: firstWait}}
+	it.lastBytes.Store(time.Now().UnixNano())
+	t := it.newTries(func(attempt int, wait time.Duration, err error) {
+		s.Note("attempt %d failed, next in %s: %v", attempt, wait.Round(100*time.Millisecond), err)
+	})
+	t.renew = s.Renew
+	return t
+}
+
+// Ask asks for something small.
+func (s *Sender) Ask(ctx context.Context, ask func(context.Context) error) error {
+	return s.tries().do(ctx, func(ctx context.Context) error {
+		w := newWatch(ctx, s.Options.StallTimeout)
+		return w.stop(ask(w.traced()))
+	})
+}
+
+// errUnread ends a try that failed since there was nothing to send.
+var errUnread = errors.New("what is to be sent cannot be read")
+
+// Send has put send what open opens, which it does when the first byte is wanted, for each try anew.
+// That it cannot be read is not put's fault: it is not tried again, since whoever reads has done so;
+// but once if the bytes were not those that they should be.
+func (s *Sender) Send(ctx context.Context, open func(context.Context) (io.ReadCloser, error), put func(context.Context, io.Reader) error) error {
+	t := s.tries()
+	for damaged := false; ; {
+		var unread error
+		err := t.do(ctx, func(ctx context.Context) error {
+			r := newSent(ctx, s.Options, open, t)
+			err := r.stop(put(r.w.traced(), r))
+			if unread = r.err; err != nil && unread != nil {
+				return errUnread
+			}
+			return err
+		})
+		if !errors.Is(err, errUnread) {
+			return err
+		}
+		if damaged || !errors.Is(unread, cache.ErrDigest) {
+			return unread
+		}
+		damaged = true
+		s.Note("%v; sending it again from the beginning", unread)
+	}
+}
+
+// sent is what is being sent. While it is read nobody waits for the registry that it is sent to.
+type sent struct {
+	ctx    context.Context
+	o      request.Options
+	opened func(context.Context) (io.ReadCloser, error)
+	tries  *tries
+	w      *watch      // for the answers
+	body   *time.Timer // for the next bytes to be wanted
+	r      io.ReadCloser
+	err    error // why it cannot be read
+}
+
+func newSent(ctx context.Context, o request.Options, open func(context.Context) (io.ReadCloser, error), t *tries) *sent {
+	s := &sent{o: o, opened: open, tries: t}
+	s.w = newWatch(ctx, max(o.Timeout, o.StallTimeout)) // a registry may work on what it has got
+	s.ctx = s.w
+	s.body = time.AfterFunc(forever, func() { s.w.cancel(errStalled{o.StallTimeout}) })
+	return s
+}
+
+// Read implements io.Reader.
+func (s *sent) Read(p []byte) (int, error) {
+	s.body.Stop()
+	s.w.expect(forever)
+	n, err := s.read(p)
+	s.tries.it.lastBytes.Store(time.Now().UnixNano())
+	s.w.kick()
+	if err == nil {
+		s.body.Reset(s.o.StallTimeout)
+	} else if err != io.EOF {
+		s.err = err
+	}
+	return n, err
+}
+
+func (s *sent) read(p []byte) (int, error) {
+	if s.r == nil {
+		r, err := s.opened(s.ctx)
+		if err != nil {
+			return 0, err
+		}
+		s.r = r
+	}
+	return s.r.Read(p)
+}
+
+// stop is called when nothing reads any more.
+func (s *sent) stop(err error) error {
+	s.body.Stop()
+	err = s.w.stop(err)
+	if s.r != nil {
+		s.r.Close()
+	}
+	return err
+}

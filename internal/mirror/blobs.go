@@ -1,0 +1,217 @@
+package mirror
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/internal/image"
+	"osbuild-containers/internal/manifest"
+)
+
+// blob is a blob that one or several repositories want.
+type blob struct {
+	manifest.Descriptor
+	id      digest.Digest // of an image that has it
+	wanted  []*want
+	damaged atomic.Bool // what the cache has of it
+}
+
+// want is that a repository wants a blob.
+type want struct {
+	to    *repository
+	units []*unit
+}
+
+// done says that the repository has the blob. It counts for the first of the units.
+func (w *want) done(b *blob, s Sum) {
+	for n, u := range w.units {
+		if n > 0 {
+			s = Sum{There: b.Size}
+		}
+		u.mu.Lock()
+		u.Sum.add(s)
+		u.mu.Unlock()
+		u.parts.Done()
+	}
+}
+
+// fail says that the repository cannot have it.
+func (w *want) fail(err error) {
+	for _, u := range w.units {
+		u.fail(err)
+		u.parts.Done()
+	}
+}
+
+// blobs are those that the units want, each once.
+func (r *run) blobs() []*blob {
+	byDigest := map[digest.Digest]*blob{}
+	var all []*blob
+	for _, u := range r.units {
+		if u.Err != nil {
+			continue
+		}
+		for _, d := range u.blobs {
+			b := byDigest[d.Digest]
+			if b == nil {
+				b = &blob{Descriptor: d, id: u.pins[0].ID}
+				byDigest[d.Digest] = b
+				all = append(all, b)
+			}
+			b.want(u)
+			u.parts.Add(1)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b *blob) int { return cmp.Compare(b.Size, a.Size) })
+	return all
+}
+
+func (b *blob) want(u *unit) {
+	for _, w := range b.wanted {
+		if w.to == u.to {
+			w.units = append(w.units, u)
+			return
+		}
+	}
+	b.wanted = append(b.wanted, &want{u.to, []*unit{u}})
+}
+
+// mounts is whether the registry mounts blobs from one repository to another, which shows when it was
+// asked to.
+type mounts struct {
+	once    sync.Once
+	shared  *image.Known
+	yes, no atomic.Bool
+}
+
+func (m *mounts) known() *image.Known {
+	m.once.Do(func() { m.shared = image.NewKnown() })
+	return m.shared
+}
+
+// copyBlobs looks after all blobs, large ones first. Before that, the smallest that several repositories
+// want shows whether it can be mounted.
+func (r *run) copyBlobs(ctx context.Context, all []*blob) {
+	for n, b := range slices.Backward(all) {
+		if len(b.wanted) > 1 {
+			all = slices.Delete(all, n, n+1)
+			r.copyBlob(ctx, b)
+			break
+		}
+	}
+	var wg sync.WaitGroup
+	next := make(chan *blob)
+	for range cap(r.slots) {
+		wg.Go(func() {
+			for b := range next {
+				r.copyBlob(ctx, b)
+			}
+		})
+	}
+	for _, b := range all {
+		next <- b
+	}
+	close(next)
+	wg.Wait()
+}
+
+// copyBlob looks after one blob: each repository that wants it has it, or mounts it, or is sent it.
+func (r *run) copyBlob(ctx context.Context, b *blob) {
+	var missing []*want
+	have := false
+	for _, w := range b.wanted {
+		var there bool
+		err := r.inSlot(ctx, func() (err error) {
+			there, err = w.to.has(ctx, b.Descriptor)
+			return err
+		})
+		switch {
+		case err != nil:
+			w.fail(err)
+		case there:
+			have = true
+			w.done(b, Sum{There: b.Size})
+		default:
+			missing = append(missing, w)
+		}
+	}
+	from := &origin{run: r, blob: b, keep: len(missing) > 1 && !r.mounts.yes.Load()}
+	defer from.close()
+	for _, w := range missing {
+		var s Sum
+		err := r.inSlot(ctx, func() (err error) {
+			s, err = r.bring(ctx, w, from, have)
+			return err
+		})
+		if err != nil {
+			w.fail(err)
+			continue
+		}
+		have = true
+		w.done(b, s)
+	}
+}
+
+// bring mounts the blob, where some repository has it and the registry does that, or sends it.
+func (r *run) bring(ctx context.Context, w *want, from *origin, have bool) (Sum, error) {
+	b := from.blob
+	if have && !r.mounts.no.Load() {
+		mounted, err := w.to.mount(ctx, b.Descriptor)
+		if err != nil {
+			return Sum{}, err
+		}
+		if mounted {
+			r.mounts.yes.Store(true)
+			w.bar(b).Mounted()
+			return Sum{Mounted: b.Size}, nil
+		}
+		r.mounts.no.Store(!r.mounts.yes.Load()) // it may be a fault that passes
+	}
+	if err := from.send(ctx, w); err != nil {
+		return Sum{}, err
+	}
+	return Sum{Sent: b.Size}, nil
+}
+
+// planBlobs says what copyBlobs would do, if the registry mounts.
+func (r *run) planBlobs(ctx context.Context, all []*blob) {
+	var wg sync.WaitGroup
+	for _, b := range all {
+		wg.Go(func() { r.planBlob(ctx, b) })
+	}
+	wg.Wait()
+}
+
+func (r *run) planBlob(ctx context.Context, b *blob) {
+	have := false
+	var missing []*want
+	for _, w := range b.wanted {
+		there := false
+		err := r.inSlot(ctx, func() (err error) {
+			there, err = w.to.has(ctx, b.Descriptor)
+			return err
+		})
+		switch {
+		case err != nil:
+			w.fail(err)
+		case there:
+			have = true
+			w.done(b, Sum{There: b.Size})
+		default:
+			missing = append(missing, w)
+		}
+	}
+	for _, w := range missing {
+		s := Sum{Mounted: b.Size}
+		if !have {
+			s = Sum{Sent: b.Size}
+		}
+		have = true
+		w.done(b, s)
+	}
+}

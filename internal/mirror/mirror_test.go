@@ -1,0 +1,244 @@
+package mirror
+
+import (
+	"context"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"osbuild-containers/internal/cache"
+	"osbuild-containers/test/images"
+	"osbuild-containers/test/registry"
+)
+
+// Two lists and an image, which share layers, in three repositories: the mirror has them byte for byte under
+// their digests and tags, each blob was read once and sent once, and a second run sends nothing.
+func TestAMirrorIsTheSame(t *testing.T) {
+	w := newWorld(t)
+	base := images.New(images.Layer(300_000), images.Layer(20_000))
+	app := images.New(images.Use(base.Layers...), images.Seed(1), images.Layer(1000))
+	arm := images.New(images.Use(base.Layers...), images.Arch("arm64"), images.Seed(2), images.Layer(2000))
+	list := images.NewList(images.Of(app, arm))
+	w.push("base:v1", base)
+	w.push("team/app:v1", list)
+	w.push("team/deep/copy:v2", list)
+	pins := append(w.pins("any", "registry.example/base:v1"), w.pins("amd64", "registry.example/team/app:v1", "registry.example/team/deep/copy:v2")...)
+	pins = append(pins, w.pins("arm64", "registry.example/team/app:v1", "registry.example/team/deep/copy:v2")...)
+
+	res := w.copy(pins)
+	w.has("base", base.Digest.String(), base.Raw)
+	w.has("base", "v1", base.Raw)
+	w.hasBlobs("base", base)
+	for _, at := range []struct{ repo, tag string }{{"team/app", "v1"}, {"team/deep/copy", "v2"}} {
+		w.has(at.repo, at.tag, list.Raw)
+		for _, img := range []*images.Image{app, arm} {
+			w.has(at.repo, img.Digest.String(), img.Raw)
+			w.hasBlobs(at.repo, img)
+		}
+	}
+	w.readOnce()
+	unique := base.Size() + app.Layers[2].Size + arm.Layers[2].Size + int64(len(app.Config)+len(arm.Config))
+	if res.Sent != unique || len(w.sent()) != 7 || res.There != 0 || res.Mounted == 0 {
+		t.Errorf("%+v with %d uploads, want %d bytes sent with 7", res.Sum, len(w.sent()), unique)
+	}
+
+	w.from.Reset()
+	w.to.Reset()
+	again := w.copy(pins)
+	if again.Sent+again.Mounted != 0 || again.There != res.Sent+res.Mounted {
+		t.Errorf("the second run: %+v after %+v", again.Sum, res.Sum)
+	}
+	for _, r := range w.to.Requests() {
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			t.Errorf("the second run: %s %s", r.Method, r.Path)
+		}
+	}
+	if n := len(w.from.Matching(registry.Get("/blobs/"))); n > 0 {
+		t.Errorf("the second run has read %d blobs", n)
+	}
+}
+
+// A plan sends nothing, and is right about what Copy does.
+func TestAPlanSendsNothing(t *testing.T) {
+	w := newWorld(t)
+	base := images.New(images.Layer(3000))
+	w.push("base:v1", base)
+	w.push("app:v1", images.New(images.Use(base.Layers...), images.Layer(100)))
+	pins := w.pins("any", "registry.example/base:v1", "registry.example/app:v1")
+	plan, err := Plan(t.Context(), w.opts, pins, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range append(w.to.Requests(), w.from.Matching(registry.Any("/blobs/"))...) {
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			t.Errorf("the plan: %s %s", r.Method, r.Path)
+		}
+	}
+	if n := len(w.from.Matching(registry.Get("/blobs/"))); n > 0 {
+		t.Errorf("the plan has read %d blobs", n)
+	}
+	if res := w.copy(pins); res.Sum != plan.Sum || plan.Mounted != base.Layers[0].Size {
+		t.Errorf("planned %+v, done %+v", plan.Sum, res.Sum)
+	}
+}
+
+// A registry that does not mount is sent each blob for each repository; its own registry is asked once all the
+// same.
+func TestWithoutMountsBlobsAreStillReadOnce(t *testing.T) {
+	w := newWorld(t)
+	w.to.On(registry.Method(http.MethodPost, "/blobs/uploads/"), func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			r.URL.RawQuery = "" // an upload begins instead
+			next.ServeHTTP(rw, r)
+		})
+	})
+	base := images.New(images.Layer(300_000), images.Layer(20_000))
+	app := images.New(images.Use(base.Layers...), images.Seed(1), images.Layer(1000))
+	tool := images.New(images.Use(base.Layers...), images.Seed(2), images.Layer(1000))
+	w.push("base:v1", base)
+	w.push("app:v1", app)
+	w.push("tool:v1", tool)
+	pins := w.pins("any", "registry.example/base:v1", "registry.example/app:v1", "registry.example/tool:v1")
+	res := w.copy(pins)
+	w.hasBlobs("base", base)
+	w.hasBlobs("app", app)
+	w.hasBlobs("tool", tool)
+	w.readOnce()
+	if res.Mounted != 0 || res.Sent < 3*base.Size() {
+		t.Errorf("%+v, want all sent three times", res.Sum)
+	}
+}
+
+// What was sent before a run was interrupted is not sent again.
+func TestAnInterruptedRunGoesOn(t *testing.T) {
+	w := newWorld(t)
+	w.push("app:v1", images.New(images.Layers(6, 50_000)))
+	pins := w.pins("any", "registry.example/app:v1")
+	ctx, cancel := context.WithCancel(t.Context())
+	w.opts.Tries.MaxParallel = 1
+	w.to.On(registry.Method(http.MethodPatch, "").Nth(4), func(http.Handler) http.Handler {
+		return http.HandlerFunc(func(http.ResponseWriter, *http.Request) { cancel() })
+	})
+	if _, err := w.try(ctx, pins); err == nil {
+		t.Fatal("it was not interrupted")
+	}
+	if tags := w.to.Matching(registry.Method(http.MethodPut, "/manifests/")); len(tags) > 0 {
+		t.Errorf("a manifest was sent before its blobs: %s", tags[0].Path)
+	}
+	before := len(w.sent())
+	w.from.Reset()
+	w.to.Reset()
+	res := w.copy(pins)
+	if n := len(w.sent()); n != 7-3 || before != 4 {
+		t.Errorf("%d blobs were sent before, and %d again", before, n)
+	}
+	if n := len(w.from.Matching(registry.Get("/blobs/"))); n != 4 || res.There < 100_000 {
+		t.Errorf("%d blobs were read again, %+v", n, res.Sum)
+	}
+}
+
+// Errors that pass are waited for, on both sides: an upload is begun again, a download goes on where it was.
+func TestPassingErrorsAreTriedAgain(t *testing.T) {
+	w := newWorld(t)
+	app := images.New(images.Layer(300_000))
+	w.push("app:v1", app)
+	pins := w.pins("any", "registry.example/app:v1")
+	w.to.On(registry.Method(http.MethodPatch, "").Nth(1), registry.Status(503, "busy"))
+	w.to.On(registry.Method(http.MethodPut, "/manifests/").Nth(1), registry.Status(502, "gone"))
+	layer := app.Layers[0].Digest.String()
+	w.from.On(registry.Blob(layer).First(3), registry.ResetAfter(100_000))
+	w.copy(pins)
+	w.hasBlobs("app", app)
+	w.has("app", "v1", app.Raw)
+	got := w.from.Matching(registry.Blob(layer))
+	if !slices.ContainsFunc(got, func(r registry.Request) bool { return r.Range == "bytes=100000-" }) {
+		t.Errorf("the download was not continued: %+v", got)
+	}
+	for _, text := range []string{"503 Service Unavailable", "502 Bad Gateway"} {
+		if !strings.Contains(w.log.String(), text) {
+			t.Errorf("the log does not tell of %s:\n%s", text, &w.log)
+		}
+	}
+}
+
+// A blob that came damaged is read again, once, and never stored.
+func TestDamagedBlobsAreNotStored(t *testing.T) {
+	w := newWorld(t)
+	app := images.New(images.Layer(300_000))
+	w.push("app:v1", app)
+	pins := w.pins("any", "registry.example/app:v1")
+	blob := registry.Blob(app.Layers[0].Digest.String())
+	w.from.On(blob.First(1), registry.Flip(1000))
+	w.copy(pins)
+	w.hasBlobs("app", app)
+
+	other := images.New(images.Layer(200_000))
+	w.push("other:v1", other)
+	pins = w.pins("any", "registry.example/other:v1")
+	w.from.On(registry.Blob(other.Layers[0].Digest.String()), registry.Flip(1000))
+	got := w.failure(pins)
+	if !strings.Contains(got, "digest mismatch") {
+		t.Errorf("got %s", got)
+	}
+	if n := len(w.mirrorTags("other")); n != 0 {
+		t.Errorf("%d tags are there of an image that is not", n)
+	}
+}
+
+// mirrorTags are the manifests that were put under a tag or a digest.
+func (w *world) mirrorTags(repo string) []registry.Request {
+	return w.to.Matching(registry.Method(http.MethodPut, "/"+repo+"/manifests/"))
+}
+
+// What the cache has is not read from a registry, unless it is damaged there.
+func TestBlobsOfTheCacheAreTaken(t *testing.T) {
+	w := newWorld(t)
+	app := images.New(images.Layer(300_000), images.Layer(2000))
+	w.push("app:v1", app)
+	pins := w.pins("any", "registry.example/app:v1")
+	dir := t.TempDir()
+	pool, err := cache.Open(dir).OpenPool()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range app.Layers {
+		wr, err := pool.Acquire(t.Context(), l.Digest, l.Size, nil)
+		if err == nil {
+			_, err = wr.ReadFrom(strings.NewReader(string(l.Blob)))
+		}
+		if err == nil {
+			err = wr.Commit()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		wr.Close()
+	}
+	pool.Close()
+	files, _ := filepath.Glob(filepath.Join(dir, "org.osbuild.containers/.pool/blobs/sha256", app.Layers[1].Digest.Encoded()))
+	damage(t, files[0])
+	w.opts.Cache = cache.Open(dir)
+	w.copy(pins)
+	w.hasBlobs("app", app)
+	if n := len(w.from.Matching(registry.Blob(app.Layers[0].Digest.String()))); n != 0 {
+		t.Errorf("a blob of the cache was read %d times", n)
+	}
+	if n := len(w.from.Matching(registry.Blob(app.Layers[1].Digest.String()))); n != 1 {
+		t.Errorf("a blob that the cache has damaged was read %d times", n)
+	}
+}
+
+func damage(t *testing.T, path string) {
+	t.Helper()
+	raw, err := os.ReadFile(path)
+	if err == nil {
+		raw[len(raw)/2] ^= 1
+		err = os.WriteFile(path, raw, 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,74 @@
+package mirror
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/distribution/reference"
+)
+
+// Place is where a mirror is: a registry, and what comes before the paths of its repositories.
+type Place struct {
+	name   string
+	Scoped bool // the registry of an image is a part of the path too
+}
+
+// ParsePlace reads host[:port][/prefix].
+func ParsePlace(text string) (Place, error) {
+	name := strings.TrimRight(strings.TrimPrefix(text, "docker://"), "/")
+	host, _, _ := strings.Cut(name, "/")
+	named, err := reference.ParseNormalizedNamed(name + "/x")
+	switch {
+	case strings.Contains(text, "@"):
+		err = errors.New("leave out what is before or after an @: podman login keeps user names and passwords")
+	case strings.Contains(name, "://"):
+		err = errors.New("is not the name of a registry: leave out what is before ://")
+	case err != nil && strings.ToLower(name) != name:
+		err = errors.New("must be lower case")
+	case err != nil:
+		err = errors.New("is not the name of a registry, with a prefix or without")
+	case named.Name() != name+"/x" || reference.Domain(named) != host:
+		err = errors.New("names no registry: write host[:port]/prefix")
+	case !reference.IsNameOnly(named):
+		err = errors.New("has a tag: images keep their own")
+	}
+	if err != nil {
+		return Place{}, fmt.Errorf("mirror %q: %w", text, err)
+	}
+	return Place{name: name}, nil
+}
+
+// String is host[:port][/prefix].
+func (p Place) String() string { return p.name }
+
+// Path is where the names below prefix, a registry or a part of one, are in the mirror.
+func (p Place) Path(prefix string) string {
+	host, path, found := strings.Cut(prefix, "/")
+	at := p.name
+	if p.Scoped {
+		at += "/" + component(host)
+	}
+	if found {
+		at += "/" + path
+	}
+	return at
+}
+
+// component makes a registry a part of a path, which has no port.
+func component(host string) string {
+	return strings.ToLower(strings.Trim(strings.NewReplacer(":", "-", "[", "", "]", "").Replace(host), "-"))
+}
+
+// repository is where the images of a repository go.
+func (p Place) repository(name string) (string, error) {
+	at := p.Path(name)
+	named, err := reference.ParseNormalizedNamed(at)
+	if err == nil && named.Name() != at {
+		err = errors.New("this is not the name of a repository")
+	}
+	if err != nil {
+		return "", fmt.Errorf("%s would go to %s: %w", name, at, err)
+	}
+	return at, nil
+}

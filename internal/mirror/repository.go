@@ -1,0 +1,120 @@
+package mirror
+
+import (
+	"context"
+	"io"
+	"sync"
+
+	"osbuild-containers/internal/fetch"
+	"osbuild-containers/internal/image"
+	"osbuild-containers/internal/manifest"
+)
+
+// repository is a repository of the mirror. It is opened when it is wanted, and again for a fresh token.
+type repository struct {
+	run  *run
+	name string
+
+	mu   sync.Mutex
+	open []*image.Destination // the last one is in use
+}
+
+// current is the one in use.
+func (r *repository) current(ctx context.Context) (*image.Destination, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.open) > 0 {
+		return r.open[len(r.open)-1], nil
+	}
+	return r.connect(ctx)
+}
+
+// renew connects again, unless another did since old was in use.
+func (r *repository) renew(ctx context.Context, old *image.Destination) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if old == nil || r.open[len(r.open)-1] != old {
+		return nil
+	}
+	_, err := r.connect(ctx)
+	return err
+}
+
+func (r *repository) connect(ctx context.Context) (*image.Destination, error) {
+	d, err := image.OpenDestination(ctx, r.name, r.run.To, r.run.mounts.known())
+	if err != nil {
+		return nil, err
+	}
+	r.open = append(r.open, d)
+	return d, nil
+}
+
+func (r *repository) close() {
+	for _, d := range r.open {
+		_ = d.Close()
+	}
+}
+
+// ask asks the repository for something small.
+func (r *repository) ask(ctx context.Context, ask func(context.Context, *image.Destination) error) error {
+	s, used := r.sender(r.run.note(nil, r.name))
+	return s.Ask(ctx, func(ctx context.Context) error {
+		d, err := r.current(ctx)
+		if err != nil {
+			return err
+		}
+		*used = d
+		return ask(ctx, d)
+	})
+}
+
+// sender tries again what is sent to the repository. used is to be set to what a try uses.
+func (r *repository) sender(note func(string, ...any)) (s *fetch.Sender, used **image.Destination) {
+	used = new(*image.Destination)
+	return &fetch.Sender{
+		Options: r.run.Tries, Note: note,
+		Renew: func(ctx context.Context) error { return r.renew(ctx, *used) },
+	}, used
+}
+
+func (r *repository) has(ctx context.Context, b manifest.Descriptor) (there bool, err error) {
+	err = r.ask(ctx, func(ctx context.Context, d *image.Destination) (err error) {
+		there, err = d.Has(ctx, b)
+		return err
+	})
+	return there, err
+}
+
+func (r *repository) mount(ctx context.Context, b manifest.Descriptor) (there bool, err error) {
+	err = r.ask(ctx, func(ctx context.Context, d *image.Destination) (err error) {
+		there, err = d.Mount(ctx, b)
+		return err
+	})
+	return there, err
+}
+
+// put sends a blob that open opens.
+func (r *repository) put(ctx context.Context, b manifest.Descriptor, note func(string, ...any), open func(context.Context) (io.ReadCloser, error)) error {
+	s, used := r.sender(note)
+	return s.Send(ctx, open, func(ctx context.Context, body io.Reader) error {
+		d, err := r.current(ctx)
+		if err != nil {
+			return err
+		}
+		*used = d
+		return d.Put(ctx, b, body)
+	})
+}
+
+// putManifest sends a manifest that the repository does not have.
+func (r *repository) putManifest(ctx context.Context, doc document, tag string) (fresh bool, err error) {
+	err = r.ask(ctx, func(ctx context.Context, d *image.Destination) error {
+		there, err := d.HasManifest(ctx, doc.digest, tag)
+		if err != nil || there {
+			return err
+		}
+		fresh = true
+		return d.PutManifest(ctx, doc.raw, tag)
+	})
+	return fresh, err
+}

@@ -1,0 +1,272 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/internal/fetch"
+	"osbuild-containers/internal/manifest"
+	"osbuild-containers/internal/pin"
+	"osbuild-containers/internal/progress"
+	"osbuild-containers/internal/request"
+)
+
+// unit is what one tag points to: an image, or a manifest list with those of its images that are
+// wanted.
+type unit struct {
+	Image
+	run    *run
+	name   string // repository in full
+	tag    string // "" for none
+	pins   []pin.Image
+	to     *repository
+	item   *progress.Item
+	began  time.Time
+	stream *fetch.Stream
+	docs   []document // what a document names comes before it, the top last
+	blobs  []manifest.Descriptor
+	layers int
+	sparse int // how many of its images the list names that are not sent
+
+	parts sync.WaitGroup // blobs that are not yet looked after
+	mu    sync.Mutex     // of Err and Sum
+}
+
+// document is a manifest to send.
+type document struct {
+	raw    []byte
+	digest digest.Digest
+	list   bool
+}
+
+// group makes units of the pins: one for each reference and what it points to.
+func (r *run) group(pins []pin.Image) error {
+	type key struct {
+		reference string
+		top       digest.Digest
+	}
+	byKey, repos := map[key]*unit{}, map[string]*repository{}
+	for _, p := range pins {
+		if p.Transport != "" {
+			r.log.Note("%s is in the containers storage of this machine: it is not mirrored", p.Reference)
+			continue
+		}
+		k := key{p.Reference, p.Pinned()}
+		u := byKey[k]
+		if u == nil {
+			var err error
+			if u, err = r.newUnit(p, repos); err != nil {
+				return err
+			}
+			byKey[k] = u
+			r.units = append(r.units, u)
+		}
+		u.pins = append(u.pins, p)
+		u.Platforms = append(u.Platforms, p.Platform)
+	}
+	if r.units == nil {
+		return ErrNothing
+	}
+	return r.tags()
+}
+
+func (r *run) newUnit(p pin.Image, repos map[string]*repository) (*unit, error) {
+	named, err := reference.ParseNormalizedNamed(p.Reference)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", p.Reference, err)
+	}
+	at, err := r.Place.repository(named.Name())
+	if err != nil {
+		return nil, err
+	}
+	u := &unit{Image: Image{Reference: p.Reference, To: at, Digest: p.Pinned()}, run: r, name: named.Name(), began: time.Now()}
+	if tagged, ok := named.(reference.Tagged); ok {
+		u.tag = tagged.Tag()
+	}
+	if repos[at] == nil {
+		repos[at] = &repository{run: r, name: at}
+		r.repos = append(r.repos, repos[at])
+	}
+	u.to = repos[at]
+	u.item = r.log.Pinned(p.Reference, u.Digest.String(), "")
+	return u, nil
+}
+
+// tags sees to it that no two units want one tag of one repository. Of a tag that was pinned at several
+// times, what it pointed to last gets it.
+func (r *run) tags() error {
+	latest := func(u *unit) time.Time {
+		return slices.MaxFunc(u.pins, func(a, b pin.Image) int { return a.Resolved.Compare(b.Resolved) }).Resolved
+	}
+	taken := map[string]*unit{}
+	for _, u := range r.units {
+		if u.tag == "" {
+			continue
+		}
+		at := u.To + ":" + u.tag
+		other := taken[at]
+		switch {
+		case other == nil:
+			taken[at] = u
+		case other.name != u.name:
+			return fmt.Errorf("%s and %s would both be %s\nkeep them apart with --scoped, which has the registries in the paths, or mirror them to different prefixes", other.Reference, u.Reference, at)
+		default:
+			old := u
+			if latest(other).Before(latest(u)) {
+				old, taken[at] = other, u
+			}
+			old.tag = ""
+			r.log.Note("%s is pinned to several digests: %s gets no tag, since it is not the latest", old.Reference, old.Digest)
+		}
+	}
+	for _, u := range r.units {
+		if u.tag != "" {
+			u.To += ":" + u.tag
+		}
+	}
+	return nil
+}
+
+// read reads all manifests of the unit and checks that they are what is pinned, and allowed.
+func (u *unit) read(ctx context.Context) error {
+	img := request.Image{Name: u.name, Digest: u.Digest, Access: u.run.From, Transport: request.Docker}
+	var err error
+	if u.stream, err = u.run.streams.Open(ctx, img, u.item); err != nil {
+		return err
+	}
+	raw, top, err := u.stream.Manifest(ctx, "")
+	if err != nil {
+		return err
+	}
+	if !top.List {
+		if err := u.check(ctx, u.pins, top, ""); err != nil {
+			return err
+		}
+		u.add(raw, top)
+		return nil
+	}
+	seen := map[digest.Digest]bool{}
+	for _, e := range top.Entries {
+		pins := slices.Clone(u.pins)
+		pins = slices.DeleteFunc(pins, func(p pin.Image) bool { return p.Manifest != e.Digest })
+		switch {
+		case seen[e.Digest]:
+		case len(pins) > 0:
+			raw, m, err := u.stream.Manifest(ctx, e.Digest)
+			if err == nil {
+				err = u.check(ctx, pins, m, e.Digest)
+			}
+			if err != nil {
+				return fmt.Errorf("%s: %w", e.Digest, err)
+			}
+			u.add(raw, m)
+		case u.run.All:
+			if err := u.tree(ctx, e.Digest, 0); err != nil {
+				return err
+			}
+		default:
+			u.sparse++
+		}
+		seen[e.Digest] = true
+	}
+	for _, p := range u.pins {
+		if !seen[p.Manifest] {
+			return fmt.Errorf("the manifest list does not name %s, which is pinned for %s: pin it anew", p.Manifest, p.Platform)
+		}
+	}
+	u.add(raw, top)
+	return nil
+}
+
+// check finds out whether the image is the one that is pinned, and allowed. instance is its digest, "" where there is
+// no list.
+func (u *unit) check(ctx context.Context, pins []pin.Image, m *manifest.Manifest, instance digest.Digest) error {
+	for _, p := range pins {
+		switch {
+		case m.List:
+			return errors.New("this is a manifest list, but it is pinned as an image: pin it anew")
+		case instance == "" && p.Manifest != u.Digest:
+			return errors.New("this is an image, but it is pinned as a manifest list: pin it anew")
+		case m.Config.Digest != p.ID:
+			return fmt.Errorf("the image has the id %s, but %s is pinned: pin it anew", m.Config.Digest, p.ID)
+		}
+	}
+	return u.stream.Allowed(ctx, instance)
+}
+
+// maxNested is how deep lists may be in lists.
+const maxNested = 4
+
+// tree adds what is named by a list and not pinned.
+func (u *unit) tree(ctx context.Context, d digest.Digest, depth int) error {
+	raw, _, err := u.stream.Manifest(ctx, d)
+	if raw == nil {
+		return fmt.Errorf("%s: %w", d, err)
+	}
+	m, err := manifest.ParseAny(raw)
+	if err == nil && m.List && depth == maxNested {
+		err = errors.New("too many lists within lists")
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", d, err)
+	}
+	for _, e := range m.Entries {
+		if err := u.tree(ctx, e.Digest, depth+1); err != nil {
+			return err
+		}
+	}
+	u.add(raw, m)
+	return nil
+}
+
+// add adds a manifest and its blobs.
+func (u *unit) add(raw []byte, m *manifest.Manifest) {
+	u.docs = append(u.docs, document{raw, digest.FromBytes(raw), m.List})
+	if m.List {
+		return
+	}
+	u.layers += len(m.Layers)
+	for _, d := range m.Blobs() {
+		if !slices.ContainsFunc(u.blobs, func(b manifest.Descriptor) bool { return b.Digest == d.Digest }) {
+			u.blobs = append(u.blobs, d)
+		}
+	}
+}
+
+// start says what the unit needs.
+func (u *unit) start() {
+	if u.Err != nil {
+		return
+	}
+	var size int64
+	for _, b := range u.blobs {
+		size += b.Size
+	}
+	u.item.Start(strings.Join(u.Platforms, ", "), u.layers, size)
+}
+
+// fail notes the first error, if it is one.
+func (u *unit) fail(err error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.Err == nil {
+		u.Err = err
+	}
+}
+
+// finish says how it ended.
+func (u *unit) finish() {
+	if u.Err != nil {
+		u.item.Fail(explain("", u.Err))
+		return
+	}
+	u.item.Done(progress.Summary{Sent: true, Bytes: u.Sent, Reused: u.Mounted + u.There, Elapsed: time.Since(u.began)})
+}
