@@ -10,6 +10,7 @@ func (a *app) commands() []*cobra.Command {
 		a.listCommand(),
 		a.inspectCommand(),
 		a.duCommand(),
+		a.mirrorCommand(),
 		a.exportCommand(),
 		a.importCommand(),
 	}

@@ -1,0 +1,153 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/mirror"
+	"osbuild-containers/internal/pin"
+	"osbuild-containers/internal/progress"
+	"osbuild-containers/internal/request"
+)
+
+// mirrorCommand is the command mirror, with what its flags say.
+type mirrorCommand struct {
+	*app
+	file          string
+	all           bool
+	scoped        bool
+	dryRun        bool
+	destAuthfile  string
+	destCertDir   string
+	destTLSVerify bool
+}
+
+func (a *app) mirrorCommand() *cobra.Command {
+	m := &mirrorCommand{app: a}
+	cmd := &cobra.Command{
+		Use:     "mirror DEST [NAME…]",
+		Short:   "Copy what is pinned to a registry of your own",
+		GroupID: groupCarry,
+		Long: `mirror copies what a pin file names, all or the names given, to a registry:
+manifest lists, manifests and layers byte for byte, under their digests and
+tags. DEST is host[:port]/prefix; repositories keep their paths below it.
+
+What the registry has is not sent again, and what another of its repositories
+has is mounted. What lies in the cache is taken from there, and the rest is read
+once. A run that was interrupted goes on where it was when it is called again.
+
+Standard output is the part of registries.conf that has every tool on a machine
+ask the mirror first; see docs/fleet.md. With --json it is what was done.`,
+		Example: `  osbuild-containers mirror registry.example.com/mirror > mirror.conf
+  osbuild-containers mirror localhost:5000 fedora-bootc --dest-tls-verify=false
+  osbuild-containers mirror registry.example.com/mirror --all --dry-run`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return m.run(cmd.Context(), cmd.Flags(), args[0], args[1:])
+		},
+	}
+	f := cmd.Flags()
+	f.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		if name == "pins" {
+			name = "file"
+		}
+		return pflag.NormalizedName(name)
+	})
+	f.StringVar(&m.file, "file", pin.FileName, "the pin `FILE`; --pins is the same")
+	f.BoolVar(&m.all, "all", false, "copy all images of a manifest list, not only those that are pinned")
+	f.BoolVar(&m.scoped, "scoped", false, "have the registries in the paths, below DEST")
+	f.BoolVar(&m.dryRun, "dry-run", false, "say what would be sent, and leave it at that")
+	f.StringVar(&m.destAuthfile, "dest-authfile", "", "file with the credentials of DEST (default that of --authfile)")
+	f.StringVar(&m.destCertDir, "dest-cert-dir", "", "folder with the certificates for DEST (default that of --cert-dir)")
+	f.BoolVar(&m.destTLSVerify, "dest-tls-verify", true, "check the certificate of DEST (default what --tls-verify says)")
+	return cmd
+}
+
+// options are what the flags say.
+func (m *mirrorCommand) options(set *pflag.FlagSet, dest string) (o mirror.Options, err error) {
+	dir, err := m.cacheDir()
+	if err != nil {
+		return o, err
+	}
+	if o.Place, err = mirror.ParsePlace(dest); err != nil {
+		return o, refused(err)
+	}
+	o.Place.Scoped = m.scoped
+	o.Cache, o.All = cache.Open(dir), m.all
+	o.Tries = request.DefaultOptions()
+	o.Tries.Retries = m.flags.retries
+	o.From, o.To = m.flags.access(), m.flags.access()
+	if set.Changed("dest-authfile") {
+		o.To.AuthFile = m.destAuthfile
+	}
+	if set.Changed("dest-cert-dir") {
+		o.To.CertDir = m.destCertDir
+	}
+	if set.Changed("dest-tls-verify") {
+		o.To.TLSVerify = m.destTLSVerify
+	}
+	return o, nil
+}
+
+// run is the command.
+func (m *mirrorCommand) run(ctx context.Context, set *pflag.FlagSet, dest string, names []string) error {
+	o, err := m.options(set, dest)
+	if err != nil {
+		return err
+	}
+	f, err := pin.Read(m.file)
+	if err != nil {
+		return refused(err)
+	}
+	pins, err := f.Select(names)
+	if err != nil {
+		return refused(err)
+	}
+	conf, err := mirror.Conf(o.Place, o.From, o.To, pins)
+	if err != nil {
+		return refused(err)
+	}
+	log := progress.NewLog(m.env.Stderr)
+	if m.env.StderrIsTerminal && !m.dryRun {
+		log = progress.NewBars(m.env.Stderr)
+	}
+	do := mirror.Copy
+	if m.dryRun {
+		do = mirror.Plan
+	}
+	res, err := do(ctx, o, pins, log)
+	log.Close()
+	if err != nil {
+		return err
+	}
+	return m.show(o.Place, res, conf)
+}
+
+// show says what was done, or would be.
+func (m *mirrorCommand) show(place mirror.Place, res *mirror.Result, conf string) error {
+	failed := 0
+	for _, i := range res.Images {
+		if i.Err != nil {
+			failed++
+		}
+	}
+	var err error
+	switch {
+	case m.flags.json:
+		err = m.json(mirrorAnswerOf(place, res, conf))
+	case m.dryRun:
+		err = m.showPlan(res)
+	case failed == 0:
+		fmt.Fprintf(m.env.Stderr, "%s in %s: %s sent, %s mounted, %s there before\n", count(len(res.Images), "reference"),
+			place, progress.Bytes(res.Sent), progress.Bytes(res.Mounted), progress.Bytes(res.There))
+		err = m.print("%s", conf)
+	}
+	if err == nil && failed > 0 {
+		err = fmt.Errorf("%d of %d could not be mirrored", failed, len(res.Images))
+	}
+	return err
+}
