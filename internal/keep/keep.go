@@ -32,11 +32,14 @@ type Image struct {
 	Platform manifest.Platform
 	Created  time.Time      // zero: its config does not say
 	Fetched  time.Time      // the latest of Origins; else when it was put together
+	Used     time.Time      // when it was wanted last, as far as that is known; not before Fetched
 	Origins  []cache.Origin // none: not recorded
 	Blobs    []Blob         // config first, then the layers, each digest once
 	Size     int64          // of all Blobs, bytes
 	Unshared int64          // of those Blobs that no other image has: what it adds to the cache
 	Problem  string         // why it cannot be read, or what is missing; "" if all is well
+
+	folder cache.Stored // as it was when it was read
 }
 
 // Blob is a blob of an image.
@@ -45,7 +48,8 @@ type Blob struct {
 	Missing bool
 	Images  []digest.Digest // that have this very blob on disk, sorted, the image itself among them
 
-	file file
+	file  file
+	links uint64 // names that the file has
 }
 
 // file is what has bytes on disk, however many names it has.
@@ -107,6 +111,10 @@ func (i *Image) readOrigins(pub *cache.Published) {
 			i.Fetched = at.UTC()
 		}
 	}
+	i.folder, _ = pub.Folder()
+	if i.Used = pub.Used().UTC(); i.Used.Before(i.Fetched) {
+		i.Used = i.Fetched
+	}
 	if raw, err := pub.List(); err == nil && raw != nil {
 		i.List = digest.FromBytes(raw)
 	}
@@ -132,7 +140,7 @@ func (i *Image) readImage(pub *cache.Published) error {
 		if b.Missing = err != nil || s.Size != d.Size; b.Missing {
 			missing++
 		} else {
-			b.file = fileOf(s)
+			b.file, b.links = fileOf(s), s.Links
 			i.Size += d.Size
 		}
 		i.Blobs = append(i.Blobs, b)

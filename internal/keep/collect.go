@@ -1,0 +1,102 @@
+package keep
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/internal/cache"
+)
+
+// Collected is what a plan came to.
+type Collected struct {
+	*Plan
+	Freed int64    // bytes that came free
+	Busy  []string // why not all of it could be done now; nil if it was
+}
+
+// sweepWait is how long a run waits for the pool; tests do not.
+var sweepWait = 2 * time.Second
+
+// Collect does what a plan says, as far as nobody uses it by now; each step is done or not done, whoever is killed
+// when. Osbuild is kept out of its store as long as images go, since a build that runs needs those that
+// its sources found; the pool is had alone as long as blobs go. What is in use is left for the next
+// run, which is no error.
+func Collect(ctx context.Context, c *cache.Cache, plan *Plan, now time.Time) (*Collected, error) {
+	done := &Collected{Plan: plan}
+	if err := done.removeImages(ctx, c); err != nil {
+		return done, err
+	}
+	freed, err := c.Tidy(now.Add(-Grace))
+	done.Freed += freed
+	if err != nil {
+		return done, err
+	}
+	waiting, cancel := context.WithTimeout(ctx, sweepWait)
+	defer cancel()
+	swept, err := c.Sweep(waiting, now.Add(-Grace))
+	done.Partial = swept.Partial
+	gone := map[digest.Digest]bool{}
+	for _, b := range swept.Unused { // those of images that went among them
+		gone[b.Digest] = true
+	}
+	done.Unused = slices.DeleteFunc(done.Unused, func(b cache.Stored) bool { return !gone[b.Digest] })
+	done.Freed += Bytes(swept.Unused) + Bytes(swept.Partial)
+	if ctx.Err() != nil {
+		return done, context.Cause(ctx)
+	}
+	if errors.Is(err, cache.ErrInUse) {
+		done.Busy, err = append(done.Busy, err.Error()), nil
+	}
+	return done, err
+}
+
+// removeImages removes images and lists.
+func (done *Collected) removeImages(ctx context.Context, c *cache.Cache) error {
+	if len(done.Images)+len(done.Lists) == 0 {
+		return nil
+	}
+	unlock, err := c.LockHost()
+	if errors.Is(err, cache.ErrInUse) {
+		for n := range done.Images {
+			done.Images[n].Why = err.Error()
+		}
+		done.Lists, done.Busy = nil, []string{err.Error()}
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	for n := range done.Images {
+		r := &done.Images[n]
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		freed, err := c.Remove(r.ID, r.isSame)
+		done.Freed += freed
+		if errors.Is(err, cache.ErrInUse) {
+			r.Why = err.Error()
+		} else if err != nil {
+			return err
+		}
+	}
+	if slices.ContainsFunc(done.Images, func(r Removal) bool { return r.Why != "" }) {
+		done.Lists = nil // they may be of what stays
+	}
+	for _, l := range done.Lists {
+		if err := c.RemoveFile(l.Digest); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// isSame says whether what is published is the image that was looked at, and was not used since.
+func (i *Image) isSame(pub *cache.Published) bool {
+	folder, err := pub.Folder()
+	return err == nil && folder.Ino == i.folder.Ino && folder.Changed.Equal(i.folder.Changed) && !pub.Used().After(i.Used)
+}

@@ -1,0 +1,174 @@
+package keep
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/fetch"
+	"osbuild-containers/internal/request"
+	"osbuild-containers/test/images"
+)
+
+// What another process uses stays, it is said, and the next run has it.
+func TestCollectLeavesWhatIsInUse(t *testing.T) {
+	all := Policy{Unused: time.Hour}
+	defer func(wait time.Duration) { sweepWait = wait }(sweepWait)
+	sweepWait = 0
+	collect := func(s *store) *Collected {
+		t.Helper()
+		plan, err := PlanGC(s.c, all, time.Now())
+		s.must(err)
+		done, err := Collect(t.Context(), s.c, plan, time.Now())
+		s.must(err)
+		return done
+	}
+	s := newStore(t)
+	s.dir = filepath.Join(s.dir, "sources")
+	s.c = cache.Open(s.dir)
+	s.pool.Close()
+	s.open()
+	for n, img := range []*images.Image{base, top} {
+		s.publish(img, 1+n, "example.com/name:1")
+		s.used(img, day(1+n))
+	}
+	list := images.NewList(images.Of(base))
+	s.must(s.c.PublishFile(t.Context(), list.Digest, list.Raw))
+	s.old(s.c.FilePath(list.Digest))
+
+	lock := filepath.Join(filepath.Dir(s.dir), "cache.lock")
+	s.write(lock, "")
+	osbuild, err := os.Open(lock)
+	s.must(err)
+	s.must(unix.FcntlFlock(osbuild.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_RDLCK}))
+	if done := collect(s); done.Freed != 0 || !strings.Contains(strings.Join(done.Busy, " "), "osbuild is building") || done.Images[0].Why == "" || len(s.scan()) != 2 {
+		t.Errorf("osbuild runs: %+v", done)
+	}
+	osbuild.Close()
+
+	pub, err := s.c.Look(base.ID)
+	s.must(err)
+	release, err := pub.Hold()
+	s.must(err)
+	done := collect(s) // the pool is open, too
+	if done.Images[0].Why == "" || done.Images[1].Why != "" || done.Freed != 0 || !strings.Contains(strings.Join(done.Busy, " "), "another process fetches") {
+		t.Errorf("an image is held and the pool open: %+v, freed %d, busy %q", done.Images, done.Freed, done.Busy)
+	}
+	if _, right := s.c.File(list.Digest); !right {
+		t.Error("the list of the image that stays is away")
+	}
+	release()
+	pub.Close()
+	s.pool.Close()
+	before := s.disk()
+	if done := collect(s); done.Freed != before || s.disk() != 0 || done.Busy != nil {
+		t.Errorf("freed %d of %d, %d are left; busy: %q", done.Freed, before, s.disk(), done.Busy)
+	}
+}
+
+// An image that was used, or published anew, after the look at the cache stays.
+func TestCollectLeavesWhatWasUsedMeanwhile(t *testing.T) {
+	s := newStore(t)
+	for _, img := range []*images.Image{base, top, other} {
+		s.publish(img, 1, "example.com/name:1")
+		s.used(img, day(1))
+	}
+	s.pool.Close()
+	plan, err := PlanGC(s.c, Policy{Unused: time.Hour}, time.Now())
+	s.must(err)
+	pub, err := s.c.Look(base.ID)
+	s.must(err)
+	pub.Use()
+	pub.Close()
+	s.must(os.RemoveAll(s.c.ImagePath(top.ID)))
+	s.open()
+	s.publish(top, 2, "example.com/name:2")
+	s.pool.Close()
+	done, err := Collect(t.Context(), s.c, plan, time.Now())
+	s.must(err)
+	left := s.scan()
+	if len(left) != 2 || slices.ContainsFunc(left, func(i *Image) bool { return i.ID == other.ID }) {
+		t.Errorf("left are %d images: %+v", len(left), done.Images)
+	}
+	if v := s.verify(); len(v.Damaged) > 0 {
+		t.Errorf("damaged: %v", v.Damaged)
+	}
+}
+
+func TestCollectEndsWithItsContext(t *testing.T) {
+	s := newStore(t)
+	s.publish(base, 1, "example.com/name:1")
+	s.used(base, day(1))
+	plan, err := PlanGC(s.c, Policy{Unused: time.Hour}, time.Now())
+	s.must(err)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := Collect(ctx, s.c, plan, time.Now()); err == nil || len(s.scan()) != 1 {
+		t.Errorf("got %v, %d images are left", err, len(s.scan()))
+	}
+}
+
+// Fetches succeed whatever gc does meanwhile, and what they say is there was whole.
+func TestFetchWhileCollecting(t *testing.T) {
+	s := newShop(t, base, top)
+	s.pool.Close()
+	items := []request.Item{
+		{ID: base.ID, Image: request.Image{Name: s.name, Digest: base.Digest}},
+		{ID: top.ID, Image: request.Image{Name: s.name, Digest: top.Digest}},
+	}
+	stop := make(chan struct{})
+	var collectors sync.WaitGroup
+	var freed atomic.Int64
+	deadline := time.Now().Add(time.Minute)
+	collectors.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			plan, err := PlanGC(s.c, Policy{Unused: time.Nanosecond}, time.Now())
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			done, err := Collect(t.Context(), s.c, plan, time.Now())
+			if err != nil {
+				t.Error(err)
+			}
+			freed.Add(done.Freed)
+		}
+	})
+	var fetchers sync.WaitGroup
+	for range 2 {
+		fetchers.Go(func() {
+			for n := 0; n < 8 || freed.Load() == 0 && time.Now().Before(deadline); n++ {
+				req, err := request.New(s.dir, items, request.DefaultOptions())
+				s.must(err)
+				for _, r := range fetch.Images(t.Context(), req, nil) {
+					if !r.Success {
+						t.Error(r.Error)
+					}
+				}
+			}
+		})
+	}
+	fetchers.Wait()
+	close(stop)
+	collectors.Wait()
+	if v := s.verify(); len(v.Damaged) > 0 {
+		t.Errorf("damaged: %v", v.Damaged)
+	}
+	if freed.Load() == 0 {
+		t.Error("nothing was collected meanwhile")
+	}
+}

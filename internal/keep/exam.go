@@ -1,0 +1,177 @@
+package keep
+
+import (
+	"bytes"
+	"encoding/json"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/manifest"
+	"osbuild-containers/internal/request"
+)
+
+// examine looks at all of an image but its blobs, which it puts among those to be read. It returns nil if
+// the image is gone.
+func (r *reader) examine(i *Image) *exam {
+	pub, err := r.cache.Look(i.ID)
+	if err != nil {
+		return nil
+	}
+	defer pub.Close()
+	e := &exam{Image: i}
+	if e.folder, err = pub.Folder(); err != nil {
+		return nil
+	}
+	if err := pub.CheckVersion(); err != nil {
+		e.wrong(PartVersion, "", filepath.Join(pub.Path(), "version"), "%v", err)
+	}
+	path := filepath.Join(pub.Path(), "manifest.json")
+	raw, err := pub.Manifest()
+	if err != nil {
+		e.wrong(PartManifest, e.only(e.List), path, "%v", err)
+		return e
+	}
+	m, err := manifest.Parse(raw)
+	if err == nil && (m.List || m.Config.Digest != i.ID) {
+		err = errNotOfImage
+	}
+	got := digest.FromBytes(raw)
+	vouched := e.checkList(pub, got)
+	if err != nil {
+		e.wrong(PartManifest, e.only(e.List), path, "%v", err)
+		return e
+	}
+	switch pins := e.pins(); {
+	case vouched, slices.Contains(pins, got):
+	case len(pins) > 0:
+		e.wrong(PartManifest, e.only(e.List), path, "%s", got)
+	default:
+		e.unvouched = !e.isStored()
+	}
+	e.checkSignatures(pub, got)
+	for _, d := range m.Blobs() {
+		r.addBlob(e, pub, d, m.Config.Digest)
+	}
+	return e
+}
+
+// pins are the digests under which the image was fetched, as far as that is recorded, each once.
+func (e *exam) pins() []digest.Digest {
+	var pins []digest.Digest
+	for _, o := range e.Origins {
+		if o.Transport != request.ContainersStorage && o.Digest != "" && !slices.Contains(pins, o.Digest) {
+			pins = append(pins, o.Digest)
+		}
+	}
+	return pins
+}
+
+// only is the one of the pins that is not one given; "" if there are several, or none.
+func (e *exam) only(but ...digest.Digest) digest.Digest {
+	left := slices.DeleteFunc(e.pins(), func(d digest.Digest) bool { return slices.Contains(but, d) })
+	if len(left) != 1 {
+		return ""
+	}
+	return left[0]
+}
+
+// isStored says that the image is from a containers storage, whose manifest is made of the config: the
+// config vouches for the layers.
+func (e *exam) isStored() bool {
+	return slices.ContainsFunc(e.Origins, func(o cache.Origin) bool { return o.Transport == request.ContainersStorage })
+}
+
+// checkList checks the list beside the image, and says whether the manifest is right by it. A list that is
+// recorded is right. What is not recorded must agree with what is, or at least with the manifest.
+func (e *exam) checkList(pub *cache.Published, served digest.Digest) (vouched bool) {
+	path := filepath.Join(filepath.Dir(pub.Path()), "manifest-list.json")
+	raw, err := pub.List()
+	if err != nil {
+		e.wrong(PartList, e.only(served), path, "%v", err)
+		return true // which cannot be said without the list
+	}
+	if raw == nil {
+		return false
+	}
+	got, pins := digest.FromBytes(raw), e.pins()
+	list, err := manifest.Parse(raw)
+	names := func(d digest.Digest) bool {
+		return err == nil && slices.ContainsFunc(list.Entries, func(l manifest.Entry) bool { return l.Digest == d })
+	}
+	wrong := func() { e.wrong(PartList, e.only(served), path, "%s", got) }
+	switch {
+	case slices.Contains(pins, got):
+		return names(served)
+	case slices.Contains(pins, served):
+		if len(pins) > 1 || !names(served) {
+			wrong()
+		}
+		return true
+	case len(pins) == 0:
+		if !names(served) {
+			wrong()
+		}
+		return false
+	case slices.ContainsFunc(pins, names): // it is the manifest that is not what is recorded
+		return false
+	}
+	wrong()
+	return true // which cannot be said without the list
+}
+
+// checkSignatures checks that signatures can be read, and that they are for the image where they say so
+// in the clear. What is in them was checked by the policy of whoever published them.
+func (e *exam) checkSignatures(pub *cache.Published, served digest.Digest) {
+	sigs, err := pub.Signatures()
+	if err != nil {
+		e.wrong(PartSignature, "", pub.Path(), "%v", err)
+		return
+	}
+	for n, sig := range sigs {
+		path := filepath.Join(pub.Path(), "signature-"+itoa(n+1))
+		if err := checkSignature(sig, served, e.List); err != nil {
+			e.wrong(PartSignature, "", path, "%v", err)
+		}
+	}
+}
+
+// openPGP is the bit that every OpenPGP message begins with.
+const openPGP = 0x80
+
+func checkSignature(sig []byte, served, list digest.Digest) error {
+	rest, sigstore := bytes.CutPrefix(sig, sigstoreHead)
+	if !sigstore {
+		if len(sig) == 0 || sig[0]&openPGP == 0 {
+			return errNoSignature
+		}
+		return nil
+	}
+	var signed struct {
+		MIMEType string `json:"mimeType"`
+		Payload  []byte `json:"payload"`
+	}
+	if json.Unmarshal(rest, &signed) != nil {
+		return errNoSignature
+	}
+	if !strings.Contains(signed.MIMEType, "simplesigning") { // an attestation, of whatever form
+		return nil
+	}
+	var claims struct {
+		Critical struct {
+			Image struct {
+				Digest digest.Digest `json:"docker-manifest-digest"`
+			} `json:"image"`
+		} `json:"critical"`
+	}
+	if json.Unmarshal(signed.Payload, &claims) != nil {
+		return errNoSignature
+	}
+	if d := claims.Critical.Image.Digest; d != served && d != list {
+		return &mismatch{got: string(d), want: string(served)}
+	}
+	return nil
+}

@@ -1,0 +1,213 @@
+package keep
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/manifest"
+)
+
+// Policy says what of a cache may go. What is in Keep stays. Of the rest, images go that were not used for
+// a time, and, until the cache is no larger than it should be, those that were used longest ago; if neither
+// is asked for, all of the rest. The zero Policy lets no image go.
+type Policy struct {
+	Keep    map[digest.Digest]bool // images by id, lists by digest; nil: nothing is said
+	Unused  time.Duration          // images that nobody used for so long go; 0: that is no reason
+	MaxSize int64                  // bytes; 0: no limit
+}
+
+// Grace is how long nobody must have touched what looks abandoned: a download that was interrupted, a list
+// of which no image is there.
+const Grace = 24 * time.Hour
+
+// hasImages says whether the policy is about images.
+func (p *Policy) hasImages() bool { return p.Keep != nil || p.Unused > 0 || p.MaxSize > 0 }
+
+// Removal is an image that is to go.
+type Removal struct {
+	*Image
+	Frees int64  // bytes, of the blobs that nothing else has when all before it are gone
+	Why   string // it stayed; "" if it went, or is to go
+}
+
+// Plan is what is to go.
+type Plan struct {
+	Images  []Removal       // in the order in which they go: used longest ago first
+	Lists   []cache.Stored  // of which no image stays
+	Unused  []cache.Stored  // blobs of the pool that no image has now
+	Partial []cache.Stored  // downloads that were interrupted, and that nobody went on with
+	Total   int64           // bytes of blobs that are there now
+	Frees   int64           // of them, all that is to go together
+	Over    int64           // bytes more than MaxSize that stay nevertheless
+	Missing []digest.Digest // of Keep, what is not there
+}
+
+// PlanGC says what a policy lets go. Nothing is removed.
+func PlanGC(c *cache.Cache, p Policy, now time.Time) (*Plan, error) {
+	images, err := Scan(c)
+	if err != nil {
+		return nil, err
+	}
+	plan := &Plan{}
+	pooled, err := c.Pooled()
+	if err != nil {
+		return nil, err
+	}
+	partial, err := c.Partial()
+	if err != nil {
+		return nil, err
+	}
+	w := newWeights(images, pooled)
+	for _, b := range pooled {
+		if b.Links == 1 {
+			plan.Unused = append(plan.Unused, b)
+			plan.Frees += b.Size
+		}
+	}
+	for _, b := range partial {
+		if b.Changed.Before(now.Add(-Grace)) {
+			plan.Partial = append(plan.Partial, b)
+			plan.Frees += b.Size
+		}
+	}
+	plan.Total = w.total + Bytes(partial)
+	if !p.hasImages() {
+		return plan, nil
+	}
+	files, err := c.Files()
+	if err != nil {
+		return nil, err
+	}
+	plan.choose(p, images, w, now)
+	plan.chooseLists(c, p, images, files, now)
+	plan.findMissing(p, images, files)
+	return plan, nil
+}
+
+// findMissing finds what is to be kept and is not there.
+func (plan *Plan) findMissing(p Policy, images []*Image, lists []cache.Stored) {
+	there := map[digest.Digest]bool{}
+	for _, i := range images {
+		there[i.ID], there[i.List] = true, true
+	}
+	for _, l := range lists {
+		there[l.Digest] = true
+	}
+	for d := range p.Keep {
+		if !there[d] {
+			plan.Missing = append(plan.Missing, d)
+		}
+	}
+	slices.Sort(plan.Missing)
+}
+
+// choose takes the images that go.
+func (plan *Plan) choose(p Policy, images []*Image, w *weights, now time.Time) {
+	images = slices.SortedFunc(slices.Values(images), func(a, b *Image) int {
+		return cmp.Or(a.Used.Compare(b.Used), strings.Compare(string(a.ID), string(b.ID)))
+	})
+	for _, i := range images {
+		old := p.Unused > 0 && i.Used.Before(now.Add(-p.Unused))
+		large := p.MaxSize > 0 && plan.Total-plan.Frees > p.MaxSize
+		others := p.Unused == 0 && p.MaxSize == 0
+		if !p.Keep[i.ID] && (old || large || others) {
+			frees := w.take(i)
+			plan.Frees += frees
+			plan.Images = append(plan.Images, Removal{Image: i, Frees: frees})
+		}
+	}
+	if p.MaxSize > 0 {
+		plan.Over = max(0, plan.Total-plan.Frees-p.MaxSize)
+	}
+}
+
+// chooseLists takes the lists that go: those that name no image that stays.
+func (plan *Plan) chooseLists(c *cache.Cache, p Policy, images []*Image, files []cache.Stored, now time.Time) {
+	stays := map[digest.Digest]bool{}
+	for _, i := range images {
+		if !slices.ContainsFunc(plan.Images, func(r Removal) bool { return r.ID == i.ID }) {
+			stays[i.Manifest], stays[i.List] = true, true
+		}
+	}
+	for _, f := range files {
+		if p.Keep[f.Digest] || stays[f.Digest] || !f.Changed.Before(now.Add(-Grace)) {
+			continue
+		}
+		raw, right := c.File(f.Digest)
+		if !right {
+			continue
+		}
+		m, err := manifest.Parse(raw)
+		if err != nil || !m.List { // another source of osbuild fetched it
+			continue
+		}
+		if !slices.ContainsFunc(m.Entries, func(e manifest.Entry) bool { return stays[e.Digest] }) {
+			plan.Lists = append(plan.Lists, f)
+		}
+	}
+}
+
+// weights know what comes free when names are taken from files.
+type weights struct {
+	names  map[file]uint64 // that a file still has
+	pooled map[file]bool   // it has one in the pool, which goes when it is the last
+	total  int64
+}
+
+func newWeights(images []*Image, pooled []cache.Stored) *weights {
+	w := &weights{names: map[file]uint64{}, pooled: map[file]bool{}}
+	add := func(f file, links uint64, size int64) {
+		if _, known := w.names[f]; !known {
+			w.names[f] = links
+			w.total += size
+		}
+	}
+	for _, b := range pooled {
+		add(fileOf(b), b.Links, b.Size)
+		w.pooled[fileOf(b)] = true
+	}
+	for _, i := range images {
+		for _, b := range i.Blobs {
+			if !b.Missing {
+				add(b.file, b.links, b.Size)
+			}
+		}
+	}
+	return w
+}
+
+// take takes the names that an image gives, and returns how many bytes come free.
+func (w *weights) take(i *Image) (frees int64) {
+	for _, b := range i.Blobs {
+		if b.Missing {
+			continue
+		}
+		w.names[b.file]--
+		if left := w.names[b.file]; left == 0 || left == 1 && w.pooled[b.file] {
+			frees += b.Size
+		}
+	}
+	return frees
+}
+
+// errKeepsNothing guards against a file that was taken for another.
+var errKeepsNothing = errors.New("what is to be kept names no image, so that all would go\nuse --older-than, or delete the cache, if that is meant")
+
+var errNegative = errors.New("a time and a size must be positive")
+
+// Check refuses a policy that would surprise.
+func (p *Policy) Check() error {
+	if p.Keep != nil && len(p.Keep) == 0 && p.Unused == 0 && p.MaxSize == 0 {
+		return errKeepsNothing
+	}
+	if p.Unused < 0 || p.MaxSize < 0 {
+		return errNegative
+	}
+	return nil
+}

@@ -1,0 +1,184 @@
+package keep
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
+
+	"osbuild-containers/test/images"
+)
+
+// used sets when an image was used last.
+func (s *store) used(img *images.Image, at time.Time) {
+	s.t.Helper()
+	for _, path := range []string{filepath.Join(s.c.ImagePath(img.ID), "version"), s.c.ImagePath(img.ID)} {
+		s.must(os.Chtimes(path, at, at))
+	}
+}
+
+// old makes a file one that nobody has touched for long.
+func (s *store) old(path string) {
+	s.t.Helper()
+	s.must(os.Chtimes(path, day(1), day(1)))
+}
+
+// disk is how many bytes the blobs of the cache have, each file once.
+func (s *store) disk() (total int64) {
+	s.t.Helper()
+	seen := map[uint64]bool{}
+	s.must(filepath.WalkDir(s.dir, func(path string, _ os.DirEntry, err error) error {
+		var st unix.Stat_t
+		if err == nil && digest.NewDigestFromEncoded(digest.SHA256, filepath.Base(path)).Validate() == nil {
+			if err = unix.Lstat(path, &st); err == nil && !seen[st.Ino] {
+				seen[st.Ino] = true
+				total += st.Size
+			}
+		}
+		return err
+	}))
+	return total
+}
+
+// went is which images a plan lets go, in order.
+func went(p *Plan) string {
+	var names []string
+	for _, r := range p.Images {
+		names = append(names, map[digest.Digest]string{base.ID: "base", top.ID: "top", other.ID: "other"}[r.ID])
+	}
+	return strings.Join(names, " ")
+}
+
+// now is noon of the last day of June.
+var now = day(30)
+
+func TestPolicies(t *testing.T) {
+	sizes := base.Size() + top.Size() - base.Layers[0].Size + other.Size()
+	loose := []byte("nobody has it")
+	keeps := func(all ...digest.Digest) map[digest.Digest]bool {
+		m := map[digest.Digest]bool{}
+		for _, d := range all {
+			m[d] = true
+		}
+		return m
+	}
+	shared := base.Layers[0].Size
+	for name, c := range map[string]struct {
+		policy  Policy
+		went    string
+		frees   int64
+		missing int
+	}{
+		"none":                           {Policy{}, "", 0, 0},
+		"keep one":                       {Policy{Keep: keeps(base.ID)}, "top other", top.Size() - shared + other.Size(), 0},
+		"keep one that is not there":     {Policy{Keep: keeps(digest.FromString("x"))}, "base top other", sizes, 1},
+		"older than a week":              {Policy{Unused: 7 * 24 * time.Hour}, "base top", base.Size() + top.Size() - shared, 0},
+		"older than 15 days":             {Policy{Unused: 15 * 24 * time.Hour}, "base", base.Size() - shared, 0},
+		"older than a year":              {Policy{Unused: 365 * 24 * time.Hour}, "", 0, 0},
+		"older than a week, but not one": {Policy{Unused: 7 * 24 * time.Hour, Keep: keeps(base.ID)}, "top", top.Size() - shared, 0},
+		"large enough":                   {Policy{MaxSize: sizes + 1}, "", 0, 0},
+		"a bit too large":                {Policy{MaxSize: sizes - 1}, "base", base.Size() - shared, 0},
+		"too large by more":              {Policy{MaxSize: sizes - base.Size()}, "base top", base.Size() + top.Size() - shared, 0},
+		"too large, but not one":         {Policy{MaxSize: 1, Keep: keeps(top.ID)}, "base other", base.Size() - shared + other.Size(), 0},
+		"too large, and old":             {Policy{MaxSize: 1, Unused: time.Hour}, "base top other", sizes, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStore(t)
+			s.publish(base, 10, "example.com/base:1")
+			s.publish(top, 11, "example.com/top:1")
+			s.foreign(other, 12)
+			s.used(base, day(14))
+			s.used(top, day(20))
+			s.used(other, day(29))
+			s.put(digest.FromBytes(loose), loose)
+			half := filepath.Join(s.dir, "org.osbuild.containers/.pool/partial", digest.FromString("half").Encoded())
+			s.write(half, "ha")
+			s.old(half)
+			s.pool.Close()
+			before := s.disk()
+			plan, err := PlanGC(s.c, c.policy, now)
+			s.must(err)
+			if got := went(plan); got != c.went || plan.Total != before {
+				t.Errorf("%q would go of %d bytes, want %q of %d", got, plan.Total, c.went, before)
+			}
+			if want := c.frees + int64(len(loose)) + 2; plan.Frees != want || s.disk() != before {
+				t.Errorf("%d bytes would come free, want %d", plan.Frees, want)
+			}
+			if len(plan.Missing) != c.missing {
+				t.Errorf("missing: %v", plan.Missing)
+			}
+			promised := plan.Frees
+			done, err := Collect(t.Context(), s.c, plan, time.Now())
+			s.must(err)
+			if got := before - s.disk(); done.Freed != got || promised != got || done.Busy != nil {
+				t.Errorf("%d bytes came free, %d were promised and %d reported; busy: %q", got, promised, done.Freed, done.Busy)
+			}
+			left := s.scan()
+			if len(left) != 3-len(plan.Images) {
+				t.Errorf("%d images are left", len(left))
+			}
+			if v := s.verify(); len(v.Damaged) > 0 {
+				t.Errorf("damaged by it: %v", v.Damaged)
+			}
+			if done.Over = plan.Over; c.policy.MaxSize > 0 && (s.disk() > c.policy.MaxSize) != (done.Over > 0) {
+				t.Errorf("%d bytes are left, %d too many", s.disk(), done.Over)
+			}
+		})
+	}
+}
+
+func TestPolicyThatKeepsNothing(t *testing.T) {
+	for _, c := range []struct {
+		policy Policy
+		ok     bool
+	}{
+		{Policy{}, true},
+		{Policy{Keep: map[digest.Digest]bool{}}, false},
+		{Policy{Keep: map[digest.Digest]bool{}, Unused: time.Hour}, true},
+		{Policy{Keep: map[digest.Digest]bool{base.ID: true}}, true},
+		{Policy{Unused: -1}, false},
+	} {
+		if err := c.policy.Check(); (err == nil) != c.ok {
+			t.Errorf("%+v: %v", c.policy, err)
+		}
+	}
+}
+
+// A list goes with the last image that it names. What another source of osbuild fetched is not ours.
+func TestListsGoWithTheirImages(t *testing.T) {
+	s := newStore(t)
+	s.publish(base, 1, "example.com/base:1")
+	s.publish(top, 1, "example.com/top:1")
+	gone := images.New(images.Layer(3), images.Seed(9))
+	both, one, none, fresh, kept := images.NewList(images.Of(base, top)), images.NewList(images.Of(top)), images.NewList(images.Of(gone)), images.NewList(images.Of(gone, gone)), images.NewList(images.Of(gone, top))
+	rpm := []byte(`{"an": "rpm"}`)
+	for _, raw := range [][]byte{both.Raw, one.Raw, none.Raw, fresh.Raw, kept.Raw, rpm} {
+		d := digest.FromBytes(raw)
+		s.must(s.c.PublishFile(t.Context(), d, raw))
+		if d != fresh.Digest {
+			s.old(s.c.FilePath(d))
+		}
+	}
+	damaged := s.c.FilePath(digest.FromString("damaged"))
+	s.write(damaged, "{")
+	s.old(damaged)
+	s.pool.Close()
+	plan, err := PlanGC(s.c, Policy{Keep: map[digest.Digest]bool{base.ID: true, kept.Digest: true}}, time.Now())
+	s.must(err)
+	_, err = Collect(t.Context(), s.c, plan, time.Now())
+	s.must(err)
+	for d, want := range map[digest.Digest]bool{both.Digest: true, one.Digest: false, none.Digest: false, fresh.Digest: true, kept.Digest: true, digest.FromBytes(rpm): true, digest.FromString("damaged"): true} {
+		if _, err := os.Stat(s.c.FilePath(d)); (err == nil) != want {
+			t.Errorf("list %s is there: %t, want %t", d, err == nil, want)
+		}
+	}
+	plan, err = PlanGC(s.c, Policy{}, time.Now().Add(48*time.Hour))
+	s.must(err)
+	if len(plan.Lists) > 0 {
+		t.Errorf("without a policy go %v", plan.Lists)
+	}
+}

@@ -1,0 +1,244 @@
+package keep
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/manifest"
+	"osbuild-containers/internal/progress"
+)
+
+// Errors of what is damaged.
+var (
+	errNotOfImage  = errors.New("the manifest of another image")
+	errNoSignature = errors.New("no signature")
+)
+
+// mismatch is a digest that is not the one that is wanted.
+type mismatch struct{ got, want string }
+
+func (m *mismatch) Error() string { return fmt.Sprintf("one for %q, want %s", m.got, m.want) }
+
+func itoa(n int) string { return strconv.Itoa(n) }
+
+// pieceSize is how much of a file is read at one time: little enough to be hashed out of the processor's cache.
+const pieceSize = 128 << 10
+
+// reader reads files of a cache, each once.
+type reader struct {
+	cache   *cache.Cache
+	log     *progress.Reporter
+	exams   []*exam
+	files   map[file]*reading
+	fresh   []*reading // that have no owner yet
+	damaged []Damage   // of what is no image's
+	bytes   atomic.Int64
+	mu      sync.Mutex // guards what is noted as damaged
+}
+
+// reading is one file, and the names that it has.
+type reading struct {
+	stored cache.Stored
+	owner  *owner
+	uses   []use
+}
+
+// use is one name of a file, and what it should be under that name.
+type use struct {
+	exam   *exam // nil: of no image
+	title  string
+	what   Part
+	digest digest.Digest
+	path   string
+}
+
+// owner is what a terminal shows as one thing: the files of an image that no image before it has.
+type owner struct {
+	item *progress.Item
+	left atomic.Int64 // files to be read
+	size int64
+}
+
+// collect finds out which files there are to be read.
+func (r *reader) collect(images []*Image, all bool) error {
+	var owners []*owner
+	for _, i := range images {
+		e := r.examine(i)
+		if e == nil {
+			e = &exam{Image: i, damaged: []Damage{{}}} // to be looked at again: it is gone, or was replaced
+		}
+		r.exams = append(r.exams, e)
+		owners = r.own(owners, i.Title())
+	}
+	if all {
+		pooled, err := r.cache.Pooled()
+		if err != nil {
+			return err
+		}
+		for _, s := range pooled {
+			r.add(s, use{title: "the pool", what: PartPool, digest: s.Digest, path: r.cache.PooledPath(s.Digest)})
+		}
+		files, err := r.cache.Files()
+		if err != nil {
+			return err
+		}
+		for _, s := range files {
+			path := r.cache.FilePath(s.Digest)
+			r.add(s, use{title: filepath.Base(filepath.Dir(path)), what: PartFile, digest: s.Digest, path: path})
+		}
+		owners = r.own(owners, "pool and lists")
+	}
+	r.log.Begin(len(owners))
+	for _, o := range owners {
+		o.item.Start("", 0, o.size)
+	}
+	return nil
+}
+
+// own puts what was added last under one title.
+func (r *reader) own(owners []*owner, title string) []*owner {
+	if len(r.fresh) == 0 {
+		return owners
+	}
+	o := &owner{item: r.log.Item(title)}
+	for _, f := range r.fresh {
+		f.owner = o
+		o.size += f.stored.Size
+	}
+	o.left.Store(int64(len(r.fresh)))
+	r.fresh = nil
+	return append(owners, o)
+}
+
+// addBlob adds a blob of an image, unless what is wrong is seen at once.
+func (r *reader) addBlob(e *exam, pub *cache.Published, d manifest.Descriptor, config digest.Digest) {
+	what, path := PartLayer, pub.BlobPath(d.Digest)
+	if d.Digest == config {
+		what = PartConfig
+	}
+	s, err := pub.Stored(d.Digest)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		e.wrong(what, d.Digest, path, "nothing")
+	case err != nil:
+		e.wrong(what, d.Digest, path, "%v", err)
+	case s.Size != d.Size:
+		e.wrong(what, d.Digest, path, "%d bytes, want %d", s.Size, d.Size)
+	default:
+		r.add(s, use{e, "", what, d.Digest, path})
+	}
+}
+
+func (r *reader) add(s cache.Stored, u use) {
+	f := r.files[fileOf(s)]
+	if f == nil {
+		f = &reading{stored: s}
+		r.files[fileOf(s)] = f
+		r.fresh = append(r.fresh, f)
+	}
+	f.uses = append(f.uses, u)
+}
+
+// read reads all files, the largest first so that no processor is left without one at the end.
+func (r *reader) read(ctx context.Context) error {
+	files := make([]*reading, 0, len(r.files))
+	for _, f := range r.files {
+		files = append(files, f)
+	}
+	slices.SortFunc(files, func(a, b *reading) int {
+		return cmp.Or(cmp.Compare(b.stored.Size, a.stored.Size), cmp.Compare(a.stored.Ino, b.stored.Ino))
+	})
+	g, ctx := errgroup.WithContext(ctx)
+	var next atomic.Int64
+	for range runtime.GOMAXPROCS(0) {
+		g.Go(func() error {
+			buf := make([]byte, pieceSize)
+			for n := next.Add(1) - 1; n < int64(len(files)); n = next.Add(1) - 1 {
+				if err := r.readFile(ctx, files[n], buf); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// readFile reads one file and notes where it is not what it should be.
+func (r *reader) readFile(ctx context.Context, f *reading, buf []byte) error {
+	bar := f.owner.item.Blob("blob", 0, 0, f.uses[0].digest.String(), f.stored.Size)
+	bar.Downloading()
+	got, err := r.hash(ctx, f, buf, bar)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	bar.Done()
+	if f.owner.left.Add(-1) == 0 {
+		f.owner.item.Over()
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, u := range f.uses {
+		switch {
+		case err == nil && got == u.digest:
+		case u.exam != nil && err != nil:
+			u.exam.wrong(u.what, u.digest, u.path, "%v", err)
+		case u.exam != nil:
+			u.exam.wrong(u.what, u.digest, u.path, "%s", got)
+		case errors.Is(err, fs.ErrNotExist): // removed or replaced meanwhile
+		case err != nil:
+			r.damaged = append(r.damaged, Damage{"", u.title, u.what, u.digest, u.path, err.Error()})
+		default:
+			r.damaged = append(r.damaged, Damage{"", u.title, u.what, u.digest, u.path, got.String()})
+		}
+	}
+	return nil
+}
+
+// hash reads the file under the first of its names that it still has.
+func (r *reader) hash(ctx context.Context, f *reading, buf []byte, bar *progress.Blob) (digest.Digest, error) {
+	var in *os.File
+	var err error
+	for _, u := range f.uses {
+		if in, err = f.stored.Open(u.path); err == nil {
+			break
+		}
+	}
+	if err != nil {
+		return "", err
+	}
+	defer in.Close()
+	_ = unix.Fadvise(int(in.Fd()), 0, 0, unix.FADV_SEQUENTIAL)
+	h := digest.SHA256.Hash()
+	for {
+		if ctx.Err() != nil {
+			return "", context.Cause(ctx)
+		}
+		n, err := in.Read(buf)
+		h.Write(buf[:n])
+		bar.Add(int64(n))
+		r.bytes.Add(int64(n))
+		if err == io.EOF {
+			return digest.NewDigest(digest.SHA256, h), nil
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+}

@@ -1,0 +1,133 @@
+package keep
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/fetch"
+	"osbuild-containers/internal/request"
+)
+
+// fetch fetches the images that are still damaged, and the lists, and says why what could not be was not.
+func (r *Repairer) fetch(ctx context.Context, c *cache.Cache, broken []*Image, damaged []Damage) (why map[digest.Digest]string, err error) {
+	why = map[digest.Digest]string{}
+	v, err := Verify(ctx, c, broken, false, nil)
+	if err != nil {
+		return nil, err
+	}
+	origins := map[digest.Digest][]cache.Origin{}
+	for _, i := range broken {
+		if !slices.ContainsFunc(v.Damaged, func(d Damage) bool { return d.Image == i.ID }) {
+			continue
+		}
+		origins[i.ID] = i.usable(v.Damaged)
+		why[i.ID] = "it is not recorded where the image is from"
+		if len(i.Origins) > 0 {
+			why[i.ID] = "what is recorded of where the image is from is of another form of it"
+		}
+		why[i.ID] += "\nfetch it by NAME@DIGEST, which records that, and repair again"
+	}
+	for try := 0; ; try++ { // the first place recorded for each, then the second
+		var items []request.Item
+		for id, places := range origins {
+			if try < len(places) && why[id] != "" {
+				items = append(items, r.item(id, places[try]))
+			}
+		}
+		if len(items) == 0 {
+			return why, r.fetchLists(ctx, c, broken, damaged, why)
+		}
+		if err := r.fetchSome(ctx, items, why); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// fetchSome fetches some images from one place each.
+func (r *Repairer) fetchSome(ctx context.Context, items []request.Item, why map[digest.Digest]string) error {
+	req, err := request.New(r.Dir, items, r.Options)
+	if err != nil {
+		return err
+	}
+	for n, res := range fetch.ImagesAnew(ctx, req, r.Log) {
+		id := req.Items[n].ID
+		if res.Success {
+			delete(why, id)
+			continue
+		}
+		why[id] = res.Error
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+// fetchLists fetches published lists that are damaged, from where images that were pinned by them are from.
+func (r *Repairer) fetchLists(ctx context.Context, c *cache.Cache, images []*Image, damaged []Damage, why map[digest.Digest]string) error {
+	all, err := Scan(c)
+	if err != nil {
+		return err
+	}
+	images = append(slices.Clone(images), all...)
+	var items []request.Item
+	for _, d := range damaged {
+		if d.What != PartFile {
+			continue
+		}
+		for _, i := range images {
+			at := slices.IndexFunc(i.Origins, func(o cache.Origin) bool { return o.Digest == d.Digest })
+			if at >= 0 {
+				it := r.item(d.Digest, i.Origins[at])
+				it.Image.Digest = ""
+				items = append(items, it)
+				break
+			}
+		}
+	}
+	if len(items) == 0 {
+		return nil
+	}
+	req, err := request.New(r.Dir, items, r.Options)
+	if err != nil {
+		return err
+	}
+	for n, res := range fetch.Lists(ctx, req, r.Log) {
+		if !res.Success {
+			why[req.Items[n].ID] = res.Error
+		}
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+func (r *Repairer) item(id digest.Digest, o cache.Origin) request.Item {
+	return request.Item{ID: id, Image: request.Image{
+		Name: o.Name, Digest: o.Digest, Access: r.Access, Transport: o.Transport, StorageLocation: o.Storage,
+	}}
+}
+
+// usable are the places from where the very image can be had that is there, the latest first: what was fetched
+// there had its manifest, or its list. If one of these is damaged itself, what is recorded says what it was.
+func (i *Image) usable(damaged []Damage) []cache.Origin {
+	lost := slices.ContainsFunc(damaged, func(d Damage) bool {
+		return d.Image == i.ID && (d.What == PartManifest || d.What == PartList)
+	})
+	var places []cache.Origin
+	for _, o := range i.Origins {
+		stored := o.Transport == request.ContainersStorage
+		if o.Digest != "" && (stored || o.Transport == "" && (lost || o.Digest == i.Manifest || o.Digest == i.List)) {
+			places = append(places, o)
+		}
+	}
+	slices.SortStableFunc(places, func(a, b cache.Origin) int {
+		return cmp.Or(cmp.Compare(a.Transport, b.Transport), b.Fetched.Compare(a.Fetched))
+	})
+	return places
+}

@@ -1,0 +1,178 @@
+package keep
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"io/fs"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/manifest"
+	"osbuild-containers/internal/progress"
+	"osbuild-containers/internal/request"
+)
+
+// Repairer brings a cache in order in which Verify found damage.
+type Repairer struct {
+	Dir     string // of the cache
+	Options request.Options
+	Access  request.Access
+	Log     *progress.Reporter
+}
+
+// Repaired is what became of damages.
+type Repaired struct {
+	Mended []Damage // are right again
+	Left   []Left   // are not
+}
+
+// Left is a damage that is still there, and why.
+type Left struct {
+	Damage
+	Why string // with the way out on a line of its own
+}
+
+// Repair mends what Verify found damaged among images, those of a scan. A blob that is right in another place of
+// the cache is taken from there; all else, and nothing else, is fetched, by the digests recorded
+// beside the images. An image takes the place of the damaged one in one step. What is damaged in the pool goes
+// first, so that nobody takes it for what its name says.
+func (r *Repairer) Repair(ctx context.Context, images []*Image, damaged []Damage) (*Repaired, error) {
+	c := cache.Open(r.Dir)
+	pool, err := c.OpenPool()
+	if err != nil {
+		return nil, err
+	}
+	defer pool.Close()
+	for _, d := range damaged {
+		if d.What != PartConfig && d.What != PartLayer && d.What != PartPool {
+			continue
+		}
+		if err := pool.Discard(ctx, d.Digest); err != nil {
+			return nil, err
+		}
+	}
+	broken := slices.DeleteFunc(slices.Clone(images), func(i *Image) bool {
+		return !slices.ContainsFunc(damaged, func(d Damage) bool { return d.Image == i.ID })
+	})
+	for _, i := range broken {
+		if err := mend(ctx, c, pool, i, images, damaged); err != nil && ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+	}
+	why, err := r.fetch(ctx, c, broken, damaged)
+	if err != nil {
+		return nil, err
+	}
+	for _, i := range broken { // of images that are recorded to be from nowhere, others may have brought the blobs
+		if why[i.ID] != "" && mend(ctx, c, pool, i, images, damaged) == nil {
+			delete(why, i.ID)
+		}
+	}
+	return r.outcome(ctx, c, damaged, why)
+}
+
+// outcome looks at what was damaged again.
+func (r *Repairer) outcome(ctx context.Context, c *cache.Cache, damaged []Damage, why map[digest.Digest]string) (*Repaired, error) {
+	images, err := Scan(c)
+	if err != nil {
+		return nil, err
+	}
+	images = slices.DeleteFunc(images, func(i *Image) bool {
+		return !slices.ContainsFunc(damaged, func(d Damage) bool { return d.Image == i.ID })
+	})
+	v, err := Verify(ctx, c, images, false, nil)
+	if err != nil {
+		return nil, err
+	}
+	out := &Repaired{}
+	for _, d := range v.Damaged {
+		out.Left = append(out.Left, Left{d, cmp.Or(why[d.Image], "it was fetched anew and is damaged again: check the disk of the cache")})
+	}
+	still := func(d Damage) bool {
+		return slices.ContainsFunc(v.Damaged, func(l Damage) bool { return l.Image == d.Image && l.Path == d.Path })
+	}
+	for _, d := range damaged {
+		switch {
+		case d.Image != "" && still(d):
+		case d.What == PartFile && !isRight(c, d.Digest):
+			out.Left = append(out.Left, Left{d, cmp.Or(why[d.Digest], "it is not recorded where it is from\nremove the file: who needs it fetches it")})
+		default:
+			out.Mended = append(out.Mended, d)
+		}
+	}
+	return out, nil
+}
+
+func isRight(c *cache.Cache, list digest.Digest) bool {
+	_, right := c.File(list)
+	return right
+}
+
+// errNotHere says that something of an image is nowhere in the cache.
+var errNotHere = errors.New("not all of it is in the cache")
+
+// mend puts an image together anew from what is right in the cache. Its manifest and all that is small must be
+// right.
+func mend(ctx context.Context, c *cache.Cache, pool *cache.Pool, i *Image, images []*Image, damaged []Damage) error {
+	for _, d := range damaged {
+		if d.Image == i.ID && d.What != PartConfig && d.What != PartLayer && d.What != PartVersion {
+			return errNotHere
+		}
+	}
+	pub, err := c.Look(i.ID)
+	if err != nil {
+		return err
+	}
+	defer pub.Close()
+	img := &cache.Image{}
+	if img.Manifest, err = pub.Manifest(); err != nil {
+		return err
+	}
+	m, err := manifest.Parse(img.Manifest)
+	if err != nil || m.List || m.Config.Digest != i.ID || digest.FromBytes(img.Manifest) != i.Manifest {
+		return errNotHere // it is another by now
+	}
+	if img.List, err = pub.List(); err != nil {
+		return err
+	}
+	if img.Signatures, err = pub.Signatures(); err != nil {
+		return err
+	}
+	img.Blobs = m.Blobs()
+	for _, b := range img.Blobs {
+		if err := gather(ctx, c, pool, b, images, i); err != nil {
+			return err
+		}
+	}
+	return c.Publish(pool, i.ID, img)
+}
+
+// gather brings a blob into the pool from an image that has it.
+func gather(ctx context.Context, c *cache.Cache, pool *cache.Pool, b manifest.Descriptor, images []*Image, first *Image) error {
+	w, err := pool.Acquire(ctx, b.Digest, b.Size, nil)
+	if w == nil {
+		return err
+	}
+	defer w.Close()
+	for _, i := range append([]*Image{first}, images...) {
+		if !slices.ContainsFunc(i.Blobs, func(other Blob) bool { return other.Digest == b.Digest && !other.Missing }) {
+			continue
+		}
+		pub, err := c.Look(i.ID)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		path := pub.BlobPath(b.Digest)
+		pub.Close()
+		if done, err := w.Adopt(ctx, path); err != nil || done {
+			return err
+		}
+	}
+	return errNotHere
+}

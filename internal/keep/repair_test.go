@@ -1,0 +1,231 @@
+package keep
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/progress"
+	"osbuild-containers/internal/request"
+	"osbuild-containers/test/images"
+	"osbuild-containers/test/registry"
+)
+
+// shop is a store whose images a registry has.
+type shop struct {
+	*store
+	f    *registry.Faults
+	name string
+	log  bytes.Buffer
+}
+
+// newShop starts a registry with some images, apart from the configuration of the machine.
+func newShop(t *testing.T, entries ...images.Entry) *shop {
+	t.Helper()
+	home := t.TempDir()
+	t.Setenv("HOME", home)
+	t.Setenv("CONTAINERS_REGISTRIES_CONF", filepath.Join(home, "registries.conf"))
+	reg := registry.Start(t)
+	for _, e := range entries {
+		if err := images.Push(e, reg.URL, "a/name"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := &shop{store: newStore(t), f: reg.Faults(t)}
+	s.name = s.f.Addr + "/a/name"
+	s.must(os.WriteFile(filepath.Join(home, "registries.conf"), nil, 0o644))
+	return s
+}
+
+// repair verifies and repairs, and returns what was mended and what is left.
+func (s *shop) repair() (mended, left string) {
+	s.t.Helper()
+	v := s.verify()
+	o := request.DefaultOptions()
+	o.Retries = 0
+	r := &Repairer{Dir: s.dir, Options: o, Log: progress.NewLog(&s.log)}
+	out, err := r.Repair(s.t.Context(), s.scan(), v.Damaged)
+	s.must(err)
+	var rest []Damage
+	for _, l := range out.Left {
+		rest = append(rest, l.Damage)
+		if l.Why == "" {
+			s.t.Errorf("%s: it is not said why it is left", &l.Damage)
+		}
+	}
+	return sorted(parts(out.Mended)), sorted(parts(rest))
+}
+
+func TestRepair(t *testing.T) {
+	layer, own := base.Layers[0], top.Layers[1]
+	for name, c := range map[string]struct {
+		spoil func(s *shop, dir string) // the folder of top
+		fetch int64                     // bytes of blobs
+		left  string
+	}{
+		"a shared layer":            {func(s *shop, _ string) { s.flip(s.blob(top, layer.Digest)) }, layer.Size, ""},
+		"a layer of its own":        {func(s *shop, _ string) { s.must(os.Truncate(s.blob(top, own.Digest), 9)) }, own.Size, ""},
+		"a config":                  {func(s *shop, _ string) { s.flip(s.blob(top, top.ID)) }, int64(len(top.Config)), ""},
+		"a name, the pool has it":   {func(s *shop, _ string) { s.must(os.Remove(s.blob(top, own.Digest))) }, 0, ""},
+		"the pool, an image has it": {func(s *shop, _ string) { p := s.c.PooledPath(own.Digest); s.must(os.Remove(p)); s.write(p, "x") }, 0, ""},
+		"the version": {func(s *shop, dir string) {
+			s.write(filepath.Join(dir, "version"), "Directory Transport Version: 9.9\n")
+		}, 0, ""},
+		"the manifest": {func(s *shop, dir string) { s.write(filepath.Join(dir, "manifest.json"), string(top.Raw)+" ") }, 0, ""},
+		"a signature":  {func(s *shop, dir string) { s.write(filepath.Join(dir, "signature-1"), "x") }, 0, ""},
+		"all of it": {func(s *shop, dir string) {
+			for _, name := range []string{top.ID.Encoded(), layer.Digest.Encoded(), own.Digest.Encoded(), "manifest.json"} {
+				s.flip(filepath.Join(dir, name))
+			}
+		}, top.Size(), ""},
+		"a copy, another image has it": {func(s *shop, _ string) {
+			s.must(os.RemoveAll(filepath.Join(s.dir, "org.osbuild.containers/.pool")))
+			s.must(os.Remove(s.blob(top, layer.Digest)))
+			s.write(s.blob(top, layer.Digest), string(layer.Blob[:len(layer.Blob)-1])+"x")
+		}, 0, ""},
+		"what is of unknown origin, and is here": {func(s *shop, dir string) {
+			s.must(os.Remove(filepath.Join(filepath.Dir(dir), "source.json")))
+			s.must(os.Remove(s.blob(top, layer.Digest)))
+		}, 0, ""},
+		"what another brings": {func(s *shop, dir string) {
+			s.must(os.Remove(filepath.Join(filepath.Dir(dir), "source.json")))
+			s.flip(s.blob(top, layer.Digest))
+		}, layer.Size, ""},
+		"what is of unknown origin": {func(s *shop, dir string) {
+			s.must(os.Remove(filepath.Join(filepath.Dir(dir), "source.json")))
+			s.flip(s.blob(top, own.Digest))
+		}, 0, "top layer"},
+		"what is from elsewhere": {func(s *shop, dir string) {
+			text := `{"version":1,"sources":[{"name":"` + s.name + `","digest":"` + other.Digest.String() + `"},{"name":"` + s.name + `:x","digest":"` + top.Digest.String() + `"}]}`
+			s.write(filepath.Join(filepath.Dir(dir), "source.json"), text)
+			s.flip(s.blob(top, own.Digest))
+		}, own.Size, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newShop(t, base, top, other)
+			s.publish(base, 1, s.name+":1")
+			s.publish(top, 2, s.name+":2")
+			c.spoil(s, s.c.ImagePath(top.ID))
+			found := s.verify().Damaged
+			if len(found) == 0 {
+				t.Fatal("nothing is damaged")
+			}
+			mended, left := s.repair()
+			if left != c.left || len(mended)+len(left) == 0 {
+				t.Errorf("mended %q, left %q, want %q\n%s", mended, left, c.left, s.log.String())
+			}
+			if got := s.f.BytesSent("/blobs/"); got != c.fetch {
+				t.Errorf("fetched %d bytes of blobs, want %d\n%s", got, c.fetch, s.log.String())
+			}
+			if got := s.verify().Damaged; parts(got) != c.left {
+				t.Errorf("damaged afterwards: %v", got)
+			}
+			if c.left != "" {
+				return
+			}
+			for _, img := range []*images.Image{base, top} {
+				if raw, err := os.ReadFile(s.blob(img, layer.Digest)); err != nil || digest.FromBytes(raw) != layer.Digest {
+					t.Errorf("the layer of %s: %v", img.ID, err)
+				}
+			}
+			for name := range map[string]bool{"partial": true, "staging": true} {
+				if rest, _ := os.ReadDir(filepath.Join(s.dir, "org.osbuild.containers/.pool", name)); len(rest) > 0 {
+					t.Errorf("left in %s: %v", name, rest)
+				}
+			}
+		})
+	}
+}
+
+// Who reads a damaged image while it is repaired has the old one or the new one.
+func TestRepairExchangesTheImage(t *testing.T) {
+	s := newShop(t, base)
+	s.publish(base, 1, s.name)
+	before, err := os.Stat(s.c.ImagePath(base.ID))
+	s.must(err)
+	s.flip(s.blob(base, base.ID))
+	stop, seen := make(chan struct{}), make(chan error, 1)
+	go func() {
+		for {
+			select {
+			case <-stop:
+				seen <- nil
+				return
+			default:
+				if _, err := os.Lstat(filepath.Join(s.c.ImagePath(base.ID), "version")); err != nil {
+					seen <- err
+					return
+				}
+			}
+		}
+	}()
+	_, left := s.repair()
+	close(stop)
+	if err := <-seen; err != nil || left != "" {
+		t.Errorf("seen meanwhile: %v; left %q", err, left)
+	}
+	if after, err := os.Stat(s.c.ImagePath(base.ID)); err != nil || os.SameFile(before, after) {
+		t.Errorf("the image was changed in place: %v", err)
+	}
+}
+
+func TestRepairOfLists(t *testing.T) {
+	list := images.NewList(images.Of(base, other))
+	s := newShop(t, list)
+	s.viaList(base, list)
+	s.must(s.c.AddOrigin(base.ID, cache.Origin{Name: s.name + ":latest", Digest: list.Digest}))
+	s.must(s.c.PublishFile(t.Context(), list.Digest, list.Raw))
+	strange := []byte(`{"what": "another source of osbuild fetched"}`)
+	s.must(s.c.PublishFile(t.Context(), digest.FromBytes(strange), strange))
+	s.flip(s.c.FilePath(list.Digest))
+	s.flip(s.c.FilePath(digest.FromBytes(strange)))
+	s.write(filepath.Join(filepath.Dir(s.c.ImagePath(base.ID)), "manifest-list.json"), "{}")
+	mended, left := s.repair()
+	if mended != "base list, file" || left != "file" {
+		t.Errorf("mended %q, left %q\n%s", mended, left, s.log.String())
+	}
+	if raw, right := s.c.File(list.Digest); !right || !bytes.Equal(raw, list.Raw) {
+		t.Error("the list is not right")
+	}
+	if n := s.f.BytesSent("/blobs/"); n != 0 {
+		t.Errorf("%d bytes of blobs were fetched", n)
+	}
+}
+
+// An origin that does not answer is named, what is there stays, and another origin is tried.
+func TestRepairThatFails(t *testing.T) {
+	s := newShop(t, base)
+	s.publish(base, 1, s.name)
+	s.flip(s.blob(base, base.ID))
+	s.f.On(registry.Any("/v2/a/"), registry.Status(404, ""))
+	if mended, left := s.repair(); mended != "blob" || left != "base config" {
+		t.Errorf("mended %q, left %q", mended, left)
+	}
+	if _, err := os.Stat(s.blob(base, base.Layers[0].Digest)); err != nil {
+		t.Errorf("what was right is away: %v", err)
+	}
+	if _, err := os.Stat(s.c.PooledPath(base.ID)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the damaged blob is in the pool: %v", err)
+	}
+}
+
+// Of several places the latest is asked first, and then the others.
+func TestRepairFromTheSecondPlace(t *testing.T) {
+	s := newShop(t, base)
+	s.publish(base, 1, s.name)
+	s.publish(base, 2, strings.Replace(s.name, "/a/", "/b/", 1))
+	s.flip(s.blob(base, base.ID))
+	if mended, left := s.repair(); mended != "base config, blob" || left != "" {
+		t.Errorf("mended %q, left %q\n%s", mended, left, s.log.String())
+	}
+	if n := len(s.f.Matching(registry.Any("/v2/b/"))); n == 0 {
+		t.Error("the latest place was not asked")
+	}
+}

@@ -1,0 +1,149 @@
+package keep
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/progress"
+)
+
+// Damage is something that is not what its digest says.
+type Damage struct {
+	Image  digest.Digest // of which it is a part; "" if of none: a blob of the pool alone, or a list
+	Title  string        // of the image, or what has it
+	What   Part
+	Digest digest.Digest // what it should have; "" if that is not known
+	Path   string
+	Got    string // a digest, a size, nothing, or why it cannot be read
+}
+
+// String says it in a line.
+func (d *Damage) String() string {
+	text := string(d.What)
+	if d.Digest != "" {
+		text += " " + d.Digest.String()
+	}
+	return text + ": got " + d.Got
+}
+
+// Part is what a file of a cache is.
+type Part string
+
+// The parts.
+const (
+	PartManifest  Part = "manifest"
+	PartList      Part = "list"
+	PartConfig    Part = "config"
+	PartLayer     Part = "layer"
+	PartSignature Part = "signature"
+	PartVersion   Part = "version"
+	PartFile      Part = "file" // published under a digest: a manifest list, or what another source of osbuild fetched
+	PartPool      Part = "blob" // of the pool
+)
+
+// Verified is what Verify found out.
+type Verified struct {
+	Images    int
+	Files     int             // that were read, each once however many names it has
+	Bytes     int64           // of them
+	Damaged   []Damage        // by title, sorted
+	Unvouched []digest.Digest // images whose manifest no recorded digest vouches for: it was checked for its id alone
+	Vanished  int             // images that were removed or replaced again and again meanwhile
+}
+
+// rounds is how often an image is read again that was replaced meanwhile.
+const rounds = 3
+
+// Verify reads every byte of some images, and of all the cache if all is said: then the pool and the published
+// lists too. Each file is read once, whichever images have it, by as many readers as there are
+// processors. Nothing is locked: what is removed meanwhile is left out, what is replaced is read again.
+func Verify(ctx context.Context, c *cache.Cache, images []*Image, all bool, log *progress.Reporter) (*Verified, error) {
+	defer log.Close()
+	v := &Verified{Images: len(images)}
+	left, rest := images, all
+	for range rounds {
+		r := &reader{cache: c, log: log, files: map[file]*reading{}}
+		if err := r.collect(left, rest); err != nil {
+			return nil, err
+		}
+		if err := r.read(ctx); err != nil {
+			return nil, err
+		}
+		v.Files += len(r.files)
+		v.Bytes += r.bytes.Load()
+		left = r.settle(v)
+		if len(left) == 0 {
+			break
+		}
+		rest = false
+	}
+	v.Vanished = len(left)
+	slices.SortFunc(v.Damaged, func(a, b Damage) int {
+		return cmp.Or(strings.Compare(string(a.Image), string(b.Image)), strings.Compare(string(a.What), string(b.What)), strings.Compare(a.Path, b.Path))
+	})
+	v.Damaged = slices.Compact(v.Damaged)
+	return v, nil
+}
+
+// settle takes over what was found of images that are still as they were read, and returns the others.
+func (r *reader) settle(v *Verified) (again []*Image) {
+	v.Damaged = append(v.Damaged, r.damaged...)
+	for _, e := range r.exams {
+		switch e.now(r.cache) {
+		case same:
+			v.Damaged = append(v.Damaged, e.damaged...)
+			if e.unvouched && len(e.damaged) == 0 {
+				v.Unvouched = append(v.Unvouched, e.ID)
+			}
+		case replaced:
+			again = append(again, e.Image)
+		case gone:
+			v.Images--
+		}
+	}
+	return again
+}
+
+// exam is what is found out of an image.
+type exam struct {
+	*Image
+	folder    cache.Stored
+	damaged   []Damage
+	unvouched bool
+}
+
+// fate is what became of an image while it was read.
+type fate int
+
+const (
+	same fate = iota
+	replaced
+	gone
+)
+
+// now says whether the image is the one that was read. One in which nothing is wrong counts as it was.
+func (e *exam) now(c *cache.Cache) fate {
+	if len(e.damaged) == 0 {
+		return same
+	}
+	pub, err := c.Look(e.ID)
+	if err != nil {
+		return gone
+	}
+	defer pub.Close()
+	if folder, err := pub.Folder(); err != nil || folder.Ino != e.folder.Ino || !folder.Changed.Equal(e.folder.Changed) {
+		return replaced
+	}
+	return same
+}
+
+// wrong notes a damage of the image.
+func (e *exam) wrong(what Part, d digest.Digest, path, format string, args ...any) {
+	e.damaged = append(e.damaged, Damage{e.ID, e.Title(), what, d, path, fmt.Sprintf(format, args...)})
+}
