@@ -155,7 +155,7 @@ func (b *Bundle) tell(log *progress.Reporter) (done func()) {
 	items := make([]*progress.Item, len(b.picked))
 	sums := make([]Sum, len(b.picked))
 	for n, p := range b.picked {
-		it := log.Item(p.title() + "@" + progress.Short(digest.FromBytes(p.raw).String()))
+		it := log.Item(logName(b.Images[n].Names, p.ID) + "@" + progress.Short(digest.FromBytes(p.raw).String()))
 		items[n] = it
 		var size int64
 		for _, d := range p.m.Blobs() {
@@ -204,4 +204,12 @@ func eachBlob(m *manifest.Manifest, do func(d manifest.Descriptor, kind string, 
 		n := slices.IndexFunc(m.Layers, func(l manifest.Descriptor) bool { return l.Digest == d.Digest })
 		do(d, "layer", n+1)
 	}
+}
+
+// logName is what a log calls an image.
+func logName(names []string, id digest.Digest) string {
+	if len(names) > 0 {
+		return names[0]
+	}
+	return progress.Short(id.String())
 }

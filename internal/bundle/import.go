@@ -15,7 +15,6 @@ import (
 
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/image"
-	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/progress"
 )
 
@@ -160,7 +159,7 @@ func (in *importer) allowed(ctx context.Context, raw []byte, signatures [][]byte
 // image imports an image, unless there is a reason not to.
 func (in *importer) image(ctx context.Context, img *carried, why error) Result {
 	r := Result{Kind: "image", ID: img.id, Manifest: digest.FromBytes(img.raw), Names: img.names, State: Added}
-	it := in.log.Item(img.title() + "@" + progress.Short(r.Manifest.String()))
+	it := in.log.Item(logName(img.names, img.id) + "@" + progress.Short(r.Manifest.String()))
 	began := time.Now()
 	err := why
 	if err == nil {
@@ -258,59 +257,6 @@ func (in *importer) origins(img *carried, d digest.Digest) []cache.Origin {
 		all = append(all, cache.Origin{Name: name, Digest: d, Transport: in.from.format, From: in.from.path, Fetched: in.began})
 	}
 	return all
-}
-
-// missing says which blobs are nowhere, before any is copied.
-func (in *importer) missing(img *carried) error {
-	var none []string
-	for _, d := range img.m.Blobs() {
-		c, err := img.open(d.Digest)
-		if err == nil {
-			c.close()
-			continue
-		}
-		if s, err := in.cache.PooledBlob(d.Digest); err == nil && s.Size == d.Size {
-			continue
-		}
-		if in.published()[d.Digest] == "" {
-			none = append(none, d.Digest.String())
-		}
-	}
-	if len(none) == 0 {
-		return nil
-	}
-	more := ""
-	if len(none) > 1 {
-		more = fmt.Sprintf(" (and %d more)", len(none)-1)
-	}
-	return fmt.Errorf("blob %s is neither in %s nor in the cache%s\nif it was exported with --have, import what it goes on top of first; or export again without --have",
-		none[0], in.from.path, more)
-}
-
-// publishedBlobs are where the blobs of all images of the cache lie, for those that no pool has.
-func publishedBlobs(c *cache.Cache) map[digest.Digest]string {
-	at := map[digest.Digest]string{}
-	ids, err := c.Images()
-	if err != nil {
-		return at
-	}
-	for _, id := range ids {
-		pub, err := c.Look(id)
-		if err != nil {
-			continue
-		}
-		raw, err := pub.Manifest()
-		if err == nil {
-			var m *manifest.Manifest
-			if m, err = parseImage(raw, id); err == nil && pub.Has(m.Blobs()) {
-				for _, d := range m.Blobs() {
-					at[d.Digest] = pub.BlobPath(d.Digest)
-				}
-			}
-		}
-		pub.Close()
-	}
-	return at
 }
 
 // withHint says what to do about an error of the disk.

@@ -59,7 +59,7 @@ type content struct {
 
 func (c content) close() {
 	if c.bytes == nil {
-		c.Blob.Close()
+		c.Close()
 	}
 }
 
@@ -161,8 +161,10 @@ func (c *carrier) named(names []string) []string {
 // other is what is no image: the signatures of one, something beside one, or something broken.
 func (c *carrier) other(d *files.Document, images map[digest.Digest]*carried) error {
 	if !errors.Is(d.Err, manifest.ErrArtifact) {
-		c.broken = append(c.broken, Result{Kind: "image", Manifest: d.Digest, Names: c.named(d.Names), State: Failed,
-			Err: fmt.Errorf("manifest %s %w", d.Digest, d.Err)})
+		c.broken = append(c.broken, Result{
+			Kind: "image", Manifest: d.Digest, Names: c.named(d.Names), State: Failed,
+			Err: fmt.Errorf("manifest %s %w", d.Digest, d.Err),
+		})
 		return nil
 	}
 	var a v1.Manifest

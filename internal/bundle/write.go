@@ -176,9 +176,9 @@ func (b *Bundle) folder(ctx context.Context, path string) (err error) {
 	if err := unix.Rename(temp, path); err != nil { // over an empty folder, too
 		return &os.LinkError{Op: "rename", Old: temp, New: path, Err: err}
 	}
-	parent, err := os.Open(filepath.Dir(path))
+	parent, err := os.Open(filepath.Dir(path)) // so that its name outlasts a crash
 	if err != nil {
-		return nil //nolint:nilerr // it is there, and only its name might not outlast a crash
+		return fmt.Errorf("sync the folder above: %w", err)
 	}
 	defer parent.Close()
 	if err := parent.Sync(); err != nil && !errors.Is(err, unix.EINVAL) {

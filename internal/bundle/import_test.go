@@ -1,0 +1,209 @@
+package bundle
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/internal/cache"
+	"osbuild-containers/test/images"
+	"osbuild-containers/test/inputs"
+)
+
+func TestFoldersOfTheDirFormat(t *testing.T) {
+	img := images.New(images.Layer(10_000), images.Layer(300))
+	dir := t.TempDir()
+	from, into := filepath.Join(dir, "image"), filepath.Join(dir, "cache")
+	inputs.WriteDir(t, from, img, "one", "two")
+	r := only(t, bring(t, into, from))
+	if r.State != Added || r.ID != img.ID || r.Manifest != img.Digest || len(r.Names) != 0 {
+		t.Errorf("%+v", r)
+	}
+	if !bytes.Equal(wantImage(t, into, img.ID), img.Raw) {
+		t.Error("the manifest is another one")
+	}
+	pub, err := cache.Open(into).Look(img.ID)
+	must(t, err)
+	defer pub.Close()
+	sigs, err := pub.Signatures()
+	must(t, err)
+	if len(sigs) != 2 || string(sigs[1]) != "two" {
+		t.Errorf("signatures are %q", sigs)
+	}
+	if o, err := pub.Origins(); err != nil || len(o) != 1 || o[0].Name != from || o[0].Transport != "dir" {
+		t.Errorf("recorded is %+v, %v", o, err)
+	}
+	before, err := os.Stat(filepath.Join(from, img.Layers[0].Digest.Encoded()))
+	must(t, err)
+	after, err := os.Stat(pub.BlobPath(img.Layers[0].Digest))
+	must(t, err)
+	if os.SameFile(before, after) {
+		t.Error("who changes the folder changes the cache")
+	}
+}
+
+func TestSignaturesTravel(t *testing.T) {
+	img := images.New(images.Layer(1000))
+	dir := t.TempDir()
+	inputs.WriteDir(t, filepath.Join(dir, "image"), img, "one", "two")
+	first, second := filepath.Join(dir, "first"), filepath.Join(dir, "second")
+	bring(t, first, filepath.Join(dir, "image"))
+	out := Output{Path: filepath.Join(dir, "images.tar"), Format: FormatArchive}
+	must(t, exportAll(t.Context(), first, out))
+	if r := only(t, bring(t, second, out.Path)); r.State != Added {
+		t.Fatalf("%+v", r)
+	}
+	pub, err := cache.Open(second).Look(img.ID)
+	must(t, err)
+	defer pub.Close()
+	if sigs, err := pub.Signatures(); err != nil || len(sigs) != 2 || string(sigs[0]) != "one" {
+		t.Errorf("signatures are %q, %v", sigs, err)
+	}
+}
+
+// TestAListComesWithItsImages imports two of three images of a list, and the attestation beside them.
+func TestAListComesWithItsImages(t *testing.T) {
+	one, two, three := images.New(images.Layer(100)), images.New(images.Arch("arm64"), images.Layer(200)), images.New(images.Arch("s390x"))
+	attestation := images.New(images.Artifact("application/vnd.example"), images.MediaType("application/vnd.oci.image.manifest.v1+json"))
+	list := images.NewList(images.Of(one, two, three, attestation))
+	blobs := append(append(blobsOf(one), blobsOf(two)...), list.Raw)
+	path := write(t, layoutOf([]map[string]any{entry(list.Raw, ociIndex, "example.com/app:1")}, blobs...)...)
+	dir := t.TempDir()
+	done := bring(t, dir, path)
+	if len(done.Results) != 3 || done.Format != FormatArchive {
+		t.Fatalf("%+v", done)
+	}
+	for _, r := range done.Results {
+		if r.State != Added || len(r.Names) != 1 || r.Names[0] != "example.com/app:1" {
+			t.Errorf("%+v", r)
+		}
+	}
+	c := cache.Open(dir)
+	if raw, ok := c.File(list.Digest); !ok || !bytes.Equal(raw, list.Raw) {
+		t.Error("the list is not there")
+	}
+	wantImage(t, dir, one.ID)
+	pub, err := c.Look(two.ID)
+	must(t, err)
+	defer pub.Close()
+	if raw, err := pub.List(); err != nil || digest.FromBytes(raw) != list.Digest {
+		t.Errorf("what is pinned by the list would not be found: %v", err)
+	}
+}
+
+// TestDamaged pairs what is wrong with a layout with what is said, and shows that nothing is published of
+// what is damaged, and all of the rest.
+func TestDamaged(t *testing.T) {
+	img, good := images.New(images.Layer(20_000)), images.New(images.Layer(300))
+	flipped := bytes.Clone(img.Layers[0].Blob)
+	flipped[10_000] ^= 1
+	name := func(d digest.Digest) string { return "blobs/sha256/" + d.Encoded() }
+	layer, config := name(img.Layers[0].Digest), name(img.ID)
+	for what, c := range map[string]struct {
+		file string
+		data []byte // nil: it is not there
+		want string
+	}{
+		"a byte of a layer":    {layer, flipped, "digest mismatch: got " + digest.FromBytes(flipped).String()},
+		"the end of a layer":   {layer, img.Layers[0].Blob[:19_000], "size mismatch: got 19000 bytes, want"},
+		"more than a layer":    {layer, append(bytes.Clone(img.Layers[0].Blob), 0), "size mismatch: got"},
+		"no layer":             {layer, nil, "is neither in"},
+		"a byte of the config": {config, append([]byte(" "), img.Config[1:]...), "digest mismatch"},
+		"the manifest":         {name(img.Digest), append([]byte(" "), img.Raw...), "is damaged: got digest"},
+		"no manifest":          {name(img.Digest), nil, "is missing"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			files := layoutOf([]map[string]any{entry(img.Raw, img.MediaType, "example.com/app:1"), entry(good.Raw, good.MediaType, "")},
+				append(blobsOf(img), blobsOf(good)...)...)
+			var changed []file
+			for _, f := range files {
+				switch {
+				case f.name != c.file:
+					changed = append(changed, f)
+				case c.data != nil:
+					changed = append(changed, file{f.name, c.data})
+				}
+			}
+			dir := t.TempDir()
+			done := bring(t, dir, write(t, changed...))
+			failed := 0
+			for _, r := range done.Results {
+				if r.State != Failed {
+					continue
+				}
+				failed++
+				if text := r.Err.Error(); !strings.Contains(text, c.want) || r.ID != "" && !strings.Contains(text, "example.com/app:1") {
+					t.Errorf("%v\nwant %s", r.Err, c.want)
+				}
+			}
+			if failed != 1 || len(done.Results) != 2 {
+				t.Errorf("%+v", done.Results)
+			}
+			wantImage(t, dir, good.ID)
+			if ids, err := cache.Open(dir).Images(); err != nil || len(ids) != 1 {
+				t.Errorf("published are %v, %v", ids, err)
+			}
+		})
+	}
+}
+
+// TestRefused pairs what is no carrier of images with what is said about it.
+func TestRefused(t *testing.T) {
+	img := plain(1, 1000)
+	other := plain(2, 1000)
+	swap := func(files []file, name string, data []byte) []file {
+		for n := range files {
+			if files[n].name == name {
+				files[n].data = data
+			}
+		}
+		return files
+	}
+	for what, c := range map[string]struct {
+		files []file
+		want  string
+	}{
+		"nothing":           {[]file{{"a", nil}}, "there is neither an index.json"},
+		"index":             {[]file{{"oci-layout", nil}, {"index.json", []byte("[]")}}, "index is not JSON"},
+		"config":            {swap(saved(img, asIs), img.ID.Encoded()+".json", other.Config), "is damaged: got digest"},
+		"layers":            {append(saved(img, asIs)[:2], file{"manifest.json", toJSON([]any{map[string]any{"Config": img.ID.Encoded() + ".json"}})}), "its config names 1 layers, and the archive has 0 of it"},
+		"no layer":          {saved(img, asIs)[:1:1], "there is neither"},
+		"a layer elsewhere": {append(saved(img, asIs)[:1], saved(img, asIs)[2]), `"0/layer.tar" is missing`},
+		"packed layer":      {swap(saved(img, zipped), "0/layer.tar", zipped(other.Layers[0].Blob)), "is damaged: got sha256:"},
+		"parent":            {oldSave(plain(2, 10, 10), "")[3:], "is missing"},
+		"name of nothing":   {oldSave(plain(2, 10, 10), `{"a": {"b": "cc"}}`), "which is missing"},
+		"dir":               {[]file{{"manifest.json", []byte("{}")}}, "manifest has neither layers nor manifests"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "cache")
+			path := write(t, c.files...)
+			_, err := Import(t.Context(), cache.Open(dir), path, nil)
+			if err == nil || !strings.Contains(err.Error(), c.want) || !strings.HasPrefix(err.Error(), path+": ") {
+				t.Errorf("%v\nwant %s", err, c.want)
+			}
+			if _, err := os.Stat(dir); err == nil {
+				t.Error("there is a cache now")
+			}
+		})
+	}
+}
+
+// Two forms of an image are two claims to one place.
+func TestTwoFormsOfAnImage(t *testing.T) {
+	one := images.New(images.Layer(1000))
+	two := images.New(images.ConfigBytes(one.Config), images.Use(one.Layers[0]), images.Annotation("another", "form"))
+	path := write(t, layoutOf([]map[string]any{entry(one.Raw, ociManifest, "example.com/app:1"), entry(two.Raw, ociManifest, "example.com/app:2")},
+		append(blobsOf(one), two.Raw)...)...)
+	dir := t.TempDir()
+	done := bring(t, dir, path)
+	if done.Results[0].State != Added || done.Results[1].State != Failed || !strings.Contains(done.Results[1].Err.Error(), "a cache holds one") {
+		t.Errorf("%+v", done.Results)
+	}
+	if !bytes.Equal(wantImage(t, dir, one.ID), one.Raw) {
+		t.Error("it is the other one")
+	}
+}

@@ -1,0 +1,202 @@
+package bundle
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/manifest"
+	"osbuild-containers/test/calls"
+	"osbuild-containers/test/images"
+)
+
+// job is a process that does a job of this package's.
+func job(t *testing.T, what, dir, path string) (*exec.Cmd, *bytes.Buffer) {
+	t.Helper()
+	exe, err := os.Executable()
+	must(t, err)
+	cmd := exec.Command(exe)
+	var log bytes.Buffer
+	cmd.Stderr = &log
+	cmd.Env = append(os.Environ(), jobVariable+"="+string(toJSON([]string{what, dir, path})))
+	return cmd, &log
+}
+
+// killed runs a job again and again, each time killed just before another call that changes something
+// below the folder, and looks each time. It ends when the job does.
+func killed(t *testing.T, below string, run func() (*exec.Cmd, *bytes.Buffer), look func(t *testing.T)) {
+	t.Helper()
+	const stride = 3
+	for n := 1 + rand.IntN(stride); ; n += stride {
+		cmd, log := run()
+		at, seen := "", 0
+		w := calls.Start(t, cmd, func(c calls.Call) calls.Verdict {
+			if !c.Below(below) {
+				return calls.Continue
+			}
+			if seen++; seen != n {
+				return calls.Continue
+			}
+			at = c.String()
+			return calls.Kill
+		}, calls.Changing...)
+		err := w.Wait()
+		if at == "" {
+			if err != nil || n < 10 {
+				t.Fatalf("it ended after %d calls with %v: %s", seen, err, log)
+			}
+			t.Logf("%d calls", seen)
+			return
+		}
+		if look(t); t.Failed() {
+			t.Fatalf("killed at call %d, %s", n, at)
+		}
+	}
+}
+
+// An import that is killed, whenever, leaves an image that is complete or none; the next one ends it,
+// and leaves nothing of the first.
+func TestImportKilledAtEachCall(t *testing.T) {
+	img := images.New(images.Layer(300_000), images.Layer(2000))
+	list := images.NewList(images.Of(img, images.New(images.Arch("arm64"))))
+	path := write(t, layoutOf([]map[string]any{entry(list.Raw, ociIndex, "example.com/app:1")}, append(blobsOf(img), list.Raw)...)...)
+	var dir string
+	killed(t, filepath.Clean(os.TempDir()), func() (*exec.Cmd, *bytes.Buffer) {
+		dir = filepath.Join(t.TempDir(), "cache")
+		return job(t, "import", dir, path)
+	}, func(t *testing.T) {
+		ids, err := cache.Open(dir).Images()
+		must(t, err)
+		for _, id := range ids {
+			wantImage(t, dir, id)
+		}
+		for _, r := range bring(t, dir, path).Results {
+			if r.Err != nil {
+				t.Error(r.Err)
+			}
+		}
+		if !bytes.Equal(wantImage(t, dir, img.ID), img.Raw) {
+			t.Error("the manifest is another one")
+		}
+		left, err := filepath.Glob(filepath.Join(dir, "org.osbuild.containers", ".pool", "[ps]*", "*"))
+		if err != nil || len(left) > 0 {
+			t.Errorf("left are %v, %v", left, err)
+		}
+	})
+}
+
+// An export into a folder that is killed leaves nothing under its name; the next one to the same place
+// clears away what is left, and writes the same.
+func TestExportKilledAtEachCall(t *testing.T) {
+	img := images.New(images.Layer(300_000), images.Layer(2000))
+	from := t.TempDir()
+	bring(t, from, write(t, layoutOf([]map[string]any{entry(img.Raw, ociManifest, "")}, blobsOf(img)...)...))
+	parent := t.TempDir()
+	out := Output{Path: filepath.Join(parent, "bundle"), Format: FormatOCI}
+	killed(t, parent, func() (*exec.Cmd, *bytes.Buffer) {
+		return job(t, "export", from, out.Path)
+	}, func(t *testing.T) {
+		if _, err := os.Stat(out.Path); err == nil { // it was the last call
+			bring(t, t.TempDir(), out.Path)
+			must(t, os.RemoveAll(out.Path))
+		}
+		must(t, out.Check())
+		must(t, exportAll(t.Context(), from, out))
+		entries, err := os.ReadDir(parent)
+		must(t, err)
+		if len(entries) != 1 {
+			t.Errorf("left are %v", entries)
+		}
+		into := t.TempDir()
+		if r := only(t, bring(t, into, out.Path)); r.State != Added {
+			t.Errorf("%+v", r)
+		}
+		must(t, os.RemoveAll(out.Path))
+	})
+}
+
+// What an import that was killed has copied is not copied again, if it is right, and is, if it is not.
+func TestImportGoesOn(t *testing.T) {
+	img := images.New(images.Layer(3_000_000))
+	layer := img.Layers[0]
+	path := write(t, layoutOf([]map[string]any{entry(img.Raw, ociManifest, "")}, blobsOf(img)...)...)
+	wrong := bytes.Clone(layer.Blob[:1_000_000])
+	wrong[5] ^= 1
+	for name, c := range map[string]struct {
+		begun []byte
+		want  int64
+	}{
+		"right": {layer.Blob[:1_000_000], layer.Size - 1_000_000},
+		"all":   {layer.Blob, 0},
+		"wrong": {wrong, layer.Size},
+		"long":  {append(bytes.Clone(layer.Blob), 0), layer.Size},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			partial := filepath.Join(dir, "org.osbuild.containers", ".pool", "partial")
+			must(t, os.MkdirAll(partial, 0o755))
+			must(t, os.WriteFile(filepath.Join(partial, layer.Digest.Encoded()), c.begun, 0o644))
+			r := only(t, bring(t, dir, path))
+			if got := r.Bytes - int64(len(img.Config)); r.State != Added || got != c.want {
+				t.Errorf("%d bytes of the layer were copied, want %d: %v", got, c.want, r.Err)
+			}
+			wantImage(t, dir, img.ID)
+		})
+	}
+}
+
+// A folder that another process is writing is left to it.
+func TestTwoExportsToOnePlace(t *testing.T) {
+	parent := t.TempDir()
+	dir, err := newFolder(filepath.Join(parent, ".bundle.new"))
+	must(t, err)
+	defer dir.Close()
+	err = exportAll(t.Context(), t.TempDir(), Output{Path: filepath.Join(parent, "bundle"), Format: FormatOCI})
+	if err == nil || !strings.Contains(err.Error(), "another process is writing") {
+		t.Error(err)
+	}
+	if _, err := os.Stat(dir.Name()); err != nil {
+		t.Error(err)
+	}
+}
+
+// What is damaged in a cache does not get into a bundle, nor does a bundle with it get a name.
+func TestExportVerifies(t *testing.T) {
+	img := images.New(images.Layer(100_000))
+	from := t.TempDir()
+	bring(t, from, write(t, layoutOf([]map[string]any{entry(img.Raw, ociManifest, "")}, blobsOf(img)...)...))
+	f, err := os.OpenFile(filepath.Join(cache.Open(from).ImagePath(img.ID), img.Layers[0].Digest.Encoded()), os.O_WRONLY, 0)
+	must(t, err)
+	_, err = f.WriteAt([]byte("damage"), 50_000)
+	must(t, err)
+	must(t, f.Close())
+	for _, o := range []Output{{Format: FormatOCI}, {Format: FormatArchive}, {Format: FormatArchive, Zstd: true}} {
+		parent := t.TempDir()
+		o.Path = filepath.Join(parent, "bundle")
+		err := exportAll(t.Context(), from, o)
+		if err == nil || !strings.Contains(err.Error(), "is damaged: got sha256:") || !strings.Contains(err.Error(), img.Layers[0].Digest.String()) {
+			t.Errorf("%+v: %v", o, err)
+		}
+		if entries, err := os.ReadDir(parent); err != nil || len(entries) > 0 {
+			t.Errorf("%+v: left are %v, %v", o, entries, err)
+		}
+	}
+}
+
+// eachBlob numbers a layer that repeats once.
+func TestBlobsAreNumbered(t *testing.T) {
+	layer := images.New(images.Layer(10)).Layers[0]
+	img := images.New(images.Use(layer), images.Use(layer), images.Layer(20))
+	m, err := manifest.Parse(img.Raw)
+	must(t, err)
+	var got []int
+	eachBlob(m, func(_ manifest.Descriptor, _ string, number int) { got = append(got, number) })
+	if len(got) != 3 || got[0] != 0 || got[1] != 1 || got[2] != 3 {
+		t.Errorf("%v", got)
+	}
+}

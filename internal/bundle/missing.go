@@ -1,0 +1,66 @@
+package bundle
+
+import (
+	"fmt"
+
+	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/internal/cache"
+)
+
+// missing says which blobs are nowhere, before any is copied.
+func (in *importer) missing(img *carried) error {
+	var none []string
+	for _, d := range img.m.Blobs() {
+		c, err := img.open(d.Digest)
+		if err == nil {
+			c.close()
+			continue
+		}
+		if s, err := in.cache.PooledBlob(d.Digest); err == nil && s.Size == d.Size {
+			continue
+		}
+		if in.published()[d.Digest] == "" {
+			none = append(none, d.Digest.String())
+		}
+	}
+	if len(none) == 0 {
+		return nil
+	}
+	more := ""
+	if len(none) > 1 {
+		more = fmt.Sprintf(" (and %d more)", len(none)-1)
+	}
+	return fmt.Errorf("blob %s is neither in %s nor in the cache%s\nif it was exported with --have, import what it goes on top of first; or export again without --have",
+		none[0], in.from.path, more)
+}
+
+// publishedBlobs are where the blobs of all images of the cache lie, for those that no pool has.
+func publishedBlobs(c *cache.Cache) map[digest.Digest]string {
+	at := map[digest.Digest]string{}
+	ids, err := c.Images()
+	if err != nil {
+		return at
+	}
+	for _, id := range ids {
+		if pub, err := c.Look(id); err == nil {
+			addBlobs(at, pub, id)
+			pub.Close()
+		}
+	}
+	return at
+}
+
+func addBlobs(at map[digest.Digest]string, pub *cache.Published, id digest.Digest) {
+	raw, err := pub.Manifest()
+	if err != nil {
+		return
+	}
+	m, err := parseImage(raw, id)
+	if err != nil || !pub.Has(m.Blobs()) {
+		return
+	}
+	for _, d := range m.Blobs() {
+		at[d.Digest] = pub.BlobPath(d.Digest)
+	}
+}
