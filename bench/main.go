@@ -38,6 +38,7 @@ var works = []work{
 	{"oci", func(b *bench) error { return b.place("oci") }},
 	{"pack", (*bench).pack},
 	{"pin", (*bench).pin},
+	{"mirror", (*bench).mirror},
 	{"builds", (*bench).builds},
 }
 

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"osbuild-containers/test/registry"
+)
+
+// mirror measures how long it takes to copy the eight images that share layers to an empty registry, a
+// new one for each run, which lies in the scratch folder: what it holds is the disk that is used.
+func (b *bench) mirror() error {
+	ours := filepath.Join(filepath.Dir(b.lib), "osbuild-containers")
+	dir := filepath.Join(b.dir, "mirror")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	var refs, hosts []string
+	for _, name := range b.apps() {
+		host, _, _ := strings.Cut(b.images[name].Ref, "/")
+		hosts = append(hosts, fmt.Sprintf("[[registry]]\nlocation = %q\ninsecure = true\n", host))
+		refs = append(refs, b.images[name].Ref+":latest")
+	}
+	conf, pins := filepath.Join(dir, "registries.conf"), filepath.Join(dir, "pins.json")
+	if err := os.WriteFile(conf, []byte(hosts[0]), 0o644); err != nil {
+		return err
+	}
+	pin := exec.CommandContext(b.ctx, ours, append([]string{"pin", "--arch", "any", "--file", pins}, refs...)...)
+	pin.Env = append(os.Environ(), "CONTAINERS_REGISTRIES_CONF="+conf)
+	if out, err := pin.CombinedOutput(); err != nil {
+		return fmt.Errorf("pin: %w: %s", err, tail(string(out)))
+	}
+	each := func(line string) string {
+		var lines []string
+		for n, ref := range refs {
+			lines = append(lines, strings.NewReplacer("REF", ref, "DEST", fmt.Sprintf("$(cat dest)/m/app%d:latest", n+1)).Replace(line))
+		}
+		return strings.Join(lines, " && ")
+	}
+	tools := []tool{
+		{name: "**ours**", line: "CONTAINERS_REGISTRIES_CONF=" + conf + " " + ours + " mirror $(cat dest)/m --dest-tls-verify=false --cache none --file " + pins},
+		{name: "skopeo sync", line: each("skopeo sync -s docker -d docker --src-tls-verify=false --dest-tls-verify=false REF $(cat dest)/m")},
+		{name: "skopeo-new sync", line: each("skopeo-new sync -s docker -d docker --src-tls-verify=false --dest-tls-verify=false REF $(cat dest)/m")},
+		{name: "crane copy", line: each("crane copy --insecure REF DEST")},
+		{name: "regctl image copy", line: each("REGCTL_CONFIG=regctl.json regctl image copy REF DEST")},
+		{name: "oras copy", line: each("oras copy --no-tty --from-plain-http --to-plain-http REF DEST")},
+	}
+	tools = installed(tools, map[string][]string{
+		"skopeo sync": {"skopeo"}, "skopeo-new sync": {"skopeo-new"}, "crane copy": {"crane"},
+		"regctl image copy": {"regctl"}, "oras copy": {"oras"},
+	})
+	var to *registry.Registry
+	for n := range tools {
+		tools[n].prepare = func() (err error) {
+			if to != nil {
+				_ = to.Close()
+			}
+			if to, err = registry.Run(filepath.Join(b.scratch(), "registry")); err != nil {
+				return err
+			}
+			b.images["mirror"] = pinned{Ref: to.Addr + "/m"} // so that regctl speaks to it without TLS
+			defer delete(b.images, "mirror")
+			if err := os.WriteFile(filepath.Join(b.scratch(), "regctl.json"), []byte(b.regctl()), 0o644); err != nil {
+				return err
+			}
+			return os.WriteFile(filepath.Join(b.scratch(), "dest"), []byte(to.Addr), 0o644)
+		}
+	}
+	defer func() {
+		if to != nil {
+			_ = to.Close()
+		}
+	}()
+	return b.compare("mirror of eight images that share three layers, to an empty registry", tools)
+}
