@@ -144,11 +144,15 @@ func (m *matcher) known(r *mention) ([]candidate, error) {
 	return byName, nil
 }
 
-// explained says that a reference's source item has its name from another reference: two names of
-// one image share an item.
+// explained says that a reference's source item has its name from another reference, one that is
+// called so, or that only the item says what it is: two names of one image share an item.
 func (m *matcher) explained(r *mention, repository string) bool {
 	return slices.ContainsFunc(m.same[r.key], func(o *mention) bool {
-		return o != r && m.read(request.Docker, o.name).Name == repository
+		if o == r {
+			return false
+		}
+		name := m.read(request.Docker, o.name)
+		return name.Name == repository || !slices.ContainsFunc(m.pins, func(c candidate) bool { return c.Reference == name.String() })
 	})
 }
 
