@@ -52,7 +52,8 @@ func (d *Destination) open(ctx context.Context, ref types.ImageReference) (types
 	}
 	if client := clientOf(dest); client != nil {
 		hook(client)
-		client.Transport = &uploads{RoundTripper: client.Transport}
+		d.known.isHost(reference.Domain(d.name))
+		client.Transport = &uploads{client.Transport, d.known}
 	}
 	return dest, nil
 }

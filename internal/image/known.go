@@ -1,8 +1,10 @@
 package image
 
 import (
+	"net"
 	"net/http"
 	"reflect"
+	"strings"
 	"sync"
 
 	"github.com/containers/image/v5/pkg/blobinfocache/memory"
@@ -11,10 +13,13 @@ import (
 )
 
 // Known is which repositories have which blobs, as far as that is known.
-type Known struct{ cache types.BlobInfoCache }
+type Known struct {
+	cache types.BlobInfoCache
+	hosts sync.Map // that the library asks for itself: registries and their token servers
+}
 
 // NewKnown knows nothing.
-func NewKnown() *Known { return &Known{memory.New()} }
+func NewKnown() *Known { return &Known{cache: memory.New()} }
 
 // anyCompression makes the library use what is known of a blob. It leaves out blobs of which it does
 // not know the compression, which does not matter where digests stay as they are; to say it is not
@@ -47,8 +52,21 @@ func (noCandidates) CandidateLocations(types.ImageTransport, types.BICTransportS
 // take what the address says. The library would send them along.
 type uploads struct {
 	http.RoundTripper
+	known *Known
+}
 
-	hosts sync.Map // that the library asks for itself: the registry and its token server
+// dockerHub is the registry that docker.io is a name of.
+const dockerHub = "registry-1.docker.io"
+
+// isHost says that credentials for a registry belong to the host of that name.
+func (k *Known) isHost(registry string) {
+	if registry == "docker.io" {
+		registry = dockerHub
+	}
+	if _, _, err := net.SplitHostPort(registry); err != nil {
+		registry = net.JoinHostPort(strings.Trim(registry, "[]"), "443")
+	}
+	k.hosts.Store(registry, true)
 }
 
 // CloseIdleConnections is what the library calls when a destination is closed.
@@ -63,10 +81,10 @@ func (h *uploads) RoundTrip(req *http.Request) (*http.Response, error) {
 	switch req.Method {
 	case http.MethodGet, http.MethodHead, http.MethodPost:
 		if req.Response == nil { // no redirect
-			h.hosts.Store(hostPort(req.URL), true)
+			h.known.hosts.Store(hostPort(req.URL), true)
 		}
 	default:
-		if _, ours := h.hosts.Load(hostPort(req.URL)); !ours && req.Header.Get("Authorization") != "" {
+		if _, ours := h.known.hosts.Load(hostPort(req.URL)); !ours && req.Header.Get("Authorization") != "" {
 			req = req.Clone(req.Context())
 			req.Header.Del("Authorization")
 		}

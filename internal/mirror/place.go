@@ -20,8 +20,8 @@ func ParsePlace(text string) (Place, error) {
 	host, _, _ := strings.Cut(name, "/")
 	named, err := reference.ParseNormalizedNamed(name + "/x")
 	switch {
-	case strings.Contains(text, "@"):
-		err = errors.New("leave out what is before or after an @: podman login keeps user names and passwords")
+	case strings.Contains(text, "@"): // it may be a password
+		return Place{}, errors.New("mirror: leave out what is before or after an @: podman login keeps user names and passwords")
 	case strings.Contains(name, "://"):
 		err = errors.New("is not the name of a registry: leave out what is before ://")
 	case err != nil && strings.ToLower(name) != name:

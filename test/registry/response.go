@@ -1,6 +1,9 @@
 package registry
 
-import "net/http"
+import (
+	"net/http"
+	"sync/atomic"
+)
 
 // response is a ResponseWriter whose header and body pass through hooks.
 type response struct {
@@ -8,6 +11,7 @@ type response struct {
 	onHeader func(status int, h http.Header) int
 	onWrite  func(p []byte, write func([]byte) error) error
 	wrote    bool
+	cut      atomic.Bool // a hook has ended the answer in its middle
 }
 
 // WriteHeader implements http.ResponseWriter.
@@ -31,10 +35,22 @@ func (w *response) Write(p []byte) (int, error) {
 	if w.onWrite == nil {
 		return w.ResponseWriter.Write(p)
 	}
-	if err := w.onWrite(p, w.write); err != nil {
+	w.cut.Store(true) // and it stays so if the hook panics
+	err := w.onWrite(p, w.write)
+	w.cut.Store(false)
+	if err != nil {
 		return 0, err
 	}
 	return len(p), nil
+}
+
+// FlushError implements what http.ResponseController looks for. The proxy's timer may come when the
+// connection is not the server's any more.
+func (w *response) FlushError() error {
+	if w.cut.Load() {
+		return nil
+	}
+	return http.NewResponseController(w.ResponseWriter).Flush()
 }
 
 func (w *response) write(p []byte) error {

@@ -1,0 +1,181 @@
+package mirror
+
+import (
+	"encoding/base64"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/test/images"
+	"osbuild-containers/test/registry"
+)
+
+// A registry that takes only lists of which all images are there gets them with All, or says what is missing.
+func TestListsWithoutAllTheirImages(t *testing.T) {
+	w := newWorld(t, registry.Validating())
+	amd := images.New(images.Layer(2000))
+	arm := images.New(images.Layer(3000), images.Arch("arm64"))
+	note := images.New(images.Artifact("application/vnd.in-toto+json"), images.Layer(100))
+	list := images.NewList(images.Of(amd, arm, note))
+	w.push("app:v1", list)
+	pins := w.pins("amd64", "registry.example/app:v1")
+	got := w.failure(pins)
+	for _, text := range []string{
+		"registry.example/app:v1: the registry does not take the manifest list " + list.Digest.String() + ", of which 2 of 3 images are not there: ",
+		"\ncopy the other images too with --all, or have the registry take such lists",
+	} {
+		if !strings.Contains(got, text) {
+			t.Errorf("got %s\nwant %s", got, text)
+		}
+	}
+	w.has("app", amd.Digest.String(), amd.Raw)
+	w.opts.All = true
+	res := w.copy(pins)
+	w.has("app", "v1", list.Raw)
+	w.hasBlobs("app", arm)
+	if res.There != amd.Size() {
+		t.Errorf("%+v: what was there is sent again", res.Sum)
+	}
+}
+
+// Where the registry takes such a list, it gets no more than is pinned.
+func TestOnlyWhatIsPinnedIsSent(t *testing.T) {
+	w := newWorld(t)
+	amd := images.New(images.Layer(2000))
+	list := images.NewList(images.Of(amd, images.New(images.Layer(3000), images.Arch("arm64"))))
+	w.push("app:v1", list)
+	res := w.copy(w.pins("amd64", "registry.example/app:v1"))
+	w.has("app", "v1", list.Raw)
+	if res.Sent != amd.Size() {
+		t.Errorf("%d bytes were sent, the image has %d", res.Sent, amd.Size())
+	}
+}
+
+// Without the right to push it is said where and how to log in, and nothing of the credentials is shown.
+func TestTheMirrorWantsALogin(t *testing.T) {
+	for name, option := range map[string]registry.Option{
+		"basic": registry.Basic("ann", "s3cret"), "token": registry.Token("ann", "s3cret", time.Minute),
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, option)
+			base := images.New(images.Layer(2000))
+			w.push("base:v1", base)
+			w.push("app:v1", images.New(images.Use(base.Layers...), images.Layer(100)))
+			pins := w.pins("any", "registry.example/base:v1", "registry.example/app:v1")
+			w.opts.Tries.Retries = 1
+			for _, login := range []string{"", "ann:wr0ng"} {
+				w.opts.To.AuthFile = w.auth(login)
+				got := w.failure(pins)
+				if !strings.HasSuffix(got, "\nlog in (podman login, --dest-authfile), and check that the account may push to this repository") ||
+					!strings.Contains(got, "send to ADDR/mirror/base: ") || strings.Contains(got, "wr0ng") {
+					t.Errorf("with %q: %s", login, got)
+				}
+			}
+			w.opts.To.AuthFile = w.auth("ann:s3cret")
+			res := w.copy(pins)
+			if w.hasBlobs("base", base); res.Mounted != base.Layers[0].Size {
+				t.Errorf("%+v, want a layer mounted", res.Sum)
+			}
+			if strings.Contains(w.log.String(), "s3cret") {
+				t.Errorf("the log shows a password:\n%s", &w.log)
+			}
+		})
+	}
+}
+
+// auth writes a file with credentials for the mirror.
+func (w *world) auth(login string) string {
+	path := filepath.Join(w.t.TempDir(), "auth.json")
+	text := "{}"
+	if login != "" {
+		text = fmt.Sprintf(`{"auths": {%q: {"auth": %q}}}`, w.to.Addr, base64.StdEncoding.EncodeToString([]byte(login)))
+	}
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		w.t.Fatal(err)
+	}
+	return path
+}
+
+// One image that is not there does not keep the others from being mirrored.
+func TestOneFailureLeavesTheOthersAlone(t *testing.T) {
+	w := newWorld(t)
+	app := images.New(images.Layer(2000))
+	gone := images.New(images.Use(app.Layers...), images.Layer(100))
+	w.push("app:v1", app)
+	w.push("gone:v1", gone)
+	pins := w.pins("any", "registry.example/app:v1", "registry.example/gone:v1")
+	w.from.On(registry.Blob(gone.Layers[1].Digest.String()), registry.Error(404, "BLOB_UNKNOWN", "blob unknown to registry"))
+	res, err := w.try(t.Context(), pins)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.Images[0].Err != nil || res.Images[1].Err == nil {
+		t.Errorf("got %v and %v", res.Images[0].Err, res.Images[1].Err)
+	}
+	w.has("app", "v1", app.Raw)
+	if n := len(w.mirrorTags("gone")); n != 0 {
+		t.Error("the manifest of an image is there of which a layer is not")
+	}
+}
+
+// What cannot be mirrored together is refused before anything is sent.
+func TestWhatIsRefused(t *testing.T) {
+	w := newWorld(t)
+	w.push("app:v1", images.New(images.Layer(100)))
+	pins := w.pins("any", "registry.example/app:v1", "other.example/app:v1")
+	want := "other.example/app:v1 and registry.example/app:v1 would both be ADDR/mirror/app:v1\nkeep them apart with --scoped"
+	if got := w.failure(pins); !strings.HasPrefix(got, want) && !strings.HasPrefix(got, "registry.example/app:v1 and other.example/app:v1 would both be ADDR/mirror/app:v1\nkeep them apart with --scoped") {
+		t.Errorf("got %s\nwant %s", got, want)
+	}
+	w.opts.Place.Scoped = true
+	w.copy(pins)
+	for n := range pins {
+		pins[n].Transport = "containers-storage"
+	}
+	if got := w.failure(pins); got != ErrNothing.Error() {
+		t.Errorf("got %s", got)
+	}
+	pins = pins[:1]
+	pins[0].Transport, pins[0].ID = "", digest.FromString("another")
+	if got := w.failure(pins); !strings.Contains(got, "pin it anew") {
+		t.Errorf("got %s", got)
+	}
+}
+
+// A tag that was pinned at two times, for two architectures, goes to what it pointed to last.
+func TestTheLatestPinOfATagGetsIt(t *testing.T) {
+	w := newWorld(t)
+	old, fresh := images.New(images.Layer(100)), images.New(images.Layer(200))
+	w.push("app:v1", old)
+	pins := w.pins("any", "registry.example/app:v1")
+	w.push("app:v1", fresh)
+	pins = append(w.pins("amd64", "registry.example/app:v1"), pins...)
+	pins[0].Resolved = pins[0].Resolved.Add(time.Hour)
+	w.copy(pins)
+	w.has("app", "v1", fresh.Raw)
+	w.has("app", old.Digest.String(), old.Raw)
+}
+
+func TestAMirrorThatDoesNotAnswer(t *testing.T) {
+	w := newWorld(t)
+	w.push("app:v1", images.New(images.Layer(100)))
+	pins := w.pins("any", "registry.example/app:v1")
+	w.opts.Tries.Retries = 0
+	place, err := ParsePlace("127.0.0.1:1/mirror")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.opts.Place = place
+	got := w.failure(pins)
+	if !strings.HasPrefix(got, "send to 127.0.0.1:1/mirror/app: ") || !strings.HasSuffix(got, "connection refused\ncheck that the registry runs and that this machine can reach it") {
+		t.Errorf("got %s", got)
+	}
+	if n := len(w.from.Requests()); n > 0 {
+		t.Errorf("%d requests for nothing", n)
+	}
+}
