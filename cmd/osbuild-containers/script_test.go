@@ -50,8 +50,14 @@ func TestMain(m *testing.M) {
 //		runs a program, which has to end with that exit status.
 //	golden FILE [GOT]
 //		compares the standard output of the last command, or the file GOT, with FILE, where
-//		$-variables are replaced; ${short NAME} is the begin of the digest in NAME, TIME is
+//		$-variables are replaced; ${short NAME} is the begin of the digest in NAME, ${hex NAME} all of it, TIME is
 //		any time and DAY any date.
+//	flip FOLDER DIGEST
+//		changes one bit of each file below the folder that is called like the digest.
+//	age DAYS FILE…
+//		makes files, and folders with all in them, as old as that; source.json says it, too.
+//	hold FILE, release
+//		makes a file and locks it as an osbuild that runs locks the cache.lock of its store.
 //	stalled DIGEST
 //		serves the registry once more, at $STALLED, where of that blob 1000 bytes come and then
 //		the connection hangs.
@@ -86,6 +92,11 @@ func TestScripts(t *testing.T) {
 			"expand": expand,
 			"status": status,
 			"golden": golden,
+			"flip":   flip,
+			"age":    age,
+			"hold":   hold,
+
+			"release": release,
 
 			"stalled":   func(ts *testscript.TestScript, _ bool, args []string) { stalled(t, ts, reg, args) },
 			"interrupt": interrupt,
@@ -186,6 +197,9 @@ func deleteManifest(ts *testscript.TestScript, reg *registry.Registry, args []st
 // variable is what a golden file has in place of a variable.
 func variable(ts *testscript.TestScript) func(string) string {
 	return func(name string) string {
+		if long, whole := strings.CutPrefix(name, "hex "); whole {
+			return strings.TrimPrefix(ts.Getenv(long), "sha256:")
+		}
 		long, short := strings.CutPrefix(name, "short ")
 		if !short {
 			return ts.Getenv(name)

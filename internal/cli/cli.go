@@ -13,6 +13,7 @@
 //	2    the command line, or a file it names, was refused; nothing was touched
 //	3    pin --check: a tag points to something else than is pinned
 //	4    pin --check: something pinned is not served any more
+//	5    verify: something is damaged, and was not repaired
 //	130  interrupted by SIGINT
 //	143  interrupted by SIGTERM
 package cli
@@ -42,6 +43,7 @@ const (
 	exitRefused = 2
 	exitMoved   = 3
 	exitGone    = 4
+	exitDamaged = 5
 	exitSignal  = 128 // and the signal's number
 )
 

@@ -13,5 +13,7 @@ func (a *app) commands() []*cobra.Command {
 		a.mirrorCommand(),
 		a.exportCommand(),
 		a.importCommand(),
+		a.verifyCommand(),
+		a.gcCommand(),
 	}
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // fetch fetches the images that are still damaged, and the lists, and says why what could not be was not.
-func (r *Repairer) fetch(ctx context.Context, c *cache.Cache, broken []*Image, damaged []Damage) (why map[digest.Digest]string, err error) {
+func (r *Repairer) fetch(ctx context.Context, c *cache.Cache, all, broken []*Image, damaged []Damage) (why map[digest.Digest]string, err error) {
 	why = map[digest.Digest]string{}
 	v, err := Verify(ctx, c, broken, false, nil)
 	if err != nil {
@@ -39,7 +39,7 @@ func (r *Repairer) fetch(ctx context.Context, c *cache.Cache, broken []*Image, d
 			}
 		}
 		if len(items) == 0 {
-			return why, r.fetchLists(ctx, c, broken, damaged, why)
+			return why, r.fetchLists(ctx, all, damaged, why)
 		}
 		if err := r.fetchSome(ctx, items, why); err != nil {
 			return nil, err
@@ -67,44 +67,57 @@ func (r *Repairer) fetchSome(ctx context.Context, items []request.Item, why map[
 	return nil
 }
 
-// fetchLists fetches published lists that are damaged, from where images that were pinned by them are from.
-func (r *Repairer) fetchLists(ctx context.Context, c *cache.Cache, images []*Image, damaged []Damage, why map[digest.Digest]string) error {
-	all, err := Scan(c)
-	if err != nil {
-		return err
-	}
-	images = append(slices.Clone(images), all...)
-	var items []request.Item
+// shops is how many repositories are asked for a list, at most.
+const shops = 10
+
+// fetchLists fetches published lists that are damaged. Which repository has one is recorded where an image was
+// pinned by the list; else those are asked from which images are, since a list is what its digest says
+// wherever it comes from.
+func (r *Repairer) fetchLists(ctx context.Context, images []*Image, damaged []Damage, why map[digest.Digest]string) error {
 	for _, d := range damaged {
 		if d.What != PartFile {
 			continue
 		}
-		for _, i := range images {
-			at := slices.IndexFunc(i.Origins, func(o cache.Origin) bool { return o.Digest == d.Digest })
-			if at >= 0 {
-				it := r.item(d.Digest, i.Origins[at])
-				it.Image.Digest = ""
-				items = append(items, it)
+		places := listPlaces(images, d.Digest)
+		for n, o := range places {
+			it := r.item(d.Digest, o)
+			it.Image.Digest = ""
+			req, err := request.New(r.Dir, []request.Item{it}, r.Options)
+			if err != nil {
+				return err
+			}
+			res := fetch.Lists(ctx, req, nil)[0]
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			if res.Success {
+				r.Log.Note("list %s: fetched from %s", d.Digest, o.Name)
 				break
+			}
+			if n == 0 && o.Digest == d.Digest {
+				why[d.Digest] = res.Error
 			}
 		}
 	}
-	if len(items) == 0 {
-		return nil
-	}
-	req, err := request.New(r.Dir, items, r.Options)
-	if err != nil {
-		return err
-	}
-	for n, res := range fetch.Lists(ctx, req, r.Log) {
-		if !res.Success {
-			why[req.Items[n].ID] = res.Error
+	return nil
+}
+
+// listPlaces are where a list may be had, the likeliest first.
+func listPlaces(images []*Image, list digest.Digest) []cache.Origin {
+	var places []cache.Origin
+	seen := map[string]bool{}
+	for _, sure := range []bool{true, false} {
+		for _, i := range images {
+			for _, o := range i.Origins {
+				repository := nameOf(o.Name).Repository
+				if o.Transport == "" && (o.Digest == list) == sure && !seen[repository] && len(places) < shops {
+					seen[repository] = true
+					places = append(places, o)
+				}
+			}
 		}
 	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return nil
+	return places
 }
 
 func (r *Repairer) item(id digest.Digest, o cache.Origin) request.Item {

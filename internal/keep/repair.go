@@ -62,7 +62,7 @@ func (r *Repairer) Repair(ctx context.Context, images []*Image, damaged []Damage
 			return nil, context.Cause(ctx)
 		}
 	}
-	why, err := r.fetch(ctx, c, broken, damaged)
+	why, err := r.fetch(ctx, c, images, broken, damaged)
 	if err != nil {
 		return nil, err
 	}
@@ -98,7 +98,7 @@ func (r *Repairer) outcome(ctx context.Context, c *cache.Cache, damaged []Damage
 		switch {
 		case d.Image != "" && still(d):
 		case d.What == PartFile && !isRight(c, d.Digest):
-			out.Left = append(out.Left, Left{d, cmp.Or(why[d.Digest], "it is not recorded where it is from\nremove the file: who needs it fetches it")})
+			out.Left = append(out.Left, Left{d, cmp.Or(why[d.Digest], "nothing says where it is from\nremove the file: who needs it fetches it")})
 		default:
 			out.Mended = append(out.Mended, d)
 		}

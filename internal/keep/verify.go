@@ -87,8 +87,15 @@ func Verify(ctx context.Context, c *cache.Cache, images []*Image, all bool, log 
 	slices.SortFunc(v.Damaged, func(a, b Damage) int {
 		return cmp.Or(strings.Compare(string(a.Image), string(b.Image)), strings.Compare(string(a.What), string(b.What)), strings.Compare(a.Path, b.Path))
 	})
-	v.Damaged = slices.Compact(v.Damaged)
+	v.Damaged = slices.DeleteFunc(slices.Compact(v.Damaged), v.isShared)
 	return v, nil
+}
+
+// isShared says whether a damage is of a blob of the pool, and named already for an image that has it from there.
+func (v *Verified) isShared(d Damage) bool {
+	return d.What == PartPool && slices.ContainsFunc(v.Damaged, func(o Damage) bool {
+		return o.Image != "" && o.Digest == d.Digest && o.Got == d.Got
+	})
 }
 
 // settle takes over what was found of images that are still as they were read, and returns the others.

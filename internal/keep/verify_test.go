@@ -95,11 +95,11 @@ func TestVerifyFindsDamage(t *testing.T) {
 		got   string // of the first
 	}{
 		"nothing":                     {func(*store, string) {}, "", ""},
-		"a shared layer, one bit":     {func(s *store, _ string) { s.flip(s.blob(top, layer)) }, "base layer, top layer, blob", "sha256:"},
-		"a layer of its own, one bit": {func(s *store, _ string) { s.flip(s.blob(top, own)) }, "top layer, blob", "sha256:"},
-		"a layer cut":                 {func(s *store, _ string) { s.must(os.Truncate(s.blob(top, own), 5)) }, "top layer, blob", "5 bytes, want "},
+		"a shared layer, one bit":     {func(s *store, _ string) { s.flip(s.blob(top, layer)) }, "base layer, top layer", "sha256:"},
+		"a layer of its own, one bit": {func(s *store, _ string) { s.flip(s.blob(top, own)) }, "top layer", "sha256:"},
+		"a layer cut":                 {func(s *store, _ string) { s.must(os.Truncate(s.blob(top, own), 5)) }, "blob, top layer", "5 bytes, want "},
 		"a layer gone":                {func(s *store, _ string) { s.must(os.Remove(s.blob(top, own))) }, "top layer", "nothing"},
-		"a config, one bit":           {func(s *store, _ string) { s.flip(s.blob(top, top.ID)) }, "top config, blob", "sha256:"},
+		"a config, one bit":           {func(s *store, _ string) { s.flip(s.blob(top, top.ID)) }, "top config", "sha256:"},
 		"a layer that is a link": {func(s *store, _ string) {
 			p := s.blob(top, own)
 			s.must(os.Remove(p))

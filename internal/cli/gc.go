@@ -1,0 +1,222 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/spf13/cobra"
+
+	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/keep"
+	"osbuild-containers/internal/pin"
+	"osbuild-containers/internal/progress"
+	"osbuild-containers/internal/request"
+)
+
+// gcCommand is the command gc, with what its flags say.
+type gcCommand struct {
+	*app
+	manifests, pins    []string
+	olderThan, maxSize string
+	dryRun             bool
+}
+
+func (a *app) gcCommand() *cobra.Command {
+	g := &gcCommand{app: a}
+	cmd := &cobra.Command{
+		Use:     "gc",
+		Short:   "Remove from a cache what nobody needs",
+		GroupID: groupCache,
+		Long: `gc removes what downloads and removed images left in the pool: blobs that no
+image has, and downloads that nobody went on with for a day. The flags let it
+remove images, too: all that are not to be kept; with --older-than only those
+that nobody used for that time; with --max-size those used longest ago, until
+the cache is no larger. With an image go the lists that name no other.
+
+What another process uses stays: an osbuild that runs keeps all images of its
+store, a fetch keeps the pool. Run gc again later. Killing it does no harm.`,
+		Example: `  osbuild-containers gc --keep-manifest build.json --dry-run
+  osbuild-containers gc --older-than 30d --max-size 50GB`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return g.run(cmd.Context()) },
+	}
+	set := cmd.Flags()
+	set.StringArrayVar(&g.manifests, "keep-manifest", nil, "keep what this osbuild manifest, a `FILE` or -, names; may be given again")
+	set.StringArrayVar(&g.pins, "keep-pins", nil, "keep what this pin `FILE` names; may be given again")
+	set.StringVar(&g.olderThan, "older-than", "", "images go that nobody used for this `TIME`: 12h, 30d, 8w")
+	set.StringVar(&g.maxSize, "max-size", "", "images go until the cache has this `SIZE`: 500MB, 20GB")
+	set.BoolVar(&g.dryRun, "dry-run", false, "say what would go, and leave it at that")
+	return cmd
+}
+
+// run is the command.
+func (g *gcCommand) run(ctx context.Context) error {
+	dir, err := g.cacheDir()
+	if err != nil {
+		return err
+	}
+	policy, err := g.policy()
+	if err != nil {
+		return refused(err)
+	}
+	c, now := cache.Open(dir), time.Now()
+	plan, err := keep.PlanGC(c, policy, now)
+	if err != nil {
+		return err
+	}
+	done := &keep.Collected{Plan: plan, Freed: plan.Frees}
+	if !g.dryRun {
+		if done, err = keep.Collect(ctx, c, plan, now); err != nil {
+			return err
+		}
+	}
+	if g.flags.json {
+		return g.json(gcJSON(dir, done, g.dryRun))
+	}
+	return g.print("%s", gcText(done, g.dryRun))
+}
+
+// policy is what the flags say.
+func (g *gcCommand) policy() (p keep.Policy, err error) {
+	if g.olderThan != "" {
+		if p.Unused, err = parseDuration(g.olderThan); err != nil {
+			return p, fmt.Errorf("--older-than %s: %w", g.olderThan, err)
+		}
+	}
+	if g.maxSize != "" {
+		if p.MaxSize, err = parseSize(g.maxSize); err != nil {
+			return p, fmt.Errorf("--max-size %s: %w", g.maxSize, err)
+		}
+	}
+	if len(g.manifests)+len(g.pins) == 0 {
+		return p, nil
+	}
+	p.Keep = map[digest.Digest]bool{}
+	for _, path := range g.manifests {
+		raw, err := g.readFile(path)
+		if err != nil {
+			return p, err
+		}
+		m, err := request.DecodeManifest(raw)
+		if err != nil {
+			return p, fmt.Errorf("%s: %w", path, err)
+		}
+		for _, it := range append(m.Images, m.Lists...) {
+			p.Keep[it.ID] = true
+		}
+	}
+	for _, path := range g.pins {
+		file, err := pin.Read(path)
+		if err != nil {
+			return p, err
+		}
+		for n := range file.Images {
+			p.Keep[file.Images[n].ID] = true
+			if list := file.Images[n].List; list != "" {
+				p.Keep[list] = true
+			}
+		}
+	}
+	return p, p.Check()
+}
+
+// gcText is a line for each image, and the sums below them.
+func gcText(done *keep.Collected, dry bool) string {
+	var b strings.Builder
+	went := 0
+	if len(done.Images) > 0 {
+		columns := []column{{name: "IMAGE ID"}, {name: "NAME:TAG ARCH"}, {name: "USED"}, {name: "SIZE", right: true}, {name: "FREES", right: true}}
+		rows := make([][]string, 0, len(done.Images))
+		for _, r := range done.Images {
+			frees := progress.Bytes(r.Frees)
+			if r.Why != "" {
+				frees = "in use"
+			} else {
+				went++
+			}
+			rows = append(rows, []string{keep.Short(r.ID), cutStart(r.Title(), 34), date(r.Used), progress.Bytes(r.Size), frees})
+		}
+		b.WriteString(strings.Join(align(columns, rows), "\n") + "\n\n")
+	}
+	var parts []string
+	for _, p := range []struct {
+		n    int
+		what string
+	}{{went, "image"}, {len(done.Lists), "list"}, {len(done.Unused), "blob"}, {len(done.Partial), "interrupted download"}} {
+		if p.n > 0 {
+			parts = append(parts, count(p.n, p.what))
+		}
+	}
+	verb := "freed"
+	if dry {
+		verb = "would come free"
+	}
+	if len(parts) == 0 {
+		parts = []string{"nothing to remove"}
+	}
+	line := func(n int64, text string) {
+		b.WriteString(field(fmt.Sprintf("%10s", progress.Bytes(n)), 12, text))
+	}
+	line(done.Freed, verb+": "+strings.Join(parts, ", "))
+	line(done.Total-done.Freed, "left")
+	if done.Over > 0 {
+		line(done.Over, "more than --max-size is to be kept")
+	}
+	for _, why := range done.Busy {
+		b.WriteString(field("", 12, why+": run gc again later"))
+	}
+	for _, r := range done.Images {
+		if r.Why != "" && !slices.Contains(done.Busy, r.Why) {
+			b.WriteString(field("", 12, keep.Short(r.ID)+" "+r.Why))
+		}
+	}
+	if len(done.Missing) > 0 {
+		b.WriteString(field("", 12, fmt.Sprintf("%d of what is to be kept is not in the cache", len(done.Missing))))
+	}
+	return b.String()
+}
+
+// What gc answers in JSON; sizes are bytes.
+type (
+	gcAnswer struct {
+		Cache   string          `json:"cache"`
+		DryRun  bool            `json:"dryRun"`
+		Images  []gcImage       `json:"images"` // that went, or were to go and stayed
+		Lists   []digest.Digest `json:"lists"`
+		Unused  duBlobs         `json:"unused"`
+		Partial duBlobs         `json:"partial"`
+		Freed   int64           `json:"freed"`
+		Left    int64           `json:"left"`
+		Over    int64           `json:"over,omitempty"`
+		Busy    []string        `json:"busy,omitempty"` // why not all could be done now
+		Missing []digest.Digest `json:"missing"` // of what is to be kept
+	}
+	gcImage struct {
+		ID    digest.Digest `json:"id"`
+		Names []string      `json:"names"`
+		Used  time.Time     `json:"used"`
+		Size  int64         `json:"size"`
+		Frees int64         `json:"frees"`
+		Why   string        `json:"stayed,omitempty"`
+	}
+)
+
+func gcJSON(dir string, done *keep.Collected, dry bool) gcAnswer {
+	answer := gcAnswer{
+		Cache: dir, DryRun: dry, Images: []gcImage{}, Lists: []digest.Digest{},
+		Unused:  duBlobs{len(done.Unused), keep.Bytes(done.Unused)},
+		Partial: duBlobs{len(done.Partial), keep.Bytes(done.Partial)},
+		Freed:   done.Freed, Left: done.Total - done.Freed, Over: done.Over, Busy: done.Busy, Missing: orEmpty(done.Missing),
+	}
+	for _, r := range done.Images {
+		answer.Images = append(answer.Images, gcImage{r.ID, namesOf(r.Image), r.Used, r.Size, r.Frees, r.Why})
+	}
+	for _, l := range done.Lists {
+		answer.Lists = append(answer.Lists, l.Digest)
+	}
+	return answer
+}

@@ -1,0 +1,185 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/spf13/cobra"
+
+	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/keep"
+	"osbuild-containers/internal/progress"
+	"osbuild-containers/internal/request"
+)
+
+func (a *app) verifyCommand() *cobra.Command {
+	var repair bool
+	cmd := &cobra.Command{
+		Use:     "verify [NAME[:TAG] | ID]…",
+		Short:   "Read every byte of a cache and compare it with its digest",
+		GroupID: groupCache,
+		Long: `verify reads images, those named as for list or all: manifest, list, config,
+layers, signatures. With nothing named it reads the pool and the published
+lists too. It names what is damaged, and then ends with status 5.
+
+With --repair, what is damaged is taken from where it is right in the cache, or
+fetched, and nothing else is. For that it must be recorded where the image is
+from, as fetch and the sources do. What could not be repaired is named.`,
+		Example: `  osbuild-containers verify
+  osbuild-containers verify fedora-bootc:42 --repair`,
+		RunE: func(cmd *cobra.Command, args []string) error { return a.verify(cmd.Context(), args, repair) },
+	}
+	cmd.Flags().BoolVar(&repair, "repair", false, "fetch what is damaged")
+	return cmd
+}
+
+// verify is the command.
+func (a *app) verify(ctx context.Context, args []string, repair bool) error {
+	dir, err := a.cacheDir()
+	if err != nil {
+		return err
+	}
+	c := cache.Open(dir)
+	all, err := keep.Scan(c)
+	if err != nil {
+		return err
+	}
+	images, err := chosenOf(all, args)
+	if err != nil {
+		return err
+	}
+	var bars *progress.Reporter
+	if a.env.StderrIsTerminal {
+		bars = progress.NewBars(a.env.Stderr)
+	}
+	v, err := keep.Verify(ctx, c, images, len(args) == 0, bars)
+	if err != nil {
+		return err
+	}
+	r := &keep.Repaired{}
+	for _, d := range v.Damaged {
+		r.Left = append(r.Left, keep.Left{Damage: d})
+	}
+	if repair && len(v.Damaged) > 0 {
+		if r, err = a.repair(ctx, dir, all, v.Damaged); err != nil {
+			return err
+		}
+	}
+	if a.flags.json {
+		err = a.json(verifyJSON(dir, v, r))
+	} else if v.Images+v.Files == 0 {
+		a.noteEmpty(dir)
+	} else {
+		err = a.print("%s", verifyText(v, r))
+	}
+	if err == nil && len(r.Left) > 0 {
+		err = &statusError{status: exitDamaged}
+	}
+	return err
+}
+
+func (a *app) repair(ctx context.Context, dir string, all []*keep.Image, damaged []keep.Damage) (*keep.Repaired, error) {
+	log := progress.NewLog(a.env.Stderr)
+	if a.env.StderrIsTerminal {
+		log = progress.NewBars(a.env.Stderr)
+	}
+	defer log.Close()
+	o := request.DefaultOptions()
+	o.Retries = a.flags.retries
+	r := &keep.Repairer{Dir: dir, Options: o, Access: a.flags.access(), Log: log}
+	return r.Repair(ctx, all, damaged)
+}
+
+// verifyText is a block for each image, or other thing, with what is damaged, and a line for all.
+func verifyText(v *keep.Verified, r *keep.Repaired) string {
+	var b strings.Builder
+	var head string
+	say := func(state string, d keep.Damage, why string) {
+		if this := state + d.Title + string(d.Image); this != head {
+			if head != "" {
+				b.WriteByte('\n')
+			}
+			head = this
+			b.WriteString(field(state, label, d.Title))
+			if d.Image != "" {
+				b.WriteString(field("id", label, d.Image.String()))
+			}
+		}
+		part := string(d.What)
+		if len(part) >= label {
+			part = part[:label-1]
+		}
+		b.WriteString(field(part, label, d.Digest.String()))
+		b.WriteString(field("got", label, d.Got))
+		if why != "" {
+			b.WriteString(field("still", label, strings.Split(why, "\n")...))
+		}
+	}
+	for _, d := range r.Mended {
+		say("repaired", d, "")
+	}
+	for _, d := range r.Left {
+		say("damaged", d.Damage, d.Why)
+	}
+	if head != "" {
+		b.WriteByte('\n')
+	}
+	if n := len(v.Unvouched); n > 0 {
+		b.WriteString(field("note", label, "nothing is recorded that vouches for the manifest of "+count(n, "image")+
+			": what it names was verified, and that it is of the image"))
+	}
+	read := fmt.Sprintf("%s, %s, %s read", count(v.Images, "image"), count(v.Files, "file"), progress.Bytes(v.Bytes))
+	switch {
+	case len(r.Left) > 0 && len(r.Mended) > 0:
+		fmt.Fprintf(&b, "%d repaired, %d damaged: %s\n", len(r.Mended), len(r.Left), read)
+	case len(r.Left) > 0:
+		fmt.Fprintf(&b, "%d damaged: %s\n", len(r.Left), read)
+	case len(r.Mended) > 0:
+		fmt.Fprintf(&b, "%d repaired, all is well: %s\n", len(r.Mended), read)
+	default:
+		fmt.Fprintf(&b, "all is well: %s\n", read)
+	}
+	return b.String()
+}
+
+// What verify answers in JSON.
+type (
+	verifyAnswer struct {
+		Cache     string          `json:"cache"`
+		Images    int             `json:"images"`
+		Files     int             `json:"files"` // that were read, each once however many names it has
+		Bytes     int64           `json:"bytes"`
+		Damaged   []damageJSON    `json:"damaged"`
+		Repaired  []damageJSON    `json:"repaired"`
+		Unvouched []digest.Digest `json:"unvouched"` // images for whose manifest no recorded digest vouches
+	}
+	damageJSON struct {
+		Image  digest.Digest `json:"image,omitempty"`
+		Name   string        `json:"name"`
+		Part   keep.Part     `json:"part"`
+		Digest digest.Digest `json:"digest,omitempty"` // that it should have
+		Path   string        `json:"path"`
+		Got    string        `json:"got"`
+		Why    string        `json:"why,omitempty"` // it could not be repaired
+	}
+)
+
+func verifyJSON(dir string, v *keep.Verified, r *keep.Repaired) verifyAnswer {
+	answer := verifyAnswer{
+		Cache: dir, Images: v.Images, Files: v.Files, Bytes: v.Bytes,
+		Damaged: []damageJSON{}, Repaired: []damageJSON{}, Unvouched: orEmpty(v.Unvouched),
+	}
+	for _, d := range r.Left {
+		answer.Damaged = append(answer.Damaged, damageOf(d.Damage, d.Why))
+	}
+	for _, d := range r.Mended {
+		answer.Repaired = append(answer.Repaired, damageOf(d, ""))
+	}
+	return answer
+}
+
+func damageOf(d keep.Damage, why string) damageJSON {
+	return damageJSON{d.Image, d.Title, d.What, d.Digest, d.Path, d.Got, why}
+}
