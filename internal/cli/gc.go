@@ -193,7 +193,7 @@ type (
 		Left    int64           `json:"left"`
 		Over    int64           `json:"over,omitempty"`
 		Busy    []string        `json:"busy,omitempty"` // why not all could be done now
-		Missing []digest.Digest `json:"missing"` // of what is to be kept
+		Missing []digest.Digest `json:"missing"`        // of what is to be kept
 	}
 	gcImage struct {
 		ID    digest.Digest `json:"id"`
