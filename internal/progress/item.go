@@ -30,7 +30,7 @@ type Summary struct {
 	Elapsed  time.Duration // from start to end
 	Attempts int           // 1 when the first one went well; 0 is not mentioned
 	Cached   bool          // the item was in the cache, nothing was done
-	Sent     bool          // Bytes were sent elsewhere, and Reused are there without
+	Sent     bool          // Bytes were sent to a registry, and Reused it had
 }
 
 // Item returns the item that is called name in every line. Its digest is best
@@ -98,7 +98,7 @@ func (i *Item) Done(s Summary) {
 	case s.Cached:
 		text = "done: in the cache already"
 	case s.Sent:
-		text = "done: " + Bytes(s.Bytes) + " sent, " + Bytes(s.Reused) + " there without, " + seconds(s.Elapsed)
+		text = "done: " + Bytes(s.Bytes) + " sent, the registry had " + Bytes(s.Reused) + ", " + seconds(s.Elapsed)
 	case s.Attempts == 1:
 		text += ", 1 attempt"
 	case s.Attempts > 1:
