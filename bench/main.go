@@ -39,6 +39,8 @@ var works = []work{
 	{"pack", (*bench).pack},
 	{"pin", (*bench).pin},
 	{"mirror", (*bench).mirror},
+	{"carry", (*bench).carry},
+	{"verify", (*bench).verify},
 	{"builds", (*bench).builds},
 }
 
