@@ -41,17 +41,15 @@ func (c *Cache) LockHost() (unlock func(), err error) {
 }
 
 // isMounted says whether a folder is mounted elsewhere, in any mount namespace that this process may look
-// into: osbuild binds an image to where a stage reads it. It is looked for by the end of its path, since
-// what lies above that differs between namespaces and file systems; so the answer may be yes for
-// the same image in another cache.
+// into: osbuild binds an image to where a stage reads it.
 func isMounted(path string) bool {
-	image := filepath.Base(path)
-	parent := filepath.Base(filepath.Dir(path))
-	end := "/" + filepath.Join(filepath.Base(filepath.Dir(filepath.Dir(path))), parent, image)
+	var st unix.Stat_t
 	processes, err := os.ReadDir("/proc")
-	if err != nil {
+	if err != nil || unix.Lstat(path, &st) != nil {
 		return false
 	}
+	// What lies above that differs between file systems.
+	end := "/" + filepath.Join(filepath.Base(filepath.Dir(path)), filepath.Base(path))
 	seen := map[string]bool{}
 	for _, p := range processes {
 		if p.Name()[0] < '0' || p.Name()[0] > '9' {
@@ -63,19 +61,30 @@ func isMounted(path string) bool {
 		}
 		seen[space] = true
 		raw, err := os.ReadFile("/proc/" + p.Name() + "/mountinfo")
-		if err == nil && hasMount(string(raw), end) {
-			return true
+		if err != nil {
+			continue
+		}
+		for _, at := range mountsOf(string(raw), end) {
+			var there unix.Stat_t
+			err := unix.Stat("/proc/"+p.Name()+"/root"+at, &there)
+			if err != nil || there.Dev == st.Dev && there.Ino == st.Ino {
+				return true // if it cannot be seen, it may be
+			}
 		}
 	}
 	return false
 }
 
-// hasMount looks through a mountinfo file: the fourth field of a line is what of a file system is mounted.
-func hasMount(info, end string) bool {
+// escapes are how a mountinfo file has what would end a field or a line.
+var escapes = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
+
+// mountsOf looks through a mountinfo file for where folders are mounted whose path has that end: the fourth field
+// of a line is what of a file system is mounted, the fifth where.
+func mountsOf(info, end string) (points []string) {
 	for line := range strings.Lines(info) {
-		if fields := strings.Fields(line); len(fields) > 3 && strings.HasSuffix(fields[3], end) {
-			return true
+		if fields := strings.Fields(line); len(fields) > 4 && strings.HasSuffix(fields[3], end) {
+			points = append(points, escapes.Replace(fields[4]))
 		}
 	}
-	return false
+	return points
 }
