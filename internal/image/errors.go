@@ -113,6 +113,9 @@ func classOf(code int) Class {
 
 // statusOf digs the HTTP status out of the library's kinds of errors; 0 if there is none.
 func statusOf(err error) int {
+	if err == nil {
+		return 0
+	}
 	var status *StatusError
 	if errors.As(err, &status) {
 		return status.Code

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/opencontainers/go-digest"
+
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/test/images"
 	"osbuild-containers/test/registry"
@@ -228,6 +230,35 @@ func TestBlobsOfTheCacheAreTaken(t *testing.T) {
 	}
 	if n := len(w.from.Matching(registry.Blob(app.Layers[1].Digest.String()))); n != 1 {
 		t.Errorf("a blob that the cache has damaged was read %d times", n)
+	}
+}
+
+// What signs an image and its list goes along, so that builders whose policy wants it find it.
+func TestSignaturesGoAlong(t *testing.T) {
+	w := newWorld(t)
+	amd, arm := images.New(images.Layer(2000)), images.New(images.Layer(3000), images.Arch("arm64"))
+	list := images.NewList(images.Of(amd, arm))
+	w.push("app:v1", list)
+	tag := func(d digest.Digest) string { return strings.Replace(string(d), ":", "-", 1) + ".sig" }
+	signatures := map[digest.Digest]*images.Image{}
+	for n, d := range []digest.Digest{amd.Digest, list.Digest} {
+		signatures[d] = images.New(images.Seed(uint64(n)), images.Layer(100))
+		w.push("app:"+tag(d), signatures[d])
+	}
+	w.copy(w.pins("amd64", "registry.example/app:v1"))
+	for d, sig := range signatures {
+		w.has("app", tag(d), sig.Raw)
+		w.hasBlobs("app", sig)
+	}
+	w.has("app", "v1", list.Raw)
+	w.readOnce()
+
+	w.push("other:v1", images.New(images.Layer(1000)))
+	pins := w.pins("any", "registry.example/other:v1")
+	w.opts.Tries.Retries = 0
+	w.from.On(registry.Get(`\.sig$`), registry.Status(503, "busy"))
+	if got := w.failure(pins); !strings.HasPrefix(got, "registry.example/other:v1: look for signatures: ") {
+		t.Errorf("got %s", got)
 	}
 }
 

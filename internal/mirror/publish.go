@@ -13,12 +13,8 @@ import (
 
 // publish sends the manifests of the unit, whose blobs are there.
 func (u *unit) publish(ctx context.Context) error {
-	for n, doc := range u.docs {
-		tag := ""
-		if n == len(u.docs)-1 {
-			tag = u.tag
-		}
-		_, err := u.to.putManifest(ctx, doc, tag)
+	for _, doc := range u.docs {
+		err := u.to.putManifest(ctx, doc)
 		if err != nil && doc.list && u.sparse > 0 && image.IsRefused(err) {
 			return &sparseError{u, err}
 		}
@@ -36,8 +32,7 @@ type sparseError struct {
 }
 
 func (e *sparseError) Error() string {
-	total := e.u.sparse + len(e.u.docs) - 1
-	return fmt.Sprintf("the registry does not take the manifest list %s, of which %d of %d images are not there: %v", e.u.Digest, e.u.sparse, total, e.err)
+	return fmt.Sprintf("the registry does not take the manifest list %s, of which %d of %d images are not there: %v", e.u.Digest, e.u.sparse, e.u.named, e.err)
 }
 
 func (e *sparseError) Unwrap() error { return e.err }

@@ -106,15 +106,13 @@ func (r *repository) put(ctx context.Context, b manifest.Descriptor, note func(s
 	})
 }
 
-// putManifest sends a manifest that the repository does not have.
-func (r *repository) putManifest(ctx context.Context, doc document, tag string) (fresh bool, err error) {
-	err = r.ask(ctx, func(ctx context.Context, d *image.Destination) error {
-		there, err := d.HasManifest(ctx, doc.digest, tag)
+// putManifest sends a manifest, unless the repository has it.
+func (r *repository) putManifest(ctx context.Context, doc document) error {
+	return r.ask(ctx, func(ctx context.Context, d *image.Destination) error {
+		there, err := d.HasManifest(ctx, doc.digest, doc.tag)
 		if err != nil || there {
 			return err
 		}
-		fresh = true
-		return d.PutManifest(ctx, doc.raw, tag)
+		return d.PutManifest(ctx, doc.raw, doc.tag)
 	})
-	return fresh, err
 }

@@ -1,8 +1,6 @@
 package mirror
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -16,7 +14,6 @@ import (
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/pin"
 	"osbuild-containers/internal/progress"
-	"osbuild-containers/internal/request"
 )
 
 // unit is what one tag points to: an image, or a manifest list with those of its images that are
@@ -34,7 +31,8 @@ type unit struct {
 	docs   []document // what a document names comes before it, the top last
 	blobs  []manifest.Descriptor
 	layers int
-	sparse int // how many of its images the list names that are not sent
+	named  int // how many images the list names
+	sparse int // and how many of them are not sent
 
 	parts sync.WaitGroup // blobs that are not yet looked after
 	mu    sync.Mutex     // of Err and Sum
@@ -45,6 +43,7 @@ type document struct {
 	raw    []byte
 	digest digest.Digest
 	list   bool
+	tag    string // "" for none
 }
 
 // group makes units of the pins: one for each reference and what it points to.
@@ -133,112 +132,6 @@ func (r *run) tags() error {
 		}
 	}
 	return nil
-}
-
-// read reads all manifests of the unit and checks that they are what is pinned, and allowed.
-func (u *unit) read(ctx context.Context) error {
-	img := request.Image{Name: u.name, Digest: u.Digest, Access: u.run.From, Transport: request.Docker}
-	var err error
-	if u.stream, err = u.run.streams.Open(ctx, img, u.item); err != nil {
-		return err
-	}
-	raw, top, err := u.stream.Manifest(ctx, "")
-	if err != nil {
-		return err
-	}
-	if !top.List {
-		if err := u.check(ctx, u.pins, top, ""); err != nil {
-			return err
-		}
-		u.add(raw, top)
-		return nil
-	}
-	seen := map[digest.Digest]bool{}
-	for _, e := range top.Entries {
-		pins := slices.Clone(u.pins)
-		pins = slices.DeleteFunc(pins, func(p pin.Image) bool { return p.Manifest != e.Digest })
-		switch {
-		case seen[e.Digest]:
-		case len(pins) > 0:
-			raw, m, err := u.stream.Manifest(ctx, e.Digest)
-			if err == nil {
-				err = u.check(ctx, pins, m, e.Digest)
-			}
-			if err != nil {
-				return fmt.Errorf("%s: %w", e.Digest, err)
-			}
-			u.add(raw, m)
-		case u.run.All:
-			if err := u.tree(ctx, e.Digest, 0); err != nil {
-				return err
-			}
-		default:
-			u.sparse++
-		}
-		seen[e.Digest] = true
-	}
-	for _, p := range u.pins {
-		if !seen[p.Manifest] {
-			return fmt.Errorf("the manifest list does not name %s, which is pinned for %s: pin it anew", p.Manifest, p.Platform)
-		}
-	}
-	u.add(raw, top)
-	return nil
-}
-
-// check finds out whether the image is the one that is pinned, and allowed. instance is its digest, "" where there is
-// no list.
-func (u *unit) check(ctx context.Context, pins []pin.Image, m *manifest.Manifest, instance digest.Digest) error {
-	for _, p := range pins {
-		switch {
-		case m.List:
-			return errors.New("this is a manifest list, but it is pinned as an image: pin it anew")
-		case instance == "" && p.Manifest != u.Digest:
-			return errors.New("this is an image, but it is pinned as a manifest list: pin it anew")
-		case m.Config.Digest != p.ID:
-			return fmt.Errorf("the image has the id %s, but %s is pinned: pin it anew", m.Config.Digest, p.ID)
-		}
-	}
-	return u.stream.Allowed(ctx, instance)
-}
-
-// maxNested is how deep lists may be in lists.
-const maxNested = 4
-
-// tree adds what is named by a list and not pinned.
-func (u *unit) tree(ctx context.Context, d digest.Digest, depth int) error {
-	raw, _, err := u.stream.Manifest(ctx, d)
-	if raw == nil {
-		return fmt.Errorf("%s: %w", d, err)
-	}
-	m, err := manifest.ParseAny(raw)
-	if err == nil && m.List && depth == maxNested {
-		err = errors.New("too many lists within lists")
-	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", d, err)
-	}
-	for _, e := range m.Entries {
-		if err := u.tree(ctx, e.Digest, depth+1); err != nil {
-			return err
-		}
-	}
-	u.add(raw, m)
-	return nil
-}
-
-// add adds a manifest and its blobs.
-func (u *unit) add(raw []byte, m *manifest.Manifest) {
-	u.docs = append(u.docs, document{raw, digest.FromBytes(raw), m.List})
-	if m.List {
-		return
-	}
-	u.layers += len(m.Layers)
-	for _, d := range m.Blobs() {
-		if !slices.ContainsFunc(u.blobs, func(b manifest.Descriptor) bool { return b.Digest == d.Digest }) {
-			u.blobs = append(u.blobs, d)
-		}
-	}
 }
 
 // start says what the unit needs.

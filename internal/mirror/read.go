@@ -1,0 +1,157 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/internal/image"
+	"osbuild-containers/internal/manifest"
+	"osbuild-containers/internal/pin"
+	"osbuild-containers/internal/request"
+)
+
+// read reads all manifests of the unit and checks that they are what is pinned, and allowed.
+func (u *unit) read(ctx context.Context) error {
+	img := request.Image{Name: u.name, Digest: u.Digest, Access: u.run.From, Transport: request.Docker}
+	var err error
+	if u.stream, err = u.run.streams.Open(ctx, img, u.item); err != nil {
+		return err
+	}
+	raw, top, err := u.stream.Manifest(ctx, "")
+	if err != nil {
+		return err
+	}
+	if !top.List {
+		if err := u.check(ctx, u.pins, top, ""); err != nil {
+			return err
+		}
+		return u.end(ctx, raw, top)
+	}
+	seen := map[digest.Digest]bool{}
+	for _, e := range top.Entries {
+		pins := slices.Clone(u.pins)
+		pins = slices.DeleteFunc(pins, func(p pin.Image) bool { return p.Manifest != e.Digest })
+		switch {
+		case seen[e.Digest]:
+		case len(pins) > 0:
+			raw, m, err := u.stream.Manifest(ctx, e.Digest)
+			if err == nil {
+				err = u.check(ctx, pins, m, e.Digest)
+			}
+			if err != nil {
+				return fmt.Errorf("%s: %w", e.Digest, err)
+			}
+			u.add(raw, m, "")
+			if err := u.signatures(ctx, e.Digest); err != nil {
+				return err
+			}
+		case u.run.All:
+			if err := u.tree(ctx, e.Digest, 0); err != nil {
+				return err
+			}
+		default:
+			u.sparse++
+		}
+		seen[e.Digest] = true
+		u.named = len(seen)
+	}
+	for _, p := range u.pins {
+		if !seen[p.Manifest] {
+			return fmt.Errorf("the manifest list does not name %s, which is pinned for %s: pin it anew", p.Manifest, p.Platform)
+		}
+	}
+	return u.end(ctx, raw, top)
+}
+
+// end adds what the tag points to.
+func (u *unit) end(ctx context.Context, raw []byte, top *manifest.Manifest) error {
+	if err := u.signatures(ctx, u.Digest); err != nil {
+		return err
+	}
+	u.add(raw, top, u.tag)
+	return nil
+}
+
+// signatures adds what signs a manifest, where its repository has signatures of sigstore as cosign
+// attaches them: a mirror without them is of no use where policy.json wants them.
+func (u *unit) signatures(ctx context.Context, d digest.Digest) (err error) {
+	tag := strings.Replace(d.String(), ":", "-", 1) + ".sig"
+	s, err := u.run.streams.Open(ctx, request.Image{Name: u.name + ":" + tag, Access: u.run.From, Transport: request.Docker}, u.item)
+	if image.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look for signatures: %w", err)
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	raw, _, err := s.Manifest(ctx, "")
+	if raw == nil {
+		return fmt.Errorf("read signatures: %w", err)
+	}
+	m, err := manifest.ParseAny(raw)
+	if err != nil {
+		return fmt.Errorf("read signatures: %w", err)
+	}
+	u.add(raw, m, tag)
+	return nil
+}
+
+// check finds out whether the image is the one that is pinned, and allowed. instance is its digest, "" where there is
+// no list.
+func (u *unit) check(ctx context.Context, pins []pin.Image, m *manifest.Manifest, instance digest.Digest) error {
+	for _, p := range pins {
+		switch {
+		case m.List:
+			return errors.New("this is a manifest list, but it is pinned as an image: pin it anew")
+		case instance == "" && p.Manifest != u.Digest:
+			return errors.New("this is an image, but it is pinned as a manifest list: pin it anew")
+		case m.Config.Digest != p.ID:
+			return fmt.Errorf("the image has the id %s, but %s is pinned: pin it anew", m.Config.Digest, p.ID)
+		}
+	}
+	return u.stream.Allowed(ctx, instance)
+}
+
+// maxNested is how deep lists may be in lists.
+const maxNested = 4
+
+// tree adds what is named by a list and not pinned.
+func (u *unit) tree(ctx context.Context, d digest.Digest, depth int) error {
+	raw, _, err := u.stream.Manifest(ctx, d)
+	if raw == nil {
+		return fmt.Errorf("%s: %w", d, err)
+	}
+	m, err := manifest.ParseAny(raw)
+	if err == nil && m.List && depth == maxNested {
+		err = errors.New("too many lists within lists")
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", d, err)
+	}
+	for _, e := range m.Entries {
+		if err := u.tree(ctx, e.Digest, depth+1); err != nil {
+			return err
+		}
+	}
+	u.add(raw, m, "")
+	return nil
+}
+
+// add adds a manifest and its blobs.
+func (u *unit) add(raw []byte, m *manifest.Manifest, tag string) {
+	u.docs = append(u.docs, document{raw, digest.FromBytes(raw), m.List, tag})
+	if m.List {
+		return
+	}
+	u.layers += len(m.Layers)
+	for _, d := range m.Blobs() {
+		if !slices.ContainsFunc(u.blobs, func(b manifest.Descriptor) bool { return b.Digest == d.Digest }) {
+			u.blobs = append(u.blobs, d)
+		}
+	}
+}
