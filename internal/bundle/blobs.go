@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"sync"
 
@@ -33,8 +34,11 @@ func (in *importer) blobs(ctx context.Context, pool *cache.Pool, img *carried, i
 		bar := it.Blob(kind, number, len(img.m.Layers), d.Digest.String(), d.Size)
 		g.Go(func() error {
 			copied, err := in.blob(ctx, pool, img, d, bar)
+			if err != nil && !errors.As(err, new(*missingError)) {
+				err = fmt.Errorf("blob %s: %w", d.Digest, err)
+			}
 			if err != nil {
-				return fmt.Errorf("blob %s: %w", d.Digest, err)
+				return err
 			}
 			mu.Lock()
 			defer mu.Unlock()
@@ -48,6 +52,9 @@ func (in *importer) blobs(ctx context.Context, pool *cache.Pool, img *carried, i
 
 // blob brings one blob into the pool, and returns how many of its bytes were copied.
 func (in *importer) blob(ctx context.Context, pool *cache.Pool, img *carried, d manifest.Descriptor, bar *progress.Blob) (int64, error) {
+	if err := in.discard(ctx, pool, d); err != nil {
+		return 0, err
+	}
 	w, err := pool.Acquire(ctx, d.Digest, d.Size, bar.Waiting)
 	if err != nil {
 		return 0, err
@@ -67,6 +74,9 @@ func (in *importer) blob(ctx context.Context, pool *cache.Pool, img *carried, d 
 		}
 	}
 	c, err := img.open(d.Digest)
+	if errors.Is(err, fs.ErrNotExist) { // what the cache has is damaged
+		err = in.nowhere(d, 0)
+	}
 	if err != nil {
 		return 0, err
 	}
@@ -82,6 +92,29 @@ func (in *importer) blob(ctx context.Context, pool *cache.Pool, img *carried, d 
 	return copied, nil
 }
 
+// slot is the right to read and hash a blob, until it is given back.
+func (in *importer) slot(ctx context.Context) (release func(), err error) {
+	select {
+	case in.slots <- struct{}{}:
+		return func() { <-in.slots }, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// discard removes a blob from the pool that is not what its name says, when that is what is wanted.
+func (in *importer) discard(ctx context.Context, pool *cache.Pool, d manifest.Descriptor) error {
+	if !in.repair {
+		return nil
+	}
+	release, err := in.slot(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	return pool.Discard(ctx, d.Digest)
+}
+
 // elsewhere is a file of another image that a blob lies in which is not in what is imported, "" for none.
 func (in *importer) elsewhere(img *carried, d manifest.Descriptor) string {
 	c, err := img.open(d.Digest)
@@ -95,12 +128,11 @@ func (in *importer) elsewhere(img *carried, d manifest.Descriptor) string {
 // copy writes what is missing of the blob, and verifies the whole. What an earlier import has left is
 // thrown away, once, if it is not the blob's beginning.
 func (in *importer) copy(ctx context.Context, w *cache.Writer, c content, d manifest.Descriptor, bar *progress.Blob) (int64, error) {
-	select {
-	case in.slots <- struct{}{}:
-		defer func() { <-in.slots }()
-	case <-ctx.Done():
-		return 0, context.Cause(ctx)
+	release, err := in.slot(ctx)
+	if err != nil {
+		return 0, err
 	}
+	defer release()
 	begun, err := w.Resume(ctx)
 	if err != nil {
 		return 0, err

@@ -50,8 +50,9 @@ type Imported struct {
 const together = 4
 
 // Import brings the images and manifest lists that lie in a file or a folder into the cache. What
-// fails does not touch the others. The error is for what cannot be read at all.
-func Import(ctx context.Context, c *cache.Cache, path string, log *progress.Reporter) (*Imported, error) {
+// fails does not touch the others. The error is for what cannot be read at all. To repair, every byte
+// of what the cache has of them is read, and what is damaged there gives way.
+func Import(ctx context.Context, c *cache.Cache, path string, repair bool, log *progress.Reporter) (*Imported, error) {
 	image.RouteLogs(log.Note)
 	from, err := open(ctx, path)
 	if err != nil {
@@ -62,7 +63,7 @@ func Import(ctx context.Context, c *cache.Cache, path string, log *progress.Repo
 		log.Note("%s", note)
 	}
 	in := &importer{
-		cache: c, from: from, log: log, began: time.Now(),
+		cache: c, from: from, log: log, began: time.Now(), repair: repair,
 		slots:     make(chan struct{}, max(2, runtime.GOMAXPROCS(0))),
 		published: sync.OnceValue(func() map[digest.Digest]string { return publishedBlobs(c) }),
 	}
@@ -98,11 +99,12 @@ func Import(ctx context.Context, c *cache.Cache, path string, log *progress.Repo
 
 // importer imports what a carrier has.
 type importer struct {
-	cache *cache.Cache
-	from  *carrier
-	log   *progress.Reporter
-	began time.Time
-	slots chan struct{} // one for each blob that is copied
+	cache  *cache.Cache
+	from   *carrier
+	log    *progress.Reporter
+	began  time.Time
+	repair bool
+	slots  chan struct{} // one for each blob that is copied
 
 	mu   sync.Mutex
 	pool *cache.Pool // opened when something has to be copied
@@ -184,7 +186,8 @@ func (in *importer) one(ctx context.Context, img *carried, it *progress.Item, r 
 	if err := in.allowed(ctx, img.raw, img.signatures); err != nil {
 		return err
 	}
-	if in.has(img, r) {
+	there := in.has(img, r)
+	if there && (!in.repair || r.Manifest != digest.FromBytes(img.raw)) {
 		r.State = Cached
 		for _, o := range in.origins(img, r.Manifest) {
 			_ = in.cache.AddOrigin(img.id, o) // for people: it is there all the same
@@ -198,11 +201,15 @@ func (in *importer) one(ctx context.Context, img *carried, it *progress.Item, r 
 	if err != nil {
 		return withHint(err)
 	}
+	r.Manifest, r.Reused = digest.FromBytes(img.raw), 0
 	if err := in.blobs(ctx, pool, img, it, r); err != nil {
 		return withHint(err)
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
+	}
+	if there && r.Bytes == 0 {
+		r.State = Cached
 	}
 	return withHint(in.cache.Publish(pool, img.id, &cache.Image{
 		Manifest: img.raw, List: img.list, Blobs: img.m.Blobs(), Signatures: img.signatures, Origins: in.origins(img, r.Manifest),

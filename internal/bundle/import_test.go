@@ -181,7 +181,7 @@ func TestRefused(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "cache")
 			path := write(t, c.files...)
-			_, err := Import(t.Context(), cache.Open(dir), path, nil)
+			_, err := Import(t.Context(), cache.Open(dir), path, false, nil)
 			if err == nil || !strings.Contains(err.Error(), c.want) || !strings.HasPrefix(err.Error(), path+": ") {
 				t.Errorf("%v\nwant %s", err, c.want)
 			}
@@ -205,5 +205,43 @@ func TestTwoFormsOfAnImage(t *testing.T) {
 	}
 	if !bytes.Equal(wantImage(t, dir, one.ID), one.Raw) {
 		t.Error("it is the other one")
+	}
+}
+
+// TestRepair damages what is in a cache: only when that is wanted it is read, and then the damaged alone
+// is replaced.
+func TestRepair(t *testing.T) {
+	img := images.New(images.Layer(5000), images.Layer(20_000))
+	path := write(t, layoutOf([]map[string]any{entry(img.Raw, ociManifest, "")}, blobsOf(img)...)...)
+	dir := t.TempDir()
+	bring(t, dir, path)
+	damage := func() {
+		f, err := os.OpenFile(filepath.Join(cache.Open(dir).ImagePath(img.ID), img.Layers[1].Digest.Encoded()), os.O_WRONLY, 0)
+		must(t, err)
+		_, err = f.WriteAt([]byte("damage"), 300)
+		must(t, err)
+		must(t, f.Close())
+	}
+	repair := func(path string) Result {
+		done, err := Import(t.Context(), cache.Open(dir), path, true, nil)
+		must(t, err)
+		return only(t, done)
+	}
+	if r := repair(path); r.State != Cached || r.Bytes != 0 {
+		t.Errorf("nothing is damaged: %+v", r)
+	}
+	damage()
+	if r := only(t, bring(t, dir, path)); r.State != Cached {
+		t.Errorf("not wanted: %+v", r)
+	}
+	if r := repair(path); r.State != Added || r.Bytes != img.Layers[1].Size || r.Err != nil {
+		t.Errorf("wanted: %+v", r)
+	}
+	wantImage(t, dir, img.ID)
+
+	damage()
+	without := write(t, layoutOf([]map[string]any{entry(img.Raw, ociManifest, "")}, blobsOf(img)[:3]...)...)
+	if r := repair(without); r.State != Failed || !strings.Contains(r.Err.Error(), "blob "+img.Layers[1].Digest.String()+" is neither in") {
+		t.Errorf("from where it is not: %+v", r)
 	}
 }

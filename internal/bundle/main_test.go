@@ -57,7 +57,7 @@ func runJob(text string) error {
 	if job[0] == "export" {
 		return exportAll(ctx, job[1], Output{Path: job[2], Format: FormatOCI})
 	}
-	done, err := Import(ctx, cache.Open(job[1]), job[2], nil)
+	done, err := Import(ctx, cache.Open(job[1]), job[2], false, nil)
 	if err != nil {
 		return err
 	}
@@ -149,7 +149,7 @@ func blobsOf(img *images.Image) [][]byte {
 // bring imports what lies at path into the cache.
 func bring(t testing.TB, dir, path string) *Imported {
 	t.Helper()
-	done, err := Import(t.Context(), cache.Open(dir), path, nil)
+	done, err := Import(t.Context(), cache.Open(dir), path, false, nil)
 	must(t, err)
 	return done
 }

@@ -6,11 +6,12 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/manifest"
 )
 
 // missing says which blobs are nowhere, before any is copied.
 func (in *importer) missing(img *carried) error {
-	var none []string
+	var none []manifest.Descriptor
 	for _, d := range img.m.Blobs() {
 		c, err := img.open(d.Digest)
 		if err == nil {
@@ -21,18 +22,34 @@ func (in *importer) missing(img *carried) error {
 			continue
 		}
 		if in.published()[d.Digest] == "" {
-			none = append(none, d.Digest.String())
+			none = append(none, d)
 		}
 	}
 	if len(none) == 0 {
 		return nil
 	}
+	return in.nowhere(none[0], len(none)-1)
+}
+
+// nowhere says that a blob, and some more, are not to be had.
+func (in *importer) nowhere(d manifest.Descriptor, more int) error {
+	return &missingError{d, more, in.from.path}
+}
+
+// missingError says that a blob is missing.
+type missingError struct {
+	blob manifest.Descriptor
+	more int
+	path string
+}
+
+func (e *missingError) Error() string {
 	more := ""
-	if len(none) > 1 {
-		more = fmt.Sprintf(" (and %d more)", len(none)-1)
+	if e.more > 0 {
+		more = fmt.Sprintf(" (and %d more)", e.more)
 	}
-	return fmt.Errorf("blob %s is neither in %s nor in the cache%s\nif it was exported with --have, import what it goes on top of first; or export again without --have",
-		none[0], in.from.path, more)
+	return fmt.Sprintf("blob %s is neither in %s nor in the cache%s\n"+
+		"if it was exported with --have, import what it goes on top of first; or export again without --have", e.blob.Digest, e.path, more)
 }
 
 // publishedBlobs are where the blobs of all images of the cache lie, for those that no pool has.

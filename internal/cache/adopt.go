@@ -37,30 +37,6 @@ func (w *Writer) adopt(ctx context.Context, f *os.File) (bool, error) {
 	return true, w.Commit()
 }
 
-// AdoptFile is Adopt for an open file that can become a link of the pool: it is on the same file
-// system, and is like what is published. Others are for ReadFile, which reads them once.
-func (w *Writer) AdoptFile(ctx context.Context, f *os.File) (bool, error) {
-	fi, err := f.Stat()
-	if err != nil || !isOurs(fi) || !sameDevice(fi, w.f) {
-		return false, err
-	}
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return false, err
-	}
-	return w.adopt(ctx, f)
-}
-
-// sameDevice says whether two files are on one file system.
-func sameDevice(a fs.FileInfo, f *os.File) bool {
-	b, err := f.Stat()
-	if err != nil {
-		return false
-	}
-	x, ok := a.Sys().(*syscall.Stat_t)
-	y, okay := b.Sys().(*syscall.Stat_t)
-	return ok && okay && x.Dev == y.Dev
-}
-
 // pieceSize is how much of a file is copied and then hashed at one time: what was copied last is in the
 // processor's cache.
 const pieceSize = 1 << 20

@@ -17,7 +17,8 @@ import (
 )
 
 func (a *app) importCommand() *cobra.Command {
-	return &cobra.Command{
+	repair := false
+	cmd := &cobra.Command{
 		Use:     "import FILE|DIR",
 		Short:   "Bring images from a file or folder into a cache",
 		GroupID: groupCarry,
@@ -28,23 +29,26 @@ old ones too, and folders of the dir: format; archives may be compressed with
 gzip or zstd.
 
 Every byte is verified. An import that was interrupted goes on where it stopped
-when it is run again; an image is there complete, or not at all.`,
+when it is run again; an image is there complete, or not at all. What is there
+already is not read again, but with --repair it is, and replaced if damaged.`,
 		Example: `  osbuild-containers import images.tar
   docker save app:1 -o app.tar && osbuild-containers import app.tar --json`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return a.runImport(cmd.Context(), args[0]) },
+		RunE: func(cmd *cobra.Command, args []string) error { return a.runImport(cmd.Context(), args[0], repair) },
 	}
+	cmd.Flags().BoolVar(&repair, "repair", false, "replace what is damaged in the cache")
+	return cmd
 }
 
 // runImport is the command.
-func (a *app) runImport(ctx context.Context, path string) error {
+func (a *app) runImport(ctx context.Context, path string, repair bool) error {
 	dir, err := a.cacheDir()
 	if err != nil {
 		return err
 	}
 	log := a.env.Log()
 	defer log.Close()
-	done, err := bundle.Import(ctx, cache.Open(dir), path, log)
+	done, err := bundle.Import(ctx, cache.Open(dir), path, repair, log)
 	if err != nil {
 		return refusedBundle(err)
 	}

@@ -30,6 +30,9 @@ func (r *Repairer) fetch(ctx context.Context, c *cache.Cache, all, broken []*Ima
 			why[i.ID] = "what is recorded of where the image is from is of another form of it"
 		}
 		why[i.ID] += "\nfetch it by NAME@DIGEST, which records that, and repair again"
+		if n := slices.IndexFunc(i.Origins, isImport); n >= 0 {
+			why[i.ID] = "it was imported, from " + i.Origins[n].From + "\nimport that again with --repair"
+		}
 	}
 	for try := 0; ; try++ { // the first place recorded for each, then the second
 		var items []request.Item
@@ -45,6 +48,11 @@ func (r *Repairer) fetch(ctx context.Context, c *cache.Cache, all, broken []*Ima
 			return nil, err
 		}
 	}
+}
+
+// isImport says that an image is from a file or a folder.
+func isImport(o cache.Origin) bool {
+	return o.Transport != "" && o.Transport != request.ContainersStorage
 }
 
 // fetchSome fetches some images from one place each.
