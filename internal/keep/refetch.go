@@ -25,11 +25,7 @@ func (r *Repairer) fetch(ctx context.Context, c *cache.Cache, all, broken []*Ima
 			continue
 		}
 		origins[i.ID] = i.usable(v.Damaged)
-		why[i.ID] = "it is not recorded where the image is from"
-		if len(i.Origins) > 0 {
-			why[i.ID] = "what is recorded of where the image is from is of another form of it"
-		}
-		why[i.ID] += "\nfetch it by NAME@DIGEST, which records that, and repair again"
+		why[i.ID] = i.wayOut()
 		if n := slices.IndexFunc(i.Origins, isImport); n >= 0 {
 			why[i.ID] = "it was imported, from " + i.Origins[n].From + "\nimport that again with --repair"
 		}
@@ -73,6 +69,18 @@ func (r *Repairer) fetchSome(ctx context.Context, items []request.Item, why map[
 		return context.Cause(ctx)
 	}
 	return nil
+}
+
+// wayOut says why an image cannot be fetched, and what to do.
+func (i *Image) wayOut() string {
+	why := "it is not recorded where the image is from"
+	for _, o := range i.Origins {
+		if o.Transport != "" && o.Transport != request.ContainersStorage {
+			return "it was imported from " + o.From + "\nimport that again with --repair"
+		}
+		why = "what is recorded of where the image is from is of another form of it"
+	}
+	return why + "\nfetch it by NAME@DIGEST, which records that, and repair again"
 }
 
 // shops is how many repositories are asked for a list, at most.

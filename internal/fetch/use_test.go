@@ -1,0 +1,66 @@
+package fetch
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/progress"
+	"osbuild-containers/internal/request"
+	"osbuild-containers/test/images"
+)
+
+// TestAnImageThatIsThereIsUsed shows that a request which finds an image in the cache is noted, for those who
+// remove what nobody uses, and that a plan is not.
+func TestAnImageThatIsThereIsUsed(t *testing.T) {
+	t.Parallel()
+	img := images.New(images.Layer(100))
+	_, name := serve(t, img)
+	w := newWorld(t)
+	w.images(itemOf(img, name)).ok()
+	dir := cache.Open(w.cache).ImagePath(img.ID)
+	old := time.Now().Add(-48 * time.Hour)
+	for _, path := range []string{filepath.Join(dir, "version"), dir} {
+		must(os.Chtimes(path, old, old))
+	}
+	used := func() time.Duration {
+		pub, err := cache.Open(w.cache).Look(img.ID)
+		must(err)
+		defer pub.Close()
+		return time.Since(pub.Used())
+	}
+	r := &request.Request{Items: []request.Item{itemOf(img, name)}, Options: w.options, Cache: w.cache}
+	log := progress.NewLog(&safeBuffer{})
+	if plans := PlanImages(t.Context(), r, log); !plans[0].Cached || used() < 47*time.Hour {
+		t.Errorf("a plan counts as use: %s ago", used())
+	}
+	if res := Images(t.Context(), r, log); !res[0].Metadata.Cached || used() > time.Hour {
+		t.Errorf("used %s ago", used())
+	}
+}
+
+// TestImagesAnew shows that an image counts for nothing but its blobs that are right.
+func TestImagesAnew(t *testing.T) {
+	t.Parallel()
+	img := images.New(images.Layer(5000), images.Layer(7000))
+	f, name := serve(t, img)
+	w := newWorld(t)
+	w.images(itemOf(img, name)).ok()
+	w.dropPool()
+	bad := img.Layers[1]
+	put(filepath.Join(cache.Open(w.cache).ImagePath(img.ID), bad.Digest.Encoded()), string(make([]byte, bad.Size)))
+	f.Reset()
+	r := &request.Request{Items: []request.Item{itemOf(img, name)}, Options: w.options, Cache: w.cache}
+	if res := Images(t.Context(), r, nil); !res[0].Metadata.Cached {
+		t.Error("a request reads all blobs") // which it promises not to
+	}
+	if res := ImagesAnew(t.Context(), r, nil); !res[0].Success || res[0].Metadata.Cached {
+		t.Errorf("got %+v", res[0])
+	}
+	w.has(img)
+	if got := f.BytesSent("/blobs/"); got != bad.Size {
+		t.Errorf("downloaded %d bytes, want %d", got, bad.Size)
+	}
+}
