@@ -107,11 +107,7 @@ func verifyText(v *keep.Verified, r *keep.Repaired) string {
 				b.WriteString(field("id", label, d.Image.String()))
 			}
 		}
-		part := string(d.What)
-		if len(part) >= label {
-			part = part[:label-1]
-		}
-		b.WriteString(field(part, label, d.Digest.String()))
+		b.WriteString(field(string(d.What), label, d.Digest.String()))
 		b.WriteString(field("got", label, d.Got))
 		if why != "" {
 			b.WriteString(field("still", label, strings.Split(why, "\n")...))

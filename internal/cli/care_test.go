@@ -1,0 +1,64 @@
+package cli
+
+import (
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/keep"
+)
+
+// What verify and gc say fits 80 columns, too.
+func TestCareFits(t *testing.T) {
+	i := worst()
+	damage := keep.Damage{Image: i.ID, Title: i.Title(), What: keep.PartManifest, Digest: i.ID, Got: strings.Repeat("a\tb\x1b ", 30)}
+	all := &keep.Repaired{
+		Mended: []keep.Damage{damage, {Title: strings.Repeat("x", 200), What: keep.PartSignature, Got: i.ID.String()}},
+		Left:   []keep.Left{{Damage: damage, Why: strings.Repeat("why ", 50) + "\nthe way out"}},
+	}
+	done := &keep.Collected{
+		Plan: &keep.Plan{
+			Images: []keep.Removal{{Image: i, Frees: 999_900_000}, {Image: i, Why: strings.Repeat("why ", 50)}}, Lists: []cache.Stored{{}},
+			Unused: []cache.Stored{{Size: 1}}, Partial: []cache.Stored{{Size: 1}}, Total: 999_900_000, Over: 1, Missing: []digest.Digest{i.ID},
+		},
+		Freed: 999_900_000, Busy: []string{strings.Repeat("busy ", 30)},
+	}
+	for name, text := range map[string]string{
+		"verify": verifyText(&keep.Verified{Images: 1, Unvouched: []digest.Digest{i.ID}}, all),
+		"gc":     gcText(done, true),
+	} {
+		for line := range strings.Lines(text) {
+			line = strings.TrimSuffix(line, "\n")
+			if n := utf8.RuneCountInString(line); n > width {
+				t.Errorf("%s: %d columns: %s", name, n, line)
+			}
+			if strings.ContainsAny(line, "\x1b\r\t") || strings.HasSuffix(line, " ") {
+				t.Errorf("%s: %q", name, line)
+			}
+		}
+	}
+}
+
+func TestUnits(t *testing.T) {
+	for text, want := range map[string]int64{
+		"1": 1, "20B": 20, "500MB": 500e6, "500 MB": 500e6, "20GB": 20e9, "1.5TiB": 3 << 39, "2k": 2000, "3G": 3e9, "1KiB": 1024,
+		"": 0, "0": 0, "-1GB": 0, "GB": 0, "1XB": 0, "NaN": 0, "Inf": 0, "9e30TB": 0, "0.1B": 0, "1 0GB": 0,
+	} {
+		if got, err := parseSize(text); got != want || (err == nil) != (want > 0) {
+			t.Errorf("size %q is %d, %v, want %d", text, got, err, want)
+		}
+	}
+	const day = 24 * time.Hour
+	for text, want := range map[string]time.Duration{
+		"12h": 12 * time.Hour, "30d": 30 * day, "8w": 56 * day, "1.5d": 36 * time.Hour, "1h30m": 90 * time.Minute,
+		"": 0, "30": 0, "0d": 0, "-1d": 0, "-1h": 0, "d": 0, "NaNd": 0, "1e9w": 0, "soon": 0,
+	} {
+		if got, err := parseDuration(text); got != want || (err == nil) != (want > 0) {
+			t.Errorf("time %q is %s, %v, want %s", text, got, err, want)
+		}
+	}
+}
