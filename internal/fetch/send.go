@@ -39,15 +39,23 @@ func (s *Sender) Ask(ctx context.Context, ask func(context.Context) error) error
 // errUnread ends a try that failed since there was nothing to send.
 var errUnread = errors.New("what is to be sent cannot be read")
 
-// Send has put send what open opens, which it does when the first byte is wanted, for each try anew.
+// patience is how long a registry may take to answer when it has got a blob of that size: it may have to
+// verify it and to move it to where it stays.
+func (s *Sender) patience(size int64) time.Duration {
+	const portion = 64 << 20 // bytes that are worth another stall time-out
+	stall := s.Options.StallTimeout
+	return max(stall, min(stall*time.Duration(1+size/portion), s.Options.Timeout/2))
+}
+
+// Send has put send size bytes of what open opens, which it does when the first byte is wanted, for each try anew.
 // That it cannot be read is not put's fault: it is not tried again, since whoever reads has done so;
 // but once if the bytes were not those that they should be.
-func (s *Sender) Send(ctx context.Context, open func(context.Context) (io.ReadCloser, error), put func(context.Context, io.Reader) error) error {
+func (s *Sender) Send(ctx context.Context, size int64, open func(context.Context) (io.ReadCloser, error), put func(context.Context, io.Reader) error) error {
 	t := s.tries()
 	for damaged := false; ; {
 		var unread error
 		err := t.do(ctx, func(ctx context.Context) error {
-			r := newSent(ctx, s.Options, open, t)
+			r := newSent(ctx, s.Options.StallTimeout, s.patience(size), open, t)
 			err := r.stop(put(r.w.traced(), r))
 			if unread = r.err; err != nil && unread != nil {
 				return errUnread
@@ -68,7 +76,7 @@ func (s *Sender) Send(ctx context.Context, open func(context.Context) (io.ReadCl
 // sent is what is being sent. While it is read nobody waits for the registry that it is sent to.
 type sent struct {
 	ctx    context.Context
-	o      request.Options
+	stall  time.Duration
 	opened func(context.Context) (io.ReadCloser, error)
 	tries  *tries
 	w      *watch      // for the answers
@@ -77,11 +85,11 @@ type sent struct {
 	err    error // why it cannot be read
 }
 
-func newSent(ctx context.Context, o request.Options, open func(context.Context) (io.ReadCloser, error), t *tries) *sent {
-	s := &sent{o: o, opened: open, tries: t}
-	s.w = newWatch(ctx, max(o.Timeout, o.StallTimeout)) // a registry may work on what it has got
+func newSent(ctx context.Context, stall, patience time.Duration, open func(context.Context) (io.ReadCloser, error), t *tries) *sent {
+	s := &sent{stall: stall, opened: open, tries: t}
+	s.w = newWatch(ctx, patience)
 	s.ctx = s.w
-	s.body = time.AfterFunc(forever, func() { s.w.cancel(errStalled{o.StallTimeout}) })
+	s.body = time.AfterFunc(forever, func() { s.w.cancel(errStalled{stall}) })
 	return s
 }
 
@@ -93,7 +101,7 @@ func (s *sent) Read(p []byte) (int, error) {
 	s.tries.it.lastBytes.Store(time.Now().UnixNano())
 	s.w.kick()
 	if err == nil {
-		s.body.Reset(s.o.StallTimeout)
+		s.body.Reset(s.stall)
 	} else if err != io.EOF {
 		s.err = err
 	}

@@ -96,7 +96,7 @@ func (r *repository) mount(ctx context.Context, b manifest.Descriptor) (there bo
 // put sends a blob that open opens.
 func (r *repository) put(ctx context.Context, b manifest.Descriptor, note func(string, ...any), open func(context.Context) (io.ReadCloser, error)) error {
 	s, used := r.sender(note)
-	return s.Send(ctx, open, func(ctx context.Context, body io.Reader) error {
+	return s.Send(ctx, b.Size, open, func(ctx context.Context, body io.Reader) error {
 		d, err := r.current(ctx)
 		if err != nil {
 			return err
