@@ -40,7 +40,9 @@ func (b *bench) carry() error {
 		tool{name: "crane", line: line("crane pull --insecure REF out.tar && sync -f ."), prepare: fill},
 		tool{name: "regctl", line: line("REGCTL_CONFIG=regctl.json regctl image export REF out.tar && sync -f ."), prepare: fill})
 	imports = append(imports, tool{name: "regctl", line: "regctl image import ocidir://layout:big out.tar && sync -f .", prepare: bundle})
-	title := func(what string) string { return fmt.Sprintf("%s of one large image (%.0f MB)", what, float64(img.Bytes)/1e6) }
+	title := func(what string) string {
+		return fmt.Sprintf("%s of one large image (%.0f MB)", what, float64(img.Bytes)/1e6)
+	}
 	if err := b.compare(title("export"), onPath(exports)); err != nil {
 		return err
 	}

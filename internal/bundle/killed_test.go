@@ -2,6 +2,8 @@ package bundle
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -198,5 +200,34 @@ func TestBlobsAreNumbered(t *testing.T) {
 	eachBlob(m, func(_ manifest.Descriptor, _ string, number int) { got = append(got, number) })
 	if len(got) != 3 || got[0] != 0 || got[1] != 1 || got[2] != 3 {
 		t.Errorf("%v", got)
+	}
+}
+
+// What is interrupted says so, and leaves nothing under its name.
+func TestInterrupted(t *testing.T) {
+	img := images.New(images.Layer(1000))
+	path := write(t, layoutOf([]map[string]any{entry(img.Raw, ociManifest, "")}, blobsOf(img)...)...)
+	from, into := t.TempDir(), t.TempDir()
+	bring(t, from, path)
+	why := errors.New("why")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(why)
+	done, err := Import(ctx, cache.Open(into), path, false, nil)
+	must(t, err)
+	if r := only(t, done); r.State != Failed || !errors.Is(r.Err, why) {
+		t.Errorf("%+v", r)
+	}
+	if ids, err := cache.Open(into).Images(); err != nil || len(ids) > 0 {
+		t.Errorf("published are %v, %v", ids, err)
+	}
+	for _, o := range []Output{{Format: FormatOCI}, {Format: FormatArchive}, {Format: FormatArchive, Zstd: true}} {
+		parent := t.TempDir()
+		o.Path = filepath.Join(parent, "bundle")
+		if err := exportAll(ctx, from, o); !errors.Is(err, why) {
+			t.Errorf("%+v: %v", o, err)
+		}
+		if entries, err := os.ReadDir(parent); err != nil || len(entries) > 0 {
+			t.Errorf("%+v: left are %v, %v", o, entries, err)
+		}
 	}
 }

@@ -252,18 +252,17 @@ func (e *exportCommand) fetchMissing(ctx context.Context, dir string, w *wanted)
 	}
 	log := e.env.Log()
 	defer log.Close()
-	var failed []string
+	failed := 0
 	for _, r := range append(fetch.Lists(ctx, lists, log), fetch.Images(ctx, images, log)...) {
-		if !r.Success {
-			failed = append(failed, r.Error)
+		if !r.Success { // it was said why
+			failed++
 		}
 	}
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
-	case len(failed) > 0:
-		return fmt.Errorf("%d of %d could not be fetched, nothing was exported\n%s",
-			len(failed), len(lists.Items)+len(images.Items), strings.Join(failed, "\n"))
+	case failed > 0:
+		return fmt.Errorf("%d of %d could not be fetched: nothing was exported", failed, len(lists.Items)+len(images.Items))
 	}
 	if err := fetch.Name(dir, images.Items); err != nil {
 		progress.NewLog(e.env.Stderr).Note("%v", err) // it is there all the same
