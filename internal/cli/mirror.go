@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -61,9 +62,9 @@ ask the mirror first; see docs/fleet.md. With --json it is what was done.`,
 	f.BoolVar(&m.all, "all", false, "copy all images of a manifest list, not only those that are pinned")
 	f.BoolVar(&m.scoped, "scoped", false, "have the registries in the paths, below DEST")
 	f.BoolVar(&m.dryRun, "dry-run", false, "say what would be sent, and leave it at that")
-	f.StringVar(&m.destAuthfile, "dest-authfile", "", "file with the credentials of DEST (default that of --authfile)")
-	f.StringVar(&m.destCertDir, "dest-cert-dir", "", "folder with the certificates for DEST (default that of --cert-dir)")
-	f.BoolVar(&m.destTLSVerify, "dest-tls-verify", true, "check the certificate of DEST (default what --tls-verify says)")
+	f.StringVar(&m.destAuthfile, "dest-authfile", "", "file with the credentials of DEST, if not that of --authfile")
+	f.StringVar(&m.destCertDir, "dest-cert-dir", "", "folder with the certificates for DEST, if not that of --cert-dir")
+	f.BoolVar(&m.destTLSVerify, "dest-tls-verify", true, "check the certificate of DEST, if not as --tls-verify says")
 	return cmd
 }
 
@@ -121,6 +122,9 @@ func (m *mirrorCommand) run(ctx context.Context, set *pflag.FlagSet, dest string
 	}
 	res, err := do(ctx, o, pins, log)
 	log.Close()
+	if _, ok := errors.AsType[*mirror.RefusedError](err); ok {
+		return refused(err)
+	}
 	if err != nil {
 		return err
 	}

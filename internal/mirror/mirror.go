@@ -71,6 +71,12 @@ func (s *Sum) add(o Sum) {
 // ErrNothing says that nothing is left to mirror.
 var ErrNothing = errors.New("nothing is pinned that can be mirrored: images of a containers storage have no registry\nexport them, or push them and pin what you pushed")
 
+// RefusedError says that what is asked for cannot be, and nothing was touched.
+type RefusedError struct{ Err error }
+
+func (e *RefusedError) Error() string { return e.Err.Error() }
+func (e *RefusedError) Unwrap() error { return e.Err }
+
 // Copy copies what the pins name. The error is of all; those of single images are in the result.
 func Copy(ctx context.Context, o Options, pins []pin.Image, log *progress.Reporter) (*Result, error) {
 	r, err := newRun(ctx, o, pins, log)
@@ -138,7 +144,7 @@ func newRun(ctx context.Context, o Options, pins []pin.Image, log *progress.Repo
 	}
 	r := &run{Options: o, log: log, streams: fetch.NewStreams(o.Tries, log), slots: make(chan struct{}, o.Tries.MaxParallel)}
 	if err := r.group(pins); err != nil {
-		return nil, err
+		return nil, &RefusedError{err}
 	}
 	return r, nil
 }
