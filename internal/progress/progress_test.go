@@ -57,6 +57,17 @@ func TestLog(t *testing.T) {
 			b.Done()
 			b.Done()
 		}, []string{layer3 + "downloading", layer3 + "done"}},
+		{"what is copied is said as such", func(_ *Reporter, i *Item) {
+			b := layer(i)
+			b.Copying()
+			b.Done()
+			small := i.Blob("config", 0, 7, digest, 500)
+			small.Copying()
+			small.Done()
+			i.Copied(48_200_500, 1500*time.Millisecond)
+		}, []string{
+			layer3 + "copying", layer3 + "done", name + ": config sha256:89abcdef… 500 B: done", name + ": done: 48.2 MB copied, 1.5 s",
+		}},
 		{"what is there is not done twice", func(_ *Reporter, i *Item) {
 			b := layer(i)
 			b.Reusing()
