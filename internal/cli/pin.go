@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"runtime"
 	"slices"
@@ -13,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"osbuild-containers/internal/pin"
+	"osbuild-containers/internal/process"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
 )
@@ -27,6 +27,8 @@ type pinCommand struct {
 	check     bool
 	update    bool
 	parseOnly bool
+	manifest  string
+	printed   bool
 }
 
 func (a *app) pinCommand() *cobra.Command {
@@ -47,11 +49,16 @@ name without a registry is what registries.conf makes of it.
 --check and --update take names of what is pinned: the end of a reference, with
 its tag or without. Without names, all that is pinned is meant.
 
+--manifest puts pins into an osbuild manifest: into its sources, and into the
+inputs of stages that refer to images. A reference to an image id is refreshed;
+one to the name of an image is filled in. All else stays byte for byte.
+
 Exit status of --check: 0 all is well, 3 a tag has moved, 4 something pinned is
 not served any more, 1 it cannot be told.`,
 		Example: `  osbuild-containers pin quay.io/fedora/fedora-bootc:42 --arch x86_64,aarch64
   osbuild-containers pin --check
   osbuild-containers pin --update fedora-bootc
+  osbuild-containers pin --manifest image.json
   osbuild-containers pin --from images.lock.yml --format lines`,
 		RunE: func(cmd *cobra.Command, args []string) error { return p.run(cmd.Context(), args) },
 	}
@@ -63,6 +70,8 @@ not served any more, 1 it cannot be told.`,
 	f.StringVar(&p.format, "format", "", "write what is pinned to standard output as "+strings.Join(pin.Formats, ", "))
 	f.BoolVar(&p.check, "check", false, "ask whether what is pinned is still true")
 	f.BoolVar(&p.update, "update", false, "pin tags that have moved anew, and show what changes")
+	f.StringVar(&p.manifest, "manifest", "", "put what is pinned into this osbuild manifest; - is from standard input to standard output")
+	f.BoolVar(&p.printed, "print", false, "print the sources and inputs that a manifest needs, or that --manifest would get, and change no manifest")
 	f.BoolVar(&p.parseOnly, "parse-only", false, "show how references are understood, and do nothing else")
 	return cmd
 }
@@ -74,11 +83,13 @@ func (p *pinCommand) run(ctx context.Context, args []string) error {
 	}
 	switch {
 	case p.parseOnly:
-		return p.runParse(args)
+		return p.runParse(ctx, args)
 	case p.check:
 		return p.runCheck(ctx, args)
 	case p.update:
 		return p.runUpdate(ctx, args)
+	case p.manifest != "" || p.printed:
+		return p.runManifest(ctx, args)
 	case len(args) == 0 && p.from == "" && p.format != "":
 		f, err := pin.Read(p.file)
 		if err != nil {
@@ -103,6 +114,14 @@ func (p *pinCommand) combined() error {
 		return fmt.Errorf("%s are not for one call: use one of them", strings.Join(modes, " and "))
 	case p.from != "" && (p.check || p.update):
 		return fmt.Errorf("--from does not go with %s, which is about what is in the pin file", modes[0])
+	case len(modes) == 1 && (p.manifest != "" || p.printed):
+		return fmt.Errorf("%s does not go with --manifest and --print: run one after the other", modes[0])
+	case p.format != "" && (p.manifest != "" || p.printed):
+		return errors.New("--format is about the pin file, --manifest and --print about manifests: run one after the other")
+	case p.from == "-" && p.manifest == "-":
+		return errors.New("--from and --manifest cannot both be standard input")
+	case p.manifest == "-" && p.flags.json && !p.printed:
+		return errors.New("--manifest - writes the manifest to standard output, and --json something else: use one of them")
 	case p.format != "" && len(modes) == 1:
 		return fmt.Errorf("--format does not go with %s", modes[0])
 	case p.format != "" && p.flags.json:
@@ -140,9 +159,9 @@ func (p *pinCommand) platforms() ([]pin.Platform, error) {
 }
 
 // references are what the arguments and --from name, each once.
-func (p *pinCommand) references(args []string) ([]pin.Reference, error) {
+func (p *pinCommand) references(ctx context.Context, args []string) ([]pin.Reference, error) {
 	if p.from != "" {
-		raw, err := p.readFrom()
+		raw, err := p.readFrom(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -168,9 +187,9 @@ func (p *pinCommand) references(args []string) ([]pin.Reference, error) {
 	return all, errors.Join(errs...)
 }
 
-func (p *pinCommand) readFrom() ([]byte, error) {
+func (p *pinCommand) readFrom(ctx context.Context) ([]byte, error) {
 	if p.from == "-" {
-		return io.ReadAll(p.env.Stdin)
+		return process.Read(ctx, p.env.Stdin)
 	}
 	return os.ReadFile(p.from)
 }

@@ -12,25 +12,13 @@ import (
 
 // runPin pins references.
 func (p *pinCommand) runPin(ctx context.Context, args []string) error {
-	platforms, err := p.platforms()
-	if err != nil {
-		return refused(err)
-	}
-	refs, err := p.references(args)
-	if err != nil {
-		return refused(err)
-	}
 	f, err := pin.ReadOrNew(p.file)
 	if err != nil {
 		return refused(err)
 	}
-	wanted := make([]pin.Wanted, len(refs))
-	for n, ref := range refs {
-		wanted[n] = pin.Wanted{Reference: ref, Platforms: platforms}
-	}
-	images, err := p.resolver().Resolve(ctx, wanted)
+	images, err := p.resolve(ctx, args)
 	if err != nil {
-		return fmt.Errorf("%w\n%s was not changed", err, p.file)
+		return err
 	}
 	added, changed := f.Merge(images)
 	if err := f.Write(p.file); err != nil {
@@ -43,6 +31,27 @@ func (p *pinCommand) runPin(ctx context.Context, args []string) error {
 		return p.json(pinAnswer{p.file, added, changed, images})
 	}
 	return p.showPins(images, added, changed)
+}
+
+// resolve finds what the arguments and --from name.
+func (p *pinCommand) resolve(ctx context.Context, args []string) ([]pin.Image, error) {
+	platforms, err := p.platforms()
+	if err != nil {
+		return nil, refused(err)
+	}
+	refs, err := p.references(ctx, args)
+	if err != nil {
+		return nil, refused(err)
+	}
+	wanted := make([]pin.Wanted, len(refs))
+	for n, ref := range refs {
+		wanted[n] = pin.Wanted{Reference: ref, Platforms: platforms}
+	}
+	images, err := p.resolver().Resolve(ctx, wanted)
+	if err != nil {
+		return nil, fmt.Errorf("%w\n%s was not changed", err, p.file)
+	}
+	return images, nil
 }
 
 // printAs writes what is pinned in the format of another tool.
@@ -122,12 +131,12 @@ func (p *pinCommand) runUpdate(ctx context.Context, names []string) error {
 }
 
 // runParse shows how references are understood.
-func (p *pinCommand) runParse(args []string) error {
+func (p *pinCommand) runParse(ctx context.Context, args []string) error {
 	platforms, err := p.platforms()
 	if err != nil {
 		return refused(err)
 	}
-	refs, err := p.references(args)
+	refs, err := p.references(ctx, args)
 	if err != nil {
 		return refused(err)
 	}

@@ -1,0 +1,194 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/internal/inject"
+	"osbuild-containers/internal/pin"
+	"osbuild-containers/internal/process"
+	"osbuild-containers/internal/progress"
+)
+
+// manifestAnswer is what pin --manifest answers in JSON.
+type manifestAnswer struct {
+	Manifest string          `json:"manifest"`
+	Changed  bool            `json:"changed"`
+	Pinned   []inject.Pinned `json:"pinned"`
+	Left     []inject.Left   `json:"left"` // not pinned, so as it was
+}
+
+// anyPlatform is the platform of a pin that is for any.
+var anyPlatform = pin.Platform{Any: true}.String()
+
+// runManifest puts pins into a manifest, or prints what would be put there. Images that are named are
+// pinned first; if the manifest is refused, the pin file stays as it was, too.
+func (p *pinCommand) runManifest(ctx context.Context, args []string) error {
+	f, err := p.pinned(ctx, args)
+	if err != nil {
+		return err
+	}
+	o, err := p.injected(f)
+	if err != nil {
+		return refused(err)
+	}
+	if p.manifest == "" {
+		fragments, err := inject.Fragments(o)
+		if err != nil {
+			return refused(err)
+		}
+		return errors.Join(p.keep(f, args), p.print("%s", fragments))
+	}
+	result, err := p.apply(ctx, o)
+	if err != nil {
+		return refused(err)
+	}
+	if err := p.keep(f, args); err != nil {
+		return err
+	}
+	switch {
+	case p.printed:
+		fragments, err := result.Fragments()
+		return errors.Join(err, p.print("%s", fragments))
+	case p.manifest == "-":
+		return p.print("%s", result.Data)
+	}
+	if err := result.Save(); err != nil {
+		return err
+	}
+	return p.showManifest(result)
+}
+
+// pinned is what the pin file has, with what the arguments and --from name pinned anew.
+func (p *pinCommand) pinned(ctx context.Context, args []string) (*pin.File, error) {
+	if len(args) == 0 && p.from == "" {
+		f, err := pin.Read(p.file)
+		return f, refused(err)
+	}
+	f, err := pin.ReadOrNew(p.file)
+	if err != nil {
+		return nil, refused(err)
+	}
+	images, err := p.resolve(ctx, args)
+	if err != nil {
+		return nil, err
+	}
+	f.Merge(images)
+	return f, nil
+}
+
+// injected is what goes into a manifest: all pins, or those that --arch names.
+func (p *pinCommand) injected(f *pin.File) (inject.Options, error) {
+	o := inject.Options{
+		Pins:     f.Images,
+		Insecure: !p.flags.tlsVerify,
+		Parse: func(text string) (pin.Reference, error) {
+			return pin.ParseReference(p.flags.access(), text)
+		},
+	}
+	if len(p.arch) == 0 {
+		return o, nil
+	}
+	platforms, err := p.platforms()
+	if err != nil {
+		return o, err
+	}
+	o.Pins = nil
+	exact := map[string]bool{}
+	for _, i := range f.Images {
+		if slices.ContainsFunc(platforms, func(a pin.Platform) bool { return a.String() == i.Platform }) {
+			o.Pins = append(o.Pins, i)
+			exact[i.Reference] = true
+		}
+	}
+	for _, i := range f.Images { // what runs on anything
+		if i.Platform == anyPlatform && !exact[i.Reference] {
+			o.Pins = append(o.Pins, i)
+		}
+	}
+	if len(o.Pins) == 0 {
+		return o, fmt.Errorf("%s: nothing is pinned for %s", p.file, strings.Join(p.arch, ", "))
+	}
+	return o, nil
+}
+
+// apply reads the manifest and finds what becomes of it.
+func (p *pinCommand) apply(ctx context.Context, o inject.Options) (*inject.Result, error) {
+	if p.manifest != "-" {
+		return inject.File(p.manifest, o)
+	}
+	raw, err := process.Read(ctx, p.env.Stdin)
+	if err != nil {
+		return nil, fmt.Errorf("read standard input: %w", err)
+	}
+	result, err := inject.Apply(raw, o)
+	if err != nil {
+		return nil, fmt.Errorf("standard input: %w", err)
+	}
+	return result, nil
+}
+
+// keep writes the pin file, if something was pinned.
+func (p *pinCommand) keep(f *pin.File, args []string) error {
+	if len(args) == 0 && p.from == "" {
+		return nil
+	}
+	return f.Write(p.file)
+}
+
+// showManifest says what each reference is now.
+func (p *pinCommand) showManifest(r *inject.Result) error {
+	if p.flags.json {
+		return p.json(manifestAnswer{p.manifest, r.Changed, append([]inject.Pinned{}, r.Pinned...), append([]inject.Left{}, r.Left...)})
+	}
+	var b strings.Builder
+	same := 0
+	entry := func(name, platform, old, id, at string) {
+		fmt.Fprintln(&b, progress.Clean(name))
+		b.WriteString(field(fmt.Sprintf("  %-13s", platform), 16, "id "+old+cmp.Or(shortID(id), id)))
+		b.WriteString(field("  in", 16, at))
+	}
+	for _, i := range r.Pinned {
+		switch old := shortID(i.Old); {
+		case i.Old == i.New:
+			same++
+		case old == "": // a name was filled in
+			entry(i.Reference, i.Platform, "", i.New, i.At)
+		default:
+			entry(i.Reference, i.Platform, old+" → ", i.New, i.At)
+		}
+	}
+	for _, i := range r.Left {
+		entry(cmp.Or(i.Name, "an image without a name"), "not pinned", "", i.ID, i.At)
+	}
+	fmt.Fprintf(&b, "%s: %s\n", p.manifest, manifestSum(r, same))
+	return p.print("%s", b.String())
+}
+
+// shortID is the beginning of an image id, "" for what is none.
+func shortID(id string) string {
+	if d := digest.Digest(id); d.Validate() == nil {
+		return pin.Short(d)
+	}
+	return ""
+}
+
+func manifestSum(r *inject.Result, same int) string {
+	if len(r.Pinned)+len(r.Left) == 0 {
+		return "it refers to no images, nothing was changed"
+	}
+	sum := fmt.Sprintf("%s changed, %d as before", count(len(r.Pinned)-same, "image"), same)
+	if len(r.Left) > 0 {
+		sum += fmt.Sprintf(", %d not pinned", len(r.Left))
+	}
+	if r.Changed && len(r.Pinned) == same {
+		sum += ", with new digests"
+	}
+	return sum
+}
