@@ -32,6 +32,8 @@ type host struct {
 	python string
 	path   string // PYTHONPATH
 	old    bool   // before v186: a source that fails is an exception that nobody catches
+
+	offline bool // run in a network namespace with nothing in it
 }
 
 // newHost skips the test where there is no osbuild.
@@ -129,6 +131,9 @@ func (h *host) command(t *testing.T, manifest any, exports ...string) *exec.Cmd 
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, h.python, append(args, path)...)
+	if h.offline {
+		cmd = exec.CommandContext(ctx, "unshare", append([]string{"-n", "--", h.python}, append(args, path)...)...)
+	}
 	cmd.Env = h.env()
 	return cmd
 }
