@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -190,6 +191,20 @@ func unpack(ctx context.Context, w *cache.Writer, c content) error {
 	}
 	defer in.Close()
 	_, err = w.ReadFrom(untilDone{ctx, in})
+	return err
+}
+
+// withHint says what to do about an error of the disk.
+func withHint(err error) error {
+	if err == nil || strings.Contains(err.Error(), "\n") {
+		return err
+	}
+	if hint := diskHint(err); hint != "" {
+		return fmt.Errorf("%w\n%s", err, hint)
+	}
+	if errors.Is(err, cache.ErrDigest) || errors.Is(err, cache.ErrSize) {
+		return fmt.Errorf("%w\nit was damaged on its way: copy it here again, or export it again", err)
+	}
 	return err
 }
 

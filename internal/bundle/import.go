@@ -3,10 +3,8 @@ package bundle
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"runtime"
-	"strings"
 	"sync"
 	"time"
 
@@ -211,9 +209,31 @@ func (in *importer) one(ctx context.Context, img *carried, it *progress.Item, r 
 	if there && r.Bytes == 0 {
 		r.State = Cached
 	}
+	list, signatures := in.beside(img)
 	return withHint(in.cache.Publish(pool, img.id, &cache.Image{
-		Manifest: img.raw, List: img.list, Blobs: img.m.Blobs(), Signatures: img.signatures, Origins: in.origins(img, r.Manifest),
+		Manifest: img.raw, List: list, Blobs: img.m.Blobs(), Signatures: signatures, Origins: in.origins(img, r.Manifest),
 	}))
+}
+
+// beside are the list and the signatures that an image is published with: those that the cache has of this
+// very image stay, since somebody may have pinned it by them.
+func (in *importer) beside(img *carried) (list []byte, signatures [][]byte) {
+	list, signatures = img.list, img.signatures
+	pub, err := in.cache.Look(img.id)
+	if err != nil {
+		return list, signatures
+	}
+	defer pub.Close()
+	if raw, err := pub.Manifest(); err != nil || !bytes.Equal(raw, img.raw) {
+		return list, signatures
+	}
+	if l, err := pub.List(); err == nil && l != nil {
+		list = l
+	}
+	if s, err := pub.Signatures(); err == nil && len(s) > 0 && len(signatures) == 0 {
+		signatures = s
+	}
+	return list, signatures
 }
 
 func (in *importer) openPool() (_ *cache.Pool, err error) {
@@ -264,18 +284,4 @@ func (in *importer) origins(img *carried, d digest.Digest) []cache.Origin {
 		all = append(all, cache.Origin{Name: name, Digest: d, Transport: in.from.format, From: in.from.path, Fetched: in.began})
 	}
 	return all
-}
-
-// withHint says what to do about an error of the disk.
-func withHint(err error) error {
-	if err == nil || strings.Contains(err.Error(), "\n") {
-		return err
-	}
-	if hint := diskHint(err); hint != "" {
-		return fmt.Errorf("%w\n%s", err, hint)
-	}
-	if errors.Is(err, cache.ErrDigest) || errors.Is(err, cache.ErrSize) {
-		return fmt.Errorf("%w\nit was damaged on its way: copy it here again, or export it again", err)
-	}
-	return err
 }

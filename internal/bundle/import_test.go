@@ -245,3 +245,32 @@ func TestRepair(t *testing.T) {
 		t.Errorf("from where it is not: %+v", r)
 	}
 }
+
+// What the cache has beside an image stays: a list, signatures.
+func TestWhatIsBesideStays(t *testing.T) {
+	img := images.New(images.Layer(1000))
+	list := images.NewList(images.Of(img))
+	bare := write(t, layoutOf([]map[string]any{entry(img.Raw, ociManifest, "")}, blobsOf(img)...)...)
+	listed := write(t, layoutOf([]map[string]any{entry(list.Raw, ociIndex, "")}, append(blobsOf(img), list.Raw)...)...)
+	from, dir := t.TempDir(), t.TempDir()
+	inputs.WriteDir(t, from, img, "one")
+	want := func(what string, withList bool) {
+		t.Helper()
+		pub, err := cache.Open(dir).Look(img.ID)
+		must(t, err)
+		defer pub.Close()
+		sigs, err := pub.Signatures()
+		must(t, err)
+		raw, err := pub.List()
+		must(t, err)
+		if len(sigs) != 1 || (raw != nil) != withList {
+			t.Errorf("%s: %d signatures, list %q", what, len(sigs), raw)
+		}
+	}
+	bring(t, dir, from)
+	bring(t, dir, listed)
+	want("a list came", true)
+	_, err := Import(t.Context(), cache.Open(dir), bare, true, nil)
+	must(t, err)
+	want("repaired from where neither is", true)
+}
