@@ -98,6 +98,9 @@ func thereAndBack(t *testing.T, path string, raw []byte, now []pin.Image, left i
 			}
 		}
 		for _, d := range []digest.Digest{moved[n].ID, moved[n].Manifest, moved[n].List} {
+			if d == moved[n].Manifest && now[n].Transport != "" {
+				continue // an item of the host's storage has no digest
+			}
 			if !bytes.Contains(inside, []byte(d)) {
 				t.Errorf("%s: %s of %s is missing", path, d, now[n].Reference)
 			}
