@@ -14,8 +14,8 @@ import (
 )
 
 // Policy says what of a cache may go. What is in Keep stays. Of the rest, images go that were not used for
-// a time, and, until the cache is no larger than it should be, those that were used longest ago; if neither
-// is asked for, all of the rest. The zero Policy lets no image go.
+// a time, and, until the cache is no larger than it should be, those that were used longest ago, but none whose
+// going is of no use for that; if neither is asked for, all of the rest. The zero Policy lets no image go.
 type Policy struct {
 	Keep    map[digest.Digest]bool // images by id, lists by digest; nil: nothing is said
 	Unused  time.Duration          // images that nobody used for so long go; 0: that is no reason
@@ -112,18 +112,39 @@ func (plan *Plan) choose(p Policy, images []*Image, w *weights, now time.Time) {
 	images = slices.SortedFunc(slices.Values(images), func(a, b *Image) int {
 		return cmp.Or(a.Used.Compare(b.Used), strings.Compare(string(a.ID), string(b.ID)))
 	})
+	left := plan.Total - plan.Frees
+	var going []*Image
+	spare := map[*Image]bool{} // that go for the size alone
 	for _, i := range images {
 		old := p.Unused > 0 && i.Used.Before(now.Add(-p.Unused))
-		large := p.MaxSize > 0 && plan.Total-plan.Frees > p.MaxSize
+		large := p.MaxSize > 0 && left > p.MaxSize
 		others := p.Unused == 0 && p.MaxSize == 0
 		if !p.Keep[i.ID] && (old || large || others) {
-			frees := w.take(i)
-			plan.Frees += frees
-			plan.Images = append(plan.Images, Removal{Image: i, Frees: frees})
+			going = append(going, i)
+			left -= w.take(i)
+			spare[i] = !old && !others
 		}
 	}
+	// What goes later may make the room that an image before it was to make.
+	for _, i := range slices.Backward(going) {
+		back := w.give(i)
+		if spare[i] = spare[i] && left+back <= p.MaxSize; spare[i] {
+			left += back
+		} else {
+			w.take(i)
+		}
+	}
+	going = slices.DeleteFunc(going, func(i *Image) bool { return spare[i] })
+	for _, i := range going {
+		w.give(i)
+	}
+	for _, i := range going {
+		frees := w.take(i)
+		plan.Frees += frees
+		plan.Images = append(plan.Images, Removal{Image: i, Frees: frees})
+	}
 	if p.MaxSize > 0 {
-		plan.Over = max(0, plan.Total-plan.Frees-p.MaxSize)
+		plan.Over = max(0, left-p.MaxSize)
 	}
 }
 
@@ -194,6 +215,20 @@ func (w *weights) take(i *Image) (frees int64) {
 		}
 	}
 	return frees
+}
+
+// give gives an image its names back, and returns how many bytes are needed again.
+func (w *weights) give(i *Image) (needs int64) {
+	for _, b := range i.Blobs {
+		if b.Missing {
+			continue
+		}
+		if left := w.names[b.file]; left == 0 || left == 1 && w.pooled[b.file] {
+			needs += b.Size
+		}
+		w.names[b.file]++
+	}
+	return needs
 }
 
 // errKeepsNothing guards against a file that was taken for another.

@@ -82,7 +82,8 @@ func TestPolicies(t *testing.T) {
 		"older than a week, but not one": {Policy{Unused: 7 * 24 * time.Hour, Keep: keeps(base.ID)}, "top", top.Size() - shared, 0},
 		"large enough":                   {Policy{MaxSize: sizes + 1}, "", 0, 0},
 		"a bit too large":                {Policy{MaxSize: sizes - 1}, "base", base.Size() - shared, 0},
-		"too large by more":              {Policy{MaxSize: sizes - base.Size()}, "base top", base.Size() + top.Size() - shared, 0},
+		"room for the older one":         {Policy{MaxSize: sizes - base.Size()}, "top", top.Size() - shared, 0},
+		"no room for both":               {Policy{MaxSize: other.Size()}, "base top", base.Size() + top.Size() - shared, 0},
 		"too large, but not one":         {Policy{MaxSize: 1, Keep: keeps(top.ID)}, "base other", base.Size() - shared + other.Size(), 0},
 		"too large, and old":             {Policy{MaxSize: 1, Unused: time.Hour}, "base top other", sizes, 0},
 	} {
