@@ -59,7 +59,7 @@ func (g *gcCommand) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	policy, err := g.policy()
+	policy, err := g.policy(ctx)
 	if err != nil {
 		return refused(err)
 	}
@@ -81,7 +81,7 @@ func (g *gcCommand) run(ctx context.Context) error {
 }
 
 // policy is what the flags say.
-func (g *gcCommand) policy() (p keep.Policy, err error) {
+func (g *gcCommand) policy(ctx context.Context) (p keep.Policy, err error) {
 	if g.olderThan != "" {
 		if p.Unused, err = parseDuration(g.olderThan); err != nil {
 			return p, fmt.Errorf("--older-than %s: %w", g.olderThan, err)
@@ -97,7 +97,7 @@ func (g *gcCommand) policy() (p keep.Policy, err error) {
 	}
 	p.Keep = map[digest.Digest]bool{}
 	for _, path := range g.manifests {
-		raw, err := g.readFile(path)
+		raw, err := g.readFile(ctx, path)
 		if err != nil {
 			return p, err
 		}

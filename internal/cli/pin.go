@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -12,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"osbuild-containers/internal/pin"
-	"osbuild-containers/internal/process"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
 )
@@ -161,7 +159,7 @@ func (p *pinCommand) platforms() ([]pin.Platform, error) {
 // references are what the arguments and --from name, each once.
 func (p *pinCommand) references(ctx context.Context, args []string) ([]pin.Reference, error) {
 	if p.from != "" {
-		raw, err := p.readFrom(ctx)
+		raw, err := p.readFile(ctx, p.from)
 		if err != nil {
 			return nil, err
 		}
@@ -185,11 +183,4 @@ func (p *pinCommand) references(ctx context.Context, args []string) ([]pin.Refer
 		errs = append(errs, errors.New("no image is named\nsee osbuild-containers pin --help"))
 	}
 	return all, errors.Join(errs...)
-}
-
-func (p *pinCommand) readFrom(ctx context.Context) ([]byte, error) {
-	if p.from == "-" {
-		return process.Read(ctx, p.env.Stdin)
-	}
-	return os.ReadFile(p.from)
 }

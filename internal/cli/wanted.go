@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"runtime"
 	"slices"
 
 	"osbuild-containers/internal/pin"
+	"osbuild-containers/internal/process"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
 )
@@ -45,7 +45,7 @@ func (f *fetchCommand) wants(ctx context.Context, args []string) (*wanted, error
 		}
 	}
 	for _, path := range f.manifests {
-		if err := w.addManifest(f.app, path); err != nil {
+		if err := w.addManifest(ctx, f.app, path); err != nil {
 			return nil, refused(fmt.Errorf("%s: %w", path, err))
 		}
 	}
@@ -97,8 +97,8 @@ func fits(i *pin.Image, platforms []pin.Platform) bool {
 }
 
 // addManifest adds what an osbuild manifest names.
-func (w *wanted) addManifest(a *app, path string) error {
-	raw, err := a.readFile(path)
+func (w *wanted) addManifest(ctx context.Context, a *app, path string) error {
+	raw, err := a.readFile(ctx, path)
 	if err != nil {
 		return err
 	}
@@ -125,9 +125,9 @@ func (a *app) over(in request.Access) request.Access {
 }
 
 // readFile reads a file, or standard input for "-".
-func (a *app) readFile(path string) ([]byte, error) {
+func (a *app) readFile(ctx context.Context, path string) ([]byte, error) {
 	if path == "-" {
-		return io.ReadAll(a.env.Stdin)
+		return process.Read(ctx, a.env.Stdin)
 	}
 	return os.ReadFile(path)
 }
