@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"osbuild-containers/internal/cache"
@@ -81,9 +83,15 @@ type sent struct {
 	tries  *tries
 	w      *watch      // for the answers
 	body   *time.Timer // for the next bytes to be wanted
-	r      io.ReadCloser
-	err    error // why it cannot be read
+
+	mu   sync.Mutex // of what follows: a client may read for a while after it has got an answer
+	r    io.ReadCloser
+	err  error // why it cannot be read
+	over atomic.Bool
 }
+
+// errOver is for whoever reads on.
+var errOver = errors.New("this try is over")
 
 func newSent(ctx context.Context, stall, patience time.Duration, open func(context.Context) (io.ReadCloser, error), t *tries) *sent {
 	s := &sent{stall: stall, opened: open, tries: t}
@@ -95,9 +103,17 @@ func newSent(ctx context.Context, stall, patience time.Duration, open func(conte
 
 // Read implements io.Reader.
 func (s *sent) Read(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over.Load() {
+		return 0, errOver
+	}
 	s.body.Stop()
 	s.w.expect(forever)
 	n, err := s.read(p)
+	if s.over.Load() {
+		return 0, errOver
+	}
 	s.tries.it.lastBytes.Store(time.Now().UnixNano())
 	s.w.kick()
 	if err == nil {
@@ -119,10 +135,13 @@ func (s *sent) read(p []byte) (int, error) {
 	return s.r.Read(p)
 }
 
-// stop is called when nothing reads any more.
+// stop ends the try, and waits for a read that is under way.
 func (s *sent) stop(err error) error {
-	s.body.Stop()
+	s.over.Store(true)
 	err = s.w.stop(err)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.body.Stop()
 	if s.r != nil {
 		s.r.Close()
 	}
