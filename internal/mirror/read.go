@@ -122,6 +122,9 @@ const maxNested = 4
 
 // tree adds what is named by a list and not pinned.
 func (u *unit) tree(ctx context.Context, d digest.Digest, depth int) error {
+	if slices.ContainsFunc(u.docs, func(doc document) bool { return doc.digest == d }) {
+		return nil
+	}
 	raw, _, err := u.stream.Manifest(ctx, d)
 	if raw == nil {
 		return fmt.Errorf("%s: %w", d, err)

@@ -3,6 +3,7 @@ package mirror
 import (
 	"encoding/base64"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -177,5 +178,33 @@ func TestAMirrorThatDoesNotAnswer(t *testing.T) {
 	}
 	if n := len(w.from.Requests()); n > 0 {
 		t.Errorf("%d requests for nothing", n)
+	}
+}
+
+// Where an upload goes on is between the registry and who sends: its address may be signed.
+func TestAddressesOfUploadsAreNotTold(t *testing.T) {
+	w := newWorld(t)
+	w.push("app:v1", images.New())
+	pins := w.pins("any", "registry.example/app:v1")
+	w.opts.Tries.Retries = 0
+	w.to.On(registry.Method(http.MethodPatch, ""), registry.Error(http.StatusServiceUnavailable, "UNAVAILABLE", "later"))
+	if got := w.failure(pins); !strings.Contains(got, "503") || strings.Contains(got, "_state") {
+		t.Errorf("got %s", got)
+	}
+}
+
+// A list that names another over and over is read once.
+func TestListsThatNameOneAgainAndAgain(t *testing.T) {
+	w := newWorld(t)
+	app := images.New()
+	inner := images.NewList(images.Of(app))
+	for range 3 {
+		inner = images.NewList(images.Of(inner, inner, inner, inner))
+	}
+	w.push("app:v1", images.NewList(images.Of(app, inner)))
+	w.opts.All = true
+	w.copy(w.pins("any", "registry.example/app:v1"))
+	if n := len(w.from.Matching(registry.Get("/manifests/sha256:"))); n != 6 { // the image and five lists
+		t.Errorf("%d manifests were asked for", n)
 	}
 }
