@@ -61,6 +61,11 @@ func (it *item) eachBlob(ctx context.Context, kind string, m *manifest.Manifest,
 // reuse takes the blob from the pool, or into it from a file that may be it. It returns nil if that
 // is done, else the right to write the blob.
 func (it *item) reuse(ctx context.Context, pool *cache.Pool, d manifest.Descriptor, file string, bar *progress.Blob) (*cache.Writer, error) {
+	if it.anew {
+		if err := pool.Discard(ctx, d.Digest); err != nil {
+			return nil, err
+		}
+	}
 	w, err := pool.Acquire(ctx, d.Digest, d.Size, bar.Waiting)
 	if err != nil {
 		return nil, err

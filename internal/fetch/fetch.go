@@ -36,6 +36,8 @@ type job struct {
 
 	stores chan struct{} // one for each layer that may be read from a containers storage
 
+	anew bool // what the pool has counts if it has its digest
+
 	noPolicy sync.Once // says that there is none
 
 	poolOnce sync.Once

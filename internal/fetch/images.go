@@ -24,10 +24,11 @@ func Images(ctx context.Context, r *request.Request, log *progress.Reporter) []r
 	return j.run(ctx, j.usesImage, fetchImage)
 }
 
-// ImagesAnew is Images for a cache in which something was found damaged: of an image that is there, only the
-// blobs count that have their digest. What is damaged in the pool must have been discarded.
+// ImagesAnew is Images for a cache in which something was found damaged: of an image that is there, and of
+// the pool, only the blobs count that have their digest.
 func ImagesAnew(ctx context.Context, r *request.Request, log *progress.Reporter) []request.Result {
 	j := newJob(r, log)
+	j.anew = true
 	defer j.close()
 	return j.run(ctx, func(request.Item) bool { return false }, fetchImage)
 }

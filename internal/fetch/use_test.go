@@ -63,4 +63,9 @@ func TestImagesAnew(t *testing.T) {
 	if got := f.BytesSent("/blobs/"); got != bad.Size {
 		t.Errorf("downloaded %d bytes, want %d", got, bad.Size)
 	}
+	put(cache.Open(w.cache).PooledPath(bad.Digest), string(make([]byte, bad.Size))) // the image has that, too
+	if res := ImagesAnew(t.Context(), r, nil); !res[0].Success {
+		t.Errorf("got %+v", res[0])
+	}
+	w.has(img)
 }

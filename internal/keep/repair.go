@@ -150,8 +150,12 @@ func mend(ctx context.Context, c *cache.Cache, pool *cache.Pool, i *Image, image
 	return c.Publish(pool, i.ID, img)
 }
 
-// gather brings a blob into the pool from an image that has it.
+// gather brings a blob into the pool from an image that has it, unless the pool has it: that its name is there does
+// not say so where something is damaged.
 func gather(ctx context.Context, c *cache.Cache, pool *cache.Pool, b manifest.Descriptor, images []*Image, first *Image) error {
+	if err := pool.Discard(ctx, b.Digest); err != nil {
+		return err
+	}
 	w, err := pool.Acquire(ctx, b.Digest, b.Size, nil)
 	if w == nil {
 		return err

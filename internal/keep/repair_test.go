@@ -246,3 +246,26 @@ func TestRepairFromTheSecondPlace(t *testing.T) {
 		t.Error("the latest place was not asked")
 	}
 }
+
+// What is right in an image does not give way to what the pool has under its name, which nobody looked at where only
+// that image was verified.
+func TestRepairTrustsNoPool(t *testing.T) {
+	s := newShop(t, top)
+	s.publish(top, 1, s.name)
+	right, wrong := s.blob(top, top.Layers[1].Digest), s.c.PooledPath(top.Layers[1].Digest)
+	raw, err := os.ReadFile(right)
+	s.must(err)
+	s.must(os.Remove(right)) // as where links are not possible
+	s.must(os.WriteFile(right, raw, 0o644))
+	s.flip(wrong)
+	s.flip(s.blob(top, top.ID))
+	r := &Repairer{Dir: s.dir, Options: request.DefaultOptions(), Log: progress.NewLog(&s.log)}
+	out, err := r.Repair(s.t.Context(), s.scan(), s.verify(top).Damaged)
+	s.must(err)
+	if got := parts(s.verify().Damaged); got != "" || len(out.Left) > 0 {
+		t.Errorf("damaged afterwards: %q, left %v", got, out.Left)
+	}
+	if n := s.f.BytesSent("/blobs/"); n != int64(len(top.Config)) {
+		t.Errorf("%d bytes of blobs were fetched", n)
+	}
+}
