@@ -174,6 +174,16 @@ func TestLinkToAnImageIsNoImage(t *testing.T) {
 	}
 }
 
+// Nor is a link to a folder one for an image: whoever publishes is told.
+func TestLinkToAFolderOfAnImage(t *testing.T) {
+	c, p := newCache(t)
+	img := draw(1, 0)
+	must(t, os.Symlink(t.TempDir(), filepath.Dir(c.ImagePath(img.id))))
+	if err := img.publish(c, p); !errors.Is(err, unix.ENOTDIR) {
+		t.Errorf("got %v", err)
+	}
+}
+
 func checkList(t *testing.T, c *Cache, img picture, want []byte) {
 	t.Helper()
 	pub, err := c.Look(img.id)

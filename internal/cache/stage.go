@@ -87,7 +87,7 @@ func lockDir(path string) (unlock func(), err error) { return lockNamed(path, un
 // lockNamed takes a lock of a folder. The error is fs.ErrNotExist if the folder was removed before
 // the lock could be had.
 func lockNamed(path string, how int) (unlock func(), err error) {
-	f, err := os.Open(path)
+	f, err := openDir(path)
 	if err != nil {
 		return nil, err
 	}

@@ -172,3 +172,25 @@ func TestFetchWhileCollecting(t *testing.T) {
 		t.Error("nothing was collected meanwhile")
 	}
 }
+
+// What somebody else removed meanwhile is no error, and the rest goes.
+func TestCollectTogether(t *testing.T) {
+	s := newStore(t)
+	for _, img := range []*images.Image{base, other} {
+		s.publish(img, 1, "example.com/name:1")
+		s.used(img, day(1))
+	}
+	s.pool.Close()
+	plan, err := PlanGC(s.c, Policy{Unused: time.Hour}, time.Now())
+	s.must(err)
+	first, err := PlanGC(s.c, Policy{Unused: time.Hour}, time.Now())
+	s.must(err)
+	first.Images = first.Images[:1]
+	_, err = Collect(t.Context(), s.c, first, time.Now())
+	s.must(err)
+	done, err := Collect(t.Context(), s.c, plan, time.Now())
+	s.must(err)
+	if left := s.scan(); len(left) != 0 || done.Busy != nil || done.Images[0].Why != "" {
+		t.Errorf("left are %d images, busy: %q, %+v", len(left), done.Busy, done.Images)
+	}
+}
