@@ -38,8 +38,8 @@ func (p *Published) Hold() (release func(), err error) {
 }
 
 // Remove takes the name from an image, in one step, and then deletes it; what it has in common with the
-// pool and with other images stays. It returns how many bytes of blobs came free: none where somebody else
-// removed it. The image must still be the one that was looked at, as same says. The error is ErrInUse, wrapped, if it is not, or if
+// pool and with other images stays. It returns how many bytes of blobs came free. The image must
+// still be the one that was looked at, as same says. The error is ErrInUse, wrapped, if it is not, or if
 // a process publishes, holds or has mounted it. What a Remove that was killed leaves has no name that
 // anybody reads; Tidy, or whoever publishes the image, removes it.
 func (c *Cache) Remove(id digest.Digest, same func(*Published) bool) (freed int64, err error) {
@@ -97,13 +97,10 @@ func (s *stage) takeAway(dest string) error {
 	return nil
 }
 
-// inUse makes the error of a lock one that says who has it, and none of an image that is gone.
+// inUse makes the error of a lock one that says who has it.
 func inUse(err error, who string) error {
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		return fmt.Errorf("%w: %s", ErrInUse, who)
-	}
-	if isAbsent(err) {
-		return nil
 	}
 	return err
 }

@@ -3,6 +3,7 @@ package keep
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"slices"
 	"time"
 
@@ -80,7 +81,7 @@ func (done *Collected) removeImages(ctx context.Context, c *cache.Cache) error {
 		done.Freed += freed
 		if errors.Is(err, cache.ErrInUse) {
 			r.Why = err.Error()
-		} else if err != nil {
+		} else if err != nil && !errors.Is(err, fs.ErrNotExist) { // somebody else removed it
 			return err
 		}
 	}
