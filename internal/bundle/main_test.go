@@ -15,6 +15,7 @@ import (
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/test/calls"
+	"osbuild-containers/test/home"
 	"osbuild-containers/test/images"
 )
 
@@ -31,21 +32,7 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	home, err := os.MkdirTemp("", "bundle-test-")
-	if err != nil {
-		panic(err)
-	}
-	os.Setenv("HOME", home) // whatever this machine's policy.json says
-	dir := filepath.Join(home, ".config", "containers")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		panic(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "policy.json"), []byte(`{"default": [{"type": "insecureAcceptAnything"}]}`), 0o644); err != nil {
-		panic(err)
-	}
-	status := m.Run()
-	os.RemoveAll(home)
-	os.Exit(status)
+	os.Exit(home.Run(m))
 }
 
 func runJob(text string) error {

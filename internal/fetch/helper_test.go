@@ -13,6 +13,7 @@ import (
 
 	"osbuild-containers/internal/image"
 	"osbuild-containers/internal/request"
+	"osbuild-containers/test/home"
 	"osbuild-containers/test/images"
 	"osbuild-containers/test/registry"
 )
@@ -37,12 +38,11 @@ func runTests(m *testing.M) int {
 	defer os.RemoveAll(dir)
 	shared.dir = filepath.Join(dir, "registry")
 	defer shared.close()
-	home := filepath.Join(dir, "home")
-	if err := furnish(home); err != nil {
+	place := filepath.Join(dir, "home")
+	if err := home.Furnish(place, home.AcceptAnything); err != nil {
 		panic(err)
 	}
-	put(filepath.Join(home, ".config/containers/policy.json"), acceptAnything)
-	isolate(home)
+	home.Isolate(place)
 	before := here()
 	code := m.Run()
 	if after := here(); !slices.Equal(after, before) {
@@ -62,34 +62,6 @@ func here() (names []string) {
 		names = append(names, e.Name())
 	}
 	return names
-}
-
-const acceptAnything = `{"default": [{"type": "insecureAcceptAnything"}]}`
-
-// furnish makes a home folder whose presence keeps /etc/containers out, but for a policy.
-func furnish(home string) error {
-	for _, dir := range []string{".config/containers/registries.d", ".docker", "run", "bin", "tmp"} {
-		if err := os.MkdirAll(filepath.Join(home, dir), 0o755); err != nil {
-			return err
-		}
-	}
-	return os.WriteFile(filepath.Join(home, ".config/containers/registries.conf"), nil, 0o644)
-}
-
-// configuration are the variables by which the machine's configuration could get in.
-var configuration = []string{
-	"XDG_CONFIG_HOME", "XDG_DATA_HOME", "REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "CONTAINERS_REGISTRIES_CONF",
-	"CONTAINERS_STORAGE_CONF", "STORAGE_DRIVER", "STORAGE_OPTS",
-	"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR",
-}
-
-// isolate makes home the only place for configuration.
-func isolate(home string) {
-	for _, name := range configuration {
-		os.Unsetenv(name)
-	}
-	os.Setenv("HOME", home)
-	os.Setenv("XDG_RUNTIME_DIR", filepath.Join(home, "run"))
 }
 
 // put writes a file, with the folders above it.
@@ -251,7 +223,7 @@ func newWorld(t testing.TB) *world {
 // alone lets the world have a process, a home and an environment of its own.
 func (w *world) alone(env ...string) *world {
 	w.home = w.t.TempDir()
-	if err := furnish(w.home); err != nil {
+	if err := home.Furnish(w.home, ""); err != nil {
 		w.t.Fatal(err)
 	}
 	w.env = env

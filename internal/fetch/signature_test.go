@@ -17,6 +17,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"osbuild-containers/internal/request"
+	"osbuild-containers/test/home"
 	"osbuild-containers/test/images"
 	"osbuild-containers/test/registry"
 )
@@ -98,7 +99,7 @@ func TestSignatures(t *testing.T) {
 			f, name := serve(t, list)
 			elsewhere := registry.NewCatcher(t)
 			w := newWorld(t).alone()
-			w.config(".config/containers/policy.json", acceptAnything)
+			w.config(".config/containers/policy.json", home.AcceptAnything)
 			want := c.simple
 			for i, s := range c.simple {
 				at := fmt.Sprintf("/sigs/%s@sha256=%s/signature-%d", repo(t), layered.Digest.Encoded(), i+1)
@@ -156,7 +157,7 @@ func TestPolicy(t *testing.T) {
 		policy string
 		want   string // "" is success
 	}{
-		"accept":              {acceptAnything, ""},
+		"accept":              {home.AcceptAnything, ""},
 		"reject":              {`{"default": [{"type": "reject"}]}`, "<name>: refused by policy.json: Running image docker://<name> is rejected by policy." + hint},
 		"signed, no such key": {key, "<name>: refused by policy.json: open <home>/key.gpg: no such file or directory" + hint},
 		"reject by name":      {`{"default": [{"type": "insecureAcceptAnything"}], "transports": {"docker": {"<repo>": [{"type": "reject"}]}}}`, "<name>: refused by policy.json: Running image docker://<name> is rejected by policy." + hint},
@@ -213,7 +214,7 @@ func TestPolicyForLists(t *testing.T) {
 	w.lists(listOf(list, image)).failed("<name>: refused by policy.json: Running image docker://<name> is rejected by policy."+
 		"\nsign the image, or allow it in policy.json", "<name>", image+"@"+string(list.Digest))
 	w.nothing()
-	w.config(".config/containers/policy.json", acceptAnything)
+	w.config(".config/containers/policy.json", home.AcceptAnything)
 	w.lists(listOf(list, image)).ok()
 }
 

@@ -17,40 +17,21 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"osbuild-containers/internal/request"
+	"osbuild-containers/test/home"
 	"osbuild-containers/test/images"
 	"osbuild-containers/test/registry"
 )
-
-// home is the folder that is HOME for all tests of this package: the library reads HOME once.
-var home string
 
 func TestMain(m *testing.M) {
 	if Reexec() {
 		return
 	}
-	os.Exit(runTests(m))
+	os.Exit(home.Run(m))
 }
 
-func runTests(m *testing.M) int {
-	var err error
-	if home, err = os.MkdirTemp("", "image-test-"); err != nil {
-		panic(err)
-	}
-	defer os.RemoveAll(home)
-	put(".config/containers/policy.json", `{"default": [{"type": "insecureAcceptAnything"}]}`)
-	put(".config/containers/registries.conf", "")
-	put(".config/containers/registries.d/empty.yaml", "")
-	os.Setenv("HOME", home)
-	os.Setenv("XDG_RUNTIME_DIR", home)
-	for _, name := range []string{"XDG_CONFIG_HOME", "REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "CONTAINERS_REGISTRIES_CONF"} {
-		os.Unsetenv(name)
-	}
-	return m.Run()
-}
-
-// put writes a file below home.
+// put writes a file below the home folder of this package's tests: the library reads HOME once.
 func put(path, content string) {
-	path = filepath.Join(home, path)
+	path = filepath.Join(os.Getenv("HOME"), path)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		panic(err)
 	}
@@ -162,7 +143,7 @@ func TestSignaturesAreTheLibrarys(t *testing.T) {
 	put("sigs/a/b@sha256="+hex+"/signature-1", "\x89 simple")
 	put("sigs/a/b@sha256="+hex+"/signature-2", "\x00simple-signing\n\x89 simple, said so")
 	put(".config/containers/registries.d/signed.yaml", fmt.Sprintf(
-		"docker:\n  %s:\n    lookaside: file://%s/sigs\n    use-sigstore-attachments: true\n", f.Addr, home))
+		"docker:\n  %s:\n    lookaside: file://%s/sigs\n    use-sigstore-attachments: true\n", f.Addr, os.Getenv("HOME")))
 	s := open(t, f.Addr, img)
 
 	got, err := s.Signatures(t.Context(), "")

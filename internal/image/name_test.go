@@ -121,6 +121,7 @@ func TestOriginIsTheMirror(t *testing.T) {
 			t.Errorf("head: %s from %s, %v; want %s from %s", d, from, err, img.Digest, want)
 		}
 	}
+	useRegistriesConf(t, mirrored(empty.Addr, full.Addr))
 	places, err := Locations(tagTarget("registry.example/a/b"))
 	if want := full.Addr + "/origin/b"; err != nil || len(places) != 2 || places[1] != want {
 		t.Errorf("locations %q, %v", places, err)

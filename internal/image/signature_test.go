@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 
@@ -60,7 +61,7 @@ func TestLimitsOfSignatures(t *testing.T) {
 				put(fmt.Sprintf("limits/a/b@sha256=%s/signature-%d", img.Digest.Encoded(), i+1), "\x89"+string(s))
 			}
 			put(".config/containers/registries.d/limits.yaml", fmt.Sprintf(
-				"docker:\n  %s:\n    lookaside: file://%s/limits\n    use-sigstore-attachments: true\n", f.Addr, home))
+				"docker:\n  %s:\n    lookaside: file://%s/limits\n    use-sigstore-attachments: true\n", f.Addr, os.Getenv("HOME")))
 			sigs, err := wording{open(t, f.Addr, img)}.Signatures(t.Context(), "")
 			switch {
 			case c.want != "" && (err == nil || err.Error() != c.want):

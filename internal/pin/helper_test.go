@@ -10,6 +10,7 @@ import (
 
 	"osbuild-containers/internal/image"
 	"osbuild-containers/internal/request"
+	"osbuild-containers/test/home"
 	"osbuild-containers/test/images"
 	"osbuild-containers/test/registry"
 )
@@ -19,31 +20,7 @@ func TestMain(m *testing.M) {
 	if image.Reexec() {
 		return
 	}
-	os.Exit(runTests(m))
-}
-
-func runTests(m *testing.M) int {
-	home, err := os.MkdirTemp("", "pin-test-")
-	if err != nil {
-		panic(err)
-	}
-	defer os.RemoveAll(home)
-	for _, name := range []string{"XDG_CONFIG_HOME", "REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "CONTAINERS_REGISTRIES_CONF", "CONTAINERS_STORAGE_CONF"} {
-		os.Unsetenv(name)
-	}
-	os.Setenv("HOME", home)
-	os.Setenv("XDG_RUNTIME_DIR", home)
-	config := filepath.Join(home, ".config/containers")
-	for _, err := range []error{
-		os.MkdirAll(filepath.Join(config, "registries.d"), 0o755),
-		os.WriteFile(filepath.Join(config, "registries.conf"), nil, 0o644),
-		os.WriteFile(filepath.Join(config, "policy.json"), []byte(`{"default": [{"type": "insecureAcceptAnything"}]}`), 0o644),
-	} {
-		if err != nil {
-			panic(err)
-		}
-	}
-	return m.Run()
+	os.Exit(home.Run(m))
 }
 
 // world is a real registry with a proxy before it that counts and breaks, and what was noted.

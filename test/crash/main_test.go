@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"osbuild-containers/test/calls"
+	"osbuild-containers/test/home"
 	"osbuild-containers/test/images"
 	"osbuild-containers/test/registry"
 )
@@ -86,15 +87,12 @@ func executable(t testing.TB, source string) string {
 	return path
 }
 
-// home is an environment in which the machine's configuration does not count.
-func home(t testing.TB) []string {
+// environ is an environment in which the machine's configuration does not count.
+func environ(t testing.TB) []string {
 	t.Helper()
 	dir := t.TempDir()
-	conf := filepath.Join(dir, ".config", "containers")
-	must(t, os.MkdirAll(filepath.Join(conf, "registries.d"), 0o755))
-	must(t, os.WriteFile(filepath.Join(conf, "registries.conf"), nil, 0o644))
-	must(t, os.WriteFile(filepath.Join(conf, "policy.json"), []byte(`{"default": [{"type": "insecureAcceptAnything"}]}`), 0o644))
-	return []string{"HOME=" + dir, "XDG_RUNTIME_DIR=" + dir, "TMPDIR=" + dir, "PATH=" + os.Getenv("PATH")}
+	must(t, home.Furnish(dir, home.AcceptAnything))
+	return home.Environ(dir)
 }
 
 // measureVariable names, in a process between the test and a source, the file for the source's peak

@@ -69,7 +69,7 @@ func prepare(t testing.TB, source string, req object) *run {
 	raw, err := json.Marshal(req)
 	must(t, err)
 	r := &run{t: t, cmd: exec.CommandContext(t.Context(), executable(t, source))}
-	r.cmd.Env = home(t)
+	r.cmd.Env = environ(t)
 	r.cmd.Stdin, r.cmd.Stdout, r.cmd.Stderr = bytes.NewReader(raw), &r.stdout, &r.log
 	return r
 }

@@ -20,7 +20,7 @@ func tool(t *testing.T, name string, args ...string) string {
 		t.Skipf("%s is not installed", name)
 	}
 	cmd := exec.CommandContext(t.Context(), path, args...)
-	cmd.Env = home(t)
+	cmd.Env = environ(t)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%s %q: %v\n%s", name, args, err, out)

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"osbuild-containers/internal/pin"
+	"osbuild-containers/test/home"
 	"osbuild-containers/test/images"
 	"osbuild-containers/test/registry"
 )
@@ -63,15 +64,13 @@ func executable(t testing.TB, name string) string {
 // command is an executable in a home of its own, with that registries.conf.
 func (w *world) command(conf, name string, args ...string) *exec.Cmd {
 	w.t.Helper()
-	home := w.t.TempDir()
-	config := filepath.Join(home, ".config", "containers")
-	if err := os.MkdirAll(config, 0o755); err != nil {
+	dir := w.t.TempDir()
+	if err := home.Furnish(dir, home.AcceptAnything); err != nil {
 		w.t.Fatal(err)
 	}
-	w.write(filepath.Join(config, "policy.json"), `{"default": [{"type": "insecureAcceptAnything"}]}`)
 	cmd := exec.Command(executable(w.t, name), args...)
 	cmd.Dir = w.dir
-	cmd.Env = []string{"HOME=" + home, "XDG_RUNTIME_DIR=" + home, "TMPDIR=" + home, "PATH=" + os.Getenv("PATH"), "CONTAINERS_REGISTRIES_CONF=" + conf}
+	cmd.Env = append(home.Environ(dir), "CONTAINERS_REGISTRIES_CONF="+conf)
 	return cmd
 }
 

@@ -9,7 +9,6 @@ import (
 	"encoding/base64"
 	"encoding/pem"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -64,11 +63,8 @@ func TestPoliciesHoldAtTheMirror(t *testing.T) {
 
 	for name, want := range map[string]bool{"app": true, "other": false} {
 		cmd := w.command(conf, "osbuild-containers", "fetch", "registry.example/"+name+":1", "--cache", "c", "--retries", "0")
-		config := filepath.Join(home(cmd.Env), ".config", "containers")
+		config := filepath.Join(homeOf(cmd.Env), ".config", "containers")
 		w.write(filepath.Join(config, "policy.json"), fmt.Sprintf(`{"default": [{"type": "reject"}], "transports": {"docker": {"registry.example": [{"type": "sigstoreSigned", "keyPath": %q, "signedIdentity": {"type": "matchRepository"}}]}}}`, key))
-		if err := os.Mkdir(filepath.Join(config, "registries.d"), 0o755); err != nil {
-			t.Fatal(err)
-		}
 		w.write(filepath.Join(config, "registries.d", "mirror.yaml"), "docker:\n  "+w.to.Addr+":\n    use-sigstore-attachments: true\n")
 		out, err := cmd.CombinedOutput()
 		if got := err == nil; got != want || !want && !strings.Contains(string(out), "refused by policy.json") {
@@ -77,8 +73,8 @@ func TestPoliciesHoldAtTheMirror(t *testing.T) {
 	}
 }
 
-// home is the home of a command.
-func home(env []string) string {
+// homeOf is the home of a command.
+func homeOf(env []string) string {
 	for _, v := range env {
 		if dir, ok := strings.CutPrefix(v, "HOME="); ok {
 			return dir
