@@ -123,12 +123,17 @@ func isBlobName(name string) bool {
 	return digest.NewDigestFromEncoded(digest.SHA256, name).Validate() == nil
 }
 
-// RemoveFile removes the manifest list published under d.
-func (c *Cache) RemoveFile(d digest.Digest) error {
-	if err := os.Remove(c.FilePath(d)); err != nil && !isAbsent(err) {
-		return fmt.Errorf("remove manifest list: %w", err)
+// RemoveFile removes a manifest list, unless it was used, published anew or removed since it was looked at. It says
+// whether it did.
+func (c *Cache) RemoveFile(was Stored) (bool, error) {
+	path := c.FilePath(was.Digest)
+	if is, err := storedAt(unix.AT_FDCWD, path, was.Digest); err != nil || is != was {
+		return false, nil //nolint:nilerr // it is another by now
 	}
-	return nil
+	if err := os.Remove(path); err != nil && !isAbsent(err) {
+		return false, fmt.Errorf("remove manifest list: %w", err)
+	}
+	return true, nil
 }
 
 // poolPoll is how often it is tried to have the pool alone.

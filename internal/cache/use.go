@@ -4,6 +4,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 )
 
@@ -20,6 +21,16 @@ func (p *Published) Use() {
 	}
 	now := []unix.Timespec{{Nsec: unix.UTIME_NOW}, {Nsec: unix.UTIME_OMIT}}
 	_ = unix.UtimesNanoAt(p.dir, versionFile, now, unix.AT_SYMLINK_NOFOLLOW)
+}
+
+// UseFile notes that somebody wants the manifest list now: it counts as changed, at most once in an hour.
+func (c *Cache) UseFile(d digest.Digest) {
+	path := c.FilePath(d)
+	if s, err := storedAt(unix.AT_FDCWD, path, d); err != nil || time.Since(s.Changed) < useGrain {
+		return
+	}
+	now := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, {Nsec: unix.UTIME_NOW}}
+	_ = unix.UtimesNanoAt(unix.AT_FDCWD, path, now, unix.AT_SYMLINK_NOFOLLOW)
 }
 
 // Used is when the image was wanted last, as far as that is known: the later of Use and of when it was

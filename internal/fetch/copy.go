@@ -17,13 +17,14 @@ import (
 func CopyImages(ctx context.Context, r *request.Request, log *progress.Reporter) []request.Result {
 	from, j := newCopy(r, log)
 	defer j.close()
-	return j.run(ctx, j.hasImage, func(ctx context.Context, it *item) error { return it.copyImage(ctx, from) })
+	return j.run(ctx, j.usesImage, func(ctx context.Context, it *item) error { return it.copyImage(ctx, from) })
 }
 
 // CopyLists copies published manifest lists into the cache r.DstCache.
 func CopyLists(ctx context.Context, r *request.Request, log *progress.Reporter) []request.Result {
 	from, j := newCopy(r, log)
-	return j.run(ctx, j.hasList, func(ctx context.Context, it *item) error {
+	return j.run(ctx, j.usesList, func(ctx context.Context, it *item) error {
+		from.cache.UseFile(it.ID)
 		raw, ok := from.cache.File(it.ID)
 		if !ok {
 			return notThere(from.cache.FilePath(it.ID))
@@ -47,7 +48,7 @@ func notThere(path string) error { return fmt.Errorf("%s %w", path, errNotThere)
 
 // copyImage copies one image from the cache of another job.
 func (it *item) copyImage(ctx context.Context, from *job) error {
-	if !from.hasImage(it.Item) {
+	if !from.usesImage(it.Item) {
 		return notThere(from.cache.ImagePath(it.ID))
 	}
 	pub, err := from.cache.Look(it.ID)

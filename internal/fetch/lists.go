@@ -13,7 +13,13 @@ import (
 func Lists(ctx context.Context, r *request.Request, log *progress.Reporter) []request.Result {
 	j := newJob(r, log)
 	defer j.close()
-	return j.run(ctx, j.hasList, fetchList)
+	return j.run(ctx, j.usesList, fetchList)
+}
+
+// usesList is hasList, and notes that the list was wanted.
+func (j *job) usesList(it request.Item) bool {
+	j.cache.UseFile(it.ID)
+	return j.hasList(it)
 }
 
 func (j *job) hasList(it request.Item) bool {

@@ -20,11 +20,14 @@ func TestAnImageThatIsThereIsUsed(t *testing.T) {
 	_, name := serve(t, img)
 	w := newWorld(t)
 	w.images(itemOf(img, name)).ok()
-	dir := cache.Open(w.cache).ImagePath(img.ID)
-	old := time.Now().Add(-48 * time.Hour)
-	for _, path := range []string{filepath.Join(dir, "version"), dir} {
-		must(os.Chtimes(path, old, old))
+	forget := func() {
+		dir := cache.Open(w.cache).ImagePath(img.ID)
+		old := time.Now().Add(-48 * time.Hour)
+		for _, path := range []string{filepath.Join(dir, "version"), dir} {
+			must(os.Chtimes(path, old, old))
+		}
 	}
+	forget()
 	used := func() time.Duration {
 		pub, err := cache.Open(w.cache).Look(img.ID)
 		must(err)
@@ -38,6 +41,17 @@ func TestAnImageThatIsThereIsUsed(t *testing.T) {
 	}
 	if res := Images(t.Context(), r, log); !res[0].Metadata.Cached || used() > time.Hour {
 		t.Errorf("used %s ago", used())
+	}
+	forget()
+	if w.copyTo(newWorld(t), itemOf(img, name)).ok(); used() > time.Hour {
+		t.Errorf("it was copied, and used %s ago", used())
+	}
+	to := newWorld(t)
+	w.copyTo(to, itemOf(img, name)).ok()
+	to, w = w, to
+	forget()
+	if to.copyTo(w, itemOf(img, name)).ok().cached(true); used() > time.Hour {
+		t.Errorf("it was copied to before, and used %s ago", used())
 	}
 }
 

@@ -88,9 +88,15 @@ func (done *Collected) removeImages(ctx context.Context, c *cache.Cache) error {
 	if slices.ContainsFunc(done.Images, func(r Removal) bool { return r.Why != "" }) {
 		done.Lists = nil // they may be of what stays
 	}
-	for _, l := range done.Lists {
-		if err := c.RemoveFile(l.Digest); err != nil {
+	lists := done.Lists
+	done.Lists = nil
+	for _, l := range lists {
+		went, err := c.RemoveFile(l)
+		if err != nil {
 			return err
+		}
+		if went {
+			done.Lists = append(done.Lists, l)
 		}
 	}
 	return nil

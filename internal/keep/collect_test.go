@@ -194,3 +194,33 @@ func TestCollectTogether(t *testing.T) {
 		t.Errorf("left are %d images, busy: %q, %+v", len(left), done.Busy, done.Images)
 	}
 }
+
+// A list that a request wanted after the look at the cache stays, since its image may be on the way.
+func TestCollectLeavesListsThatWereUsedMeanwhile(t *testing.T) {
+	list := images.NewList(images.Of(base))
+	s := newShop(t, list)
+	s.pool.Close()
+	items := []request.Item{{ID: list.Digest, Image: request.Image{Name: s.name}}}
+	req, err := request.New(s.dir, items, request.DefaultOptions())
+	s.must(err)
+	want := func(cached bool) {
+		t.Helper()
+		if r := fetch.Lists(t.Context(), req, nil)[0]; !r.Success || r.Metadata.Cached != cached {
+			t.Fatalf("got %+v", r)
+		}
+	}
+	want(false)
+	for _, stays := range []bool{true, false} {
+		s.old(s.c.FilePath(list.Digest))
+		plan, err := PlanGC(s.c, Policy{Unused: time.Hour}, time.Now())
+		s.must(err)
+		if stays {
+			want(true)
+		}
+		done, err := Collect(t.Context(), s.c, plan, time.Now())
+		s.must(err)
+		if _, right := s.c.File(list.Digest); right != stays || len(done.Lists) > 0 == stays {
+			t.Errorf("it is there: %v, want %v; %d lists went", right, stays, len(done.Lists))
+		}
+	}
+}
