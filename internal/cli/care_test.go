@@ -28,7 +28,7 @@ func TestCareFits(t *testing.T) {
 		Freed: 999_900_000, Busy: []string{strings.Repeat("busy ", 30)},
 	}
 	for name, text := range map[string]string{
-		"verify": verifyText(&keep.Verified{Images: 1, Unvouched: []digest.Digest{i.ID}}, all),
+		"verify": verifyText(&keep.Verified{Images: 1, Unvouched: []digest.Digest{i.ID}, Replaced: 2}, all),
 		"gc":     gcText(done, true),
 	} {
 		for line := range strings.Lines(text) {
@@ -40,6 +40,18 @@ func TestCareFits(t *testing.T) {
 				t.Errorf("%s: %q", name, line)
 			}
 		}
+	}
+}
+
+// What could not be read is not among what is well.
+func TestVerifySaysWhatItDidNotRead(t *testing.T) {
+	v := &keep.Verified{Images: 1, Replaced: 2}
+	text := strings.Join(strings.Fields(verifyText(v, &keep.Repaired{})), " ")
+	if want := "replaced each time while it was read, and so not verified: 2 images all is well: 1 image,"; !strings.Contains(text, want) {
+		t.Errorf("got %s\nwant %s", text, want)
+	}
+	if got := verifyJSON("", v, &keep.Repaired{}); got.Images != 1 || got.Replaced != 2 {
+		t.Errorf("got %+v", got)
 	}
 }
 

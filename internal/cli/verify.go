@@ -126,6 +126,9 @@ func verifyText(v *keep.Verified, r *keep.Repaired) string {
 		b.WriteString(field("note", label, "nothing is recorded that vouches for the manifest of "+count(n, "image")+
 			": what it names was verified, and that it is of the image"))
 	}
+	if v.Replaced > 0 {
+		b.WriteString(field("note", label, "replaced each time while it was read, and so not verified: "+count(v.Replaced, "image")))
+	}
 	read := fmt.Sprintf("%s, %s, %s read", count(v.Images, "image"), count(v.Files, "file"), progress.Bytes(v.Bytes))
 	switch {
 	case len(r.Left) > 0 && len(r.Mended) > 0:
@@ -149,7 +152,8 @@ type (
 		Bytes     int64           `json:"bytes"`
 		Damaged   []damageJSON    `json:"damaged"`
 		Repaired  []damageJSON    `json:"repaired"`
-		Unvouched []digest.Digest `json:"unvouched"` // images for whose manifest no recorded digest vouches
+		Unvouched []digest.Digest `json:"unvouched"`          // images for whose manifest no recorded digest vouches
+		Replaced  int             `json:"replaced,omitempty"` // images that were replaced each time they were read
 	}
 	damageJSON struct {
 		Image  digest.Digest `json:"image,omitempty"`
@@ -165,7 +169,7 @@ type (
 func verifyJSON(dir string, v *keep.Verified, r *keep.Repaired) verifyAnswer {
 	answer := verifyAnswer{
 		Cache: dir, Images: v.Images, Files: v.Files, Bytes: v.Bytes,
-		Damaged: []damageJSON{}, Repaired: []damageJSON{}, Unvouched: orEmpty(v.Unvouched),
+		Damaged: []damageJSON{}, Repaired: []damageJSON{}, Unvouched: orEmpty(v.Unvouched), Replaced: v.Replaced,
 	}
 	for _, d := range r.Left {
 		answer.Damaged = append(answer.Damaged, damageOf(d.Damage, d.Why))

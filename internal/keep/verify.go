@@ -54,7 +54,7 @@ type Verified struct {
 	Bytes     int64           // of them
 	Damaged   []Damage        // by title, sorted
 	Unvouched []digest.Digest // images whose manifest no recorded digest vouches for: it was checked for its id alone
-	Vanished  int             // images that were removed or replaced again and again meanwhile
+	Replaced  int             // images that were replaced each time they were read: nothing is known of them
 }
 
 // rounds is how often an image is read again that was replaced meanwhile.
@@ -83,7 +83,8 @@ func Verify(ctx context.Context, c *cache.Cache, images []*Image, all bool, log 
 		}
 		rest = false
 	}
-	v.Vanished = len(left)
+	v.Replaced = len(left)
+	v.Images -= v.Replaced
 	slices.SortFunc(v.Damaged, func(a, b Damage) int {
 		return cmp.Or(strings.Compare(string(a.Image), string(b.Image)), strings.Compare(string(a.What), string(b.What)), strings.Compare(a.Path, b.Path))
 	})
