@@ -17,7 +17,7 @@ import (
 type Sender struct {
 	Options request.Options
 	Note    func(format string, args ...any)
-	Renew   func(context.Context) error // connects again, for a fresh token
+	Renew   func(context.Context) error // connects again, for a fresh token; nil: each try does
 }
 
 func (s *Sender) tries() *tries {
@@ -26,16 +26,21 @@ func (s *Sender) tries() *tries {
 	t := it.newTries(func(attempt int, wait time.Duration, err error) {
 		s.Note("attempt %d failed, next in %s: %v", attempt, wait.Round(100*time.Millisecond), err)
 	})
-	t.renew = s.Renew
+	if s.Renew != nil {
+		t.renew = func(ctx context.Context) error { return s.watched(ctx, s.Renew) }
+	}
 	return t
 }
 
 // Ask asks for something small.
 func (s *Sender) Ask(ctx context.Context, ask func(context.Context) error) error {
-	return s.tries().do(ctx, func(ctx context.Context) error {
-		w := newWatch(ctx, s.Options.StallTimeout)
-		return w.stop(ask(w.traced()))
-	})
+	return s.tries().do(ctx, func(ctx context.Context) error { return s.watched(ctx, ask) })
+}
+
+// watched ends what is asked when nothing comes for the stall time-out.
+func (s *Sender) watched(ctx context.Context, ask func(context.Context) error) error {
+	w := newWatch(ctx, s.Options.StallTimeout)
+	return w.stop(ask(w.traced()))
 }
 
 // errUnread ends a try that failed since there was nothing to send.

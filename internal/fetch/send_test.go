@@ -6,6 +6,7 @@ import (
 	"io"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"osbuild-containers/internal/request"
 )
@@ -59,5 +60,23 @@ func TestAnAnswerBeforeAllIsSent(t *testing.T) {
 	}
 	if n, err := body.Read(make([]byte, 9)); n != 0 || err == nil || err == io.EOF {
 		t.Errorf("what is over gives %d bytes, %v", n, err)
+	}
+}
+
+// A registry that is asked for a fresh token and hangs is asked again.
+func TestAFreshTokenThatDoesNotCome(t *testing.T) {
+	asked := 0
+	s := &Sender{Options: request.DefaultOptions(), Note: t.Logf, Renew: func(ctx context.Context) error {
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}}
+	s.Options.StallTimeout = 50 * time.Millisecond
+	if err := s.Ask(t.Context(), func(context.Context) error {
+		if asked++; asked == 1 {
+			return errors.New("StatusCode: 401")
+		}
+		return nil
+	}); err != nil || asked != 2 {
+		t.Errorf("asked %d times: %v", asked, err)
 	}
 }
