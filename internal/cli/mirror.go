@@ -146,7 +146,7 @@ func (m *mirrorCommand) show(place mirror.Place, res *mirror.Result, conf string
 	case m.dryRun:
 		err = m.showPlan(res)
 	case failed == 0:
-		fmt.Fprintf(m.env.Stderr, "%s in %s: %s sent, %s mounted, %s there before\n", count(len(res.Images), "reference"),
+		fmt.Fprintf(m.env.Stderr, "%s in %s\n%s sent, %s mounted, %s there before\n", count(len(res.Images), "reference"),
 			place, progress.Bytes(res.Sent), progress.Bytes(res.Mounted), progress.Bytes(res.There))
 		err = m.print("%s", conf)
 	}
