@@ -144,9 +144,9 @@ func (i *Image) Arch() string {
 
 // Short is as much of a digest as people compare; "-" stands for none.
 func Short(d digest.Digest) string {
-	if d == "" {
+	_, hex, _ := strings.Cut(d.String(), ":") // what is damaged may be called anything
+	if hex == "" {
 		return "-"
 	}
-	hex := d.Encoded()
 	return hex[:min(len(hex), 12)]
 }
