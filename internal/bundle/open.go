@@ -28,6 +28,7 @@ type carrier struct {
 	images []*carried
 	broken []Result // what cannot be used, and why
 	notes  []string
+	signed int // bytes of all signatures
 }
 
 // carried is an image in a carrier.
@@ -175,10 +176,9 @@ func (c *carrier) other(d *files.Document, images map[digest.Digest]*carried) er
 		return nil
 	}
 	img := images[a.Subject.Digest]
-	if len(a.Layers) > maxSignatures {
-		return fmt.Errorf("image %s has %d signatures, the limit is %d", img.title(), len(a.Layers), maxSignatures)
+	if n := len(img.signatures) + len(a.Layers); n > maxSignatures {
+		return fmt.Errorf("image %s has %d signatures, the limit is %d", img.title(), n, maxSignatures)
 	}
-	size := 0
 	for _, l := range a.Layers {
 		if l.Digest.Validate() != nil {
 			return fmt.Errorf("signatures of image %s: the digest %q is none", img.title(), l.Digest)
@@ -187,13 +187,15 @@ func (c *carrier) other(d *files.Document, images map[digest.Digest]*carried) er
 		if err != nil {
 			return fmt.Errorf("signatures of image %s: %w", img.title(), err)
 		}
-		if size += len(sig); size > manifest.MaxSize {
-			return fmt.Errorf("signatures of image %s are longer than %d bytes together", img.title(), manifest.MaxSize)
+		if c.signed += len(sig); c.signed > maxSigned {
+			return fmt.Errorf("its signatures have more than the limit of %d bytes", maxSigned)
 		}
 		img.signatures = append(img.signatures, sig)
 	}
 	return nil
 }
 
-// maxSignatures is how many signatures an image may have, as in the library.
-const maxSignatures = 127
+const (
+	maxSignatures = 127      // how many an image may have, as in the library
+	maxSigned     = 64 << 20 // how many bytes all of a carrier may have
+)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path"
 	"strings"
@@ -12,8 +13,11 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// maxEntries is how many entries an archive may have: far more than images have blobs.
-const maxEntries = 100_000
+const (
+	maxEntries = 100_000 // how many an archive may have: far more than images have blobs
+	maxName    = 4096    // how long the name of one may be: all are kept
+	maxLinks   = 16      // how many links may lead from one to the next
+)
 
 // archive is an OCI layout in a tar file, and where in it the files are.
 type archive struct {
@@ -89,6 +93,9 @@ func (a *archive) read() error {
 		if n == maxEntries {
 			return fmt.Errorf("more than the limit of %d entries", maxEntries)
 		}
+		if len(h.Name) > maxName || len(h.Linkname) > maxName {
+			return fmt.Errorf("a name of more than the limit of %d bytes", maxName)
+		}
 		name := clean(h.Name)
 		switch h.Typeflag {
 		case tar.TypeReg:
@@ -109,11 +116,16 @@ func (a *archive) read() error {
 			return fmt.Errorf("%q in it is sparse or cut off", h.Name)
 		}
 	}
+	found := map[string]span{}
 	for name, to := range links {
+		for n := 0; n < maxLinks && links[to] != ""; n++ {
+			to = links[to]
+		}
 		if s, ok := a.index[to]; ok {
-			a.index[name] = s
+			found[name] = s
 		}
 	}
+	maps.Copy(a.index, found)
 	return nil
 }
 

@@ -72,6 +72,9 @@ func (l *Layout) instances(from place, list *Document) error {
 			if d.Signatures, err = signatures(from, e.Digest.Encoded()+"-"); err != nil {
 				return err
 			}
+			for _, sig := range d.Signatures {
+				size += len(sig)
+			}
 			l.Images = append(l.Images, d)
 		}
 	}
@@ -81,6 +84,7 @@ func (l *Layout) instances(from place, list *Document) error {
 // signatures reads signature-1 and those that follow.
 func signatures(from place, prefix string) ([][]byte, error) {
 	var sigs [][]byte
+	size := 0
 	for n := 1; ; n++ {
 		sig, err := document(from, prefix+"signature-"+strconv.Itoa(n), "")
 		if errors.Is(err, os.ErrNotExist) {
@@ -91,6 +95,9 @@ func signatures(from place, prefix string) ([][]byte, error) {
 		}
 		if n > maxSignatures {
 			return nil, fmt.Errorf("there are more than %d signatures", maxSignatures)
+		}
+		if size += len(sig); size > manifest.MaxSize {
+			return nil, fmt.Errorf("signatures with more than the limit of %d bytes", manifest.MaxSize)
 		}
 		sigs = append(sigs, sig)
 	}

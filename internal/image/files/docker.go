@@ -68,6 +68,9 @@ func (t *Tree) Saved() ([]Saved, error) {
 		if m := hexName.FindStringSubmatch(e.Config); m != nil && m[1] != s.ID.Encoded() {
 			return nil, fmt.Errorf("%s: image %d: the config %s is damaged: got digest %s", savedManifest, n+1, e.Config, s.ID)
 		}
+		if err := checkNames(s.ID.String(), s.Names); err != nil {
+			return nil, fmt.Errorf("%s: image %w", savedManifest, err)
+		}
 		for _, l := range e.Layers {
 			s.Layers = append(s.Layers, clean(l))
 		}
@@ -197,7 +200,10 @@ func (r *v1Reader) names() (map[string][]string, error) {
 			names[id] = append(names[id], name+":"+tag)
 		}
 	}
-	for _, some := range names {
+	for id, some := range names {
+		if err := checkNames(id, some); err != nil {
+			return nil, fmt.Errorf("%s: image %w", repositories, err)
+		}
 		slices.Sort(some)
 	}
 	return names, nil

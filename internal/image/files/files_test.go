@@ -1,11 +1,14 @@
 package files_test
 
 import (
+	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -156,6 +159,68 @@ func TestFoldersThatAreRefused(t *testing.T) {
 		}
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s\ngot  %v\nwant …%s…", name, err, c.want)
+		}
+	}
+}
+
+// TestLinksInArchives has links to links, which lead to a file or nowhere, and in a circle.
+func TestLinksInArchives(t *testing.T) {
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	put := func(h *tar.Header, content string) {
+		t.Helper()
+		h.Size = int64(len(content))
+		if err := w.WriteHeader(h); err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.WriteString(w, content)
+	}
+	put(&tar.Header{Name: "file", Typeflag: tar.TypeReg}, "content")
+	last := "file"
+	for n := range 10 {
+		name := "link" + strconv.Itoa(n)
+		put(&tar.Header{Name: name, Typeflag: tar.TypeSymlink, Linkname: last}, "")
+		last = name
+	}
+	put(&tar.Header{Name: "circle", Typeflag: tar.TypeLink, Linkname: "round"}, "")
+	put(&tar.Header{Name: "round", Typeflag: tar.TypeLink, Linkname: "circle"}, "")
+	put(&tar.Header{Name: "out", Typeflag: tar.TypeSymlink, Linkname: "/etc/passwd"}, "")
+	_ = w.Close()
+	tree, err := files.OpenTree(write(t, b.Bytes()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tree.Close()
+	for n := range 10 {
+		if raw, err := tree.Document("link"+strconv.Itoa(n), ""); string(raw) != "content" {
+			t.Errorf("link%d: got %q, %v", n, raw, err)
+		}
+	}
+	for _, name := range []string{"circle", "round", "out"} {
+		if _, err := tree.File(name); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}
+
+// TestLongNamesInArchives has an entry whose name alone would fill memory, if there were many.
+func TestLongNamesInArchives(t *testing.T) {
+	for _, h := range []tar.Header{
+		{Name: strings.Repeat("n", 5000), Typeflag: tar.TypeReg},
+		{Name: "link", Linkname: strings.Repeat("n", 5000), Typeflag: tar.TypeSymlink},
+	} {
+		var b bytes.Buffer
+		w := tar.NewWriter(&b)
+		if err := w.WriteHeader(&h); err != nil {
+			t.Fatal(err)
+		}
+		_ = w.Close()
+		tree, err := files.OpenTree(write(t, b.Bytes()))
+		if err == nil {
+			tree.Close()
+		}
+		if err == nil || !strings.HasSuffix(err.Error(), "a name of more than the limit of 4096 bytes") {
+			t.Errorf("got %v", err)
 		}
 	}
 }

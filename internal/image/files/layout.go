@@ -20,8 +20,9 @@ const (
 )
 
 const (
-	maxLists     = 4         // how deep manifest lists may be nested
 	maxDocuments = 256 << 20 // how many bytes all documents of a layout may have
+	maxNames     = 1000      // how many names an image may have
+	maxAbout     = 200       // how many bytes are kept to tell an image from others
 )
 
 // Layout is what an OCI layout names, in the order in which it does. What a manifest list names and
@@ -42,7 +43,7 @@ type Document struct {
 	Signatures [][]byte        // of an image in a folder of the dir: format, in that format
 	Err        error           // why it is no image that can be used
 
-	about string // its names and platforms, as they were read
+	about string // its names and platforms, as they were read, or as many as are enough
 }
 
 // ErrNoLayout says that a folder or an archive is not in the format of OCI.
@@ -60,8 +61,13 @@ func layoutOf(from place) (*Layout, error) {
 		return nil, err
 	}
 	r := &layoutReader{from: from, known: map[digest.Digest]*Document{}}
-	if err := r.list(raw, nil, 0); err != nil {
+	if err := r.list(raw, nil); err != nil {
 		return nil, err
+	}
+	for n := 0; n < len(r.Lists); n++ { // each once, however often it is named; they may name more
+		if err := r.list(r.Lists[n].Raw, r.Lists[n]); err != nil {
+			return nil, err
+		}
 	}
 	return &r.Layout, nil
 }
@@ -71,7 +77,7 @@ type layoutReader struct {
 	Layout
 	from  place
 	known map[digest.Digest]*Document
-	steps int
+	steps int // manifests and names, as often as they are named
 	size  int
 }
 
@@ -90,12 +96,7 @@ func (e *entry) name() string {
 }
 
 // list adds what an index names: index.json, or the list in by.
-func (r *layoutReader) list(raw []byte, by *Document, depth int) error {
-	if depth == maxLists {
-		by.Err = fmt.Errorf("manifest lists are nested more than %d levels deep", maxLists)
-		r.Others = append(r.Others, by)
-		return nil
-	}
+func (r *layoutReader) list(raw []byte, by *Document) error {
 	var index struct {
 		Manifests []entry `json:"manifests"`
 	}
@@ -103,17 +104,17 @@ func (r *layoutReader) list(raw []byte, by *Document, depth int) error {
 		return fmt.Errorf("index is not JSON: %w", err)
 	}
 	for n := range index.Manifests {
-		if r.steps++; r.steps > maxEntries {
-			return fmt.Errorf("more than the limit of %d manifests", maxEntries)
-		}
-		if err := r.entry(&index.Manifests[n], by, depth); err != nil {
+		if err := r.entry(&index.Manifests[n], by); err != nil {
 			return err
+		}
+		if r.steps++; r.steps > maxEntries {
+			return fmt.Errorf("more than the limit of %d manifests and names", maxEntries)
 		}
 	}
 	return nil
 }
 
-func (r *layoutReader) entry(e *entry, by *Document, depth int) error {
+func (r *layoutReader) entry(e *entry, by *Document) error {
 	d := r.known[e.Digest]
 	if d == nil {
 		d = &Document{Digest: e.Digest}
@@ -137,9 +138,14 @@ func (r *layoutReader) entry(e *entry, by *Document, depth int) error {
 			r.Images = append(r.Images, d)
 		}
 	}
-	d.add(e, by)
-	if d.Err == nil && d.Manifest.List {
-		return r.list(d.Raw, d, depth+1)
+	r.steps += d.add(e, by)
+	return checkNames(d.Digest.String(), d.Names)
+}
+
+// checkNames refuses an image with too many of them.
+func checkNames(image string, names []string) error {
+	if len(names) > maxNames {
+		return fmt.Errorf("%s has more than the limit of %d names", image, maxNames)
 	}
 	return nil
 }
@@ -174,25 +180,31 @@ func BlobName(d digest.Digest) string {
 	return "blobs/" + d.Algorithm().String() + "/" + d.Encoded()
 }
 
-// add notes how an index names the document.
-func (d *Document) add(e *entry, by *Document) {
+// add notes how an index names the document, and returns how many names are new.
+func (d *Document) add(e *entry, by *Document) (fresh int) {
 	names := []string{}
 	if by != nil {
 		names = by.Names
-		if !slices.Contains(d.Lists, by.Digest) {
+		if n := len(d.Lists); n == 0 || d.Lists[n-1] != by.Digest { // it is read in one go
 			d.Lists = append(d.Lists, by.Digest)
 		}
 	}
+	about := ""
 	if e.Platform != nil {
-		d.about += " " + e.Platform.String()
+		about += " " + e.Platform.String()
 	}
 	if name := e.name(); name != "" {
-		d.about += fmt.Sprintf(" %q", name)
+		about += fmt.Sprintf(" %q", name)
 		names = append(slices.Clone(names), name)
+	}
+	if len(d.about)+len(about) <= maxAbout {
+		d.about += about
 	}
 	for _, name := range names {
 		if !slices.Contains(d.Names, name) {
 			d.Names = append(d.Names, name)
+			fresh++
 		}
 	}
+	return fresh
 }
