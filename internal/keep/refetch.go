@@ -26,9 +26,6 @@ func (r *Repairer) fetch(ctx context.Context, c *cache.Cache, all, broken []*Ima
 		}
 		origins[i.ID] = i.usable(v.Damaged)
 		why[i.ID] = i.wayOut()
-		if n := slices.IndexFunc(i.Origins, isImport); n >= 0 {
-			why[i.ID] = "it was imported, from " + i.Origins[n].From + "\nimport that again with --repair"
-		}
 	}
 	for try := 0; ; try++ { // the first place recorded for each, then the second
 		var items []request.Item
@@ -75,7 +72,7 @@ func (r *Repairer) fetchSome(ctx context.Context, items []request.Item, why map[
 func (i *Image) wayOut() string {
 	why := "it is not recorded where the image is from"
 	for _, o := range i.Origins {
-		if o.Transport != "" && o.Transport != request.ContainersStorage {
+		if isImport(o) {
 			return "it was imported from " + o.From + "\nimport that again with --repair"
 		}
 		why = "what is recorded of where the image is from is of another form of it"
