@@ -120,10 +120,8 @@ func (r *run) copyBlobs(ctx context.Context, all []*blob) {
 	wg.Wait()
 }
 
-// copyBlob looks after one blob: each repository that wants it has it, or mounts it, or is sent it.
-func (r *run) copyBlob(ctx context.Context, b *blob) {
-	var missing []*want
-	have := false
+// missing are those who do not have the blob that they want, and whether another repository has it.
+func (r *run) missing(ctx context.Context, b *blob) (missing []*want, have bool) {
 	for _, w := range b.wanted {
 		var there bool
 		err := r.inSlot(ctx, func() (err error) {
@@ -140,6 +138,12 @@ func (r *run) copyBlob(ctx context.Context, b *blob) {
 			missing = append(missing, w)
 		}
 	}
+	return missing, have
+}
+
+// copyBlob looks after one blob: each repository that wants it has it, or mounts it, or is sent it.
+func (r *run) copyBlob(ctx context.Context, b *blob) {
+	missing, have := r.missing(ctx, b)
 	from := &origin{run: r, blob: b, keep: len(missing) > 1 && !r.mounts.yes.Load()}
 	defer from.close()
 	for _, w := range missing {
@@ -188,24 +192,7 @@ func (r *run) planBlobs(ctx context.Context, all []*blob) {
 }
 
 func (r *run) planBlob(ctx context.Context, b *blob) {
-	have := false
-	var missing []*want
-	for _, w := range b.wanted {
-		there := false
-		err := r.inSlot(ctx, func() (err error) {
-			there, err = w.to.has(ctx, b.Descriptor)
-			return err
-		})
-		switch {
-		case err != nil:
-			w.fail(err)
-		case there:
-			have = true
-			w.done(b, Sum{There: b.Size})
-		default:
-			missing = append(missing, w)
-		}
-	}
+	missing, have := r.missing(ctx, b)
 	for _, w := range missing {
 		s := Sum{Mounted: b.Size}
 		if !have {
