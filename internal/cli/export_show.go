@@ -2,6 +2,7 @@ package cli
 
 import (
 	"slices"
+	"unicode/utf8"
 
 	"github.com/opencontainers/go-digest"
 
@@ -43,7 +44,7 @@ func exportJSON(o bundle.Output, b *bundle.Bundle) exportAnswer {
 
 // showExported is a line for each image, and one or two for all.
 func (a *app) showExported(o bundle.Output, b *bundle.Bundle) error {
-	columns := []column{{name: "IMAGE ID"}, {name: "PLATFORM"}, {name: "NAME"}}
+	columns := []column{{name: "IMAGE ID"}, {name: "PLATFORM", most: 24}, {name: "NAME"}}
 	var rows [][]string
 	for n := range b.Images {
 		i := &b.Images[n]
@@ -80,7 +81,10 @@ func (a *app) lines(columns []column, rows [][]string) error {
 	for n := range last {
 		most := len(columns[n].name)
 		for _, row := range rows {
-			most = max(most, len(row[n]))
+			if row[n] = progress.Clean(row[n]); columns[n].most > 0 {
+				row[n] = cutEnd(row[n], columns[n].most)
+			}
+			most = max(most, utf8.RuneCountInString(row[n]))
 		}
 		left += most
 	}

@@ -118,7 +118,7 @@ func (a *app) showImported(done *bundle.Imported) error {
 	if len(done.Results) == 0 {
 		return a.print("there is no image in it\n")
 	}
-	columns := []column{{name: "STATE"}, {name: "KIND"}, {name: "ID"}, {name: "MANIFEST"}, {name: "NAME"}}
+	columns := []column{{name: "STATE"}, {name: "KIND"}, {name: "ID"}, {name: "MANIFEST", most: 12}, {name: "NAME"}}
 	var rows [][]string
 	states := map[bundle.State]int{}
 	var copied, reused int64
