@@ -40,7 +40,7 @@ func TestBundlesOfStrangersFit(t *testing.T) {
 			t.Errorf("%d columns: %q", n, line)
 		}
 	}
-	if n := strings.Count(out.String(), "\n"); n != 8 {
+	if n := strings.Count(out.String(), "\n"); n != 9 {
 		t.Errorf("%d lines:\n%s", n, &out)
 	}
 }
