@@ -24,7 +24,10 @@ func (r *Repairer) fetch(ctx context.Context, c *cache.Cache, all, broken []*Ima
 		if !slices.ContainsFunc(v.Damaged, func(d Damage) bool { return d.Image == i.ID }) {
 			continue
 		}
-		origins[i.ID] = i.usable(v.Damaged)
+		origins[i.ID] = slices.DeleteFunc(i.usable(v.Damaged), func(o cache.Origin) bool {
+			_, err := request.New(r.Dir, []request.Item{r.item(i.ID, o)}, r.Options)
+			return err != nil // what is recorded is damaged, too
+		})
 		why[i.ID] = i.wayOut()
 	}
 	for try := 0; ; try++ { // the first place recorded for each, then the second
@@ -96,8 +99,8 @@ func (r *Repairer) fetchLists(ctx context.Context, images []*Image, damaged []Da
 			it := r.item(d.Digest, o)
 			it.Image.Digest = ""
 			req, err := request.New(r.Dir, []request.Item{it}, r.Options)
-			if err != nil {
-				return err
+			if err != nil { // what is recorded is damaged, too
+				continue
 			}
 			res := fetch.Lists(ctx, req, nil)[0]
 			if ctx.Err() != nil {

@@ -269,3 +269,20 @@ func TestRepairTrustsNoPool(t *testing.T) {
 		t.Errorf("%d bytes of blobs were fetched", n)
 	}
 }
+
+// A record that makes no sense is none, and the other images are repaired.
+func TestRepairWithARecordThatIsDamaged(t *testing.T) {
+	list := images.NewList(images.Of(base, other))
+	s := newShop(t, base, other, list)
+	s.publish(base, 1, s.name)
+	s.publish(other, 1, s.name)
+	s.must(s.c.PublishFile(t.Context(), list.Digest, list.Raw))
+	dir := filepath.Dir(s.c.ImagePath(base.ID))
+	s.write(filepath.Join(dir, "source.json"), `{"version":1,"sources":[{"name":"../x","digest":"`+base.Digest.String()+`"},{"name":"x","digest":"../../y"}]}`)
+	for _, path := range []string{s.blob(base, base.ID), filepath.Join(dir, "image", "manifest.json"), s.blob(other, other.ID), s.c.FilePath(list.Digest)} {
+		s.flip(path)
+	}
+	if mended, left := s.repair(); mended != "file, other config" || left != "base config, base manifest" {
+		t.Errorf("mended %q, left %q\n%s", mended, left, s.log.String())
+	}
+}
