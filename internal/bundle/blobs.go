@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/image/files"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/progress"
 )
@@ -190,7 +191,7 @@ func unpack(ctx context.Context, w *cache.Writer, c content) error {
 		return err
 	}
 	defer in.Close()
-	_, err = w.ReadFrom(untilDone{ctx, in})
+	_, err = w.ReadFrom(files.UntilDone(ctx, in))
 	return err
 }
 

@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -21,8 +22,11 @@ const blobDir = "blobs/sha256/"
 
 // Look adds the blobs of the OCI layout at path, a folder or an archive. They are known by their
 // names, and not read.
-func (h Have) Look(path string) error {
-	t, err := files.OpenTree(path)
+func (h Have) Look(ctx context.Context, path string) error {
+	t, err := files.OpenTree(ctx, path)
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	if err != nil {
 		return &RefusedError{err}
 	}

@@ -70,7 +70,10 @@ func open(ctx context.Context, path string) (*carrier, error) {
 	if err != nil {
 		return nil, &RefusedError{err}
 	}
-	tree, err := files.OpenTree(path)
+	tree, err := files.OpenTree(ctx, path)
+	if err != nil && ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	if err != nil {
 		return nil, &RefusedError{fmt.Errorf("%w\nimport reads OCI layouts, archives of docker save, and folders of the dir: format", err)}
 	}

@@ -156,7 +156,7 @@ func (l *layers) read(ctx context.Context, name string) (manifest.Descriptor, er
 	}
 	defer in.Close()
 	hash := digest.SHA256.Digester()
-	size, err := io.CopyBuffer(hash.Hash(), struct{ io.Reader }{untilDone{ctx, in}}, make([]byte, 1<<20))
+	size, err := io.CopyBuffer(hash.Hash(), struct{ io.Reader }{files.UntilDone(ctx, in)}, make([]byte, 1<<20))
 	if err != nil {
 		return manifest.Descriptor{}, fmt.Errorf("%s: %w", name, err)
 	}
@@ -186,17 +186,4 @@ func (c content) plain() (io.ReadCloser, error) {
 		return c.Decompress()
 	}
 	return io.NopCloser(c.Reader()), nil
-}
-
-// untilDone is a reader that ends when its context does.
-type untilDone struct {
-	context.Context
-	io.Reader
-}
-
-func (r untilDone) Read(p []byte) (int, error) {
-	if r.Err() != nil {
-		return 0, context.Cause(r)
-	}
-	return r.Reader.Read(p)
 }

@@ -112,7 +112,7 @@ func (e *exportCommand) run(ctx context.Context, args []string) error {
 	}
 	have := bundle.Have{}
 	for _, path := range e.have {
-		if err := have.Look(path); err != nil {
+		if err := have.Look(ctx, path); err != nil {
 			return refusedBundle(err)
 		}
 	}

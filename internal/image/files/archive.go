@@ -2,6 +2,7 @@ package files
 
 import (
 	"archive/tar"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -44,7 +45,7 @@ func OpenArchive(name string) (*Image, error) {
 
 // openArchive closes the file, now or with the image.
 func openArchive(file *os.File) (*Image, error) {
-	plain, err := decompressed(file)
+	plain, err := decompressed(context.Background(), file)
 	if err != nil {
 		return nil, errors.Join(err, file.Close())
 	}

@@ -1,6 +1,7 @@
 package files
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -22,7 +23,7 @@ const (
 
 // decompressed returns the file itself, or, when it is compressed, a file without a name
 // that has what is in it: an archive can only be read here and there when it is plain.
-func decompressed(file *os.File) (*os.File, error) {
+func decompressed(ctx context.Context, file *os.File) (*os.File, error) {
 	info, err := file.Stat()
 	if err != nil {
 		return nil, err
@@ -43,7 +44,7 @@ func decompressed(file *os.File) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := io.CopyBuffer(struct{ io.Writer }{out}, plain, make([]byte, 1<<20)); err != nil {
+	if _, err := io.CopyBuffer(struct{ io.Writer }{out}, untilDone{ctx, plain}, make([]byte, 1<<20)); err != nil {
 		return nil, errors.Join(err, out.Close())
 	}
 	if _, err := out.Seek(0, io.SeekStart); err != nil {
@@ -108,6 +109,21 @@ func (b Blob) Decompress() (io.ReadCloser, error) {
 		return nil, errors.New("is not compressed")
 	}
 	return nil, fmt.Errorf("is compressed with %s: decompress it first", c)
+}
+
+// UntilDone reads from r until ctx ends.
+func UntilDone(ctx context.Context, r io.Reader) io.Reader { return untilDone{ctx, r} }
+
+type untilDone struct {
+	context.Context
+	io.Reader
+}
+
+func (r untilDone) Read(p []byte) (int, error) {
+	if r.Err() != nil {
+		return 0, context.Cause(r)
+	}
+	return r.Reader.Read(p)
 }
 
 // bounded is a stream that must not be longer than maxPlain.

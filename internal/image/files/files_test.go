@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"context"
 	"errors"
 	"io"
 	"os"
@@ -186,7 +187,7 @@ func TestLinksInArchives(t *testing.T) {
 	put(&tar.Header{Name: "round", Typeflag: tar.TypeLink, Linkname: "circle"}, "")
 	put(&tar.Header{Name: "out", Typeflag: tar.TypeSymlink, Linkname: "/etc/passwd"}, "")
 	_ = w.Close()
-	tree, err := files.OpenTree(write(t, b.Bytes()))
+	tree, err := files.OpenTree(t.Context(), write(t, b.Bytes()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -215,12 +216,25 @@ func TestLongNamesInArchives(t *testing.T) {
 			t.Fatal(err)
 		}
 		_ = w.Close()
-		tree, err := files.OpenTree(write(t, b.Bytes()))
+		tree, err := files.OpenTree(t.Context(), write(t, b.Bytes()))
 		if err == nil {
 			tree.Close()
 		}
 		if err == nil || !strings.HasSuffix(err.Error(), "a name of more than the limit of 4096 bytes") {
 			t.Errorf("got %v", err)
 		}
+	}
+}
+
+// TestDecompressionEndsWithItsContext has an archive that would be decompressed first.
+func TestDecompressionEndsWithItsContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	tree, err := files.OpenTree(ctx, write(t, compressed(inputs.Archive(images.New()))))
+	if err == nil {
+		tree.Close()
+	}
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
 	}
 }

@@ -1,6 +1,7 @@
 package files
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -25,8 +26,9 @@ type place interface {
 	io.Closer
 }
 
-// OpenTree opens the folder or the archive at path.
-func OpenTree(path string) (*Tree, error) {
+// OpenTree opens the folder or the archive at path. To decompress one may take long: that ends when
+// ctx does.
+func OpenTree(ctx context.Context, path string) (*Tree, error) {
 	fi, err := os.Stat(path)
 	if err != nil {
 		return nil, err
@@ -45,7 +47,7 @@ func OpenTree(path string) (*Tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	plain, err := decompressed(file)
+	plain, err := decompressed(ctx, file)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), file.Close())
 	}
