@@ -26,6 +26,8 @@ type Output struct {
 func (o Output) Check() error {
 	fi, err := os.Stat(o.Path)
 	switch {
+	case errors.Is(err, os.ErrNotExist) && o.Format == FormatOCI && isLink(o.Path):
+		err = fmt.Errorf("%s is a link that leads nowhere: name a folder", o.Path)
 	case errors.Is(err, os.ErrNotExist):
 		err = nil
 		if _, e := os.Stat(filepath.Dir(filepath.Clean(o.Path))); e != nil {
@@ -38,6 +40,8 @@ func (o Output) Check() error {
 		err = fmt.Errorf("%s is a file: name a folder, or use --format oci-archive", o.Path)
 	case o.Format == FormatOCI && !isEmpty(o.Path):
 		err = fmt.Errorf("%s is there, and not empty: name another folder, or remove it first", o.Path)
+	case o.Format == FormatOCI && isUsed(o.Path, fi):
+		err = fmt.Errorf("%s is in use, as a mount point or the folder you are in: name one in it", o.Path)
 	}
 	if err != nil {
 		return &RefusedError{err}
@@ -55,13 +59,28 @@ func isEmpty(dir string) bool {
 	return err == io.EOF
 }
 
+func isLink(path string) bool {
+	_, err := os.Readlink(filepath.Clean(path))
+	return err == nil
+}
+
+// isUsed says whether something would be lost if another folder took the place of this one.
+func isUsed(path string, fi os.FileInfo) bool {
+	if here, err := os.Stat("."); err == nil && os.SameFile(here, fi) {
+		return true
+	}
+	var st unix.Statx_t
+	err := unix.Statx(unix.AT_FDCWD, path, 0, 0, &st)
+	return err == nil && st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
+}
+
 // Write writes the bundle. It has its name when it is complete and on disk.
 func (b *Bundle) Write(ctx context.Context, o Output, log *progress.Reporter) error {
 	done := b.tell(log)
 	var err error
 	switch fi, e := os.Stat(o.Path); {
 	case o.Format == FormatOCI:
-		err = b.folder(ctx, filepath.Clean(o.Path))
+		err = b.folder(ctx, resolved(filepath.Clean(o.Path)))
 	case e == nil && !fi.Mode().IsRegular():
 		err = b.special(ctx, o)
 	default:
@@ -118,16 +137,21 @@ func (b *Bundle) special(ctx context.Context, o Output) error {
 	return errors.Join(b.stream(ctx, f, o.Zstd), f.Close())
 }
 
+// resolved is where links lead: what is there is replaced, and they stay.
+func resolved(path string) string {
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		return target
+	}
+	return path
+}
+
 // file writes an archive, which takes the place of the file that has its name.
 func (b *Bundle) file(ctx context.Context, o Output) error {
 	path, err := filepath.Abs(o.Path)
 	if err != nil {
 		return err
 	}
-	if target, err := filepath.EvalSymlinks(path); err == nil {
-		path = target
-	}
-	f, err := output.Create("/", path)
+	f, err := output.Create("/", resolved(path))
 	if err != nil {
 		return err
 	}
