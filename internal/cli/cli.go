@@ -155,6 +155,7 @@ osbuild's sources use, looks after that cache, and takes images elsewhere.`,
 		DisableAutoGenTag: true,
 		Args:              refusedArgs(cobra.NoArgs),
 		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		PersistentPreRunE: func(*cobra.Command, []string) error { return a.flags.check() },
 	}
 	root.SetArgs(env.Args)
 	root.SetIn(env.Stdin)

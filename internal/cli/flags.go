@@ -28,6 +28,14 @@ func (f *flags) add(set *pflag.FlagSet) {
 	set.IntVar(&f.retries, "retries", request.DefaultOptions().Retries, "further tries after one that failed")
 }
 
+// check refuses what no command takes.
+func (f *flags) check() error {
+	o := request.DefaultOptions()
+	o.Retries = f.retries
+	_, err := request.New(defaultCache, nil, o)
+	return refused(err)
+}
+
 // access is how the flags say registries are reached.
 func (f *flags) access() request.Access {
 	return request.Access{AuthFile: f.authfile, CertDir: f.certDir, TLSVerify: f.tlsVerify}
