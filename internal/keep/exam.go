@@ -22,7 +22,7 @@ func (r *reader) examine(i *Image) *exam {
 		return nil
 	}
 	defer pub.Close()
-	e := &exam{Image: i}
+	e := &exam{Image: i.recorded(pub)}
 	if e.folder, err = pub.Folder(); err != nil {
 		return nil
 	}
@@ -57,6 +57,13 @@ func (r *reader) examine(i *Image) *exam {
 		r.addBlob(e, pub, d, m.Config.Digest)
 	}
 	return e
+}
+
+// recorded is the image as it is recorded now: it may have been replaced since it was read.
+func (i *Image) recorded(pub *cache.Published) *Image {
+	is := &Image{ID: i.ID, Platform: i.Platform}
+	is.readOrigins(pub)
+	return is
 }
 
 // pins are the digests under which the image was fetched, as far as that is recorded, each once.

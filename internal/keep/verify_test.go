@@ -268,3 +268,20 @@ func TestVerifyOfWhatIsFromAStorage(t *testing.T) {
 		t.Errorf("damaged %v", v.Damaged)
 	}
 }
+
+// An image that was replaced by another form of it after the look at the cache is what is recorded of it now.
+func TestVerifyGoesByWhatIsRecordedNow(t *testing.T) {
+	s := newStore(t)
+	s.publish(base, 1, "example.com/base:1")
+	path := filepath.Join(filepath.Dir(s.c.ImagePath(base.ID)), "source.json")
+	now, err := os.ReadFile(path)
+	s.must(err)
+	s.write(path, strings.ReplaceAll(string(now), base.Digest.String(), other.Digest.String()))
+	before := s.scan()
+	s.write(path, string(now))
+	v, err := Verify(t.Context(), s.c, before, true, nil)
+	s.must(err)
+	if len(v.Damaged) > 0 {
+		t.Errorf("damaged: %v", v.Damaged)
+	}
+}
