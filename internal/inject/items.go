@@ -57,8 +57,11 @@ func (m *model) readItem(source, at string, member *hujson.ObjectMember) error {
 		return fmt.Errorf("%s is there twice: remove one", at)
 	}
 	image, err := object(o, at+".", "image")
+	if err != nil {
+		return err
+	}
 	m.images[source+key] = image
-	return err
+	return eachOnce(image, at+".image.")
 }
 
 // imageOf is the object with what a source's item said; nil if there was none.

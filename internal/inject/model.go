@@ -88,8 +88,11 @@ func readModel(d *document) (*model, error) {
 		return nil, err
 	}
 	pipelines, err := array(d.root, d.at, "pipelines")
-	if pipelines == nil || err != nil {
-		return m, err
+	if err != nil {
+		return nil, err
+	}
+	if pipelines == nil {
+		pipelines = &hujson.Array{}
 	}
 	for n := range pipelines.Elements {
 		at := fmt.Sprintf("%spipelines[%d]", d.at, n)
@@ -123,6 +126,9 @@ func (m *model) readStage(at string, in *hujson.Array, n int) error {
 	if inputs == nil || err != nil {
 		return err
 	}
+	if err := eachOnce(o, at+"."); err != nil {
+		return err
+	}
 	s := &stage{at: at, kind: textOf(o, "type"), object: o, in: in, inputs: inputs, listsAt: -1}
 	for n := range inputs.Members {
 		name := text(&inputs.Members[n].Name)
@@ -145,6 +151,9 @@ func (m *model) readStage(at string, in *hujson.Array, n int) error {
 func (m *model) readInput(s *stage, name, at string) error {
 	o, err := object(s.inputs, s.at+".inputs.", name)
 	if err != nil {
+		return err
+	}
+	if err := eachOnce(o, at+"."); err != nil {
 		return err
 	}
 	kind := textOf(o, "type")

@@ -33,6 +33,22 @@ func find(o *hujson.Object, at, name string) (int, error) {
 	return found, nil
 }
 
+// eachOnce makes sure that no field of an object is there twice; nil has none.
+func eachOnce(o *hujson.Object, at string) error {
+	if o == nil {
+		return nil
+	}
+	seen := make(map[string]bool, len(o.Members))
+	for n := range o.Members {
+		name := text(&o.Members[n].Name)
+		if seen[name] {
+			return fmt.Errorf("%s%s is there twice: remove one", at, name)
+		}
+		seen[name] = true
+	}
+	return nil
+}
+
 // object is get for a field that must be an object.
 func object(o *hujson.Object, at, name string) (*hujson.Object, error) {
 	v, err := get(o, at, name)

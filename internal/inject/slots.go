@@ -24,8 +24,12 @@ func readSlots(v *hujson.Value, at string) (*slots, error) {
 				return nil, fmt.Errorf("%s: %s is there twice: remove one", at, s.key(n))
 			}
 			seen[s.key(n)] = true
-			if _, ok := t.Members[n].Value.Value.(*hujson.Object); !ok {
+			options, ok := t.Members[n].Value.Value.(*hujson.Object)
+			if !ok {
 				return nil, fmt.Errorf("%s[%q] must be an object", at, s.key(n))
+			}
+			if err := eachOnce(options, fmt.Sprintf("%s[%q].", at, s.key(n))); err != nil {
+				return nil, err
 			}
 		}
 		return s, nil
@@ -41,7 +45,11 @@ func readSlots(v *hujson.Value, at string) (*slots, error) {
 				continue
 			}
 			place := fmt.Sprintf("%s[%d].", at, n)
-			if _, err := object(o, place, "options"); err != nil {
+			options, err := object(o, place, "options")
+			if err != nil {
+				return nil, err
+			}
+			if err := eachOnce(options, place+"options."); err != nil {
 				return nil, err
 			}
 			if id, err := get(o, place, "id"); err != nil {
