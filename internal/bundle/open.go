@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -167,7 +168,7 @@ func (c *carrier) other(d *files.Document, images map[digest.Digest]*carried) er
 	if !errors.Is(d.Err, manifest.ErrArtifact) {
 		c.broken = append(c.broken, Result{
 			Kind: "image", Manifest: d.Digest, Names: c.named(d.Names), State: Failed,
-			Err: fmt.Errorf("manifest %s %w", d.Digest, d.Err),
+			Err: fmt.Errorf("manifest %s %w", cmp.Or(d.Digest, "without a digest"), d.Err),
 		})
 		return nil
 	}

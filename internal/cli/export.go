@@ -95,6 +95,16 @@ func (e *exportCommand) target() (bundle.Output, error) {
 	return o, refused(err)
 }
 
+// sameFile says whether two paths are of the same file or folder, which is there.
+func sameFile(a, b string) bool {
+	one, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	other, err := os.Stat(b)
+	return err == nil && os.SameFile(one, other)
+}
+
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
@@ -112,6 +122,9 @@ func (e *exportCommand) run(ctx context.Context, args []string) error {
 	}
 	have := bundle.Have{}
 	for _, path := range e.have {
+		if sameFile(path, target.Path) {
+			return refused(fmt.Errorf("%s is both what is left out and what is written: name another output", path))
+		}
 		if err := have.Look(ctx, path); err != nil {
 			return refusedBundle(err)
 		}

@@ -1,6 +1,7 @@
 package files
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -64,12 +65,14 @@ func layoutOf(from place) (*Layout, error) {
 	if err := r.list(raw, nil); err != nil {
 		return nil, err
 	}
-	for n := 0; n < len(r.Lists); n++ { // each once, however often it is named; they may name more
+	for n := 0; ; n++ { // each list once, however often it is named; they may name more
+		if n == len(r.Lists) {
+			return &r.Layout, nil
+		}
 		if err := r.list(r.Lists[n].Raw, r.Lists[n]); err != nil {
 			return nil, err
 		}
 	}
-	return &r.Layout, nil
 }
 
 // layoutReader walks through a layout.
@@ -100,7 +103,11 @@ func (r *layoutReader) list(raw []byte, by *Document) error {
 	var index struct {
 		Manifests []entry `json:"manifests"`
 	}
-	if err := json.Unmarshal(raw, &index); err != nil {
+	err := json.Unmarshal(raw, &index)
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok { // not in the words of Go
+		return fmt.Errorf("index is not JSON as it should be: %s is of the type %s", cmp.Or(wrong.Field, "it"), wrong.Value)
+	}
+	if err != nil {
 		return fmt.Errorf("index is not JSON: %w", err)
 	}
 	for n := range index.Manifests {
