@@ -8,7 +8,7 @@
 // before.
 //
 // What is imported comes from strangers. Nothing of it is visible before all of an image was
-// verified; names in it never become names of files; sizes, entries and depths are bounded; and
+// verified; names in it never become names of files; sizes, entries and names are bounded; and
 // policy.json is asked. A blob goes through the cache's pool, so that an import that was killed
 // goes on where it stopped, and what is in the pool is not read again.
 //
