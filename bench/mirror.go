@@ -14,10 +14,11 @@ import (
 // new one for each run, which lies in the scratch folder: what it holds is the disk that is used.
 func (b *bench) mirror() error {
 	ours := filepath.Join(filepath.Dir(b.lib), "osbuild-containers")
-	dir := filepath.Join(b.dir, "mirror")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	dir, err := os.MkdirTemp("", "bench-mirror-") // not in the scratch folder, which may be made anew
+	if err != nil {
 		return err
 	}
+	defer os.RemoveAll(dir)
 	var refs, hosts []string
 	for _, name := range b.apps() {
 		host, _, _ := strings.Cut(b.images[name].Ref, "/")

@@ -21,7 +21,11 @@ func (b *bench) pin() error {
 	if _, err := os.Stat(ours); err != nil {
 		return fmt.Errorf("%w: run make first", err)
 	}
-	dir := filepath.Join(b.dir, "pin")
+	dir, err := os.MkdirTemp("", "bench-pin-") // not in the scratch folder, which may be made anew
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
 	reg, err := registry.Run(dir)
 	if err != nil {
 		return err
