@@ -196,8 +196,8 @@ func writtenByLibrary(t *testing.T, s *dockerSource) []string {
 
 // TestUsualPort shows when host:443 is host, and when it is left as it was written.
 func TestUsualPort(t *testing.T) {
-	put("containers/auth.json", `{"auths": {"known.example:443": {"auth": "YTpi"}, "other.example": {"auth": "YTpi"}}}`)
-	defer put("containers/auth.json", "{}")
+	put("run/containers/auth.json", `{"auths": {"known.example:443": {"auth": "YTpi"}, "other.example": {"auth": "YTpi"}}}`)
+	defer put("run/containers/auth.json", "{}")
 	put(".config/containers/certs.d/certified.example:443/ca.crt", "")
 	conf := filepath.Join(t.TempDir(), "registries.conf")
 	if err := os.WriteFile(conf, []byte("[[registry]]\nlocation = \"configured.example:443\"\n[[registry]]\nprefix = \"rewritten.example\"\nlocation = \"x.example\"\n"), 0o644); err != nil {
