@@ -79,7 +79,11 @@ func open(ctx context.Context, path string) (*carrier, error) {
 		return nil, &RefusedError{fmt.Errorf("%w\nimport reads OCI layouts, archives of docker save, and folders of the dir: format", err)}
 	}
 	c := &carrier{path: abs, tree: tree}
-	if err := c.read(ctx); err != nil {
+	err = c.read(ctx)
+	if err == nil && len(c.images)+len(c.lists)+len(c.broken) == 0 {
+		err = errors.New(strings.Join(append([]string{"there is no image in it"}, c.notes...), "\n"))
+	}
+	if err != nil {
 		tree.Close()
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)

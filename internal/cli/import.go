@@ -115,9 +115,6 @@ func importJSON(dir, path string, done *bundle.Imported) importAnswer {
 // showImported is a line for each image and list, and one for all. Why something failed was said
 // while it ran.
 func (a *app) showImported(done *bundle.Imported) error {
-	if len(done.Results) == 0 {
-		return a.print("there is no image in it\n")
-	}
 	columns := []column{{name: "STATE"}, {name: "KIND"}, {name: "ID"}, {name: "MANIFEST", most: 12}, {name: "NAME"}}
 	var rows [][]string
 	states := map[bundle.State]int{}

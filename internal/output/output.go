@@ -3,8 +3,8 @@
 // It promises that a file has no name before it is complete, so that nothing is left of one when
 // the process dies, and that it takes the place of what has its name in one step. Where the
 // file system has no files without a name, it has a temporary one, which begins with a dot. It
-// does not promise that the file is on disk: whoever needs that syncs it, before and, for its
-// name, after.
+// does not promise that the file is on disk, but for Replace: whoever needs that syncs it, before
+// and, for its name, after.
 package output
 
 import (

@@ -20,9 +20,9 @@ import (
 	"slices"
 	"time"
 
-	"github.com/google/renameio/v2"
 	"github.com/opencontainers/go-digest"
 
+	"osbuild-containers/internal/output"
 	"osbuild-containers/internal/request"
 	"osbuild-containers/schemas"
 )
@@ -204,16 +204,8 @@ func (i *Image) encode(b *bytes.Buffer) {
 	b.Write(tail)
 }
 
-// Write replaces the file at path. Whoever dies when, the old content is there or the new one.
-func (f *File) Write(path string) error {
-	if target, err := filepath.EvalSymlinks(path); err == nil {
-		path = target
-	}
-	if err := renameio.WriteFile(path, f.Encode(), 0o644); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	return nil
-}
+// Write replaces the file at path.
+func (f *File) Write(path string) error { return output.Replace(path, f.Encode()) }
 
 // Merge puts images into the file. One that is pinned as before keeps its block as it is, with the
 // time at which that was found.
