@@ -46,11 +46,12 @@ func (b *bench) mirror() error {
 		{name: "skopeo sync", line: each("skopeo sync -s docker -d docker --src-tls-verify=false --dest-tls-verify=false REF $(cat dest)/m")},
 		{name: "skopeo-new sync", line: each("skopeo-new sync -s docker -d docker --src-tls-verify=false --dest-tls-verify=false REF $(cat dest)/m")},
 		{name: "crane copy", line: each("crane copy --insecure REF DEST")},
+		{name: "regsync", line: "regsync once -c regsync.yml"},
 		{name: "regctl image copy", line: each("REGCTL_CONFIG=regctl.json regctl image copy REF DEST")},
 		{name: "oras copy", line: each("oras copy --no-tty --from-plain-http --to-plain-http REF DEST")},
 	}
 	tools = installed(tools, map[string][]string{
-		"skopeo sync": {"skopeo"}, "skopeo-new sync": {"skopeo-new"}, "crane copy": {"crane"},
+		"skopeo sync": {"skopeo"}, "skopeo-new sync": {"skopeo-new"}, "crane copy": {"crane"}, "regsync": {"regsync"},
 		"regctl image copy": {"regctl"}, "oras copy": {"oras"},
 	})
 	var to *registry.Registry
@@ -67,6 +68,9 @@ func (b *bench) mirror() error {
 			if err := os.WriteFile(filepath.Join(b.scratch(), "regctl.json"), []byte(b.regctl()), 0o644); err != nil {
 				return err
 			}
+			if err := os.WriteFile(filepath.Join(b.scratch(), "regsync.yml"), []byte(regsync(refs, to.Addr)), 0o644); err != nil {
+				return err
+			}
 			return os.WriteFile(filepath.Join(b.scratch(), "dest"), []byte(to.Addr), 0o644)
 		}
 	}
@@ -76,4 +80,15 @@ func (b *bench) mirror() error {
 		}
 	}()
 	return b.compare("mirror of eight images that share three layers, to an empty registry", tools)
+}
+
+// regsync is a configuration of regsync that copies four images at a time.
+func regsync(refs []string, to string) string {
+	from, _, _ := strings.Cut(refs[0], "/")
+	text := fmt.Sprintf("version: 1\ncreds: [{registry: %q, tls: disabled}, {registry: %q, tls: disabled}]\n", from, to) +
+		"defaults: {parallel: 4}\nsync:\n"
+	for n, ref := range refs {
+		text += fmt.Sprintf("- {type: image, source: %q, target: %q}\n", ref, fmt.Sprintf("%s/m/app%d:latest", to, n+1))
+	}
+	return text
 }
