@@ -137,8 +137,12 @@ func TestAnInterruptedRunGoesOn(t *testing.T) {
 	if n := len(w.sent()); n != 7-3 || before != 4 {
 		t.Errorf("%d blobs were sent before, and %d again", before, n)
 	}
-	if n := len(w.from.Matching(registry.Get("/blobs/"))); n != 4 || res.There < 100_000 {
-		t.Errorf("%d blobs were read again, %+v", n, res.Sum)
+	read := map[string]bool{} // the request that was interrupted may only now reach the registry
+	for _, r := range w.from.Matching(registry.Get("/blobs/")) {
+		read[r.Path] = true
+	}
+	if len(read) != 4 || res.There < 100_000 {
+		t.Errorf("%d blobs were read again, %+v", len(read), res.Sum)
 	}
 }
 
