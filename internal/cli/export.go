@@ -49,7 +49,7 @@ The same images give the same bytes. With --have, what another bundle has is
 left out: what is imported on top of it is complete again. See docs/bundles.md.`,
 		Example: `  osbuild-containers export -o images.tar
   osbuild-containers export -o week2.tar --have week1.tar --pins build.lock.json
-  osbuild-containers export -o - fedora-bootc:42 | ssh builder \
+  osbuild-containers export -o - base:1 | ssh builder \
     'cat > /tmp/i.tar && osbuild-containers import /tmp/i.tar'`,
 		RunE: func(cmd *cobra.Command, args []string) error { return e.run(cmd.Context(), args) },
 	}

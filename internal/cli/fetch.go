@@ -42,7 +42,7 @@ With --json, standard output is a stream of events, one in a line; see
 docs/events.md. With --plan it is the plan.`,
 		Example: `  osbuild-containers fetch --plan
   osbuild-containers fetch --manifest build.json --cache ~/osbuild/sources
-  osbuild-containers fetch quay.io/fedora/fedora-bootc:42 --arch aarch64`,
+  osbuild-containers fetch registry.example.com/team/base:1 --arch aarch64`,
 		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd.Context(), args) },
 	}
 	set := cmd.Flags()

@@ -53,7 +53,7 @@ one to the name of an image is filled in. All else stays byte for byte.
 
 Exit status of --check: 0 all is well, 3 a tag has moved, 4 something pinned is
 not served any more, 1 it cannot be told.`,
-		Example: `  osbuild-containers pin quay.io/fedora/fedora-bootc:42 --arch x86_64,aarch64
+		Example: `  osbuild-containers pin registry.example.com/team/base:1 --arch x86_64,aarch64
   osbuild-containers pin --check
   osbuild-containers pin --update fedora-bootc
   osbuild-containers pin --manifest image.json

@@ -34,7 +34,7 @@ func fake(kind byte, n int) digest.Digest {
 // comboNames are of three repositories that share five images. The last one has images of its own,
 // which are called something else in the tree.
 var comboNames = []string{
-	"quay.io/a/app:1", "quay.io/a/app:2", "quay.io/b/app:1", "docker.io/library/c:latest", "quay.io/d/own:1",
+	"my.test/a/app:1", "my.test/a/app:2", "my.test/b/app:1", "docker.io/library/c:latest", "my.test/d/own:1",
 }
 
 func comboRepo(n int) string { return comboNames[n][:strings.LastIndexByte(comboNames[n], ':')] }

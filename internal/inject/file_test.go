@@ -11,12 +11,12 @@ import (
 	"testing"
 )
 
-const onePin = "quay.io/a/app:1 linux/amd64 id=@a2 manifest=@b2 list=@c2"
+const onePin = "my.test/a/app:1 linux/amd64 id=@a2 manifest=@b2 list=@c2"
 
 // oneLine is a manifest as image-builder writes it: one line, without its end.
 const oneLine = `{"version":"2","pipelines":[{"name":"os","stages":[{"type":"org.osbuild.skopeo","inputs":{"images":{` +
-	`"type":"org.osbuild.containers","origin":"org.osbuild.source","references":{"@a1":{"name":"quay.io/a/app:1"}}}}}]}],` +
-	`"sources":{"org.osbuild.skopeo":{"items":{"@a1":{"image":{"name":"quay.io/a/app","digest":"@b1"}}}}}}`
+	`"type":"org.osbuild.containers","origin":"org.osbuild.source","references":{"@a1":{"name":"my.test/a/app:1"}}}}}]}],` +
+	`"sources":{"org.osbuild.skopeo":{"items":{"@a1":{"image":{"name":"my.test/a/app","digest":"@b1"}}}}}}`
 
 func TestEndOfFileStays(t *testing.T) {
 	for _, end := range []string{"", "\n", "\r\n", "\n\n\n", "  "} {
@@ -34,7 +34,7 @@ func TestEndOfFileStays(t *testing.T) {
 // TestEndsOfLinesStay fills in a manifest whose lines end as on another system.
 func TestEndsOfLinesStay(t *testing.T) {
 	var before bytes.Buffer
-	source := strings.Replace(long(oneLine), long(`"@a1":{"name"`), `"quay.io/a/app:1":{"name"`, 1)
+	source := strings.Replace(long(oneLine), long(`"@a1":{"name"`), `"my.test/a/app:1":{"name"`, 1)
 	if err := json.Indent(&before, []byte(source), "", "   "); err != nil {
 		t.Fatal(err)
 	}
@@ -142,9 +142,9 @@ func TestRefusedFileStays(t *testing.T) {
 // TestFragments shows what a manifest needs for all that is pinned, without a manifest.
 func TestFragments(t *testing.T) {
 	got, err := Fragments(options(readPins(t, `
-		quay.io/a/app:1      linux/amd64 id=@a1 manifest=@b1 list=@c1
-		quay.io/a/app:1      linux/arm64 id=@a2 manifest=@b2 list=@c1
-		quay.io/a/app:latest linux/amd64 id=@a1 manifest=@b1 list=@c1
+		my.test/a/app:1      linux/amd64 id=@a1 manifest=@b1 list=@c1
+		my.test/a/app:1      linux/arm64 id=@a2 manifest=@b2 list=@c1
+		my.test/a/app:latest linux/amd64 id=@a1 manifest=@b1 list=@c1
 		containers-storage:localhost/x:1 linux/amd64 id=@a3 manifest=@b3`)))
 	if err != nil {
 		t.Fatal(err)
@@ -181,7 +181,7 @@ func TestNothingIsPinned(t *testing.T) {
 		t.Errorf("%s, %v", got, err)
 	}
 	result, err := Apply([]byte(long(oneLine)), options(nil))
-	if err != nil || result.Changed || len(result.Left) != 1 || result.Left[0].Name != "quay.io/a/app:1" {
+	if err != nil || result.Changed || len(result.Left) != 1 || result.Left[0].Name != "my.test/a/app:1" {
 		t.Errorf("%+v, %v", result, err)
 	}
 }

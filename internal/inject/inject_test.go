@@ -38,7 +38,7 @@ func shorten(s string) string {
 
 // readPins reads lines such as
 //
-//	quay.io/a/b:1 linux/amd64 id=@a1 manifest=@b1 list=@c1
+//	my.test/a/b:1 linux/amd64 id=@a1 manifest=@b1 list=@c1
 func readPins(t testing.TB, lines string) (pins []pin.Image) {
 	t.Helper()
 	for line := range strings.Lines(long(lines)) {

@@ -8,22 +8,22 @@ import (
 // TestFieldsThatAreThereTwice: tools disagree about which of two fields counts, so that what is read
 // must be there once.
 func TestFieldsThatAreThereTwice(t *testing.T) {
-	o := options(readPins(t, "quay.io/a/b:1 linux/amd64 id=@a2 manifest=@b2"))
+	o := options(readPins(t, "my.test/a/b:1 linux/amd64 id=@a2 manifest=@b2"))
 	const whole = `{"version": "2", "pipelines": [{"stages": [{"type": "org.osbuild.skopeo", "inputs": {"images": {
 		"type": "org.osbuild.containers", "origin": "org.osbuild.source", "references": REFERENCES}},
 		"options": {"destination": {"type": "containers-storage"}}}]}],
-		"sources": {"org.osbuild.skopeo": {"items": {"@a1": {"image": {"name": "quay.io/a/b", "digest": "@b1"}}}}}}`
-	object := long(strings.Replace(whole, "REFERENCES", `{"@a1": {"name": "quay.io/a/b:1"}}`, 1))
-	list := long(strings.Replace(whole, "REFERENCES", `[{"id": "@a1", "options": {"name": "quay.io/a/b:1"}}]`, 1))
+		"sources": {"org.osbuild.skopeo": {"items": {"@a1": {"image": {"name": "my.test/a/b", "digest": "@b1"}}}}}}`
+	object := long(strings.Replace(whole, "REFERENCES", `{"@a1": {"name": "my.test/a/b:1"}}`, 1))
+	list := long(strings.Replace(whole, "REFERENCES", `[{"id": "@a1", "options": {"name": "my.test/a/b:1"}}]`, 1))
 	const stage = "pipelines[0].stages[0]."
 	for _, c := range []struct{ doc, old, again, want string }{
 		{object, `"digest": `, `"digest": "x", `, long("sources.org.osbuild.skopeo.items.@a1.image.digest")},
-		{object, `"name": "quay.io/a/b", `, `"name": "x", `, long("sources.org.osbuild.skopeo.items.@a1.image.name")},
+		{object, `"name": "my.test/a/b", `, `"name": "x", `, long("sources.org.osbuild.skopeo.items.@a1.image.name")},
 		{object, `"type": "org.osbuild.skopeo"`, `"type": "x", `, stage + "type"},
 		{object, `"type": "org.osbuild.containers"`, `"type": "x", `, stage + "inputs.images.type"},
 		{object, `"origin": `, `"origin": "x", `, stage + "inputs.images.origin"},
-		{object, `"name": "quay.io/a/b:1"`, `"name": "x", `, long(stage + `inputs.images.references["@a1"].name`)},
-		{list, `"name": "quay.io/a/b:1"`, `"name": "x", `, stage + "inputs.images.references[0].options.name"},
+		{object, `"name": "my.test/a/b:1"`, `"name": "x", `, long(stage + `inputs.images.references["@a1"].name`)},
+		{list, `"name": "my.test/a/b:1"`, `"name": "x", `, stage + "inputs.images.references[0].options.name"},
 		{object, `"version": `, `"version": "1", `, "version"},
 	} {
 		if _, err := Apply([]byte(c.doc), o); err != nil {
@@ -46,8 +46,8 @@ func TestFieldsThatAreThereTwice(t *testing.T) {
 
 // TestOddBytes: what is no JSON is refused, and text that is not UTF-8 is left alone.
 func TestOddBytes(t *testing.T) {
-	o := options(readPins(t, "quay.io/a/b:1 linux/amd64 id=@a2 manifest=@b2"))
-	doc := long(`{"version": "2",` + "\r\n" + `"x": "` + "\xff\xfe" + `", "y": 1.0e+3,` + "\r\n" + `"sources": {"org.osbuild.skopeo": {"items": {"@a1": {"image": {"name": "quay.io/a/b", "digest": "@b1"}}}}}}` + "\r\n")
+	o := options(readPins(t, "my.test/a/b:1 linux/amd64 id=@a2 manifest=@b2"))
+	doc := long(`{"version": "2",` + "\r\n" + `"x": "` + "\xff\xfe" + `", "y": 1.0e+3,` + "\r\n" + `"sources": {"org.osbuild.skopeo": {"items": {"@a1": {"image": {"name": "my.test/a/b", "digest": "@b1"}}}}}}` + "\r\n")
 	got, err := Apply([]byte(doc), o)
 	if err != nil {
 		t.Fatal(err)

@@ -23,7 +23,7 @@ func TestPlaces(t *testing.T) {
 			t.Errorf("%q is %q, %v", c.text, p, err)
 			continue
 		}
-		if got, err := p.repository("quay.io/team/app"); err != nil || got != c.repository {
+		if got, err := p.repository("my.test/team/app"); err != nil || got != c.repository {
 			t.Errorf("%q has the repository %q, %v", c.text, got, err)
 		}
 	}
@@ -33,7 +33,7 @@ func TestPlaces(t *testing.T) {
 	}
 	p.Scoped = true
 	for name, want := range map[string]string{
-		"quay.io/team/app":              "mirror.example/quay.io/team/app",
+		"my.test/team/app":              "mirror.example/my.test/team/app",
 		"docker.io/library/app":         "mirror.example/docker.io/library/app",
 		"registry.example.com:5000/app": "mirror.example/registry.example.com-5000/app",
 	} {

@@ -62,7 +62,7 @@ func fill(have, size int64, room int) string {
 }
 
 // shortName is what a bar shows of an item's name: "fedora" of
-// "quay.io/fedora/fedora:41@sha256:0123abcd…".
+// "registry.example/fedora:41@sha256:0123abcd…".
 func shortName(name string) string {
 	name, _, _ = strings.Cut(name, "@")
 	name = name[strings.LastIndexByte(name, '/')+1:]

@@ -108,7 +108,7 @@ func onTerminal(t *testing.T, cols, rows int, do func(r *Reporter, tt *terminalT
 func TestBars(t *testing.T) {
 	onTerminal(t, 80, 24, func(r *Reporter, _ *terminalText, see func(when, want string)) {
 		r.Note("2 images")
-		i := r.Item("quay.io/fedora/fedora:41")
+		i := r.Item("my.test/fedora/fedora:41")
 		i.Start("image", 3, 1)
 		config := i.Blob("config", 1, 1, "sha256:0000000011", 2_000_000)
 		slow := i.Blob("layer", 2, 3, "sha256:0123abcd9999", 48_200_000)
@@ -142,7 +142,7 @@ fedora 3/3 89abcdef…              waiting for another process
 		time.Sleep(900 * time.Millisecond)
 		see("after a retry", `
 2 images
-quay.io/fedora/fedora:41: layer 2/3 sha256:0123abcd… 48.2 MB: attempt 1 failed, 
+my.test/fedora/fedora:41: layer 2/3 sha256:0123abcd… 48.2 MB: attempt 1 failed, 
 next in 3.0 s: stalled
 fedora 2/3 0123abcd…              [==>       ]    13.0 MB / 48.2 MB   retry 2 s
 fedora 3/3 89abcdef…              [=>        ]    160.0 MB / 1.0 GB  937.9 MB/s
@@ -153,9 +153,9 @@ fedora 3/3 89abcdef…              [=>        ]    160.0 MB / 1.0 GB  937.9 MB/
 		r.Close()
 		see("at the end", `
 2 images
-quay.io/fedora/fedora:41: layer 2/3 sha256:0123abcd… 48.2 MB: attempt 1 failed, 
+my.test/fedora/fedora:41: layer 2/3 sha256:0123abcd… 48.2 MB: attempt 1 failed, 
 next in 3.0 s: stalled
-quay.io/fedora/fedora:41: done: 48.2 MB downloaded, 0 B reused, 7.0 s, 2 attempt
+my.test/fedora/fedora:41: done: 48.2 MB downloaded, 0 B reused, 7.0 s, 2 attempt
 s
 `)
 	})
@@ -163,13 +163,13 @@ s
 
 func TestNoBarsWhenAllIsCached(t *testing.T) {
 	onTerminal(t, 80, 24, func(r *Reporter, _ *terminalText, see func(when, want string)) {
-		i := r.Item("quay.io/fedora/fedora:41")
+		i := r.Item("my.test/fedora/fedora:41")
 		i.Done(Summary{Cached: true})
 		if r.bars.mpb != nil || r.stop != nil {
 			t.Error("something runs, and nothing is downloaded")
 		}
 		see("at once", `
-quay.io/fedora/fedora:41: done: in the cache already
+my.test/fedora/fedora:41: done: in the cache already
 `)
 	})
 }

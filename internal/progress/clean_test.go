@@ -9,9 +9,9 @@ import (
 
 func TestNoCredentialIsWritten(t *testing.T) {
 	for _, test := range []struct{ in, want string }{
-		{`Get "https://me:hunter2@quay.io/v2/": EOF`, `Get "https://***@quay.io/v2/": EOF`},
-		{`https://me:hun@ter2@quay.io:5000/v2/`, `https://***@quay.io:5000/v2/`},
-		{`https://me@quay.io`, `https://***@quay.io`},
+		{`Get "https://me:hunter2@my.test/v2/": EOF`, `Get "https://***@my.test/v2/": EOF`},
+		{`https://me:hun@ter2@my.test:5000/v2/`, `https://***@my.test:5000/v2/`},
+		{`https://me@my.test`, `https://***@my.test`},
 		{`Authorization: Basic bWU6aHVudGVyMg==`, `Authorization: Basic ***`},
 		{`authorization: bWU6aHVudGVyMg==`, `authorization: ***`},
 		{`map[Authorization:[Bearer hunter2]]`, `map[Authorization:[Bearer ***]]`},
@@ -23,7 +23,7 @@ func TestNoCredentialIsWritten(t *testing.T) {
 		{`password=hunter2; sig=hunter2`, `password=***; sig=***`},
 		{`{"token": "hunter2", "expires_in": 300}`, `{"token": "***", "expires_in": 300}`},
 		{`body "{\"identitytoken\":\"hunter2\"}"`, `body "{\"identitytoken\":\"***\"}"`},
-		{`{"auths":{"quay.io":{"auth":"bWU6aHVudGVyMg=="}}}`, `{"auths":{"quay.io":{"auth":"***"}}}`},
+		{`{"auths":{"my.test":{"auth":"bWU6aHVudGVyMg=="}}}`, `{"auths":{"my.test":{"auth":"***"}}}`},
 		{
 			`https://cdn.example.com/x?X-Amz-Credential=hunter2%2Fs3&X-Amz-Expires=600&X-Amz-Signature=hunter2`,
 			`https://cdn.example.com/x?X-Amz-Credential=***&X-Amz-Expires=600&X-Amz-Signature=***`,
@@ -37,10 +37,10 @@ func TestNoCredentialIsWritten(t *testing.T) {
 
 func TestWhatIsNoCredentialStays(t *testing.T) {
 	for _, text := range []string{
-		"quay.io/fedora/fedora:41@sha256:0123abcd…",
-		"docker://quay.io/fedora/fedora@sha256:0123abcd",
+		"my.test/fedora/fedora:41@sha256:0123abcd…",
+		"docker://my.test/fedora/fedora@sha256:0123abcd",
 		"docker://fedora@sha256:0123abcd",
-		"https://quay.io:443/v2/fedora@sha256:0123abcd",
+		"https://my.test:443/v2/fedora@sha256:0123abcd",
 		"requesting bearer token: invalid status code from registry 403 (Forbidden)",
 		"unable to retrieve auth token: invalid username/password: unauthorized",
 		`Bearer realm="https://auth.example.com/token",service="registry"`,

@@ -16,8 +16,8 @@ func TestEvents(t *testing.T) {
 		r := NewEvents(&l)
 		r.Begin(4)
 		r.Note("no policy.json")
-		r.Cached("quay.io/a/there", "sha256:11", "sha256:22")
-		i := r.Pinned("quay.io/a/b", digest, "sha256:cafe")
+		r.Cached("my.test/a/there", "sha256:11", "sha256:22")
+		i := r.Pinned("my.test/a/b", digest, "sha256:cafe")
 		i.Note("manifest: attempt %d failed", 1)
 		i.Start("image sha256:cafe", 2, 48_207_200)
 		config, b := i.Blob("config", 0, 2, "sha256:cafe", 7200), i.Blob("layer", 2, 2, digest, 48_200_000)
@@ -32,18 +32,18 @@ func TestEvents(t *testing.T) {
 		b.Reset(0)
 		b.Done()
 		i.Done(Summary{Bytes: 48_200_000, Reused: 7200, Elapsed: 7 * time.Second, Attempts: 2})
-		r.Pinned("quay.io/a/c", digest, "sha256:dead").Fail(errors.New("it is gone\nlook <elsewhere>"))
+		r.Pinned("my.test/a/c", digest, "sha256:dead").Fail(errors.New("it is gone\nlook <elsewhere>"))
 		r.Item("other").Done(Summary{Cached: true})
 		r.Close()
 		r.End()
 
 		const head = `{"version":1,"time":"2000-01-01T00:00:00.000Z","event":`
-		const ref = `"name":"quay.io/a/b","digest":"` + digest + `","id":"sha256:cafe"`
+		const ref = `"name":"my.test/a/b","digest":"` + digest + `","id":"sha256:cafe"`
 		const blob = ref + `,"blob":"` + digest + `","kind":"layer","index":2,"of":2,"size":48200000`
 		want := []string{
 			`"begin","items":4}`,
 			`"note","text":"no policy.json"}`,
-			`"done","name":"quay.io/a/there","digest":"sha256:11","id":"sha256:22","cached":true,"bytes":0,"reused":0,"seconds":0,"attempts":0}`,
+			`"done","name":"my.test/a/there","digest":"sha256:11","id":"sha256:22","cached":true,"bytes":0,"reused":0,"seconds":0,"attempts":0}`,
 			`"note",` + ref + `,"text":"manifest: attempt 1 failed"}`,
 			`"start",` + ref + `,"layers":2,"size":48207200}`,
 			`"blob",` + ref + `,"blob":"sha256:cafe","kind":"config","size":7200,"state":"reusing","have":7200}`,
@@ -55,7 +55,7 @@ func TestEvents(t *testing.T) {
 			`"blob",` + blob + `,"state":"restarting","have":0}`,
 			`"blob",` + blob + `,"state":"done","have":48200000}`,
 			`"done",` + ref + `,"cached":false,"bytes":48200000,"reused":7200,"seconds":7,"attempts":2}`,
-			`"failed","name":"quay.io/a/c","digest":"` + digest + `","id":"sha256:dead","error":"it is gone\nlook <elsewhere>"}`,
+			`"failed","name":"my.test/a/c","digest":"` + digest + `","id":"sha256:dead","error":"it is gone\nlook <elsewhere>"}`,
 			`"done","name":"other","cached":true,"bytes":0,"reused":0,"seconds":0,"attempts":0}`,
 			`"end","items":4,"cached":2,"failed":1,"bytes":48200000,"reused":7200,"seconds":1.1}`,
 		}

@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	name   = "quay.io/fedora/fedora@sha256:0123abcd…"
+	name   = "my.test/fedora/fedora@sha256:0123abcd…"
 	digest = "sha256:89abcdef0123456789abcdef"
 	layer3 = name + ": layer 3/7 sha256:89abcdef… 48.2 MB: "
 )

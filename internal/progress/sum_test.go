@@ -10,8 +10,8 @@ func TestTheLastBarIsThatOfAll(t *testing.T) {
 	onTerminal(t, 80, 24, func(r *Reporter, tt *terminalText, see func(when, want string)) {
 		r.Begin(2)
 		r.Begin(1)
-		r.Cached("quay.io/a/there", digest, digest)
-		one, two := r.Pinned("quay.io/a/one", digest, digest), r.Pinned("quay.io/a/two", digest, digest)
+		r.Cached("my.test/a/there", digest, digest)
+		one, two := r.Pinned("my.test/a/one", digest, digest), r.Pinned("my.test/a/two", digest, digest)
 		one.Start("image", 2, 60_000_000)
 		l1, l2 := one.Blob("layer", 1, 2, "sha256:1111111111", 40_000_000), one.Blob("layer", 2, 2, "sha256:2222222222", 20_000_000)
 		l1.Downloading()
@@ -36,14 +36,14 @@ all: 1 of 3 done   [==========>              ]   40.0 MB / 100.0 MB   43.8 MB/s
 		two.Fail(errors.New("gone"))
 		time.Sleep(200 * time.Millisecond)
 		see("what failed is not waited for", `
-quay.io/a/two@sha256:89abcdef…: failed: gone
+my.test/a/two@sha256:89abcdef…: failed: gone
 one 1/2 11111111…  [============>            ]    20.0 MB / 40.0 MB   38.3 MB/s
 all: 2 of 3 done   [================>        ]    40.0 MB / 60.0 MB   38.3 MB/s
 `)
 		tt.resize(80, 3)
 		time.Sleep(200 * time.Millisecond)
 		see("there is room for one line", `
-quay.io/a/two@sha256:89abcdef…: failed: gone
+my.test/a/two@sha256:89abcdef…: failed: gone
 one 1/2 11111111…  [============>            ]    20.0 MB / 40.0 MB   33.5 MB/s
 `)
 		tt.resize(80, 24)
@@ -52,15 +52,15 @@ one 1/2 11111111…  [============>            ]    20.0 MB / 40.0 MB   33.5 MB/
 		one.Done(Summary{Bytes: 40_000_000, Reused: 20_000_000, Elapsed: time.Second, Attempts: 1})
 		time.Sleep(200 * time.Millisecond)
 		see("all are done", `
-quay.io/a/two@sha256:89abcdef…: failed: gone
-quay.io/a/one@sha256:89abcdef…: done: 40.0 MB downloaded, 20.0 MB reused, 1.0 s,
+my.test/a/two@sha256:89abcdef…: failed: gone
+my.test/a/one@sha256:89abcdef…: done: 40.0 MB downloaded, 20.0 MB reused, 1.0 s,
  1 attempt
 all: 3 of 3 done   [=========================]    60.0 MB / 60.0 MB       0 B/s
 `)
 		r.Close()
 		see("at the end", `
-quay.io/a/two@sha256:89abcdef…: failed: gone
-quay.io/a/one@sha256:89abcdef…: done: 40.0 MB downloaded, 20.0 MB reused, 1.0 s,
+my.test/a/two@sha256:89abcdef…: failed: gone
+my.test/a/one@sha256:89abcdef…: done: 40.0 MB downloaded, 20.0 MB reused, 1.0 s,
  1 attempt
 `)
 	})

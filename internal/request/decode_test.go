@@ -115,7 +115,7 @@ func TestRefused(t *testing.T) {
 		"key twice":             {source: storage, in: `{"items": {"<A>": {}, "<B>": {}, "<A>": {}}, "cache": "/c"}`, want: "items.<A>: is given twice"},
 
 		// items
-		"item not an object":    {in: `{"items": {"<A>": "quay.io/x"}, "cache": "/c"}`, want: `items.<A>: must be an object, got "quay.io/x"`},
+		"item not an object":    {in: `{"items": {"<A>": "my.test/x"}, "cache": "/c"}`, want: `items.<A>: must be an object, got "my.test/x"`},
 		"item unknown field":    {in: `{"items": {"<A>": {"image": {"name": "q.io/x", "digest": "<D>"}, "foo": 1}}, "cache": "/c"}`, want: `items.<A>: unknown field "foo"`},
 		"item unknown in alias": {in: `{"digests": {"<A>": {"image": {"name": "q.io/x", "digest": "<D>"}, "foo": 1}}, "cache": "/c"}`, want: `digests.<A>: unknown field "foo"`},
 		"item of storage":       {source: storage, in: `{"items": {"<A>": {"image": {"name": "q.io/x"}}}, "cache": "/c"}`, want: `items.<A>: unknown field "image"`},

@@ -32,10 +32,10 @@ func (c *command) service() (given bool, err error) {
 // usage shows a request that works when the digests are real ones.
 func usage(name string) string {
 	id, pinned := strings.Repeat("1", 64), strings.Repeat("2", 64)
-	item := fmt.Sprintf(`{"image": {"name": "quay.io/fedora/fedora", "digest": "sha256:%s"}}`, pinned)
+	item := fmt.Sprintf(`{"image": {"name": "registry.example.com/team/app", "digest": "sha256:%s"}}`, pinned)
 	switch name {
 	case "org.osbuild.skopeo-index":
-		item = `{"image": {"name": "quay.io/fedora/fedora"}}`
+		item = `{"image": {"name": "registry.example.com/team/app"}}`
 	case "org.osbuild.containers-storage":
 		item = `{}`
 	}

@@ -44,7 +44,7 @@ func TestPodmanReadsTheStorage(t *testing.T) {
 		a := inputs.New(t)
 		a.Dir(t, "localhost/one:v1", one)
 		a.Dir(t, "two", two)
-		a.Dir(t, "quay.io/some/three", three)
+		a.Dir(t, "my.test/some/three", three)
 		a.List(t, list)
 		a.Options = storage(driver)
 		succeed(t, a)
@@ -52,7 +52,7 @@ func TestPodmanReadsTheStorage(t *testing.T) {
 			"localhost/one:v1":                     one.ID.Encoded() + " " + list.Digest.String() + " [localhost/one:v1]",
 			"localhost/one@" + one.Digest.String(): one.ID.Encoded() + " " + list.Digest.String() + " [localhost/one:v1]",
 			two.ID.Encoded():                       two.ID.Encoded() + " " + list.Digest.String() + " [docker.io/library/two:latest]",
-			"quay.io/some/three":                   three.ID.Encoded() + " " + three.Digest.String() + " [quay.io/some/three:latest]",
+			"my.test/some/three":                   three.ID.Encoded() + " " + three.Digest.String() + " [my.test/some/three:latest]",
 		} {
 			got, err := podman(t, rootOf(a), driver, "$podman image inspect "+name+" --format '{{.Id}} {{.Digest}} {{.RepoTags}}'")
 			if err != nil || got != want {
@@ -60,7 +60,7 @@ func TestPodmanReadsTheStorage(t *testing.T) {
 			}
 		}
 		names, err := podman(t, rootOf(a), driver, "$podman images --format '{{.Repository}}:{{.Tag}}' | sort")
-		if err != nil || names != "docker.io/library/two:latest\nlocalhost/one:v1\nquay.io/some/three:latest" {
+		if err != nil || names != "docker.io/library/two:latest\nlocalhost/one:v1\nmy.test/some/three:latest" {
 			t.Errorf("podman has %s, %v", names, err)
 		}
 		content, err := podman(t, rootOf(a), driver, `cat "$($podman image mount localhost/one:v1)/etc/deep/er/file"`)

@@ -47,12 +47,12 @@ func TestStorageHoldsTheImages(t *testing.T) {
 		three := images.New(images.Docker(), images.Use(docker.Layers[0], docker.Layers[0])) // a layer on itself
 		a := inputs.New(t)
 		a.Dir(t, "localhost/one:v1", one)
-		a.Dir(t, "quay.io/some/two", two)
+		a.Dir(t, "my.test/some/two", two)
 		a.Archive(t, "three:v3", three)
 		a.Options = storage(driver)
 		succeed(t, a)
 		got := records(t, rootOf(a), driver)
-		for name, img := range map[string]*images.Image{"localhost/one:v1": one, "quay.io/some/two:latest": two, "docker.io/library/three:v3": three} {
+		for name, img := range map[string]*images.Image{"localhost/one:v1": one, "my.test/some/two:latest": two, "docker.io/library/three:v3": three} {
 			if r := got[name]; r.ID != img.ID.Encoded() || r.Digest != img.Digest.String() {
 				t.Errorf("%s is %+v", name, r)
 			}
