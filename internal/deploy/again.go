@@ -34,10 +34,14 @@ func (d *deployer) rest(ctx context.Context, k int, groups map[int]*group) error
 	s := layer.Start(ctx, d.layers[k-1], layer.NewBudget(0), d.limits.layer())
 	defer s.Close()
 	entries := s.Entries()
-	for left := len(groups); left > 0; {
+	left := len(groups)
+	for { // to the end, where the digests say whether it is what was read first
 		e, err := entries.Next()
-		if err == io.EOF {
+		if err == io.EOF && left > 0 {
 			return errors.New("it has changed since it was read first")
+		}
+		if err == io.EOF {
+			return nil
 		}
 		if err != nil {
 			return err
@@ -57,5 +61,4 @@ func (d *deployer) rest(ctx context.Context, k int, groups map[int]*group) error
 			}
 		}
 	}
-	return nil
 }

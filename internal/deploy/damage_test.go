@@ -1,11 +1,13 @@
 package deploy
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -72,6 +74,16 @@ func TestDamagedLayerIsNamed(t *testing.T) {
 	}
 }
 
+// Of a greater number the kernel would take the lower bits: 4097:3 would be /dev/null.
+func TestNumbersOfDevicesFit(t *testing.T) {
+	for _, number := range [][2]int64{{4097, 3}, {1, 1 << 20}, {-1, 0}} {
+		l := layerOf(t, item{Header: tar.Header{Typeflag: tar.TypeChar, Name: "n", Devmajor: number[0], Devminor: number[1]}})
+		if _, err := newPlace(t).deploy(t, Options{}, l); err == nil || !strings.Contains(err.Error(), `"n": `) {
+			t.Errorf("%v: error %v", number, err)
+		}
+	}
+}
+
 func TestLimits(t *testing.T) {
 	zeros := layerOf(t, file("a", strings.Repeat("\x00", 1<<20)))
 	long := strings.Repeat("n/", 2048) + "n"
@@ -91,6 +103,9 @@ func TestLimits(t *testing.T) {
 		"bytes":    {Limits{LayerBytes: 1 << 20}, layerOf(t, file("a", strings.Repeat("\x00", 1<<20)), file("b", "1")), "bytes in the layer's"},
 		"declared": {Limits{LayerBytes: 1000}, zeros, `"a": bytes in the layer's files: more than the limit of 1000`},
 		"depth":    {Limits{Depth: 3}, layerOf(t, file("a/b/c"), file("a/b/c/d")), "components in a path: more than the limit of 3"},
+		"links":    {Limits{Depth: 3}, layerOf(t, symlink("l", "a/b/c"), file("l/d")), "components in a path: more than the limit of 3"},
+		"far":      {Limits{Depth: 5000}, layerOf(t, symlink("l", long[1000:]), symlink("l/l", long[1000:]), file("l/l/l")), "bytes in a name: more than the limit of 4095"},
+		"folders":  {Limits{Entries: 100}, layerOf(t, file(long[:200]+"/.wh.x"), file("x/"+long[:20]+"/.wh.x")), "entries and folders in the image: more than the limit of 100"},
 		"name":     {Limits{Depth: 5000}, layerOf(t, file(long)), "bytes in a name: more than the limit of 4095"},
 		"target":   {Limits{}, layerOf(t, symlink("a", long)), "bytes in a name: more than the limit of 4095"},
 		"names":    {Limits{Entries: 100}, layerOf(t, attributes...), "bytes in the names and attributes of the image: more than the limit of 2560000"},
@@ -103,6 +118,28 @@ func TestLimits(t *testing.T) {
 		if limit := new(layer.LimitError); !errors.As(err, &limit) {
 			t.Errorf("%s: %T is no LimitError", name, err)
 		}
+	}
+}
+
+// What is read a second time is verified a second time, to its end.
+func TestALayerThatChangesIsRefused(t *testing.T) {
+	noise := make([]byte, 4<<20)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(noise)
+	content := func(a string) Layer {
+		return layerOf(t, file("a", a), hardlink("b", "a"), file("z", string(noise)))
+	}
+	low, other := content("good"), content("evil")
+	low.Size = -1
+	first := low.Open
+	low.Open = func() (io.ReadCloser, error) {
+		low.Open = other.Open
+		return first()
+	}
+	opened := low
+	opened.Open = func() (io.ReadCloser, error) { return low.Open() }
+	_, err := newPlace(t).deploy(t, Options{}, opened, layerOf(t, file("a", "new")))
+	if err == nil || !strings.Contains(err.Error(), "the blob is damaged: got "+other.Digest.String()) {
+		t.Errorf("error %v", err)
 	}
 }
 

@@ -162,7 +162,7 @@ func (d *deployer) layer(ctx context.Context, k int, s *layer.Stream) error {
 			return err
 		}
 	}
-	if err := d.resolveCrossings(l); err != nil {
+	if err := d.resolveCrossings(ctx, l); err != nil {
 		return err
 	}
 	d.log.Note("layer %d/%d %s: %s, %d entries, %.1f s", k, len(d.layers), progress.Short(d.layers[k-1].Name()),

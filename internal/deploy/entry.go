@@ -23,6 +23,8 @@ type layerState struct {
 	parentName string
 	implied    string // what imply saw last
 
+	whites map[string]bool // what it has as whiteouts of overlayfs
+
 	wanted    map[string]origin    // what the layers above have hard links to
 	crossings map[string]*crossing // what it has hard links to itself, in the layers below
 }
@@ -34,6 +36,7 @@ func newLayer(k int) *layerState {
 		lost:  map[string]origin{},
 		gone:  map[string]marker{},
 
+		whites:    map[string]bool{},
 		crossings: map[string]*crossing{},
 	}
 }
@@ -66,16 +69,30 @@ func (d *deployer) entry(l *layerState, e *layer.Entry, content io.Reader) error
 	}
 	what, name, err := parse(name)
 	if err == nil && what != ignored {
-		name, err = l.resolve(name)
+		if name, err = l.resolve(name); err == nil {
+			err = d.limits.depth(name)
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("%q: %w", e.Name, err)
 	}
 	if e.Type == layer.Char && e.Major == 0 && e.Minor == 0 && what == plain {
-		what = removed // as overlayfs has it
+		return d.white(l, name) // as overlayfs has it
+	}
+	if e.Type == layer.Hardlink && what == plain {
+		// overlayfs makes one whiteout and links the others to it
+		if target, err := l.resolve(clean(e.Link)); err == nil && l.whites[target] {
+			return d.white(l, name)
+		}
+	}
+	if what == plain {
+		delete(l.whites, name)
 	}
 	switch what {
 	case ignored:
+		if e.Type == layer.File {
+			l.lost[clean(e.Name)] = origin{index: e.Index, layer: l.k} // aufs keeps the files there that have several links
+		}
 		return nil
 	case removed, emptied:
 		return d.remove(l, name, what)
@@ -105,6 +122,27 @@ func (d *deployer) entry(l *layerState, e *layer.Entry, content io.Reader) error
 		return d.dir(l, e, name, n, excluded)
 	}
 	return d.leaf(l, e, name, n, excluded, content)
+}
+
+// white takes a whiteout as overlayfs has it, which is the entry of that name.
+func (d *deployer) white(l *layerState, name string) error {
+	l.links.remove(name, true)
+	delete(l.lost, name)
+	l.note(name, origin{})
+	l.parent, l.implied = nil, ""
+	if n := d.root.find(name); n != nil && (n.kind == dir && (n.top == l.k || n.said == l.k) || n.kind == leaf && n.leaf == l.k) {
+		if err := d.drop(l.k, name, n); err != nil {
+			return fmt.Errorf("%q: %w", name, err)
+		}
+		if n.leaf == l.k {
+			n.leaf = 0
+		}
+	}
+	if err := d.remove(l, name, removed); err != nil {
+		return err
+	}
+	l.whites[name] = true
+	return nil
 }
 
 // remove takes a whiteout, or the marker that empties a folder. Neither makes the
@@ -192,7 +230,7 @@ func (d *deployer) leaf(l *layerState, e *layer.Entry, name string, n *node, exc
 		return err
 	}
 	l.note(name, origin{index: e.Index, layer: l.k, path: name})
-	*n = node{kind: leaf, leaf: l.k, removed: n.removed, emptied: n.emptied, made: true, index: int32(e.Index)}
+	*n = node{kids: n.kids, kind: leaf, leaf: l.k, removed: n.removed, emptied: n.emptied, made: true, index: int32(e.Index)}
 	return d.write(name, e, content)
 }
 
@@ -213,8 +251,7 @@ func (d *deployer) write(name string, e *layer.Entry, content io.Reader) error {
 		if e.Type == layer.Block {
 			kind = unix.S_IFBLK
 		}
-		const most = 1 << 20
-		if e.Major < 0 || e.Minor < 0 || e.Major >= most || e.Minor >= most {
+		if e.Major < 0 || e.Minor < 0 || e.Major >= 1<<12 || e.Minor >= 1<<20 {
 			return fmt.Errorf("%q: %d:%d is no device", name, e.Major, e.Minor)
 		}
 		return d.tree.Mknod(name, kind, uint32(e.Major), uint32(e.Minor), m)

@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"context"
 	"fmt"
 
 	"osbuild-containers/internal/layer"
@@ -71,6 +72,9 @@ func (d *deployer) hardlink(l *layerState, e *layer.Entry, name string, n *node,
 		l.lose(name, o)
 		return nil
 	}
+	if o.path == name {
+		return nil // another name of what it is already
+	}
 	if err := d.makeParents(l.k, name); err != nil {
 		return err
 	}
@@ -79,7 +83,7 @@ func (d *deployer) hardlink(l *layerState, e *layer.Entry, name string, n *node,
 			return err
 		}
 	}
-	*n = node{kind: leaf, leaf: l.k, removed: n.removed, emptied: n.emptied, index: int32(o.index)}
+	*n = node{kids: n.kids, kind: leaf, leaf: l.k, removed: n.removed, emptied: n.emptied, index: int32(o.index)}
 	if o.path == "" {
 		l.note(name, o)
 		d.later(o, member{name, n})
@@ -173,8 +177,12 @@ func (d *deployer) expect(l *layerState) {
 
 // resolveCrossings makes the hard links of the layers above to what this layer turned
 // out to have.
-func (d *deployer) resolveCrossings(l *layerState) error {
+func (d *deployer) resolveCrossings(ctx context.Context, l *layerState) error {
+	seen := map[string]bool{}
 	for _, c := range d.cross {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		if c.done || c.from == l.k && l.k > 1 {
 			continue
 		}
@@ -193,7 +201,7 @@ func (d *deployer) resolveCrossings(l *layerState) error {
 			if err := d.join(c, o); err != nil {
 				return err
 			}
-		case l.k > 1 && !l.blocks(d, c.target):
+		case l.k > 1 && !l.blocks(d, c.target, seen):
 			// It may still come.
 		case len(c.group.members) == 0:
 			c.done = true // the link itself is hidden
@@ -232,20 +240,36 @@ func (d *deployer) join(c *crossing, o origin) error {
 	return nil
 }
 
-// blocks reports whether the layer hides a path from the layers above it.
-func (l *layerState) blocks(d *deployer, target string) bool {
+// blocks reports whether the layer hides a path from the layers above it. seen is what is known of folders.
+func (l *layerState) blocks(d *deployer, target string, seen map[string]bool) bool {
 	if l.gone[target] == removed {
 		return true
 	}
-	for at, _ := split(target); ; at, _ = split(at) {
+	parent, _ := split(target)
+	hidden, known := seen[parent]
+	if !known {
+		hidden = l.blocksIn(d.root, parent)
+		seen[parent] = hidden
+	}
+	return hidden
+}
+
+// blocksIn reports whether the layer hides all that is in a folder.
+func (l *layerState) blocksIn(n *node, folder string) bool {
+	for at, rest := ".", folder; ; {
 		_, link := l.links.target(at)
 		_, lost := l.lost[at]
-		n := d.root.find(at)
 		if l.gone[at] != plain || link || lost || n != nil && n.leaf == l.k {
 			return true
 		}
-		if at == "." {
+		if at == folder {
 			return false
+		}
+		var c string
+		c, rest = cut(rest)
+		at = join(at, c)
+		if n != nil {
+			n = n.kids[c]
 		}
 	}
 }

@@ -5,6 +5,11 @@ import (
 	"testing"
 )
 
+// white is a whiteout as overlayfs has it.
+func white(name string) item {
+	return item{Header: tar.Header{Typeflag: tar.TypeChar, Name: name}}
+}
+
 // Each case is layers, the lowest first, and what has to be in the tree.
 func TestLayersMerge(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -12,6 +17,34 @@ func TestLayersMerge(t *testing.T) {
 		want   string
 	}{
 		"no layers": {nil, ""},
+		"a whiteout stays when a folder was a file before, in its layer": {
+			[][]item{{file("d", "f"), folder("d"), file("d/x", "low"), file("d/y", "low")}, {file("d/.wh.x")}},
+			"d/ d/y=low",
+		},
+		"a whiteout stays when a folder was a link in between": {
+			[][]item{{folder("d"), symlink("d", "e"), folder("d"), file("d/x", "low")}, {file("d/.wh.x")}},
+			"d/",
+		},
+		"what a layer replaced itself hides nothing": {
+			[][]item{{file("d/x", "low")}, {file("d/x", "mid"), file("d", "f"), folder("d")}, {file("d/y", "up")}},
+			"d/ d/x=low d/y=up",
+		},
+		"a whiteout of overlayfs after a file, and a file after one": {
+			[][]item{{file("a", "low"), file("b", "low")}, {file("a", "mid"), white("a"), white("b"), file("b", "mid")}},
+			"b=mid",
+		},
+		"whiteouts of overlayfs are links to one of them": {
+			[][]item{{file("a", "A"), folder("b"), file("b/x", "B"), file("c", "C")}, {white("a"), hardlink("b", "a"), folder("d"), hardlink("d/e", "b")}},
+			"c=C d/",
+		},
+		"aufs keeps files that have several links": {
+			[][]item{{folder(".wh..wh.plnk"), file(".wh..wh.plnk/1.2", "x"), hardlink("a", ".wh..wh.plnk/1.2"), hardlink("b", ".wh..wh.plnk/1.2")}},
+			"a=x b==a",
+		},
+		"a hard link to a link to itself": {
+			[][]item{{file("p", "x"), hardlink("x", "p"), hardlink("p", "x")}, {file("x", "up")}},
+			"p=x x=up",
+		},
 		"an empty layer": {
 			[][]item{{file("a", "1")}, {}, {file("b", "2")}, {}},
 			"a=1 b=2",
@@ -134,7 +167,7 @@ func TestLayersMerge(t *testing.T) {
 			"a=1",
 		},
 		"a device 0:0 is a whiteout": {
-			[][]item{{file("a", "")}, {item{Header: tar.Header{Typeflag: tar.TypeChar, Name: "a"}}}},
+			[][]item{{file("a", "")}, {white("a")}},
 			"",
 		},
 		"a global header is no entry": {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"path"
 	"strings"
+
+	"osbuild-containers/internal/layer"
 )
 
 // The names by which a layer says what is not there. See the image specification.
@@ -61,6 +63,9 @@ func resolve(name string, readlink func(name string) (string, bool)) (string, er
 		case "..":
 			at, _ = split(at)
 			continue
+		}
+		if len(at)+len(c) > maxName {
+			return "", fmt.Errorf("%.100q leads to a long path: %w", name, &layer.LimitError{What: "bytes in a name", Limit: maxName})
 		}
 		next := join(at, c)
 		target, ok := readlink(next)

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 
+	"osbuild-containers/internal/layer"
 	"osbuild-containers/internal/tree"
 )
 
@@ -98,6 +99,11 @@ func (d *deployer) at(l *layerState, name string) (*node, error) {
 			}
 			var c string
 			c, rest = cut(rest)
+			if p.kids[c] == nil { // a folder that may have no entry of its own
+				if d.entries++; d.entries > d.limits.Entries {
+					return nil, &layer.LimitError{What: "entries and folders in the image", Limit: d.limits.Entries}
+				}
+			}
 			p = p.kid(c)
 			if p.kind == leaf && p.leaf == l.k {
 				return nil, errNotDir
@@ -189,8 +195,7 @@ func (d *deployer) drop(k int32, name string, n *node) error {
 		if n.there {
 			return tree.ErrIsDir
 		}
-		n.forget()
-		*n = node{leaf: n.leaf, removed: n.removed, emptied: n.emptied}
+		n.forget(k)
 		return nil
 	}
 	if n.said == k {
@@ -206,11 +211,15 @@ func (d *deployer) drop(k int32, name string, n *node) error {
 	return nil
 }
 
-// forget takes back the hard links at and below the node that are yet to be made.
-func (n *node) forget() {
-	n.group = nil
+// forget takes back what layer k has said of the node and of all below it, the hard links that are yet to
+// be made too. What layers above have removed stays removed.
+func (n *node) forget(k int32) {
+	*n = node{kids: n.kids, leaf: n.leaf, removed: n.removed, emptied: n.emptied}
+	if n.leaf == k {
+		n.leaf = 0
+	}
 	for _, c := range n.kids {
-		c.forget()
+		c.forget(k)
 	}
 }
 

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 )
@@ -167,9 +169,14 @@ const (
 	libarchive = "LIBARCHIVE.xattr."
 )
 
+// attrName undoes what GNU tar, and package pack with it, does to a name: a record's key ends at "=".
+var attrName = strings.NewReplacer("%25", "%", "%3D", "=")
+
 func (e *Entry) xattrs(records map[string]string) error {
-	for key, value := range records {
+	for _, key := range slices.Sorted(maps.Keys(records)) {
+		value := records[key]
 		name, ok := strings.CutPrefix(key, schily)
+		name = attrName.Replace(name)
 		if !ok {
 			coded, ok := strings.CutPrefix(key, libarchive)
 			if !ok {
@@ -179,15 +186,13 @@ func (e *Entry) xattrs(records map[string]string) error {
 			if name, err = url.PathUnescape(coded); err != nil {
 				return fmt.Errorf("attribute %q: its name is not encoded right", coded)
 			}
-			if _, both := records[schily+name]; both {
-				continue
-			}
 			plain, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(value, "="))
 			if err != nil {
 				return fmt.Errorf("attribute %q: its value is not base64", name)
 			}
 			value = string(plain)
 		}
+		// Sorted, so that of an attribute that is there in both ways the plain one counts.
 		if e.Xattrs == nil {
 			e.Xattrs = map[string]string{}
 		}

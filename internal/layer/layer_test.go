@@ -197,8 +197,9 @@ func TestAttributes(t *testing.T) {
 		want    map[string]string
 		err     string
 	}{
-		"none":   {map[string]string{"comment": "x"}, nil, ""},
-		"schily": {map[string]string{"SCHILY.xattr.user.a": "\x001"}, map[string]string{"user.a": "\x001"}, ""},
+		"none":         {map[string]string{"comment": "x"}, nil, ""},
+		"schily":       {map[string]string{"SCHILY.xattr.user.a": "\x001"}, map[string]string{"user.a": "\x001"}, ""},
+		"coded by tar": {map[string]string{"SCHILY.xattr.user.a%3Db%253D%": "1"}, map[string]string{"user.a=b%3D%": "1"}, ""},
 		"libarchive": {
 			map[string]string{"LIBARCHIVE.xattr.user.a%20b": base64.StdEncoding.EncodeToString([]byte("1"))},
 			map[string]string{"user.a b": "1"},
