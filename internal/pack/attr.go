@@ -58,6 +58,9 @@ func (r *attrReader) at(dirfd int, base string) (map[string]string, error) {
 	return records, gone(err)
 }
 
+// attrName does to a name what GNU tar does, which undoes it, too: the record's key would end at "=".
+var attrName = strings.NewReplacer("%", "%25", "=", "%3D")
+
 func (r *attrReader) read(list func([]byte) (int, error), get func(string, []byte) (int, error)) (map[string]string, error) {
 	if r.names == nil {
 		r.names, r.value = make([]byte, 64<<10), make([]byte, 64<<10) // the kernel's limits
@@ -79,8 +82,7 @@ func (r *attrReader) read(list func([]byte) (int, error), get func(string, []byt
 			return nil, fmt.Errorf("read extended attribute %s: %w", name, err)
 		}
 		value := string(r.value[:n])
-		// The record would end at "="; tar writes and reads it so.
-		records[xattrKey+strings.ReplaceAll(name, "=", "%3D")] = value
+		records[xattrKey+attrName.Replace(name)] = value
 		if name == accessACL || name == defaultACL {
 			text, err := aclText(value)
 			if err != nil {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -119,7 +120,7 @@ func lines(t *testing.T, raw []byte) []string {
 			s += " " + h.ModTime.Sub(epoch).String()
 		}
 		for _, k := range []string{
-			"SCHILY.xattr.user.a", "SCHILY.xattr.user.b%3Dc", "SCHILY.xattr.user.d", "SCHILY.acl.access", "SCHILY.acl.default",
+			"SCHILY.xattr.user.a", "SCHILY.xattr.user.b%3Dc", "SCHILY.xattr.user.b%253Dc", "SCHILY.xattr.user.d", "SCHILY.acl.access", "SCHILY.acl.default",
 			"SCHILY.xattr." + accessACL, "SCHILY.xattr." + defaultACL, "SCHILY.xattr.security.capability", "SCHILY.xattr.security.ima",
 		} {
 			if v, ok := h.PAXRecords[k]; ok {
@@ -172,6 +173,37 @@ func TestALayerSaysWhatTheTreeIs(t *testing.T) {
 	}
 	got := lines(t, read(t, pack(t, testImage(Compression{}), dir)).layer(t, 0))
 	compare(t, got, want)
+}
+
+// Names of attributes that would be one in an archive stay two, whichever the folder lists first.
+func TestNamesOfAttributesAreCoded(t *testing.T) {
+	names := []string{"user.a=b", "user.a%3Db", "user.%"}
+	for range 2 {
+		slices.Reverse(names)
+		dir := t.TempDir()
+		write(t, filepath.Join(dir, "f"), "f")
+		for _, name := range names {
+			must(t, unix.Setxattr(filepath.Join(dir, "f"), name, []byte(name), 0))
+		}
+		raw := read(t, pack(t, testImage(Compression{}), dir)).layer(t, 0)
+		r := tar.NewReader(bytes.NewReader(raw))
+		h, err := r.Next()
+		for err == nil && h.Name != "f" {
+			h, err = r.Next()
+		}
+		must(t, err)
+		for coded, name := range map[string]string{"user.a%3Db": "user.a=b", "user.a%253Db": "user.a%3Db", "user.%25": "user.%"} {
+			if got := h.PAXRecords[xattrKey+coded]; got != name {
+				t.Errorf("%s is of %q, want %q", coded, got, name)
+			}
+		}
+		if _, err := exec.LookPath("tar"); err == nil {
+			layer, out := filepath.Join(t.TempDir(), "layer"), t.TempDir()
+			must(t, os.WriteFile(layer, raw, 0o600))
+			run(t, "tar", "--xattrs", "--xattrs-include=*", "-xpf", layer, "-C", out)
+			comesBack(t, out, lines(t, raw), 0)
+		}
+	}
 }
 
 // The image specification advises against tar's own formats of sparse files, which tools
