@@ -147,8 +147,9 @@ func newRoot(env Env) *cobra.Command {
 	root := &cobra.Command{
 		Use:   Name,
 		Short: "Pin, fetch and keep container images by digest",
-		Long: Name + ` pins tags to digests, fetches what is pinned into the cache that
-osbuild's sources use, looks after that cache, and takes images elsewhere.`,
+		Long: Name + ` pins tags to digests, fetches what is pinned into
+the cache that osbuild's sources use, looks after that cache, and takes images
+elsewhere.`,
 		Version:           process.VersionText(),
 		SilenceErrors:     true,
 		SilenceUsage:      true,

@@ -185,7 +185,7 @@ func (e *exportCommand) wanted(ctx context.Context, dir string, args []string) (
 	fetching := &wanted{}
 	var all []bundle.Wanted
 	for _, path := range files {
-		pins, err := pin.Read(path)
+		pins, err := readPins(ctx, path)
 		if err != nil {
 			return nil, refused(err)
 		}
@@ -202,7 +202,10 @@ func (e *exportCommand) wanted(ctx context.Context, dir string, args []string) (
 		return nil, err
 	}
 	named, err := e.named(dir, args)
-	return append(all, named...), err
+	if all = append(all, named...); err == nil && len(all) == 0 {
+		err = refused(fmt.Errorf("nothing is to be exported: %s pins no image", strings.Join(files, ", ")))
+	}
+	return all, err
 }
 
 // pinnedImage is an image of a pin file: a bundle of it depends on the pin file alone.

@@ -12,7 +12,6 @@ import (
 
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/keep"
-	"osbuild-containers/internal/pin"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
 )
@@ -110,7 +109,7 @@ func (g *gcCommand) policy(ctx context.Context) (p keep.Policy, err error) {
 		}
 	}
 	for _, path := range g.pins {
-		file, err := pin.Read(path)
+		file, err := readPins(ctx, path)
 		if err != nil {
 			return p, err
 		}

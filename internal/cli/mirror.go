@@ -100,7 +100,7 @@ func (m *mirrorCommand) run(ctx context.Context, set *pflag.FlagSet, dest string
 	if err != nil {
 		return err
 	}
-	f, err := pin.Read(m.file)
+	f, err := readPins(ctx, m.file)
 	if err != nil {
 		return refused(err)
 	}

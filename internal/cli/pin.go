@@ -89,7 +89,7 @@ func (p *pinCommand) run(ctx context.Context, args []string) error {
 	case p.manifest != "" || p.printed:
 		return p.runManifest(ctx, args)
 	case len(args) == 0 && p.from == "" && p.format != "":
-		f, err := pin.Read(p.file)
+		f, err := readPins(ctx, p.file)
 		if err != nil {
 			return refused(err)
 		}

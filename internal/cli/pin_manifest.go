@@ -68,10 +68,10 @@ func (p *pinCommand) runManifest(ctx context.Context, args []string) error {
 // pinned is what the pin file has, with what the arguments and --from name pinned anew.
 func (p *pinCommand) pinned(ctx context.Context, args []string) (*pin.File, error) {
 	if len(args) == 0 && p.from == "" {
-		f, err := pin.Read(p.file)
+		f, err := readPins(ctx, p.file)
 		return f, refused(err)
 	}
-	f, err := pin.ReadOrNew(p.file)
+	f, err := readOrNewPins(ctx, p.file)
 	if err != nil {
 		return nil, refused(err)
 	}
@@ -121,7 +121,7 @@ func (p *pinCommand) injected(f *pin.File) (inject.Options, error) {
 // apply reads the manifest and finds what becomes of it.
 func (p *pinCommand) apply(ctx context.Context, o inject.Options) (*inject.Result, error) {
 	if p.manifest != "-" {
-		return inject.File(p.manifest, o)
+		return process.Await(ctx, func() (*inject.Result, error) { return inject.File(p.manifest, o) })
 	}
 	raw, err := process.Read(ctx, p.env.Stdin)
 	if err != nil {

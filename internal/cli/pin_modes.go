@@ -12,7 +12,7 @@ import (
 
 // runPin pins references.
 func (p *pinCommand) runPin(ctx context.Context, args []string) error {
-	f, err := pin.ReadOrNew(p.file)
+	f, err := readOrNewPins(ctx, p.file)
 	if err != nil {
 		return refused(err)
 	}
@@ -65,7 +65,7 @@ func (p *pinCommand) printAs(f *pin.File) error {
 
 // runCheck asks whether pins are true.
 func (p *pinCommand) runCheck(ctx context.Context, names []string) error {
-	images, _, err := p.chosen(names)
+	images, _, err := p.chosen(ctx, names)
 	if err != nil {
 		return err
 	}
@@ -96,8 +96,8 @@ func verdict(worst pin.State) error {
 }
 
 // chosen are the pins that names mean.
-func (p *pinCommand) chosen(names []string) ([]pin.Image, *pin.File, error) {
-	f, err := pin.Read(p.file)
+func (p *pinCommand) chosen(ctx context.Context, names []string) ([]pin.Image, *pin.File, error) {
+	f, err := readPins(ctx, p.file)
 	if err != nil {
 		return nil, nil, refused(err)
 	}
@@ -107,7 +107,7 @@ func (p *pinCommand) chosen(names []string) ([]pin.Image, *pin.File, error) {
 
 // runUpdate follows tags.
 func (p *pinCommand) runUpdate(ctx context.Context, names []string) error {
-	images, f, err := p.chosen(names)
+	images, f, err := p.chosen(ctx, names)
 	if err != nil {
 		return err
 	}

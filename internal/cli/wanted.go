@@ -36,7 +36,7 @@ func (f *fetchCommand) wants(ctx context.Context, args []string) (*wanted, error
 		files = []string{pin.FileName}
 	}
 	for _, path := range files {
-		pins, err := pin.Read(path)
+		pins, err := readPins(ctx, path)
 		if err != nil {
 			return nil, refused(err)
 		}
@@ -129,7 +129,17 @@ func (a *app) readFile(ctx context.Context, path string) ([]byte, error) {
 	if path == "-" {
 		return process.Read(ctx, a.env.Stdin)
 	}
-	return os.ReadFile(path)
+	return process.Await(ctx, func() ([]byte, error) { return os.ReadFile(path) })
+}
+
+// readPins reads a pin file.
+func readPins(ctx context.Context, path string) (*pin.File, error) {
+	return process.Await(ctx, func() (*pin.File, error) { return pin.Read(path) })
+}
+
+// readOrNewPins is readPins, and an empty pin file where none is there.
+func readOrNewPins(ctx context.Context, path string) (*pin.File, error) {
+	return process.Await(ctx, func() (*pin.File, error) { return pin.ReadOrNew(path) })
 }
 
 // resolve pins references for now.

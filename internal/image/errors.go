@@ -223,6 +223,8 @@ func Hint(err error) string {
 	switch code := statusOf(err); {
 	case classOf(code) == Denied:
 		return "log in (podman login, REGISTRY_AUTH_FILE) or check that the account may read this repository"
+	case code == http.StatusMethodNotAllowed:
+		return "the registry does not take this request: it may be read-only, or a proxy of another one"
 	case code == http.StatusNotFound:
 		return "check the name and whether the registry still has this digest"
 	}

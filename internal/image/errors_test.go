@@ -99,6 +99,7 @@ func TestHint(t *testing.T) {
 		"no such host": {sent(&net.DNSError{Err: "no such host", IsNotFound: true}), "check the registry's name"},
 		"refused":      {dial(syscall.ECONNREFUSED), "check that the registry runs and that this machine can reach it"},
 		"401":          {docker.ErrUnauthorizedForCredentials{Err: errors.New("no")}, "log in (podman login, REGISTRY_AUTH_FILE) or check that the account may read this repository"},
+		"405":          {errors.New(`StatusCode: 405, "x"`), "the registry does not take this request: it may be read-only, or a proxy of another one"},
 		"404":          {errors.New(`StatusCode: 404, "x"`), "check the name and whether the registry still has this digest"},
 		"policy":       {&policyError{errors.New("x")}, "sign the image, or allow it in policy.json"},
 	} {

@@ -57,7 +57,43 @@ func TestReplace(t *testing.T) {
 	if all := names(t, dir); len(all) != 2 {
 		t.Errorf("in the folder are %v", all)
 	}
-	if err := output.Replace(filepath.Join(dir, "none", "file"), nil); err == nil {
-		t.Error("a file was written into a folder that is not there")
+	for what, path := range map[string]string{
+		"a folder that is not there": filepath.Join(dir, "none", "file"),
+		"a link to nothing":          filepath.Join(dir, "dangling"),
+		"no name":                    "",
+	} {
+		if what == "a link to nothing" {
+			if err := os.Symlink("nothing", path); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := output.Replace(path, nil); err == nil {
+			t.Errorf("%s: it was written", what)
+		}
+	}
+}
+
+// A new file is made in its folder, whose group it has where the folder says so.
+func TestReplaceInAFolderOfAGroup(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can give a folder to a group")
+	}
+	dir := t.TempDir()
+	if err := os.Chown(dir, 0, 1234); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(dir, 0o755|os.ModeSetgid); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "file")
+	if err := output.Replace(file, nil); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if group := info.Sys().(*syscall.Stat_t).Gid; group != 1234 {
+		t.Errorf("the group is %d", group)
 	}
 }

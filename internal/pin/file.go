@@ -95,7 +95,7 @@ func (f *File) sort() {
 func Read(path string) (*File, error) {
 	raw, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w\npin images first, or say with --file where the pin file is", err)
+		return nil, fmt.Errorf("%w\npin images first, or name the pin file", err)
 	}
 	if err != nil {
 		return nil, err

@@ -131,19 +131,26 @@ func VersionText() string {
 
 // Read is request.Read that does not wait for the end of the input when ctx is cancelled.
 func Read(ctx context.Context, in io.Reader) ([]byte, error) {
+	return Await(ctx, func() ([]byte, error) { return request.Read(in) })
+}
+
+// Await is what read returns, or why ctx ended before: a pipe, also one that has a name, may never end.
+// read then goes on beside the rest of the process, which is about to end.
+func Await[T any](ctx context.Context, read func() (T, error)) (T, error) {
 	type outcome struct {
-		raw []byte
+		got T
 		err error
 	}
 	done := make(chan outcome, 1)
 	go func() {
-		raw, err := request.Read(in)
-		done <- outcome{raw, err}
+		got, err := read()
+		done <- outcome{got, err}
 	}()
 	select {
 	case o := <-done:
-		return o.raw, o.err
+		return o.got, o.err
 	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+		var none T
+		return none, context.Cause(ctx)
 	}
 }
