@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -128,7 +129,7 @@ func lines(t *testing.T, raw []byte) []string {
 				delete(h.PAXRecords, k)
 			}
 		}
-		for k := range h.PAXRecords {
+		for _, k := range slices.Sorted(maps.Keys(h.PAXRecords)) {
 			if strings.HasPrefix(k, "SCHILY.") {
 				s += " unexpected " + k
 			}
