@@ -142,7 +142,7 @@ func readOrNewPins(ctx context.Context, path string) (*pin.File, error) {
 	return process.Await(ctx, func() (*pin.File, error) { return pin.ReadOrNew(path) })
 }
 
-// resolve pins references for now.
+// resolve finds what references name at present.
 func (f *fetchCommand) resolve(ctx context.Context, args []string, platforms []pin.Platform) ([]pin.Image, error) {
 	if len(platforms) == 0 {
 		platforms = []pin.Platform{{Architecture: runtime.GOARCH}}

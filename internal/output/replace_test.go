@@ -1,10 +1,15 @@
 package output_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
 
 	"osbuild-containers/internal/output"
 )
@@ -95,5 +100,46 @@ func TestReplaceInAFolderOfAGroup(t *testing.T) {
 	}
 	if group := info.Sys().(*syscall.Stat_t).Gid; group != 1234 {
 		t.Errorf("the group is %d", group)
+	}
+}
+
+// Who may not give the file back to its owner leaves it at least to its group.
+func TestReplaceByAMemberOfTheGroup(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can be somebody else")
+	}
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	for _, err := range []error{
+		os.Chmod(filepath.Dir(dir), 0o755), os.Chown(dir, 0, 1234), os.Chmod(dir, 0o775),
+		os.WriteFile(file, nil, 0o660), os.Chown(file, 1000, 1234), os.Chmod(file, 0o660),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread, which is somebody else, ends with the goroutine
+		group := uint32(1234)
+		if _, _, e := syscall.RawSyscall(unix.SYS_SETGROUPS, 1, uintptr(unsafe.Pointer(&group)), 0); e != 0 {
+			done <- e
+			return
+		}
+		if err := errors.Join(unix.Setfsgid(1001), unix.Setfsuid(1001)); err != nil {
+			done <- err
+			return
+		}
+		done <- output.Replace(file, []byte("new"))
+	}()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := info.Sys().(*syscall.Stat_t); got.Uid != 1001 || got.Gid != 1234 || got.Mode&0o777 != 0o660 {
+		t.Errorf("owner %d, group %d, mode %o", got.Uid, got.Gid, got.Mode&0o777)
 	}
 }

@@ -98,17 +98,17 @@ func TestDecodeAsFound(t *testing.T) {
 
 // TestDecodeRefused shows what is no list of references.
 func TestDecodeRefused(t *testing.T) {
-	for in, want := range map[string]string{
-		"registry.example/x:v1\nnot an image\n": "line 2: \"not an image\" is not the name of an image: invalid reference format",
-		"apiVersion: v1\nkind: Pod\n":           `apiVersion "v1" and kind "Pod" are not those of an ImagesLock, imgpkg.carvel.dev/v1alpha1`,
-		"apiVersion: imgpkg.carvel.dev/v1alpha1\nkind: ImagesLock\nimages:\n- image: x:v1\n": `images[0].image: "x:v1" has no digest sha256:…`,
-		"apiVersion: imgpkg.carvel.dev/v1alpha1\nkind: ImagesLock\n---\nkind: other\n":       "several YAML documents are in the file: one ImagesLock is expected",
-		`{"rules": []}`: "this source policy converts no image to one with a digest",
-		`{"rules": [{"action": "CONVERT", "selector": {}, "updates": {"identifier": "docker-image://x:v1"}}]}`: `rules[0].updates.identifier: "x:v1" has no digest sha256:…`,
-		`{"images": 1}`: "field \"version\" is missing\nimages: must be a list, got 1",
+	for _, c := range []struct{ in, want string }{
+		{"registry.example/x:v1\nnot an image\n", "line 2: \"not an image\" is not the name of an image: invalid reference format"},
+		{"apiVersion: v1\nkind: Pod\n", `apiVersion "v1" and kind "Pod" are not those of an ImagesLock, imgpkg.carvel.dev/v1alpha1`},
+		{"apiVersion: imgpkg.carvel.dev/v1alpha1\nkind: ImagesLock\nimages:\n- image: x:v1\n", `images[0].image: "x:v1" has no digest sha256:…`},
+		{"apiVersion: imgpkg.carvel.dev/v1alpha1\nkind: ImagesLock\n---\nkind: other\n", "several YAML documents are in the file: one ImagesLock is expected"},
+		{`{"rules": []}`, "this source policy converts no image to one with a digest"},
+		{`{"rules": [{"action": "CONVERT", "selector": {}, "updates": {"identifier": "docker-image://x:v1"}}]}`, `rules[0].updates.identifier: "x:v1" has no digest sha256:…`},
+		{`{"images": 1}`, "field \"version\" is missing\nimages: must be a list, got 1"},
 	} {
-		if got, err := Decode([]byte(in)); err == nil || err.Error() != want {
-			t.Errorf("%q\ngot  %q, %v\nwant %s", in, got, err, want)
+		if got, err := Decode([]byte(c.in)); err == nil || err.Error() != c.want {
+			t.Errorf("%q\ngot  %q, %v\nwant %s", c.in, got, err, c.want)
 		}
 	}
 }

@@ -38,8 +38,8 @@ func TestAirGapped(t *testing.T) {
 	tools.Push(t, reg.URL, "tools:latest")
 
 	here, there := t.TempDir(), t.TempDir()
-	carry(t, here, "pin", "--arch", "x86_64", reg.Addr+"/base:1", reg.Addr+"/app:1", reg.Addr+"/tools")
-	carry(t, here, "export", "-o", filepath.Join(there, "images.tar"), "--cache", filepath.Join(here, "cache"))
+	tool(t, here, "pin", "--arch", "x86_64", reg.Addr+"/base:1", reg.Addr+"/app:1", reg.Addr+"/tools")
+	tool(t, here, "export", "-o", filepath.Join(there, "images.tar"), "--cache", filepath.Join(here, "cache"))
 	stored := inputs([]string{list.Digest.String()}, amd.ID.String(), tools.ID.String())
 	stored["images"].(object)["references"] = object{
 		amd.ID.String(): object{"name": "localhost/app:1"}, tools.ID.String(): object{"name": "localhost/tools"},
@@ -69,7 +69,7 @@ func TestAirGapped(t *testing.T) {
 	}); err == nil {
 		t.Fatalf("without the images they are there: %s", out)
 	}
-	carry(t, there, "import", "images.tar", "--cache", h.sources())
+	tool(t, there, "import", "images.tar", "--cache", h.sources())
 	h.output = t.TempDir()
 	r := h.build(t, m, "tree")
 	if !r.Success {
@@ -92,20 +92,6 @@ func TestAirGapped(t *testing.T) {
 		amd.ID.String(): object{"image": object{"name": reg.Addr + "/app", "digest": list.Digest.String()}},
 	}})
 	h.sourceOffline(t, "org.osbuild.skopeo-index", object{"cache": h.sources(), "items": object{list.Digest.String(): listed(reg.Addr + "/app")}})
-}
-
-// carry runs the tool for people in a folder.
-func carry(t *testing.T, dir string, args ...string) {
-	t.Helper()
-	exe, err := filepath.Abs(filepath.Join("..", "..", "build", "osbuild-containers"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), exe, append(args, "--tls-verify=false")...)
-	cmd.Dir = dir
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %v\n%s", args, err, out)
-	}
 }
 
 // sourceOffline asks an executable for what has to be in the cache.
