@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"archive/tar"
+	"strings"
 	"testing"
 )
 
@@ -36,6 +37,10 @@ func TestLayersMerge(t *testing.T) {
 		"whiteouts of overlayfs are links to one of them": {
 			[][]item{{file("a", "A"), folder("b"), file("b/x", "B"), file("c", "C")}, {white("a"), hardlink("b", "a"), folder("d"), hardlink("d/e", "b")}},
 			"c=C d/",
+		},
+		"a hard link to what took the place of a whiteout of overlayfs": {
+			[][]item{{white("a"), file("a", "x"), hardlink("b", "a")}},
+			"a=x b==a",
 		},
 		"aufs keeps files that have several links": {
 			[][]item{{folder(".wh..wh.plnk"), file(".wh..wh.plnk/1.2", "x"), hardlink("a", ".wh..wh.plnk/1.2"), hardlink("b", ".wh..wh.plnk/1.2")}},
@@ -306,5 +311,24 @@ func TestHardLinks(t *testing.T) {
 				t.Errorf("got  %s\nwant %s", got, c.want)
 			}
 		})
+	}
+}
+
+// What a layer hides from those above it, they cannot have hard links to, though a layer below has it.
+func TestHardLinksToWhatIsHidden(t *testing.T) {
+	for name, hiding := range map[string][]item{
+		"a whiteout":                          {file("d/.wh.a")},
+		"a whiteout of the folder":            {file(".wh.d")},
+		"an opaque folder":                    {file("d/.wh..wh..opq")},
+		"a file":                              {file("d", "2")},
+		"a symbolic link":                     {symlink("d", "e")},
+		"a whiteout of overlayfs":             {white("d")},
+		"a whiteout of overlayfs over a file": {file("d/a", "2"), white("d/a")},
+	} {
+		p := newPlace(t)
+		_, err := p.deploy(t, Options{}, layerOf(t, file("d/a", "1")), layerOf(t, hiding...), layerOf(t, hardlink("b", "d/a")))
+		if err == nil || !strings.Contains(err.Error(), `"b": hard link to "d/a", which neither its layer 3 nor those below have there`) {
+			t.Errorf("%s: error %v, and there are %s", name, err, p.show(t))
+		}
 	}
 }
