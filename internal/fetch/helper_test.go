@@ -215,7 +215,7 @@ func newWorld(t testing.TB) *world {
 	return &world{
 		t:       t,
 		cache:   filepath.Join(t.TempDir(), "cache"),
-		options: request.Options{Retries: 3, Timeout: time.Minute, StallTimeout: 20 * time.Second, MaxParallel: 4},
+		options: request.Options{Retries: 3, Timeout: time.Minute, StallTimeout: 20 * time.Second, HeaderTimeout: 20 * time.Second, MaxParallel: 4},
 		wait:    time.Millisecond,
 	}
 }

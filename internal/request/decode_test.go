@@ -166,7 +166,7 @@ func TestRefused(t *testing.T) {
 }
 
 func TestAccepted(t *testing.T) {
-	options := request.Options{Retries: 5, Timeout: 300 * time.Second, StallTimeout: 30 * time.Second, MaxParallel: 6}
+	options := request.Options{Retries: 5, Timeout: 300 * time.Second, StallTimeout: 30 * time.Second, HeaderTimeout: 120 * time.Second, MaxParallel: 6}
 	image := request.Image{Name: "q.io/x", Digest: "<D>", Access: request.Access{TLSVerify: true}, Transport: "docker"}
 	changed := func(change func(*request.Image)) request.Image {
 		i := image
@@ -187,8 +187,12 @@ func TestAccepted(t *testing.T) {
 		"no items":     {skopeo, `{"items": {}, "cache": "/c"}`, request.Request{Method: "download", Options: options, Cache: "/c"}},
 		"null options": {storage, `{"items": {"<A>": {}}, "cache": "/c", "options": null}`, one(request.Image{})},
 		"options": {
-			skopeo, `{"items": {}, "cache": "/c", "options": {"retries": 0, "timeout": 1, "stall-timeout": 2, "max-parallel": 64}}`,
-			request.Request{Method: "download", Options: request.Options{Timeout: time.Second, StallTimeout: 2 * time.Second, MaxParallel: 64}, Cache: "/c"},
+			skopeo, `{"items": {}, "cache": "/c", "options": {"retries": 0, "timeout": 1, "stall-timeout": 2, "header-timeout": 3, "max-parallel": 64}}`,
+			request.Request{
+				Method:  "download",
+				Options: request.Options{Timeout: time.Second, StallTimeout: 2 * time.Second, HeaderTimeout: 3 * time.Second, MaxParallel: 64},
+				Cache:   "/c",
+			},
 		},
 		"sorted": {
 			storage, `{"items": {"<B>": {}, "<A>": {}}, "cache": "/c"}`,

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+	"time"
 )
 
 // New makes a request to download the items into the cache of what a program knows, by the rules
@@ -17,6 +18,17 @@ func New(cache string, items []Item, o Options) (*Request, error) {
 	}
 	if o.Retries < 0 || o.Retries > maxRetries {
 		found.add("retries", "must be from 0 to %d, got %d", maxRetries, o.Retries)
+	}
+	for _, limit := range []struct {
+		name string
+		got  time.Duration
+	}{{"timeout", o.Timeout}, {"stall-timeout", o.StallTimeout}, {"header-timeout", o.HeaderTimeout}} {
+		if limit.got < time.Second || limit.got > maxTimeout {
+			found.add(limit.name, "must be from %s to %s, got %s", time.Second, maxTimeout, limit.got)
+		}
+	}
+	if o.MaxParallel < 1 || o.MaxParallel > maxParallel {
+		found.add("max-parallel", "must be from 1 to %d, got %d", maxParallel, o.MaxParallel)
 	}
 	r := &Request{Method: Download, Options: o, Cache: cache, Items: slices.Clone(items)}
 	for i := range r.Items {
@@ -39,8 +51,12 @@ func New(cache string, items []Item, o Options) (*Request, error) {
 	return r, nil
 }
 
-// maxRetries is the limit that the schemas have.
-const maxRetries = 100
+// The limits that the schemas have.
+const (
+	maxRetries  = 100
+	maxTimeout  = 365 * 24 * time.Hour
+	maxParallel = 64
+)
 
 // check says what is wrong with the item.
 func (it Item) check(found *problems) {

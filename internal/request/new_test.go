@@ -3,6 +3,7 @@ package request_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -32,6 +33,11 @@ func TestNew(t *testing.T) {
 
 func TestNewRefuses(t *testing.T) {
 	good := request.DefaultOptions()
+	with := func(set func(*request.Options)) request.Options {
+		o := good
+		set(&o)
+		return o
+	}
 	for name, c := range map[string]struct {
 		cache string
 		items []request.Item
@@ -40,7 +46,11 @@ func TestNewRefuses(t *testing.T) {
 	}{
 		"relative cache": {"c", nil, good, `cache: must be an absolute path, got "c"`},
 		"no cache":       {"", nil, good, "cache: is empty: give an absolute path"},
-		"retries":        {"/c", nil, request.Options{Retries: -1}, "retries: must be from 0 to 100, got -1"},
+		"retries":        {"/c", nil, with(func(o *request.Options) { o.Retries = -1 }), "retries: must be from 0 to 100, got -1"},
+		"timeout":        {"/c", nil, with(func(o *request.Options) { o.Timeout = 0 }), "timeout: must be from 1s to 8760h0m0s, got 0s"},
+		"stall-timeout":  {"/c", nil, with(func(o *request.Options) { o.StallTimeout = time.Millisecond }), "stall-timeout: must be from 1s to 8760h0m0s, got 1ms"},
+		"header-timeout": {"/c", nil, with(func(o *request.Options) { o.HeaderTimeout = 9000 * time.Hour }), "header-timeout: must be from 1s to 8760h0m0s, got 9000h0m0s"},
+		"max-parallel":   {"/c", nil, with(func(o *request.Options) { o.MaxParallel = 65 }), "max-parallel: must be from 1 to 64, got 65"},
 		"key":            {"/c", []request.Item{item("sha256:1", "a", pinned)}, good, `a: its key must be sha256: and 64 lower-case hexadecimal digits, got "sha256:1"`},
 		"digest":         {"/c", []request.Item{item(idA, "a", "sha512:1")}, good, `a: its digest must be sha256: and 64 lower-case hexadecimal digits, got "sha512:1"`},
 		"no name":        {"/c", []request.Item{item(idA, "", pinned)}, good, "an image has no name: <A>"},

@@ -16,10 +16,11 @@ import (
 
 // The defaults of Options. The schemas document them; a test compares.
 const (
-	defaultRetries      = 5
-	defaultTimeout      = 300 * time.Second
-	defaultStallTimeout = 30 * time.Second
-	defaultMaxParallel  = 6
+	defaultRetries       = 5
+	defaultTimeout       = 300 * time.Second
+	defaultStallTimeout  = 30 * time.Second
+	defaultHeaderTimeout = 120 * time.Second
+	defaultMaxParallel   = 6
 )
 
 // parseDigest accepts sha256 only, in lower case, and nothing around it: the result
@@ -166,10 +167,11 @@ func (d *decoder) name(s, elsewhere string) string {
 // DefaultOptions are the options of a request that has none.
 func DefaultOptions() Options {
 	return Options{
-		Retries:      defaultRetries,
-		Timeout:      defaultTimeout,
-		StallTimeout: defaultStallTimeout,
-		MaxParallel:  defaultMaxParallel,
+		Retries:       defaultRetries,
+		Timeout:       defaultTimeout,
+		StallTimeout:  defaultStallTimeout,
+		HeaderTimeout: defaultHeaderTimeout,
+		MaxParallel:   defaultMaxParallel,
 	}
 }
 
@@ -195,6 +197,7 @@ func (d *decoder) options() Options {
 	number("retries", func(v int) { o.Retries = v })
 	number("timeout", func(v int) { o.Timeout = time.Duration(v) * time.Second })
 	number("stall-timeout", func(v int) { o.StallTimeout = time.Duration(v) * time.Second })
+	number("header-timeout", func(v int) { o.HeaderTimeout = time.Duration(v) * time.Second })
 	number("max-parallel", func(v int) { o.MaxParallel = v })
 	return o
 }

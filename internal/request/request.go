@@ -57,7 +57,11 @@ type Access struct {
 // Options tune the fetching; see the schema for their meaning and defaults.
 type Options struct {
 	Retries      int           // further tries after one that failed
-	Timeout      time.Duration // give an item up when no new byte came for so long, retries included
-	StallTimeout time.Duration // reconnect when a connection brought no byte for so long
+	Timeout      time.Duration // give an item up when it made no progress for so long, retries included
+	StallTimeout time.Duration // reconnect when a connection made no progress for so long
 	MaxParallel  int           // downloads at one time
+
+	// HeaderTimeout is how long a registry may take until the first byte of an answer comes; a value
+	// below StallTimeout counts as StallTimeout.
+	HeaderTimeout time.Duration
 }

@@ -127,10 +127,11 @@ func TestDefaultsAreDocumented(t *testing.T) {
 	}
 	o := d.options()
 	for key, got := range map[string]float64{
-		"retries":       float64(o.Retries),
-		"timeout":       o.Timeout.Seconds(),
-		"stall-timeout": o.StallTimeout.Seconds(),
-		"max-parallel":  float64(o.MaxParallel),
+		"retries":        float64(o.Retries),
+		"timeout":        o.Timeout.Seconds(),
+		"stall-timeout":  o.StallTimeout.Seconds(),
+		"header-timeout": o.HeaderTimeout.Seconds(),
+		"max-parallel":   float64(o.MaxParallel),
 	} {
 		if want := at(t, metaOf(t, "org.osbuild.skopeo"), "schema", "properties", "options", "properties", key, "default"); got != want {
 			t.Errorf("%s is %v by default, the schema says %v", key, got, want)
