@@ -57,15 +57,15 @@ not served any more, 1 it cannot be told.`,
   osbuild-containers pin --check
   osbuild-containers pin --update fedora-bootc
   osbuild-containers pin --manifest image.json
-  osbuild-containers pin --from images.lock.yml --format lines`,
+  osbuild-containers pin --from images.txt --format lines`,
 		RunE: func(cmd *cobra.Command, args []string) error { return p.run(cmd.Context(), args) },
 	}
 	f := cmd.Flags()
 	f.StringVar(&p.file, "file", pin.FileName, "the pin file")
 	f.StringSliceVar(&p.arch, "arch", nil,
 		"architectures to pin for (default this machine's), in osbuild's names or Go's: x86_64, aarch64, arm64/v8, armhfp, ppc64le, s390x, riscv64; or any")
-	f.StringVar(&p.from, "from", "", "pin what this file names too: a pin file, an ImagesLock of imgpkg, lines of name:tag@digest, a BuildKit source policy")
-	f.StringVar(&p.format, "format", "", "write what is pinned to standard output as "+strings.Join(pin.Formats, ", "))
+	f.StringVar(&p.from, "from", "", "also pin the references in this file: a pin file, or lines of name:tag@digest")
+	f.StringVar(&p.format, "format", "", "write what is pinned to standard output as "+pin.Lines+" of name:tag@digest")
 	f.BoolVar(&p.check, "check", false, "ask whether what is pinned is still true")
 	f.BoolVar(&p.update, "update", false, "pin tags that have moved anew, and show what changes")
 	f.StringVar(&p.manifest, "manifest", "", "put what is pinned into this osbuild manifest; - is from standard input to standard output")
@@ -93,7 +93,7 @@ func (p *pinCommand) run(ctx context.Context, args []string) error {
 		if err != nil {
 			return refused(err)
 		}
-		return p.printAs(f)
+		return p.printLines(f)
 	}
 	return p.runPin(ctx, args)
 }
@@ -124,8 +124,8 @@ func (p *pinCommand) combined() error {
 		return fmt.Errorf("--format does not go with %s", modes[0])
 	case p.format != "" && p.flags.json:
 		return errors.New("--format and --json both say how to answer: use one of them")
-	case p.format != "" && !slices.Contains(pin.Formats, p.format):
-		return fmt.Errorf("the format %q is not known: use %s", p.format, strings.Join(pin.Formats, ", "))
+	case p.format != "" && p.format != pin.Lines:
+		return fmt.Errorf("unknown format %q: use %s", p.format, pin.Lines)
 	}
 	return nil
 }

@@ -26,7 +26,7 @@ func (p *pinCommand) runPin(ctx context.Context, args []string) error {
 	}
 	switch {
 	case p.format != "":
-		return p.printAs(f)
+		return p.printLines(f)
 	case p.flags.json:
 		return p.json(pinAnswer{p.file, added, changed, images})
 	}
@@ -54,9 +54,9 @@ func (p *pinCommand) resolve(ctx context.Context, args []string) ([]pin.Image, e
 	return images, nil
 }
 
-// printAs writes what is pinned in the format of another tool.
-func (p *pinCommand) printAs(f *pin.File) error {
-	raw, err := f.EncodeAs(p.format)
+// printLines writes the pins as lines.
+func (p *pinCommand) printLines(f *pin.File) error {
+	raw, err := f.EncodeLines()
 	if err != nil {
 		return refused(err)
 	}
