@@ -3,7 +3,6 @@ package cli
 import (
 	"strings"
 	"testing"
-	"time"
 	"unicode/utf8"
 
 	"github.com/opencontainers/go-digest"
@@ -52,25 +51,5 @@ func TestVerifySaysWhatItDidNotRead(t *testing.T) {
 	}
 	if got := verifyJSON("", v, &keep.Repaired{}); got.Images != 1 || got.Replaced != 2 {
 		t.Errorf("got %+v", got)
-	}
-}
-
-func TestUnits(t *testing.T) {
-	for text, want := range map[string]int64{
-		"1": 1, "20B": 20, "500MB": 500e6, "500 MB": 500e6, "20GB": 20e9, "1.5TiB": 3 << 39, "2k": 2000, "3G": 3e9, "1KiB": 1024,
-		"": 0, "0": 0, "-1GB": 0, "GB": 0, "1XB": 0, "NaN": 0, "Inf": 0, "9e30TB": 0, "0.1B": 0, "1 0GB": 0,
-	} {
-		if got, err := parseSize(text); got != want || (err == nil) != (want > 0) {
-			t.Errorf("size %q is %d, %v, want %d", text, got, err, want)
-		}
-	}
-	const day = 24 * time.Hour
-	for text, want := range map[string]time.Duration{
-		"12h": 12 * time.Hour, "30d": 30 * day, "8w": 56 * day, "1.5d": 36 * time.Hour, "1h30m": 90 * time.Minute,
-		"": 0, "30": 0, "0d": 0, "-1d": 0, "-1h": 0, "d": 0, "NaNd": 0, "1e9w": 0, "soon": 0,
-	} {
-		if got, err := parseDuration(text); got != want || (err == nil) != (want > 0) {
-			t.Errorf("time %q is %s, %v, want %s", text, got, err, want)
-		}
 	}
 }

@@ -154,7 +154,7 @@ elsewhere.`,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		DisableAutoGenTag: true,
-		Args:              refusedArgs(cobra.NoArgs),
+		Args:              refusedArgs(cobra.NoArgs, env.Args),
 		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		PersistentPreRunE: func(*cobra.Command, []string) error { return a.flags.check() },
 	}
@@ -175,7 +175,7 @@ elsewhere.`,
 	)
 	root.AddCommand(a.commands()...)
 	for _, cmd := range root.Commands() {
-		cmd.Args = refusedArgs(cmd.Args)
+		cmd.Args = refusedArgs(cmd.Args, env.Args)
 	}
 	return root
 }
@@ -187,12 +187,15 @@ const (
 	groupCarry = "carry"
 )
 
-// refusedArgs makes wrong arguments a refusal.
-func refusedArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
+// refusedArgs makes wrong arguments a refusal. line is the command line.
+func refusedArgs(check cobra.PositionalArgs, line []string) cobra.PositionalArgs {
 	if check == nil {
 		check = cobra.ArbitraryArgs
 	}
 	return func(cmd *cobra.Command, args []string) error {
+		if err := refuseSwitches(cmd, line); err != nil {
+			return refused(err)
+		}
 		if err := check(cmd, args); err != nil {
 			return refused(fmt.Errorf("%w\nsee %s --help", err, cmd.CommandPath()))
 		}

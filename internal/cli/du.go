@@ -37,11 +37,13 @@ func (a *app) du() error {
 	if err != nil {
 		return err
 	}
+	if u.Total() == 0 {
+		a.noteCache(dir, len(u.Images))
+	}
 	if a.flags.json {
 		return a.json(usageJSON(dir, u))
 	}
 	if u.Total() == 0 {
-		a.noteEmpty(dir)
 		return nil
 	}
 	return a.print("%s", usageText(u))

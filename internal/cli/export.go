@@ -17,7 +17,6 @@ import (
 	"osbuild-containers/internal/bundle"
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/fetch"
-	"osbuild-containers/internal/keep"
 	"osbuild-containers/internal/pin"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
@@ -75,6 +74,8 @@ func (e *exportCommand) target() (bundle.Output, error) {
 	}
 	var err error
 	switch {
+	case pin.Transport(e.output) != "":
+		err = fmt.Errorf("-o %s: want a path\nleave out %s, and name the format with --format", e.output, pin.Transport(e.output))
 	case e.output == "":
 		err = errors.New("-o is missing: name the file or the folder to write, or - for standard output")
 	case o.Format != bundle.FormatOCI && o.Format != bundle.FormatArchive:
@@ -118,6 +119,9 @@ func (e *exportCommand) run(ctx context.Context, args []string) error {
 	}
 	target, err := e.target()
 	if err != nil {
+		return err
+	}
+	if err := refuseFiles("export", args); err != nil {
 		return err
 	}
 	have := bundle.Have{}
@@ -227,7 +231,7 @@ func (e *exportCommand) named(dir string, args []string) ([]bundle.Wanted, error
 		return nil, nil
 	}
 	c := cache.Open(dir)
-	images, err := keep.Scan(c)
+	images, err := e.scan(dir)
 	if err != nil {
 		return nil, err
 	}

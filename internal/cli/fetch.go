@@ -59,6 +59,9 @@ func (f *fetchCommand) run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	if err := refuseFiles("fetch", args); err != nil {
+		return err
+	}
 	w, err := f.wants(ctx, args)
 	if err != nil {
 		return err

@@ -6,13 +6,12 @@ import (
 	"osbuild-containers/internal/request"
 )
 
-// defaultCache is osbuild's: --store of osbuild, as image-builder uses it, and /sources.
-const defaultCache = "/var/cache/osbuild/sources"
-
 // flags are those that every command has.
 type flags struct {
+	set       *pflag.FlagSet
 	json      bool
 	cache     string
+	store     string
 	authfile  string
 	certDir   string
 	tlsVerify bool
@@ -21,7 +20,9 @@ type flags struct {
 
 func (f *flags) add(set *pflag.FlagSet) {
 	set.BoolVar(&f.json, "json", false, "answer in JSON")
-	set.StringVar(&f.cache, "cache", defaultCache, "folder of the cache")
+	f.set = set
+	set.StringVar(&f.cache, "cache", defaultCache, "the cache, a `DIR`; "+cacheVariable+" names it where no flag does")
+	set.StringVar(&f.store, "store", "", "the store of osbuild, a `DIR`: the cache is DIR/sources")
 	set.StringVar(&f.authfile, "authfile", "", "file with the credentials of registries")
 	set.StringVar(&f.certDir, "cert-dir", "", "folder with the certificates for registries")
 	set.BoolVar(&f.tlsVerify, "tls-verify", true, "check the certificates of registries")

@@ -9,11 +9,11 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/keep"
 	"osbuild-containers/internal/progress"
-	"osbuild-containers/internal/request"
 )
 
 // gcCommand is the command gc, with what its flags say.
@@ -22,6 +22,7 @@ type gcCommand struct {
 	manifests, pins    []string
 	olderThan, maxSize string
 	dryRun             bool
+	set                *pflag.FlagSet
 }
 
 func (a *app) gcCommand() *cobra.Command {
@@ -44,10 +45,11 @@ store, a fetch keeps the pool. Run gc again later. Killing it does no harm.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return g.run(cmd.Context()) },
 	}
 	set := cmd.Flags()
+	g.set = set
 	set.StringArrayVar(&g.manifests, "keep-manifest", nil, "keep what this osbuild manifest, a `FILE` or -, names; may be given again")
 	set.StringArrayVar(&g.pins, "keep-pins", nil, "keep what this pin `FILE` names; may be given again")
-	set.StringVar(&g.olderThan, "older-than", "", "images go that nobody used for this `TIME`: 12h, 30d, 8w")
-	set.StringVar(&g.maxSize, "max-size", "", "images go until the cache has this `SIZE`: 500MB, 20GB")
+	set.StringVar(&g.olderThan, "older-than", "", "remove images that were not used for this `TIME`: 12h, 30d, 8w")
+	set.StringVar(&g.maxSize, "max-size", "", "remove images until the cache has at most this `SIZE`: 500MB, 20G, 1.5TiB")
 	set.BoolVar(&g.dryRun, "dry-run", false, "say what would go, and leave it at that")
 	return cmd
 }
@@ -61,6 +63,9 @@ func (g *gcCommand) run(ctx context.Context) error {
 	policy, err := g.policy(ctx)
 	if err != nil {
 		return refused(err)
+	}
+	if g.noCache(dir) != nil {
+		g.noteCache(dir, 0)
 	}
 	c, now := cache.Open(dir), time.Now()
 	plan, err := keep.PlanGC(c, policy, now)
@@ -81,28 +86,26 @@ func (g *gcCommand) run(ctx context.Context) error {
 
 // policy is what the flags say.
 func (g *gcCommand) policy(ctx context.Context) (p keep.Policy, err error) {
-	if g.olderThan != "" {
+	if g.set.Changed("older-than") {
 		if p.Unused, err = parseDuration(g.olderThan); err != nil {
 			return p, fmt.Errorf("--older-than %s: %w", g.olderThan, err)
 		}
 	}
-	if g.maxSize != "" {
-		if p.MaxSize, err = parseSize(g.maxSize); err != nil {
+	if g.set.Changed("max-size") {
+		size, err := parseSize(g.maxSize)
+		if err != nil {
 			return p, fmt.Errorf("--max-size %s: %w", g.maxSize, err)
 		}
+		p.MaxSize = &size
 	}
 	if len(g.manifests)+len(g.pins) == 0 {
 		return p, nil
 	}
 	p.Keep = map[digest.Digest]bool{}
 	for _, path := range g.manifests {
-		raw, err := g.readFile(ctx, path)
+		m, err := g.readManifest(ctx, path)
 		if err != nil {
 			return p, err
-		}
-		m, err := request.DecodeManifest(raw)
-		if err != nil {
-			return p, fmt.Errorf("%s: %w", path, err)
 		}
 		for _, it := range append(m.Images, m.Lists...) {
 			p.Keep[it.ID] = true

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
@@ -13,6 +14,7 @@ import (
 	"osbuild-containers/internal/bundle"
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/keep"
+	"osbuild-containers/internal/pin"
 	"osbuild-containers/internal/progress"
 )
 
@@ -45,6 +47,11 @@ func (a *app) runImport(ctx context.Context, path string, repair bool) error {
 	dir, err := a.cacheDir()
 	if err != nil {
 		return err
+	}
+	if prefix := pin.Transport(path); prefix != "" {
+		if _, err := os.Stat(path); err != nil {
+			return refused(fmt.Errorf("%s: want a path\nleave out %s", path, prefix))
+		}
 	}
 	log := a.env.Log()
 	defer log.Close()

@@ -39,7 +39,7 @@ func (a *app) inspect(what string) error {
 		return err
 	}
 	c := cache.Open(dir)
-	images, err := keep.Scan(c)
+	images, err := a.scan(dir)
 	if err != nil {
 		return err
 	}

@@ -1,9 +1,6 @@
 package cli
 
 import (
-	"errors"
-	"io/fs"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -15,8 +12,6 @@ import (
 	"osbuild-containers/internal/keep"
 	"osbuild-containers/internal/progress"
 )
-
-var errNoCache = errors.New("--cache is empty: name a folder")
 
 func (a *app) listCommand() *cobra.Command {
 	return &cobra.Command{
@@ -40,7 +35,7 @@ func (a *app) list(args []string) error {
 	if err != nil {
 		return err
 	}
-	images, err := keep.Scan(cache.Open(dir))
+	images, err := a.scan(dir)
 	if err != nil {
 		return err
 	}
@@ -52,19 +47,9 @@ func (a *app) list(args []string) error {
 		return a.json(listAnswer{dir, imagesJSON(entries)})
 	}
 	if len(entries) == 0 {
-		a.noteEmpty(dir)
 		return nil
 	}
 	return a.print("%s", listText(entries))
-}
-
-// noteEmpty says that a cache has no images.
-func (a *app) noteEmpty(dir string) {
-	text := "no images in the cache %s"
-	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		text = "there is no cache %s"
-	}
-	progress.NewLog(a.env.Stderr).Note(text, dir)
 }
 
 // chosenOf are the images that any of the arguments means; all, if there are none.

@@ -96,6 +96,12 @@ func (m *mirrorCommand) options(set *pflag.FlagSet, dest string) (o mirror.Optio
 
 // run is the command.
 func (m *mirrorCommand) run(ctx context.Context, set *pflag.FlagSet, dest string, names []string) error {
+	if kindOf(dest) != "" {
+		return refused(fmt.Errorf("%s is %s, want a registry\nuse %s export to write a file or a directory", dest, kindOf(dest), Name))
+	}
+	if err := refuseFiles("mirror", names); err != nil {
+		return err
+	}
 	o, err := m.options(set, dest)
 	if err != nil {
 		return err

@@ -79,6 +79,9 @@ func (p *pinCommand) run(ctx context.Context, args []string) error {
 	if err := p.combined(); err != nil {
 		return refused(err)
 	}
+	if err := refuseFiles("pin", args); err != nil {
+		return err
+	}
 	switch {
 	case p.parseOnly:
 		return p.runParse(ctx, args)

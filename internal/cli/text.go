@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"path/filepath"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -123,13 +122,4 @@ func moment(t time.Time) string {
 		return "-"
 	}
 	return t.UTC().Format("2006-01-02 15:04:05 UTC")
-}
-
-// cacheDir is the folder of the cache, from the root.
-func (a *app) cacheDir() (string, error) {
-	dir, err := filepath.Abs(a.flags.cache)
-	if err == nil && a.flags.cache == "" {
-		err = errNoCache
-	}
-	return dir, refused(err)
 }

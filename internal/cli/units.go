@@ -3,70 +3,65 @@ package cli
 import (
 	"errors"
 	"math"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
 )
 
 var (
-	errSize     = errors.New("want a number of bytes with a unit, such as 500MB, 20GB or 1.5TiB")
-	errDuration = errors.New("want a time such as 12h, 30d or 8w")
+	errSize     = errors.New("want a number with a unit, such as 500MB, 20G or 1.5TiB")
+	errDuration = errors.New("want a number of hours, days or weeks, such as 12h, 30d or 8w")
 )
 
-// units are what a size may end with.
-var units = []struct {
-	name string
-	size float64
-}{
-	{"KiB", 1 << 10},
-	{"MiB", 1 << 20},
-	{"GiB", 1 << 30},
-	{"TiB", 1 << 40},
-	{"kB", 1e3},
-	{"KB", 1e3},
-	{"MB", 1e6},
-	{"GB", 1e9},
-	{"TB", 1e12},
-	{"B", 1},
-	{"k", 1e3},
-	{"K", 1e3},
-	{"M", 1e6},
-	{"G", 1e9},
-	{"T", 1e12},
+// quantity is a decimal number and its unit. The unit may be in lower or upper case.
+var quantity = regexp.MustCompile(`^([0-9]+(?:\.[0-9]+)?) ?([A-Za-z]+)$`)
+
+// sizeUnits are the units of a size, in lower case. There is none for bits.
+var sizeUnits = map[string]float64{
+	"b": 1,
+	"k": 1e3, "kb": 1e3, "ki": 1 << 10, "kib": 1 << 10,
+	"m": 1e6, "mb": 1e6, "mi": 1 << 20, "mib": 1 << 20,
+	"g": 1e9, "gb": 1e9, "gi": 1 << 30, "gib": 1 << 30,
+	"t": 1e12, "tb": 1e12, "ti": 1 << 40, "tib": 1 << 40,
 }
 
-// parseSize reads a positive number of bytes, as progress.Bytes writes it.
+// parseSize parses a number of bytes, which must have a unit: nobody can tell whether 20 is meant in
+// bytes or gigabytes. Zero is a size.
 func parseSize(text string) (int64, error) {
-	number, unit := text, 1.0
-	for _, u := range units {
-		if rest, ok := strings.CutSuffix(text, u.name); ok {
-			number, unit = strings.TrimSpace(rest), u.size
-			break
-		}
-	}
-	n, err := strconv.ParseFloat(number, 64)
-	if err != nil || !(n*unit >= 1) || n*unit > math.MaxInt64/2 {
+	n, unit := splitQuantity(text)
+	size, ok := sizeUnits[strings.ToLower(unit)]
+	if !ok || n*size > math.MaxInt64/2 || n > 0 && n*size < 1 {
 		return 0, errSize
 	}
-	return int64(n * unit), nil
+	return int64(n * size), nil
 }
 
-// parseDuration reads a positive time, in days and weeks too.
+// durationUnits are the units of a duration. There is none for minutes: people write 1m for a month.
+var durationUnits = map[string]time.Duration{"h": time.Hour, "d": 24 * time.Hour, "w": 7 * 24 * time.Hour}
+
+// maxDuration is more than a hundred years.
+const maxDuration = 1e6 * time.Hour
+
+// parseDuration parses a positive number of hours, days or weeks.
 func parseDuration(text string) (time.Duration, error) {
-	for unit, hours := range map[string]float64{"d": 24, "w": 7 * 24} {
-		number, ok := strings.CutSuffix(text, unit)
-		if !ok {
-			continue
-		}
-		n, err := strconv.ParseFloat(number, 64)
-		if err != nil || !(n > 0) || n*hours > 1e6 {
-			return 0, errDuration
-		}
-		return time.Duration(n * hours * float64(time.Hour)), nil
-	}
-	d, err := time.ParseDuration(text)
-	if err != nil || d <= 0 {
+	n, unit := splitQuantity(text)
+	d := n * float64(durationUnits[unit])
+	if d < 1 || d > float64(maxDuration) {
 		return 0, errDuration
 	}
-	return d, nil
+	return time.Duration(d), nil
+}
+
+// splitQuantity returns the number and the unit of a quantity, "" for what is not one.
+func splitQuantity(text string) (n float64, unit string) {
+	m := quantity.FindStringSubmatch(text)
+	if m == nil {
+		return 0, ""
+	}
+	n, err := strconv.ParseFloat(m[1], 64)
+	if err != nil {
+		return 0, ""
+	}
+	return n, m[2]
 }

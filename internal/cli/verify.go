@@ -41,6 +41,9 @@ func (a *app) verify(ctx context.Context, args []string, repair bool) error {
 	if err != nil {
 		return err
 	}
+	if err := a.noCache(dir); err != nil {
+		return err
+	}
 	c := cache.Open(dir)
 	all, err := keep.Scan(c)
 	if err != nil {
@@ -70,7 +73,7 @@ func (a *app) verify(ctx context.Context, args []string, repair bool) error {
 	if a.flags.json {
 		err = a.json(verifyJSON(dir, v, r))
 	} else if v.Images+v.Files == 0 {
-		a.noteEmpty(dir)
+		a.noteCache(dir, 0)
 	} else {
 		err = a.print("%s", verifyText(v, r))
 	}

@@ -8,7 +8,9 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strings"
 
+	"osbuild-containers/internal/inject"
 	"osbuild-containers/internal/pin"
 	"osbuild-containers/internal/process"
 	"osbuild-containers/internal/progress"
@@ -46,7 +48,7 @@ func (f *fetchCommand) wants(ctx context.Context, args []string) (*wanted, error
 	}
 	for _, path := range f.manifests {
 		if err := w.addManifest(ctx, f.app, path); err != nil {
-			return nil, refused(fmt.Errorf("%s: %w", path, err))
+			return nil, refused(err)
 		}
 	}
 	if len(args) == 0 {
@@ -98,11 +100,7 @@ func fits(i *pin.Image, platforms []pin.Platform) bool {
 
 // addManifest adds what an osbuild manifest names.
 func (w *wanted) addManifest(ctx context.Context, a *app, path string) error {
-	raw, err := a.readFile(ctx, path)
-	if err != nil {
-		return err
-	}
-	m, err := request.DecodeManifest(raw)
+	m, err := a.readManifest(ctx, path)
 	if err != nil {
 		return err
 	}
@@ -115,6 +113,50 @@ func (w *wanted) addManifest(ctx context.Context, a *app, path string) error {
 	w.lists = append(w.lists, m.Lists...)
 	w.stored += len(m.Stored)
 	return nil
+}
+
+// readManifest reads an osbuild manifest of which all images are pinned. One without containers is noted.
+func (a *app) readManifest(ctx context.Context, path string) (*request.Wanted, error) {
+	raw, err := a.readFile(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	m, err := request.DecodeManifest(raw)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	open, err := inject.FindUnpinned(raw)
+	if err == nil && len(open) > 0 {
+		err = notPinned(path, open)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if len(m.Images)+len(m.Lists)+len(m.Stored) == 0 {
+		progress.NewLog(a.env.Stderr).Note("%s: a manifest without containers", path)
+	}
+	return m, nil
+}
+
+// notPinned is the error for references that no source of a manifest has an item for.
+func notPinned(path string, open []inject.Unpinned) error {
+	var lines, names []string
+	for _, u := range open {
+		if !u.Name {
+			lines = append(lines, fmt.Sprintf("%s: %s is in none of the manifest's sources", u.At, u.Key))
+			continue
+		}
+		lines = append(lines, fmt.Sprintf("%s: image %s is not pinned", u.At, u.Key))
+		name := u.Key
+		if u.Stored && !strings.HasPrefix(name, "containers-storage:") {
+			name = "containers-storage:" + name
+		}
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	remedy := "pin it first: " + strings.Join(append([]string{Name, "pin", "--manifest", path}, names...), " ")
+	return errors.New(strings.Join(append(lines, remedy), "\n"))
 }
 
 // over is how a manifest says a registry is reached, with what the flags say besides.

@@ -61,6 +61,14 @@ type Left struct {
 	Name string `json:"name"`
 }
 
+// Unpinned is a reference that no source has an item for.
+type Unpinned struct {
+	At     string // where in the manifest
+	Key    string // an id or a digest, or the name of an image that is to be filled in
+	Name   bool   // whether Key is a name
+	Stored bool   // whether the image is one of the host's containers storage
+}
+
 // Apply puts pins into a manifest.
 func Apply(manifest []byte, o Options) (*Result, error) {
 	result, err := once(manifest, &o)
@@ -147,6 +155,42 @@ type document struct {
 }
 
 func (d *document) pack() []byte { return d.whole.Pack() }
+
+// FindUnpinned returns the references of a manifest that no source has an item for: the names of images that
+// are to be filled in, and ids and digests that would have to be there already. A manifest that is not of
+// version 2 has none.
+func FindUnpinned(manifest []byte) ([]Unpinned, error) {
+	d, err := parse(manifest)
+	if err != nil {
+		return nil, nil //nolint:nilerr // what is wrong with it is for others to say
+	}
+	m, err := readModel(d)
+	if err != nil {
+		return nil, err
+	}
+	var all []Unpinned
+	for _, r := range m.mentions() {
+		source := skopeoSource
+		if r.storage {
+			source = storageSource
+		}
+		if _, ok := m.images[source+r.key]; !ok {
+			all = append(all, Unpinned{r.at, r.key, r.fresh, r.storage})
+		}
+	}
+	for _, s := range m.stages {
+		if s.lists == nil {
+			continue
+		}
+		for n := range s.lists.len() {
+			key := s.lists.key(n)
+			if _, ok := m.images[indexSource+key]; !ok {
+				all = append(all, Unpinned{At: s.at + ".inputs." + listsName, Key: key})
+			}
+		}
+	}
+	return all, nil
+}
 
 // parse reads a manifest of version 2.
 func parse(raw []byte) (*document, error) {

@@ -19,7 +19,7 @@ import (
 type Policy struct {
 	Keep    map[digest.Digest]bool // images by id, lists by digest; nil: nothing is said
 	Unused  time.Duration          // images that nobody used for so long go; 0: that is no reason
-	MaxSize int64                  // bytes; 0: no limit
+	MaxSize *int64                 // bytes; nil: no limit
 }
 
 // Grace is how long nobody must have touched what looks abandoned: a download that was interrupted, a list
@@ -27,7 +27,7 @@ type Policy struct {
 const Grace = 24 * time.Hour
 
 // hasImages says whether the policy is about images.
-func (p *Policy) hasImages() bool { return p.Keep != nil || p.Unused > 0 || p.MaxSize > 0 }
+func (p *Policy) hasImages() bool { return p.Keep != nil || p.Unused > 0 || p.MaxSize != nil }
 
 // Removal is an image that is to go.
 type Removal struct {
@@ -117,8 +117,8 @@ func (plan *Plan) choose(p Policy, images []*Image, w *weights, now time.Time) {
 	spare := map[*Image]bool{} // that go for the size alone
 	for _, i := range images {
 		old := p.Unused > 0 && i.Used.Before(now.Add(-p.Unused))
-		large := p.MaxSize > 0 && left > p.MaxSize
-		others := p.Unused == 0 && p.MaxSize == 0
+		large := p.MaxSize != nil && left > *p.MaxSize
+		others := p.Unused == 0 && p.MaxSize == nil
 		if !p.Keep[i.ID] && (old || large || others) {
 			going = append(going, i)
 			left -= w.take(i)
@@ -128,7 +128,7 @@ func (plan *Plan) choose(p Policy, images []*Image, w *weights, now time.Time) {
 	// What goes later may make the room that an image before it was to make.
 	for _, i := range slices.Backward(going) {
 		back := w.give(i)
-		if spare[i] = spare[i] && left+back <= p.MaxSize; spare[i] {
+		if spare[i] = spare[i] && left+back <= *p.MaxSize; spare[i] {
 			left += back
 		} else {
 			w.take(i)
@@ -143,8 +143,8 @@ func (plan *Plan) choose(p Policy, images []*Image, w *weights, now time.Time) {
 		plan.Frees += frees
 		plan.Images = append(plan.Images, Removal{Image: i, Frees: frees})
 	}
-	if p.MaxSize > 0 {
-		plan.Over = max(0, left-p.MaxSize)
+	if p.MaxSize != nil {
+		plan.Over = max(0, left-*p.MaxSize)
 	}
 }
 
@@ -234,14 +234,14 @@ func (w *weights) give(i *Image) (needs int64) {
 // errKeepsNothing guards against a file that was taken for another.
 var errKeepsNothing = errors.New("what is to be kept names no image, so that all would go\nuse --older-than, or delete the cache, if that is meant")
 
-var errNegative = errors.New("a time and a size must be positive")
+var errNegative = errors.New("a duration and a size must not be negative")
 
 // Check refuses a policy that would surprise.
 func (p *Policy) Check() error {
-	if p.Keep != nil && len(p.Keep) == 0 && p.Unused == 0 && p.MaxSize == 0 {
+	if p.Keep != nil && len(p.Keep) == 0 && p.Unused == 0 && p.MaxSize == nil {
 		return errKeepsNothing
 	}
-	if p.Unused < 0 || p.MaxSize < 0 {
+	if p.Unused < 0 || p.MaxSize != nil && *p.MaxSize < 0 {
 		return errNegative
 	}
 	return nil

@@ -80,12 +80,12 @@ func TestPolicies(t *testing.T) {
 		"older than 15 days":             {Policy{Unused: 15 * 24 * time.Hour}, "base", base.Size() - shared, 0},
 		"older than a year":              {Policy{Unused: 365 * 24 * time.Hour}, "", 0, 0},
 		"older than a week, but not one": {Policy{Unused: 7 * 24 * time.Hour, Keep: keeps(base.ID)}, "top", top.Size() - shared, 0},
-		"large enough":                   {Policy{MaxSize: sizes + 1}, "", 0, 0},
-		"a bit too large":                {Policy{MaxSize: sizes - 1}, "base", base.Size() - shared, 0},
-		"room for the older one":         {Policy{MaxSize: sizes - base.Size()}, "top", top.Size() - shared, 0},
-		"no room for both":               {Policy{MaxSize: other.Size()}, "base top", base.Size() + top.Size() - shared, 0},
-		"too large, but not one":         {Policy{MaxSize: 1, Keep: keeps(top.ID)}, "base other", base.Size() - shared + other.Size(), 0},
-		"too large, and old":             {Policy{MaxSize: 1, Unused: time.Hour}, "base top other", sizes, 0},
+		"large enough":                   {Policy{MaxSize: new(int64(sizes + 1))}, "", 0, 0},
+		"a bit too large":                {Policy{MaxSize: new(int64(sizes - 1))}, "base", base.Size() - shared, 0},
+		"room for the older one":         {Policy{MaxSize: new(int64(sizes - base.Size()))}, "top", top.Size() - shared, 0},
+		"no room for both":               {Policy{MaxSize: new(int64(other.Size()))}, "base top", base.Size() + top.Size() - shared, 0},
+		"too large, but not one":         {Policy{MaxSize: new(int64(1)), Keep: keeps(top.ID)}, "base other", base.Size() - shared + other.Size(), 0},
+		"too large, and old":             {Policy{MaxSize: new(int64(1)), Unused: time.Hour}, "base top other", sizes, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStore(t)
@@ -125,7 +125,7 @@ func TestPolicies(t *testing.T) {
 			if v := s.verify(); len(v.Damaged) > 0 {
 				t.Errorf("damaged by it: %v", v.Damaged)
 			}
-			if done.Over = plan.Over; c.policy.MaxSize > 0 && (s.disk() > c.policy.MaxSize) != (done.Over > 0) {
+			if done.Over = plan.Over; c.policy.MaxSize != nil && (s.disk() > *c.policy.MaxSize) != (done.Over > 0) {
 				t.Errorf("%d bytes are left, %d too many", s.disk(), done.Over)
 			}
 		})

@@ -1,6 +1,7 @@
 package pin
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -38,6 +39,12 @@ func parseReference(a request.Access, text string) (Reference, error) {
 	if strings.ContainsFunc(text, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }) {
 		return Reference{}, errors.New("has a space or a control character in it")
 	}
+	if transport := Transport(text); transport != "" {
+		rest := strings.TrimPrefix(strings.TrimPrefix(text, transport), "//")
+		path, _, _ := strings.Cut(rest, ":")
+		remedy := strings.NewReplacer("<path>", cmp.Or(path, "PATH"), "<name>", cmp.Or(rest, "NAME")).Replace(elsewhere[strings.TrimSuffix(transport, ":")])
+		return Reference{}, fmt.Errorf("%s is not read from\n%s", transport, remedy)
+	}
 	if rest, ok := strings.CutPrefix(text, "containers-storage:"); ok {
 		return parseStored(rest)
 	}
@@ -57,6 +64,32 @@ func parseReference(a request.Access, text string) (Reference, error) {
 		return Reference{}, explainName(name, err)
 	}
 	return splitName(request.Docker, full)
+}
+
+// elsewhere are the transports of other tools, and what to do with an image that is there: <path> is
+// its path, <name> all that is after the transport.
+var elsewhere = map[string]string{
+	"oci":            importIt,
+	"oci-archive":    importIt,
+	"docker-archive": importIt,
+	"dir":            importIt,
+	"tarball":        nameIt,
+	"docker-daemon":  "save it, and import it: docker save <name> -o image.tar && osbuild-containers import image.tar",
+	"ostree":         nameIt,
+	"sif":            nameIt,
+}
+
+const (
+	importIt = "import it: osbuild-containers import <path>"
+	nameIt   = "name an image: docker://NAME or containers-storage:NAME"
+)
+
+// Transport returns how a reference to another transport begins, with the colon; "" for one that does not.
+func Transport(text string) string {
+	if transport, _, ok := strings.Cut(text, ":"); ok && elsewhere[transport] != "" {
+		return transport + ":"
+	}
+	return ""
 }
 
 // parseStored reads what follows containers-storage:.

@@ -1,0 +1,157 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/keep"
+	"osbuild-containers/internal/progress"
+)
+
+// defaultCache is the cache of the store that image-builder uses.
+const defaultCache = "/var/cache/osbuild/sources"
+
+// cacheVariable is the environment variable that names the cache where no flag does.
+const cacheVariable = "OSBUILD_CONTAINERS_CACHE"
+
+// usualCaches are the caches of the stores that osbuild and image-builder use if nothing else is said.
+var usualCaches = []string{".osbuild/sources", "/var/cache/image-builder/store/sources", defaultCache}
+
+// parts are the directories of a cache that osbuild's sources make.
+var parts = []string{"org.osbuild.containers", "org.osbuild.files", "org.osbuild.ostree"}
+
+// cacheDir returns the absolute path of the cache that the flags or the environment name. A path that is
+// that of something beside the cache in osbuild's store is refused, since a cache would be made there.
+func (a *app) cacheDir() (string, error) {
+	path, from := a.flags.cache, "--cache"
+	switch {
+	case a.changed("store") && a.changed("cache"):
+		return "", refused(errors.New("--store and --cache both name the cache: use one of them"))
+	case a.changed("store"):
+		from = "--store"
+		if path = a.flags.store; path == "" {
+			return "", refused(errors.New("--store is empty: name a directory"))
+		}
+		if !isStore(path) && isCache(path) {
+			return "", refused(fmt.Errorf("%s is the cache of a store, want the store\nuse --cache %[1]s", path))
+		}
+		path = filepath.Join(path, "sources")
+	case !a.changed("cache") && os.Getenv(cacheVariable) != "":
+		path, from = os.Getenv(cacheVariable), cacheVariable
+	case path == "":
+		return "", refused(errors.New("--cache is empty: name a directory"))
+	}
+	dir, err := filepath.Abs(path)
+	if err != nil {
+		return "", refused(err)
+	}
+	if right, what := cacheNear(dir); right != "" {
+		option := from + " "
+		if from == cacheVariable {
+			option = from + "="
+		}
+		if from == "--store" {
+			option, right = "--store ", filepath.Dir(right)
+		}
+		return "", refused(fmt.Errorf("%s is %s, want its cache\nuse %s%s", path, what, option, right))
+	}
+	return dir, nil
+}
+
+// changed reports whether the command line has a flag that all commands have.
+func (a *app) changed(name string) bool { return a.flags.set.Changed(name) }
+
+// cacheNear returns the cache that dir is beside, above or below, and what dir is; "" if dir may be a cache.
+func cacheNear(dir string) (right, what string) {
+	for _, at := range []string{dir, filepath.Dir(dir)} {
+		if slices.Contains(parts, filepath.Base(at)) {
+			return filepath.Dir(at), "a directory in the cache of osbuild's store"
+		}
+	}
+	if isStore(dir) {
+		return filepath.Join(dir, "sources"), "osbuild's store"
+	}
+	above := filepath.Dir(dir)
+	switch filepath.Base(dir) {
+	case "sources":
+		if isCache(above) && !isCache(dir) {
+			return above, "a directory in the cache of osbuild's store"
+		}
+	case "objects", "refs", "stage", "tmp":
+		if isStore(above) {
+			return filepath.Join(above, "sources"), "a directory of osbuild's store"
+		}
+	}
+	return "", ""
+}
+
+// isStore reports whether dir looks like a store of osbuild.
+func isStore(dir string) bool {
+	sources := filepath.Join(dir, "sources")
+	return exists(dir, "cache.info") || exists(dir, "objects") && (exists(dir, "sources") || exists(dir, "refs")) ||
+		isCache(sources) && !isCache(dir)
+}
+
+// isCache reports whether dir looks like the cache of a store: one of osbuild's sources has used it.
+func isCache(dir string) bool {
+	return slices.ContainsFunc(parts, func(part string) bool { return exists(dir, part) })
+}
+
+func exists(dir, name string) bool {
+	_, err := os.Stat(filepath.Join(dir, name))
+	return err == nil
+}
+
+// noCache returns an error if there is no cache at dir: it names those that are seen elsewhere, if
+// nothing says that it must be this one.
+func (a *app) noCache(dir string) error {
+	fi, err := os.Stat(dir)
+	switch {
+	case err == nil && fi.IsDir():
+		return nil
+	case err == nil:
+		return fmt.Errorf("cache %s is not a directory", dir)
+	case !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("read the cache: %w", err)
+	}
+	lines := []string{"there is no cache " + dir}
+	if !a.changed("cache") && !a.changed("store") && os.Getenv(cacheVariable) == "" {
+		for _, path := range usualCaches {
+			if isCache(path) {
+				lines = append(lines, "there is one in "+path+": use --cache "+path)
+			}
+		}
+		if len(lines) == 1 {
+			lines = append(lines, "name it with --cache, or osbuild's store with --store")
+		}
+	}
+	return errors.New(strings.Join(lines, "\n"))
+}
+
+// noteCache says what there is to say of a cache without images.
+func (a *app) noteCache(dir string, images int) {
+	err := a.noCache(dir)
+	if err == nil && images == 0 {
+		err = fmt.Errorf("no images in the cache %s", dir)
+	}
+	if err != nil {
+		for line := range strings.Lines(err.Error()) {
+			progress.NewLog(a.env.Stderr).Note("%s", strings.TrimSuffix(line, "\n"))
+		}
+	}
+}
+
+// scan reads the images of the cache. That there are none is said, and is not an error.
+func (a *app) scan(dir string) ([]*keep.Image, error) {
+	images, err := keep.Scan(cache.Open(dir))
+	if err == nil {
+		a.noteCache(dir, len(images))
+	}
+	return images, err
+}

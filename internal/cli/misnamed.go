@@ -1,0 +1,141 @@
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"osbuild-containers/internal/pin"
+)
+
+// What a file may be that is given in the place of an image.
+const (
+	pinsFile     = "a pin file"
+	namesFile    = "a file with names of images"
+	manifestFile = "an osbuild manifest"
+	imageFile    = "an archive"
+	imageDir     = "a directory with images"
+	otherFile    = "a file"
+	otherDir     = "a directory"
+)
+
+// fileAdvice is the command that is meant where a command is given a file in the place of an image.
+var fileAdvice = map[string]map[string]string{
+	"pin":    {pinsFile: "pin --check --file", namesFile: "pin --from", manifestFile: "pin --manifest"},
+	"fetch":  {pinsFile: "fetch --file", namesFile: "pin --from", manifestFile: "fetch --manifest"},
+	"export": {pinsFile: "export --pins", namesFile: "pin --from", manifestFile: "fetch --manifest"},
+	"mirror": {pinsFile: "mirror DEST --file", namesFile: "pin --from", manifestFile: "pin --manifest"},
+}
+
+// refuseFiles refuses arguments that are files in the place of images: nobody wants docker.io asked for
+// one. An image that is called like a file is named with docker:// before it.
+func refuseFiles(command string, args []string) error {
+	var errs []error
+	for _, arg := range args {
+		kind := kindOf(arg)
+		if kind == "" {
+			continue
+		}
+		advice := fmt.Sprintf("if an image is meant, use docker://%s", arg)
+		if meant := fileAdvice[command][kind]; meant != "" {
+			advice = fmt.Sprintf("use %s %s %s", Name, meant, arg)
+		} else if kind == imageFile || kind == imageDir {
+			advice = fmt.Sprintf("use %s import %s", Name, arg)
+		} else if filepath.IsAbs(arg) || strings.HasPrefix(arg, ".") {
+			advice = "name an image"
+		}
+		errs = append(errs, fmt.Errorf("%s is %s, not the name of an image\n%s", arg, kind, advice))
+	}
+	return refused(errors.Join(errs...))
+}
+
+// kindOf returns what the file or directory at path is; "" where there is none, or where path rather is
+// the name of an image.
+func kindOf(path string) string {
+	fi, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return ""
+	case fi.IsDir() && slices.ContainsFunc([]string{"index.json", "oci-layout", "manifest.json"}, func(name string) bool { return exists(path, name) }):
+		return imageDir
+	case fi.IsDir() && (filepath.IsAbs(path) || strings.HasPrefix(path, ".") || strings.HasSuffix(path, "/")):
+		return otherDir
+	case fi.IsDir():
+		return "" // many a directory is called like the image that is made in it
+	case !fi.Mode().IsRegular():
+		return otherFile
+	}
+	return kindOfFile(path)
+}
+
+// maxGuessed is how many bytes of a file are read to find out what it is.
+const maxGuessed = 64 << 20
+
+func kindOfFile(path string) string {
+	file, err := os.Open(path)
+	if err != nil {
+		return otherFile
+	}
+	defer file.Close()
+	head := make([]byte, 512)
+	n, _ := io.ReadFull(file, head)
+	if isArchive(head[:n]) {
+		return imageFile
+	}
+	if _, err := file.Seek(0, io.SeekStart); err != nil {
+		return otherFile
+	}
+	raw, err := io.ReadAll(io.LimitReader(file, maxGuessed))
+	if err != nil {
+		return otherFile
+	}
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(raw, &fields) == nil {
+		switch {
+		case fields["pipelines"] != nil || fields["sources"] != nil || fields["pipeline"] != nil || fields["manifest"] != nil:
+			return manifestFile
+		case fields["images"] != nil:
+			return pinsFile
+		}
+	}
+	if names, err := pin.Decode(raw); err == nil && len(names) > 0 {
+		return namesFile
+	}
+	return otherFile
+}
+
+// isArchive reports whether a file begins like a tar archive, or like something compressed.
+func isArchive(head []byte) bool {
+	for _, magic := range []string{"\x1f\x8b", "\x28\xb5\x2f\xfd", "BZh", "\xfd7zXZ\x00"} {
+		if strings.HasPrefix(string(head), magic) {
+			return true
+		}
+	}
+	return len(head) == 512 && string(head[257:262]) == "ustar"
+}
+
+// refuseSwitches refuses true and false as an argument of their own after a flag that takes no value: they
+// would be taken for the name of an image.
+func refuseSwitches(cmd *cobra.Command, args []string) error {
+	for n, arg := range args[min(len(args), 1):] {
+		before := args[n]
+		if before == "--" || arg == "--" {
+			return nil
+		}
+		name, long := strings.CutPrefix(before, "--")
+		if lower := strings.ToLower(arg); !long || lower != "true" && lower != "false" {
+			continue
+		}
+		if flag := cmd.Flags().Lookup(name); flag != nil && flag.Value.Type() == "bool" {
+			return fmt.Errorf("%s takes no value of its own, got %q\nuse %s=%s", before, arg, before, strings.ToLower(arg))
+		}
+	}
+	return nil
+}
