@@ -60,7 +60,7 @@ func (b *blob) fetch(ctx context.Context) error {
 	b.it.reused.Add(b.resumed)
 	b.tries.far, b.tries.mark = b.resumed, b.resumed
 	var src image.Source
-	b.tries.renew = func(ctx context.Context) error { return b.renew(ctx, src) }
+	b.tries.renew = func(ctx context.Context) error { return b.renew(ctx, b.tries, src) }
 	return b.tries.do(ctx, func(ctx context.Context) error {
 		src = b.source()
 		return b.inSlot(ctx, func() error {
@@ -143,7 +143,7 @@ func (b *blob) read(ctx context.Context, src image.Source) error {
 			return err
 		}
 	}
-	w := newWatch(ctx, b.it.req.Options.StallTimeout)
+	w := b.tries.watch(ctx)
 	r, start, err := src.Blob(w.traced(), b.Descriptor, b.w.Offset())
 	if err != nil {
 		return w.stop(err)
@@ -183,7 +183,7 @@ func (c *counter) Read(p []byte) (int, error) {
 	}
 	n, err := c.r.Read(p)
 	if n > 0 {
-		c.w.kick()
+		c.w.moved(n)
 		c.b.bar.Add(int64(n))
 		c.b.it.bytes.Add(int64(n))
 		c.b.tries.reached(c.b.w.Offset() + int64(n))

@@ -95,7 +95,7 @@ func TestBlobsOfACancelledItemAreLeftAlone(t *testing.T) {
 		t.Errorf("acquire gives %v, %v", w, err)
 	}
 	it := &item{job: &job{req: &request.Request{Options: request.Options{StallTimeout: time.Minute}}}}
-	c := &counter{w: newWatch(ctx, time.Minute), b: &blob{session: &session{it: it}}}
+	c := &counter{w: newWatch(ctx, time.Minute, 0), b: &blob{session: &session{it: it}}}
 	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, stopped) {
 		t.Errorf("read gives %v", err)
 	}

@@ -149,17 +149,17 @@ type item struct {
 	target image.Target
 	log    *progress.Item
 
-	attempts  atomic.Int32
-	bytes     atomic.Int64 // downloaded, what was thrown away included
-	reused    atomic.Int64
-	lastBytes atomic.Int64 // when the last new byte came, unix nanoseconds
+	attempts atomic.Int32
+	bytes    atomic.Int64 // downloaded, what was thrown away included
+	reused   atomic.Int64
+	pace     pace // of new bytes
 }
 
 func (j *job) newItem(ri request.Item) *item {
 	it := &item{job: j, Item: ri, target: targetOf(ri)}
 	it.log = j.log.Pinned(it.target.Name, it.target.Pinned.String(), it.ID.String())
 	it.attempts.Store(1)
-	it.lastBytes.Store(time.Now().UnixNano())
+	it.pace.start()
 	return it
 }
 

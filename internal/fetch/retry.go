@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http/httptrace"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -22,14 +21,6 @@ const (
 // newBytes is how much a failed try must have brought for the count of tries to start again, in
 // bytes: a server that drops every connection after a while is slow, not broken.
 const newBytes = 1 << 20
-
-// dialTimeout is longer than the library tries to connect to one address.
-const dialTimeout = 35 * time.Second
-
-// errStalled is a connection that brought no byte for the stall time-out.
-type errStalled struct{ after time.Duration }
-
-func (e errStalled) Error() string { return fmt.Sprintf("stalled: no byte for %s", e.after) }
 
 // tries counts the tries of one thing to be done, and how far they got.
 type tries struct {
@@ -55,9 +46,9 @@ func (it *item) newTries(log func(int, time.Duration, error)) *tries {
 // reached notes that a try got to offset: only bytes no try before had count as progress.
 func (t *tries) reached(offset int64) {
 	if offset > t.far {
+		t.it.pace.moved(offset - t.far)
 		t.far = offset
 		t.denied = false // the token was good: one that expires later is worth a fresh one again
-		t.it.lastBytes.Store(time.Now().UnixNano())
 	}
 }
 
@@ -66,6 +57,7 @@ func (t *tries) do(ctx context.Context, op func(context.Context) error) error {
 	for {
 		err := op(ctx)
 		if err == nil {
+			t.it.pace.start() // whatever it was, it is done
 			return nil
 		}
 		if ctx.Err() != nil {
@@ -122,7 +114,7 @@ func (t *tries) judge(ctx context.Context, err error) (wait time.Duration, final
 	}
 	wait = max(t.waits.NextBackOff(), after)
 	if idle := t.idle(); idle+wait > opts.Timeout {
-		return 0, fmt.Errorf("%w (gave up: no new byte for %s, and the next try would be in %s; the limit, timeout, is %s)",
+		return 0, fmt.Errorf("%w (gave up: no progress for %s, and the next try would be in %s; the limit, timeout, is %s)",
 			err, idle.Round(time.Second), wait.Round(time.Second), opts.Timeout)
 	}
 	return wait, nil
@@ -137,13 +129,16 @@ func classify(err error) (image.Class, time.Duration) {
 	return image.Classify(err)
 }
 
-// idle is for how long the item has got no new byte although it could.
+// idle is for how long the item has made no progress although it could.
 func (t *tries) idle() time.Duration {
-	last := time.Unix(0, t.it.lastBytes.Load())
-	if t.began.After(last) {
-		last = t.began
-	}
-	return time.Since(last)
+	return min(t.it.pace.behind(), time.Since(t.began))
+}
+
+// watch bounds one try. A registry may take longer until the first byte comes at each further try,
+// though not longer than the item has left.
+func (t *tries) watch(ctx context.Context) *watch {
+	o := t.it.req.Options
+	return newWatch(ctx, o.StallTimeout, min(o.HeaderTimeout*time.Duration(1+t.failed), o.Timeout-t.idle()))
 }
 
 func gaveUp(err error, total int) error {
@@ -153,60 +148,11 @@ func gaveUp(err error, total int) error {
 	return fmt.Errorf("%w (gave up after %d tries)", err, total)
 }
 
-// watch is a context that ends with errStalled when it is not kicked for the stall time-out.
-type watch struct {
-	context.Context
-	cancel context.CancelCauseFunc
-	timer  *time.Timer
-	stall  time.Duration
-}
-
-func newWatch(ctx context.Context, stall time.Duration) *watch {
-	w := &watch{stall: stall}
-	w.Context, w.cancel = context.WithCancelCause(ctx)
-	w.timer = time.AfterFunc(stall, w.fire)
-	return w
-}
-
-func (w *watch) fire() {
-	if wait := time.Until(image.Throttled()); wait > 0 { // the registry asked for it
-		w.timer.Reset(wait + w.stall)
-		return
-	}
-	w.cancel(errStalled{w.stall})
-}
-
-func (w *watch) kick()                  { w.timer.Reset(w.stall) }
-func (w *watch) expect(d time.Duration) { w.timer.Reset(d) }
-
-// stop ends the watch. It turns an error that the watch itself caused into that cause.
-func (w *watch) stop(err error) error {
-	w.timer.Stop()
-	var stalled errStalled
-	if err != nil && errors.As(context.Cause(w), &stalled) {
-		err = stalled
-	}
-	w.cancel(nil)
-	return err
-}
-
-// traced kicks the watch for each thing that happens to the requests made with its context, and when
-// bytes of a document arrive.
-func (w *watch) traced() context.Context {
-	return httptrace.WithClientTrace(image.OnArrival(w, w.kick), &httptrace.ClientTrace{
-		ConnectStart:         func(string, string) { w.expect(max(dialTimeout, w.stall)) },
-		ConnectDone:          func(string, string, error) { w.kick() },
-		GotConn:              func(httptrace.GotConnInfo) { w.kick() },
-		WroteRequest:         func(httptrace.WroteRequestInfo) { w.kick() },
-		GotFirstResponseByte: w.kick,
-	})
-}
-
 // hintOf is the way out of an error, "" where the error says it all.
 func hintOf(err error) string {
 	var stalled errStalled
 	if errors.As(err, &stalled) {
-		return "check the network, or raise stall-timeout and timeout; what was downloaded is kept and used next time"
+		return stalled.hint()
 	}
 	if errors.Is(err, cache.ErrDigest) || errors.Is(err, cache.ErrSize) {
 		return "what is served is not what the manifest names: a proxy or the registry damages it, or the image was pushed badly"

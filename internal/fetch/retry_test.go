@@ -208,21 +208,22 @@ func TestStall(t *testing.T) {
 		fault registry.Fault
 		asked []string
 		log   string
+		says  string
 	}{
-		"blob, no answer":         {blob.First(1), registry.Silence(), []string{"-", "-"}, "layer 1/1"},
-		"blob, no byte":           {blob.First(1), registry.Stall(0), []string{"-", "-"}, "layer 1/1"},
-		"blob, in the middle":     {blob.First(1), registry.Stall(40_000), []string{"-", "bytes=40000-"}, "layer 1/1"},
-		"manifest, no answer":     {registry.Get("/manifests/").First(1), registry.Silence(), []string{"-"}, "open: attempt 1 failed"},
-		"manifest, in the middle": {registry.Get("/manifests/").First(1), registry.Stall(10), []string{"-"}, "open: attempt 1 failed"},
-		"first contact":           {registry.Get("^/v2/$").First(1), registry.Silence(), []string{"-"}, "open: attempt 1 failed"},
+		"blob, no answer":         {blob.First(1), registry.Silence(), []string{"-", "-"}, "layer 1/1", "no answer"},
+		"blob, no byte":           {blob.First(1), registry.Stall(0), []string{"-", "-"}, "layer 1/1", "no byte"},
+		"blob, in the middle":     {blob.First(1), registry.Stall(40_000), []string{"-", "bytes=40000-"}, "layer 1/1", "no byte"},
+		"manifest, no answer":     {registry.Get("/manifests/").First(1), registry.Silence(), []string{"-"}, "open: attempt 1 failed", "no answer"},
+		"manifest, in the middle": {registry.Get("/manifests/").First(1), registry.Stall(10), []string{"-"}, "open: attempt 1 failed", "no byte"},
+		"first contact":           {registry.Get("^/v2/$").First(1), registry.Silence(), []string{"-"}, "open: attempt 1 failed", "no answer"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f, name := serve(t, layered)
 			f.On(c.at, c.fault)
 			w := newWorld(t)
-			w.options.StallTimeout = time.Second
-			w.images(itemOf(layered, name)).ok().says("stalled: no byte for 1s", c.log)
+			w.options.StallTimeout, w.options.HeaderTimeout = time.Second, time.Second
+			w.images(itemOf(layered, name)).ok().says("stalled: "+c.says+" for 1s", c.log)
 			w.has(layered)
 			ranges(t, asked(f, layer.Digest), c.asked...)
 		})

@@ -22,24 +22,25 @@ type Sender struct {
 
 func (s *Sender) tries() *tries {
 	it := &item{job: &job{req: &request.Request{Options: s.Options}, firstWait: firstWait}}
-	it.lastBytes.Store(time.Now().UnixNano())
+	it.pace.start()
 	t := it.newTries(func(attempt int, wait time.Duration, err error) {
 		s.Note("attempt %d failed, next in %s: %v", attempt, wait.Round(100*time.Millisecond), err)
 	})
 	if s.Renew != nil {
-		t.renew = func(ctx context.Context) error { return s.watched(ctx, s.Renew) }
+		t.renew = func(ctx context.Context) error { return t.watched(ctx, s.Renew) }
 	}
 	return t
 }
 
 // Ask asks for something small.
 func (s *Sender) Ask(ctx context.Context, ask func(context.Context) error) error {
-	return s.tries().do(ctx, func(ctx context.Context) error { return s.watched(ctx, ask) })
+	t := s.tries()
+	return t.do(ctx, func(ctx context.Context) error { return t.watched(ctx, ask) })
 }
 
 // watched ends what is asked when nothing comes for the stall time-out.
-func (s *Sender) watched(ctx context.Context, ask func(context.Context) error) error {
-	w := newWatch(ctx, s.Options.StallTimeout)
+func (t *tries) watched(ctx context.Context, ask func(context.Context) error) error {
+	w := t.watch(ctx)
 	return w.stop(ask(w.traced()))
 }
 
@@ -62,7 +63,7 @@ func (s *Sender) Send(ctx context.Context, size int64, open func(context.Context
 	for damaged := false; ; {
 		var unread error
 		err := t.do(ctx, func(ctx context.Context) error {
-			r := newSent(ctx, s.Options.StallTimeout, s.patience(size), open, t)
+			r := newSent(ctx, s.patience(size), open, t)
 			err := r.stop(put(r.w.traced(), r))
 			if unread = r.err; err != nil && unread != nil {
 				return errUnread
@@ -98,11 +99,12 @@ type sent struct {
 // errOver is for whoever reads on.
 var errOver = errors.New("this try is over")
 
-func newSent(ctx context.Context, stall, patience time.Duration, open func(context.Context) (io.ReadCloser, error), t *tries) *sent {
-	s := &sent{stall: stall, opened: open, tries: t}
-	s.w = newWatch(ctx, patience)
+func newSent(ctx context.Context, patience time.Duration, open func(context.Context) (io.ReadCloser, error), t *tries) *sent {
+	s := &sent{stall: t.it.req.Options.StallTimeout, opened: open, tries: t}
+	s.w = t.watch(ctx)
+	s.w.header = max(s.w.header, patience)
 	s.ctx = s.w
-	s.body = time.AfterFunc(forever, func() { s.w.cancel(errStalled{stall}) })
+	s.body = time.AfterFunc(forever, func() { s.w.cancel(errStalled{after: s.stall}) })
 	return s
 }
 
@@ -114,13 +116,13 @@ func (s *sent) Read(p []byte) (int, error) {
 		return 0, errOver
 	}
 	s.body.Stop()
-	s.w.expect(forever)
+	s.w.pause()
 	n, err := s.read(p)
 	if s.over.Load() {
 		return 0, errOver
 	}
-	s.tries.it.lastBytes.Store(time.Now().UnixNano())
-	s.w.kick()
+	s.tries.it.pace.start()
+	s.w.answer() // it may come at any time
 	if err == nil {
 		s.body.Reset(s.stall)
 	} else if err != io.EOF {

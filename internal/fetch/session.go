@@ -21,7 +21,7 @@ type session struct {
 func (it *item) newSession(ctx context.Context) (*session, error) {
 	s := &session{it: it}
 	t := it.newTries(it.logTry("open")) // nothing to renew: each try asks for a token of its own
-	err := t.do(ctx, func(ctx context.Context) error { return s.renew(ctx, nil) })
+	err := t.do(ctx, func(ctx context.Context) error { return s.renew(ctx, t, nil) })
 	if err != nil {
 		return nil, err
 	}
@@ -36,13 +36,13 @@ func (s *session) source() image.Source {
 }
 
 // renew opens the source again, unless another blob did since old was in use.
-func (s *session) renew(ctx context.Context, old image.Source) error {
+func (s *session) renew(ctx context.Context, t *tries, old image.Source) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if old != nil && s.open[len(s.open)-1] != old {
 		return nil
 	}
-	w := newWatch(ctx, s.it.req.Options.StallTimeout)
+	w := t.watch(ctx)
 	src, err := image.Open(w.traced(), s.it.target)
 	if err := w.stop(err); err != nil {
 		return err
@@ -66,10 +66,10 @@ func (s *session) close() error {
 func (s *session) call(ctx context.Context, what string, ask func(context.Context, image.Source) error) error {
 	t := s.it.newTries(s.it.logTry(what))
 	var src image.Source
-	t.renew = func(ctx context.Context) error { return s.renew(ctx, src) }
+	t.renew = func(ctx context.Context) error { return s.renew(ctx, t, src) }
 	return t.do(ctx, func(ctx context.Context) error {
 		src = s.source()
-		w := newWatch(ctx, s.it.req.Options.StallTimeout)
+		w := t.watch(ctx)
 		return w.stop(ask(w.traced(), src))
 	})
 }

@@ -59,7 +59,7 @@ func (s *Stream) Allowed(ctx context.Context, d digest.Digest) error { return s.
 func (s *Stream) Blob(ctx context.Context, d manifest.Descriptor) io.ReadCloser {
 	b := &streamed{ctx: ctx, s: s.s, d: d, hash: d.Digest.Algorithm().Hash()}
 	b.tries = s.s.it.newTries(s.s.it.logTry("blob " + progress.Short(d.Digest.String())))
-	b.tries.renew = func(ctx context.Context) error { return s.s.renew(ctx, b.src) }
+	b.tries.renew = func(ctx context.Context) error { return s.s.renew(ctx, b.tries, b.src) }
 	return b
 }
 
@@ -117,11 +117,12 @@ func (b *streamed) try(p []byte) (int, error) {
 			return 0, err
 		}
 	}
-	b.w.kick()
+	b.w.resume()
 	n, err := b.r.Read(p)
+	b.w.moved(n)
 	if n > 0 || err == nil {
 		b.tries.reached(b.at + int64(n))
-		b.w.expect(forever)
+		b.w.pause()
 		return n, nil
 	}
 	if err == io.EOF {
@@ -137,12 +138,13 @@ func (b *streamed) open() error {
 		offset = 0
 	}
 	b.src = b.s.source()
-	b.w = newWatch(b.ctx, b.s.it.req.Options.StallTimeout)
+	b.w = b.tries.watch(b.ctx)
 	r, start, err := b.src.Blob(b.w.traced(), b.d, offset)
 	if err != nil {
 		return b.w.stop(err)
 	}
 	b.r = r
+	defer b.w.pause()
 	if _, err := io.CopyN(io.Discard, kicking{r, b.w}, b.at-start); err != nil {
 		return b.drop(fmt.Errorf("answer ended early: %w%.0w", err, io.ErrUnexpectedEOF))
 	}
@@ -171,7 +173,7 @@ type kicking struct {
 
 func (k kicking) Read(p []byte) (int, error) {
 	n, err := k.Reader.Read(p)
-	k.w.kick()
+	k.w.moved(n)
 	return n, err
 }
 

@@ -18,20 +18,20 @@ func (tooLongError) Error() string {
 	return fmt.Sprintf("the registry's answer is longer than %d bytes", maxAnswers)
 }
 
-// OnArrival is a context for Open and for the methods of a Source in which moved is called when
-// bytes of a document arrive: of a manifest, a token, a signature, an error. Bytes of a blob are
-// seen by who reads it.
-func OnArrival(ctx context.Context, moved func()) context.Context {
+// OnArrival is a context for Open and for the methods of a Source in which moved is called with the
+// number of bytes of a document that have arrived: of a manifest, a token, a signature, an error. Bytes
+// of a blob are seen by the reader of it.
+func OnArrival(ctx context.Context, moved func(bytes int)) context.Context {
 	return context.WithValue(ctx, arrivalKey{}, moved)
 }
 
 type arrivalKey struct{}
 
-func onArrival(ctx context.Context) func() {
-	if moved, ok := ctx.Value(arrivalKey{}).(func()); ok {
+func onArrival(ctx context.Context) func(int) {
+	if moved, ok := ctx.Value(arrivalKey{}).(func(int)); ok {
 		return moved
 	}
-	return func() {}
+	return func(int) {}
 }
 
 // limited is a context for one question: the documents that answer it have maxAnswers together.
@@ -44,7 +44,7 @@ type arrivedKey struct{}
 // document is the body of an answer that is no blob.
 type document struct {
 	io.ReadCloser
-	moved   func()
+	moved   func(int)
 	arrived *atomic.Int64 // nil: the library has a limit
 }
 
@@ -57,7 +57,7 @@ func newDocument(ctx context.Context, body io.ReadCloser) document {
 func (d document) Read(p []byte) (int, error) {
 	n, err := d.ReadCloser.Read(p)
 	if n > 0 {
-		d.moved()
+		d.moved(n)
 	}
 	if d.arrived != nil && d.arrived.Add(int64(n)) > maxAnswers {
 		return 0, tooLongError{}

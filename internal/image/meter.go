@@ -12,8 +12,8 @@ import (
 // meter looks at a connection of which the bodies cannot be seen: how many bytes the kernel has
 // got for it. Where the kernel does not say, it sees nothing.
 type meter struct {
-	moved   func() // bytes have arrived
-	tooLong func() // more than an answer may have
+	moved   func(int) // bytes have arrived
+	tooLong func()    // more than an answer may have
 
 	mu          sync.Mutex
 	conn        net.Conn // nil: none at this time
@@ -64,8 +64,8 @@ func (m *meter) look() {
 	}
 	n := received(m.conn)
 	if n > m.last {
+		m.moved(int(n - m.last))
 		m.last = n
-		m.moved()
 	}
 	if n-m.begin > maxAnswers {
 		m.tooLong()

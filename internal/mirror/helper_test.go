@@ -63,7 +63,7 @@ func newWorld(t *testing.T, mirror ...registry.Option) *world {
 		t.Fatal(err)
 	}
 	w.opts = Options{Place: place, From: request.Access{TLSVerify: true}, Tries: request.DefaultOptions()}
-	w.opts.Tries.StallTimeout = 5 * time.Second
+	w.opts.Tries.StallTimeout, w.opts.Tries.HeaderTimeout = 5*time.Second, 5*time.Second
 	return w
 }
 

@@ -38,13 +38,13 @@ func TestConnectionsThatHang(t *testing.T) {
 	app := images.New(images.Layer(32 << 20)) // more than lies in sockets
 	w.push("app:v1", app)
 	pins := w.pins("any", "registry.example/app:v1")
-	w.opts.Tries.StallTimeout = 700 * time.Millisecond
+	w.opts.Tries.StallTimeout, w.opts.Tries.HeaderTimeout = 700*time.Millisecond, 700*time.Millisecond
 	layer := app.Layers[0].Digest.String()
 	w.to.On(registry.Method(http.MethodPatch, "").First(2), registry.Silence())
 	w.from.On(registry.Blob(layer).First(3), registry.Stall(1<<20))
 	w.copy(pins)
 	w.hasBlobs("app", app)
-	if n := strings.Count(w.log.String(), "stalled: no byte for 700ms"); n < 5 {
+	if n := strings.Count(w.log.String(), "stalled: no "); n < 5 {
 		t.Errorf("the log tells of %d connections that hung, want 5:\n%s", n, &w.log)
 	}
 }
