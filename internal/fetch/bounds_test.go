@@ -107,7 +107,7 @@ func TestPanic(t *testing.T) {
 	items := []request.Item{listOf(images.NewList(nil), "a"), itemOf(layered, "b"), itemOf(layered, "c")}
 	var log safeBuffer
 	j := newJob(&request.Request{Items: items, Options: request.Options{MaxParallel: 1}, Cache: t.TempDir()}, progress.NewLog(&log))
-	present := func(it request.Item) bool {
+	present := func(_ context.Context, it request.Item) bool {
 		if it.Image.Name == "a" {
 			panic("one")
 		}

@@ -25,7 +25,10 @@ func CopyLists(ctx context.Context, r *request.Request, log *progress.Reporter) 
 	from, j := newCopy(r, log)
 	return j.run(ctx, j.usesList, func(ctx context.Context, it *item) error {
 		from.cache.UseFile(it.ID)
-		raw, ok := from.cache.File(it.ID)
+		raw, ok, err := from.list(ctx, it.Item)
+		if err != nil {
+			return err
+		}
 		if !ok {
 			return notThere(from.cache.FilePath(it.ID))
 		}
@@ -48,14 +51,15 @@ func notThere(path string) error { return fmt.Errorf("%s %w", path, errNotThere)
 
 // copyImage copies one image from the cache of another job.
 func (it *item) copyImage(ctx context.Context, from *job) error {
-	if !from.usesImage(it.Item) {
-		return notThere(from.cache.ImagePath(it.ID))
-	}
-	pub, err := from.cache.Look(it.ID)
+	pub, err := from.complete(ctx, it.Item)
 	if err != nil {
 		return err
 	}
+	if pub == nil {
+		return notThere(from.cache.ImagePath(it.ID))
+	}
 	defer pub.Close()
+	pub.Use()
 	release, err := pub.Hold()
 	if err != nil {
 		return err

@@ -16,13 +16,19 @@ import (
 // copyTo copies items from the world's cache into that of another.
 func (w *world) copyTo(to *world, items ...request.Item) outcome {
 	w.t.Helper()
-	var log safeBuffer
-	do := CopyImages
+	what := "copies of images"
 	if items[0].Image.Digest == "" {
-		do = CopyLists
+		what = "copies of lists"
 	}
-	res := do(w.t.Context(), &request.Request{Method: request.Copy, Items: items, Options: w.options, Cache: w.cache, DstCache: to.cache}, progress.NewLog(&log))
-	return outcome{t: w.t, Results: res, Log: log.String()}
+	o := order{What: what, Request: request.Request{Method: request.Copy, Items: items, Options: w.options, Cache: w.cache, DstCache: to.cache}}
+	var out outcome
+	if w.home == "" {
+		out = o.run(w.t.Context())
+	} else {
+		out = w.send(o)
+	}
+	out.t = w.t
+	return out
 }
 
 // TestCopy shows that a copy has all of the original, in the same files where that is possible,

@@ -79,7 +79,7 @@ func (j *job) close() {
 const hitWorkers = 4
 
 // run answers each item: from the cache where present says so, else by fetch.
-func (j *job) run(ctx context.Context, present func(request.Item) bool, fetch func(context.Context, *item) error) []request.Result {
+func (j *job) run(ctx context.Context, present func(context.Context, request.Item) bool, fetch func(context.Context, *item) error) []request.Result {
 	items := j.req.Items
 	j.log.Begin(len(items))
 	results := make([]request.Result, len(items))
@@ -88,7 +88,7 @@ func (j *job) run(ctx context.Context, present func(request.Item) bool, fetch fu
 	for range hitWorkers {
 		wg.Go(func() {
 			for n := next.Add(1) - 1; n < int64(len(items)) && ctx.Err() == nil; n = next.Add(1) - 1 {
-				results[n] = j.cached(items[n], present)
+				results[n] = j.cached(ctx, items[n], present)
 			}
 		})
 	}
@@ -110,9 +110,9 @@ func (j *job) run(ctx context.Context, present func(request.Item) bool, fetch fu
 }
 
 // cached is the result of an item that is in the cache, or an empty one.
-func (j *job) cached(it request.Item, present func(request.Item) bool) (res request.Result) {
+func (j *job) cached(ctx context.Context, it request.Item, present func(context.Context, request.Item) bool) (res request.Result) {
 	err := safely(func() error {
-		if present(it) {
+		if present(ctx, it) {
 			t := targetOf(it)
 			j.log.Cached(t.Name, t.Pinned.String(), it.ID.String())
 			res = done(it)

@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -30,12 +31,12 @@ func ImagesAnew(ctx context.Context, r *request.Request, log *progress.Reporter)
 	j := newJob(r, log)
 	j.anew = true
 	defer j.close()
-	return j.run(ctx, func(request.Item) bool { return false }, fetchImage)
+	return j.run(ctx, func(context.Context, request.Item) bool { return false }, fetchImage)
 }
 
-// usesImage is hasImage, and notes that the image was wanted.
-func (j *job) usesImage(it request.Item) bool {
-	pub := j.complete(it)
+// usesImage is hasImage, and records that the image was wanted.
+func (j *job) usesImage(ctx context.Context, it request.Item) bool {
+	pub := j.hit(ctx, it)
 	if pub == nil {
 		return false
 	}
@@ -44,9 +45,10 @@ func (j *job) usesImage(it request.Item) bool {
 	return true
 }
 
-// hasImage says whether what is published under the id is what the item pins, complete.
-func (j *job) hasImage(it request.Item) bool {
-	pub := j.complete(it)
+// hasImage reports whether what is published under the id is what the item pins, complete, and accepted
+// by policy.json under the item's name.
+func (j *job) hasImage(ctx context.Context, it request.Item) bool {
+	pub := j.hit(ctx, it)
 	if pub == nil {
 		return false
 	}
@@ -54,30 +56,53 @@ func (j *job) hasImage(it request.Item) bool {
 	return true
 }
 
-// complete opens the image, nil if it is not there as the item pins it.
-func (j *job) complete(it request.Item) *cache.Published {
-	pub, err := j.cache.Look(it.ID)
-	if err != nil {
-		return nil
-	}
-	if isPinned(pub, it) {
-		return pub
-	}
-	pub.Close()
-	return nil
+// hit is complete, but for an image that policy.json does not accept as it is stored: that is logged, and the
+// registry may have the signatures that are missing.
+func (j *job) hit(ctx context.Context, it request.Item) *cache.Published {
+	pub, err := j.complete(ctx, it)
+	j.noteRefused(it, err)
+	return pub
 }
 
-func isPinned(pub *cache.Published, it request.Item) bool {
+func (j *job) noteRefused(it request.Item, err error) {
+	if err != nil {
+		j.newItem(it).log.Note("in the cache, but %v", err)
+	}
+}
+
+// complete opens the image, nil if it is not there as the item pins it. The error is that of policy.json,
+// which is asked with what is stored: who fetched it, under which name and when does not count.
+func (j *job) complete(ctx context.Context, it request.Item) (*cache.Published, error) {
+	pub, err := j.cache.Look(it.ID)
+	if err != nil {
+		return nil, nil //nolint:nilerr // it is not there, whatever the reason
+	}
+	raw, pinned := isPinned(pub, it)
+	if pinned {
+		err = targetOf(it).Allowed(ctx, func() ([]byte, [][]byte, error) {
+			signatures, err := pub.Signatures()
+			return raw, signatures, err
+		})
+	}
+	if !pinned || err != nil {
+		pub.Close()
+		return nil, err
+	}
+	return pub, nil
+}
+
+// isPinned reports whether the image is the one that the item pins, complete, and returns its manifest.
+func isPinned(pub *cache.Published, it request.Item) (raw []byte, pinned bool) {
 	raw, err := pub.Manifest()
 	if err != nil {
-		return false
+		return nil, false
 	}
 	m, err := manifest.Parse(raw)
 	if err != nil || m.List || m.Config.Digest != it.ID || !pub.Has(m.Blobs()) {
-		return false
+		return nil, false
 	}
 	served := digest.FromBytes(raw)
-	return served == it.Image.Digest || viaList(pub, it.Image.Digest, served) ||
+	return raw, served == it.Image.Digest || viaList(pub, it.Image.Digest, served) ||
 		it.Image.Transport == request.ContainersStorage && isUnpacked(pub, m)
 }
 
@@ -112,6 +137,9 @@ func isUnpacked(pub *cache.Published, m *manifest.Manifest) bool {
 
 // fetchImage fetches one image and publishes it.
 func fetchImage(ctx context.Context, it *item) (err error) {
+	if err := it.target.Refused(ctx); err != nil {
+		return err
+	}
 	pool, err := it.openPool()
 	if err != nil {
 		return err
@@ -127,14 +155,11 @@ func fetchImage(ctx context.Context, it *item) (err error) {
 		return err
 	}
 	img := &cache.Image{List: c.list}
-	if err := s.call(ctx, "signatures", func(ctx context.Context, src image.Source) (err error) {
-		img.Signatures, err = src.Signatures(ctx, c.instance())
-		return err
-	}); err != nil {
-		return err
-	}
 	if img.Manifest, err = s.source().Publishable(ctx, c.raw); err != nil {
 		return err
+	}
+	if bytes.Equal(img.Manifest, c.raw) { // else they sign what is not published
+		img.Signatures = c.signatures
 	}
 	m, err := manifest.Parse(img.Manifest)
 	if err != nil {
@@ -154,6 +179,8 @@ func fetchImage(ctx context.Context, it *item) (err error) {
 type chosen struct {
 	raw  []byte
 	list []byte // the list it was chosen from, nil if it is pinned itself
+
+	signatures [][]byte // of raw, those that the policy has seen
 }
 
 // instance is the digest by which the list names the manifest, "" if there is no list.
@@ -164,14 +191,16 @@ func (c *chosen) instance() digest.Digest {
 	return digest.FromBytes(c.raw)
 }
 
-// choose is find, but what it returns is allowed by policy.
+// choose is find, but what it returns is allowed by policy, with the signatures that the policy has seen:
+// read once, they are what is published, whatever the registry serves later.
 func (s *session) choose(ctx context.Context) (*chosen, error) {
 	c, err := s.find(ctx)
 	if err != nil {
 		return nil, err
 	}
 	// As skopeo does: the image must be allowed, not the list through which it was found.
-	return c, s.allowed(ctx, c.instance())
+	c.signatures, err = s.allowed(ctx, c.instance(), c.raw)
+	return c, err
 }
 
 // find reads the pinned manifest and, if it is a list, the one of its manifests whose config is
@@ -211,13 +240,21 @@ func (s *session) manifest(ctx context.Context, d digest.Digest) (raw []byte, m 
 	return raw, m, err
 }
 
-func (s *session) allowed(ctx context.Context, d digest.Digest) error {
+// allowed reads the signatures of the instance, or of what is pinned if d is empty, whose manifest is raw,
+// and checks policy.json.
+func (s *session) allowed(ctx context.Context, d digest.Digest, raw []byte) (signatures [][]byte, err error) {
 	if !image.HavePolicy() {
 		s.it.noPolicy.Do(func() {
 			s.it.job.log.Note("no policy.json: the pinned digests alone decide what is accepted")
 		})
 	}
-	return s.call(ctx, "signature policy", func(ctx context.Context, src image.Source) error { return src.Allowed(ctx, d) })
+	if err := s.call(ctx, "signatures", func(ctx context.Context, src image.Source) (err error) {
+		signatures, err = src.Signatures(ctx, d)
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	return signatures, s.it.target.Allowed(ctx, func() ([]byte, [][]byte, error) { return raw, signatures, nil })
 }
 
 // shownOffers is how many entries of a manifest list an error names.

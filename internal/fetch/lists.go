@@ -16,20 +16,33 @@ func Lists(ctx context.Context, r *request.Request, log *progress.Reporter) []re
 	return j.run(ctx, j.usesList, fetchList)
 }
 
-// usesList is hasList, and notes that the list was wanted.
-func (j *job) usesList(it request.Item) bool {
+// usesList is hasList, and records that the list was wanted.
+func (j *job) usesList(ctx context.Context, it request.Item) bool {
 	j.cache.UseFile(it.ID)
-	return j.hasList(it)
+	return j.hasList(ctx, it)
 }
 
-func (j *job) hasList(it request.Item) bool {
-	_, ok := j.cache.File(it.ID)
-	return ok
+func (j *job) hasList(ctx context.Context, it request.Item) bool {
+	_, there, err := j.list(ctx, it)
+	j.noteRefused(it, err)
+	return there && err == nil
+}
+
+// list reads a list out of the cache. The error is that of policy.json.
+func (j *job) list(ctx context.Context, it request.Item) (raw []byte, there bool, err error) {
+	raw, there = j.cache.File(it.ID)
+	if there { // no signatures are kept of a list
+		err = targetOf(it).Allowed(ctx, func() ([]byte, [][]byte, error) { return raw, nil, nil })
+	}
+	return raw, there, err
 }
 
 var errNoList = errors.New("this is an image, not a manifest list; images are for the source org.osbuild.skopeo")
 
 func fetchList(ctx context.Context, it *item) (err error) {
+	if err := it.target.Refused(ctx); err != nil {
+		return err
+	}
 	s, err := it.newSession(ctx)
 	if err != nil {
 		return err
@@ -42,7 +55,7 @@ func fetchList(ctx context.Context, it *item) (err error) {
 	if !m.List {
 		return errNoList
 	}
-	if err := s.allowed(ctx, ""); err != nil {
+	if _, err := s.allowed(ctx, "", raw); err != nil {
 		return err
 	}
 	it.bytes.Add(int64(len(raw)))

@@ -58,7 +58,7 @@ func (p *Planned) Download() (n int64) {
 func (p *Planned) Reused() int64 { return p.Size - p.Download() }
 
 // PlanImages says what Images would do. Manifests are read, to know the blobs; no blob is
-// downloaded, no signature checked, and nothing written: the cache need not exist.
+// downloaded, no signature fetched, and nothing written: the cache need not exist.
 func PlanImages(ctx context.Context, r *request.Request, log *progress.Reporter) []Planned {
 	j := newJob(r, log)
 	plans := j.plan(ctx, j.hasImage, planImage)
@@ -81,7 +81,7 @@ func PlanLists(ctx context.Context, r *request.Request, log *progress.Reporter) 
 	return j.plan(ctx, j.hasList, planList)
 }
 
-func (j *job) plan(ctx context.Context, present func(request.Item) bool, look func(context.Context, *session, *Planned) error) []Planned {
+func (j *job) plan(ctx context.Context, present func(context.Context, request.Item) bool, look func(context.Context, *session, *Planned) error) []Planned {
 	plans := make([]Planned, len(j.req.Items))
 	var g errgroup.Group // not its context: an item that fails leaves the others alone
 	g.SetLimit(j.req.Options.MaxParallel)
@@ -91,7 +91,7 @@ func (j *job) plan(ctx context.Context, present func(request.Item) bool, look fu
 		g.Go(func() error {
 			it := j.newItem(ri)
 			err := safely(func() error {
-				if p.Cached = present(ri); p.Cached {
+				if p.Cached = present(ctx, ri); p.Cached {
 					return nil
 				}
 				return it.look(ctx, p, look)
@@ -110,6 +110,9 @@ func (j *job) plan(ctx context.Context, present func(request.Item) bool, look fu
 }
 
 func (it *item) look(ctx context.Context, p *Planned, look func(context.Context, *session, *Planned) error) (err error) {
+	if err := it.target.Refused(ctx); err != nil {
+		return err
+	}
 	s, err := it.newSession(ctx)
 	if err != nil {
 		return err

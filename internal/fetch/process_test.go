@@ -22,7 +22,7 @@ const orderVariable = "FETCH_TEST_ORDER"
 
 // order is one job of a test.
 type order struct {
-	What    string // images, lists or stored
+	What    string // images, lists, stored, or copies of images or lists
 	Wait    time.Duration
 	Request request.Request
 }
@@ -35,6 +35,10 @@ func (o order) run(ctx context.Context) outcome {
 	switch o.What {
 	case "stored":
 		res = Stored(ctx, &o.Request, rep)
+	case "copies of images":
+		res = CopyImages(ctx, &o.Request, rep)
+	case "copies of lists":
+		res = CopyLists(ctx, &o.Request, rep)
 	case "images", "lists":
 		j := newJob(&o.Request, rep)
 		j.firstWait = o.Wait

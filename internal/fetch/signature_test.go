@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
+	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"os"
@@ -44,32 +45,199 @@ func attach(t testing.TB, d digest.Digest, repo string, payload, signature []byt
 		base64.StdEncoding.EncodeToString(payload), encoded)
 }
 
+// signer signs images with a key of its own.
+type signer struct{ key *ecdsa.PrivateKey }
+
+func newSigner() signer {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	must(err)
+	return signer{key}
+}
+
+// public is the public key, as a file has it.
+func (s signer) public() string {
+	der, err := x509.MarshalPKIXPublicKey(s.key.Public())
+	must(err)
+	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
+}
+
+// sign attaches a signature for the manifest, under the name, and returns what is published of it.
+func (s signer) sign(t testing.TB, d digest.Digest, name string) string {
+	t.Helper()
+	payload := fmt.Appendf(nil, `{"critical": {"type": "cosign container image signature", "identity": {"docker-reference": %q}, "image": {"docker-manifest-digest": %q}}, "optional": {}}`,
+		name, d)
+	hash := sha256.Sum256(payload)
+	signature, err := ecdsa.SignASN1(rand.Reader, s.key, hash[:])
+	must(err)
+	return attach(t, d, repo(t), payload, signature)
+}
+
+// policy writes a policy.json: for each name what its images need, a file with a key below the home, or ""
+// for nothing. All others are rejected.
+func (w *world) policy(keys map[string]string) {
+	scopes := map[string]any{}
+	for name, key := range keys {
+		scopes[name] = []any{map[string]string{"type": "insecureAcceptAnything"}}
+		if key != "" {
+			scopes[name] = []any{map[string]any{
+				"type": "sigstoreSigned", "keyPath": w.home + "/" + key, "signedIdentity": map[string]string{"type": "matchRepository"},
+			}}
+		}
+	}
+	raw, err := json.Marshal(map[string]any{"default": []any{map[string]string{"type": "reject"}}, "transports": map[string]any{"docker": scopes}})
+	must(err)
+	w.config(".config/containers/policy.json", string(raw))
+}
+
+// attachments has signatures read as cosign attaches them.
+func (w *world) attachments(host string) {
+	w.config(".config/containers/registries.d/test.yaml", "docker:\n  "+host+":\n    use-sigstore-attachments: true\n")
+}
+
 // TestSignatureThatPolicyWants shows an image that is let in because it is signed: what the policy
 // has read is published, and is not asked for again.
 func TestSignatureThatPolicyWants(t *testing.T) {
 	t.Parallel()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	must(err)
-	public, err := x509.MarshalPKIXPublicKey(key.Public())
-	must(err)
+	s := newSigner()
 	f, name := serve(t, layered)
-	payload := fmt.Appendf(nil, `{"critical": {"type": "cosign container image signature", "identity": {"docker-reference": %q}, "image": {"docker-manifest-digest": %q}}, "optional": {}}`,
-		name, layered.Digest)
-	hash := sha256.Sum256(payload)
-	signature, err := ecdsa.SignASN1(rand.Reader, key, hash[:])
-	must(err)
-	want := attach(t, layered.Digest, repo(t), payload, signature)
+	want := s.sign(t, layered.Digest, name)
 	w := newWorld(t).alone()
-	w.config("key.pem", string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public})))
-	w.config(".config/containers/policy.json", `{"default": [{"type": "sigstoreSigned", "keyPath": "`+w.home+`/key.pem", "signedIdentity": {"type": "matchRepository"}}]}`)
-	w.config(".config/containers/registries.d/test.yaml", "docker:\n  "+f.Addr+":\n    use-sigstore-attachments: true\n")
+	w.config("key.pem", s.public())
+	w.policy(map[string]string{name: "key.pem"})
+	w.attachments(f.Addr)
 	w.images(itemOf(layered, name)).ok()
 	w.has(layered, want)
-	for _, m := range []registry.Match{registry.Get(`\.sig$`), registry.Blob(string(digest.FromBytes(payload)))} {
-		if n := len(f.Matching(m)); n != 1 {
-			t.Errorf("the signature was asked for %d times", n)
+	if n := len(f.Matching(registry.Get(`\.sig$`))); n != 1 {
+		t.Errorf("the signature was asked for %d times", n)
+	}
+	f.On(registry.Any(""), registry.Status(500, ""))
+	w.images(itemOf(layered, name)).ok().cached(true)
+}
+
+// TestPolicyForWhatIsThere pairs how something came into the cache, and under which policy it is wanted then, with
+// what becomes of that: who fetched it, and under which name, does not count.
+func TestPolicyForWhatIsThere(t *testing.T) {
+	t.Parallel()
+	const (
+		hint     = "\nsign the image, or allow it in policy.json"
+		unsigned = "<name>: refused by policy.json: A signature was required, but no signature exists" + hint
+		rejected = "<name>: refused by policy.json: Running image docker://<name> is rejected by policy." + hint
+	)
+	for name, c := range map[string]struct {
+		signed  bool
+		then    map[string]string // the policy; free and prod are names of the image
+		want    string            // as prod: "" is success
+		fetched bool              // success after another look at the registry
+		offline bool              // the registry must not be needed
+	}{
+		"accepted":             {then: map[string]string{"prod": ""}, offline: true},
+		"signature wanted":     {then: map[string]string{"free": "", "prod": "key.pem"}, want: unsigned},
+		"rejected":             {then: map[string]string{"free": ""}, want: rejected, offline: true},
+		"signed":               {signed: true, then: map[string]string{"prod": "key.pem"}, fetched: true},
+		"signed by another":    {signed: true, then: map[string]string{"prod": "other.pem"}, want: "<name>: refused by policy.json: cryptographic signature verification failed: "},
+		"no key":               {signed: true, then: map[string]string{"prod": "none.pem"}, want: "<name>: refused by policy.json: open <home>/none.pem: no such file or directory"},
+		"a host that is named": {then: map[string]string{"<host>": ""}, offline: true},
+	} {
+		for _, kind := range []string{"image", "list", "copy", "copy of a list"} {
+			t.Run(name+", "+kind, func(t *testing.T) {
+				t.Parallel()
+				list := images.NewList(images.Of(layered))
+				f, prod := serve(t, list)
+				free := f.Addr + "/" + repo(t) + "-free"
+				must(images.Push(list, sharedRegistry(t).URL, repo(t)+"-free"))
+				s := newSigner()
+				w := newWorld(t).alone()
+				w.config("key.pem", s.public())
+				w.config("other.pem", newSigner().public())
+				w.attachments(f.Addr)
+				w.policy(map[string]string{f.Addr: ""})
+				do, item, d := w.images, itemOf(layered, free), layered.Digest
+				wanted := itemOf(layered, prod)
+				if strings.Contains(kind, "list") {
+					do, item, wanted, d = w.lists, listOf(list, free), listOf(list, prod), list.Digest
+				}
+				do(item).ok().cached(false)
+				if c.signed {
+					s.sign(t, d, prod)
+				}
+				policy := map[string]string{}
+				for scope, key := range c.then {
+					policy[strings.NewReplacer("<host>", f.Addr, "free", free, "prod", prod).Replace(scope)] = key
+				}
+				w.policy(policy)
+				if c.offline {
+					f.On(registry.Any(""), registry.Status(404, ""))
+				}
+				var out outcome
+				copied := strings.HasPrefix(kind, "copy")
+				if copied {
+					out = w.copyTo(newWorld(t), wanted)
+				} else {
+					out = do(wanted)
+				}
+				want := c.want
+				if c.signed && copied { // what is copied has no signature
+					want = unsigned
+				}
+				if want == "" {
+					out.ok().cached(!c.fetched && !copied)
+					return
+				}
+				want = strings.NewReplacer("<name>", targetOf(wanted).String(), "<home>", w.home).Replace(want)
+				if r := out.Results[0]; r.Success || !strings.HasPrefix(r.Error, want) {
+					t.Errorf("got %+v, want %s", r, want)
+				}
+				if !c.offline && !copied {
+					out.says("in the cache, but refused by policy.json: ")
+				}
+			})
 		}
 	}
+}
+
+// TestPolicyThatCannotBeRead shows that only a policy.json that does not exist counts as none, for what is
+// in the cache too.
+func TestPolicyThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	const at = ".config/containers/policy.json"
+	for name, spoil := range map[string]func(home string) error{
+		"a link to itself":  func(home string) error { return os.Symlink("policy.json", filepath.Join(home, at)) },
+		"a link to nothing": func(home string) error { return os.Symlink("nothing", filepath.Join(home, at)) },
+		"below a loop": func(home string) error {
+			return replaceWith(home, func(dir string) error { return os.Symlink("containers", dir) })
+		},
+		"below a file": func(home string) error {
+			return replaceWith(home, func(dir string) error { return os.WriteFile(dir, nil, 0o600) })
+		},
+		"with a broken text": func(home string) error { return os.WriteFile(filepath.Join(home, at), []byte("{"), 0o600) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			list := images.NewList(images.Of(layered))
+			_, image := serve(t, list)
+			w := newWorld(t).alone()
+			w.config(at, home.AcceptAnything)
+			w.images(itemOf(layered, image)).ok()
+			w.lists(listOf(list, image)).ok()
+			must(os.Remove(filepath.Join(w.home, at)))
+			must(spoil(w.home))
+			for _, out := range []outcome{w.images(itemOf(layered, image)), w.lists(listOf(list, image))} {
+				r := out.Results[0]
+				if r.Success || !strings.Contains(r.Error, ": read signature policy: ") || !strings.Contains(r.Error, w.home) || !strings.Contains(r.Error, "\nmake policy.json readable") {
+					t.Errorf("got %+v", r)
+				}
+			}
+		})
+	}
+}
+
+// replaceWith puts something else in the place of the directory with the configuration.
+func replaceWith(home string, put func(string) error) error {
+	dir := filepath.Join(home, ".config/containers")
+	if err := os.RemoveAll(dir); err != nil {
+		return err
+	}
+	return put(dir)
 }
 
 // TestSignatures shows that what signs the image, not the list, is published beside it.
@@ -152,6 +320,7 @@ func TestSignaturesInTrouble(t *testing.T) {
 func TestPolicy(t *testing.T) {
 	t.Parallel()
 	const hint = "\nsign the image, or allow it in policy.json"
+	const file = "\nmake policy.json readable and right, or remove it: without one the pinned digests decide"
 	const key = `{"default": [{"type": "signedBy", "keyType": "GPGKeys", "keyPath": "<home>/key.gpg"}]}`
 	for name, c := range map[string]struct {
 		policy string
@@ -163,10 +332,10 @@ func TestPolicy(t *testing.T) {
 		"reject by name":      {`{"default": [{"type": "insecureAcceptAnything"}], "transports": {"docker": {"<repo>": [{"type": "reject"}]}}}`, "<name>: refused by policy.json: Running image docker://<name> is rejected by policy." + hint},
 		"accept by name":      {`{"default": [{"type": "reject"}], "transports": {"docker": {"<repo>": [{"type": "insecureAcceptAnything"}]}}}`, ""},
 		"reject by host":      {`{"default": [{"type": "insecureAcceptAnything"}], "transports": {"docker": {"<host>": [{"type": "reject"}]}}}`, "<name>: refused by policy.json: Running image docker://<name> is rejected by policy." + hint},
-		"not JSON":            {"{", "<name>: read signature policy: invalid policy in \"<home>/.config/containers/policy.json\": unexpected end of JSON input"},
-		"unknown kind":        {`{"default": [{"type": "maybe"}]}`, `<name>: read signature policy: invalid policy in "<home>/.config/containers/policy.json": Unknown policy requirement type "maybe"`},
+		"not JSON":            {"{", "<name>: read signature policy: invalid policy in \"<home>/.config/containers/policy.json\": unexpected end of JSON input" + file},
+		"unknown kind":        {`{"default": [{"type": "maybe"}]}`, `<name>: read signature policy: invalid policy in "<home>/.config/containers/policy.json": Unknown policy requirement type "maybe"` + file},
 		"unsigned":            {strings.Replace(key, "key.gpg", "empty.gpg", 1), "<name>: refused by policy.json: A signature was required, but no signature exists" + hint},
-		"a folder":            {"<dir>", "<name>: read signature policy: read <home>/.config/containers/policy.json: is a directory"},
+		"a folder":            {"<dir>", "<name>: read signature policy: read <home>/.config/containers/policy.json: is a directory" + file},
 	} {
 		for _, pinned := range []string{"image", "list"} {
 			t.Run(name+", "+pinned, func(t *testing.T) {

@@ -51,8 +51,11 @@ func (s *Stream) Manifest(ctx context.Context, d digest.Digest) ([]byte, *manife
 	return s.s.manifest(ctx, d)
 }
 
-// Allowed checks policy.json for a manifest that the list names, or for what is pinned if d is empty.
-func (s *Stream) Allowed(ctx context.Context, d digest.Digest) error { return s.s.allowed(ctx, d) }
+// Allowed checks policy.json for a manifest, raw, that the list names, or for what is pinned if d is empty.
+func (s *Stream) Allowed(ctx context.Context, d digest.Digest, raw []byte) error {
+	_, err := s.s.allowed(ctx, d, raw)
+	return err
+}
 
 // Blob reads a blob. At its end the reader returns cache.ErrDigest, wrapped, if the bytes were not those of
 // the blob.

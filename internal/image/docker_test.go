@@ -13,6 +13,7 @@ import (
 	"github.com/containers/image/v5/directory"
 	"github.com/containers/image/v5/docker"
 	"github.com/containers/image/v5/docker/reference"
+	"github.com/containers/image/v5/image"
 	"github.com/containers/image/v5/types"
 	"github.com/sirupsen/logrus"
 
@@ -164,7 +165,7 @@ func TestSignaturesAreTheLibrarys(t *testing.T) {
 // takes all formats is not public; the library's copy package calls it just so.
 func writtenByLibrary(t *testing.T, s *dockerSource) []string {
 	t.Helper()
-	sigs, err := s.unparsed("").UntrustedSignatures(t.Context())
+	sigs, err := image.UnparsedInstance(s.src, nil).UntrustedSignatures(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -71,6 +71,12 @@ type policyError struct{ err error }
 func (e *policyError) Error() string { return "refused by policy.json: " + e.err.Error() }
 func (e *policyError) Unwrap() error { return e.err }
 
+// policyFileError is a policy.json that cannot be read: nothing is accepted then.
+type policyFileError struct{ err error }
+
+func (e *policyFileError) Error() string { return "read signature policy: " + e.err.Error() }
+func (e *policyFileError) Unwrap() error { return e.err }
+
 // Class says what another try could mend.
 type Class int
 
@@ -87,8 +93,7 @@ func Classify(err error) (class Class, retryAfter time.Duration) {
 	if errors.As(err, &status) {
 		return Transient, status.RetryAfter
 	}
-	var policy *policyError
-	if errors.As(err, &policy) || errors.Is(err, ErrNotStored) {
+	if isPolicy(err) || errors.Is(err, ErrNotStored) {
 		return Final, 0
 	}
 	if code := statusOf(err); code != 0 && !strings.Contains(err.Error(), plainToTLS) {
@@ -98,6 +103,13 @@ func Classify(err error) (class Class, retryAfter time.Duration) {
 		return Transient, 0
 	}
 	return Final, 0
+}
+
+// isPolicy reports whether the error is of policy.json, and so of this machine.
+func isPolicy(err error) bool {
+	var refused *policyError
+	var file *policyFileError
+	return errors.As(err, &refused) || errors.As(err, &file)
 }
 
 func classOf(code int) Class {
@@ -193,7 +205,8 @@ func isAlert(err error) bool {
 
 // Hint is the way out of an error, as one line, or "".
 func Hint(err error) string {
-	var policy *policyError
+	var refused *policyError
+	var file *policyFileError
 	var unknown x509.UnknownAuthorityError
 	var dns *net.DNSError
 	var noStore *noStoreError
@@ -201,8 +214,10 @@ func Hint(err error) string {
 	switch {
 	case errors.As(err, &noStore):
 		return "check storage-location, or graphroot in storage.conf where none is given"
-	case errors.As(err, &policy):
+	case errors.As(err, &refused):
 		return "sign the image, or allow it in policy.json"
+	case errors.As(err, &file):
+		return "make policy.json readable and right, or remove it: without one the pinned digests decide"
 	case strings.Contains(text, "server gave HTTP response to HTTPS client"):
 		return "the registry speaks plain http: use tls-verify: false or mark it insecure in registries.conf"
 	case errors.As(err, &unknown):

@@ -17,9 +17,7 @@ import (
 	"context"
 	"errors"
 	"io"
-	"sync"
 
-	"github.com/containers/image/v5/image"
 	imgmanifest "github.com/containers/image/v5/manifest"
 	"github.com/containers/image/v5/types"
 	"github.com/containers/storage/pkg/reexec"
@@ -62,10 +60,8 @@ type Source interface {
 	// Blob opens a blob from the offset (bytes) on. start is the offset at which the reader really
 	// starts: 0 where the other side cannot go on in the middle.
 	Blob(ctx context.Context, d manifest.Descriptor, offset int64) (r io.ReadCloser, start int64, err error)
-	// Allowed checks policy.json for the instance, or for what is pinned if d is empty.
-	Allowed(ctx context.Context, d digest.Digest) error
 	// Signatures returns the signatures of the instance, or of what is pinned if d is empty, in the
-	// format of the dir: transport.
+	// format of the dir: transport. They sign that manifest, which is not always the one to publish.
 	Signatures(ctx context.Context, d digest.Digest) ([][]byte, error)
 	io.Closer
 }
@@ -87,9 +83,6 @@ func Open(ctx context.Context, t Target) (Source, error) {
 type reader struct {
 	src    types.ImageSource
 	pinned digest.Digest
-
-	mu     sync.Mutex                             // of what follows
-	signed map[digest.Digest]*image.UnparsedImage // by instance; they keep their signatures once they were read
 }
 
 func (r *reader) Manifest(ctx context.Context) ([]byte, error) {

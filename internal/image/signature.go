@@ -4,91 +4,24 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
-	"path/filepath"
-	"sync"
 
 	"github.com/containers/image/v5/image"
-	"github.com/containers/image/v5/signature"
-	"github.com/containers/image/v5/types"
-	"github.com/containers/storage/pkg/homedir"
 	"github.com/opencontainers/go-digest"
 
 	"osbuild-containers/internal/manifest"
 )
 
-// systemPolicy is where the library looks for a policy after the one in $HOME.
-const systemPolicy = "/etc/containers/policy.json"
-
-// policy is read once: all images of a process obey one policy. Nil: there is none.
-var policy = sync.OnceValues(func() (*signature.Policy, error) {
-	for _, path := range []string{filepath.Join(homedir.Get(), ".config/containers/policy.json"), systemPolicy} {
-		if _, err := os.Lstat(path); err == nil {
-			return signature.NewPolicyFromFile(path)
-		}
-	}
-	return nil, nil
-})
-
-// HavePolicy says whether there is a policy.json. Without one the pinned digest is the authority.
-func HavePolicy() bool {
-	p, err := policy()
-	return p != nil || err != nil
-}
-
-func allowed(ctx context.Context, img types.UnparsedImage) error {
-	p, err := policy()
-	if err != nil {
-		return fmt.Errorf("read signature policy: %w", err)
-	}
-	if p == nil {
-		return nil
-	}
-	pc, err := signature.NewPolicyContext(p) // not safe for use by several at once: one each
-	if err != nil {
-		return fmt.Errorf("read signature policy: %w", err)
-	}
-	defer func() { _ = pc.Destroy() }()
-	if ok, err := pc.IsRunningImageAllowed(ctx, img); !ok {
-		return &policyError{err}
-	}
-	return nil
-}
-
-// unparsed is the instance, or what is pinned if d is empty, as the library checks it: for one at a
-// time.
-func (r *reader) unparsed(d digest.Digest) *image.UnparsedImage {
-	if img := r.signed[d]; img != nil {
-		return img
-	}
-	instance := &d
-	if d == "" {
-		instance = nil
-	}
-	if r.signed == nil {
-		r.signed = make(map[digest.Digest]*image.UnparsedImage)
-	}
-	r.signed[d] = image.UnparsedInstance(r.src, instance)
-	return r.signed[d]
-}
-
-// Allowed implements Source.
-func (r *reader) Allowed(ctx context.Context, d digest.Digest) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return allowed(limited(ctx), r.unparsed(d))
-}
-
 // maxSignatures is how many signatures an image may have. The library has the same limit for those
 // of a lookaside.
 const maxSignatures = 127
 
-// Signatures implements Source. Those that the policy had to see are not read again. All of them
-// are in memory, so together they may be as long as a manifest.
+// Signatures implements Source. All of them are in memory, so together they may be as long as a manifest.
 func (r *reader) Signatures(ctx context.Context, d digest.Digest) ([][]byte, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	sigs, err := r.unparsed(d).UntrustedSignatures(limited(ctx))
+	instance := &d
+	if d == "" {
+		instance = nil
+	}
+	sigs, err := image.UnparsedInstance(r.src, instance).UntrustedSignatures(limited(ctx))
 	if err != nil {
 		return nil, fmt.Errorf("read signatures: %w", err)
 	}

@@ -80,21 +80,3 @@ func TestLimitsOfSignatures(t *testing.T) {
 		})
 	}
 }
-
-// TestSignaturesAreReadOnce: who asks again, after the policy did, gets what was read then.
-func TestSignaturesAreReadOnce(t *testing.T) {
-	img := images.New(images.Layer(10))
-	f := attach(t, img, []byte("payload"))
-	put(".config/containers/registries.d/once.yaml", fmt.Sprintf("docker:\n  %s:\n    use-sigstore-attachments: true\n", f.Addr))
-	s := open(t, f.Addr, img)
-	for range 3 {
-		if sigs, err := s.Signatures(t.Context(), ""); err != nil || len(sigs) != 1 {
-			t.Fatalf("%q, %v", sigs, err)
-		}
-	}
-	for _, m := range []registry.Match{registry.Get(`\.sig$`), registry.Get("/blobs/")} {
-		if n := len(f.Matching(m)); n != 1 {
-			t.Errorf("asked %d times", n)
-		}
-	}
-}

@@ -153,9 +153,6 @@ func (r storedReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Signatures of a stored image sign its compressed form: they say nothing about what comes out.
-func (s *storedSource) Signatures(context.Context, digest.Digest) ([][]byte, error) { return nil, nil }
-
 func (s *storedSource) Close() error {
 	return errors.Join(s.src.Close(), s.store.Close())
 }

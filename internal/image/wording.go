@@ -34,10 +34,6 @@ func (s wording) Blob(ctx context.Context, d manifest.Descriptor, offset int64) 
 	return r, start, reword(err)
 }
 
-func (s wording) Allowed(ctx context.Context, d digest.Digest) error {
-	return reword(s.Source.Allowed(ctx, d))
-}
-
 func (s wording) Signatures(ctx context.Context, d digest.Digest) ([][]byte, error) {
 	sigs, err := s.Source.Signatures(ctx, d)
 	return sigs, reword(err)

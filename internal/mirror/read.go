@@ -27,7 +27,7 @@ func (u *unit) read(ctx context.Context) error {
 		return err
 	}
 	if !top.List {
-		if err := u.check(ctx, u.pins, top, ""); err != nil {
+		if err := u.check(ctx, u.pins, raw, top, ""); err != nil {
 			return err
 		}
 		return u.end(ctx, raw, top)
@@ -41,7 +41,7 @@ func (u *unit) read(ctx context.Context) error {
 		case len(pins) > 0:
 			raw, m, err := u.stream.Manifest(ctx, e.Digest)
 			if err == nil {
-				err = u.check(ctx, pins, m, e.Digest)
+				err = u.check(ctx, pins, raw, m, e.Digest)
 			}
 			if err != nil {
 				return fmt.Errorf("%s: %w", e.Digest, err)
@@ -103,7 +103,7 @@ func (u *unit) signatures(ctx context.Context, d digest.Digest) (err error) {
 
 // check finds out whether the image is the one that is pinned, and allowed. instance is its digest, "" where there is
 // no list.
-func (u *unit) check(ctx context.Context, pins []pin.Image, m *manifest.Manifest, instance digest.Digest) error {
+func (u *unit) check(ctx context.Context, pins []pin.Image, raw []byte, m *manifest.Manifest, instance digest.Digest) error {
 	for _, p := range pins {
 		switch {
 		case m.List:
@@ -114,7 +114,7 @@ func (u *unit) check(ctx context.Context, pins []pin.Image, m *manifest.Manifest
 			return fmt.Errorf("the image has the id %s, but %s is pinned: pin it anew", m.Config.Digest, p.ID)
 		}
 	}
-	return u.stream.Allowed(ctx, instance)
+	return u.stream.Allowed(ctx, instance, raw)
 }
 
 // maxNested is how deep lists may be in lists.
