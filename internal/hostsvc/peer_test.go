@@ -133,8 +133,8 @@ func memfile(t *testing.T, content string) *os.File {
 }
 
 // echo replies with what it gets.
-func echo(_ context.Context, method string, args json.RawMessage, files []*os.File) (any, error) {
-	return map[string]any{"method": method, "args": args, "files": len(files)}, nil
+func echo(_ context.Context, method string, args json.RawMessage) (any, error) {
+	return map[string]any{"method": method, "args": args}, nil
 }
 
 // openFiles counts the memory files and pipes that this process has open. From here to

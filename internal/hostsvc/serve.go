@@ -12,10 +12,9 @@ import (
 )
 
 // Handler answers one call. ctx is cancelled when the peer closes the connection, and
-// with the context of Serve. The files came with the call; they are closed when the
-// handler has returned. An error becomes an exception: an *Exception as it is, any
+// with the context of Serve. An error becomes an exception: an *Exception as it is, any
 // other one under the name Error.
-type Handler func(ctx context.Context, method string, args json.RawMessage, files []*os.File) (reply any, err error)
+type Handler func(ctx context.Context, method string, args json.RawMessage) (reply any, err error)
 
 // errPeerClosed is the cause of a call's end when nobody waits for its reply.
 var errPeerClosed = errors.New("the caller closed the connection")
@@ -42,14 +41,14 @@ func Serve(ctx context.Context, fd int, handle Handler) error {
 		if err := s.wait(ctx, unix.POLLIN); err != nil {
 			return nilIfOver(err)
 		}
-		raw, files, err := s.receive()
+		raw, err := s.receive()
 		failed, refused := errors.AsType[*Exception](err)
 		if err != nil && !refused {
 			return nilIfOver(err)
 		}
 		var reply any
 		if failed == nil {
-			reply, failed = s.call(ctx, raw, files, handle)
+			reply, failed = s.call(ctx, raw, handle)
 		}
 		if err := s.send(encode(reply, failed)); err != nil {
 			return nilIfOver(err)
@@ -66,8 +65,7 @@ func nilIfOver(err error) error {
 }
 
 // call runs the handler while another goroutine watches whether the peer is there.
-func (s socket) call(ctx context.Context, raw []byte, files []*os.File, handle Handler) (reply any, failed *Exception) {
-	defer closeAll(files)
+func (s socket) call(ctx context.Context, raw []byte, handle Handler) (reply any, failed *Exception) {
 	m, err := DecodeMethod(raw)
 	if err != nil {
 		failed, _ = errors.AsType[*Exception](err)
@@ -90,7 +88,7 @@ func (s socket) call(ctx context.Context, raw []byte, files []*os.File, handle H
 			reply, failed = nil, panicked(p)
 		}
 	}()
-	reply, err = handle(ctx, m.Name, m.Args, files)
+	reply, err = handle(ctx, m.Name, m.Args)
 	if err == nil {
 		return reply, nil
 	}

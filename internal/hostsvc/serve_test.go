@@ -17,7 +17,7 @@ func TestSeveralCallsOnOneConnection(t *testing.T) {
 	p := connect(t.Context(), t, echo)
 	for i := range 3 {
 		args := fmt.Sprintf(`{"n":%d}`, i)
-		want := fmt.Sprintf(`{"type":"reply","data":{"reply":{"args":%s,"files":0,"method":"download"}}}`, args)
+		want := fmt.Sprintf(`{"type":"reply","data":{"reply":{"args":%s,"method":"download"}}}`, args)
 		if got := p.call("download", args); got != want {
 			t.Errorf("got %s, want %s", got, want)
 		}
@@ -93,7 +93,7 @@ func TestUnknownFieldsAreIgnored(t *testing.T) {
 	p := connect(t.Context(), t, echo)
 	p.send(`{"type": "method", "serial": 7, "data": {"name": "x", "flags": []}}`)
 	got, _ := p.recv()
-	if want := `{"type":"reply","data":{"reply":{"args":[],"files":0,"method":"x"}}}`; got != want {
+	if want := `{"type":"reply","data":{"reply":{"args":[],"method":"x"}}}`; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }
@@ -103,14 +103,14 @@ func TestMessageInAFile(t *testing.T) {
 	args := `"` + strings.Repeat("x", 5<<20) + `"`
 	p.send("<args-via-fd>", int(memfile(t, method("download", args)).Fd()), int(memfile(t, "items").Fd()))
 	got, _ := p.recv()
-	if want := `{"type":"reply","data":{"reply":{"args":` + args + `,"files":1,"method":"download"}}}`; got != want {
+	if want := `{"type":"reply","data":{"reply":{"args":` + args + `,"method":"download"}}}`; got != want {
 		t.Errorf("got %d bytes that begin with %.80s", len(got), got)
 	}
 }
 
 // TestLargeReplies shows where packets end and files begin.
 func TestLargeReplies(t *testing.T) {
-	p := connect(t.Context(), t, func(_ context.Context, _ string, args json.RawMessage, _ []*os.File) (any, error) {
+	p := connect(t.Context(), t, func(_ context.Context, _ string, args json.RawMessage) (any, error) {
 		size, err := strconv.Atoi(string(args))
 		if err != nil {
 			return nil, err
@@ -147,38 +147,16 @@ func TestPacketSizeWithoutProc(t *testing.T) {
 	}
 }
 
-func TestFilesAreTheHandlersUntilItReturns(t *testing.T) {
-	kept := make(chan []*os.File, 2)
-	p := connect(t.Context(), t, func(_ context.Context, _ string, _ json.RawMessage, files []*os.File) (any, error) {
-		kept <- files
-		var texts []string
-		for _, f := range files {
-			flags, err := unix.FcntlInt(f.Fd(), unix.F_GETFD, 0)
-			if err != nil || flags&unix.FD_CLOEXEC == 0 {
-				t.Errorf("flags %d, %v: want FD_CLOEXEC", flags, err)
-			}
-			raw, err := ReadFile(f, 5)
-			if err != nil {
-				return nil, err
-			}
-			texts = append(texts, string(raw))
-		}
-		return texts, nil
-	})
+// TestFilesOfACallAreClosed shows that descriptors that no message is in stay open no longer than the call.
+func TestFilesOfACallAreClosed(t *testing.T) {
+	p := connect(t.Context(), t, echo)
 	one, two := memfile(t, "one"), memfile(t, "two")
+	before := openFiles(t)
 	p.send(method("x", "[]"), int(one.Fd()), int(two.Fd()))
-	if got, _ := p.recv(); got != `{"type":"reply","data":{"reply":["one","two"]}}` {
+	if got, _ := p.recv(); got != `{"type":"reply","data":{"reply":{"args":[],"method":"x"}}}` {
 		t.Error(got)
 	}
-	for _, f := range <-kept {
-		if err := f.Close(); !errors.Is(err, os.ErrClosed) {
-			t.Errorf("file is still open: %v", err)
-		}
-	}
-	p.send(method("x", "[]"), int(memfile(t, "larger").Fd()))
-	if got, _ := p.recv(); !strings.Contains(got, `"value":"has 6 bytes, more than 5"`) {
-		t.Error(got)
-	}
+	settles(t, before)
 }
 
 func TestErrorsOfTheHandler(t *testing.T) {
@@ -191,7 +169,7 @@ func TestErrorsOfTheHandler(t *testing.T) {
 		"no JSON":   {func() (any, error) { return make(chan int), nil }, `{"name":"TypeError","value":"encode reply: json: unsupported type: chan int","backtrace":""}`},
 		"panic":     {func() (any, error) { panic(errors.New("it broke")) }, `{"name":"Panic","value":"it broke","backtrace":""}`},
 	}
-	p := connect(t.Context(), t, func(_ context.Context, method string, _ json.RawMessage, _ []*os.File) (any, error) {
+	p := connect(t.Context(), t, func(_ context.Context, method string, _ json.RawMessage) (any, error) {
 		return cases[method].handle()
 	})
 	for name, c := range cases {
@@ -203,7 +181,7 @@ func TestErrorsOfTheHandler(t *testing.T) {
 
 func TestPanicShowsItsStackForDebugging(t *testing.T) {
 	t.Setenv(Debug, "1")
-	p := connect(t.Context(), t, func(context.Context, string, json.RawMessage, []*os.File) (any, error) { panic("it broke") })
+	p := connect(t.Context(), t, func(context.Context, string, json.RawMessage) (any, error) { panic("it broke") })
 	if got := p.call("x", "{}"); !strings.Contains(got, "TestPanicShowsItsStackForDebugging") {
 		t.Errorf("no stack in %s", got)
 	}
@@ -211,7 +189,7 @@ func TestPanicShowsItsStackForDebugging(t *testing.T) {
 
 func TestClosingEndsACall(t *testing.T) {
 	began, ended := make(chan struct{}), make(chan error, 1)
-	p := connect(t.Context(), t, func(ctx context.Context, _ string, _ json.RawMessage, _ []*os.File) (any, error) {
+	p := connect(t.Context(), t, func(ctx context.Context, _ string, _ json.RawMessage) (any, error) {
 		close(began)
 		<-ctx.Done()
 		ended <- context.Cause(ctx)
@@ -242,7 +220,7 @@ func TestCancellingEndsServe(t *testing.T) {
 func TestCallEndsBeforeServeReturns(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cleaned := false
-	p := connect(ctx, t, func(ctx context.Context, _ string, _ json.RawMessage, _ []*os.File) (any, error) {
+	p := connect(ctx, t, func(ctx context.Context, _ string, _ json.RawMessage) (any, error) {
 		cancel()
 		<-ctx.Done()
 		cleaned = true

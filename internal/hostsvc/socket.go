@@ -29,18 +29,18 @@ type socket struct {
 	fd int
 }
 
-// receive waits for the next message. The caller closes the files. An *Exception is to
-// be answered, and the connection goes on; errClosed and other errors end it.
-func (s socket) receive() (raw []byte, files []*os.File, err error) {
+// receive waits for the next message. It closes all descriptors that come with it. An *Exception is to
+// be answered, and the connection continues; errClosed and other errors end it.
+func (s socket) receive() ([]byte, error) {
 	size, err := retry(func() (int, error) {
 		n, _, err := unix.Recvfrom(s.fd, nil, unix.MSG_PEEK|unix.MSG_TRUNC)
 		return n, err
 	})
 	if err != nil {
-		return nil, nil, closedOr("peek at message", err)
+		return nil, closedOr("peek at message", err)
 	}
 	if size == 0 {
-		return nil, nil, errClosed
+		return nil, errClosed
 	}
 	raw, control := make([]byte, size), make([]byte, unix.CmsgSpace(maxFiles*4))
 	var controlLen, flags int
@@ -49,31 +49,29 @@ func (s socket) receive() (raw []byte, files []*os.File, err error) {
 		return n, err
 	})
 	if err != nil {
-		return nil, nil, closedOr("receive message", err)
+		return nil, closedOr("receive message", err)
 	}
-	files = filesOf(control[:controlLen])
+	files := filesOf(control[:controlLen])
+	defer closeAll(files)
 	if flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 {
-		closeAll(files)
-		return nil, nil, protocolError("message came incomplete")
+		return nil, protocolError("message came incomplete")
 	}
 	if string(raw[:n]) != viaFile {
-		return raw[:n], files, nil
+		return raw[:n], nil
 	}
 	if len(files) == 0 {
-		return nil, nil, protocolError("message is said to be in a file, but there is none")
+		return nil, protocolError("message is said to be in a file, but there is none")
 	}
-	defer files[0].Close()
-	raw, err = ReadFile(files[0], MaxMessage)
+	raw, err = readFile(files[0])
 	if err != nil {
-		closeAll(files[1:])
-		return nil, nil, protocolError("message in a file: %v", err)
+		return nil, protocolError("message in a file: %v", err)
 	}
-	return raw, files[1:], nil
+	return raw, nil
 }
 
-// ReadFile reads a file that came with a message, from its beginning. One that is no
-// regular file, or has more than limit bytes, is an error.
-func ReadFile(f *os.File, limit int64) ([]byte, error) {
+// readFile reads a message from the beginning of a file. One that is not a regular file, or
+// has more than MaxMessage bytes, is an error.
+func readFile(f *os.File) ([]byte, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return nil, err
@@ -81,8 +79,8 @@ func ReadFile(f *os.File, limit int64) ([]byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, errors.New("is not a regular file")
 	}
-	if info.Size() > limit {
-		return nil, fmt.Errorf("has %d bytes, more than %d", info.Size(), limit)
+	if info.Size() > MaxMessage {
+		return nil, fmt.Errorf("has %d bytes, more than %d", info.Size(), MaxMessage)
 	}
 	raw := make([]byte, info.Size())
 	// Not Read: the offset is shared with the sender.

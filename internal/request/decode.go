@@ -35,11 +35,9 @@ func Decode(source string, raw []byte) (*Request, error) {
 	return d.finish()
 }
 
-// DecodeArgs makes a request of the arguments of a call by osbuild. items is the
-// content of the file that came with the call; osbuild of before v129 passes the items
-// that way, and newer ones, with nil here, inside the arguments. Arguments that are
-// not known are ignored: they belong to some version of osbuild.
-func DecodeArgs(source, method string, args, items []byte) (*Request, error) {
+// DecodeArgs makes a request of the arguments of a call by osbuild. Unknown arguments are
+// ignored: they belong to some version of osbuild.
+func DecodeArgs(source, method string, args []byte) (*Request, error) {
 	d, err := newDecoder(source)
 	if err != nil {
 		return nil, err
@@ -49,11 +47,6 @@ func DecodeArgs(source, method string, args, items []byte) (*Request, error) {
 		return nil, err
 	}
 	d.envelope["method"] = method
-	if _, inline := d.envelope["items"]; !inline && items != nil {
-		if err := d.readItemsFile(items); err != nil {
-			return nil, err
-		}
-	}
 	return d.finish()
 }
 
@@ -99,18 +92,6 @@ func (d *decoder) read(raw []byte) error {
 		return err
 	})
 	if err != nil {
-		return err
-	}
-	return t.end()
-}
-
-func (d *decoder) readItemsFile(raw []byte) error {
-	t := &tree{raw: raw, found: &d.found, path: []string{d.key}}
-	if err := t.start(); err != nil {
-		return err
-	}
-	d.envelope[d.key] = map[string]any{}
-	if err := d.readItems(t); err != nil {
 		return err
 	}
 	return t.end()

@@ -65,7 +65,7 @@ func decodeSource(name string, raw []byte) ([]Item, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := DecodeArgs(name, Download, args, nil)
+	r, err := DecodeArgs(name, Download, args)
 	if refusal, ok := errors.AsType[*Error](err); ok {
 		for n := range refusal.Problems {
 			p := &refusal.Problems[n]

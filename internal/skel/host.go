@@ -9,14 +9,20 @@ import (
 	"osbuild-containers/internal/hostsvc"
 )
 
-// readsResults is the first version of osbuild that looks at a reply. Those before it look for an
-// exception only, and build on without an item that failed.
-const readsResults = 186
+const (
+	// inlineItems is the first version of osbuild that passes the items in the message; those before
+	// it pass a file. It is the oldest one that is supported.
+	inlineItems = 129
+
+	// readsResults is the first version of osbuild that looks at a reply. Those before it look for an
+	// exception only, and continue the build without an item that failed.
+	readsResults = 186
+)
 
 var versionLine = regexp.MustCompile(`(?m)^__version__ = "(\d+)"`)
 
-// hostVersion is the version of the osbuild that started us, 0 if that is not to be known. osbuild
-// puts the folder of its Python package into PYTHONPATH of every service.
+// hostVersion returns the version of the osbuild that started this process, 0 if it is unknown. osbuild
+// puts the directory of its Python package into PYTHONPATH of every service.
 func hostVersion() int {
 	raw, err := os.ReadFile(filepath.Join(os.Getenv("PYTHONPATH"), "osbuild", "__init__.py"))
 	if err != nil {
@@ -33,16 +39,10 @@ func hostVersion() int {
 	return n
 }
 
-// toHost is the reply as the calling osbuild understands it. byFile says that the items came in a
-// file, as osbuild up to v128 sends them: it cannot read a long reply either.
-func (r Reply) toHost(byFile bool) (any, error) {
-	version := hostVersion()
-	old := byFile || version != 0 && version < readsResults
-	if old && !r.Success {
+// toHost returns the reply as the given version of osbuild, 0 for an unknown one, understands it.
+func (r Reply) toHost(version int) (any, error) {
+	if version != 0 && version < readsResults && !r.Success {
 		return nil, &hostsvc.Exception{Name: "RuntimeError", Value: r.Output}
-	}
-	if byFile {
-		r.Results = r.Results[:0]
 	}
 	return r, nil
 }

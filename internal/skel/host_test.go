@@ -16,15 +16,13 @@ func TestOldOsbuildGetsFailuresAsExceptions(t *testing.T) {
 	well := Source{Name: "s"}.reply([]request.Result{{Success: true}}, "")
 	for name, tc := range map[string]struct {
 		module    string // content of osbuild/__init__.py; empty: there is none
-		byFile    bool
 		exception bool
 	}{
-		"current":            {`__version__ = "191"`, false, false},
-		"first with results": {`__version__ = "186"`, false, false},
-		"last without":       {"x\n__version__ = \"185\"\n", false, true},
-		"items in a file":    {"", true, true},
-		"unknown":            {"", false, false},
-		"no number":          {`__version__ = "x"`, false, false},
+		"current":            {`__version__ = "191"`, false},
+		"first with results": {`__version__ = "186"`, false},
+		"last without":       {"x\n__version__ = \"185\"\n", true},
+		"unknown":            {"", false},
+		"no number":          {`__version__ = "x"`, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -37,7 +35,7 @@ func TestOldOsbuildGetsFailuresAsExceptions(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			_, err := failed.toHost(tc.byFile)
+			_, err := failed.toHost(hostVersion())
 			var ex *hostsvc.Exception
 			if errors.As(err, &ex) != tc.exception {
 				t.Errorf("a failure gives %v, want an exception: %v", err, tc.exception)
@@ -45,12 +43,12 @@ func TestOldOsbuildGetsFailuresAsExceptions(t *testing.T) {
 			if ex != nil && ex.Value != failed.Output {
 				t.Errorf("exception %q, want %q", ex.Value, failed.Output)
 			}
-			reply, err := well.toHost(tc.byFile)
+			reply, err := well.toHost(hostVersion())
 			if err != nil {
 				t.Fatalf("success gives %v", err)
 			}
-			if got := len(reply.(Reply).Results); (got == 0) != tc.byFile {
-				t.Errorf("%d results in a reply to a caller with items in a file: %v", got, tc.byFile)
+			if got := len(reply.(Reply).Results); got != 1 {
+				t.Errorf("%d results, want 1", got)
 			}
 		})
 	}

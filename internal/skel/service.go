@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"osbuild-containers/internal/hostsvc"
@@ -21,11 +20,11 @@ func (s Source) serve(ctx context.Context, env Env, fd int) int {
 	defer log.Close()
 	served, late := make(chan error, 1), make(chan struct{}, 1)
 	go func() {
-		served <- hostsvc.Serve(ctx, fd, func(ctx context.Context, method string, args json.RawMessage, files []*os.File) (any, error) {
+		served <- hostsvc.Serve(ctx, fd, func(ctx context.Context, method string, args json.RawMessage) (any, error) {
 			defer context.AfterFunc(ctx, func() {
 				time.AfterFunc(patience, func() { late <- struct{}{} })
 			})()
-			return s.handle(ctx, log, method, args, files)
+			return s.handle(ctx, log, method, args)
 		})
 	}()
 	var err error
@@ -41,26 +40,23 @@ func (s Source) serve(ctx context.Context, env Env, fd int) int {
 	return process.OK
 }
 
-// handle answers one call. An item that failed is no exception, but to an osbuild that knows no
-// other failure.
-func (s Source) handle(ctx context.Context, log *progress.Reporter, method string, args json.RawMessage, files []*os.File) (any, error) {
+// handle answers one call. A failed item is an exception only to an osbuild that knows no other failure.
+func (s Source) handle(ctx context.Context, log *progress.Reporter, method string, args json.RawMessage) (any, error) {
 	if method != request.Download && method != request.Copy {
 		return nil, &hostsvc.Exception{Name: "ProtocolError", Value: fmt.Sprintf("unknown method %q", method)}
 	}
-	var items []byte
-	if len(files) > 0 {
-		var err error
-		if items, err = hostsvc.ReadFile(files[0], request.MaxSize); err != nil {
-			return nil, fmt.Errorf("file of items: %w", err)
-		}
+	version := hostVersion()
+	if version != 0 && version < inlineItems {
+		return nil, &hostsvc.Exception{Name: "RequestError", Value: fmt.Sprintf(
+			"osbuild v%d is too old for this source: use v%d or later, or osbuild's own modules", version, inlineItems)}
 	}
-	limitMemory(len(args) + len(items))
-	r, err := request.DecodeArgs(s.Name, method, args, items)
+	limitMemory(len(args))
+	r, err := request.DecodeArgs(s.Name, method, args)
 	if refused, ok := errors.AsType[*request.Error](err); ok {
 		return nil, &hostsvc.Exception{Name: "RequestError", Value: refused.Error()}
 	}
 	if err != nil {
 		return nil, err
 	}
-	return s.reply(s.do(ctx, r, log), "").toHost(items != nil)
+	return s.reply(s.do(ctx, r, log), "").toHost(version)
 }

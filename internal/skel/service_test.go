@@ -36,10 +36,10 @@ func service(t *testing.T, s skel.Source, signals <-chan os.Signal) (fd int, don
 	return fds[0], ended
 }
 
-func call(t *testing.T, fd int, method, args string, files ...int) string {
+func call(t *testing.T, fd int, method, args string) string {
 	t.Helper()
 	packet := fmt.Sprintf(`{"type": "method", "data": {"name": %q, "args": %s}}`, method, args)
-	if err := unix.Sendmsg(fd, []byte(packet), unix.UnixRights(files...), nil, 0); err != nil {
+	if err := unix.Sendmsg(fd, []byte(packet), nil, nil, 0); err != nil {
 		t.Fatal(err)
 	}
 	answer := make([]byte, 100_000)
@@ -50,19 +50,6 @@ func call(t *testing.T, fd int, method, args string, files ...int) string {
 	return string(answer[:n])
 }
 
-func memfile(t *testing.T, content string) int {
-	t.Helper()
-	fd, err := unix.MemfdCreate("items", unix.MFD_CLOEXEC)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = unix.Close(fd) })
-	if _, err := unix.Write(fd, []byte(content)); err != nil {
-		t.Fatal(err)
-	}
-	return fd
-}
-
 func TestService(t *testing.T) {
 	t.Setenv("PYTHONPATH", "") // no osbuild that says how old it is
 	signals := make(chan os.Signal, 2)
@@ -70,25 +57,19 @@ func TestService(t *testing.T) {
 	signals <- syscall.SIGTERM
 	fd, done := service(t, answers(map[string]string{idB: "no b"}), signals)
 	good := `{"type":"reply","data":{"reply":{"name":"source N","source_type":"N","success":true,"output":"source N finished successfully","results":[{"success":true,"metadata":{"checksum":"` + idA + `","cached":%v},"error":""}]}}}`
-	short := `{"type":"reply","data":{"reply":{"name":"source N","source_type":"N","success":true,"output":"source N finished successfully","results":[]}}}`
 	failed := `{"type":"reply","data":{"reply":{"name":"source N","source_type":"N","success":false,"output":"source N finished unsuccessfully: no b","results":[{"success":false,"metadata":{"checksum":"` + idB + `","cached":false},"error":"no b"}]}}}`
 	for _, c := range []struct {
 		method, args string
-		files        []int
 		want         string
 	}{
-		{"download", `{"items": {"` + idA + `": {}}, "options": {}, "cache": "/c", "output": null, "checksums": []}`, nil, fmt.Sprintf(good, false)},
-		{"download", `{"options": {}, "cache": "/c", "output": null, "checksums": [], "libdir": "/l"}`, []int{memfile(t, `{"`+idA+`": {}}`)}, short},
-		{"download", `{"options": {}, "cache": "/c"}`, []int{memfile(t, `{"`+idB+`": {}}`)}, `{"type":"exception","data":{"name":"RuntimeError","value":"source N finished unsuccessfully: no b","backtrace":""}}`},
-		{"download", `{"items": {"` + idB + `": {}}, "options": null, "cache": "/c"}`, nil, failed},
-		{"copy", `{"items": {"` + idA + `": {}}, "options": {}, "cache": "/c", "dst_cache": "/d"}`, nil, fmt.Sprintf(good, true)},
-		{"upload", `{}`, nil, `{"type":"exception","data":{"name":"ProtocolError","value":"unknown method \"upload\"","backtrace":""}}`},
-		{"download", `{"items": {}, "cache": "c"}`, nil, `{"type":"exception","data":{"name":"RequestError","value":"cache: must be an absolute path, got \"c\"","backtrace":""}}`},
-		{"copy", `{"items": {}, "cache": "/c"}`, nil, `{"type":"exception","data":{"name":"RequestError","value":"field \"dst_cache\" is missing: copy needs it","backtrace":""}}`},
-		{"download", `{"cache": "/c"}`, []int{memfile(t, ``)}, `{"type":"exception","data":{"name":"RequestError","value":"the request is empty: a JSON object is expected","backtrace":""}}`},
-		{"download", `{"cache": "/c"}`, []int{fd}, `{"type":"exception","data":{"name":"Error","value":"file of items: is not a regular file","backtrace":""}}`},
+		{"download", `{"items": {"` + idA + `": {}}, "options": {}, "cache": "/c", "output": null, "checksums": []}`, fmt.Sprintf(good, false)},
+		{"download", `{"items": {"` + idB + `": {}}, "options": null, "cache": "/c"}`, failed},
+		{"copy", `{"items": {"` + idA + `": {}}, "options": {}, "cache": "/c", "dst_cache": "/d"}`, fmt.Sprintf(good, true)},
+		{"upload", `{}`, `{"type":"exception","data":{"name":"ProtocolError","value":"unknown method \"upload\"","backtrace":""}}`},
+		{"download", `{"items": {}, "cache": "c"}`, `{"type":"exception","data":{"name":"RequestError","value":"cache: must be an absolute path, got \"c\"","backtrace":""}}`},
+		{"copy", `{"items": {}, "cache": "/c"}`, `{"type":"exception","data":{"name":"RequestError","value":"field \"dst_cache\" is missing: copy needs it","backtrace":""}}`},
 	} {
-		if got, want := call(t, fd, c.method, c.args, c.files...), strings.NewReplacer("N\"", name+"\"", "N f", name+" f").Replace(c.want); got != want {
+		if got, want := call(t, fd, c.method, c.args), strings.NewReplacer("N\"", name+"\"", "N f", name+" f").Replace(c.want); got != want {
 			t.Errorf("%s %s\ngot  %s\nwant %s", c.method, c.args, got, want)
 		}
 	}
@@ -99,6 +80,25 @@ func TestService(t *testing.T) {
 	if len(signals) != 2 {
 		t.Errorf("a signal was read")
 	}
+}
+
+// TestOldOsbuildIsRefused shows that a caller that passes items in a way that is not understood hears why.
+func TestOldOsbuildIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Mkdir(dir+"/osbuild", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(dir+"/osbuild/__init__.py", []byte(`__version__ = "128"`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PYTHONPATH", dir)
+	fd, done := service(t, answers(nil), nil)
+	want := `{"type":"exception","data":{"name":"RequestError","value":"osbuild v128 is too old for this source: use v129 or later, or osbuild's own modules","backtrace":""}}`
+	if got := call(t, fd, "download", `{"options": {}, "cache": "/c"}`); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	_ = unix.Close(fd)
+	<-done
 }
 
 func TestServiceEndsWithItsConnection(t *testing.T) {
