@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -32,7 +33,7 @@ type span struct{ offset, size int64 }
 // OpenArchive opens the image in the OCI archive at path, compressed or not. An archive
 // of several images is refused.
 func OpenArchive(name string) (*Image, error) {
-	file, err := os.Open(name)
+	file, err := os.OpenFile(name, unix.O_RDONLY|unix.O_NONBLOCK, 0) // a FIFO is not waited for
 	if err != nil {
 		return nil, fmt.Errorf("open OCI archive: %w", err)
 	}

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"osbuild-containers/internal/image/files"
@@ -236,5 +237,16 @@ func TestDecompressionEndsWithItsContext(t *testing.T) {
 	}
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A FIFO in the place of an archive is refused, not waited for.
+func TestArchiveThatIsAFIFO(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.tar")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := files.OpenArchive(path); err == nil || !strings.Contains(err.Error(), "is not a file") {
+		t.Errorf("error is %v", err)
 	}
 }
