@@ -6,14 +6,11 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"os"
-	"runtime"
 	"slices"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
+	"github.com/opencontainers/go-digest"
 
 	"osbuild-containers/internal/manifest"
 )
@@ -23,23 +20,11 @@ const block = 512 // of a tar file
 // archive is a tar file. All sizes are known beforehand, so blobs are written to their
 // places in any order.
 type archive struct {
-	in   *os.File // the folder
-	name string
-	opt  Options
-	out  *os.File
-	end  int64 // where the next entry goes
-	err  error // the first one
+	opt Options
+	out *os.File
+	end int64 // where the next entry goes
+	err error // the first one
 }
-
-func newArchive(in *os.File, name string, opt Options) (*archive, error) {
-	out, err := createAt(in, name)
-	if err != nil {
-		return nil, err
-	}
-	return &archive{in: in, name: name, opt: opt, out: out}, nil
-}
-
-func (a *archive) remove() error { return unix.Unlinkat(int(a.in.Fd()), a.name, 0) }
 
 // header writes an entry's header and returns where its content goes.
 func (a *archive) header(kind byte, name string, mode, size int64) int64 {
@@ -77,20 +62,18 @@ func (a *archive) file(name string, content []byte) {
 func (a *archive) blobs(ctx context.Context, img Image) error {
 	blobs := img.Manifest().Blobs()
 	slices.SortFunc(blobs, func(x, y manifest.Descriptor) int { return cmp.Compare(x.Digest, y.Digest) })
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(max(2, runtime.GOMAXPROCS(0)))
+	places := make(map[digest.Digest]int64, len(blobs))
 	for _, d := range blobs {
-		at := a.header(tar.TypeReg, blobDir+d.Digest.Encoded(), 0o644, d.Size)
-		group.Go(func() error {
-			began := time.Now()
-			if err := copyBlob(ctx, a.out, at, img, d, nil); err != nil {
-				return err
-			}
-			a.opt.told(img, d, "copied", began)
-			return nil
-		})
+		places[d.Digest] = a.header(tar.TypeReg, blobDir+d.Digest.Encoded(), 0o644, d.Size)
 	}
-	return group.Wait()
+	return each(ctx, blobs, func(ctx context.Context, d manifest.Descriptor) error {
+		began := time.Now()
+		how, err := copyBlob(ctx, a.out, places[d.Digest], img, d, nil)
+		if err == nil {
+			a.opt.told(img, d, how, began)
+		}
+		return err
+	})
 }
 
 // sizeOf is the size of an archive whose last entry ends there: two empty blocks follow, and what
@@ -102,17 +85,5 @@ func sizeOf(end int64) int64 {
 
 // finish ends the archive.
 func (a *archive) finish() error {
-	err := errors.Join(a.err, a.out.Truncate(sizeOf(a.end)), a.out.Chmod(0o644))
-	if t, given := a.opt.time(); given && err == nil {
-		err = setTime(a.out, t)
-	}
-	return err
-}
-
-// close ends the archive and closes it.
-func (a *archive) close() error {
-	if err := errors.Join(a.finish(), a.out.Close()); err != nil {
-		return fmt.Errorf("write archive %s: %w", a.name, err)
-	}
-	return nil
+	return errors.Join(a.err, a.out.Truncate(sizeOf(a.end)), a.out.Chmod(0o644))
 }

@@ -75,7 +75,7 @@ const flushEvery = 8 << 20
 // copy copies a blob to its place.
 func (c *Content) copy(ctx context.Context, to *os.File, at int64, d manifest.Descriptor) error {
 	flushed := at
-	return copyBlob(ctx, to, at, c, d, func(at, n int64) {
+	_, err := copyBlob(ctx, to, at, c, d, func(at, n int64) {
 		if end := at + n; end-flushed >= flushEvery {
 			_ = unix.SyncFileRange(int(to.Fd()), flushed, end-flushed, unix.SYNC_FILE_RANGE_WRITE)
 			flushed = end
@@ -84,24 +84,16 @@ func (c *Content) copy(ctx context.Context, to *os.File, at int64, d manifest.De
 			c.Told(d.Digest, n)
 		}
 	})
+	return err
 }
 
-// largestFirst is the order in which blobs are copied, so that none of the cores idles in the end.
-func (c *Content) largestFirst() []int {
-	order := make([]int, len(c.Blobs))
-	for n := range order {
-		order[n] = n
-	}
-	slices.SortStableFunc(order, func(x, y int) int { return cmp.Compare(c.Blobs[y].Size, c.Blobs[x].Size) })
-	return order
-}
-
-// each copies all blobs, several at a time.
-func (c *Content) each(ctx context.Context, one func(ctx context.Context, n int) error) error {
+// each calls one for every blob, several at a time, the largest first, so that no core idles in
+// the end.
+func each(ctx context.Context, blobs []manifest.Descriptor, one func(context.Context, manifest.Descriptor) error) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(max(2, runtime.GOMAXPROCS(0)))
-	for _, n := range c.largestFirst() {
-		group.Go(func() error { return one(ctx, n) })
+	for _, d := range slices.SortedStableFunc(slices.Values(blobs), func(x, y manifest.Descriptor) int { return cmp.Compare(y.Size, x.Size) }) {
+		group.Go(func() error { return one(ctx, d) })
 	}
 	return group.Wait()
 }
@@ -121,12 +113,12 @@ func (c *Content) Archive(ctx context.Context, out *os.File) error {
 	for _, raw := range c.Documents {
 		a.file(blobDir+digest.FromBytes(raw).Encoded(), raw)
 	}
-	places := make([]int64, len(c.Blobs))
-	for n, d := range c.Blobs {
-		places[n] = a.header(tar.TypeReg, blobDir+d.Digest.Encoded(), 0o644, d.Size)
+	places := make(map[digest.Digest]int64, len(c.Blobs))
+	for _, d := range c.Blobs {
+		places[d.Digest] = a.header(tar.TypeReg, blobDir+d.Digest.Encoded(), 0o644, d.Size)
 	}
-	if err := c.each(ctx, func(ctx context.Context, n int) error {
-		return c.copy(ctx, out, places[n], c.Blobs[n])
+	if err := each(ctx, c.Blobs, func(ctx context.Context, d manifest.Descriptor) error {
+		return c.copy(ctx, out, places[d.Digest], d)
 	}); err != nil {
 		return err
 	}
@@ -154,12 +146,8 @@ func (c *Content) Folder(ctx context.Context, to *os.File) error {
 			return fmt.Errorf("make folder %s: %w", dir, err)
 		}
 	}
-	if err := c.each(ctx, func(ctx context.Context, n int) error {
-		file, err := f.create(blobDir + c.Blobs[n].Digest.Encoded())
-		if err != nil {
-			return err
-		}
-		return f.done(file, c.copy(ctx, file, 0, c.Blobs[n]))
+	if err := each(ctx, c.Blobs, func(ctx context.Context, d manifest.Descriptor) error {
+		return f.put(blobDir+d.Digest.Encoded(), func(file *os.File) error { return c.copy(ctx, file, 0, d) })
 	}); err != nil {
 		return err
 	}

@@ -2,7 +2,6 @@ package layout
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -14,9 +13,9 @@ import (
 	"osbuild-containers/internal/manifest"
 )
 
-// piece is how much is copied and then verified at a time: what was copied last is in
-// the processor's cache.
-const piece = 1 << 20
+// piece is how much is read, hashed and written at a time: little enough to stay in the
+// processor's cache from the first to the last.
+const piece = 256 << 10
 
 // source is what blobs are read from.
 type source interface {
@@ -26,66 +25,76 @@ type source interface {
 	Blob(ctx context.Context, d manifest.Descriptor) (io.ReadCloser, error)
 }
 
-// copyBlob copies a blob into the file at the offset, and verifies it. It tells what it has written.
-func copyBlob(ctx context.Context, to *os.File, at int64, src source, d manifest.Descriptor, tell func(at, n int64)) error {
+// How a blob was written.
+const (
+	cloned = "cloned"
+	copied = "copied"
+)
+
+// copyBlob writes a blob into the file at the offset and reports how. What is hashed is what
+// was written, so a source that changes meanwhile is found, too. tell, which may be nil, is
+// called for every piece that is written and verified.
+func copyBlob(ctx context.Context, to *os.File, at int64, src source, d manifest.Descriptor, tell func(at, n int64)) (how string, err error) {
 	b, lies, err := src.File(d)
 	if err != nil {
-		return err
+		return "", err
 	}
 	hash := newHash()
+	switch {
+	case !lies:
+		how, err = copied, copyStream(ctx, to, at, src, d, hash)
+	case at == 0 && b.Whole && clone(to, b):
+		how, err = cloned, pass(ctx, files.Blob{File: to, Size: b.Size}, nil, 0, hash, tell)
+	default:
+		how, err = copied, pass(ctx, b, to, at, hash, tell)
+	}
 	if lies {
-		err = copyFile(ctx, to, at, b, hash, tell)
 		b.Close()
-	} else {
-		err = copyStream(ctx, to, at, src, d, hash)
 	}
 	if err != nil {
-		return fmt.Errorf("copy blob %s: %w", d.Digest, err)
+		return "", fmt.Errorf("copy blob %s: %w", d.Digest, err)
 	}
 	if got := (sum{hash}).String(); got != d.Digest.String() {
-		return &DamagedError{Got: got, Want: d.Digest}
+		return "", &DamagedError{Got: got, Want: d.Digest}
 	}
-	return nil
+	return how, nil
 }
 
-// copyFile lets the kernel copy, and reads what it has copied.
-func copyFile(ctx context.Context, to *os.File, at int64, b files.Blob, hash io.Writer, tell func(at, n int64)) error {
-	kernel := true
+// clone makes the empty file share the blob's storage, where the file system can. A clone is
+// a file of its own: what is written to one is not in the other.
+func clone(to *os.File, b files.Blob) bool {
+	if unix.IoctlFileClone(int(to.Fd()), int(b.File.Fd())) != nil {
+		return false
+	}
+	info, err := to.Stat()
+	return err == nil && info.Size() == b.Size || to.Truncate(0) != nil // changed meanwhile: copy what there is
+}
+
+// pass reads a blob, hashes it and writes it into the file at the offset, if there is one. The
+// kernel's own copy_file_range is no faster where it cannot clone, since all has to be
+// read for the hash; and what it has copied would have to be read back.
+func pass(ctx context.Context, b files.Blob, to *os.File, at int64, hash io.Writer, tell func(at, n int64)) error {
 	buf := make([]byte, min(piece, b.Size))
 	for done := int64(0); done < b.Size; {
 		if err := context.Cause(ctx); err != nil {
 			return err
 		}
-		want := min(b.Size-done, piece)
-		if kernel {
-			from, into := b.Offset+done, at+done
-			n, err := unix.CopyFileRange(int(b.File.Fd()), &from, int(to.Fd()), &into, int(want), 0)
-			switch {
-			case err == unix.EINTR:
-				continue
-			case err == nil && n > 0:
-				want = int64(n)
-			case err == nil, err == unix.EXDEV, err == unix.EINVAL, err == unix.EOPNOTSUPP, err == unix.ENOSYS, err == unix.EPERM:
-				kernel = false
-			default:
-				return err
-			}
-		}
-		if _, err := b.File.ReadAt(buf[:want], b.Offset+done); err != nil {
+		part := buf[:min(int64(len(buf)), b.Size-done)]
+		if _, err := b.File.ReadAt(part, b.Offset+done); err != nil {
 			return noEOF(err)
 		}
-		if _, err := hash.Write(buf[:want]); err != nil {
+		if _, err := hash.Write(part); err != nil {
 			return err
 		}
-		if !kernel {
-			if _, err := to.WriteAt(buf[:want], at+done); err != nil {
+		if to != nil {
+			if _, err := to.WriteAt(part, at+done); err != nil {
 				return err
 			}
 		}
 		if tell != nil {
-			tell(at+done, want)
+			tell(at+done, int64(len(part)))
 		}
-		done += want
+		done += int64(len(part))
 	}
 	return nil
 }
@@ -122,22 +131,4 @@ func copyStream(ctx context.Context, to *os.File, at int64, src source, d manife
 		return fmt.Errorf("got %d bytes, want %d", n, d.Size)
 	}
 	return nil
-}
-
-// how a blob can come into a folder without being copied.
-type shortcut struct{ noClone, noLink bool }
-
-// clone makes the new file share the blob's storage.
-func clone(to *os.File, b files.Blob) error {
-	return unix.IoctlFileClone(int(to.Fd()), int(b.File.Fd()))
-}
-
-// link makes the blob's file known under another name.
-func link(in *os.File, name string, b files.Blob) error {
-	err := unix.Linkat(int(b.File.Fd()), "", int(in.Fd()), name, unix.AT_EMPTY_PATH)
-	if errors.Is(err, unix.ENOENT) { // without CAP_DAC_READ_SEARCH
-		self := fmt.Sprintf("/proc/self/fd/%d", b.File.Fd())
-		err = unix.Linkat(unix.AT_FDCWD, self, int(in.Fd()), name, unix.AT_SYMLINK_FOLLOW)
-	}
-	return err
 }

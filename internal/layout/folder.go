@@ -7,23 +7,21 @@ import (
 	"io"
 	"os"
 	"path"
-	"runtime"
 	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"osbuild-containers/internal/manifest"
+	"osbuild-containers/internal/output"
 )
 
 // folder is what is written, below a handle.
 type folder struct {
-	opt   Options
-	at    *os.File
-	dirs  map[string]*os.File
-	quick shortcut
+	opt  Options
+	at   *os.File
+	dirs map[string]*os.File
 }
 
 func newFolder(at *os.File, opt Options) *folder {
@@ -84,56 +82,70 @@ func (f *folder) parent(name string) (*os.File, string) {
 	return f.dirs[strings.TrimSuffix(dir, "/")], base
 }
 
-// create makes a file, in the place of one that is there.
-func (f *folder) create(name string) (*os.File, error) {
+// put writes a file. It has its name, and what had the name loses it, only when fill has
+// written all of it: no file is there half written, or not verified.
+func (f *folder) put(name string, fill func(*os.File) error) error {
 	in, base := f.parent(name)
-	return createAt(in, base)
+	return put(in, base, f.opt, fill)
 }
 
-// createAt never writes through a link: what has the name loses it.
-func createAt(in *os.File, base string) (*os.File, error) {
-	if err := unix.Unlinkat(int(in.Fd()), base, 0); err != nil && err != unix.ENOENT {
-		return nil, fmt.Errorf("replace %s: %w", base, err)
-	}
-	fd, err := unix.Openat(int(in.Fd()), base, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o644)
+func put(in *os.File, base string, opt Options, fill func(*os.File) error) error {
+	file, err := output.CreateIn(in, base)
 	if err != nil {
-		return nil, fmt.Errorf("create %s: %w", base, err)
+		return fmt.Errorf("create %s: %w", base, err)
 	}
-	return os.NewFile(uintptr(fd), base), nil
-}
-
-func (f *folder) write(name string, content []byte) error {
-	file, err := f.create(name)
-	if err != nil {
-		return err
+	defer file.Discard()
+	if err = fill(file.File); err != nil {
+		return fmt.Errorf("write %s: %w", base, err)
 	}
-	_, err = file.Write(content)
-	return f.done(file, err)
-}
-
-// done sets mode and time of the file and closes it.
-func (f *folder) done(file *os.File, err error) error {
+	if t, given := opt.time(); given {
+		err = setTime(file.File, t)
+	}
 	if err == nil {
-		err = file.Chmod(0o644)
+		err = file.Commit()
 	}
-	if t, given := f.opt.time(); given && err == nil {
-		err = setTime(file, t)
-	}
-	if err = errors.Join(err, file.Close()); err != nil {
-		return fmt.Errorf("write %s: %w", file.Name(), err)
+	if err != nil {
+		return fmt.Errorf("write %s: %w", base, err)
 	}
 	return nil
 }
 
+func (f *folder) write(name string, content []byte) error {
+	return f.put(name, func(file *os.File) error {
+		_, err := file.Write(content)
+		return err
+	})
+}
+
+// open opens a regular file of the folder for reading. The type is looked at first: to open a
+// FIFO or a device may wait for others, or have an effect.
+func (f *folder) open(name string) (*os.File, error) {
+	var st unix.Stat_t
+	if err := unix.Fstatat(int(f.at.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return nil, err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return nil, errors.New("not a regular file")
+	}
+	fd, err := unix.Openat(int(f.at.Fd()), name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
+
 // read reads a small file; there is none if the error is fs.ErrNotExist.
 func (f *folder) read(name string) ([]byte, error) {
-	fd, err := unix.Openat(int(f.at.Fd()), name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	file, err := f.open(name)
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: name, Err: err}
 	}
-	file := os.NewFile(uintptr(fd), name)
 	defer file.Close()
-	return io.ReadAll(io.LimitReader(file, manifest.MaxSize))
+	raw, err := io.ReadAll(io.LimitReader(file, manifest.MaxSize+1))
+	if err == nil && len(raw) > manifest.MaxSize {
+		err = fmt.Errorf("%s is longer than the limit of %d bytes", name, manifest.MaxSize)
+	}
+	return raw, err
 }
 
 // clear empties a folder that has an image, and refuses one that has something else.
@@ -155,69 +167,26 @@ func (f *folder) clear(mark, begins string) error {
 
 // blobs puts the images' blobs there, each once, several at a time.
 func (f *folder) blobs(ctx context.Context, prefix string, images []Image) error {
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(max(2, runtime.GOMAXPROCS(0)))
-	seen := map[digest.Digest]bool{}
+	var blobs []manifest.Descriptor
+	from := map[digest.Digest]Image{}
 	for _, img := range images {
 		for _, d := range img.Manifest().Blobs() {
-			if seen[d.Digest] {
-				continue
+			if _, seen := from[d.Digest]; !seen {
+				from[d.Digest] = img
+				blobs = append(blobs, d)
 			}
-			seen[d.Digest] = true
-			name := prefix + d.Digest.Encoded()
-			if f.quickly(name, img, d) {
-				continue
-			}
-			group.Go(func() error {
-				if err := f.blob(ctx, name, img, d); err != nil {
-					return fmt.Errorf("image %q: %w", img.Name(), err)
-				}
-				return nil
-			})
 		}
 	}
-	return group.Wait()
-}
-
-// quickly clones or links a blob, and reports whether that went.
-func (f *folder) quickly(name string, img Image, d manifest.Descriptor) bool {
-	b, ok, err := img.File(d)
-	if err != nil || !ok || !b.Whole {
-		return false
-	}
-	began := time.Now()
-	in, base := f.parent(name)
-	if !f.quick.noClone {
-		if file, err := f.create(name); err == nil {
-			if err := clone(file, b); err == nil && f.done(file, nil) == nil {
-				f.opt.told(img, d, "cloned", began)
-				return true
-			}
-			file.Close()
+	return each(ctx, blobs, func(ctx context.Context, d manifest.Descriptor) error {
+		began, img, how := time.Now(), from[d.Digest], ""
+		err := f.put(prefix+d.Digest.Encoded(), func(file *os.File) (err error) {
+			how, err = copyBlob(ctx, file, 0, img, d, nil)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("image %q: %w", img.Name(), err)
 		}
-		f.quick.noClone = true
-	}
-	if f.quick.noLink {
-		return false
-	}
-	_ = unix.Unlinkat(int(in.Fd()), base, 0)
-	if err := link(in, base, b); err != nil {
-		f.quick.noLink = err != unix.EMLINK
-		return false
-	}
-	f.opt.told(img, d, "linked", began)
-	return true
-}
-
-func (f *folder) blob(ctx context.Context, name string, img Image, d manifest.Descriptor) error {
-	began := time.Now()
-	file, err := f.create(name)
-	if err != nil {
-		return err
-	}
-	if err := f.done(file, copyBlob(ctx, file, 0, img, d, nil)); err != nil {
-		return err
-	}
-	f.opt.told(img, d, "copied", began)
-	return nil
+		f.opt.told(img, d, how, began)
+		return nil
+	})
 }

@@ -7,19 +7,18 @@
 // layers, and the image keeps its id. What is written depends on the images alone: an
 // archive is the same byte for byte, and so is each file of a folder.
 //
-// A blob is cloned where the file system can, linked where it is on the same mount, and
-// else copied by the kernel. One that is copied is verified on the way; of one that is
-// cloned or linked, the size is checked, and its digest is what whoever has put it into
-// the cache has verified.
+// A blob is cloned where the file system can, and else copied; it is never a link to the
+// file that it is read from, which others would change with it. What has been written is
+// verified, cloned or not, before it has its name.
 //
-// What it does not: an image that could not be written completely stays where it is.
+// What it does not: of an image that could not be written completely, the files that could
+// be stay where they are.
 package layout
 
 import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -120,18 +119,19 @@ func Archive(ctx context.Context, in *os.File, name string, img Image, opt Optio
 	}
 	var index index
 	index.add(docs[0])
-	a, err := newArchive(in, name, opt)
+	err = put(in, name, opt, func(out *os.File) error {
+		a := &archive{out: out, opt: opt}
+		a.file("oci-layout", []byte(layoutVersion))
+		a.file("index.json", index.encode())
+		a.folder("blobs/")
+		a.folder(blobDir)
+		a.file(blobDir+docs[0].digest.Encoded(), docs[0].raw)
+		if err := a.blobs(ctx, img); err != nil {
+			return err
+		}
+		return a.finish()
+	})
 	if err != nil {
-		return err
-	}
-	a.file("oci-layout", []byte(layoutVersion))
-	a.file("index.json", index.encode())
-	a.folder("blobs/")
-	a.folder(blobDir)
-	a.file(blobDir+docs[0].digest.Encoded(), docs[0].raw)
-	err = a.blobs(ctx, img)
-	if err = errors.Join(err, a.close()); err != nil {
-		_ = a.remove()
 		return fmt.Errorf("image %q: %w", img.Name(), err)
 	}
 	return nil

@@ -50,6 +50,20 @@ func Create(root, name string) (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open folder %q: %w", parent, err)
 	}
+	return create(dir, base)
+}
+
+// CreateIn opens a new file in the directory, which stays open. What has the name is replaced,
+// but for a directory.
+func CreateIn(in *os.File, base string) (*File, error) {
+	dir, err := unix.FcntlInt(in.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	return create(dir, base)
+}
+
+func create(dir int, base string) (*File, error) {
 	f := &File{dir: dir, base: base}
 	if err := f.open(); err != nil {
 		f.Discard()

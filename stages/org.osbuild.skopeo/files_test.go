@@ -16,7 +16,7 @@ import (
 	"osbuild-containers/test/store"
 )
 
-// TestDirIsTheInput copies and links a folder: every file is the same.
+// TestDirIsTheInput copies a directory: every file is the same.
 func TestDirIsTheInput(t *testing.T) {
 	img := small(1)
 	a := inputs.New(t)
@@ -118,8 +118,7 @@ func TestArchiveIsALayoutThatDependsOnTheImageOnly(t *testing.T) {
 	}
 }
 
-// TestFoldersAreReproducible writes what is copied, and what is linked and so has the
-// input's times.
+// TestFoldersAreReproducible has nothing from the run or the input's files in what is written.
 func TestFoldersAreReproducible(t *testing.T) {
 	for _, kind := range []string{toDir, toOCI, toArchive} {
 		for _, from := range []string{"dir", "archive"} {
@@ -143,7 +142,7 @@ func TestFoldersAreReproducible(t *testing.T) {
 					t.Errorf("%s from %s: got\n%s\nand\n%s", kind, from, first, got)
 				}
 			}
-			if times := strings.Count(first, " 2023-11-14 22:13:20 "); from == "archive" && times != strings.Count(first, "\n")+1 {
+			if times := strings.Count(first, " 2023-11-14 22:13:20 "); times != strings.Count(first, "\n")+1 {
 				t.Errorf("%s: there are other times than the epoch in\n%s", kind, first)
 			}
 		}
@@ -234,25 +233,64 @@ func TestLayersThatOCIHasNoWordFor(t *testing.T) {
 	}
 }
 
-// TestDamageIsFoundWhileCopying changes a byte of a layer that is copied, not linked.
+// TestDamageIsFoundWhileCopying changes a bit of each blob. Nothing that is not what its
+// name says is in the tree, and what was there before still is.
 func TestDamageIsFoundWhileCopying(t *testing.T) {
 	for _, kind := range []string{toArchive, toOCI, toDir, toStorage} {
 		img := small(1)
-		a := inputs.New(t)
-		path := a.Archive(t, "localhost/x", img)
-		data := read(t, path)
-		at := bytes.Index(data, img.Layers[1].Blob)
-		data[at+len(img.Layers[1].Blob)-6] ^= 1
-		if err := os.WriteFile(path, data, 0o600); err != nil {
-			t.Fatal(err)
+		for _, l := range append(img.Layers, images.LayerInfo{Digest: img.ID, Blob: img.Config}) {
+			for _, input := range []string{"dir", "archive"} {
+				a := inputs.New(t)
+				path := filepath.Join(a.Path(), img.ID.String(), l.Digest.Encoded())
+				if input == "dir" {
+					a.Dir(t, "localhost/x", img)
+				} else {
+					path = a.Archive(t, "localhost/x", img)
+				}
+				data := read(t, path)
+				data[bytes.Index(data, l.Blob)+len(l.Blob)-6] ^= 1
+				must(t, os.WriteFile(path, data, 0o600))
+				a.Options = to(kind, "/x")
+				if kind == toArchive {
+					must(t, os.WriteFile(filepath.Join(a.Tree, "x"), []byte("before"), 0o600))
+				}
+				code, log := call(t, a)
+				if code != 1 || !strings.Contains(log, "damaged: got ") || !strings.Contains(log, l.Digest.String()) {
+					t.Errorf("%s from %s: exit status %d: %s", kind, input, code, log)
+				}
+				if kind == toArchive && string(read(t, filepath.Join(a.Tree, "x"))) != "before" {
+					t.Errorf("%s from %s: the file that was there is gone", kind, input)
+				}
+				for _, name := range []string{"x/" + l.Digest.Encoded(), "x/blobs/sha256/" + l.Digest.Encoded()} {
+					if _, err := os.Lstat(filepath.Join(a.Tree, name)); err == nil {
+						t.Errorf("%s from %s: %s is there", kind, input, name)
+					}
+				}
+			}
 		}
-		a.Options = to(kind, "/x")
-		code, log := call(t, a)
-		if code != 1 || !strings.Contains(log, "damaged: got ") || !strings.Contains(log, img.Layers[1].Digest.String()) {
-			t.Errorf("%s: exit status %d: %s", kind, code, log)
-		}
-		if info, err := os.Stat(filepath.Join(a.Tree, "x")); kind == toArchive && err == nil {
-			t.Errorf("half an archive of %d bytes is there", info.Size())
+	}
+}
+
+// TestDocumentsAreVerified changes a digit of a digest in each document of an image.
+func TestDocumentsAreVerified(t *testing.T) {
+	for _, kind := range []string{toArchive, toOCI, toDir, toStorage} {
+		img := small(1)
+		for name, path := range map[string]string{"manifest": "manifest.json", "list": ""} {
+			a := inputs.New(t)
+			a.Dir(t, "localhost/x", img)
+			list := images.NewList(images.Of(img))
+			a.List(t, list)
+			file, want := filepath.Join(a.Path(), img.ID.String(), path), "name none of the images"
+			if name == "list" {
+				file, want = filepath.Join(a.Path(), list.Digest.String()), "is damaged: got digest "
+			}
+			data := read(t, file)
+			data[len(data)-10] ^= 1
+			must(t, os.WriteFile(file, data, 0o600))
+			a.Options = to(kind, "/x")
+			if code, log := call(t, a); code != 1 || !strings.Contains(log, want) {
+				t.Errorf("%s: %s: exit status %d: %s", kind, name, code, log)
+			}
 		}
 	}
 }

@@ -97,6 +97,14 @@ func read(t *testing.T, path string) []byte {
 	return data
 }
 
+// flip changes a bit of a file, near its end.
+func flip(t *testing.T, path string) {
+	t.Helper()
+	data := read(t, path)
+	data[len(data)-6] ^= 1
+	must(t, os.WriteFile(path, data, 0o600))
+}
+
 // record is what images.json says of an image.
 type record struct {
 	ID       string

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"osbuild-containers/test/images"
@@ -116,4 +118,55 @@ func TestLayersStayInTheStorage(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestTypesAreLookedAtFirst has what must not be opened, and what leads elsewhere, where a
+// destination has its files: it is refused or replaced, and never read or written to.
+func TestTypesAreLookedAtFirst(t *testing.T) {
+	victim := filepath.Join(t.TempDir(), "victim")
+	makers := map[string]func(string) error{
+		"fifo":   func(path string) error { return syscall.Mkfifo(path, 0o666) },
+		"socket": func(path string) error { return syscall.Mknod(path, syscall.S_IFSOCK|0o666, 0) },
+		"device": func(path string) error { return syscall.Mknod(path, syscall.S_IFCHR|0o666, 1<<8|7) }, // /dev/full
+		"link":   func(path string) error { return os.Symlink(victim, path) },
+	}
+	img := small(1)
+	for _, c := range []struct{ kind, there, want string }{
+		{toDir, "x/version", "is no image in this format"},
+		{toOCI, "x/oci-layout", "is no OCI layout"},
+		{toOCI, "x/index.json", "open index.json: not a regular file"},
+		{toOCI, "x/blobs", "open folder blobs: "},
+		{toOCI, "x/blobs/sha256", "open folder blobs/sha256: "},
+		{toOCI, "x/blobs/sha256/" + img.Layers[0].Digest.Encoded(), ""},
+		{toArchive, "x", ""},
+	} {
+		for name, make := range makers {
+			a := inputs.New(t)
+			a.Dir(t, "localhost/x", img)
+			a.Options = to(c.kind, "/x")
+			if c.there != "x" && c.there != "x/version" {
+				succeed(t, a) // into a layout that is there
+			}
+			must(t, os.WriteFile(victim, []byte(`{"imageLayoutVersion": "1.0.0"}`), 0o600))
+			must(t, os.MkdirAll(filepath.Dir(filepath.Join(a.Tree, c.there)), 0o755))
+			must(t, os.RemoveAll(filepath.Join(a.Tree, c.there)))
+			if err := make(filepath.Join(a.Tree, c.there)); errors.Is(err, syscall.EPERM) {
+				continue // only root makes devices
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			code, log := call(t, a)
+			if c.want == "" {
+				info, err := os.Lstat(filepath.Join(a.Tree, c.there))
+				if code != 0 || err != nil || !info.Mode().IsRegular() {
+					t.Errorf("%s: %s: exit status %d, not replaced: %v %s", c.there, name, code, err, log)
+				}
+			} else if code != 1 || !strings.Contains(log, c.want) {
+				t.Errorf("%s: %s: exit status %d: %s\nwant …%s…", c.there, name, code, log, c.want)
+			}
+			if got := string(read(t, victim)); got != `{"imageLayoutVersion": "1.0.0"}` {
+				t.Errorf("%s: %s: what the link leads to is %q", c.there, name, got)
+			}
+		}
+	}
 }

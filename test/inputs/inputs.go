@@ -37,6 +37,18 @@ func New(t testing.TB) *Arguments {
 	return &Arguments{Tree: t.TempDir(), path: t.TempDir(), archives: map[string]any{}}
 }
 
+// In is New with all in a directory that is there.
+func In(t testing.TB, dir string) *Arguments {
+	t.Helper()
+	a := &Arguments{Tree: filepath.Join(dir, "tree"), path: filepath.Join(dir, "in"), archives: map[string]any{}}
+	for _, d := range []string{a.Tree, a.path} {
+		if err := os.Mkdir(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return a
+}
+
 // Path is the folder that the images lie in.
 func (a *Arguments) Path() string { return a.path }
 
