@@ -260,13 +260,11 @@ func (e *exportCommand) named(dir string, args []string) ([]bundle.Wanted, error
 
 // fetchMissing fetches what is pinned and not in the cache, as fetch does.
 func (e *exportCommand) fetchMissing(ctx context.Context, dir string, w *wanted) error {
-	o := request.DefaultOptions()
-	o.Retries = e.flags.retries
-	lists, err := request.New(dir, w.lists, o)
+	lists, err := request.New(dir, w.lists, e.flags.options)
 	if err != nil {
 		return refused(err)
 	}
-	images, err := request.New(dir, w.images, o)
+	images, err := request.New(dir, w.images, e.flags.options)
 	if err != nil {
 		return refused(err)
 	}

@@ -66,13 +66,11 @@ func (f *fetchCommand) run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	o := request.DefaultOptions()
-	o.Retries = f.flags.retries
-	lists, err := request.New(dir, w.lists, o)
+	lists, err := request.New(dir, w.lists, f.flags.options)
 	if err != nil {
 		return refused(err)
 	}
-	images, err := request.New(dir, w.images, o)
+	images, err := request.New(dir, w.images, f.flags.options)
 	if err != nil {
 		return refused(err)
 	}

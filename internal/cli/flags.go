@@ -1,6 +1,10 @@
 package cli
 
 import (
+	"errors"
+	"fmt"
+	"os"
+
 	"github.com/spf13/pflag"
 
 	"osbuild-containers/internal/request"
@@ -15,7 +19,7 @@ type flags struct {
 	authfile  string
 	certDir   string
 	tlsVerify bool
-	retries   int
+	options   request.Options
 }
 
 func (f *flags) add(set *pflag.FlagSet) {
@@ -26,18 +30,39 @@ func (f *flags) add(set *pflag.FlagSet) {
 	set.StringVar(&f.authfile, "authfile", "", "file with the credentials of registries")
 	set.StringVar(&f.certDir, "cert-dir", "", "folder with the certificates for registries")
 	set.BoolVar(&f.tlsVerify, "tls-verify", true, "check the certificates of registries")
-	set.IntVar(&f.retries, "retries", request.DefaultOptions().Retries, "further tries after one that failed")
+	f.options = request.DefaultOptions()
+	f.options.Flags = true
+	set.IntVar(&f.options.Retries, "retries", f.options.Retries, "further tries after one that failed")
+	set.Var((*wait)(&f.options.Timeout), "timeout", "give up what made no progress for this `TIME`, retries included: 300, 90s, 5m")
+	set.Var((*wait)(&f.options.StallTimeout), "stall-timeout", "connect again when a connection made no progress for this `TIME`")
+	set.Var((*wait)(&f.options.HeaderTimeout), "header-timeout", "wait this `TIME` for the first byte of an answer")
+	set.IntVar(&f.options.MaxParallel, "max-parallel", f.options.MaxParallel, "downloads at one time")
 }
 
 // check refuses what no command takes.
 func (f *flags) check() error {
-	o := request.DefaultOptions()
-	o.Retries = f.retries
-	_, err := request.New(defaultCache, nil, o)
-	return refused(err)
+	if err := checkCertDir("--cert-dir", f.certDir); err != nil {
+		return err
+	}
+	if _, err := request.New(defaultCache, nil, f.options); err != nil {
+		return refused(errors.New(request.AsFlags(err.Error())))
+	}
+	return nil
 }
 
 // access is how the flags say registries are reached.
 func (f *flags) access() request.Access {
 	return request.Access{AuthFile: f.authfile, CertDir: f.certDir, TLSVerify: f.tlsVerify}
+}
+
+// checkCertDir refuses a directory of certificates that cannot be read: without it, the registry would be
+// asked with other certificates, or none. "" is the usual place.
+func checkCertDir(flag, path string) error {
+	if path == "" {
+		return nil
+	}
+	if _, err := os.ReadDir(path); err != nil {
+		return refused(fmt.Errorf("%s: %w", flag, err))
+	}
+	return nil
 }

@@ -12,7 +12,6 @@ import (
 	"osbuild-containers/internal/mirror"
 	"osbuild-containers/internal/pin"
 	"osbuild-containers/internal/progress"
-	"osbuild-containers/internal/request"
 )
 
 // mirrorCommand is the command mirror, with what its flags say.
@@ -79,13 +78,15 @@ func (m *mirrorCommand) options(set *pflag.FlagSet, dest string) (o mirror.Optio
 	}
 	o.Place.Scoped = m.scoped
 	o.Cache, o.All = cache.Open(dir), m.all
-	o.Tries = request.DefaultOptions()
-	o.Tries.Retries = m.flags.retries
+	o.Tries = m.flags.options
 	o.From, o.To = m.flags.access(), m.flags.access()
 	if set.Changed("dest-authfile") {
 		o.To.AuthFile = m.destAuthfile
 	}
 	if set.Changed("dest-cert-dir") {
+		if err := checkCertDir("--dest-cert-dir", m.destCertDir); err != nil {
+			return o, err
+		}
 		o.To.CertDir = m.destCertDir
 	}
 	if set.Changed("dest-tls-verify") {

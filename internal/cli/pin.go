@@ -12,7 +12,6 @@ import (
 
 	"osbuild-containers/internal/pin"
 	"osbuild-containers/internal/progress"
-	"osbuild-containers/internal/request"
 )
 
 // pinCommand is the command pin, with what its flags say.
@@ -135,9 +134,7 @@ func (p *pinCommand) combined() error {
 
 // resolver asks registries as the flags say.
 func (p *pinCommand) resolver() *pin.Resolver {
-	o := request.DefaultOptions()
-	o.Retries = p.flags.retries
-	return &pin.Resolver{Access: p.flags.access(), Options: o, Note: progress.NewLog(p.env.Stderr).Note}
+	return &pin.Resolver{Access: p.flags.access(), Options: p.flags.options, Note: progress.NewLog(p.env.Stderr).Note}
 }
 
 // platforms are what --arch says, each once.

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"regexp"
 	"strconv"
@@ -13,6 +14,28 @@ var (
 	errSize     = errors.New("want a number with a unit, such as 500MB, 20G or 1.5TiB")
 	errDuration = errors.New("want a number of hours, days or weeks, such as 12h, 30d or 8w")
 )
+
+// wait is a time to wait for a registry, given as a flag.
+type wait time.Duration
+
+// Set implements pflag.Value. A number is one of seconds, as in a request to a source.
+func (w *wait) Set(text string) error {
+	if n, err := strconv.Atoi(text); err == nil {
+		text = strconv.Itoa(n) + "s"
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		return errors.New("want a number of seconds, or a time such as 90s or 5m")
+	}
+	*w = wait(d)
+	return nil
+}
+
+// String is the time in seconds.
+func (w *wait) String() string { return fmt.Sprintf("%gs", time.Duration(*w).Seconds()) }
+
+// Type implements pflag.Value.
+func (w *wait) Type() string { return "time" }
 
 // quantity is a decimal number and its unit. The unit may be in lower or upper case.
 var quantity = regexp.MustCompile(`^([0-9]+(?:\.[0-9]+)?) ?([A-Za-z]+)$`)

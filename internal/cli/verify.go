@@ -11,7 +11,6 @@ import (
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/keep"
 	"osbuild-containers/internal/progress"
-	"osbuild-containers/internal/request"
 )
 
 func (a *app) verifyCommand() *cobra.Command {
@@ -89,9 +88,7 @@ func (a *app) repair(ctx context.Context, dir string, all []*keep.Image, damaged
 		log = progress.NewBars(a.env.Stderr)
 	}
 	defer log.Close()
-	o := request.DefaultOptions()
-	o.Retries = a.flags.retries
-	r := &keep.Repairer{Dir: dir, Options: o, Access: a.flags.access(), Log: log}
+	r := &keep.Repairer{Dir: dir, Options: a.flags.options, Access: a.flags.access(), Log: log}
 	return r.Repair(ctx, all, damaged)
 }
 

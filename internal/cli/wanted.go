@@ -197,8 +197,6 @@ func (f *fetchCommand) resolve(ctx context.Context, args []string, platforms []p
 		}
 		refs[n] = pin.Wanted{Reference: ref, Platforms: platforms}
 	}
-	o := request.DefaultOptions()
-	o.Retries = f.flags.retries
-	r := &pin.Resolver{Access: f.flags.access(), Options: o, Note: progress.NewLog(f.env.Stderr).Note}
+	r := &pin.Resolver{Access: f.flags.access(), Options: f.flags.options, Note: progress.NewLog(f.env.Stderr).Note}
 	return r.Resolve(ctx, refs)
 }

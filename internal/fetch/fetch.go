@@ -190,8 +190,8 @@ func (j *job) fetchItem(ctx context.Context, ri request.Item, fetch func(context
 
 // failed says why the item could not be fetched.
 func (it *item) failed(err error, meta request.Metadata) request.Result {
-	it.log.Fail(explain(it.target, err, false))
-	return request.Result{Metadata: meta, Error: explain(it.target, err, true).Error()}
+	it.log.Fail(it.explain(err, false))
+	return request.Result{Metadata: meta, Error: it.explain(err, true).Error()}
 }
 
 // safely makes a panic an error: one item must not take the others' results along.
@@ -214,19 +214,19 @@ func targetOf(it request.Item) image.Target {
 
 // explain makes an error one that a person can act on: the image, if named, what went wrong, and
 // on a line of its own the way out.
-func explain(t image.Target, err error, named bool) error {
+func (it *item) explain(err error, named bool) error {
 	text := err.Error()
 	if named {
-		text = t.String() + ": " + text
+		text = it.target.String() + ": " + text
 	}
-	return errors.New(withHint(text, err))
+	return errors.New(withHint(text, it.req.Options.Spell(hintOf(err))))
 }
 
 // withHint makes a text one line that is fit for a person's eyes, without credentials, and puts the
 // way out of the error on a line of its own.
-func withHint(text string, err error) string {
+func withHint(text, hint string) string {
 	text = progress.Clean(text)
-	if hint := hintOf(err); hint != "" {
+	if hint != "" {
 		text += "\n" + hint
 	}
 	return text

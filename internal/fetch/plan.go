@@ -100,7 +100,7 @@ func (j *job) plan(ctx context.Context, present func(context.Context, request.It
 				err = context.Cause(ctx)
 			}
 			if err != nil {
-				p.Err = explain(it.target, err, false)
+				p.Err = it.explain(err, false)
 			}
 			return nil
 		})

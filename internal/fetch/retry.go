@@ -114,8 +114,8 @@ func (t *tries) judge(ctx context.Context, err error) (wait time.Duration, final
 	}
 	wait = max(t.waits.NextBackOff(), after)
 	if idle := t.idle(); idle+wait > opts.Timeout {
-		return 0, fmt.Errorf("%w (gave up: no progress for %s, and the next try would be in %s; the limit, timeout, is %s)",
-			err, idle.Round(time.Second), wait.Round(time.Second), opts.Timeout)
+		return 0, fmt.Errorf("%w (gave up: no progress for %s, and the next try would be in %s; the limit, %s, is %s)",
+			err, idle.Round(time.Second), wait.Round(time.Second), opts.Spell("timeout"), opts.Timeout)
 	}
 	return wait, nil
 }

@@ -24,7 +24,7 @@ func Stored(_ context.Context, r *request.Request, log *progress.Reporter) []req
 		}
 		results[i] = request.Result{Success: e == nil, Metadata: request.Metadata{Checksum: it.ID.String(), Cached: e == nil}}
 		if e != nil {
-			results[i].Error = withHint("image "+it.ID.String()+": "+e.Error(), e)
+			results[i].Error = withHint("image "+it.ID.String()+": "+e.Error(), hintOf(e))
 		}
 	}
 	return results

@@ -89,7 +89,7 @@ func (r *Resolver) Check(ctx context.Context, images []Image) ([]Status, error) 
 			asks = append(asks, func() { b := c.base(ctx, *i.Base); note(func() { s.Base = b }) })
 		}
 	}
-	each(len(asks), func(n int) { asks[n]() })
+	r.each(len(asks), func(n int) { asks[n]() })
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -15,9 +14,9 @@ import (
 	"osbuild-containers/internal/request"
 )
 
-// parallel is how many references are looked up at one time: the answers are small, what takes
-// time is the way to the registry and back.
-const parallel = 24
+// fanOut is how many references are looked up at one time for each download that Options allow: the answers
+// are small, what takes time is the way to the registry and back.
+const fanOut = 4
 
 // Resolver asks registries and stores.
 type Resolver struct {
@@ -37,7 +36,7 @@ type Wanted struct {
 func (r *Resolver) Resolve(ctx context.Context, wanted []Wanted) ([]Image, error) {
 	image.RouteLogs(r.Note)
 	images, errs := make([][]Image, len(wanted)), make([]error, len(wanted))
-	each(len(wanted), func(n int) { images[n], errs[n] = r.resolve(ctx, wanted[n]) })
+	r.each(len(wanted), func(n int) { images[n], errs[n] = r.resolve(ctx, wanted[n]) })
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
@@ -53,9 +52,9 @@ func (r *Resolver) Resolve(ctx context.Context, wanted []Wanted) ([]Image, error
 }
 
 // each calls do for 0 to n-1, some at one time.
-func each(n int, do func(n int)) {
+func (r *Resolver) each(n int, do func(n int)) {
 	var g errgroup.Group
-	g.SetLimit(parallel)
+	g.SetLimit(fanOut * max(1, r.Options.MaxParallel))
 	for i := range n {
 		g.Go(func() error { do(i); return nil })
 	}
@@ -84,7 +83,7 @@ func hintOf(ref Reference, err error) string {
 		return "check the name and the tag, and whether the registry still has it"
 	}
 	if hint := image.Hint(err); hint != "" {
-		return strings.ReplaceAll(hint, "tls-verify: false", "--tls-verify=false") // as a flag has it
+		return request.AsFlags(hint)
 	}
 	if class, _ := image.Classify(err); class == image.Transient {
 		return "the registry or the network is in trouble: try again later, or raise --retries"
