@@ -1,6 +1,9 @@
 package tree
 
 import (
+	"fmt"
+	"time"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -46,6 +49,42 @@ func (r *Root) SetDir(name string, m Meta, wasThere bool) error {
 		return fail("directory", name, err)
 	}
 	return nil
+}
+
+// SetMeta gives something that is not a directory other metadata, as those who unpack do it
+// for the header of a hard link: attributes that m does not have stay, and a symbolic
+// link keeps its time.
+func (r *Root) SetMeta(name string, m Meta, link bool) error {
+	parent, base := split(name)
+	d, err := r.parent(parent, base)
+	if err != nil {
+		return fail("set metadata", name, err)
+	}
+	if link {
+		m.ModTime = time.Time{}
+	}
+	if err = d.chown(base, m.UID, m.GID); err != nil {
+		err = fmt.Errorf("set owner %d:%d: %w", m.UID, m.GID, err)
+	} else {
+		err = r.setAt(d, name, base, &m, link)
+	}
+	if err != nil {
+		return fail("set metadata", name, err)
+	}
+	return nil
+}
+
+// chown gives something an owner, unless it is that already: the kernel takes the
+// capabilities of what changes its owner.
+func (d *dir) chown(base string, uid, gid int) error {
+	var st unix.Stat_t
+	if err := unix.Fstatat(d.fd, base, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return err
+	}
+	if int(st.Uid) == uid && int(st.Gid) == gid {
+		return nil
+	}
+	return unix.Fchownat(d.fd, base, uid, gid, unix.AT_SYMLINK_NOFOLLOW)
 }
 
 // Symlink makes a symbolic link. The target is text: nothing looks at it.

@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"errors"
 	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -55,10 +56,12 @@ type cache struct {
 	last *dir // what was used last of all
 	open map[string]*dir
 	lru  list.List // of *dir, the last used first
+
+	steps *int64
 }
 
-func (c *cache) init(root *dir) {
-	c.root, c.last, c.open = root, root, map[string]*dir{}
+func (c *cache) init(root *dir, steps *int64) {
+	c.root, c.last, c.open, c.steps = root, root, map[string]*dir{}, steps
 }
 
 func (c *cache) close() error {
@@ -84,15 +87,11 @@ func (c *cache) get(name string) (*dir, error) {
 		c.last = d
 		return d, nil
 	}
-	parent, base := split(name)
-	if !valid(base) {
-		return nil, ErrName
-	}
-	p, err := c.get(parent)
+	p, rest, err := c.nearest(name)
 	if err != nil {
 		return nil, err
 	}
-	d, err := p.open(name, base)
+	d, err := p.open(name, rest)
 	if err != nil {
 		return nil, err
 	}
@@ -100,9 +99,40 @@ func (c *cache) get(name string) (*dir, error) {
 	return d, nil
 }
 
-// open opens the folder base of p, whose whole name is name.
-func (d *dir) open(name, base string) (*dir, error) {
-	fd, err := openat2(d.fd, base, unix.O_RDONLY|unix.O_DIRECTORY)
+// nearby is how many levels up an open directory is looked for. From there, or else from
+// the root, the kernel walks the rest in one call: a handle on each level would cost
+// many times that, for each name, once more directories are in use than can be open.
+const nearby = 4
+
+// nearest returns an open directory that name is in, and the rest of the name, which is
+// to be opened in it.
+func (c *cache) nearest(name string) (d *dir, rest string, err error) {
+	parent := name
+	for range nearby {
+		var base string
+		if parent, base = split(parent); !valid(base) {
+			return nil, "", ErrName
+		}
+		*c.steps++
+		if parent == "." {
+			return c.root, name, nil
+		}
+		if d := c.open[parent]; d != nil {
+			return d, name[len(parent)+1:], nil
+		}
+	}
+	for c := range strings.SplitSeq(parent, "/") {
+		if !valid(c) {
+			return nil, "", ErrName
+		}
+	}
+	*c.steps += int64(strings.Count(parent, "/")) + 1
+	return c.root, name, nil
+}
+
+// open opens the directory rest of d, whose whole name is name.
+func (d *dir) open(name, rest string) (*dir, error) {
+	fd, err := openat2(d.fd, rest, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err == unix.ENOTDIR || err == unix.ELOOP {
 		return nil, ErrNotDir
 	}

@@ -78,6 +78,11 @@ func (r *Root) applyAt(d *dir, name, base string, m *Meta, link bool) error {
 			return fmt.Errorf("remove %s: %w", aclAccess, err)
 		}
 	}
+	return r.setAt(d, name, base, m, link)
+}
+
+// setAt sets all but the owner, and takes nothing away.
+func (r *Root) setAt(d *dir, name, base string, m *Meta, link bool) error {
 	for _, attr := range m.attrs() {
 		err := unix.Lsetxattr(beside(d, base), attr, []byte(m.Xattrs[attr]), 0)
 		if err := r.attrError(name, attr, err); err != nil {

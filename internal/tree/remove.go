@@ -13,6 +13,9 @@ func (r *Root) Remove(name string) error {
 		return nil
 	}
 	if err == nil {
+		if err = unix.Unlinkat(d.fd, base, 0); err == nil {
+			return nil
+		}
 		r.dirs.forget(name)
 		err = d.remove(base)
 	}

@@ -47,6 +47,9 @@ type Root struct {
 	// attributes of security.
 	Unsupported func(name, attr string)
 
+	// Steps counts the components of the names that had to be walked.
+	Steps int64
+
 	dirs cache
 }
 
@@ -68,7 +71,7 @@ func Open(path string) (*Root, error) {
 		return nil, fmt.Errorf("open tree %q: %w", path, err)
 	}
 	r := &Root{}
-	r.dirs.init(root)
+	r.dirs.init(root, &r.Steps)
 	return r, nil
 }
 
