@@ -3,6 +3,7 @@ package deploy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"slices"
@@ -13,28 +14,23 @@ import (
 // again is the second pass, over the layers that have what was put off.
 func (d *deployer) again(ctx context.Context) error {
 	for _, k := range slices.Sorted(maps.Keys(d.late)) {
-		if err := d.rest(ctx, k, d.late[k]); err != nil {
-			return d.in(k, err)
+		if err := d.rest(ctx, int(k), d.late[k]); err != nil {
+			return d.in(int(k), err)
 		}
 	}
 	return nil
 }
 
 // rest writes entries of a layer that were not written before.
-func (d *deployer) rest(ctx context.Context, k int, groups map[int]*group) error {
-	for i, g := range groups {
-		g.members = slices.DeleteFunc(g.members, func(m member) bool { return m.node.group != g })
-		if len(g.members) == 0 {
-			delete(groups, i)
-		}
-	}
-	if len(groups) == 0 {
+func (d *deployer) rest(ctx context.Context, k int, files map[int32]*inode) error {
+	maps.DeleteFunc(files, func(_ int32, f *inode) bool { return d.waiting(f) == nil })
+	if len(files) == 0 {
 		return nil
 	}
 	s := layer.Start(ctx, d.layers[k-1], layer.NewBudget(0), d.limits.layer())
 	defer s.Close()
 	entries := s.Entries()
-	left := len(groups)
+	left := len(files)
 	for { // to the end, where the digests say whether it is what was read first
 		e, err := entries.Next()
 		if err == io.EOF && left > 0 {
@@ -46,19 +42,42 @@ func (d *deployer) rest(ctx context.Context, k int, groups map[int]*group) error
 		if err != nil {
 			return err
 		}
-		g := groups[e.Index]
-		if g == nil {
+		f := files[int32(e.Index)]
+		if f == nil {
 			continue
 		}
 		left--
-		first := g.members[0]
-		if err := d.write(first.name, e, entries); err != nil {
+		if err := d.writeLate(f, e, entries); err != nil {
 			return err
 		}
-		for _, m := range g.members[1:] {
-			if err := d.tree.Link(m.name, first.name); err != nil {
-				return err
-			}
+	}
+}
+
+// writeLate writes a file under all names that wait for it.
+func (d *deployer) writeLate(f *inode, e *layer.Entry, content io.Reader) error {
+	first := d.waiting(f)
+	name := d.path(first)
+	m, err := d.meta(e)
+	if err != nil {
+		return fmt.Errorf("%q: %w", name, err)
+	}
+	if err := d.write(name, e, m, content); err != nil {
+		return err
+	}
+	first.v.made = true
+	if f.meta != nil {
+		if err := d.tree.SetMeta(name, *f.meta, f.symlink); err != nil {
+			return err
 		}
 	}
+	for _, n := range f.names {
+		if n.v.file != f || n.v.made {
+			continue
+		}
+		n.v.made = true
+		if err := d.tree.Link(d.path(n), name); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -87,29 +87,33 @@ func TestNumbersOfDevicesFit(t *testing.T) {
 func TestLimits(t *testing.T) {
 	zeros := layerOf(t, file("a", strings.Repeat("\x00", 1<<20)))
 	long := strings.Repeat("n/", 2048) + "n"
-	var attributes, below []item // of files that are not written
+	var attributes, hidden, targets []item // of what is not written
 	for i := range 45 {
-		attributes = append(attributes, xattr(file(fmt.Sprint("no/", i)), "user.x", strings.Repeat("x", 60<<10)))
+		attributes = append(attributes, xattr(folder(fmt.Sprint("no/", i)), "user.x", strings.Repeat("x", 60<<10)))
 	}
-	for i := range maxCrossings + 1 {
-		below = append(below, hardlink(fmt.Sprint("no/", i), fmt.Sprint(i)))
+	for i := range 60 {
+		hidden = append(hidden, symlink(fmt.Sprint("no/", i, "/a/l"), "x"))
+	}
+	for i := range 600 {
+		targets = append(targets, symlink(fmt.Sprint("no/", i), strings.Repeat("x", 4000)))
 	}
 	for name, c := range map[string]struct {
 		limits Limits
 		layer  Layer
 		want   string
 	}{
-		"entries":  {Limits{Entries: 2}, layerOf(t, file("a"), file("b"), file("c")), "entries in the image: more than the limit of 2"},
-		"bytes":    {Limits{LayerBytes: 1 << 20}, layerOf(t, file("a", strings.Repeat("\x00", 1<<20)), file("b", "1")), "bytes in the layer's"},
-		"declared": {Limits{LayerBytes: 1000}, zeros, `"a": bytes in the layer's files: more than the limit of 1000`},
-		"depth":    {Limits{Depth: 3}, layerOf(t, file("a/b/c"), file("a/b/c/d")), "components in a path: more than the limit of 3"},
-		"links":    {Limits{Depth: 3}, layerOf(t, symlink("l", "a/b/c"), file("l/d")), "components in a path: more than the limit of 3"},
-		"far":      {Limits{Depth: 5000}, layerOf(t, symlink("l", long[1000:]), symlink("l/l", long[1000:]), file("l/l/l")), "bytes in a name: more than the limit of 4095"},
-		"folders":  {Limits{Entries: 100}, layerOf(t, file(long[:200]+"/.wh.x"), file("x/"+long[:20]+"/.wh.x")), "entries and folders in the image: more than the limit of 100"},
-		"name":     {Limits{Depth: 5000}, layerOf(t, file(long)), "bytes in a name: more than the limit of 4095"},
-		"target":   {Limits{}, layerOf(t, symlink("a", long)), "bytes in a name: more than the limit of 4095"},
-		"names":    {Limits{Entries: 100}, layerOf(t, attributes...), "bytes in the names and attributes of the image: more than the limit of 2560000"},
-		"below":    {Limits{}, layerOf(t, below...), "hard links to layers below: more than the limit of 100000"},
+		"entries":     {Limits{Entries: 2}, layerOf(t, file("a"), file("b"), file("c")), "entries in the image: more than the limit of 2"},
+		"bytes":       {Limits{LayerBytes: 1 << 20}, layerOf(t, file("a", strings.Repeat("\x00", 1<<20)), file("b", "1")), "bytes in the layer's"},
+		"declared":    {Limits{LayerBytes: 1000}, zeros, `"a": bytes in the layer's files: more than the limit of 1000`},
+		"depth":       {Limits{Depth: 3}, layerOf(t, file("a/b/c"), file("a/b/c/d")), "components in a path: more than the limit of 3"},
+		"links":       {Limits{Depth: 3}, layerOf(t, symlink("l", "a/b/c"), file("l/d")), "components in a path: more than the limit of 3"},
+		"far":         {Limits{Depth: 5000}, layerOf(t, symlink("l", long[1000:]), symlink("l/l", long[1000:]), file("l/l/l")), "bytes in a name: more than the limit of 4095"},
+		"directories": {Limits{Entries: 100}, layerOf(t, file(long[:200]+"/.wh.x"), file("x/"+long[:20]+"/.wh.x")), "entries and directories in the image: more than the limit of 100"},
+		"hidden":      {Limits{Entries: 100}, layerOf(t, hidden...), "in the image: more than the limit of 100"},
+		"name":        {Limits{Depth: 5000}, layerOf(t, file(long)), "bytes in a name: more than the limit of 4095"},
+		"target":      {Limits{}, layerOf(t, symlink("a", long)), "bytes in a name: more than the limit of 4095"},
+		"attributes":  {Limits{Entries: 100}, layerOf(t, attributes...), "bytes to remember of the paths of the image: more than the limit of 2000000"},
+		"targets":     {Limits{Entries: 1000}, layerOf(t, targets...), "bytes to remember of the paths of the image: more than the limit of 2000000"},
 	} {
 		_, err := newPlace(t).deploy(t, Options{Limits: c.limits, Exclude: []string{"no"}}, c.layer)
 		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), c.layer.Digest.String()) {

@@ -13,8 +13,8 @@
 //
 // What it promises: nothing outside the tree is touched (package tree keeps that),
 // names that point outwards are contained, as under chroot; every layer is verified;
-// an error names the layer and the path; memory is bounded, but for about 200 bytes
-// for each entry. What it does not: a deployment that failed leaves what it wrote,
+// an error names the layer and the path; what is remembered and what is done is
+// counted against the limits, whatever the image is. What it does not: a deployment that failed leaves what it wrote,
 // and nothing is synced: whoever builds images throws a broken tree away.
 package deploy
 
@@ -50,29 +50,45 @@ type Options struct {
 }
 
 // Deploy merges the layers into the tree at root, which is there.
-func Deploy(ctx context.Context, root string, layers []Layer, opt Options, log *progress.Reporter) (err error) {
-	t, err := tree.Open(root)
+func Deploy(ctx context.Context, root string, layers []Layer, opt Options, log *progress.Reporter) error {
+	d, err := newDeployer(root, layers, opt, log)
 	if err != nil {
 		return err
 	}
-	defer t.Close()
+	defer d.tree.Close()
+	return d.run(ctx)
+}
+
+func newDeployer(root string, layers []Layer, opt Options, log *progress.Reporter) (*deployer, error) {
 	excluded, err := newExcluder(opt.Exclude)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	t, err := tree.Open(root)
+	if err != nil {
+		return nil, err
 	}
 	empty, err := t.Empty()
 	if err != nil {
-		return err
+		_ = t.Close()
+		return nil, err
 	}
 	d := &deployer{
-		tree: t, opt: opt, exclude: excluded, layers: layers, log: log,
-		root:   &node{kind: dir, made: true, there: !empty},
-		late:   map[int]map[int]*group{},
-		limits: opt.Limits.withDefaults(),
+		ledger: ledger{limits: opt.Limits.withDefaults()},
+		tree:   t, opt: opt, exclude: excluded, layers: layers, log: log,
+		paths:  newTrie[merged](),
+		wanted: newTrie[wanted](),
+		late:   map[int32]map[int32]*inode{},
 		buf:    make([]byte, 256<<10),
 		lost:   unsupported{log: log},
 	}
+	d.paths.root().v = merged{kind: dir, made: true, there: !empty}
 	t.Unsupported = d.lost.add
+	return d, nil
+}
+
+// run deploys.
+func (d *deployer) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if err := d.all(ctx); err != nil {
@@ -85,28 +101,26 @@ func Deploy(ctx context.Context, root string, layers []Layer, opt Options, log *
 		return err
 	}
 	for _, w := range d.exclude.warnings() {
-		log.Note("%s", w)
+		d.log.Note("%s", w)
 	}
 	d.lost.report()
-	return d.finish(d.root, ".")
+	return d.finish(d.paths.root())
 }
 
 // deployer is one deployment.
 type deployer struct {
+	ledger
 	tree    *tree.Root
 	opt     Options
-	limits  Limits
 	exclude *excluder
 	layers  []Layer
 	log     *progress.Reporter
 	lost    unsupported
 
-	root    *node
-	entries int64
-	named   int64                  // bytes in the names of the entries
-	late    map[int]map[int]*group // by layer and entry: written in a second pass
-	cross   []*crossing            // hard links to layers below that were not read yet
-	buf     []byte
+	paths  *trie[merged]
+	wanted *trie[wanted]              // hard links to layers below that were not read yet
+	late   map[int32]map[int32]*inode // by layer and entry: written in a second pass
+	buf    []byte
 }
 
 // all reads the layers, the top one first, and those below it ahead.
@@ -140,9 +154,9 @@ func (d *deployer) all(ctx context.Context) error {
 func (d *deployer) layer(ctx context.Context, k int, s *layer.Stream) error {
 	began := time.Now()
 	l := newLayer(k)
-	d.expect(l)
+	defer d.forget(l)
 	entries := s.Entries()
-	count := 0
+	before, steps, count := d.entries, d.steps+d.tree.Steps, 0
 	for {
 		e, err := entries.Next()
 		if err == io.EOF {
@@ -161,8 +175,11 @@ func (d *deployer) layer(ctx context.Context, k int, s *layer.Stream) error {
 		if err := d.entry(l, e, entries); err != nil {
 			return err
 		}
+		if err := d.maySpend(d.steps+d.tree.Steps-steps, d.entries-before); err != nil {
+			return err
+		}
 	}
-	if err := d.resolveCrossings(ctx, l); err != nil {
+	if err := d.resolveLinks(ctx, l); err != nil {
 		return err
 	}
 	d.log.Note("layer %d/%d %s: %s, %d entries, %.1f s", k, len(d.layers), progress.Short(d.layers[k-1].Name()),

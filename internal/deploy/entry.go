@@ -1,9 +1,9 @@
 package deploy
 
 import (
-	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -11,240 +11,228 @@ import (
 	"osbuild-containers/internal/tree"
 )
 
-// layerState is what has to be known of the layer that is being read: it is a tree of
-// its own, most of which may be hidden.
-type layerState struct {
-	k     int32
-	links symlinks
-	lost  map[string]origin // what it has that was not written
-	gone  map[string]marker // what it removes
-
-	parent     *node // of the last entry
-	parentName string
-	implied    string // what imply saw last
-
-	whites map[string]bool // what it has as whiteouts of overlayfs
-
-	wanted    map[string]origin    // what the layers above have hard links to
-	crossings map[string]*crossing // what it has hard links to itself, in the layers below
-}
-
-func newLayer(k int) *layerState {
-	return &layerState{
-		k:     int32(k),
-		links: symlinks{targets: map[string]string{}, folders: map[string]map[string]bool{}},
-		lost:  map[string]origin{},
-		gone:  map[string]marker{},
-
-		whites:    map[string]bool{},
-		crossings: map[string]*crossing{},
-	}
-}
-
-// resolve returns where a name of the layer is: in the folder to which the layer's
-// own symbolic links lead.
-func (l *layerState) resolve(name string) (string, error) {
-	if len(l.links.targets) == 0 || name == "." {
-		return name, nil
-	}
-	parent, base := split(name)
-	if parent == "." || parent == l.parentName && l.parent != nil {
-		return name, nil
-	}
-	at, err := resolve(parent, l.links.target)
-	if err != nil {
-		return "", err
-	}
-	return join(at, base), nil
-}
-
-// entry decides about one entry, and writes it.
+// entry takes one entry of the layer.
 func (d *deployer) entry(l *layerState, e *layer.Entry, content io.Reader) error {
-	if err := d.names(e); err != nil {
-		return err
-	}
-	name := clean(e.Name)
-	if err := d.limits.depth(name); err != nil {
-		return err
-	}
-	what, name, err := parse(name)
-	if err == nil && what != ignored {
-		if name, err = l.resolve(name); err == nil {
-			err = d.limits.depth(name)
-		}
-	}
+	o, what, err := d.classify(l, e)
 	if err != nil {
 		return fmt.Errorf("%q: %w", e.Name, err)
 	}
-	if e.Type == layer.Char && e.Major == 0 && e.Minor == 0 && what == plain {
-		return d.white(l, name) // as overlayfs has it
-	}
-	if e.Type == layer.Hardlink && what == plain {
-		// overlayfs makes one whiteout and links the others to it
-		if target, err := l.resolve(clean(e.Link)); err == nil && l.whites[target] {
-			return d.white(l, name)
-		}
-	}
-	if what == plain {
-		delete(l.whites, name)
-	}
-	switch what {
-	case ignored:
-		if e.Type == layer.File {
-			l.lost[clean(e.Name)] = origin{index: e.Index, layer: l.k} // aufs keeps the files there that have several links
+	switch {
+	case what == aufsMetadata:
+		if e.Type == layer.File { // aufs keeps the files there that have several links
+			o.v.kind, o.v.index, o.v.file = leaf, int32(e.Index), nil
 		}
 		return nil
-	case removed, emptied:
-		return d.remove(l, name, what)
+	case what != plain:
+		return d.hide(l, o, what)
 	}
-	n, err := d.at(l, name)
+	white, err := d.isOverlayWhiteout(l, e)
+	if err != nil {
+		return err
+	}
+	if white {
+		return d.overlayWhiteout(l, o)
+	}
+	return d.place(l, e, o, content)
+}
+
+// classify returns what the name of an entry means, and the path that it is about.
+func (d *deployer) classify(l *layerState, e *layer.Entry) (*layerPath, marker, error) {
+	if err := lengths(e); err != nil {
+		return nil, plain, err
+	}
+	what, name, err := parse(clean(e.Name))
+	if err != nil {
+		return nil, plain, err
+	}
+	o, err := d.resolve(l, name)
+	return o, what, err
+}
+
+// isOverlayWhiteout reports whether the entry is a whiteout of overlayfs, which makes one
+// character device and links the others to it.
+func (d *deployer) isOverlayWhiteout(l *layerState, e *layer.Entry) (bool, error) {
+	switch e.Type {
+	case layer.Char:
+		return e.Major == 0 && e.Minor == 0, nil
+	case layer.Hardlink:
+		target, err := d.resolve(l, clean(e.Link))
+		if err != nil {
+			return false, fmt.Errorf("%q: hard link: %w", e.Name, err)
+		}
+		return target.v.overlayWhiteout, nil
+	default:
+		return false, nil
+	}
+}
+
+// overlayWhiteout takes a whiteout of overlayfs, which is the entry of that name.
+func (d *deployer) overlayWhiteout(l *layerState, o *layerPath) error {
+	if err := d.undo(l, o, false); err != nil {
+		return err
+	}
+	if err := d.hide(l, o, whiteout); err != nil {
+		return err
+	}
+	o.v.overlayWhiteout = true
+	return nil
+}
+
+// hide takes a whiteout or the marker of an opaque directory. Neither makes the
+// directory that it is in.
+func (d *deployer) hide(l *layerState, o *layerPath, what marker) error {
+	o.v.whiteout = o.v.whiteout || what == whiteout
+	o.v.opaque = o.v.opaque || what == opaque
+	if d.inLeaf(l, l.own.parent(o)) || what == opaque && o.v.kind == leaf {
+		return nil // a whiteout in what is not a directory removes nothing
+	}
+	n, err := d.at(l, o)
+	switch {
+	case err != nil:
+		return err
+	case n == nil && what == opaque:
+		return d.imply(l, o)
+	case n == nil:
+		return nil
+	case what == whiteout:
+		n.v.whiteout = l.k
+		return nil
+	}
+	n.v.opaque = max(n.v.opaque, l.k)
+	if d.excluded(l, o) {
+		return nil
+	}
+	if err := d.enterDir(l, o); err != nil {
+		return err
+	}
+	return d.makeDir(l.k, n)
+}
+
+// place takes an entry that is a path of the layer.
+func (d *deployer) place(l *layerState, e *layer.Entry, o *layerPath, content io.Reader) error {
+	o.v.overlayWhiteout = false
+	if err := d.enter(l, o); err != nil {
+		return fmt.Errorf("%q: %w", e.Name, err)
+	}
+	n, err := d.at(l, o)
 	if err != nil {
 		return fmt.Errorf("%q: %w", e.Name, err)
 	}
-	l.links.remove(name, e.Type != layer.Dir)
-	delete(l.lost, name)
-	if below(l.parentName, name) || below(l.implied, name) || e.Type == layer.Symlink {
-		l.parent, l.implied = nil, "" // it may be about to become something else
-	}
-	if e.Type == layer.Symlink {
-		l.links.add(name, e.Link)
-	}
-	excluded := d.exclude.has(name)
-	if n == nil || excluded {
-		if err := d.imply(l, name); err != nil {
+	if excluded := d.excluded(l, o); n == nil || excluded {
+		if err := d.imply(l, o); err != nil {
 			return err
 		}
 	}
 	if e.Type == layer.Dir {
-		if n == nil {
-			return nil
-		}
-		return d.dir(l, e, name, n, excluded)
+		return d.dir(l, e, o, n)
 	}
-	return d.leaf(l, e, name, n, excluded, content)
+	return d.leaf(l, e, o, n, content)
 }
 
-// white takes a whiteout as overlayfs has it, which is the entry of that name.
-func (d *deployer) white(l *layerState, name string) error {
-	l.links.remove(name, true)
-	delete(l.lost, name)
-	l.note(name, origin{})
-	l.parent, l.implied = nil, ""
-	if n := d.root.find(name); n != nil && (n.kind == dir && (n.top == l.k || n.said == l.k) || n.kind == leaf && n.leaf == l.k) {
-		if err := d.drop(l.k, name, n); err != nil {
-			return fmt.Errorf("%q: %w", name, err)
-		}
-		if n.leaf == l.k {
-			n.leaf = 0
+// dir takes a directory; n is nil when layers above hide it.
+func (d *deployer) dir(l *layerState, e *layer.Entry, o *layerPath, n *treePath) error {
+	if o.v.kind == leaf {
+		if err := d.undo(l, o, false); err != nil {
+			return err
 		}
 	}
-	if err := d.remove(l, name, removed); err != nil {
+	if err := d.enterDir(l, o); err != nil {
 		return err
 	}
-	l.whites[name] = true
+	isOpaque := e.Xattrs[overlayOpaque] == "y"
+	o.v.opaque = o.v.opaque || isOpaque
+	if n == nil {
+		return nil
+	}
+	if isOpaque {
+		n.v.opaque = max(n.v.opaque, l.k)
+	}
+	if n.v.said == 0 || n.v.said == l.k {
+		m, err := d.meta(e)
+		if err != nil {
+			return fmt.Errorf("%q: %w", d.path(n), err)
+		}
+		if err := d.remember(nil, metaBytes(&m)-metaBytes(n.v.meta)); err != nil {
+			return err
+		}
+		n.v.meta, n.v.said = &m, l.k
+	}
+	if n.id == 0 || d.excluded(l, o) {
+		return nil // what is in it may be kept, and then it is made
+	}
+	return d.makeDir(l.k, n)
+}
+
+// enterDir takes note that the layer has a directory there.
+func (d *deployer) enterDir(l *layerState, o *layerPath) error {
+	if o.v.kind == dir {
+		return nil
+	}
+	if err := d.enter(l, o); err != nil {
+		return err
+	}
+	o.v.kind, o.v.file = dir, nil
 	return nil
 }
 
-// remove takes a whiteout, or the marker that empties a folder. Neither makes the
-// folder that it is in.
-func (d *deployer) remove(l *layerState, name string, what marker) error {
-	l.gone[name] = what
-	n, err := d.at(l, name)
-	if errors.Is(err, errNotDir) {
-		return nil // a whiteout in what is no folder removes nothing
+// leaf takes all that is not a directory.
+func (d *deployer) leaf(l *layerState, e *layer.Entry, o *layerPath, n *treePath, content io.Reader) error {
+	if o.id == 0 {
+		return fmt.Errorf("%q: the root must be a directory", e.Name)
 	}
+	if e.Type == layer.Hardlink {
+		return d.hardlink(l, e, o, n)
+	}
+	n, err := d.replace(l, o, n)
 	if err != nil {
 		return err
 	}
-	if n == nil && what == emptied {
-		return d.imply(l, name)
+	o.v.kind, o.v.index, o.v.file = leaf, int32(e.Index), nil
+	if e.Type == layer.Symlink {
+		if e.Link == "" {
+			return fmt.Errorf("%q: a symbolic link to nothing", e.Name)
+		}
+		if err := d.setSymlink(l, o, &layerLink{target: strings.Clone(e.Link)}); err != nil {
+			return err
+		}
 	}
 	if n == nil {
 		return nil
 	}
-	if what == removed {
-		n.removed = l.k
-		return nil
-	}
-	if n.kind == leaf {
-		return nil
-	}
-	n.emptied = max(n.emptied, l.k)
-	if d.exclude.has(name) {
-		return nil
-	}
-	return d.makeDir(l.k, name, n)
-}
-
-// dir takes a folder.
-func (d *deployer) dir(l *layerState, e *layer.Entry, name string, n *node, excluded bool) error {
-	if n.kind == leaf {
-		if err := d.drop(l.k, name, n); err != nil {
-			return err
-		}
-		n.leaf = 0
-	}
-	if n.leaf == l.k {
-		n.leaf = 0 // it was something else before, in the same layer
-	}
-	if e.Xattrs[overlayHides] == "y" {
-		n.emptied = max(n.emptied, l.k)
-	}
-	if n.said == 0 || n.said == l.k {
-		m, err := d.meta(e)
-		if err != nil {
-			return fmt.Errorf("%q: %w", name, err)
-		}
-		n.meta, n.said = &m, l.k
-	}
-	if excluded || name == "." {
-		return nil // what is in it may be kept, and then it is made
-	}
-	return d.makeDir(l.k, name, n)
-}
-
-// leaf takes all that is no folder.
-func (d *deployer) leaf(l *layerState, e *layer.Entry, name string, n *node, excluded bool, content io.Reader) error {
-	if name == "." {
-		return fmt.Errorf("%q: the root must be a directory", e.Name)
-	}
-	if n != nil && n.kind == dir {
-		// Below a folder of the layers above, or in place of one of this layer.
-		upper := n.top > l.k
-		if err := d.drop(l.k, name, n); err != nil {
-			return fmt.Errorf("%q: %w", name, err)
-		}
-		n.leaf = l.k
-		if upper {
-			n = nil
-		}
-	}
-	if e.Type == layer.Hardlink {
-		return d.hardlink(l, e, name, n, excluded)
-	}
-	if n == nil || excluded {
-		l.lose(name, origin{index: e.Index, layer: l.k})
-		return nil
-	}
-	if err := d.makeParents(l.k, name); err != nil {
+	if err := d.makeParents(l.k, n); err != nil {
 		return err
 	}
-	l.note(name, origin{index: e.Index, layer: l.k, path: name})
-	*n = node{kids: n.kids, kind: leaf, leaf: l.k, removed: n.removed, emptied: n.emptied, made: true, index: int32(e.Index)}
-	return d.write(name, e, content)
-}
-
-// write makes what the entry says, which is no folder and no hard link.
-func (d *deployer) write(name string, e *layer.Entry, content io.Reader) error {
+	n.v.kind, n.v.leaf, n.v.made = leaf, l.k, true
 	m, err := d.meta(e)
 	if err != nil {
-		return fmt.Errorf("%q: %w", name, err)
+		return fmt.Errorf("%q: %w", d.path(n), err)
 	}
+	return d.write(d.path(n), e, m, content)
+}
+
+// replace makes way for a leaf of the layer. It returns the path in the tree to which
+// the leaf is to be written, nil if it is not.
+func (d *deployer) replace(l *layerState, o *layerPath, n *treePath) (*treePath, error) {
+	if o.v.kind != nothing {
+		if err := d.undo(l, o, false); err != nil {
+			return nil, err
+		}
+		l.own.list(o)
+	}
+	if n == nil {
+		return nil, nil
+	}
+	if n.v.kind == dir || d.excluded(l, o) { // below a directory of the layers above
+		n.v.leaf = l.k
+		return nil, nil
+	}
+	return n, nil
+}
+
+// write makes what the entry says, which is no directory and no hard link.
+func (d *deployer) write(name string, e *layer.Entry, m tree.Meta, content io.Reader) error {
 	switch e.Type {
 	case layer.Symlink:
-		if e.Link == "" {
-			return fmt.Errorf("%q: a symbolic link to nothing", name)
-		}
 		return d.tree.Symlink(name, e.Link, m)
 	case layer.Char, layer.Block:
 		kind := uint32(unix.S_IFCHR)

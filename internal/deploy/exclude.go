@@ -52,7 +52,7 @@ func newExcluder(lines []string) (*excluder, error) {
 func compile(text string) *patternmatcher.PatternMatcher {
 	globs, err := patternmatcher.New([]string{text})
 	if err == nil {
-		_, err = globs.MatchesOrParentMatches("x")
+		_, err = globs.MatchesUsingParentResult("x", false) //nolint:staticcheck // see matches
 	}
 	if err != nil {
 		return nil
@@ -66,45 +66,53 @@ func outside(name string) bool {
 	return name == ".." || strings.HasPrefix(name, "../")
 }
 
-// covers is has without taking note of which patterns match.
-func (x *excluder) covers(name string) bool {
-	in := false
-	for _, p := range x.patterns {
-		if p.match(name) {
-			in = !p.keep
-		}
-	}
-	return in
-}
-
-// has reports whether a clean name is not to be written.
-func (x *excluder) has(name string) bool {
-	if len(x.patterns) == 0 || name == "." {
-		return false
-	}
-	in := false
-	for _, p := range x.patterns {
+// match returns the number of the last pattern that means just that name, counted from
+// 1; 0 is none.
+func (x *excluder) match(name string) int32 {
+	last := int32(0)
+	for i, p := range x.patterns {
 		if p.match(name) {
 			p.matched = true
-			in = !p.keep
+			last = int32(i) + 1
 		}
 	}
-	return in
+	return last
 }
 
-// match reports whether the name or a folder that it lies in is meant.
 func (p *pattern) match(name string) bool {
 	if p.literal == "" {
 		return false
 	}
-	if below(name, p.literal) {
-		return true
-	}
-	if p.globs == nil {
+	return name == p.literal || p.globs != nil && matches(p.globs, name)
+}
+
+// matches reports whether a pattern means just that name. MatchesOrParentMatches tries
+// each directory on the way, for each name again.
+func matches(globs *patternmatcher.PatternMatcher, name string) bool {
+	ok, err := globs.MatchesUsingParentResult(name, false) //nolint:staticcheck // what replaces it cannot be asked about one name
+	return ok && err == nil
+}
+
+// excluded reports whether a path of the layer is not to be written.
+func (d *deployer) excluded(l *layerState, o *layerPath) bool {
+	if len(d.exclude.patterns) == 0 {
 		return false
 	}
-	ok, err := p.globs.MatchesOrParentMatches(name)
-	return ok && err == nil
+	last := d.rule(l, o)
+	return last > 0 && !d.exclude.patterns[last-1].keep
+}
+
+// rule returns the number of the last pattern that means a path of the layer, or a
+// directory that it is in, counted from 1; 0 is none.
+func (d *deployer) rule(l *layerState, o *layerPath) int32 {
+	if o.id == 0 {
+		return 0
+	}
+	if o.v.rule == 0 {
+		d.steps += 1 + int64(o.length)/16
+		o.v.rule = 1 + max(d.rule(l, l.own.parent(o)), d.exclude.match(l.own.path(o)))
+	}
+	return o.v.rule - 1
 }
 
 // warnings are about the patterns that meant nothing.
@@ -135,15 +143,15 @@ func (d *deployer) excludeThroughLinks() error {
 			continue
 		}
 		name := join(at, base)
-		n := d.root.find(name)
-		if n == nil || !n.made || n.there {
+		n := d.paths.find(name)
+		if n == nil || !n.v.made || n.v.there {
 			continue
 		}
 		p.matched = true
 		if err := d.tree.Remove(name); err != nil {
 			return err
 		}
-		delete(d.root.find(at).kids, base)
+		n.v.made = false
 	}
 	return nil
 }

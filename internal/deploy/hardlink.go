@@ -3,273 +3,371 @@ package deploy
 import (
 	"context"
 	"fmt"
+	"maps"
+	"unsafe"
 
 	"osbuild-containers/internal/layer"
+	"osbuild-containers/internal/tree"
 )
 
-// origin is where the content of a path of one layer is.
-type origin struct {
-	layer int32
-	index int       // the entry that has it
-	path  string    // where it was written, if it was
-	cross *crossing // or it is in a layer below
+// inode is a file to which a layer has hard links. There is none for the many files
+// that have one name only.
+//
+// Its content may be on the disk, under all of its names. Or it went by while it was
+// hidden or excluded: then its names wait for a second pass over the layer. Archives
+// name the first link of a file as the target of all others, so that is seldom: the
+// first must have been replaced and others not. Or it is in a layer below, as
+// overlayfs never has it but the image specification allows it: then the names wait
+// for that layer.
+type inode struct {
+	names   []*treePath // those that have another inode by now do not count
+	meta    *tree.Meta  // what the headers of its hard links say together
+	above   []*inode    // hard links of layers above to this one, the lowest first
+	layer   int32
+	index   int32 // the entry that has the content
+	symlink bool  // it is a symbolic link
+	below   bool  // the content is in a layer below
 }
 
-// group is content that was not written when it went by, because it was hidden or
-// excluded, and to which there are hard links that are neither. It is written in a
-// second pass over its layer. Archives name the first link of a file as the target of
-// all others, so this is seldom: the first must have been replaced and others not.
-type group struct {
-	members []member
-	cross   *crossing // that it is of, if it is of one
-}
-
-// member is one of the links.
-type member struct {
-	name string
-	node *node
-}
-
-// crossing is a hard link to what a layer below has, as overlayfs never makes them but
-// the image specification allows them.
-type crossing struct {
-	from   int32
-	target string
-	group  *group
-	done   bool
-}
-
-// lose remembers what was not written, and note what was.
-func (l *layerState) lose(name string, o origin) {
-	l.lost[name] = o
-	l.note(name, o)
-}
-
-func (l *layerState) note(name string, o origin) {
-	if _, ok := l.wanted[name]; ok {
-		l.wanted[name] = o
-	}
-}
+const (
+	inodeBytes = int64(unsafe.Sizeof(inode{})) + 64 // with its meta
+	linkBytes  = 16                                 // of a slice that grows by doubling
+)
 
 // hardlink takes a hard link. n is nil when the layers above hide it.
-func (d *deployer) hardlink(l *layerState, e *layer.Entry, name string, n *node, excluded bool) error {
-	target, err := l.resolve(clean(e.Link))
-	if err != nil {
-		return fmt.Errorf("%q: hard link: %w", name, err)
+func (d *deployer) hardlink(l *layerState, e *layer.Entry, o *layerPath, n *treePath) error {
+	var err error
+	if o.v.kind == dir {
+		if n, err = d.replace(l, o, n); err != nil {
+			return err
+		}
 	}
-	if target == name {
-		return fmt.Errorf("%q: a hard link to itself", name)
-	}
-	o, err := d.origin(l, target)
-	if err != nil {
-		return fmt.Errorf("%q: %w", name, err)
-	}
-	l.parent = nil // finding the target may have left it in a folder that is no more
-	if to, ok := l.links.target(target); ok {
-		l.links.add(name, to)
-	}
-	if n == nil || excluded {
-		l.lose(name, o)
-		return nil
-	}
-	if o.path == name {
-		return nil // another name of what it is already
-	}
-	if err := d.makeParents(l.k, name); err != nil {
+	if err := d.setSymlink(l, o, nil); err != nil {
 		return err
 	}
-	if n.made && n.kind == leaf {
-		if err := d.tree.Remove(name); err != nil {
+	t, err := d.resolve(l, clean(e.Link))
+	if err != nil {
+		return fmt.Errorf("%q: hard link: %w", e.Name, err)
+	}
+	if t == o {
+		return fmt.Errorf("%q: a hard link to itself", e.Name)
+	}
+	f, err := d.inode(l, t)
+	if err != nil {
+		return fmt.Errorf("%q: %w", e.Name, err)
+	}
+	m, err := d.meta(e)
+	if err != nil {
+		return fmt.Errorf("%q: %w", e.Name, err)
+	}
+	if o.v.kind != leaf || o.v.file != f { // it may be another name of what it is already
+		if n, err = d.replace(l, o, n); err != nil {
+			return err
+		}
+		o.v.kind, o.v.index, o.v.file = leaf, f.index, f
+		if err := d.addName(l.k, f, n); err != nil {
 			return err
 		}
 	}
-	*n = node{kids: n.kids, kind: leaf, leaf: l.k, removed: n.removed, emptied: n.emptied, index: int32(o.index)}
-	if o.path == "" {
-		l.note(name, o)
-		d.later(o, member{name, n})
+	if s := t.v.symlink; s != nil {
+		if err := d.setSymlink(l, o, &layerLink{target: s.target}); err != nil {
+			return err
+		}
+	}
+	return d.applyTo(f, &m)
+}
+
+// addName makes n, unless it is nil, a name of a file, now or when its content comes.
+func (d *deployer) addName(k int32, f *inode, n *treePath) error {
+	if n == nil {
 		return nil
 	}
-	n.made = true
-	from := o.path
-	o.path = name
-	l.note(name, o)
-	return d.tree.Link(name, from)
+	if err := d.makeParents(k, n); err != nil {
+		return err
+	}
+	n.v.kind, n.v.leaf = leaf, k
+	return d.join(f, n)
 }
 
-// later puts a hard link off until its content comes by.
-func (d *deployer) later(o origin, m member) {
-	g := &group{}
-	if o.cross != nil {
-		g = o.cross.group
-	} else {
-		k := int(o.layer)
-		if d.late[k] == nil {
-			d.late[k] = map[int]*group{}
-		}
-		if d.late[k][o.index] == nil {
-			d.late[k][o.index] = g
-		}
-		g = d.late[k][o.index]
+// join makes n a name of a file.
+func (d *deployer) join(f *inode, n *treePath) error {
+	if err := d.remember(nil, linkBytes); err != nil {
+		return err
 	}
-	g.members = append(g.members, m)
-	m.node.group = g
-}
-
-// origin finds what the layer has under a name, or expects a layer below to have it.
-func (d *deployer) origin(l *layerState, target string) (origin, error) {
-	if o, ok := l.lost[target]; ok {
-		return d.live(o), nil
-	}
-	n, err := d.at(l, target)
-	if err != nil {
-		return origin{}, fmt.Errorf("hard link to %q: %w", target, err)
-	}
+	from := d.onDisk(f)
+	n.v.file, n.v.made = f, from != nil
+	f.names = append(f.names, n)
 	switch {
-	case n == nil:
-	case n.kind == dir && (n.top == l.k || n.said == l.k):
-		return origin{}, fmt.Errorf("hard link to %q, which is a directory", target)
-	case n.kind == leaf && n.leaf == l.k && n.made:
-		return origin{layer: l.k, index: int(n.index), path: target}, nil
-	case n.kind == leaf && n.leaf == l.k:
-		if n.group != nil && n.group.cross != nil {
-			return origin{layer: l.k, cross: n.group.cross}, nil
-		}
-		return origin{layer: l.k, index: int(n.index)}, nil
-	}
-	c := l.crossings[target]
-	if c == nil {
-		if len(d.cross) == maxCrossings {
-			return origin{}, &layer.LimitError{What: "hard links to layers below", Limit: maxCrossings}
-		}
-		c = &crossing{from: l.k, target: target, group: &group{}}
-		c.group.cross = c
-		l.crossings[target] = c
-		d.cross = append(d.cross, c)
-	}
-	return origin{layer: l.k, cross: c}, nil
-}
-
-// maxCrossings bounds what each layer is asked for.
-const maxCrossings = 100_000
-
-// live forgets where the content was written if something else is there by now.
-func (d *deployer) live(o origin) origin {
-	if o.path != "" {
-		n := d.root.find(o.path)
-		if n == nil || n.kind != leaf || !n.made || n.leaf != o.layer || int(n.index) != o.index {
-			o.path = ""
-		}
-	}
-	return o
-}
-
-// expect tells a layer what the layers above want of it.
-func (d *deployer) expect(l *layerState) {
-	for _, c := range d.cross {
-		if c.from > l.k && !c.done {
-			if l.wanted == nil {
-				l.wanted = map[string]origin{}
-			}
-			l.wanted[c.target] = origin{}
-		}
-	}
-}
-
-// resolveCrossings makes the hard links of the layers above to what this layer turned
-// out to have.
-func (d *deployer) resolveCrossings(ctx context.Context, l *layerState) error {
-	seen := map[string]bool{}
-	for _, c := range d.cross {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		if c.done || c.from == l.k && l.k > 1 {
-			continue
-		}
-		o := l.wanted[c.target]
-		switch {
-		case c.from > l.k && o.cross != nil:
-			// The layer itself has it from below: both want the same.
-			o.cross.group.members = append(o.cross.group.members, c.group.members...)
-			for _, m := range c.group.members {
-				if m.node.group == c.group {
-					m.node.group = o.cross.group
-				}
-			}
-			c.done = true
-		case c.from > l.k && o.layer != 0:
-			if err := d.join(c, o); err != nil {
-				return err
-			}
-		case l.k > 1 && !l.blocks(d, c.target, seen):
-			// It may still come.
-		case len(c.group.members) == 0:
-			c.done = true // the link itself is hidden
-		default:
-			return fmt.Errorf("%s: hard link to %q, which neither its layer %d nor those below have there",
-				c.group.names(), c.target, c.from)
-		}
+	case from != nil:
+		return d.tree.Link(d.path(n), d.path(from))
+	case !f.below:
+		d.later(f)
 	}
 	return nil
 }
 
-func (g *group) names() string {
-	if len(g.members) == 0 {
-		return "a hidden path"
+// onDisk returns a name under which the file is on the disk, nil where there is none.
+func (d *deployer) onDisk(f *inode) *treePath {
+	for len(f.names) > 0 {
+		d.steps++
+		n := f.names[len(f.names)-1]
+		if n.v.file == f {
+			if n.v.made {
+				return n
+			}
+			return nil
+		}
+		f.names = f.names[:len(f.names)-1]
 	}
-	return fmt.Sprintf("%q", g.members[0].name)
+	return nil
 }
 
-// join makes the links of a crossing to what was found.
-func (d *deployer) join(c *crossing, o origin) error {
-	c.done = true
-	o = d.live(o)
-	for _, m := range c.group.members {
-		if m.node.group != c.group {
-			continue // something else is there by now
+// applyTo gives a file what the header of another of its names says, as podman does: the
+// last one counts.
+func (d *deployer) applyTo(f *inode, m *tree.Meta) error {
+	before := metaBytes(f.meta)
+	f.meta = overlaid(f.meta, m)
+	if err := d.remember(nil, metaBytes(f.meta)-before); err != nil {
+		return err
+	}
+	n := d.onDisk(f)
+	if n == nil {
+		return nil
+	}
+	return d.tree.SetMeta(d.path(n), *m, f.symlink)
+}
+
+// overlaid returns what a file has after both: an attribute stays unless the second has
+// it too, and capabilities unless the owner changes.
+func overlaid(first, second *tree.Meta) *tree.Meta {
+	m := *second
+	if first == nil || len(first.Xattrs) == 0 {
+		return &m
+	}
+	m.Xattrs = maps.Clone(first.Xattrs)
+	if first.UID != second.UID || first.GID != second.GID {
+		delete(m.Xattrs, capability)
+	}
+	maps.Copy(m.Xattrs, second.Xattrs)
+	return &m
+}
+
+// later puts a file off until its content comes by again.
+func (d *deployer) later(f *inode) {
+	if d.late[f.layer] == nil {
+		d.late[f.layer] = map[int32]*inode{}
+	}
+	d.late[f.layer][f.index] = f
+}
+
+// inode returns the file that the layer has under a name, or one that a layer below is
+// expected to have.
+func (d *deployer) inode(l *layerState, t *layerPath) (*inode, error) {
+	switch {
+	case t.v.kind == dir:
+		return nil, fmt.Errorf("hard link to %q, which is a directory", l.own.path(t))
+	case t.v.file != nil:
+		return t.v.file, nil
+	case d.inLeaf(l, l.own.parent(t)):
+		return nil, fmt.Errorf("hard link to %q: %w", l.own.path(t), errNotDir)
+	}
+	if err := d.remember(nil, inodeBytes+linkBytes); err != nil {
+		return nil, err
+	}
+	f := &inode{layer: l.k, index: t.v.index, symlink: t.v.symlink != nil, below: t.v.kind == nothing}
+	t.v.file = f
+	if f.below {
+		l.wants = append(l.wants, want{f, t})
+		return f, nil
+	}
+	if n := t.v.node; n != nil && n.v.kind == leaf && n.v.leaf == l.k && n.v.made {
+		n.v.file = f
+		f.names = append(f.names, n)
+	}
+	return f, nil
+}
+
+// want is a file of which a layer has hard links, but not the content.
+type want struct {
+	file   *inode
+	target *layerPath
+}
+
+// wantedPath is a path that hard links of the layers above are to, or one that leads there.
+type wantedPath = node[wanted]
+
+type wanted struct {
+	files []*inode // those of higher layers first
+}
+
+// resolveLinks makes the hard links of the layers above to what this layer turned out
+// to have. It takes a step for each path of the layer, and not for each link: those
+// may be many, and the layers too.
+func (d *deployer) resolveLinks(ctx context.Context, l *layerState) error {
+	if d.wanted.count > 1 {
+		at := d.wantedOf(l)
+		for id, w := range at {
+			if w == 0 {
+				continue
+			}
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			if err := d.settle(l, l.own.at(uint32(id)), d.wanted.at(w-1)); err != nil {
+				return err
+			}
 		}
-		if o.path == "" {
-			d.later(o, m)
+		for id, w := range at {
+			if w == 0 {
+				continue
+			}
+			if err := d.block(&l.own.at(uint32(id)).v, d.wanted.at(w-1)); err != nil {
+				return err
+			}
+		}
+	}
+	for _, w := range l.wants {
+		if err := d.want(l, w); err != nil {
+			return err
+		}
+	}
+	if l.k == 1 {
+		return d.missing(d.wanted.root())
+	}
+	return nil
+}
+
+// wantedOf returns, by path of the layer, the number of the wanted path of that name, from 1, or
+// 0 where there is none.
+func (d *deployer) wantedOf(l *layerState) []uint32 {
+	at := make([]uint32, l.own.count)
+	at[0] = 1
+	for id := uint32(1); id < l.own.count; id++ {
+		d.steps++
+		o := l.own.at(id)
+		if p := at[o.parent]; p != 0 {
+			if w := d.wanted.child(d.wanted.at(p-1), o.name); w != nil {
+				at[id] = w.id + 1
+			}
+		}
+	}
+	return at
+}
+
+// settle makes the hard links to a path of this layer, where that is a file.
+func (d *deployer) settle(l *layerState, o *layerPath, w *wantedPath) error {
+	if o.v.kind != leaf || len(w.v.files) == 0 {
+		return nil
+	}
+	f, err := d.inode(l, o)
+	if err != nil {
+		return err
+	}
+	for i := len(w.v.files) - 1; i >= 0; i-- {
+		if err := d.merge(f, w.v.files[i]); err != nil {
+			return err
+		}
+	}
+	w.v.files = nil
+	return nil
+}
+
+// merge gives a file the names of hard links of a layer above.
+func (d *deployer) merge(f, upper *inode) error {
+	if f.below { // it is in a layer further below
+		f.above = append(f.above, upper)
+		return d.remember(nil, linkBytes)
+	}
+	d.steps++
+	for _, n := range upper.names {
+		d.steps++
+		if n.v.file != upper {
 			continue
 		}
-		m.node.group, m.node.made = nil, true
-		if err := d.tree.Link(m.name, o.path); err != nil {
+		if err := d.join(f, n); err != nil {
+			return err
+		}
+	}
+	upper.names = nil
+	if upper.meta != nil {
+		if err := d.applyTo(f, upper.meta); err != nil {
+			return err
+		}
+	}
+	for _, a := range upper.above {
+		if err := d.merge(f, a); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// blocks reports whether the layer hides a path from the layers above it. seen is what is known of folders.
-func (l *layerState) blocks(d *deployer, target string, seen map[string]bool) bool {
-	if l.gone[target] == removed {
-		return true
+// block ends what hard links of the layers above look for and this layer hides.
+func (d *deployer) block(o *layered, w *wantedPath) error {
+	if o.whiteout || o.kind == dir {
+		if err := d.notThere(w); err != nil {
+			return err
+		}
 	}
-	parent, _ := split(target)
-	hidden, known := seen[parent]
-	if !known {
-		hidden = l.blocksIn(d.root, parent)
-		seen[parent] = hidden
+	if o.whiteout || o.opaque || o.kind == leaf {
+		return d.wanted.unlist(w, d.missing)
 	}
-	return hidden
+	return nil
 }
 
-// blocksIn reports whether the layer hides all that is in a folder.
-func (l *layerState) blocksIn(n *node, folder string) bool {
-	for at, rest := ".", folder; ; {
-		_, link := l.links.target(at)
-		_, lost := l.lost[at]
-		if l.gone[at] != plain || link || lost || n != nil && n.leaf == l.k {
-			return true
-		}
-		if at == folder {
-			return false
-		}
-		var c string
-		c, rest = cut(rest)
-		at = join(at, c)
-		if n != nil {
-			n = n.kids[c]
+// missing ends what hard links to a path, and to those below it, look for.
+func (d *deployer) missing(w *wantedPath) error {
+	if err := d.notThere(w); err != nil {
+		return err
+	}
+	return d.wanted.unlist(w, d.missing)
+}
+
+func (d *deployer) notThere(w *wantedPath) error {
+	for _, f := range w.v.files {
+		if n := d.waiting(f); n != nil { // else the links themselves are hidden
+			return fmt.Errorf("%q: hard link to %q, which neither its layer %d nor those below have there",
+				d.path(n), d.wanted.path(w), f.layer)
 		}
 	}
+	w.v.files = nil
+	return nil
+}
+
+// waiting returns a name that waits for the file.
+func (d *deployer) waiting(f *inode) *treePath {
+	d.steps++
+	for _, n := range f.names {
+		d.steps++
+		if n.v.file == f {
+			return n
+		}
+	}
+	for _, a := range f.above {
+		if n := d.waiting(a); n != nil {
+			return n
+		}
+	}
+	return nil
+}
+
+// want asks the layers below for the target of a hard link.
+func (d *deployer) want(l *layerState, want want) error {
+	w := d.wanted.root()
+	for name := l.own.path(want.target); name != ""; {
+		var base string
+		base, name = cut(name)
+		d.steps++
+		next := d.wanted.child(w, base)
+		if next == nil {
+			if err := d.remember(nil, d.wanted.cost()+int64(len(base))); err != nil {
+				return err
+			}
+			next = d.wanted.add(w, base)
+		}
+		d.wanted.list(next)
+		w = next
+	}
+	w.v.files = append(w.v.files, want.file)
+	return nil
 }

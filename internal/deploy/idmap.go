@@ -60,9 +60,12 @@ const (
 
 	// What a layer cannot say: labels are the host's policy, as podman has it, and
 	// overlayfs keeps its own books in attributes that it does not show.
-	selinux      = "security.selinux"
-	overlay      = "trusted.overlay."
-	overlayHides = overlay + "opaque"
+	selinux       = "security.selinux"
+	overlay       = "trusted.overlay."
+	overlayOpaque = overlay + "opaque"
+
+	// capability is what the kernel takes away when the owner changes.
+	capability = "security.capability"
 )
 
 // xattrs are the attributes as they are in the tree.

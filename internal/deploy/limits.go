@@ -6,6 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"osbuild-containers/internal/layer"
+	"osbuild-containers/internal/tree"
 )
 
 // Limits stop an image that would fill a disk, a memory or a day. Zero is the default.
@@ -25,12 +26,16 @@ const (
 	// maxName is what the kernel takes as one path, or as the target of a symbolic link.
 	maxName = unix.PathMax - 1
 
-	// nameBytes is how long names, targets and attributes may be on the average, so that
-	// those that have to be remembered fit into memory.
-	nameBytes = 256
+	// entryBytes is the memory that an entry may need on the average.
+	entryBytes = 200
 
-	// fewEntries may have names of any length.
+	// fewEntries may need more than others, in memory and steps.
 	fewEntries = 10_000
+
+	// stepsPerLevel, by the limit of depth, is what an entry may cost on the average. Its
+	// path is walked three times, in the layer, in the tree and by the kernel, and a hard
+	// link has two.
+	stepsPerLevel = 8
 )
 
 func (l Limits) withDefaults() Limits {
@@ -48,33 +53,71 @@ func (l Limits) withDefaults() Limits {
 
 func (l Limits) layer() layer.Limits { return layer.Limits{Bytes: l.LayerBytes} }
 
-// depth refuses a path that is too deep.
-func (l Limits) depth(name string) error {
-	n := 1
-	for i := range len(name) {
-		if name[i] == '/' {
-			n++
-		}
-	}
-	if n > l.Depth {
-		return fmt.Errorf("%.100q…: %w", name, &layer.LimitError{What: "components in a path", Limit: int64(l.Depth)})
+func (l Limits) tooDeep(name string) error {
+	return fmt.Errorf("%.100q…: %w", name, &layer.LimitError{What: "components in a path", Limit: int64(l.Depth)})
+}
+
+// ledger counts what an image costs.
+type ledger struct {
+	limits  Limits
+	entries int64 // of the image, with the directories that have no entry of their own
+	bytes   int64 // that are remembered now
+	steps   int64 // a step is one component of a path, or one path, that is looked at
+}
+
+// count counts something that is remembered and has no entry of its own.
+func (c *ledger) count() error {
+	if c.entries++; c.entries > c.limits.Entries {
+		return &layer.LimitError{What: "entries and directories in the image", Limit: c.limits.Entries}
 	}
 	return nil
 }
 
-// names refuses names that are too long, alone or together.
-func (d *deployer) names(e *layer.Entry) error {
+// remember counts memory, until the layer ends where there is one.
+func (c *ledger) remember(l *layerState, bytes int64) error {
+	c.bytes += bytes
+	if l != nil {
+		l.bytes += bytes
+	}
+	if limit := entryBytes * max(c.limits.Entries, fewEntries); c.bytes > limit {
+		return &layer.LimitError{What: "bytes to remember of the paths of the image", Limit: limit}
+	}
+	return nil
+}
+
+// forget takes back what was remembered of a layer.
+func (c *ledger) forget(l *layerState) { c.bytes -= l.bytes }
+
+// maySpend refuses a layer of so many entries that took too many steps.
+func (c *ledger) maySpend(steps, entries int64) error {
+	if limit := stepsPerLevel * int64(c.limits.Depth) * (entries + fewEntries); steps > limit {
+		return &layer.LimitError{What: "steps to merge the layer", Limit: limit}
+	}
+	return nil
+}
+
+// metaBytes is what metadata costs that is remembered.
+func metaBytes(m *tree.Meta) int64 {
+	const meta, attributes, attribute = 64, 48, 40
+	if m == nil {
+		return 0
+	}
+	n := int64(meta)
+	if len(m.Xattrs) > 0 {
+		n += attributes + 8*attribute
+	}
+	for name, value := range m.Xattrs {
+		n += attribute + int64(len(name)+len(value))
+	}
+	return n
+}
+
+// lengths refuses names that no kernel takes.
+func lengths(e *layer.Entry) error {
 	for _, name := range []string{e.Name, e.Link} {
 		if len(name) > maxName {
 			return fmt.Errorf("%.100q…: %w", name, &layer.LimitError{What: "bytes in a name", Limit: maxName})
 		}
-	}
-	d.named += int64(len(e.Name) + len(e.Link))
-	for name, value := range e.Xattrs {
-		d.named += int64(len(name) + len(value))
-	}
-	if limit := nameBytes * max(d.limits.Entries, fewEntries); d.named > limit {
-		return &layer.LimitError{What: "bytes in the names and attributes of the image", Limit: limit}
 	}
 	return nil
 }

@@ -225,3 +225,59 @@ func TestRootWithoutAnEntry(t *testing.T) {
 		t.Errorf("a used tree's root is %s, want %s", got, want)
 	}
 }
+
+// The header of a hard link is about its file, too: the last one counts, as in podman.
+func TestHeadersOfHardLinks(t *testing.T) {
+	of := func(i item, mode int64, id int, sec int64) item {
+		return i.with(func(h *tar.Header) { h.Mode, h.Uid, h.Gid, h.ModTime = mode, id, id, time.Unix(sec, 0) })
+	}
+	old := func(name string) item {
+		return xattr(xattr(of(file(name, "x"), 0o4755, 1, 1), "user.lab", "old"), "user.bin", "old")
+	}
+	link := func(name, target string) item {
+		return xattr(of(hardlink(name, target), 0o640, 2, 2), "user.lab", "new")
+	}
+	fifo := item{Header: tar.Header{Typeflag: tar.TypeFifo, Name: "a", Mode: 0o600, ModTime: when}}
+	const both = `100640 2:2 2.000000000 1 user.lab="new" user.bin="old"`
+	for name, c := range map[string]struct {
+		layers  [][]item
+		exclude string
+		want    map[string]string
+	}{
+		"in a layer":                      {layers: [][]item{{old("a"), link("b", "a")}}, want: map[string]string{"a": both, "b": both}},
+		"of a hard link to a hard link":   {layers: [][]item{{old("a"), of(hardlink("b", "a"), 0, 9, 9), link("c", "b")}}, want: map[string]string{"a": both, "c": both}},
+		"of a link that is hidden":        {layers: [][]item{{old("a"), link("b", "a")}, {file(".wh.b")}}, want: map[string]string{"a": both}},
+		"of a link that is replaced":      {layers: [][]item{{old("a"), link("b", "a"), folder("b")}}, want: map[string]string{"a": both}},
+		"of a link to itself":             {layers: [][]item{{old("a"), hardlink("b", "a"), link("a", "b")}}, want: map[string]string{"a": both, "b": both}},
+		"of a file that is hidden":        {layers: [][]item{{old("a"), link("b", "a")}, {file(".wh.a")}}, want: map[string]string{"b": both}},
+		"of a file that is excluded":      {layers: [][]item{{old("a"), link("b", "a"), hardlink("c", "a"), link("d", "c")}}, exclude: "a", want: map[string]string{"b": both, "d": both}},
+		"of a file of a layer below":      {layers: [][]item{{old("a")}, {link("b", "a")}}, want: map[string]string{"a": both, "b": both}},
+		"of a hidden file of one":         {layers: [][]item{{old("a")}, {link("b", "a")}, {file(".wh.a")}}, want: map[string]string{"b": both}},
+		"the highest layer counts":        {layers: [][]item{{old("a"), of(hardlink("z", "a"), 0, 9, 9)}, {of(hardlink("b", "a"), 0, 8, 8)}, {link("c", "b")}}, want: map[string]string{"a": both, "b": both, "c": both, "z": both}},
+		"a symbolic link keeps its time":  {layers: [][]item{{of(symlink("a", "x"), 0o777, 1, 1), of(hardlink("b", "a"), 0o640, 2, 2)}}, want: map[string]string{"a": "120777 2:2 1.000000000 1"}},
+		"of a fifo":                       {layers: [][]item{{fifo, of(hardlink("b", "a"), 0o640, 2, 2)}}, want: map[string]string{"a": "10640 2:2 2.000000000 0"}},
+		"capabilities stay with an owner": {layers: [][]item{{xattr(of(file("a"), 0o755, 2, 1), capability, capNetRaw), of(hardlink("b", "a"), 0o755, 2, 2)}}, want: map[string]string{"a": fmt.Sprintf("100755 2:2 2.000000000 0 security.capability=%q", capNetRaw)}},
+		"and go with it":                  {layers: [][]item{{xattr(of(file("a"), 0o755, 1, 1), capability, capNetRaw), of(hardlink("b", "a"), 0o755, 2, 2)}}, want: map[string]string{"a": "100755 2:2 2.000000000 0"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPlace(t)
+			var layers []Layer
+			for _, items := range c.layers {
+				layers = append(layers, layerOf(t, items...))
+			}
+			opt := Options{}
+			if c.exclude != "" {
+				opt.Exclude = []string{c.exclude}
+			}
+			if _, err := p.deploy(t, opt, layers...); err != nil {
+				t.Fatal(err)
+			}
+			got := p.metadata(t)
+			for path, want := range c.want {
+				if got[path] != want {
+					t.Errorf("%s is\n     %s\nwant %s", path, got[path], want)
+				}
+			}
+		})
+	}
+}

@@ -36,7 +36,7 @@ func unpack(items []item, lower model) (*own, bool) {
 		if err != nil {
 			return nil, false
 		}
-		if what == ignored {
+		if what == aufsMetadata {
 			continue
 		}
 		name, ok := in(name)
@@ -44,10 +44,10 @@ func unpack(items []item, lower model) (*own, bool) {
 			return nil, false
 		}
 		switch what {
-		case removed:
+		case whiteout:
 			o.removed[name] = true
 			continue
-		case emptied:
+		case opaque:
 			o.emptied[name] = true
 			if !o.parents(name + "/x") {
 				return nil, false
@@ -68,7 +68,7 @@ func unpack(items []item, lower model) (*own, bool) {
 			value = "->" + i.Linkname
 		case tar.TypeLink:
 			target, ok := in(clean(i.Linkname))
-			if !ok || below(target, name) {
+			if !ok || below(target, name) || below(name, target) {
 				return nil, false
 			}
 			if before := o.tree[name]; before != "" {
@@ -170,9 +170,9 @@ func script(data []byte) [][]item {
 		case 4:
 			i = hardlink(name, names[int(data[2])%len(names)])
 		case 5:
-			i = file(join(parent, whiteout+base), "")
+			i = file(join(parent, whiteoutPrefix+base), "")
 		case 6:
-			i = file(join(clean(name), opaque), "")
+			i = file(join(clean(name), opaqueMarker), "")
 		case 7:
 			layers = append(layers, nil)
 			continue

@@ -11,13 +11,15 @@ import (
 
 // The names by which a layer says what is not there. See the image specification.
 const (
-	whiteout = ".wh."
-	opaque   = ".wh..wh..opq"
-	aufs     = ".wh..wh." // begins the names of aufs' own files, which mean nothing
+	whiteoutPrefix = ".wh."
+	opaqueMarker   = ".wh..wh..opq"
+	aufsPrefix     = ".wh..wh." // begins the names of aufs' own files, which mean nothing
 )
 
 // maxLinks is how many symbolic links a name may run through.
 const maxLinks = 40
+
+var errTooManyLinks = errors.New("runs through too many symbolic links")
 
 // clean makes a name one that a chroot would find: relative to the root, from which
 // ".." does not lead out. The root is ".".
@@ -43,6 +45,14 @@ func join(parent, base string) string {
 		return base
 	}
 	return parent + "/" + base
+}
+
+// cut returns the first component and the others.
+func cut(name string) (first, rest string) {
+	if i := strings.IndexByte(name, '/'); i >= 0 {
+		return name[:i], name[i+1:]
+	}
+	return name, ""
 }
 
 // below reports whether a name is another one or lies in it.
@@ -74,7 +84,7 @@ func resolve(name string, readlink func(name string) (string, bool)) (string, er
 			continue
 		}
 		if links++; links > maxLinks {
-			return "", fmt.Errorf("%q runs through too many symbolic links", name)
+			return "", fmt.Errorf("%q %w", name, errTooManyLinks)
 		}
 		if strings.HasPrefix(target, "/") {
 			at = "."
@@ -84,41 +94,41 @@ func resolve(name string, readlink func(name string) (string, bool)) (string, er
 	return at, nil
 }
 
-// marker says what a name of a layer means.
+// marker is what a name of a layer means.
 type marker int
 
 const (
-	plain   marker = iota
-	removed        // the layers below lose what has the name
-	emptied        // the layers below lose what is in the folder
-	ignored
+	plain        marker = iota
+	whiteout            // the layers below lose what has the name
+	opaque              // the layers below lose what is in the directory
+	aufsMetadata        // it means nothing
 )
 
 // parse tells whiteouts from names and returns what they are about.
 func parse(name string) (marker, string, error) {
-	if !strings.Contains(name, whiteout) {
+	if !strings.Contains(name, whiteoutPrefix) {
 		return plain, name, nil
 	}
 	parent, base := split(name)
 	for c := range strings.SplitSeq(parent, "/") {
 		switch {
-		case strings.HasPrefix(c, aufs):
-			return ignored, "", nil
-		case strings.HasPrefix(c, whiteout):
+		case strings.HasPrefix(c, aufsPrefix):
+			return aufsMetadata, name, nil
+		case strings.HasPrefix(c, whiteoutPrefix):
 			return plain, "", errors.New("a whiteout that has something in it")
 		}
 	}
 	switch {
-	case base == opaque:
-		return emptied, parent, nil
-	case strings.HasPrefix(base, aufs):
-		return ignored, "", nil
-	case strings.HasPrefix(base, whiteout):
-		base = base[len(whiteout):]
+	case base == opaqueMarker:
+		return opaque, parent, nil
+	case strings.HasPrefix(base, aufsPrefix):
+		return aufsMetadata, name, nil
+	case strings.HasPrefix(base, whiteoutPrefix):
+		base = base[len(whiteoutPrefix):]
 		if base == "" || base == "." || base == ".." {
 			return plain, "", errors.New("a whiteout of nothing, of its own folder or of the one above")
 		}
-		return removed, join(parent, base), nil
+		return whiteout, join(parent, base), nil
 	}
 	return plain, name, nil
 }

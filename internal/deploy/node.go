@@ -3,242 +3,201 @@ package deploy
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
+	"strings"
 
-	"osbuild-containers/internal/layer"
 	"osbuild-containers/internal/tree"
 )
 
-// kind is what a node is in the tree that comes out.
+// kind is what a path is.
 type kind uint8
 
 const (
-	nothing kind = iota // only a whiteout, or a folder that nothing is in yet
-	leaf                // all that is no folder
+	nothing kind = iota // only a whiteout, or a directory that nothing is in yet
+	leaf                // all that is not a directory
 	dir
 )
 
 // errNotDir: a layer puts something into what it has as a file.
 var errNotDir = errors.New("a directory is needed where the layer has something else")
 
-// node is a path of the tree that comes out, as far as the layers above and the part
-// of this one that was read have settled it. Layers count from 1, so 0 is none.
-type node struct {
-	kids map[string]*node
-	meta *tree.Meta // of a folder; nil: nobody said
+// treePath is a path of the tree that comes out.
+type treePath = node[merged]
 
-	// What hides the layers below: something that is no folder; a whiteout; a marker
-	// that empties the folder, which hides only what is in it.
-	leaf, removed, emptied int32
+// merged is what the layers above, and the part of this one that was read, have
+// settled about a path. Layers count from 1, so 0 is none.
+type merged struct {
+	meta *tree.Meta // of a directory; nil: no layer has it
+	file *inode     // of a leaf that has several names, or is written in the second pass
 
-	top   int32 // the first layer, from above, in which it is a folder
-	said  int32 // the layer that meta is from
-	index int32 // the entry of the layer that the leaf is from
+	// What hides the layers below: something that is not a directory; a whiteout; an
+	// opaque directory, which hides only what is in it.
+	leaf, whiteout, opaque int32
+
+	top  int32 // the first layer, from above, in which it is a directory
+	said int32 // the layer that meta is from
 
 	kind  kind
-	made  bool   // it is on disk
-	there bool   // and it was before
-	group *group // it will be made in the second pass
+	made  bool // it is on disk
+	there bool // and it was before
 }
 
-// hides reports whether layer k can say nothing about the node any more.
-func (n *node) hides(k int32) bool { return n.leaf > k || n.removed > k }
+// hides reports whether layer k can say nothing about the path any more.
+func (m *merged) hides(k int32) bool { return m.leaf > k || m.whiteout > k }
 
-// hidesIn reports whether layer k can say nothing about what is in the node.
-func (n *node) hidesIn(k int32) bool { return n.leaf > k || n.removed > k || n.emptied > k }
+// hidesIn reports whether layer k can say nothing about what is in the directory.
+func (m *merged) hidesIn(k int32) bool { return m.leaf > k || m.whiteout > k || m.opaque > k }
 
-func (n *node) kid(base string) *node {
-	k := n.kids[base]
-	if k == nil {
-		k = &node{}
-		if n.kids == nil {
-			n.kids = map[string]*node{}
+// at returns the path in the tree of a path of the layer, nil when layers above hide
+// it. That stays so until the layer ends.
+func (d *deployer) at(l *layerState, o *layerPath) (*treePath, error) {
+	if o.v.asked {
+		return o.v.node, nil
+	}
+	o.v.asked = true
+	if o.id == 0 {
+		o.v.node = d.paths.root()
+		return o.v.node, nil
+	}
+	p, err := d.at(l, l.own.parent(o))
+	if p == nil || err != nil || p.v.hidesIn(l.k) {
+		return nil, err
+	}
+	d.steps++
+	n := d.paths.child(p, o.name)
+	if n == nil {
+		if err := d.remember(nil, d.paths.cost()+int64(len(o.name))); err != nil {
+			return nil, err
 		}
-		n.kids[base] = k
+		n = d.paths.add(p, o.name)
+		d.paths.list(n)
 	}
-	return k
-}
-
-// find returns the node of a name, nil where there is none.
-func (n *node) find(name string) *node {
-	if name == "." {
-		return n
-	}
-	for n != nil && name != "" {
-		var base string
-		base, name = cut(name)
-		n = n.kids[base]
-	}
-	return n
-}
-
-// cut returns the first component and the others.
-func cut(name string) (first, rest string) {
-	for i := range len(name) {
-		if name[i] == '/' {
-			return name[:i], name[i+1:]
-		}
-	}
-	return name, ""
-}
-
-// at returns the node of a name for layer k, making those that are missing, which is
-// no folder yet and on no disk. It returns nil when layers above hide it.
-func (d *deployer) at(l *layerState, name string) (*node, error) {
-	if name == "." {
-		return d.root, nil
-	}
-	parent, base := split(name)
-	p := l.parent
-	if l.parentName != parent || p == nil {
-		p = d.root
-		for rest := parent; rest != "" && rest != "."; {
-			if p.hidesIn(l.k) {
-				return nil, nil
-			}
-			var c string
-			c, rest = cut(rest)
-			if p.kids[c] == nil { // a folder that may have no entry of its own
-				if d.entries++; d.entries > d.limits.Entries {
-					return nil, &layer.LimitError{What: "entries and folders in the image", Limit: d.limits.Entries}
-				}
-			}
-			p = p.kid(c)
-			if p.kind == leaf && p.leaf == l.k {
-				return nil, errNotDir
-			}
-		}
-		l.parent, l.parentName = p, parent
-	}
-	if p.kind == leaf && p.leaf == l.k {
-		return nil, errNotDir
-	}
-	if p.hidesIn(l.k) {
+	if n.v.hides(l.k) {
 		return nil, nil
 	}
-	n := p.kid(base)
-	if n.hides(l.k) {
-		return nil, nil
-	}
+	o.v.node = n
 	return n, nil
 }
 
-// makeParents makes the folders that name lies in.
-func (d *deployer) makeParents(k int32, name string) error {
-	parent, _ := split(name)
-	if parent == "." {
-		return nil
-	}
-	n := d.root.find(parent)
-	if n.made && n.kind == dir {
-		return nil
-	}
-	return d.makeDir(k, parent, n)
+// path returns the name of a path of the tree.
+func (d *deployer) path(n *treePath) string {
+	d.steps += int64(n.depth)
+	return d.paths.path(n)
 }
 
-// imply makes the folders that a path lies in which itself is hidden or excluded: that
-// the layer has the path says that it has the folders.
-func (d *deployer) imply(l *layerState, name string) error {
-	parent, _ := split(name)
-	if parent == l.implied || parent == "." {
+// makeParents makes the directories that n is in.
+func (d *deployer) makeParents(k int32, n *treePath) error {
+	if n.depth <= 1 {
+		return nil
+	}
+	return d.makeDir(k, d.paths.parent(n))
+}
+
+// imply makes the directories of a path which itself is hidden or excluded: that the
+// layer has the path says that it has them.
+func (d *deployer) imply(l *layerState, o *layerPath) error {
+	parent := l.own.parent(o)
+	if parent == l.implied || parent.id == 0 {
 		return nil
 	}
 	l.implied = parent
-	n, at := d.root, "."
-	for rest := parent; rest != ""; {
-		var c string
-		c, rest = cut(rest)
-		if n.hidesIn(l.k) {
-			break
-		}
-		kid, next := n.kid(c), join(at, c)
-		if kid.hides(l.k) || kid.kind == leaf || d.exclude.covers(next) {
-			break
-		}
-		n, at = kid, next
-	}
-	if at == "." {
-		return nil
-	}
-	return d.makeDir(l.k, at, n)
-}
-
-// makeDir makes a folder, and those that it lies in.
-func (d *deployer) makeDir(k int32, name string, n *node) error {
-	if n.kind == leaf && n.leaf > k {
-		panic("deploy: a hidden directory is made: " + name)
-	}
-	if n.kind != dir {
-		n.kind, n.top, n.group = dir, k, nil
-	}
-	if n.made {
-		return nil
-	}
-	if err := d.makeParents(k, name); err != nil {
+	n, _, err := d.visible(l, parent)
+	if err != nil || n.id == 0 {
 		return err
 	}
-	there, err := d.tree.Mkdir(name)
-	n.made, n.there = err == nil, there
+	return d.makeDir(l.k, n)
+}
+
+// visible returns the deepest directory on the way to o that the layer may make, and
+// whether that is o.
+func (d *deployer) visible(l *layerState, o *layerPath) (n *treePath, all bool, err error) {
+	d.steps++
+	if o.id == 0 {
+		return d.paths.root(), true, nil
+	}
+	p, all, err := d.visible(l, l.own.parent(o))
+	if err != nil || !all {
+		return p, false, err
+	}
+	n, err = d.at(l, o)
+	if err != nil || n == nil || n.v.kind == leaf || d.excluded(l, o) {
+		return p, false, err
+	}
+	return n, true, nil
+}
+
+// makeDir makes a directory, and those that it is in.
+func (d *deployer) makeDir(k int32, n *treePath) error {
+	if n.v.kind == dir && n.v.made {
+		return nil
+	}
+	d.steps++
+	if n.v.kind == leaf && n.v.leaf > k {
+		panic("deploy: a hidden directory is made: " + d.path(n))
+	}
+	if n.v.kind != dir {
+		n.v.kind, n.v.top, n.v.file = dir, k, nil
+	}
+	if n.v.made {
+		return nil
+	}
+	if err := d.makeParents(k, n); err != nil {
+		return err
+	}
+	there, err := d.tree.Mkdir(d.path(n))
+	n.v.made, n.v.there = err == nil, there
 	return err
 }
 
-// drop removes what layer k has made at and below a folder: later it has something
-// else there. What the layers above have stays. It reports whether the node is gone.
-func (d *deployer) drop(k int32, name string, n *node) error {
-	if n.top == k || n.kind == leaf {
-		if n.made && !n.there {
-			if err := d.tree.Remove(name); err != nil {
-				return err
-			}
-		}
-		if n.there {
-			return tree.ErrIsDir
-		}
-		n.forget(k)
-		return nil
-	}
-	if n.said == k {
-		n.meta, n.said = nil, 0
-	}
-	for base, c := range n.kids {
-		if c.kind == dir || c.kind == leaf && c.leaf == k {
-			if err := d.drop(k, join(name, base), c); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// forget takes back what layer k has said of the node and of all below it, the hard links that are yet to
-// be made too. What layers above have removed stays removed.
-func (n *node) forget(k int32) {
-	*n = node{kids: n.kids, leaf: n.leaf, removed: n.removed, emptied: n.emptied}
-	if n.leaf == k {
-		n.leaf = 0
-	}
-	for _, c := range n.kids {
-		c.forget(k)
-	}
-}
-
-// finish gives the folders their metadata, the deepest first.
-func (d *deployer) finish(n *node, name string) error {
-	for _, base := range slices.Sorted(maps.Keys(n.kids)) {
-		if c := n.kids[base]; c.kind == dir && c.made {
-			if err := d.finish(c, join(name, base)); err != nil {
-				return err
-			}
-		}
-	}
+// takeBack undoes what layer k has said of a path. It reports whether a directory was removed
+// from the disk, with all that is in it.
+func (d *deployer) takeBack(k int32, n *treePath, gone bool) (removed bool, err error) {
+	m := &n.v
 	switch {
-	case n.meta != nil:
-		if err := d.tree.SetDir(name, *n.meta, n.there); err != nil {
-			return d.in(int(n.said), err)
+	case m.kind == dir && m.top == k, m.kind == leaf && m.leaf == k:
+		if m.there {
+			return false, fmt.Errorf("%q: %w", d.path(n), tree.ErrIsDir)
+		}
+		if m.made && !gone {
+			if err := d.tree.Remove(d.path(n)); err != nil {
+				return false, err
+			}
+			removed = m.kind == dir
+		}
+		*m = merged{leaf: m.leaf, whiteout: m.whiteout, opaque: m.opaque}
+	case m.said == k:
+		m.meta, m.said = nil, 0
+	}
+	if m.leaf == k {
+		m.leaf = 0
+	}
+	return removed, nil
+}
+
+// finish gives the directories their metadata, the deepest first.
+func (d *deployer) finish(n *treePath) error {
+	var kids []*treePath
+	for id := n.kid; id != 0; {
+		c := d.paths.at(id)
+		if c.v.kind == dir && c.v.made {
+			kids = append(kids, c)
+		}
+		id = c.next
+	}
+	slices.SortFunc(kids, func(a, b *treePath) int { return strings.Compare(a.name, b.name) })
+	for _, c := range kids {
+		if err := d.finish(c); err != nil {
+			return err
+		}
+	}
+	name := d.path(n)
+	switch m := n.v.meta; {
+	case m != nil:
+		if err := d.tree.SetDir(name, *m, n.v.there); err != nil {
+			return d.in(int(n.v.said), err)
 		}
 		return nil
-	case n.there:
+	case n.v.there:
 		return nil // it was there before, and no layer has it
 	default:
 		m, err := d.implied()
