@@ -9,8 +9,7 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
-
-	"osbuild-containers/internal/manifest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 const (
@@ -110,7 +109,7 @@ func documents(images []Image, destination string) ([]document, error) {
 		if len(img.Signatures()) > 0 && !img.RemoveSignatures {
 			return nil, fmt.Errorf("image %q %w", img.Name(), &SignedError{destination})
 		}
-		raw, err := asOCI(img.Raw(), img.Manifest())
+		raw, err := asOCI(img.Raw())
 		if err != nil {
 			return nil, fmt.Errorf("image %q: %w", img.Name(), err)
 		}
@@ -128,33 +127,31 @@ var ociLayers = map[string]string{
 	"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip": "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
 }
 
-// asOCI returns the manifest as it is, or, one of Docker's, in OCI's words.
-func asOCI(raw []byte, m *manifest.Manifest) ([]byte, error) {
-	var kind struct {
-		MediaType string `json:"mediaType"`
-	}
-	if err := json.Unmarshal(raw, &kind); err != nil {
+// asOCI returns the manifest as it is, or, where it has Docker's media types, with those of OCI:
+// with the same config and layers, and all that OCI's manifests have besides.
+func asOCI(raw []byte) ([]byte, error) {
+	var out v1.Manifest
+	if err := json.Unmarshal(raw, &out); err != nil {
 		return nil, err
 	}
-	if kind.MediaType == ociManifest || kind.MediaType == "" && m.Config.MediaType == ociConfig {
-		return raw, nil
-	}
-	type image struct {
-		SchemaVersion int          `json:"schemaVersion"`
-		MediaType     string       `json:"mediaType"`
-		Config        descriptor   `json:"config"`
-		Layers        []descriptor `json:"layers"`
-	}
-	out := image{2, ociManifest, descriptor{MediaType: ociConfig, Digest: m.Config.Digest, Size: m.Config.Size}, []descriptor{}}
-	for _, l := range m.Layers {
-		media, ok := ociLayers[l.MediaType]
-		if strings.HasPrefix(l.MediaType, ociLayer) { // some write them into Docker's manifests
-			media, ok = l.MediaType, true
-		}
-		if !ok {
+	oci := out.MediaType == ociManifest || out.MediaType == "" && out.Config.MediaType == ociConfig
+	same := oci && out.Config.MediaType == ociConfig
+	for i := range out.Layers {
+		l := &out.Layers[i]
+		media, docker := ociLayers[l.MediaType]
+		switch {
+		case docker:
+			l.MediaType, same = media, false
+		case !strings.HasPrefix(l.MediaType, ociLayer) && !oci:
 			return nil, fmt.Errorf("layer %s has the media type %q, which OCI has no word for", l.Digest, l.MediaType)
 		}
-		out.Layers = append(out.Layers, descriptor{MediaType: media, Digest: l.Digest, Size: l.Size, URLs: l.URLs})
+	}
+	if same {
+		return raw, nil
+	}
+	out.MediaType, out.Config.MediaType = ociManifest, ociConfig
+	if out.Layers == nil {
+		out.Layers = []v1.Descriptor{}
 	}
 	return json.Marshal(out)
 }

@@ -62,6 +62,11 @@ func Name(name string) (string, error) {
 // Store writes the images into the store, which is made when it is not there.
 func Store(ctx context.Context, opt Options, items []Item, log *progress.Reporter) (err error) {
 	image.RouteLogs(log.Note)
+	for _, it := range items {
+		if err := readable(ctx, it); err != nil {
+			return err
+		}
+	}
 	if err := check(opt.Root, opt.Driver); err != nil {
 		return fmt.Errorf("containers storage %s: %w", opt.Root, err)
 	}
