@@ -103,7 +103,7 @@ func (b *blob) restart(err error) (again bool, _ error) {
 	switch {
 	case errors.Is(err, image.ErrRange) && !b.noRange:
 		b.noRange = true
-	case (errors.Is(err, cache.ErrDigest) || errors.Is(err, cache.ErrSize)) && !b.damaged:
+	case (errors.Is(err, cache.ErrDigest) || errors.Is(err, cache.ErrSize) || errors.Is(err, image.ErrContent)) && !b.damaged:
 		b.damaged = true
 	default:
 		return false, err

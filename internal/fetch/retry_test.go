@@ -46,8 +46,8 @@ func TestRetriedAndMended(t *testing.T) {
 		"body ends early, cleanly": {
 			blob.First(1),
 			[]registry.Fault{registry.TooShort(40_000)},
-			[]string{"-", from(40_000)},
-			fmt.Sprintf("got 40000 bytes, want %d", layer.Size),
+			[]string{"-", "-"},
+			fmt.Sprintf("got 40000 bytes (application/octet-stream), want %d", layer.Size),
 		},
 		"no byte at all": {blob.First(1), []registry.Fault{registry.Truncate(0)}, []string{"-", "-"}, "attempt 1 failed"},
 		"cut off twice, 5 bytes apart": {
@@ -145,9 +145,9 @@ func TestGivenUp(t *testing.T) {
 		"404 of several lines": {
 			blob, []registry.Fault{registry.Status(404, `{"errors":[{"code":"NAME_UNKNOWN","message":"one\n\u001b[31mtwo"}]}`)}, 1, `blob <layer>: name unknown: one \x1b[31mtwo` + gone,
 		},
-		"400":      {blob, []registry.Fault{registry.Error(400, "NAME_INVALID", "no")}, 1, "blob <layer>: name invalid: no"},
+		"400":      {blob, []registry.Fault{registry.Error(400, "NAME_INVALID", "no")}, 1, "blob <layer>: 400 Bad Request: no"},
 		"410":      {blob, []registry.Fault{registry.Status(410, "")}, 1, "blob <layer>: 410 Gone"},
-		"403":      {blob, []registry.Fault{registry.Error(403, "DENIED", "not for you")}, 2, "blob <layer>: denied: not for you" + login},
+		"403":      {blob, []registry.Fault{registry.Error(403, "DENIED", "not for you")}, 2, "blob <layer>: 403 Forbidden: not for you" + login},
 		"403 HTML": {blob, []registry.Fault{registry.Status(403, "<html>")}, 2, `blob <layer>: 403 Forbidden: "<html>"` + login},
 		"401":      {blob, []registry.Fault{registry.Status(401, "")}, 2, "blob <layer>: authentication required" + login},
 		"500":      {blob, []registry.Fault{registry.Status(500, "")}, 4, "blob <layer>: 500 Internal Server Error (gave up after 4 tries)" + trouble},
@@ -164,11 +164,17 @@ func TestGivenUp(t *testing.T) {
 			2,
 			fmt.Sprintf("blob <layer>: digest mismatch: got %s, want <layer>", digest.FromBytes(make([]byte, layer.Size))) + damaged,
 		},
-		"too long": {blob, []registry.Fault{registry.TooLong(1)}, 2, fmt.Sprintf("blob <layer>: size mismatch: got more than %d bytes", layer.Size) + damaged},
+		"too long": {blob, []registry.Fault{registry.TooLong(1)}, 2, fmt.Sprintf("blob <layer>: size mismatch: got %d bytes (application/octet-stream), want %d", layer.Size+1, layer.Size) + damaged},
 		"endless":  {blob, []registry.Fault{registry.Endless()}, 2, fmt.Sprintf("blob <layer>: size mismatch: got more than %d bytes", layer.Size) + damaged},
 		"too short": {
 			blob,
 			[]registry.Fault{registry.IgnoreRange(), registry.TooShort(40_000)},
+			2,
+			fmt.Sprintf("blob <layer>: size mismatch: got 40000 bytes (application/octet-stream), want %d", layer.Size) + damaged,
+		},
+		"too short, of no length": {
+			blob,
+			[]registry.Fault{registry.IgnoreRange(), registry.TooShort(40_000), registry.Header("Content-Length", "")},
 			4,
 			fmt.Sprintf("blob <layer>: answer ended early: got 40000 bytes, want %d (gave up after 4 tries)", layer.Size) + trouble,
 		},

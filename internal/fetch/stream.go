@@ -116,6 +116,9 @@ func (b *streamed) try(p []byte) (int, error) {
 			b.noRange = true
 			err = b.open()
 		}
+		if errors.Is(err, image.ErrContent) { // a second look
+			err = b.open()
+		}
 		if err != nil {
 			return 0, err
 		}

@@ -170,7 +170,7 @@ func physicalOf(src types.ImageSource, meant reference.Named) string {
 func (s *dockerSource) Publishable(_ context.Context, raw []byte) ([]byte, error) { return raw, nil }
 
 func (s *dockerSource) Blob(ctx context.Context, d manifest.Descriptor, offset int64) (io.ReadCloser, int64, error) {
-	sp := &span{digest: d.Digest, urls: d.URLs, want: offset}
+	sp := &span{digest: d.Digest, size: d.Size, urls: d.URLs, want: offset}
 	if s.hooked {
 		ctx = context.WithValue(ctx, spanKey{}, sp)
 	}

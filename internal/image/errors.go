@@ -46,7 +46,7 @@ type noStoreError struct {
 func (e *noStoreError) Error() string { return "no containers storage at " + e.root + ": " + e.why }
 func (e *noStoreError) Unwrap() error { return e.err }
 
-// StatusError is an answer that asks to come again later.
+// StatusError is an answer that is an error.
 type StatusError struct {
 	Code       int
 	Message    string        // what the server says about it, "" for nothing
@@ -91,7 +91,7 @@ const (
 func Classify(err error) (class Class, retryAfter time.Duration) {
 	var status *StatusError
 	if errors.As(err, &status) {
-		return Transient, status.RetryAfter
+		return classOf(status.Code), status.RetryAfter
 	}
 	if isPolicy(err) || errors.Is(err, ErrNotStored) {
 		return Final, 0
@@ -146,8 +146,12 @@ func statusOf(err error) int {
 	var coder errcode.ErrorCoder
 	if errors.As(err, &coder) {
 		code := coder.ErrorCode().Descriptor().HTTPStatusCode
-		if coder.ErrorCode() == errcode.ErrorCodeUnknown && strings.Contains(strings.ToLower(err.Error()), "not found") {
+		switch {
+		case code < 500:
+		case strings.Contains(strings.ToLower(err.Error()), "not found"):
 			return http.StatusNotFound // Harbor, registry.redhat.io
+		default: // the library reads codes only of answers that have a status from 400 to 499
+			return http.StatusBadRequest
 		}
 		return code
 	}
@@ -176,9 +180,25 @@ func isTransient(err error) bool {
 	case errors.As(err, &netErr) && netErr.Timeout():
 		return true
 	}
-	return isErrno(err, syscall.ECONNRESET, syscall.ECONNREFUSED, syscall.ECONNABORTED, syscall.EPIPE,
-		syscall.ENETUNREACH, syscall.EHOSTUNREACH, syscall.ENETDOWN, syscall.ETIMEDOUT) ||
-		strings.Contains(err.Error(), "server closed idle connection") || strings.Contains(err.Error(), plainToTLS)
+	return isGone(err) || strings.Contains(err.Error(), plainToTLS)
+}
+
+// isGone reports whether a connection could not be made, or has gone away. Which of these errors a lost connection
+// gives depends on who notices first: the kernel, net/http, which closes its side, or what is being sent.
+func isGone(err error) bool {
+	if errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrClosedPipe) ||
+		isErrno(err, syscall.ECONNRESET, syscall.ECONNREFUSED, syscall.ECONNABORTED, syscall.EPIPE, syscall.ENOTCONN, syscall.ESHUTDOWN,
+			syscall.ENETUNREACH, syscall.EHOSTUNREACH, syscall.ENETDOWN, syscall.EHOSTDOWN, syscall.ENETRESET, syscall.ETIMEDOUT,
+			syscall.EADDRNOTAVAIL) {
+		return true
+	}
+	return slices.ContainsFunc(goneTexts, func(text string) bool { return strings.Contains(err.Error(), text) })
+}
+
+// goneTexts are what net/http says of a connection that has gone away where it has no error of that kind.
+var goneTexts = []string{
+	"server closed idle connection", "transport connection broken", "Transport failed to read from server", "malformed HTTP response",
+	"http: ContentLength=", // the end of what was sent was cut off
 }
 
 // plainToTLS is what a server that speaks TLS answers to plain http. The library tries that where
@@ -210,8 +230,13 @@ func Hint(err error) string {
 	var unknown x509.UnknownAuthorityError
 	var dns *net.DNSError
 	var noStore *noStoreError
+	var content *contentError
 	text := err.Error()
 	switch {
+	case errors.As(err, &content) && content.page:
+		return "a proxy or a login page answers in the registry's place: check the network of this machine, and the proxy in HTTPS_PROXY"
+	case errors.As(err, &content):
+		return "what is served is not what the manifest names: a proxy or the registry damages it, or the image was pushed badly"
 	case errors.As(err, &noStore):
 		return "check storage-location, or graphroot in storage.conf where none is given"
 	case errors.As(err, &refused):
@@ -238,6 +263,8 @@ func Hint(err error) string {
 	switch code := statusOf(err); {
 	case classOf(code) == Denied:
 		return "log in (podman login, REGISTRY_AUTH_FILE) or check that the account may read this repository"
+	case code == http.StatusRequestEntityTooLarge:
+		return "the registry, or a proxy before it, takes no bodies of that size: raise its limit (nginx: client_max_body_size)"
 	case code == http.StatusMethodNotAllowed:
 		return "the registry does not take this request: it may be read-only, or a proxy of another one"
 	case code == http.StatusNotFound:

@@ -2,7 +2,6 @@ package image
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -23,6 +22,7 @@ const maxRedirects = 10
 // span travels with the request for one blob: from where on it is wanted, and from where on it came.
 type span struct {
 	digest digest.Digest
+	size   int64
 	urls   []string
 	want   int64 // bytes
 	start  int64 // bytes
@@ -95,11 +95,10 @@ func (w wire) RoundTrip(req *http.Request) (*http.Response, error) {
 		message := errorMessage(drop(resp))
 		return nil, &StatusError{Code: resp.StatusCode, Message: message, RetryAfter: retryAfter(resp.Header, time.Now())}
 	}
-	if resp.StatusCode >= 400 { // the library reads all of it
-		resp.Body = struct {
-			io.Reader
-			io.Closer
-		}{io.LimitReader(resp.Body, errorBody), resp.Body}
+	if resp.StatusCode >= 400 {
+		if err := refused(resp); err != nil {
+			return nil, err
+		}
 	}
 	if sp == nil {
 		resp.Body = newDocument(req.Context(), resp.Body)
@@ -123,6 +122,10 @@ func (w wire) RoundTrip(req *http.Request) (*http.Response, error) {
 		resp.Body = newDocument(req.Context(), resp.Body)
 		return resp, nil
 	}
+	if err := checkBlob(resp, sp); err != nil {
+		resp.Body.Close()
+		return nil, err
+	}
 	resp.Body = body{resp.Body}
 	return resp, nil
 }
@@ -143,14 +146,12 @@ const quoted = 50
 
 // errorMessage is what the body of an error says, as the library would put it.
 func errorMessage(body []byte) string {
-	var answer struct {
-		Errors []struct{ Code, Message string }
-	}
+	e, ok := errorDocument(body)
 	switch {
 	case len(body) == 0:
 		return ""
-	case json.Unmarshal(body, &answer) == nil && len(answer.Errors) > 0:
-		return cmp.Or(answer.Errors[0].Message, answer.Errors[0].Code)
+	case ok:
+		return cmp.Or(e.Message, e.Code)
 	case len(body) > quoted:
 		return strconv.Quote(string(body[:quoted]) + "...")
 	}

@@ -86,7 +86,10 @@ type reader struct {
 }
 
 func (r *reader) Manifest(ctx context.Context) ([]byte, error) {
-	raw, _, err := r.src.GetManifest(ctx, nil)
+	raw, kind, err := r.src.GetManifest(ctx, nil)
+	if err == nil {
+		err = checkDocument(raw, kind)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -94,7 +97,10 @@ func (r *reader) Manifest(ctx context.Context) ([]byte, error) {
 }
 
 func (r *reader) Instance(ctx context.Context, d digest.Digest) ([]byte, error) {
-	raw, _, err := r.src.GetManifest(ctx, &d)
+	raw, kind, err := r.src.GetManifest(ctx, &d)
+	if err == nil {
+		err = checkDocument(raw, kind)
+	}
 	if err != nil {
 		return nil, err
 	}

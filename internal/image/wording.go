@@ -99,7 +99,7 @@ func reword(err error) error {
 
 func isWire(err error) bool {
 	var status *StatusError
-	return errors.As(err, &status) || errors.Is(err, ErrRange)
+	return errors.As(err, &status) || errors.Is(err, ErrRange) || errors.Is(err, ErrContent)
 }
 
 func statusLine(code int) string {
