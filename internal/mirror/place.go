@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/distribution/reference"
+
+	"osbuild-containers/internal/request"
 )
 
 // Place is where a mirror is: a registry, and what comes before the paths of its repositories.
@@ -22,6 +24,8 @@ func ParsePlace(text string) (Place, error) {
 	switch {
 	case strings.Contains(text, "@"): // it may be a password
 		return Place{}, errors.New("mirror: leave out what is before or after an @: podman login keeps user names and passwords")
+	case request.CheckHost(name+"/") != nil:
+		err = request.CheckHost(name + "/")
 	case strings.Contains(name, "://"):
 		err = errors.New("is not the name of a registry: leave out what is before ://")
 	case err != nil && strings.ToLower(name) != name:

@@ -59,6 +59,9 @@ func parseReference(a request.Access, text string) (Reference, error) {
 	if name == "" {
 		return Reference{}, errors.New("names no image")
 	}
+	if err := request.CheckHost(name); err != nil {
+		return Reference{}, err
+	}
 	full, err := image.FullName(a, name, !uri)
 	if err != nil {
 		return Reference{}, explainName(name, err)
@@ -133,6 +136,11 @@ func splitName(transport, full string) (Reference, error) {
 	named, err := reference.ParseNormalizedNamed(full)
 	if err != nil {
 		return Reference{}, explainName(full, err)
+	}
+	if transport == request.Docker {
+		if err := request.CheckHost(full); err != nil {
+			return Reference{}, err
+		}
 	}
 	r := Reference{Transport: transport, Name: named.Name()}
 	if t, ok := named.(reference.Tagged); ok {

@@ -77,6 +77,9 @@ func parseName(s, elsewhere string) string {
 	if strings.HasSuffix(s, "/") {
 		return fmt.Sprintf("ends with a slash: %s", quote(s))
 	}
+	if err := CheckHost(s); err != nil {
+		return fmt.Sprintf("%v: %s", err, quote(s))
+	}
 	if _, err := reference.ParseNormalizedNamed(s); err != nil {
 		if isUpper(s) {
 			return fmt.Sprintf("must be lower case: %s", quote(s))

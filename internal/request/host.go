@@ -1,0 +1,25 @@
+package request
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// CheckHost refuses a name whose registry cannot be reached, however well it is written: one with a port
+// that there is not, or by an IPv6 address, which the library that talks to registries does not parse.
+func CheckHost(name string) error {
+	if strings.HasPrefix(name, "[") {
+		return errors.New("names its registry by an IPv6 address, which is not supported: give the address a name, in DNS or /etc/hosts")
+	}
+	host, _, found := strings.Cut(name, "/")
+	_, port, ok := strings.Cut(host, ":")
+	if !found || !ok || port == "" || strings.Trim(port, "0123456789") != "" {
+		return nil
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return fmt.Errorf("names its registry with the port %s, want one from 1 to 65535", port)
+	}
+	return nil
+}
