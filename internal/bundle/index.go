@@ -47,6 +47,7 @@ func (x *index) image(p *picked, by []digest.Digest) {
 	for _, n := range p.Names {
 		at := d.Digest
 		switch {
+		case n.Digest == d.Digest: // pinned by itself, whatever lists name it
 		case slices.Contains(by, n.Digest):
 			at = n.Digest
 		case len(by) == 1:

@@ -36,6 +36,7 @@ type carrier struct {
 type carried struct {
 	id         digest.Digest
 	names      []string
+	pins       map[string]digest.Digest // by name: the manifest, or the list, that has the name
 	raw        []byte
 	m          *manifest.Manifest
 	list       []byte // that names it, nil for none
@@ -128,9 +129,9 @@ func (c *carrier) read(ctx context.Context) error {
 // layout takes what is in a layout, or in a folder of the dir: format. at is the file of a blob.
 func (c *carrier) layout(l *files.Layout, at func(digest.Digest) string) error {
 	c.lists = l.Lists
-	lists := map[digest.Digest][]byte{}
+	lists := map[digest.Digest]*files.Document{}
 	for _, d := range l.Lists {
-		lists[d.Digest] = d.Raw
+		lists[d.Digest] = d
 	}
 	byDigest := map[digest.Digest]*carried{}
 	for _, d := range l.Images {
@@ -142,7 +143,16 @@ func (c *carrier) layout(l *files.Layout, at func(digest.Digest) string) error {
 			},
 		}
 		if len(d.Lists) > 0 {
-			img.list = lists[slices.Min(d.Lists)]
+			img.list = lists[slices.Min(d.Lists)].Raw
+		}
+		img.pins = map[string]digest.Digest{}
+		for _, by := range d.Lists {
+			for _, name := range c.named(lists[by].Names) {
+				img.pins[name] = by
+			}
+		}
+		for _, name := range c.named(d.Own) {
+			img.pins[name] = d.Digest
 		}
 		byDigest[d.Digest] = img
 		c.images = append(c.images, img)

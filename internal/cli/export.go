@@ -249,9 +249,14 @@ func (e *exportCommand) named(dir string, args []string) ([]bundle.Wanted, error
 			w.Lists = append(w.Lists, i.List)
 		}
 		for _, o := range i.Origins {
-			if _, err := reference.ParseNormalizedNamed(o.Name); err == nil {
-				w.Names = append(w.Names, bundle.Name{Name: o.Name, Digest: o.Digest})
+			if _, err := reference.ParseNormalizedNamed(o.Name); err != nil {
+				continue
 			}
+			n := bundle.Name{Name: o.Name, Digest: o.Digest}
+			if o.Digest == i.Manifest && !bundle.IsFormat(o.Transport) {
+				n.Digest = "" // that is recorded too where the name is that of a list
+			}
+			w.Names = append(w.Names, n)
 		}
 		all = append(all, w)
 	}

@@ -40,6 +40,7 @@ type Document struct {
 	Raw        []byte
 	Manifest   *manifest.Manifest
 	Names      []string        // that index.json gives it, or a list that names it
+	Own        []string        // of them, those that index.json gives it
 	Lists      []digest.Digest // that name it
 	Signatures [][]byte        // of an image in a folder of the dir: format, in that format
 	Err        error           // why it is no image that can be used
@@ -203,6 +204,9 @@ func (d *Document) add(e *entry, by *Document) (fresh int) {
 	if name := e.name(); name != "" {
 		about += fmt.Sprintf(" %q", name)
 		names = append(slices.Clone(names), name)
+		if by == nil && !slices.Contains(d.Own, name) {
+			d.Own = append(d.Own, name)
+		}
 	}
 	if len(d.about)+len(about) <= maxAbout {
 		d.about += about
