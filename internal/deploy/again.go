@@ -27,7 +27,7 @@ func (d *deployer) rest(ctx context.Context, k int, files map[int32]*inode) erro
 	if len(files) == 0 {
 		return nil
 	}
-	s := layer.Start(ctx, d.layers[k-1], layer.NewBudget(0), d.limits.layer())
+	s := layer.Start(ctx, d.layers[k-1], layer.NewBudget(0), layer.NewTally(d.limits))
 	defer s.Close()
 	entries := s.Entries()
 	left := len(files)

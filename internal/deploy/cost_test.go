@@ -195,7 +195,7 @@ func TestWorkGrowsWithTheEntries(t *testing.T) {
 			if float64(twice) > 2.2*float64(once) {
 				t.Errorf("%d steps for %d entries, %d for %d", once, few, twice, entries)
 			}
-			if twice > entries*DefaultDepth {
+			if twice > entries*layer.DefaultDepth {
 				t.Errorf("%d steps for %d entries", twice, entries)
 			}
 		})

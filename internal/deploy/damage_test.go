@@ -102,7 +102,7 @@ func TestLimits(t *testing.T) {
 		layer  Layer
 		want   string
 	}{
-		"entries":     {Limits{Entries: 2}, layerOf(t, file("a"), file("b"), file("c")), "entries in the image: more than the limit of 2"},
+		"entries":     {Limits{Entries: 2}, layerOf(t, file("a"), file("b"), file("c")), "entries and directories in the image: more than the limit of 2"},
 		"bytes":       {Limits{LayerBytes: 1 << 20}, layerOf(t, file("a", strings.Repeat("\x00", 1<<20)), file("b", "1")), "bytes in the layer's"},
 		"declared":    {Limits{LayerBytes: 1000}, zeros, `"a": bytes in the layer's files: more than the limit of 1000`},
 		"depth":       {Limits{Depth: 3}, layerOf(t, file("a/b/c"), file("a/b/c/d")), "components in a path: more than the limit of 3"},
@@ -110,8 +110,8 @@ func TestLimits(t *testing.T) {
 		"far":         {Limits{Depth: 5000}, layerOf(t, symlink("l", long[1000:]), symlink("l/l", long[1000:]), file("l/l/l")), "bytes in a name: more than the limit of 4095"},
 		"directories": {Limits{Entries: 100}, layerOf(t, file(long[:200]+"/.wh.x"), file("x/"+long[:20]+"/.wh.x")), "entries and directories in the image: more than the limit of 100"},
 		"hidden":      {Limits{Entries: 100}, layerOf(t, hidden...), "in the image: more than the limit of 100"},
-		"name":        {Limits{Depth: 5000}, layerOf(t, file(long)), "bytes in a name: more than the limit of 4095"},
-		"target":      {Limits{}, layerOf(t, symlink("a", long)), "bytes in a name: more than the limit of 4095"},
+		"name":        {Limits{Depth: 5000}, layerOf(t, file(long)), "bytes in a path: more than the limit of 4095"},
+		"target":      {Limits{}, layerOf(t, symlink("a", long)), "bytes in a link's target: more than the limit of 4095"},
 		"attributes":  {Limits{Entries: 100}, layerOf(t, attributes...), "bytes to remember of the paths of the image: more than the limit of 2000000"},
 		"targets":     {Limits{Entries: 1000}, layerOf(t, targets...), "bytes to remember of the paths of the image: more than the limit of 2000000"},
 	} {

@@ -74,7 +74,7 @@ func newDeployer(root string, layers []Layer, opt Options, log *progress.Reporte
 		return nil, err
 	}
 	d := &deployer{
-		ledger: ledger{limits: opt.Limits.withDefaults()},
+		ledger: newLedger(opt.Limits),
 		tree:   t, opt: opt, exclude: excluded, layers: layers, log: log,
 		paths:  newTrie[merged](),
 		wanted: newTrie[wanted](),
@@ -139,7 +139,7 @@ func (d *deployer) all(ctx context.Context) error {
 	started := n + 1
 	for k := n; k >= 1; k-- {
 		for ; started > 1 && started > k-ahead; started-- {
-			streams[started-1] = layer.Start(ctx, d.layers[started-2], budget, d.limits.layer())
+			streams[started-1] = layer.Start(ctx, d.layers[started-2], budget, d.image)
 		}
 		if err := d.layer(ctx, k, streams[k]); err != nil {
 			return d.in(k, err)
@@ -168,9 +168,7 @@ func (d *deployer) layer(ctx context.Context, k int, s *layer.Stream) error {
 		if err != nil {
 			return err
 		}
-		if d.entries++; d.entries > d.limits.Entries {
-			return &layer.LimitError{What: "entries in the image", Limit: d.limits.Entries}
-		}
+		d.entries++
 		count++
 		if err := d.entry(l, e, entries); err != nil {
 			return err

@@ -38,9 +38,6 @@ func (d *deployer) entry(l *layerState, e *layer.Entry, content io.Reader) error
 
 // classify returns what the name of an entry means, and the path that it is about.
 func (d *deployer) classify(l *layerState, e *layer.Entry) (*layerPath, marker, error) {
-	if err := lengths(e); err != nil {
-		return nil, plain, err
-	}
 	what, name, err := parse(clean(e.Name))
 	if err != nil {
 		return nil, plain, err

@@ -9,18 +9,8 @@ import (
 	"osbuild-containers/internal/tree"
 )
 
-// Limits stop an image that would fill a disk, a memory or a day. Zero is the default.
-type Limits struct {
-	Entries    int64 // of all layers
-	LayerBytes int64 // of one layer: of its archive, and of its files with their holes
-	Depth      int   // of a path: how many components it has
-}
-
-// The defaults are far above what any known image has.
-const (
-	DefaultEntries = 4_000_000
-	DefaultDepth   = 256
-)
+// Limits are what a layer, and all of them together, may have. Zero is the default.
+type Limits = layer.Limits
 
 const (
 	// maxName is what the kernel takes as one path, or as the target of a symbolic link.
@@ -38,39 +28,24 @@ const (
 	stepsPerLevel = 8
 )
 
-func (l Limits) withDefaults() Limits {
-	if l.Entries <= 0 {
-		l.Entries = DefaultEntries
-	}
-	if l.LayerBytes <= 0 {
-		l.LayerBytes = layer.DefaultBytes
-	}
-	if l.Depth <= 0 {
-		l.Depth = DefaultDepth
-	}
-	return l
-}
-
-func (l Limits) layer() layer.Limits { return layer.Limits{Bytes: l.LayerBytes} }
-
-func (l Limits) tooDeep(name string) error {
-	return fmt.Errorf("%.100q…: %w", name, &layer.LimitError{What: "components in a path", Limit: int64(l.Depth)})
-}
-
 // ledger counts what an image costs.
 type ledger struct {
-	limits  Limits
-	entries int64 // of the image, with the directories that have no entry of their own
-	bytes   int64 // that are remembered now
-	steps   int64 // a step is one component of a path, or one path, that is looked at
+	image   *layer.Tally
+	limits  Limits // of image
+	entries int64  // of the image, with the directories that have no entry of their own
+	bytes   int64  // that are remembered now
+	steps   int64  // a step is one component of a path, or one path, that is looked at
+}
+
+func newLedger(l Limits) ledger {
+	image := layer.NewTally(l)
+	return ledger{image: image, limits: image.Limits()}
 }
 
 // count counts something that is remembered and has no entry of its own.
 func (c *ledger) count() error {
-	if c.entries++; c.entries > c.limits.Entries {
-		return &layer.LimitError{What: "entries and directories in the image", Limit: c.limits.Entries}
-	}
-	return nil
+	c.entries++
+	return c.image.Entry()
 }
 
 // remember counts memory, until the layer ends where there is one.
@@ -112,12 +87,6 @@ func metaBytes(m *tree.Meta) int64 {
 	return n
 }
 
-// lengths refuses names that no kernel takes.
-func lengths(e *layer.Entry) error {
-	for _, name := range []string{e.Name, e.Link} {
-		if len(name) > maxName {
-			return fmt.Errorf("%.100q…: %w", name, &layer.LimitError{What: "bytes in a name", Limit: maxName})
-		}
-	}
-	return nil
+func tooDeep(name string, limit int) error {
+	return fmt.Errorf("%.100q…: %w", name, &layer.LimitError{What: "components in a path", Limit: int64(limit)})
 }

@@ -69,7 +69,7 @@ func (d *deployer) child(l *layerState, p *layerPath, base string) (o *layerPath
 		return nil, false, fmt.Errorf("%.100q leads to a long path: %w", l.own.path(p), &layer.LimitError{What: "bytes in a name", Limit: maxName})
 	}
 	if int(p.depth) >= d.limits.Depth {
-		return nil, false, d.limits.tooDeep(l.own.path(p))
+		return nil, false, tooDeep(l.own.path(p), d.limits.Depth)
 	}
 	if err := d.remember(l, l.own.cost()+int64(len(base))); err != nil {
 		return nil, false, err

@@ -3,9 +3,7 @@ package layer
 import (
 	"archive/tar"
 	"encoding/base64"
-	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net/url"
 	"slices"
@@ -42,88 +40,6 @@ type Entry struct {
 	Xattrs       map[string]string
 }
 
-// Reader reads the entries of a Stream one by one.
-type Reader struct {
-	s     *Stream
-	t     *tar.Reader
-	count int
-	left  int64
-}
-
-// Entries reads the entries of the stream.
-func (s *Stream) Entries() *Reader {
-	return &Reader{s: s, t: tar.NewReader(s), left: s.limit}
-}
-
-// Next goes on to the next entry. After the last one it reads the stream to its end
-// and returns io.EOF when all is right.
-func (r *Reader) Next() (*Entry, error) {
-	for {
-		h, err := r.t.Next()
-		switch {
-		case err == nil, errors.Is(err, tar.ErrInsecurePath):
-		case err == io.EOF:
-			return nil, r.end()
-		default:
-			return nil, r.damage(err)
-		}
-		if h.Typeflag == tar.TypeXGlobalHeader {
-			continue // a comment, as git archive writes it
-		}
-		e, err := r.entry(h)
-		if err != nil {
-			return nil, fmt.Errorf("%q: %w", h.Name, err)
-		}
-		return e, nil
-	}
-}
-
-// Read reads the content of the file that Next returned.
-func (r *Reader) Read(p []byte) (int, error) {
-	n, err := r.t.Read(p)
-	if err != nil && err != io.EOF {
-		err = r.damage(err)
-	}
-	return n, err
-}
-
-// end reads what follows the archive: zeros, up to the block size of a tape.
-func (r *Reader) end() error {
-	buf := make([]byte, 32<<10)
-	for {
-		n, err := r.s.Read(buf)
-		for _, b := range buf[:n] {
-			if b != 0 {
-				return r.damage(errors.New("there is more after the end of the archive"))
-			}
-		}
-		if err != nil {
-			return err
-		}
-	}
-}
-
-// damage looks for the reason why err came up: a layer that is not the one that the
-// image names is worth more than where the archive makes no sense.
-func (r *Reader) damage(err error) error {
-	var mismatch *MismatchError
-	if errors.As(err, &mismatch) || errors.As(err, new(*LimitError)) {
-		return err
-	}
-	if errors.Is(err, io.ErrUnexpectedEOF) {
-		err = errors.New("the archive ends in the middle of an entry")
-	}
-	buf := make([]byte, 32<<10)
-	for {
-		if _, e := r.s.Read(buf); e != nil {
-			if errors.As(e, &mismatch) {
-				return fmt.Errorf("%w\n%w", e, err)
-			}
-			return err
-		}
-	}
-}
-
 func (r *Reader) entry(h *tar.Header) (*Entry, error) {
 	e := &Entry{
 		Index: r.count,
@@ -155,10 +71,6 @@ func (r *Reader) entry(h *tar.Header) (*Entry, error) {
 	default:
 		return nil, fmt.Errorf("entry of type %q, which a layer cannot have", h.Typeflag)
 	}
-	if e.Size > r.left {
-		return nil, &LimitError{"bytes in the layer's files", r.s.limit}
-	}
-	r.left -= e.Size
 	return e, e.xattrs(h.PAXRecords)
 }
 

@@ -13,8 +13,10 @@
 // consumes them, in memory, together.
 //
 // What it promises: the last entry is followed by io.EOF only when both digests are
-// right; nothing declared is bigger than the Limits before it is read; one layer
-// needs the memory of the window of its compression and of a few buffers.
+// right; no entry is returned, and no piece of an archive passed on, before a Tally has
+// found it within the Limits, for a layer and for all layers of an image; nothing but
+// zeros follows an archive, and few; one layer needs the memory of the window of its
+// compression and of a few buffers.
 //
 // What it does not: it does not judge names, that is for whoever writes them; and
 // what is read before the end is not verified yet, so whoever writes it must be able
@@ -44,22 +46,6 @@ func (b Blob) Name() string {
 	return b.DiffID.String()
 }
 
-// Limits stop what would never end. Zero means the default.
-type Limits struct {
-	Bytes int64 // of one archive, and of the files it declares, holes included
-}
-
-// DefaultBytes is the limit of a layer: more than any image on a public registry
-// has, less than a disk.
-const DefaultBytes = 64 << 30
-
-func (l Limits) bytes() int64 {
-	if l.Bytes > 0 {
-		return l.Bytes
-	}
-	return DefaultBytes
-}
-
 // MismatchError says that a layer is not what the image says it is.
 type MismatchError struct {
 	What      string // "blob" or "archive"
@@ -68,14 +54,4 @@ type MismatchError struct {
 
 func (e *MismatchError) Error() string {
 	return fmt.Sprintf("the %s is damaged: got %s, want %s", e.What, e.Got, e.Want)
-}
-
-// LimitError says that a layer is bigger than it may be.
-type LimitError struct {
-	What  string
-	Limit int64
-}
-
-func (e *LimitError) Error() string {
-	return fmt.Sprintf("%s: more than the limit of %d", e.What, e.Limit)
 }

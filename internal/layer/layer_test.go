@@ -82,7 +82,7 @@ func blobOf(data, plain []byte) Blob {
 
 func read(t testing.TB, b Blob, budget int64, limits Limits) ([]byte, error) {
 	t.Helper()
-	s := Start(context.Background(), b, NewBudget(budget), limits)
+	s := Start(context.Background(), b, NewBudget(budget), NewTally(limits))
 	defer s.Close()
 	return io.ReadAll(s)
 }
@@ -144,7 +144,7 @@ func TestDigestsThatNobodyKnows(t *testing.T) {
 func TestBombStops(t *testing.T) {
 	zeros := make([]byte, 8<<20)
 	var limit *LimitError
-	if got, err := read(t, blobOf(gzipped(t, zeros), zeros), 0, Limits{Bytes: 1 << 20}); !errors.As(err, &limit) || len(got) > 1<<20+chunkSize {
+	if got, err := read(t, blobOf(gzipped(t, zeros), zeros), 0, Limits{LayerBytes: 1 << 20}); !errors.As(err, &limit) || len(got) > 1<<20+chunkSize {
 		t.Errorf("%d bytes, error %v", len(got), err)
 	}
 	window := zstdd(t, sample(t), zstd.WithWindowSize(256<<20), zstd.WithSingleSegment(false))
@@ -160,7 +160,7 @@ func TestBudget(t *testing.T) {
 	budget := NewBudget(3 * (chunkSize + history))
 	var streams []*Stream
 	for range 5 {
-		streams = append(streams, Start(context.Background(), blobOf(plain, plain), budget, Limits{}))
+		streams = append(streams, Start(context.Background(), blobOf(plain, plain), budget, NewTally(Limits{})))
 	}
 	for i := len(streams) - 1; i >= 0; i-- { // the last first: the others hold what there is
 		if got, err := io.ReadAll(streams[i]); err != nil || len(got) != len(plain) {
@@ -180,7 +180,7 @@ func TestBudget(t *testing.T) {
 
 func TestCloseEndsAStreamThatIsNotRead(t *testing.T) {
 	budget := NewBudget(0)
-	s := Start(context.Background(), blobOf(sample(t), nil), budget, Limits{})
+	s := Start(context.Background(), blobOf(sample(t), nil), budget, NewTally(Limits{}))
 	time.Sleep(time.Millisecond)
 	done := make(chan struct{})
 	go func() { s.Close(); close(done) }()
@@ -239,7 +239,7 @@ func TestUnknownEntryIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = w.Close()
-	s := Start(context.Background(), blobOf(b.Bytes(), b.Bytes()), NewBudget(0), Limits{})
+	s := Start(context.Background(), blobOf(b.Bytes(), b.Bytes()), NewBudget(0), NewTally(Limits{}))
 	defer s.Close()
 	if _, err := s.Entries().Next(); err == nil || !strings.Contains(err.Error(), `"a": entry of type 'V', which a layer cannot have`) {
 		t.Errorf("error %v", err)

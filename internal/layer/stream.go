@@ -22,21 +22,25 @@ var errCut = errors.New("the compressed data end too early")
 // Stream is the archive in a layer.
 type Stream struct {
 	blob   Blob
-	limit  int64
+	image  *Tally
 	cancel context.CancelFunc
 	share  *share
 	out    chan chunk
 	wg     sync.WaitGroup
 
-	cur  chunk
-	read int64
+	cur   chunk
+	piece []byte // cur's data that was not passed on
+	read  int64
+
+	pass   func([]byte) error // gets each piece that was read, unless it is nil
+	passed error              // of pass
 }
 
-// Start begins to read the layer ahead, within the budget. Close it.
-func Start(ctx context.Context, b Blob, budget *Budget, limits Limits) *Stream {
+// Start begins to read a layer of the image ahead, within the budget. Close it.
+func Start(ctx context.Context, b Blob, budget *Budget, image *Tally) *Stream {
 	ctx, cancel := context.WithCancel(ctx)
 	s := &Stream{
-		blob: b, limit: limits.bytes(), cancel: cancel,
+		blob: b, image: image, cancel: cancel,
 		share: &share{b: budget},
 		// Chunks are bounded by the budget: no goroutine ever waits at this channel.
 		out: make(chan chunk, budget.max+own+1),
@@ -53,9 +57,48 @@ func Start(ctx context.Context, b Blob, budget *Budget, limits Limits) *Stream {
 // Read returns what follows of the archive. The error after its last byte is io.EOF
 // only when both digests are right.
 func (s *Stream) Read(p []byte) (int, error) {
+	if err := s.next(); err != nil {
+		return 0, err
+	}
+	n := copy(p, s.cur.data)
+	s.step(n)
+	return n, nil
+}
+
+// Seek steps over what follows of the archive. It only goes forward from where it is.
+func (s *Stream) Seek(offset int64, whence int) (int64, error) {
+	if whence != io.SeekCurrent || offset < 0 {
+		return 0, errors.New("layer: a stream only goes forward")
+	}
+	for offset > 0 {
+		err := s.next()
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return s.read, err
+		}
+		n := min(offset, int64(len(s.cur.data)))
+		s.step(int(n))
+		offset -= n
+	}
+	return s.read, nil
+}
+
+// step goes n bytes forward, which are in the chunk.
+func (s *Stream) step(n int) {
+	s.cur.data = s.cur.data[n:]
+	s.read += int64(n)
+}
+
+// next makes sure that there is data in the chunk.
+func (s *Stream) next() error {
 	for len(s.cur.data) == 0 {
+		if err := s.flush(); err != nil {
+			return err
+		}
 		if s.cur.err != nil {
-			return 0, s.cur.err
+			return s.cur.err
 		}
 		if s.cur.buf != nil {
 			s.share.give(s.cur.buf)
@@ -64,12 +107,9 @@ func (s *Stream) Read(p []byte) (int, error) {
 		if !ok {
 			c.err = context.Canceled
 		}
-		s.cur = c
+		s.cur, s.piece = c, c.data
 	}
-	n := copy(p, s.cur.data)
-	s.cur.data = s.cur.data[n:]
-	s.read += int64(n)
-	return n, nil
+	return nil
 }
 
 // Bytes is how much of the archive was read.
@@ -83,6 +123,16 @@ func (s *Stream) Close() {
 	}
 	s.wg.Wait()
 	s.share.release()
+}
+
+// flush passes on what was read of the chunk.
+func (s *Stream) flush() error {
+	n := len(s.piece) - len(s.cur.data)
+	if n > 0 && s.pass != nil && s.passed == nil {
+		s.passed = s.pass(s.piece[:n])
+	}
+	s.piece = s.piece[n:]
+	return s.passed
 }
 
 // decompress turns the blob into chunks of the archive.
@@ -100,8 +150,10 @@ func (s *Stream) decompress(ctx context.Context, src *source, out chan<- chunk) 
 		if err == io.ErrUnexpectedEOF {
 			err = errCut
 		}
-		if total += int64(n); total > s.limit {
-			err = &LimitError{"bytes in the layer's archive", s.limit}
+		if total += int64(n); total > s.image.limits.LayerBytes {
+			err = &LimitError{"bytes in the layer's archive", s.image.limits.LayerBytes}
+		} else if e := s.image.bytes(int64(n)); e != nil {
+			err = e
 		}
 		if n == 0 {
 			s.share.give(buf)

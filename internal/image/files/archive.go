@@ -1,7 +1,6 @@
 package files
 
 import (
-	"archive/tar"
 	"context"
 	"errors"
 	"fmt"
@@ -13,11 +12,12 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
+
+	"osbuild-containers/internal/layer"
 )
 
 const (
 	maxEntries = 100_000 // how many an archive may have: far more than images have blobs
-	maxName    = 4096    // how long the name of one may be: all are kept
 	maxLinks   = 16      // how many links may lead from one to the next
 )
 
@@ -83,39 +83,32 @@ func (a *archive) read() error {
 	}
 	a.index = map[string]span{}
 	links := map[string]string{}
-	entries := tar.NewReader(a.file)
-	for n := 0; ; n++ {
-		h, err := entries.Next()
+	// Files are as large as the archive at most: what declares more is cut off.
+	entries := layer.NewReader(a.file, layer.NewTally(layer.Limits{LayerBytes: 1 << 61, Entries: maxEntries}))
+	for {
+		e, err := entries.Next()
 		if err == io.EOF {
 			break
 		}
 		if err != nil {
 			return fmt.Errorf("read archive: %w", err)
 		}
-		if n == maxEntries {
-			return fmt.Errorf("more than the limit of %d entries", maxEntries)
-		}
-		if len(h.Name) > maxName || len(h.Linkname) > maxName {
-			return fmt.Errorf("a name of more than the limit of %d bytes", maxName)
-		}
-		name := clean(h.Name)
-		switch h.Typeflag {
-		case tar.TypeReg:
+		name := clean(e.Name)
+		switch e.Type {
+		case layer.File:
 			offset, err := a.file.Seek(0, io.SeekCurrent)
 			if err != nil {
 				return err
 			}
-			if h.PAXRecords["GNU.sparse.major"] != "" || h.PAXRecords["GNU.sparse.map"] != "" || h.Size > info.Size()-offset {
-				return fmt.Errorf("%q in it is sparse or cut off", h.Name)
+			if e.Sparse || e.Size > info.Size()-offset {
+				return fmt.Errorf("%q in it is sparse or cut off", e.Name)
 			}
-			a.index[name] = span{offset, h.Size}
+			a.index[name] = span{offset, e.Size}
 			delete(links, name)
-		case tar.TypeLink:
-			links[name] = clean(h.Linkname)
-		case tar.TypeSymlink:
-			links[name] = clean(path.Dir(h.Name) + "/" + h.Linkname)
-		case tar.TypeGNUSparse:
-			return fmt.Errorf("%q in it is sparse or cut off", h.Name)
+		case layer.Hardlink:
+			links[name] = clean(e.Link)
+		case layer.Symlink:
+			links[name] = clean(path.Dir(e.Name) + "/" + e.Link)
 		}
 	}
 	found := map[string]span{}

@@ -2,17 +2,18 @@ package transfer
 
 import (
 	"bufio"
+	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"runtime"
+	"sync"
 
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/containers/storage/pkg/archive"
 	"github.com/vbatts/tar-split/tar/storage"
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"osbuild-containers/internal/layer"
@@ -25,32 +26,27 @@ const bufferSize = 256 << 10
 // it: the archive without the contents of its files, and the owners.
 type differ struct {
 	stream *layer.Stream
-	blob   layer.Blob
+	chain  *chain
+	dir    string                  // of the store's notes
 	clamp  func(path string) error // sets a time that is new; nil to leave it
-	err    error                   // of reading the layer
+	err    error                   // why it failed, before others have wrapped it
 }
 
 // ApplyDiff is what the store calls.
 func (d *differ) ApplyDiff(dest string, options *archive.TarOptions, _ *graphdriver.DifferOptions) (out graphdriver.DriverWithDifferOutput, err error) {
+	defer func() { d.err = err }()
 	out.Differ = d
-	fd, err := unix.MemfdCreate("tar-split", unix.MFD_CLOEXEC)
+	n, err := newNotes(d.dir)
 	if err != nil {
-		return out, fmt.Errorf("make memory file: %w", err)
+		return out, err
 	}
-	split := os.NewFile(uintptr(fd), "tar-split")
 	defer func() {
 		if err != nil {
-			split.Close()
+			n.Close()
 		}
 	}()
-	notes := bufio.NewWriterSize(split, bufferSize)
-	o := newOwners()
-	in := &remember{r: d.stream}
-	err = unpack(in, dest, options, notes, o)
-	if in.err != nil {
-		d.err = in.err
-	}
-	if err = errors.Join(in.err, err); err != nil {
+	o := newOwners(d.chain.image, d.dir)
+	if err := unpack(d.stream, dest, options, storage.NewJSONPacker(n.zip), o); err != nil {
 		return out, err
 	}
 	if d.clamp != nil {
@@ -58,12 +54,12 @@ func (d *differ) ApplyDiff(dest string, options *archive.TarOptions, _ *graphdri
 			return out, err
 		}
 	}
-	if err := notes.Flush(); err != nil {
-		return out, fmt.Errorf("write memory file: %w", err)
+	if err := n.finish(); err != nil {
+		return out, err
 	}
-	out.TarSplit = split
+	d.chain.notes = n
 	out.UIDs, out.GIDs, out.RootDirMode = o.list(o.uids), o.list(o.gids), o.root
-	out.UncompressedDigest, out.CompressedDigest = d.blob.DiffID, d.blob.Digest
+	out.UncompressedDigest, out.CompressedDigest = d.chain.blob.DiffID, d.chain.blob.Digest
 	out.Size = d.stream.Bytes()
 	return out, nil
 }
@@ -84,37 +80,44 @@ func (d *differ) clampAll(names []string) error {
 // Close does nothing: who opened the stream closes it.
 func (d *differ) Close() error { return nil }
 
-// unpack lets two read the archive: one unpacks it, the other makes the notes. It ends
-// when both have read all of it, or with the first error.
-func unpack(in *remember, dest string, options *archive.TarOptions, notes io.Writer, o *owners) error {
-	files, toFiles := io.Pipe()
-	headers, toHeaders := io.Pipe()
-	var work errgroup.Group
-	work.Go(func() error {
-		both := struct{ io.Writer }{io.MultiWriter(toFiles, toHeaders)}
-		_, err := io.CopyBuffer(both, struct{ io.Reader }{in}, make([]byte, bufferSize))
-		toFiles.CloseWithError(err)
-		toHeaders.CloseWithError(err)
-		return err
-	})
-	work.Go(func() error {
-		err := inside(dest, func() error {
-			r := bufio.NewReaderSize(files, bufferSize)
+// unpack reads the archive, which is unpacked behind that. It ends when both are done, or
+// with the first error.
+func unpack(in *layer.Stream, dest string, options *archive.TarOptions, notes storage.Packer, o *owners) error {
+	out, to := io.Pipe()
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	var unpacked error
+	var work sync.WaitGroup
+	work.Go(func() {
+		unpacked = inside(dest, func() error {
+			r := bufio.NewReaderSize(out, bufferSize)
 			if err := archive.Unpack(r, "/", options); err != nil {
 				return err
 			}
 			_, err := r.WriteTo(io.Discard) // what follows the archive
 			return err
 		})
-		files.CloseWithError(err)
-		return err
+		if unpacked != nil {
+			cancel(unpacked)
+		}
+		out.CloseWithError(unpacked)
 	})
-	work.Go(func() error {
-		err := split(bufio.NewReaderSize(headers, bufferSize), storage.NewJSONPacker(notes), o)
-		headers.CloseWithError(err)
+	var raw bytes.Buffer
+	err := split(ctx, in.Pass(into(to), &raw), &raw, notes, o)
+	to.CloseWithError(err)
+	work.Wait()
+	if err == nil {
+		err = unpacked
+	}
+	return err
+}
+
+// into writes pieces to a pipe.
+func into(to *io.PipeWriter) func(piece []byte) error {
+	return func(piece []byte) error {
+		_, err := to.Write(piece)
 		return err
-	})
-	return work.Wait()
+	}
 }
 
 // inside calls f in a thread whose root is the folder: nothing that f opens by its name

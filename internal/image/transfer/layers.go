@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"runtime"
 	"sync"
 	"time"
@@ -28,11 +29,13 @@ type chain struct {
 	id     string // as the library computes it
 	parent string // id of the layer below; empty for the lowest
 	blob   layer.Blob
+	image  *layer.Tally // of the first image that has it
 	label  string
 
 	compression archive.Compression
 
 	staged  *graphdriver.DriverWithDifferOutput
+	notes   *notes
 	began   time.Time
 	took    time.Duration
 	bytes   int64
@@ -53,9 +56,10 @@ func (w *writer) plan(ctx context.Context, img *local.Image) ([]*chain, error) {
 	}
 	chains := make([]*chain, 0, len(layers))
 	parent := ""
+	image := layer.NewTally(layer.Limits{})
 	for i, d := range layers {
 		c := &chain{
-			id: chainID(parent, diffs[i]), parent: parent, stageOK: make(chan struct{}),
+			id: chainID(parent, diffs[i]), parent: parent, image: image, stageOK: make(chan struct{}),
 			blob:  layer.Blob{Digest: d.Digest, DiffID: diffs[i], Size: d.Size, Open: opener(ctx, img, d)},
 			label: fmt.Sprintf("image %q: layer %d/%d %s", img.Name(), i+1, len(layers), progress.Short(d.Digest.String())),
 		}
@@ -129,6 +133,9 @@ func (w *writer) layers(ctx context.Context, chains []*chain) error {
 		if failed != nil && c.staged != nil {
 			_ = w.store.CleanupStagedLayer(c.staged)
 		}
+		if c.notes != nil {
+			c.notes.Close()
+		}
 	}
 	wg.Wait()
 	return failed
@@ -140,14 +147,14 @@ func (w *writer) stage(ctx context.Context, c *chain, budget *layer.Budget) {
 		return
 	}
 	c.began = time.Now()
-	s := layer.Start(ctx, c.blob, budget, layer.Limits{})
+	s := layer.Start(ctx, c.blob, budget, c.image)
 	defer s.Close()
-	d := &differ{stream: s, blob: c.blob}
+	d := &differ{stream: s, chain: c, dir: w.layersDir()}
 	if w.opt.Epoch != nil {
 		d.clamp = w.clamp
 	}
 	c.staged, c.err = w.store.PrepareStagedLayer(nil, d)
-	if d.err != nil { // the reason, not what others made of it
+	if d.err != nil {
 		c.err = d.err
 	}
 	if c.err != nil {
@@ -172,9 +179,15 @@ func (w *writer) apply(c *chain) error {
 		return fmt.Errorf("%s: %w", c.label, err)
 	}
 	c.staged = nil
+	if err := c.notes.publish(filepath.Join(w.layersDir(), c.id+".tar-split.gz")); err != nil {
+		return fmt.Errorf("%s: %w", c.label, err)
+	}
 	w.told(c)
 	return nil
 }
+
+// layersDir is where the store keeps what it knows of layers.
+func (w *writer) layersDir() string { return filepath.Join(w.opt.Root, w.opt.Driver+"-layers") }
 
 func (w *writer) told(c *chain) {
 	w.log.Note("%s: %s, %.1f s", c.label, progress.Bytes(c.bytes), c.took.Seconds())
@@ -193,21 +206,11 @@ func (w *writer) oneByOne(ctx context.Context, chains []*chain, budget *layer.Bu
 	for i, c := range chains {
 		for k := i; k < min(i+2, len(chains)); k++ {
 			if streams[k] == nil {
-				streams[k] = layer.Start(ctx, chains[k].blob, budget, layer.Limits{})
+				streams[k] = layer.Start(ctx, chains[k].blob, budget, chains[k].image)
 			}
 		}
 		c.began = time.Now()
-		r := &remember{r: streams[i]}
-		_, _, err := w.store.PutLayer(c.id, c.parent, nil, "", false, &storage.LayerOptions{
-			OriginalDigest: c.blob.Digest, OriginalSize: &c.blob.Size, UncompressedDigest: c.blob.DiffID,
-		}, r)
-		if r.err != nil {
-			err = r.err
-		}
-		if err == nil {
-			err = r.rest()
-		}
-		if err != nil {
+		if err := w.put(c, streams[i]); err != nil {
 			_ = w.store.DeleteLayer(c.id)
 			return fmt.Errorf("%s: %w", c.label, err)
 		}
@@ -219,22 +222,50 @@ func (w *writer) oneByOne(ctx context.Context, chains []*chain, budget *layer.Bu
 	return nil
 }
 
-// remember keeps what went wrong with reading, which others replace with what that led to.
-type remember struct {
-	r   io.Reader
-	err error
-}
-
-func (r *remember) Read(p []byte) (int, error) {
-	n, err := r.r.Read(p)
-	if err != nil && err != io.EOF {
-		r.err = err
+// put lets the store unpack a layer.
+func (w *writer) put(c *chain, s *layer.Stream) error {
+	out, to := io.Pipe()
+	var put error
+	var work sync.WaitGroup
+	work.Go(func() {
+		_, _, put = w.store.PutLayer(c.id, c.parent, nil, "", false, &storage.LayerOptions{
+			OriginalDigest: c.blob.Digest, OriginalSize: &c.blob.Size, UncompressedDigest: c.blob.DiffID,
+		}, out)
+		if put == nil {
+			_, put = io.Copy(io.Discard, out) // up to the end, where the digests are checked
+		}
+		out.CloseWithError(put)
+	})
+	err := c.pass(s, to, newOwners(c.image, w.layersDir()))
+	to.CloseWithError(err)
+	work.Wait()
+	if err == nil {
+		err = put
 	}
-	return n, err
+	return err
 }
 
-// rest reads what nobody wanted, up to the end, where the digests are checked.
-func (r *remember) rest() error {
-	_, err := io.Copy(io.Discard, r)
-	return err
+// pass writes the archive to the store. The store looks for itself whether it is compressed,
+// so an archive that looks like that is refused: what would be in it was not checked.
+func (c *chain) pass(s *layer.Stream, to *io.PipeWriter, o *owners) error {
+	write, begun := into(to), false
+	entries := s.Pass(func(piece []byte) error {
+		if !begun && archive.DetectCompression(piece) != archive.Uncompressed {
+			return errors.New("the archive in the layer begins like something compressed")
+		}
+		begun = true
+		return write(piece)
+	}, nil)
+	for {
+		h, e, err := entries.NextHeader()
+		if err == io.EOF {
+			return nil
+		}
+		if err == nil {
+			err = o.add(h, e)
+		}
+		if err != nil {
+			return err
+		}
+	}
 }

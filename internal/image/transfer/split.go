@@ -1,6 +1,9 @@
 package transfer
 
 import (
+	"archive/tar"
+	"bytes"
+	"context"
 	"fmt"
 	"hash/crc64"
 	"io"
@@ -11,42 +14,52 @@ import (
 	"strings"
 
 	"github.com/containers/storage/pkg/archive"
-	"github.com/vbatts/tar-split/archive/tar"
 	"github.com/vbatts/tar-split/tar/storage"
+	"golang.org/x/sys/unix"
+
+	"osbuild-containers/internal/image/files"
+	"osbuild-containers/internal/layer"
 )
 
 // split notes what the store keeps of an archive to write it again, bit for bit: all but
 // the contents of files, of which it keeps a checksum. It does what the library's
-// asm.NewInputTarStream does, without a third reader for the owners.
-func split(in io.Reader, notes storage.Packer, o *owners) error {
-	r := tar.NewReader(in)
-	r.RawAccounting = true
-	segment := func(raw []byte) error {
-		if len(raw) == 0 {
+// asm.NewInputTarStream does, while it reads the entries for those who check and unpack
+// them.
+func split(ctx context.Context, in *layer.Reader, raw *bytes.Buffer, notes storage.Packer, o *owners) error {
+	segment := func() error {
+		if raw.Len() == 0 {
 			return nil
 		}
-		_, err := notes.AddEntry(storage.Entry{Type: storage.SegmentType, Payload: raw})
+		_, err := notes.AddEntry(storage.Entry{Type: storage.SegmentType, Payload: raw.Bytes()})
+		raw.Reset()
 		return err
 	}
 	sum := crc64.New(storage.CRCTable)
 	buf := make([]byte, bufferSize)
 	for {
-		h, err := r.Next()
+		h, entry, err := in.NextHeader()
 		if err == io.EOF {
-			break
+			return segment()
 		}
 		if err == nil {
-			err = segment(r.RawBytes())
+			err = segment()
+		}
+		if err == nil {
+			err = o.add(h, entry)
 		}
 		if err != nil {
 			return err
 		}
-		o.add(h)
+		if entry.Sparse { // what unpacks it need not wait until its holes are read
+			if err := in.Flush(); err != nil {
+				return err
+			}
+		}
 		e := storage.Entry{Type: storage.FileType, Size: h.Size}
 		e.SetName(h.Name)
 		if h.Size > 0 {
 			sum.Reset()
-			if _, err := io.CopyBuffer(sum, struct{ io.Reader }{r}, buf); err != nil {
+			if _, err := io.CopyBuffer(sum, files.UntilDone(ctx, in), buf); err != nil {
 				return err
 			}
 			e.Payload = sum.Sum(nil)
@@ -54,42 +67,35 @@ func split(in io.Reader, notes storage.Packer, o *owners) error {
 		if _, err := notes.AddEntry(e); err != nil {
 			return fmt.Errorf("%q: %w", h.Name, err) // there twice, as storages cannot have it
 		}
-		if err := segment(r.RawBytes()); err != nil {
-			return err
-		}
-	}
-	if err := segment(r.RawBytes()); err != nil {
-		return err
-	}
-	for { // what follows the archive
-		n, err := io.ReadFull(in, buf)
-		if e := segment(buf[:n]); e != nil {
-			return e
-		}
-		if err == io.EOF || err == io.ErrUnexpectedEOF {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
 	}
 }
 
 // owners are the owners of a layer's files, and what else only a reader of all headers
 // knows.
 type owners struct {
+	image      *layer.Tally
+	disk       string // a directory on the store's disk
 	uids, gids map[uint32]struct{}
 	root       *os.FileMode // of the layer's root, where it has one
 
 	dirs, parents map[string]struct{} // that the layer has, and that it needs
+	last          string              // of the parents, the last one
 	whiteouts     []string            // what they are about
 }
 
-func newOwners() *owners {
-	return &owners{uids: map[uint32]struct{}{}, gids: map[uint32]struct{}{}, dirs: map[string]struct{}{}, parents: map[string]struct{}{}}
+func newOwners(image *layer.Tally, disk string) *owners {
+	return &owners{
+		image: image, disk: disk, uids: map[uint32]struct{}{}, gids: map[uint32]struct{}{},
+		dirs: map[string]struct{}{}, parents: map[string]struct{}{},
+	}
 }
 
-func (o *owners) add(h *tar.Header) {
+func (o *owners) add(h *tar.Header, e *layer.Entry) error {
+	if e.Sparse {
+		if err := o.room(e); err != nil {
+			return err
+		}
+	}
 	name := path.Clean("/" + h.Name)
 	dir, base := path.Split(name)
 	if name == "/" {
@@ -98,24 +104,60 @@ func (o *owners) add(h *tar.Header) {
 	} else if h.Typeflag == tar.TypeDir {
 		o.dirs[name] = struct{}{}
 	}
-	o.parents[path.Clean(dir)] = struct{}{}
+	if err := o.need(dir); err != nil {
+		return err
+	}
 	if gone, ok := strings.CutPrefix(base, archive.WhiteoutPrefix); ok {
 		o.whiteouts = append(o.whiteouts, dir+gone)
-		return
+		return nil
 	}
 	o.uids[uint32(h.Uid)] = struct{}{}
 	o.gids[uint32(h.Gid)] = struct{}{}
+	return nil
+}
+
+// room checks that a file with holes, which the library writes as zeros, fits on the disk.
+// Without that, some bytes of archive would mean hours of work that is in vain.
+func (o *owners) room(e *layer.Entry) error {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(o.disk, &fs); err != nil {
+		return fmt.Errorf("look for room in %s: %w", o.disk, err)
+	}
+	if free := fs.Bavail * uint64(fs.Bsize); uint64(e.Size) > free {
+		return fmt.Errorf("%q: %w: the file has %d bytes with its holes, and %d are free", e.Name, unix.ENOSPC, e.Size, free)
+	}
+	return nil
+}
+
+// need notes that the layer needs a directory and those above it. They are made where the
+// layer does not have them, so they count as entries.
+func (o *owners) need(dir string) error {
+	if dir == o.last {
+		return nil
+	}
+	o.last = dir
+	for dir = path.Clean(dir); dir != "/"; dir = path.Dir(dir) {
+		if _, ok := o.parents[dir]; ok {
+			return nil
+		}
+		o.parents[dir] = struct{}{}
+		if _, ok := o.dirs[dir]; ok {
+			continue
+		}
+		if err := o.image.Entry(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // timeless are the names of what does not get its time from the layer: whiteouts, the
-// root, and folders that the layer needs and does not have.
+// root, and directories that the layer needs and does not have.
 func (o *owners) timeless() []string {
 	names := append(slices.Clone(o.whiteouts), "/")
 	for dir := range o.parents {
-		for ; dir != "/"; dir = path.Dir(dir) {
-			if _, ok := o.dirs[dir]; !ok {
-				names = append(names, dir)
-			}
+		if _, ok := o.dirs[dir]; !ok {
+			names = append(names, dir)
 		}
 	}
 	slices.Sort(names)

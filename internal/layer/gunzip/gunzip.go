@@ -6,9 +6,10 @@
 // value, the bits of its code and those behind it in one look, and writes into a
 // buffer that begins with the output's past, which is what gzip refers to.
 //
-// What it promises: the same bytes as compress/gzip, and an error for what that
-// refuses. Header, checksum and length of every member are checked, and what follows
-// the last member is an error. There is no unsafe code in it.
+// What it promises: the same bytes as compress/gzip, in a time that is within a fixed
+// multiple of its time, and an error for what that refuses. Header, checksum and length of
+// every member are checked. What follows the last member is an error, unless it is all
+// zeros, as gzip itself has it. There is no unsafe code in it.
 //
 // What it does not: dictionaries, seeking, or telling what a header says.
 package gunzip
@@ -54,9 +55,10 @@ type Reader struct {
 	input
 	state   state
 	members int
-	last    bool // the block is the last of its member
-	left    int  // of a stored block
-	huff    tables
+	last    bool    // the block is the last of its member
+	left    int     // of a stored block
+	huff    *tables // of the block
+	own     tables
 
 	tail [History]byte // the end of what was decompressed
 	past int           // as much of it as the member may refer to
@@ -126,9 +128,14 @@ func (r *Reader) sum(data []byte) {
 // header reads the header of a member, or finds that there is none.
 func (r *Reader) header() error {
 	if r.members > 0 {
-		if end, err := r.atEnd(); err != nil {
+		zeros, end, err := r.zeros()
+		if err != nil {
 			return err
-		} else if end {
+		}
+		if zeros && !end {
+			return ErrHeader
+		}
+		if end {
 			r.state = done
 			return nil
 		}

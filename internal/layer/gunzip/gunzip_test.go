@@ -119,6 +119,20 @@ func TestManyMembersAreOneStream(t *testing.T) {
 	}
 }
 
+// gzip itself takes zeros behind the last member, as a block device or a tape adds them.
+func TestZerosMayFollow(t *testing.T) {
+	data := samples(t)["text"]
+	zipped := zip(t, 6, data, data)
+	for _, zeros := range []int{1, 15, 16, 512, 1 << 20} {
+		for _, size := range []int{1, 1000, 1 << 20} {
+			got, err := unzip(append(bytes.Clone(zipped), make([]byte, zeros)...), size, MinBuffer)
+			if err != nil || len(got) != 2*len(data) {
+				t.Errorf("%d zeros, pieces of %d: %d bytes, want %d, error %v", zeros, size, len(got), 2*len(data), err)
+			}
+		}
+	}
+}
+
 func TestWhatIsWrongIsAnError(t *testing.T) {
 	data := samples(t)["text"]
 	zipped := zip(t, 6, data)
@@ -131,12 +145,14 @@ func TestWhatIsWrongIsAnError(t *testing.T) {
 		data []byte
 		want error
 	}{
-		"nothing":       {nil, io.ErrUnexpectedEOF},
-		"not gzip":      {[]byte("this is not gzip at all"), ErrHeader},
-		"checksum":      {change(len(zipped) - 8), ErrChecksum},
-		"length":        {change(len(zipped) - 1), ErrChecksum},
-		"garbage":       {append(bytes.Clone(zipped), "garbage behind it"...), ErrHeader},
-		"a zero behind": {append(bytes.Clone(zipped), 0), io.ErrUnexpectedEOF},
+		"nothing":                {nil, io.ErrUnexpectedEOF},
+		"zeros":                  {make([]byte, 100), ErrHeader},
+		"not gzip":               {[]byte("this is not gzip at all"), ErrHeader},
+		"checksum":               {change(len(zipped) - 8), ErrChecksum},
+		"length":                 {change(len(zipped) - 1), ErrChecksum},
+		"garbage":                {append(bytes.Clone(zipped), "garbage behind it"...), ErrHeader},
+		"garbage behind zeros":   {append(append(bytes.Clone(zipped), make([]byte, 3000)...), 1), ErrHeader},
+		"a member behind a zero": {append(append(bytes.Clone(zipped), 0), zipped...), ErrHeader},
 	} {
 		if _, err := unzip(c.data, 1000, MinBuffer); !errors.Is(err, c.want) {
 			t.Errorf("%s: error %v, want %v", name, err, c.want)

@@ -2,6 +2,7 @@ package gunzip
 
 import (
 	"encoding/binary"
+	"sync"
 )
 
 // order is that in which the sizes of the code for sizes come.
@@ -24,7 +25,8 @@ func (r *Reader) block() error {
 		return r.storedHeader()
 	case 1:
 		r.state = inCodes
-		return r.fixed()
+		r.huff = fixed()
+		return nil
 	case 2:
 		r.state = inCodes
 		return r.dynamic()
@@ -67,7 +69,8 @@ func (r *Reader) stored(buf []byte, out int) (int, error) {
 	return out, nil
 }
 
-func (r *Reader) fixed() error {
+// fixed returns the tables of the fixed codes, which are built once.
+var fixed = sync.OnceValue(func() *tables {
 	var sizes [maxLit + maxDist]uint8
 	for i := range sizes {
 		switch {
@@ -81,15 +84,12 @@ func (r *Reader) fixed() error {
 			sizes[i] = 7
 		}
 	}
-	return r.build(sizes[:maxLit], sizes[maxLit:])
-}
-
-func (r *Reader) build(lit, dist []uint8) error {
-	if !build(r.huff.lit[:], litBits, lit, litMeaning[:]) || !build(r.huff.dist[:], distBits, dist, distMeaning[:]) {
-		return ErrData
+	t := new(tables)
+	if !t.build(sizes[:maxLit], sizes[maxLit:]) {
+		panic("gunzip: the fixed codes are wrong")
 	}
-	return nil
-}
+	return t
+})
 
 // dynamic reads the codes of a block.
 func (r *Reader) dynamic() error {
@@ -161,7 +161,11 @@ func (r *Reader) dynamic() error {
 			i++
 		}
 	}
-	return r.build(sizes[:lits], sizes[lits:lits+dists])
+	r.huff = &r.own
+	if !r.own.build(sizes[:lits], sizes[lits:lits+dists]) {
+		return ErrData
+	}
+	return nil
 }
 
 func (r *Reader) repeat(bits uint, base int) (int, error) {

@@ -72,16 +72,25 @@ func (r *input) align() {
 	r.bits, r.n = 0, 0
 }
 
-// atEnd reports whether nothing is left. It is asked at the border of a byte.
-func (r *input) atEnd() (bool, error) {
+// zeros steps over bytes that are zero. It reports whether there were any, and whether
+// nothing is left. It is called at the border of a byte.
+func (r *input) zeros() (some, end bool, err error) {
 	r.align()
-	if r.pos < r.end {
-		return false, nil
+	for {
+		for r.pos < r.end {
+			if r.in[r.pos] != 0 {
+				return some, false, nil
+			}
+			some = true
+			r.pos++
+		}
+		if r.eof {
+			return some, true, nil
+		}
+		if err := r.more(); err != nil {
+			return some, false, err
+		}
 	}
-	if err := r.more(); err != nil {
-		return false, err
-	}
-	return r.eof && r.pos >= r.end, nil
 }
 
 // copy takes up to len(p) bytes as they are. It is asked at the border of a byte.

@@ -30,6 +30,12 @@ type tables struct {
 	dist [distSize]uint32
 }
 
+// build makes the tables of the codes whose symbols have so many bits, and reports whether
+// they are codes.
+func (t *tables) build(lit, dist []uint8) bool {
+	return build(t.lit[:], litBits, lit, litMeaning[:]) && build(t.dist[:], distBits, dist, distMeaning[:])
+}
+
 const (
 	maxLit  = 288
 	maxDist = 32
@@ -114,6 +120,7 @@ func build(table []uint32, width uint, sizes []uint8, meaning []uint32) bool {
 			table[i] = 0 // what is not set yet
 		}
 	}
+	low := min(longest, width) // bits after which the table repeats itself
 	free := uint32(1) << width
 	for symbol, s := range sizes {
 		if s == 0 {
@@ -123,7 +130,7 @@ func build(table []uint32, width uint, sizes []uint8, meaning []uint32) bool {
 		first[s]++
 		if uint(s) <= width {
 			entry := meaning[symbol] + uint32(s)<<8 + uint32(s)
-			for i := code; i < 1<<width; i += 1 << s {
+			for i := code; i < 1<<low; i += 1 << s {
 				table[i] = entry
 			}
 			continue
@@ -139,6 +146,9 @@ func build(table []uint32, width uint, sizes []uint8, meaning []uint32) bool {
 		for i := uint32(code >> width); i < 1<<sub; i += 1 << rest {
 			table[start+i] = entry
 		}
+	}
+	for ; low < width; low++ {
+		copy(table[1<<low:1<<(low+1)], table[:1<<low])
 	}
 	return true
 }

@@ -1,0 +1,111 @@
+package transfer
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/klauspost/compress/gzip"
+	"golang.org/x/sys/unix"
+
+	"osbuild-containers/internal/layer"
+)
+
+// maxNotes is how many bytes a layer's notes may have, compressed: 4,000,000 entries need
+// less than half of it.
+const maxNotes = 1 << 30
+
+// notes is what the store keeps of a layer's archive, compressed as it wants it: a file
+// without a name on the store's disk until the layer is in the store.
+type notes struct {
+	file *os.File
+	buf  *bufio.Writer
+	zip  *gzip.Writer
+	left int64 // bytes that the file may still get
+}
+
+// newNotes makes the file in the store's directory of layers.
+func newNotes(dir string) (*notes, error) {
+	file, err := unnamed(dir)
+	if err != nil {
+		return nil, fmt.Errorf("make temporary file in %s: %w", dir, err)
+	}
+	n := &notes{file: file, left: maxNotes}
+	n.buf = bufio.NewWriterSize(n, bufferSize)
+	zip, err := gzip.NewWriterLevel(n.buf, gzip.BestSpeed)
+	if err != nil {
+		panic(err) // the level exists
+	}
+	n.zip = zip
+	return n, nil
+}
+
+// unnamed makes a file without a name. Not every file system has them: there, one loses
+// its name at once.
+func unnamed(dir string) (*os.File, error) {
+	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+	if err == nil {
+		return os.NewFile(uintptr(fd), "notes of a layer"), nil
+	}
+	if !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EISDIR) {
+		return nil, err
+	}
+	file, err := os.CreateTemp(dir, ".notes-")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(file.Name()); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return file, nil
+}
+
+// Write writes what is compressed.
+func (n *notes) Write(p []byte) (int, error) {
+	if n.left -= int64(len(p)); n.left < 0 {
+		return 0, &layer.LimitError{What: "compressed bytes in the headers of the layer", Limit: maxNotes}
+	}
+	return n.file.Write(p)
+}
+
+// finish writes what is still in memory.
+func (n *notes) finish() error {
+	if err := n.zip.Close(); err != nil {
+		return fmt.Errorf("write headers of the layer: %w", err)
+	}
+	if err := n.buf.Flush(); err != nil {
+		return fmt.Errorf("write headers of the layer: %w", err)
+	}
+	return nil
+}
+
+// publish gives the file the name under which the store looks for it.
+func (n *notes) publish(path string) error {
+	fd := fmt.Sprintf("/proc/self/fd/%d", n.file.Fd())
+	err := unix.Linkat(unix.AT_FDCWD, fd, unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW)
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EXDEV) { // there is no /proc, or the file had a name
+		err = n.copy(path)
+	}
+	if err != nil {
+		return fmt.Errorf("write %s: %w", filepath.Base(path), err)
+	}
+	return nil
+}
+
+func (n *notes) copy(path string) error {
+	if _, err := n.file.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	out, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, n.file)
+	return errors.Join(err, out.Close())
+}
+
+// Close closes the file, which is gone unless it was published.
+func (n *notes) Close() error { return n.file.Close() }

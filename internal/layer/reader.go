@@ -1,0 +1,195 @@
+package layer
+
+import (
+	"archive/tar"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+)
+
+// Reader is the one reader of foreign tar archives: it reads their entries one by one,
+// and nobody sees an entry, or the bytes behind it, that is not within the limits.
+type Reader struct {
+	in     *meter
+	t      *tar.Reader
+	stream *Stream // nil where the archive is no layer
+	image  *Tally
+	count  int
+	left   int64 // bytes that files may still declare
+}
+
+// meter is what the tar reader reads, which seeks over the content of files.
+type meter struct {
+	io.ReadSeeker
+	content bool          // what is read is the content of a file
+	headers int64         // bytes of the rest that were read
+	max     int64         // that they may become
+	raw     *bytes.Buffer // gets the rest, unless it is nil
+}
+
+func (m *meter) Read(p []byte) (int, error) {
+	if m.content {
+		return m.ReadSeeker.Read(p)
+	}
+	if m.headers >= m.max {
+		return 0, &LimitError{"bytes in the headers of an entry", maxHeaders}
+	}
+	n, err := m.ReadSeeker.Read(p)
+	m.headers += int64(n)
+	if m.raw != nil {
+		m.raw.Write(p[:n])
+	}
+	return n, err
+}
+
+// NewReader reads the entries of an archive that is not the layer of an image.
+func NewReader(r io.ReadSeeker, image *Tally) *Reader {
+	in := &meter{ReadSeeker: r}
+	return &Reader{in: in, t: tar.NewReader(in), image: image, left: image.limits.LayerBytes}
+}
+
+// Entries reads the entries of the stream.
+func (s *Stream) Entries() *Reader {
+	r := NewReader(s, s.image)
+	r.stream = s
+	return r
+}
+
+// Pass reads the entries as Entries does, and hands the archive on: it calls to with each
+// piece once all entries that begin in it, or before it, are known to be within the
+// limits. A piece is not used after to returns. An error of to ends the stream. Unless
+// raw is nil, it gets the rest of the archive where the content of all files is read.
+func (s *Stream) Pass(to func(piece []byte) error, raw *bytes.Buffer) *Reader {
+	s.pass = to
+	r := s.Entries()
+	r.in.raw = raw
+	return r
+}
+
+// Next returns the next entry. After the last one it reads the archive to its end
+// and returns io.EOF when all is right.
+func (r *Reader) Next() (*Entry, error) {
+	_, e, err := r.NextHeader()
+	return e, err
+}
+
+// NextHeader is Next for callers that need the entry's header, too.
+func (r *Reader) NextHeader() (*tar.Header, *Entry, error) {
+	r.in.content = false
+	r.in.max = r.in.headers + maxHeaders
+	for {
+		before := r.in.headers
+		h, err := r.t.Next()
+		switch {
+		case err == nil, errors.Is(err, tar.ErrInsecurePath):
+		case err == io.EOF:
+			return nil, nil, r.end()
+		case errors.Is(err, tar.ErrFieldTooLong):
+			return nil, nil, &LimitError{"bytes in an extended header", 1 << 20}
+		default:
+			return nil, nil, r.damage(err)
+		}
+		if err := r.image.Entry(); err != nil {
+			return nil, nil, err
+		}
+		if h.Typeflag == tar.TypeXGlobalHeader { // a comment, as git archive writes it
+			if err := r.image.names(r.in.headers - before); err != nil {
+				return nil, nil, err
+			}
+			continue
+		}
+		e, err := r.entry(h)
+		if err != nil {
+			return nil, nil, fmt.Errorf("%.100q: %w", h.Name, err)
+		}
+		if err := r.check(e, r.in.headers-before); err != nil {
+			return nil, nil, err
+		}
+		return h, e, nil
+	}
+}
+
+// check compares an entry, whose headers have so many bytes, with the limits.
+func (r *Reader) check(e *Entry, headers int64) error {
+	if err := r.image.limits.path(e.Name); err != nil {
+		return err
+	}
+	if len(e.Link) > maxPath {
+		return fmt.Errorf("%.100q: %w", e.Name, &LimitError{"bytes in a link's target", maxPath})
+	}
+	names := int64(len(e.Name) + len(e.Link))
+	for name, value := range e.Xattrs {
+		names += int64(len(name) + len(value))
+	}
+	if err := r.image.names(max(names, headers-plainHeader)); err != nil {
+		return err
+	}
+	if e.Size > r.left {
+		return fmt.Errorf("%q: %w", e.Name, &LimitError{"bytes in the layer's files", r.image.limits.LayerBytes})
+	}
+	r.left -= e.Size
+	return r.image.file(e.Size)
+}
+
+// Flush passes on what was read so far, of a stream that is read with Pass.
+func (r *Reader) Flush() error { return r.stream.flush() }
+
+// Read reads the content of the file that Next returned.
+func (r *Reader) Read(p []byte) (int, error) {
+	r.in.content = true
+	n, err := r.t.Read(p)
+	if err != nil && err != io.EOF {
+		err = r.damage(err)
+	}
+	return n, err
+}
+
+// end reads what follows the archive: zeros, up to the block size of a tape.
+func (r *Reader) end() error {
+	r.in.max = math.MaxInt64
+	buf := make([]byte, 32<<10)
+	for left := maxTail; ; {
+		n, err := r.in.Read(buf)
+		for _, b := range buf[:n] {
+			if b != 0 {
+				return r.damage(errors.New("there is more after the end of the archive"))
+			}
+		}
+		if left -= n; left < 0 {
+			return &LimitError{"bytes after the end of the archive", maxTail}
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// damage looks for the reason why err came up: a layer that is not the one that the
+// image names is worth more than where the archive makes no sense.
+func (r *Reader) damage(err error) error {
+	var mismatch *MismatchError
+	if r.stream != nil && r.stream.passed != nil {
+		return r.stream.passed
+	}
+	if errors.As(err, &mismatch) || errors.As(err, new(*LimitError)) {
+		return err
+	}
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		err = errors.New("the archive ends in the middle of an entry")
+	}
+	if r.stream == nil {
+		return err
+	}
+	r.stream.pass = nil // what makes no sense is not handed on
+	buf := make([]byte, 32<<10)
+	for {
+		if _, e := r.stream.Read(buf); e != nil {
+			if errors.As(e, &mismatch) {
+				return fmt.Errorf("%w\n%w", e, err)
+			}
+			return err
+		}
+	}
+}
