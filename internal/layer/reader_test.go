@@ -1,0 +1,166 @@
+package layer
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"runtime"
+	"strings"
+	"testing"
+)
+
+// pass reads an archive as what unpacks it does, and returns what it was given.
+func pass(archive []byte, limits Limits) (passed []byte, entries []*Entry, err error) {
+	s := Start(context.Background(), Blob{
+		Size: -1, Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(archive)), nil },
+	}, NewBudget(0), NewTally(limits))
+	defer s.Close()
+	r := s.Pass(func(piece []byte) error { passed = append(passed, piece...); return nil }, nil)
+	for {
+		e, err := r.Next()
+		if err == io.EOF {
+			return passed, entries, nil
+		}
+		if err != nil {
+			return passed, entries, err
+		}
+		entries = append(entries, e)
+	}
+}
+
+// header returns a header block whose checksum is right.
+func header(typeflag byte, name string, size string) []byte {
+	b := make([]byte, 512)
+	copy(b, name)
+	copy(b[100:], "0000644\x000000000\x000000000\x00")
+	copy(b[124:], size)
+	copy(b[136:], "00000000000\x00        ")
+	b[156] = typeflag
+	copy(b[257:], "ustar\x0000")
+	sum := 0
+	for _, c := range b {
+		sum += int(c)
+	}
+	copy(b[148:], []byte{'0' + byte(sum>>15&7), '0' + byte(sum>>12&7), '0' + byte(sum>>9&7), '0' + byte(sum>>6&7), '0' + byte(sum>>3&7), '0' + byte(sum&7), 0, ' '})
+	return b
+}
+
+// TestHeadersWithoutEndStop has headers that never come to an entry, which a reader that
+// keeps the bytes of headers would keep all.
+func TestHeadersWithoutEndStop(t *testing.T) {
+	record := []byte("1000 comment=" + strings.Repeat("x", 986) + "\n")
+	extended := append(bytes.Repeat(record, 100), make([]byte, 352)...) // a multiple of 512
+	for name, one := range map[string][]byte{
+		"extended":  append(header('x', "x", "00000303240\x00"), extended...),
+		"global":    append(header('g', "g", "00000303240\x00"), extended...),
+		"long name": append(header('L', "L", "00000303240\x00"), extended...),
+	} {
+		archive := bytes.Repeat(one, 100)
+		passed, _, err := pass(archive, Limits{})
+		if limit := new(LimitError); !errors.As(err, &limit) || limit.What != "bytes in the headers of an entry" {
+			t.Errorf("%s: error %v", name, err)
+		}
+		if len(passed) > maxHeaders+chunkSize {
+			t.Errorf("%s: %d bytes were passed on", name, len(passed))
+		}
+	}
+	huge := append(header('x', "x", "00010000000\x00"), bytes.Repeat(record, 2500)...)
+	if _, _, err := pass(huge, Limits{}); !errors.As(err, new(*LimitError)) {
+		t.Errorf("one of 2 MiB: error %v", err)
+	}
+}
+
+// TestLimitsOfAnImageHoldForAllItsLayers reads two layers that are within the limits, each
+// alone.
+func TestLimitsOfAnImageHoldForAllItsLayers(t *testing.T) {
+	plain := sample(t) // two entries, 3 MiB and 3 bytes
+	for what, limits := range map[string]Limits{
+		"entries and directories in the image": {Entries: 3},
+		"bytes in the ":                        {LayerBytes: 4 << 20, ImageBytes: 5 << 20},
+	} {
+		image := NewTally(limits)
+		var err error
+		for n := range 2 {
+			s := Start(context.Background(), blobOf(plain, plain), NewBudget(0), image)
+			r := s.Entries()
+			for err == nil {
+				_, err = r.Next()
+			}
+			s.Close()
+			if n == 0 && err != io.EOF {
+				t.Errorf("%s: the first layer: error %v", what, err)
+			}
+			if n == 0 {
+				err = nil
+			}
+		}
+		if limit := new(LimitError); !errors.As(err, &limit) || !strings.HasPrefix(limit.What, what) {
+			t.Errorf("%s: error %v", what, err)
+		}
+	}
+	image := NewTally(Limits{LayerBytes: 10, ImageBytes: 15})
+	if image.file(10) != nil || image.file(5) != nil || image.file(1) == nil || image.file(1<<62) == nil || image.file(0) != nil {
+		t.Error("files are not counted together")
+	}
+}
+
+// FuzzReader holds the limits against whatever there is, and compares what is passed on
+// with what the standard library's reader makes of it.
+func FuzzReader(f *testing.F) {
+	limits := Limits{LayerBytes: 1 << 20, ImageBytes: 1 << 20, Entries: 8, Depth: 5}
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, h := range []tar.Header{
+		{Name: "d/", Typeflag: tar.TypeDir},
+		{Name: "d/a", Typeflag: tar.TypeReg, PAXRecords: map[string]string{"SCHILY.xattr.user.a": "b"}},
+		{Name: "d/" + strings.Repeat("long", 40), Typeflag: tar.TypeReg, Format: tar.FormatGNU},
+		{Name: "l", Linkname: "d/a", Typeflag: tar.TypeLink},
+		{Name: "s", Linkname: "d/a", Typeflag: tar.TypeSymlink},
+	} {
+		_ = w.WriteHeader(&h)
+		f.Add(append(bytes.Clone(b.Bytes()), make([]byte, 1024)...))
+	}
+	sparse := append(header('0', "s", "00000000000\x00"), make([]byte, 1024)...)
+	records := "22 GNU.sparse.major=0\n22 GNU.sparse.minor=1\n26 GNU.sparse.size=100000\n25 GNU.sparse.numblocks=1\n29 GNU.sparse.map=100000,0\n"
+	f.Add(append(append(header('x', "x", "00000000200\x00"), append([]byte(records), make([]byte, 512-len(records))...)...), sparse...))
+	f.Add(append(header('L', "x", "00000000010\x00"), make([]byte, 512)...))
+	f.Add(header('0', "x", "77777777777\x00"))
+	f.Fuzz(func(t *testing.T, archive []byte) {
+		if len(archive) > 1<<20 {
+			t.Skip()
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		passed, entries, err := pass(archive, limits)
+		runtime.ReadMemStats(&after)
+		if spent := after.TotalAlloc - before.TotalAlloc; spent > 64<<20 {
+			t.Errorf("%d bytes were allocated for an archive of %d", spent, len(archive))
+		}
+		if !bytes.HasPrefix(archive, passed) {
+			t.Fatal("what was passed on is not the archive")
+		}
+		if err == nil && len(passed) != len(archive) {
+			t.Fatalf("%d of %d bytes were passed on", len(passed), len(archive))
+		}
+		r := tar.NewReader(bytes.NewReader(passed))
+		var size, count int64
+		for {
+			h, e := r.Next()
+			if e != nil {
+				break
+			}
+			if h.Typeflag == tar.TypeReg || h.Typeflag == tar.TypeGNUSparse || h.Typeflag == tar.TypeCont {
+				size += h.Size
+			}
+			count++
+			if limits.path(h.Name) != nil || len(h.Linkname) > maxPath {
+				t.Fatalf("%q was passed on", h.Name)
+			}
+		}
+		if size > limits.LayerBytes || count > limits.Entries || int64(len(entries)) > limits.Entries {
+			t.Fatalf("%d bytes in %d entries were passed on", size, count)
+		}
+	})
+}
