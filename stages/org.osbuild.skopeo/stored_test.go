@@ -165,3 +165,27 @@ func must(t *testing.T, err error) {
 		t.Fatal(err)
 	}
 }
+
+// TestTimesThatAreNotSaid has configs that say no time, in all ways that tools have: the image is
+// from the epoch, in every run.
+func TestTimesThatAreNotSaid(t *testing.T) {
+	for name, created := range map[string]string{
+		"absent": "", "null": `"created": null,`, "empty": `"created": "",`, "zero": `"created": "0001-01-01T00:00:00Z",`,
+		"zero elsewhere": `"created": "0001-01-01T02:00:00+02:00",`, "none": `"created": 5,`,
+	} {
+		config := `{` + created + `"architecture": "amd64", "os": "linux", "config": {}, "rootfs": {"type": "layers", "diff_ids": []}}`
+		a := inputs.New(t)
+		a.Dir(t, "localhost/x:v1", images.New(images.ConfigBytes([]byte(config))))
+		a.Options, a.Epoch = storage("vfs"), epoch
+		code, log := call(t, a)
+		if code != 0 {
+			if created != `"created": "",` && created != `"created": 5,` { // podman cannot read these
+				t.Errorf("%s: exit status %d: %s", name, code, log)
+			}
+			continue
+		}
+		if got := string(read(t, filepath.Join(rootOf(a), "vfs-images/images.json"))); !strings.Contains(got, `"created":"2023-11-14T22:13:20Z"`) {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+}

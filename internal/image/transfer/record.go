@@ -88,10 +88,10 @@ func (w *writer) imageOptions(it Item, config []byte) *storage.ImageOptions {
 		opt.CreationDate = w.time()
 	}
 	var made struct {
-		Created *time.Time `json:"created"`
+		Created time.Time `json:"created"`
 	}
-	if err := json.Unmarshal(config, &made); err == nil && made.Created != nil {
-		opt.CreationDate = *made.Created
+	if err := json.Unmarshal(config, &made); err == nil && !made.Created.IsZero() { // the library takes a zero time for now
+		opt.CreationDate = made.Created
 	}
 	add := func(key string, data []byte, d digest.Digest) {
 		opt.BigData = append(opt.BigData, storage.ImageBigDataOption{Key: key, Data: data, Digest: d})
