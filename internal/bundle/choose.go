@@ -2,7 +2,6 @@ package bundle
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -87,7 +86,7 @@ func (p *picked) read() (err error) {
 	if err != nil {
 		return err
 	}
-	_ = json.Unmarshal(config, &p.platform) // one that says nothing is for nothing in particular
+	p.platform, _ = manifest.PlatformOf(config) // one that says nothing is for nothing in particular
 	p.signatures, err = p.pub.Signatures()
 	return err
 }

@@ -147,7 +147,7 @@ func (i *Image) readImage(pub *cache.Published) error {
 	}
 	config, err := readConfig(pub, m.Config)
 	if err == nil {
-		i.Platform, i.Created = config.Platform, config.Created.UTC()
+		i.Platform, i.Created = config.Normalize(), config.Created.UTC()
 	}
 	switch {
 	case missing > 0:

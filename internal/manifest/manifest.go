@@ -196,6 +196,9 @@ func (d *document) list() (*Manifest, error) {
 		if err := e.check(); err != nil {
 			return nil, fmt.Errorf("manifest list: manifests[%d]: %w", i, err)
 		}
+		if e.Platform != nil {
+			*e.Platform = e.Platform.Normalize()
+		}
 	}
 	return &Manifest{List: true, Entries: d.Manifests}, nil
 }

@@ -234,12 +234,12 @@ func (l *lookup) config(ctx context.Context, d manifest.Descriptor) (*manifest.P
 	if got := digest.FromBytes(raw); got != d.Digest {
 		return nil, &image.MismatchError{What: "config", Got: got, Want: d.Digest}
 	}
-	p := &manifest.Platform{}
-	if err := json.Unmarshal(raw, p); err != nil {
+	p, err := manifest.PlatformOf(raw)
+	if err != nil {
 		return nil, fmt.Errorf("config %s is not JSON as it should be: %w", d.Digest, err)
 	}
 	if p.OS == "" && p.Architecture != "" {
 		p.OS = "linux"
 	}
-	return p, nil
+	return &p, nil
 }

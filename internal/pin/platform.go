@@ -3,6 +3,7 @@ package pin
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"osbuild-containers/internal/manifest"
@@ -16,22 +17,6 @@ type Platform struct {
 	Variant      string // "" is the usual one
 }
 
-// archNames are names of architectures that are not Go's: osbuild's, rpm's and the kernel's.
-var archNames = map[string]Platform{
-	"any":         {Any: true},
-	"x86_64":      {Architecture: "amd64"},
-	"x86-64":      {Architecture: "amd64"},
-	"aarch64":     {Architecture: "arm64"},
-	"armhfp":      {Architecture: "arm", Variant: "v7"},
-	"armv7hl":     {Architecture: "arm", Variant: "v7"},
-	"armv7l":      {Architecture: "arm", Variant: "v7"},
-	"armhf":       {Architecture: "arm", Variant: "v7"},
-	"arm":         {Architecture: "arm", Variant: "v7"},
-	"i386":        {Architecture: "386"},
-	"i686":        {Architecture: "386"},
-	"loongarch64": {Architecture: "loong64"},
-}
-
 // goArches are the architectures that are known by Go's names.
 var goArches = []string{"386", "amd64", "arm", "arm64", "loong64", "mips64le", "ppc64", "ppc64le", "riscv64", "s390x"}
 
@@ -42,13 +27,15 @@ var usualVariant = map[string]string{"amd64": "v1", "arm64": "v8", "arm": "v7"}
 // architecture, with a variant or without, with linux/ before it or without, or any.
 func ParsePlatform(s string) (Platform, error) {
 	name, variant, _ := strings.Cut(strings.TrimPrefix(s, "linux/"), "/")
-	p, known := archNames[name]
-	for _, arch := range goArches {
-		if !known && arch == name {
-			p, known = Platform{Architecture: arch}, true
-		}
+	if s == "any" {
+		return Platform{Any: true}, nil
 	}
-	if !known || strings.Contains(variant, "/") || p.Any && s != "any" || strings.HasSuffix(s, "/") {
+	arch := manifest.Platform{Architecture: name}.Normalize()
+	if arch.Architecture == "arm" {
+		arch.Variant = cmp.Or(arch.Variant, usualVariant["arm"])
+	}
+	p := Platform{Architecture: arch.Architecture, Variant: arch.Variant}
+	if !slices.Contains(goArches, p.Architecture) || name != strings.ToLower(name) || strings.Contains(variant, "/") || strings.HasSuffix(s, "/") {
 		return Platform{}, fmt.Errorf("architecture %q is not known: use osbuild's name or Go's, such as x86_64, aarch64, arm64/v8, arm/v7, ppc64le, s390x, riscv64, or any", s)
 	}
 	return p.with(variant), nil

@@ -66,6 +66,30 @@ func TestPlatformsOfAList(t *testing.T) {
 	}
 }
 
+// TestDocumentsWithOtherNames has lists and configs that call the architectures as osbuild, rpm and
+// the kernel do: they are the same images, without a note.
+func TestDocumentsWithOtherNames(t *testing.T) {
+	w := newWorld(t)
+	for name, c := range map[string]struct{ asked, want string }{
+		"x86_64": {"amd64", "linux/amd64"}, "aarch64": {"arm64", "linux/arm64"}, "armhfp": {"arm", "linux/arm/v7"},
+		"i686": {"386", "linux/386"}, "ppc64el": {"ppc64le", "linux/ppc64le"}, "loongarch64": {"loong64", "linux/loong64"},
+	} {
+		img := images.New(images.Arch(name), images.Layer(100))
+		list := images.NewList(images.Of(img, images.New(images.Arch("s390x"), images.Layer(200))))
+		w.push("single/"+name+":v1", img)
+		w.push("listed/"+name+":v1", list)
+		w.push("unsaid/"+name+":v1", images.NewList(images.Of(img), edit(0, unsaid)))
+		for _, ref := range []string{"single/", "listed/", "unsaid/"} {
+			if got := w.pin("registry.example/"+ref+name+":v1", c.asked)[0]; got.ID != img.ID || got.Platform != c.want {
+				t.Errorf("%s%s: got %s for %s, want %s", ref, name, got.ID, got.Platform, c.want)
+			}
+		}
+	}
+	if len(w.notes) > 0 {
+		t.Errorf("noted %q", w.notes)
+	}
+}
+
 // TestStrangeLists shows what is made of lists as they are found: entries that repeat, entries for
 // other systems, attestations, entries that do not say what they are for.
 func TestStrangeLists(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 
 	"osbuild-containers/internal/deploy"
 	"osbuild-containers/internal/image/local"
+	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/stage"
 )
@@ -57,8 +58,8 @@ func layersOf(ctx context.Context, img *local.Image) ([]deploy.Layer, string, er
 		return nil, "", err
 	}
 	var config struct {
-		Architecture string `json:"architecture"`
-		RootFS       struct {
+		manifest.Platform
+		RootFS struct {
 			DiffIDs []digest.Digest `json:"diff_ids"`
 		} `json:"rootfs"`
 	}
@@ -79,5 +80,5 @@ func layersOf(ctx context.Context, img *local.Image) ([]deploy.Layer, string, er
 			Open: func() (io.ReadCloser, error) { return img.Layer(ctx, n) },
 		})
 	}
-	return layers, config.Architecture, nil
+	return layers, config.Normalize().Architecture, nil
 }

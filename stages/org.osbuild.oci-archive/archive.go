@@ -9,6 +9,7 @@ import (
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/pack"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/stage"
@@ -27,8 +28,9 @@ func archive(ctx context.Context, a *stage.Arguments, log *progress.Reporter) er
 	if err != nil {
 		return err
 	}
+	on := manifest.Platform{OS: "linux", Architecture: o.Architecture, Variant: o.Variant}.Normalize()
 	img := pack.Image{
-		Platform:    v1.Platform{Architecture: o.Architecture, Variant: o.Variant, OS: "linux"},
+		Platform:    v1.Platform{Architecture: on.Architecture, Variant: on.Variant, OS: on.OS},
 		Config:      config,
 		Annotations: o.Annotations,
 		Created:     time.Now().UTC().Truncate(time.Second),

@@ -95,6 +95,8 @@ func TestEveryOptionIsInTheImage(t *testing.T) {
 	const path = `"Env":["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]`
 	for _, test := range []struct{ options, platform, config, annotations string }{
 		{`"architecture": "amd64"`, `amd64`, `{` + path + `,"Cmd":["sh"]}`, ``},
+		{`"architecture": "x86_64"`, `amd64`, `{` + path + `,"Cmd":["sh"]}`, ``},
+		{`"architecture": "armhfp"`, `arm v7`, `{` + path + `,"Cmd":["sh"]}`, ``},
 		{`"architecture": "arm64", "variant": "v8", "config": {}`, `arm64 v8`, `{` + path + `,"Cmd":["sh"]}`, ``},
 		{
 			`"architecture": "amd64", "config": {"Cmd": ["a", "b"], "Env": ["X=1"], "Entrypoint": ["/e"], "User": "me:us",
