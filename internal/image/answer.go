@@ -64,7 +64,7 @@ func normalize(resp *http.Response) error {
 	case strings.Contains(path, "/blobs/"):
 		code = "BLOB_UNKNOWN"
 	}
-	raw, err = json.Marshal(map[string]any{"errors": []map[string]string{{"code": code, "message": cmp.Or(e.Message, e.Code)}}})
+	raw, err = json.Marshal(map[string]any{"errors": []map[string]string{{"code": code, "message": hideUsers(cmp.Or(e.Message, e.Code))}}})
 	if err != nil {
 		return err
 	}

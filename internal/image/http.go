@@ -57,7 +57,7 @@ func hook(c *http.Client) {
 // without their ports.
 func checkRedirect(req *http.Request, via []*http.Request) error {
 	if len(via) >= maxRedirects {
-		return fmt.Errorf("stopped after %d redirects", maxRedirects)
+		return redirected(req, fmt.Errorf("stopped after %d redirects", maxRedirects))
 	}
 	if a, b := req.URL, via[0].URL; a.Scheme != b.Scheme || a.Host != b.Host {
 		req.Header.Del("Authorization")
@@ -87,9 +87,12 @@ func (w wire) RoundTrip(req *http.Request) (*http.Response, error) {
 		req = req.Clone(req.Context())
 		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", sp.want))
 	}
+	if err := hideCredentials(req); err != nil {
+		return nil, err
+	}
 	resp, err := w.RoundTripper.RoundTrip(req)
 	if err != nil {
-		return nil, err
+		return nil, redirected(req, err)
 	}
 	if classOf(resp.StatusCode) == Transient {
 		message := errorMessage(drop(resp))
@@ -145,7 +148,9 @@ func drop(resp *http.Response) []byte {
 const quoted = 50
 
 // errorMessage is what the body of an error says, as the library would put it.
-func errorMessage(body []byte) string {
+func errorMessage(body []byte) string { return hideUsers(messageOf(body)) }
+
+func messageOf(body []byte) string {
 	e, ok := errorDocument(body)
 	switch {
 	case len(body) == 0:

@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"osbuild-containers/internal/manifest"
+	"osbuild-containers/internal/progress"
 )
 
 // wording is a Source whose errors are in words for a person who knows which image is meant.
@@ -83,7 +84,7 @@ func reword(err error) error {
 	if sent, ok := err.(*url.Error); ok && isWire(sent.Err) { //nolint:errorlint // one that is wrapped has more to say
 		return sent.Err // of wire, which says it all
 	}
-	text := err.Error()
+	text := onlyHost(err.Error(), err)
 	for _, p := range phrases {
 		text = p.pattern.ReplaceAllString(text, p.instead)
 	}
@@ -91,7 +92,7 @@ func reword(err error) error {
 		code, _ := strconv.Atoi(s[len(s)-3:])
 		return statusLine(code)
 	})
-	if text == err.Error() {
+	if text = progress.Redact(text); text == err.Error() {
 		return err
 	}
 	return &wordedError{text, err}

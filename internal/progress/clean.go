@@ -21,8 +21,12 @@ func Clean(s string) string {
 	if len(s) > maxText { // before the work, not instead of cutting the line
 		s = s[:maxText]
 	}
-	return printable(redact(strings.TrimSpace(s)))
+	return printable(Redact(strings.TrimSpace(s)))
 }
+
+// Redact replaces the secrets that Hide was told of, and what looks like a credential, by stars, and takes query and
+// fragment from URLs.
+func Redact(s string) string { return redact(hideSecrets(s)) }
 
 // printable writes line breaks and tabs as a space, and whatever else a terminal
 // or a log viewer could take for more than text (controls, bidirectional marks,
@@ -89,6 +93,10 @@ var secrets = sync.OnceValue(func() []secret {
 	return []secret{
 		// https://user:password@host, but not docker://fedora@sha256:…
 		{regexp.MustCompile(`://[^\s/?#"'<>]+@([a-z0-9]*:?)`), "://***@${1}", isAlgorithm},
+		// what follows the path of a URL may be a key to it
+		{regexp.MustCompile(`(https?://[^\s?#"'<>\\]*)[?#][^\s"'<>\\]*`), "${1}", nil},
+		{regexp.MustCompile(`\b((?:Get|Head|Post|Put|Patch|Delete|parse) \\?"[^\s?#"'<>\\]*)[?#][^\s"'<>\\]*`), "${1}", nil},
+		{regexp.MustCompile(`(Location header )"(?:[^"\\]|\\.)*"`), "${1}\"***\"", nil},
 		// Bearer …, as an HTTP header carries it
 		{regexp.MustCompile(`(?i)\b((?:bearer|basic)\s+)([^\s"',;\\\]]+)`), "${1}***", isProse},
 		// Authorization: …

@@ -18,7 +18,11 @@ func TestNoCredentialIsWritten(t *testing.T) {
 		{`"Authorization": "Negotiate hunter2"`, `"Authorization": "Negotiate ***"`},
 		{`sent bearer hunter2, refused`, `sent bearer ***, refused`},
 		{`Bearer` + "\t" + `hunter2`, `Bearer ***`},
-		{`https://auth.example.com/token?token=hunter2&service=x`, `https://auth.example.com/token?token=***&service=x`},
+		{`https://auth.example.com/token?token=hunter2&service=x`, `https://auth.example.com/token`},
+		{`Get "/x/y?st=hunter2": EOF`, `Get "/x/y": EOF`},
+		{`Get \"https://a.example/x#hunter2\": EOF`, `Get \"https://a.example/x\": EOF`},
+		{`failed to parse Location header "http://[?hunter2": bad`, `failed to parse Location header "***": bad`},
+		{`(https://a.example/?verify=1-hunter2 is gone)`, `(https://a.example/ is gone)`},
 		{`access_token=hunter2 refresh-token="hunter2"`, `access_token=*** refresh-token="***"`},
 		{`password=hunter2; sig=hunter2`, `password=***; sig=***`},
 		{`{"token": "hunter2", "expires_in": 300}`, `{"token": "***", "expires_in": 300}`},
@@ -26,12 +30,38 @@ func TestNoCredentialIsWritten(t *testing.T) {
 		{`{"auths":{"my.test":{"auth":"bWU6aHVudGVyMg=="}}}`, `{"auths":{"my.test":{"auth":"***"}}}`},
 		{
 			`https://cdn.example.com/x?X-Amz-Credential=hunter2%2Fs3&X-Amz-Expires=600&X-Amz-Signature=hunter2`,
-			`https://cdn.example.com/x?X-Amz-Credential=***&X-Amz-Expires=600&X-Amz-Signature=***`,
+			`https://cdn.example.com/x`,
 		},
 	} {
 		if got := Clean(test.in); got != test.want {
 			t.Errorf("Clean(%q)\n got %s\nwant %s", test.in, got, test.want)
 		}
+	}
+}
+
+// TestHiddenSecrets: what was sent as a credential is replaced wherever it stands, also coded for a URL.
+func TestHiddenSecrets(t *testing.T) {
+	for _, secret := range []string{"S3cr3t/Pass w0rd", "joe:S3cr3t/Pass w0rd", "abc", ""} {
+		Hide(secret)
+	}
+	for in, want := range map[string]string{
+		"user joe with S3cr3t/Pass w0rd":            "user joe with ***",
+		"<joe:S3cr3t/Pass w0rd>":                    "<***>",
+		"x=S3cr3t%2FPass+w0rd S3cr3t%2FPass%20w0rd": "x=*** ***",
+		"abc, (abc) but abcd and xabc":              "***, (***) but abcd and xabc",
+	} {
+		if got := Clean(in); got != want {
+			t.Errorf("Clean(%q) = %q, want %q", in, got, want)
+		}
+	}
+	for range 2 * maxHidden {
+		Hide(strings.Repeat("x", 10))
+	}
+	for n := range 2 * maxHidden {
+		Hide("token-" + strings.Repeat("y", n+10))
+	}
+	if n := len(hidden.recent); n != maxHidden {
+		t.Errorf("%d secrets are remembered, want %d", n, maxHidden)
 	}
 }
 
