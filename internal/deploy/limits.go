@@ -22,9 +22,9 @@ const (
 	// fewEntries may need more than others, in memory and steps.
 	fewEntries = 10_000
 
-	// stepsPerLevel, by the limit of depth, is what an entry may cost on the average. Its
-	// path is walked three times, in the layer, in the tree and by the kernel, and a hard
-	// link has two.
+	// stepsPerLevel, by the limit of depth or its default, is what an entry may cost on
+	// the average. Its path is walked three times, in the layer, in the tree and by the
+	// kernel, and a hard link has two.
 	stepsPerLevel = 8
 )
 
@@ -65,7 +65,7 @@ func (c *ledger) forget(l *layerState) { c.bytes -= l.bytes }
 
 // maySpend refuses a layer of so many entries that took too many steps.
 func (c *ledger) maySpend(steps, entries int64) error {
-	if limit := stepsPerLevel * int64(c.limits.Depth) * (entries + fewEntries); steps > limit {
+	if limit := stepsPerLevel * int64(max(c.limits.Depth, layer.DefaultDepth)) * (entries + fewEntries); steps > limit {
 		return &layer.LimitError{What: "steps to merge the layer", Limit: limit}
 	}
 	return nil

@@ -292,6 +292,11 @@ func TestHardLinks(t *testing.T) {
 			[]string{"a"},
 			"b=1",
 		},
+		"the example of docs/design": {
+			[][]item{{file("d/a", "1"), file("d/c", "2"), symlink("e", "d"), file("e/f", "3")}, {file("d/.wh.a"), hardlink("b", "d/c")}},
+			nil,
+			"b=2 d/ d/c==b d/f=3 e->d",
+		},
 		"through a symbolic link of the layer": {
 			[][]item{{folder("usr"), symlink("lib", "/usr"), file("usr/a", "1"), hardlink("b", "lib/a")}},
 			nil,
