@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/image"
+	"osbuild-containers/internal/request"
 )
 
 // Waits between tries: they double from the first to the longest, each with jitter.
@@ -56,6 +58,9 @@ func (t *tries) reached(offset int64) {
 func (t *tries) do(ctx context.Context, op func(context.Context) error) error {
 	for {
 		err := op(ctx)
+		if t.it.Image.Transport == request.ContainersStorage {
+			err = image.Local(err)
+		}
 		if err == nil {
 			t.it.pace.start() // whatever it was, it is done
 			return nil
@@ -123,7 +128,7 @@ func (t *tries) judge(ctx context.Context, err error) (wait time.Duration, final
 // classify is image.Classify that knows stalls.
 func classify(err error) (image.Class, time.Duration) {
 	var stalled errStalled
-	if errors.As(err, &stalled) {
+	if errors.As(err, &stalled) && !image.IsLocal(err) {
 		return image.Transient, 0
 	}
 	return image.Classify(err)
@@ -150,6 +155,12 @@ func gaveUp(err error, total int) error {
 
 // hintOf is the way out of an error, "" where the error says it all.
 func hintOf(err error) string {
+	if image.IsLocal(err) {
+		if errors.Is(err, cache.ErrDigest) || errors.Is(err, cache.ErrSize) {
+			return "the storage is damaged: look with podman system check, or pull the image again"
+		}
+		return cmp.Or(image.Hint(err), diskHint(err))
+	}
 	var stalled errStalled
 	if errors.As(err, &stalled) {
 		return stalled.hint()

@@ -23,7 +23,7 @@ func Stored(_ context.Context, r *request.Request, log *progress.Reporter) []req
 			e = store.Has(it.ID)
 		}
 		results[i] = request.Result{Success: e == nil, Metadata: request.Metadata{Checksum: it.ID.String(), Cached: e == nil}}
-		if e != nil {
+		if e = image.Local(e); e != nil {
 			results[i].Error = withHint("image "+it.ID.String()+": "+e.Error(), hintOf(e))
 		}
 	}

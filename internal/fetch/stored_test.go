@@ -1,9 +1,17 @@
 package fetch
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"io"
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"osbuild-containers/internal/request"
 	"osbuild-containers/test/images"
@@ -28,4 +36,103 @@ func TestStored(t *testing.T) {
 	w.do("stored", []request.Item{{ID: other.ID}}).failed("image <id>: no containers storage at /no/such/store: no such file or directory\n"+
 		"check storage-location, or graphroot in storage.conf where none is given", "<id>", string(other.ID))
 	w.nothing()
+}
+
+// TestPlacesOfImages pairs what a storage.conf and the environment say with whether an image is found that is
+// in the directory <store>; <none> and <empty> are a directory that does not exist and one without anything.
+// Nothing is written to any of them.
+func TestPlacesOfImages(t *testing.T) {
+	t.Parallel()
+	const additional = "[storage.options]\nadditionalimagestores = "
+	cases := map[string]struct {
+		conf string
+		env  []string
+		want string // "" is success
+	}{
+		"graphroot":                           {conf: "graphroot = '<store>'"},
+		"image store":                         {conf: "graphroot = '<empty>'\nimagestore = '<store>'"},
+		"image store as the library fills it": {conf: "graphroot = '<graph>'\nimagestore = '<apart>'"},
+		"image store, no graphroot":           {conf: "graphroot = '<none>'\nimagestore = '<store>'"},
+		"additional, graphroot empty":         {conf: "graphroot = '<empty>'\n" + additional + "['<store>']"},
+		"additional, no graphroot":            {conf: "graphroot = '<none>'\n" + additional + "['<store>']"},
+		"several additional, some are gone":   {conf: "graphroot = '<none>'\n" + additional + "['/no/such/store', '<empty>', '<store>']"},
+		"additional that is gone":             {conf: "graphroot = '<store>'\n" + additional + "['/no/such/store']"},
+		"additional that is graphroot":        {conf: "graphroot = '<store>'\n" + additional + "['<store>']"},
+		"variable":                            {conf: "", env: []string{"CONTAINERS_GRAPHROOT=<store>", "CONTAINERS_RUNROOT=<none>"}},
+		"variable before graphroot":           {conf: "graphroot = '<none>'", env: []string{"CONTAINERS_GRAPHROOT=<store>"}},
+		"another driver left an empty store":  {conf: "graphroot = '<both>'"},
+		"option":                              {conf: "graphroot = '<empty>'", env: []string{"STORAGE_OPTS=<driver>.imagestore=<store>"}},
+		"nowhere":                             {conf: "graphroot = '<empty>'\n" + additional + "['/no/such/store']", want: "no containers storage at <empty>: it holds no images"},
+		"nowhere, and no graphroot":           {conf: "graphroot = '<none>'\n" + additional + "['<empty>']", want: "no containers storage at <none>: no such file or directory"},
+		"a variable that points to nowhere":   {conf: "graphroot = '<store>'", env: []string{"CONTAINERS_GRAPHROOT=<none>"}, want: "no containers storage at <none>: no such file or directory"},
+		"colon in the name of a store":        {conf: "graphroot = '<none>'\n" + additional + "['<odd>']"},
+	}
+	img := images.New(images.Layer(50))
+	for _, driver := range []string{"vfs", "overlay"} {
+		t.Run(driver, func(t *testing.T) {
+			t.Parallel()
+			s := store.New(t, driver)
+			s.Add(t, "localhost/name:v1", img)
+			apart, graph, layers := store.New(t, driver), t.TempDir(), driver+"-layers"
+			apart.Add(t, "localhost/name:v1", img)
+			must(os.Mkdir(filepath.Join(graph, layers), 0o700))
+			archives, err := filepath.Glob(filepath.Join(apart.Root, layers, "*.tar-split.gz"))
+			must(err)
+			for _, a := range archives {
+				must(os.Rename(a, filepath.Join(graph, layers, filepath.Base(a))))
+			}
+			both := store.New(t, driver)
+			both.Add(t, "localhost/name:v1", img)
+			must(os.MkdirAll(filepath.Join(both.Root, map[string]string{"vfs": "overlay", "overlay": "vfs"}[driver]+"-images"), 0o700))
+			for name, c := range cases {
+				t.Run(name, func(t *testing.T) {
+					w := newWorld(t).alone()
+					odd, none, empty := filepath.Join(w.home, "o:d d"), filepath.Join(w.home, "none"), filepath.Join(w.home, "empty")
+					must(os.Symlink(s.Root, odd))
+					must(os.Mkdir(empty, 0o755))
+					r := strings.NewReplacer("<store>", s.Root, "<apart>", apart.Root, "<graph>", graph, "<both>", both.Root, "<odd>", odd, "<none>", none, "<empty>", empty, "<driver>", driver)
+					w.config("storage.conf", r.Replace(fmt.Sprintf("[storage]\ndriver = %q\nrunroot = '<none>/run'\n%s\n", driver, c.conf)))
+					w.env = []string{"CONTAINERS_STORAGE_CONF=" + filepath.Join(w.home, "storage.conf")}
+					for _, e := range c.env {
+						w.env = append(w.env, r.Replace(e))
+					}
+					it := storedItem(img, s)
+					it.Image.StorageLocation = ""
+					for _, out := range []outcome{w.do("stored", []request.Item{it}), w.images(it)} {
+						if c.want == "" {
+							out.ok()
+							continue
+						}
+						if got := out.Results[0].Error; !strings.Contains(got, ": "+r.Replace(c.want)+"\ncheck storage-location, ") {
+							t.Errorf("got %s", got)
+						}
+					}
+					if c.want == "" {
+						w.hasUnpacked(img)
+					}
+					if left, err := os.ReadDir(empty); err != nil || len(left) > 0 {
+						t.Errorf("the empty store has %v, %v", left, err)
+					}
+					if _, err := os.Lstat(none); err == nil {
+						t.Error("the store that does not exist was made")
+					}
+				})
+			}
+		})
+	}
+}
+
+// TestStoreIsLocal shows that nothing of a storage is waited for, whatever the error looks like, and that no
+// advice is about the network.
+func TestStoreIsLocal(t *testing.T) {
+	t.Parallel()
+	for _, err := range []error{io.ErrUnexpectedEOF, unix.ECONNREFUSED, unix.ETIMEDOUT, errStalled{after: time.Second}} {
+		it := newJob(&request.Request{Options: request.Options{Retries: 3, Timeout: time.Minute}}, nil).newItem(
+			request.Item{Image: request.Image{Transport: request.ContainersStorage}})
+		tries := 0
+		got := it.newTries(func(int, time.Duration, error) {}).do(t.Context(), func(context.Context) error { tries++; return err })
+		if tries != 1 || !errors.Is(got, err) || hintOf(got) != "" {
+			t.Errorf("%v: %d tries, then %v and the hint %q", err, tries, got, hintOf(got))
+		}
+	}
 }

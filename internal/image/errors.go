@@ -65,6 +65,23 @@ type brokenError struct{ text string }
 
 func (e *brokenError) Error() string { return "connection broke: " + e.text }
 
+// localError is an error of something on this machine: waiting does not help, nor does the network.
+type localError struct{ err error }
+
+func (e *localError) Error() string { return e.err.Error() }
+func (e *localError) Unwrap() error { return e.err }
+
+// Local marks an error as one of a containers storage, whatever it looks like.
+func Local(err error) error {
+	if err == nil || IsLocal(err) {
+		return err
+	}
+	return &localError{err}
+}
+
+// IsLocal reports whether Local has marked the error.
+func IsLocal(err error) bool { return errors.As(err, new(*localError)) }
+
 // policyError is a refusal by policy.json.
 type policyError struct{ err error }
 
@@ -93,7 +110,7 @@ func Classify(err error) (class Class, retryAfter time.Duration) {
 	if errors.As(err, &status) {
 		return classOf(status.Code), status.RetryAfter
 	}
-	if isPolicy(err) || errors.Is(err, ErrNotStored) {
+	if isPolicy(err) || IsLocal(err) {
 		return Final, 0
 	}
 	if code := statusOf(err); code != 0 && !strings.Contains(err.Error(), plainToTLS) {
@@ -243,6 +260,8 @@ func Hint(err error) string {
 		return "sign the image, or allow it in policy.json"
 	case errors.As(err, &file):
 		return "make policy.json readable and right, or remove it: without one the pinned digests decide"
+	case IsLocal(err):
+		return "" // it says what to do
 	case strings.Contains(text, "server gave HTTP response to HTTPS client"):
 		return "the registry speaks plain http: use tls-verify: false or mark it insecure in registries.conf"
 	case errors.As(err, &unknown):

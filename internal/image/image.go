@@ -68,11 +68,14 @@ type Source interface {
 
 // Open opens the target. For a registry that fetches the manifest, from the first mirror that has it.
 func Open(ctx context.Context, t Target) (Source, error) {
-	open := openDocker
 	if t.Transport == request.ContainersStorage {
-		open = openStored
+		src, err := openStored(ctx, t)
+		if err != nil {
+			return nil, Local(reword(err))
+		}
+		return wording{src}, nil
 	}
-	src, err := open(ctx, t)
+	src, err := openDocker(ctx, t)
 	if err != nil {
 		return nil, reword(err)
 	}

@@ -1,11 +1,13 @@
 package image
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/containers/image/v5/docker/reference"
@@ -13,13 +15,13 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Store is a containers storage, open for reading. It is opened as an additional image store of
-// an empty one in a scratch folder, so that nothing is ever written to it: it may be
-// read-only, and podman may use it at the same time.
+// Store is a containers storage, open for reading, with the additional image stores that belong to it. All of
+// them are opened as additional image stores of an empty one in a scratch directory, so that nothing is ever
+// written to them: they may be read-only, and podman may use them at the same time.
 type Store struct {
 	store   storage.Store
 	scratch string
-	root    string // graph root, for messages
+	root    string // the directories with images, for messages
 }
 
 // OpenStore opens the store at location, a graph root, or the one that storage.conf names.
@@ -28,26 +30,35 @@ func OpenStore(location string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	root := opts.GraphRoot
-	driver, err := driverOf(root, opts.GraphDriverName)
+	driver, places, err := imagePlaces(opts)
 	if err != nil {
 		return nil, err
 	}
+	root := strings.Join(places, ", ")
 	scratch, err := Scratch()
 	if err != nil {
 		return nil, fmt.Errorf("open containers storage %s: %w", root, err)
 	}
-	// Options are lists with commas, mounts lists with colons: a name without either.
-	link := filepath.Join(scratch, "store")
-	if err := os.Symlink(root, link); err != nil {
-		os.RemoveAll(scratch)
-		return nil, fmt.Errorf("open containers storage %s: %w", root, err)
-	}
+	graphRoot, imageStore := opts.GraphRoot, opts.ImageStore
 	opts.GraphRoot, opts.RunRoot = filepath.Join(scratch, "root"), filepath.Join(scratch, "run")
 	opts.ImageStore = ""
 	opts.GraphDriverName = driver
 	opts.GraphDriverPriority = nil
-	opts.GraphDriverOptions = append(imageStores(opts.GraphDriverOptions), driver+".imagestore="+link)
+	opts.GraphDriverOptions = nil
+	for n, place := range places {
+		// Options are lists with commas, mounts lists with colons: a name without either.
+		link := filepath.Join(scratch, fmt.Sprintf("store%d", n))
+		if place == imageStore {
+			err = joinStores(link, imageStore, graphRoot, driver)
+		} else {
+			err = os.Symlink(place, link)
+		}
+		if err != nil {
+			os.RemoveAll(scratch)
+			return nil, fmt.Errorf("open containers storage %s: %w", root, err)
+		}
+		opts.GraphDriverOptions = append(opts.GraphDriverOptions, driver+".imagestore="+link)
+	}
 	if driver == "overlay" {
 		opts.GraphDriverOptions = append(opts.GraphDriverOptions, "overlay.skip_mount_home=true")
 	}
@@ -59,6 +70,30 @@ func OpenStore(location string) (*Store, error) {
 	return &Store{store: s, scratch: scratch, root: root}, nil
 }
 
+// joinStores makes dir an image store of links: all of it is in the image store, but the library keeps what it
+// knows of the layers' archives (tar-split) in the graph root.
+func joinStores(dir, imageStore, graphRoot, driver string) error {
+	layers := driver + "-layers"
+	if err := os.MkdirAll(filepath.Join(dir, layers), 0o700); err != nil {
+		return err
+	}
+	for _, from := range []struct{ root, below string }{{imageStore, ""}, {imageStore, layers}, {graphRoot, layers}} {
+		entries, err := os.ReadDir(filepath.Join(from.root, from.below))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		for _, e := range entries {
+			err := os.Symlink(filepath.Join(from.root, from.below, e.Name()), filepath.Join(dir, from.below, e.Name()))
+			if err != nil && !errors.Is(err, fs.ErrExist) {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// storeOptions are what storage.conf says, and CONTAINERS_GRAPHROOT, which podman unshare sets; but a
+// location that is given has no more to it.
 func storeOptions(location string) (storage.StoreOptions, error) {
 	if location != "" {
 		return storage.StoreOptions{GraphRoot: location}, nil
@@ -67,41 +102,59 @@ func storeOptions(location string) (storage.StoreOptions, error) {
 	if err != nil {
 		return opts, fmt.Errorf("read storage.conf: %w", err)
 	}
+	opts.GraphRoot = cmp.Or(os.Getenv("CONTAINERS_GRAPHROOT"), opts.GraphRoot)
 	return opts, nil
 }
 
-// imageStores keeps, of a store's driver options, the additional image stores.
-func imageStores(options []string) []string {
-	var keep []string
-	for _, o := range options {
-		for _, driver := range []string{"overlay", "vfs", "overlay2"} {
-			if path, ok := cutPrefix(o, driver+".imagestore=", driver+".additionalimagestore="); ok {
-				if _, err := os.Stat(path); err == nil { // the library fails on one that is missing
-					keep = append(keep, o)
+// imagePlaces returns the driver of a store and the directories that have images of that driver, as the
+// library looks for them: the image store if it is apart from the graph root, the graph root, which may
+// be empty or missing where there are others, and the additional image stores. The configured driver comes
+// first, then what is there.
+func imagePlaces(opts storage.StoreOptions) (driver string, places []string, err error) {
+	all := append([]string{opts.ImageStore, opts.GraphRoot}, additionalStores(opts.GraphDriverOptions)...)
+	for _, some := range []bool{true, false} { // another driver may have left an empty store beside
+		for _, driver := range []string{opts.GraphDriverName, "overlay", "vfs"} {
+			if driver == "" || !slices.ContainsFunc(all, func(dir string) bool { return hasImages(dir, driver, some) }) {
+				continue
+			}
+			for _, dir := range all {
+				if hasImages(dir, driver, false) && !slices.Contains(places, dir) {
+					places = append(places, dir)
 				}
 			}
+			return driver, places, nil
 		}
 	}
-	return keep
-}
-
-// driverOf finds the driver of the store at root by what is there, preferring the one configured.
-func driverOf(root, configured string) (string, error) {
-	if _, err := os.ReadDir(root); err != nil {
+	if _, err := os.ReadDir(opts.GraphRoot); err != nil {
 		if path, ok := errors.AsType[*fs.PathError](err); ok {
 			err = path.Err
 		}
-		return "", &noStoreError{root, err.Error(), err}
+		return "", nil, &noStoreError{opts.GraphRoot, err.Error(), err}
 	}
-	for _, driver := range []string{configured, "overlay", "vfs"} {
-		if driver == "" {
-			continue
-		}
-		if _, err := os.Stat(filepath.Join(root, driver+"-images")); err == nil {
-			return driver, nil
+	return "", nil, &noStoreError{opts.GraphRoot, "it holds no images", ErrNotStored}
+}
+
+// hasImages reports whether a store of the driver is in the directory, and, if some is wanted, whether an image is
+// in it. What is no such store must not be opened: the library would make it one.
+func hasImages(dir, driver string, some bool) bool {
+	if _, err := os.Stat(filepath.Join(dir, driver+"-images")); err != nil || dir == "" || !some {
+		return err == nil && dir != ""
+	}
+	list, err := os.Stat(filepath.Join(dir, driver+"-images", "images.json"))
+	return err == nil && list.Size() > int64(len("[]\n"))
+}
+
+// additionalStores returns the additional image stores that a store's driver options name, under whichever
+// driver.
+func additionalStores(options []string) (paths []string) {
+	for _, o := range options {
+		key, value, _ := strings.Cut(o, "=")
+		switch _, name, _ := strings.Cut(key, "."); name {
+		case "imagestore", "additionalimagestore":
+			paths = append(paths, strings.Split(value, ",")...)
 		}
 	}
-	return "", &noStoreError{root, "it holds no images", ErrNotStored}
+	return paths
 }
 
 // Close leaves no mount and no scratch folder behind.
@@ -165,14 +218,4 @@ func (s *Store) named(name string) (string, error) {
 		return "", fmt.Errorf("look into containers storage %s: %w", s.root, err)
 	}
 	return img.ID, nil
-}
-
-// cutPrefix is strings.CutPrefix for the first prefix that fits.
-func cutPrefix(s string, prefixes ...string) (string, bool) {
-	for _, p := range prefixes {
-		if rest, ok := strings.CutPrefix(s, p); ok {
-			return rest, true
-		}
-	}
-	return s, false
 }

@@ -96,7 +96,13 @@ func (r *Resolver) try(ctx context.Context, ref Reference, ask func(context.Cont
 	note := func(format string, args ...any) {
 		r.Note("%s", ref.String()+": "+fmt.Sprintf(format, args...))
 	}
-	return fetch.Try(ctx, r.Options, note, ask)
+	return fetch.Try(ctx, r.Options, note, func(ctx context.Context) error {
+		err := ask(ctx)
+		if ref.Transport == request.ContainersStorage {
+			err = image.Local(err)
+		}
+		return err
+	})
 }
 
 // resolve pins one reference for its platforms.

@@ -17,7 +17,7 @@ const AcceptAnything = `{"default": [{"type": "insecureAcceptAnything"}]}`
 // configuration are the variables by which the machine's configuration could get in.
 var configuration = []string{
 	"XDG_CONFIG_HOME", "XDG_DATA_HOME", "REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "CONTAINERS_REGISTRIES_CONF",
-	"CONTAINERS_STORAGE_CONF", "STORAGE_DRIVER", "STORAGE_OPTS",
+	"CONTAINERS_STORAGE_CONF", "CONTAINERS_GRAPHROOT", "CONTAINERS_RUNROOT", "STORAGE_DRIVER", "STORAGE_OPTS",
 	"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR",
 }
 
