@@ -9,6 +9,7 @@ import (
 	"os"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
 
 	"osbuild-containers/internal/image"
 	"osbuild-containers/internal/image/files"
@@ -69,12 +70,22 @@ func (c *carrier) savedV1(ctx context.Context) error {
 // layers are the layers of images that docker saved.
 type layers struct {
 	tree  *files.Tree
-	known map[string]manifest.Descriptor
+	known map[place]manifest.Descriptor // of what was decompressed or hashed
 	at    map[digest.Digest]string
+	left  int64 // bytes that may still come of that
 }
 
+// place is where the bytes of a file are: many names may lead there.
+type place struct {
+	device, inode uint64
+	offset, size  int64
+}
+
+// maxRead is how many bytes all layers of an import may have that are read to be described.
+const maxRead = 256 << 30
+
 func newLayers(t *files.Tree) *layers {
-	return &layers{tree: t, known: map[string]manifest.Descriptor{}, at: map[digest.Digest]string{}}
+	return &layers{tree: t, known: map[place]manifest.Descriptor{}, at: map[digest.Digest]string{}, left: maxRead}
 }
 
 // image is the image of a config and the files with its layers.
@@ -119,9 +130,6 @@ func (l *layers) image(ctx context.Context, config []byte, tars []string) (*carr
 // describe is the layer in a file that has to be the one with that diff id. A layer that is not
 // compressed is verified when it is copied; how long one that is compressed is shows only in the end.
 func (l *layers) describe(ctx context.Context, name string, diffID digest.Digest) (manifest.Descriptor, error) {
-	if d, ok := l.known[name]; ok && d.Digest == diffID {
-		return d, nil
-	}
 	c, err := l.open(name)
 	if err != nil {
 		return manifest.Descriptor{}, err
@@ -129,39 +137,54 @@ func (l *layers) describe(ctx context.Context, name string, diffID digest.Digest
 	defer c.close()
 	d := manifest.Descriptor{Digest: diffID, Size: c.Size}
 	if c.packed {
-		if d, err = l.read(ctx, name); err != nil {
+		if d, err = l.readContent(ctx, name, c); err != nil {
 			return d, err
 		}
 		if d.Digest != diffID {
 			return d, fmt.Errorf("%s is damaged: got %s, want %s", name, d.Digest, diffID)
 		}
 	}
-	l.known[name], l.at[diffID] = d, name
+	l.at[diffID] = name
 	return d, nil
 }
 
 // read reads a layer to its end, to know its digest and size.
 func (l *layers) read(ctx context.Context, name string) (manifest.Descriptor, error) {
-	if d, ok := l.known[name]; ok {
-		return d, nil
-	}
 	c, err := l.open(name)
 	if err != nil {
 		return manifest.Descriptor{}, err
 	}
 	defer c.close()
+	return l.readContent(ctx, name, c)
+}
+
+// readContent reads each place once, whatever its names are.
+func (l *layers) readContent(ctx context.Context, name string, c content) (manifest.Descriptor, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(c.File.Fd()), &st); err != nil {
+		return manifest.Descriptor{}, fmt.Errorf("%s: %w", name, err)
+	}
+	at := place{st.Dev, st.Ino, c.Offset, c.Size}
+	if d, ok := l.known[at]; ok {
+		l.at[d.Digest] = name
+		return d, nil
+	}
 	in, err := c.plain()
 	if err != nil {
 		return manifest.Descriptor{}, fmt.Errorf("%s: %w", name, err)
 	}
 	defer in.Close()
 	hash := digest.SHA256.Digester()
-	size, err := io.CopyBuffer(hash.Hash(), struct{ io.Reader }{files.UntilDone(ctx, in)}, make([]byte, 1<<20))
+	limited := io.LimitReader(files.UntilDone(ctx, in), l.left+1)
+	size, err := io.CopyBuffer(hash.Hash(), struct{ io.Reader }{limited}, make([]byte, 1<<20))
 	if err != nil {
 		return manifest.Descriptor{}, fmt.Errorf("%s: %w", name, err)
 	}
+	if l.left -= size; l.left < 0 {
+		return manifest.Descriptor{}, fmt.Errorf("%s: the layers have more than the limit of %d bytes", name, int64(maxRead))
+	}
 	d := manifest.Descriptor{Digest: hash.Digest(), Size: size}
-	l.known[name], l.at[d.Digest] = d, name
+	l.known[at], l.at[d.Digest] = d, name
 	return d, nil
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/image/files"
 	"osbuild-containers/test/images"
 	"osbuild-containers/test/inputs"
 )
@@ -86,6 +87,31 @@ func TestDockerSave(t *testing.T) {
 				t.Errorf("once more: %+v", r)
 			}
 		})
+	}
+}
+
+// TestAPlaceIsReadOnce has a layer under many names, and reads no more of it than it has.
+func TestAPlaceIsReadOnce(t *testing.T) {
+	dir := t.TempDir()
+	layer := zipped([]byte("a layer"))
+	must(t, os.WriteFile(filepath.Join(dir, "0"), layer, 0o644))
+	for n := range 5 {
+		must(t, os.Symlink(fmt.Sprint(n), filepath.Join(dir, fmt.Sprint(n+1))))
+	}
+	tree, err := files.OpenTree(t.Context(), dir)
+	must(t, err)
+	defer tree.Close()
+	l := newLayers(tree)
+	l.left = int64(len("a layer"))
+	want := digest.FromString("a layer")
+	for n := range 6 {
+		if d, err := l.describe(t.Context(), fmt.Sprint(n), want); err != nil || d.Digest != want || l.left != 0 {
+			t.Errorf("%d: %+v, %v, %d bytes left", n, d, err, l.left)
+		}
+	}
+	must(t, os.WriteFile(filepath.Join(dir, "other"), zipped([]byte("x")), 0o644))
+	if _, err := l.read(t.Context(), "other"); err == nil || !strings.Contains(err.Error(), "more than the limit of") {
+		t.Errorf("beyond the limit: %v", err)
 	}
 }
 
