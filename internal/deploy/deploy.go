@@ -23,7 +23,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"runtime"
+	"slices"
 	"time"
 
 	"osbuild-containers/internal/layer"
@@ -80,7 +82,7 @@ func newDeployer(root string, layers []Layer, opt Options, log *progress.Reporte
 		wanted: newTrie[wanted](),
 		late:   map[int32]map[int32]*inode{},
 		buf:    make([]byte, 256<<10),
-		lost:   unsupported{log: log},
+		lost:   unsupported{log: log, kinds: map[string]*lost{}},
 	}
 	d.paths.root().v = merged{kind: dir, made: true, there: !empty}
 	t.Unsupported = d.lost.add
@@ -193,23 +195,30 @@ func (d *deployer) in(k int, err error) error {
 	return fmt.Errorf("layer %d/%d %s: %w", k, len(d.layers), d.layers[k-1].Name(), err)
 }
 
-// unsupported counts the attributes that the file system does not have.
+// unsupported counts the attributes that are not set, by why.
 type unsupported struct {
 	log   *progress.Reporter
-	first string
-	more  int
+	kinds map[string]*lost
 }
 
-func (u *unsupported) add(name, attr string) {
-	if u.first == "" {
-		u.first = fmt.Sprintf("%s of %q", attr, name)
-		return
+// lost are attributes of one kind that are not set.
+type lost struct {
+	first string
+	count int
+}
+
+func (u *unsupported) add(name, attr, why string) {
+	k := u.kinds[why]
+	if k == nil {
+		k = &lost{first: fmt.Sprintf("%s of %q", attr, name)}
+		u.kinds[why] = k
 	}
-	u.more++
+	k.count++
 }
 
 func (u *unsupported) report() {
-	if u.first != "" {
-		u.log.Note("warning: the file system of the tree has no such attributes: %s is not set, nor are %d more", u.first, u.more)
+	for _, why := range slices.Sorted(maps.Keys(u.kinds)) {
+		k := u.kinds[why]
+		u.log.Note("warning: %s: %d are not set, the first is %s", why, k.count, k.first)
 	}
 }

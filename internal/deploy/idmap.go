@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"strings"
 
 	"osbuild-containers/internal/layer"
 	"osbuild-containers/internal/tree"
@@ -62,6 +63,7 @@ const (
 	// overlayfs keeps its own books in attributes that it does not show.
 	selinux       = "security.selinux"
 	overlay       = "trusted.overlay."
+	userOverlay   = "user.overlay." // in a user namespace
 	overlayOpaque = overlay + "opaque"
 
 	// capability is what the kernel takes away when the owner changes.
@@ -76,7 +78,7 @@ func (d *deployer) xattrs(all map[string]string) (map[string]string, error) {
 	all = maps.Clone(all)
 	for name, value := range all {
 		switch {
-		case name == selinux || len(name) >= len(overlay) && name[:len(overlay)] == overlay:
+		case name == selinux || strings.HasPrefix(name, overlay) || strings.HasPrefix(name, userOverlay):
 			delete(all, name)
 		case name == aclAccess || name == aclDefault:
 			v, err := d.acl(value)

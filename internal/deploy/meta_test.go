@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"osbuild-containers/internal/progress"
 )
 
 // acl is one for user 7 beside the owner: version, then tag, permissions and id.
@@ -43,7 +45,7 @@ func (p place) metadata(t testing.TB) map[string]string {
 		}
 		line := fmt.Sprintf("%o %d:%d %d.%09d %s", st.Mode, st.Uid, st.Gid, st.Mtim.Sec, st.Mtim.Nsec, what)
 		path := filepath.Join(p.tree, name)
-		for _, attr := range []string{"security.capability", "user.lab", "user.bin", "trusted.lab", "system.posix_acl_access", "security.selinux", "trusted.overlay.origin"} {
+		for _, attr := range []string{"security.capability", "user.lab", "user.bin", "trusted.lab", "system.posix_acl_access", "security.selinux", "trusted.overlay.origin", "user.overlay.origin"} {
 			buf := make([]byte, 200)
 			if n, err := unix.Lgetxattr(path, attr, buf); err == nil {
 				line += fmt.Sprintf(" %s=%q", attr, buf[:n])
@@ -78,7 +80,7 @@ func TestMetadataIsWhatTheLayersSay(t *testing.T) {
 			xattr(mode(file("cap"), 0o755), "security.capability", capNetRaw),
 			xattr(xattr(xattr(file("attr"), "user.lab", "value"), "user.bin", "\x00\xff\x01=\n"), "trusted.lab", "t"),
 			xattr(file("acl"), "system.posix_acl_access", acl),
-			xattr(xattr(file("label"), "security.selinux", "x"), "trusted.overlay.origin", "y"),
+			xattr(xattr(xattr(file("label"), "security.selinux", "x"), "trusted.overlay.origin", "y"), "user.overlay.origin", "y"),
 			xattr(symlink("linkattr", "x"), "trusted.lab", "on a link"),
 			set(file("owner"), func(h *tar.Header) { h.Uid, h.Gid = 1234567, 2097153 }),
 			set(mode(file("ownersuid"), 0o4755), func(h *tar.Header) { h.Uid = 5 }),
@@ -279,5 +281,18 @@ func TestHeadersOfHardLinks(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestAttributesThatANodeCannotHave has one warning for all of them.
+func TestAttributesThatANodeCannotHave(t *testing.T) {
+	var out strings.Builder
+	p := newPlace(t)
+	fifo := file("fifo").with(func(h *tar.Header) { h.Typeflag = tar.TypeFifo })
+	err := Deploy(t.Context(), p.tree, []Layer{layerOf(t, xattr(symlink("link", "x"), "user.a", "1"), xattr(fifo, "user.b", "1"))},
+		Options{}, progress.NewLog(&out))
+	want := `warning: links, FIFOs and devices have no user attributes: 2 are not set, the first is user.a of "link"`
+	if err != nil || strings.Count(out.String(), "warning") != 1 || !strings.Contains(out.String(), want) {
+		t.Errorf("error %v, log %s", err, out.String())
 	}
 }

@@ -15,14 +15,14 @@ const (
 )
 
 // wanted reports whether a layer records the attribute: what users set, and what the kernel
-// takes rights and integrity from. Labels of SELinux belong to a system, trusted.* to its
-// file systems.
+// takes rights and integrity from. Labels of SELinux belong to a system, trusted.* and
+// user.overlay.* to its file systems.
 func wanted(name string) bool {
 	switch name {
 	case "security.capability", "security.ima", accessACL, defaultACL:
 		return true
 	}
-	return strings.HasPrefix(name, "user.")
+	return strings.HasPrefix(name, "user.") && !strings.HasPrefix(name, "user.overlay.")
 }
 
 // attrReader reads extended attributes as PAX records. Its buffers are reused.

@@ -85,6 +85,7 @@ func privileged(t *testing.T, dir string) {
 	must(t, unix.Setxattr(at("ping"), "security.capability", []byte("\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"), 0))
 	must(t, unix.Setxattr(at("ping"), "security.ima", []byte("\x04\x04measured"), 0))
 	must(t, unix.Setxattr(at("ping"), "trusted.secret", []byte("x"), 0))
+	must(t, unix.Setxattr(at("ping"), "user.overlay.origin", []byte("x"), 0))
 	for _, name := range []string{"null", "disk", "gone", "."} {
 		setTime(t, at(name), epoch)
 	}

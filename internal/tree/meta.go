@@ -50,7 +50,7 @@ func (r *Root) apply(fd int, name string, m *Meta, in *dir, wasThere bool) error
 	}
 	for _, attr := range m.attrs() {
 		err := unix.Fsetxattr(fd, attr, []byte(m.Xattrs[attr]), 0)
-		if err := r.attrError(name, attr, err); err != nil {
+		if err := r.attrError(name, attr, false, err); err != nil {
 			return err
 		}
 	}
@@ -85,7 +85,7 @@ func (r *Root) applyAt(d *dir, name, base string, m *Meta, link bool) error {
 func (r *Root) setAt(d *dir, name, base string, m *Meta, link bool) error {
 	for _, attr := range m.attrs() {
 		err := unix.Lsetxattr(beside(d, base), attr, []byte(m.Xattrs[attr]), 0)
-		if err := r.attrError(name, attr, err); err != nil {
+		if err := r.attrError(name, attr, true, err); err != nil {
 			return err
 		}
 	}
@@ -111,14 +111,23 @@ func (m *Meta) attrs() []string {
 	return slices.Sorted(maps.Keys(m.Xattrs))
 }
 
-// attrError judges what setting an attribute said. That a file system has no such
-// attributes is for the caller to tell, unless the attribute is about security.
-func (r *Root) attrError(name, attr string, err error) error {
+// Why an attribute is not set.
+const (
+	NoAttributes     = "the file system of the tree has no such attributes"
+	NoUserAttributes = "links, FIFOs and devices have no user attributes"
+)
+
+// attrError judges what setting an attribute said. That the file system, or such a node, has
+// no such attributes is for the caller to tell, unless the attribute is about security.
+func (r *Root) attrError(name, attr string, node bool, err error) error {
 	switch {
 	case err == nil:
 		return nil
 	case err == unix.ENOTSUP && r.Unsupported != nil && !strings.HasPrefix(attr, "security."):
-		r.Unsupported(name, attr)
+		r.Unsupported(name, attr, NoAttributes)
+		return nil
+	case err == unix.EPERM && r.Unsupported != nil && node && strings.HasPrefix(attr, "user."):
+		r.Unsupported(name, attr, NoUserAttributes)
 		return nil
 	default:
 		return fmt.Errorf("set attribute %q: %w", attr, err)

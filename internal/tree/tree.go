@@ -43,9 +43,9 @@ var (
 // and clean: no empty, "." or ".." component. The root itself is ".".
 type Root struct {
 	// Unsupported, where set, is told of each extended attribute that the file system
-	// of the tree does not have; without it that is an error, and it always is for
-	// attributes of security.
-	Unsupported func(name, attr string)
+	// of the tree, or the kind of node, cannot have, and why; without it that is an
+	// error, and it always is for attributes of security.
+	Unsupported func(name, attr, why string)
 
 	// Steps counts the components of the names that had to be walked.
 	Steps int64

@@ -226,8 +226,15 @@ func TestUnsupportedAttributes(t *testing.T) {
 		t.Error("an unknown attribute is no error without a listener")
 	}
 	var told []string
-	r.Unsupported = func(name, attr string) { told = append(told, name+" "+attr) }
-	if err := r.Symlink("b", "x", with("nonsense.x")); err != nil || len(told) != 1 || told[0] != "b nonsense.x" {
+	r.Unsupported = func(name, attr, why string) { told = append(told, name+" "+attr+": "+why) }
+	if err := r.Symlink("b", "x", with("nonsense.x")); err != nil || len(told) != 1 || told[0] != "b nonsense.x: "+NoAttributes {
+		t.Errorf("told %q, error %v", told, err)
+	}
+	told = nil
+	if err := r.Symlink("c", "x", with("user.x")); err != nil || len(told) != 1 || told[0] != "c user.x: "+NoUserAttributes {
+		t.Errorf("told %q, error %v", told, err)
+	}
+	if err := r.Mknod("d", unix.S_IFIFO, 0, 0, with("user.x")); err != nil || len(told) != 2 {
 		t.Errorf("told %q, error %v", told, err)
 	}
 }
