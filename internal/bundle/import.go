@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"runtime"
 	"sync"
 	"time"
@@ -57,6 +58,20 @@ func Import(ctx context.Context, c *cache.Cache, path string, repair bool, log *
 	if err != nil {
 		return nil, err
 	}
+	return importFrom(ctx, c, from, repair, log)
+}
+
+// ImportStream is Import of the archive that a stream has.
+func ImportStream(ctx context.Context, c *cache.Cache, r io.Reader, repair bool, log *progress.Reporter) (*Imported, error) {
+	image.RouteLogs(log.Note)
+	from, err := readFrom(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	return importFrom(ctx, c, from, repair, log)
+}
+
+func importFrom(ctx context.Context, c *cache.Cache, from *carrier, repair bool, log *progress.Reporter) (*Imported, error) {
 	defer from.tree.Close()
 	for _, note := range from.notes {
 		log.Note("%s", note)

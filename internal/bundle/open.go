@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -73,8 +74,25 @@ func open(ctx context.Context, path string) (*carrier, error) {
 		return nil, &RefusedError{err}
 	}
 	tree, err := files.OpenTree(ctx, path)
+	return carrierOf(ctx, path, abs, tree, err)
+}
+
+// stdin is the path that stands for standard input in records and in policy.json.
+const stdin = "/dev/stdin"
+
+// readFrom is open for a stream.
+func readFrom(ctx context.Context, r io.Reader) (*carrier, error) {
+	tree, err := files.ReadTree(ctx, "standard input", r)
+	return carrierOf(ctx, "standard input", stdin, tree, err)
+}
+
+// carrierOf reads what is in a tree, if that could be opened. path is what messages call it.
+func carrierOf(ctx context.Context, path, abs string, tree *files.Tree, err error) (*carrier, error) {
 	if err != nil && ctx.Err() != nil {
 		return nil, context.Cause(ctx)
+	}
+	if _, ok := errors.AsType[*files.TempError](err); ok {
+		return nil, err
 	}
 	if err != nil {
 		return nil, &RefusedError{fmt.Errorf("%w\nimport reads OCI layouts, archives of docker save, and folders of the dir: format", err)}

@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -21,20 +22,21 @@ import (
 func (a *app) importCommand() *cobra.Command {
 	repair := false
 	cmd := &cobra.Command{
-		Use:     "import FILE|DIR",
+		Use:     "import FILE|DIR|-",
 		Short:   "Bring images from a file or folder into a cache",
 		GroupID: groupCarry,
 		Long: `import brings all images and manifest lists that a file or folder has into the
 cache, where osbuild's sources find them: without a network, what is pinned is
 there. It reads what export writes, any OCI layout, archives of docker save,
-old ones too, and folders of the dir: format; archives may be compressed with
-gzip or zstd.
+old ones too, and directories of the dir: format. Archives may be compressed
+with gzip, zstd, xz or bzip2, and come from a pipe; - is standard input.
 
 Every byte is verified. An import that was interrupted goes on where it stopped
 when it is run again; an image is there complete, or not at all. What is there
 already is not read again, but with --repair it is, and replaced if damaged.`,
 		Example: `  osbuild-containers import images.tar
-  docker save app:1 -o app.tar && osbuild-containers import app.tar --json`,
+  docker save app:1 -o app.tar && osbuild-containers import app.tar --json
+  podman save app:1 | osbuild-containers import -`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.runImport(cmd.Context(), args[0], repair) },
 	}
@@ -55,7 +57,15 @@ func (a *app) runImport(ctx context.Context, path string, repair bool) error {
 	}
 	log := a.env.Log()
 	defer log.Close()
-	done, err := bundle.Import(ctx, cache.Open(dir), path, repair, log)
+	var done *bundle.Imported
+	switch {
+	case path == "-" && a.env.StdinIsTerminal:
+		return refused(errors.New("standard input is a terminal: name a file or a directory, or send the archive into a pipe"))
+	case path == "-":
+		done, err = bundle.ImportStream(ctx, cache.Open(dir), a.env.Stdin, repair, log)
+	default:
+		done, err = bundle.Import(ctx, cache.Open(dir), path, repair, log)
+	}
 	if err != nil {
 		return refusedBundle(err)
 	}

@@ -48,7 +48,7 @@ func OpenArchive(name string) (*Image, error) {
 func openArchive(file *os.File) (*Image, error) {
 	plain, err := decompressed(context.Background(), file)
 	if err != nil {
-		return nil, errors.Join(err, file.Close())
+		return nil, errors.Join(cutOff(err), file.Close())
 	}
 	a := &archive{file: plain}
 	img, err := a.image()
@@ -60,7 +60,7 @@ func openArchive(file *os.File) (*Image, error) {
 
 func (a *archive) image() (*Image, error) {
 	if err := a.read(); err != nil {
-		return nil, err
+		return nil, cutOff(err)
 	}
 	if _, ok := a.index["oci-layout"]; !ok {
 		return nil, errors.New("there is no oci-layout in it: this is not an OCI archive")
@@ -100,8 +100,11 @@ func (a *archive) read() error {
 			if err != nil {
 				return err
 			}
-			if e.Sparse || e.Size > info.Size()-offset {
-				return fmt.Errorf("%q in it is sparse or cut off", e.Name)
+			if e.Sparse {
+				return fmt.Errorf("%q in it is sparse", e.Name)
+			}
+			if left := info.Size() - offset; e.Size > left {
+				return fmt.Errorf("the archive is cut off: it ends after %d of %d bytes of %q", left, e.Size, e.Name)
 			}
 			a.index[name] = span{offset, e.Size}
 			delete(links, name)

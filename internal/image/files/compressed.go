@@ -1,6 +1,8 @@
 package files
 
 import (
+	"bufio"
+	"compress/bzip2"
 	"context"
 	"errors"
 	"fmt"
@@ -8,7 +10,7 @@ import (
 	"os"
 
 	"github.com/klauspost/compress/zstd"
-	"golang.org/x/sys/unix"
+	"github.com/ulikunitz/xz"
 
 	"osbuild-containers/internal/layer/gunzip"
 )
@@ -39,16 +41,9 @@ func decompressed(ctx context.Context, file *os.File) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer plain.Close()
-	out, err := nameless()
+	out, err := spool(ctx, func() (io.ReadCloser, error) { return plain, nil })
 	if err != nil {
 		return nil, err
-	}
-	if _, err := io.CopyBuffer(struct{ io.Writer }{out}, untilDone{ctx, plain}, make([]byte, 1<<20)); err != nil {
-		return nil, errors.Join(err, out.Close())
-	}
-	if _, err := out.Seek(0, io.SeekStart); err != nil {
-		return nil, errors.Join(err, out.Close())
 	}
 	return out, file.Close()
 }
@@ -89,7 +84,7 @@ func (b Blob) Compressed() (bool, error) {
 	return c != "", err
 }
 
-// Decompress reads what is in a blob that is compressed with gzip or zstd. More than an image can
+// Decompress reads what is in a blob that is compressed with one of compressions. More than an image can
 // have is an error.
 func (b Blob) Decompress() (io.ReadCloser, error) {
 	c, err := b.compression()
@@ -105,10 +100,16 @@ func (b Blob) Decompress() (io.ReadCloser, error) {
 			return nil, fmt.Errorf("decompress: %w", err)
 		}
 		return &bounded{r: d, close: d.Close}, nil
-	case "":
-		return nil, errors.New("is not compressed")
+	case "bzip2":
+		return &bounded{r: bzip2.NewReader(bufio.NewReaderSize(b.Reader(), 1<<16))}, nil
+	case "xz":
+		d, err := xz.NewReader(bufio.NewReaderSize(b.Reader(), 1<<16))
+		if err != nil {
+			return nil, fmt.Errorf("decompress: %w", err)
+		}
+		return &bounded{r: d}, nil
 	}
-	return nil, fmt.Errorf("is compressed with %s: decompress it first", c)
+	return nil, errors.New("is not compressed")
 }
 
 // UntilDone reads from r until ctx ends.
@@ -180,21 +181,4 @@ func (u *unzip) Read(p []byte) (int, error) {
 	n := copy(p, u.rest)
 	u.rest = u.rest[n:]
 	return n, nil
-}
-
-// nameless makes a file that vanishes when it is closed. /var/tmp comes first: /tmp is
-// memory in osbuild's sandbox.
-func nameless() (*os.File, error) {
-	var errs []error
-	for _, dir := range []string{os.Getenv("TMPDIR"), "/var/tmp", "/tmp"} {
-		if dir == "" {
-			continue
-		}
-		fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
-		if err == nil {
-			return os.NewFile(uintptr(fd), "decompressed archive"), nil
-		}
-		errs = append(errs, fmt.Errorf("%s: %w", dir, err))
-	}
-	return nil, fmt.Errorf("the archive is compressed, and there is no folder for a temporary file; set TMPDIR, or decompress it first: %w", errors.Join(errs...))
 }

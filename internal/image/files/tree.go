@@ -40,22 +40,53 @@ func OpenTree(ctx context.Context, path string) (*Tree, error) {
 		}
 		return &Tree{rooted{root}}, nil
 	}
-	if !fi.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is neither a file nor a folder", path)
+	open := func() (io.ReadCloser, error) { return os.Open(path) }
+	switch {
+	case fi.Mode().IsRegular():
+		file, err := os.Open(path)
+		if err != nil {
+			return nil, err
+		}
+		return treeOf(ctx, path, file)
+	case fi.Mode()&(os.ModeNamedPipe|os.ModeCharDevice) == 0:
+		return nil, fmt.Errorf("%s is not a file, a directory or a pipe", path)
 	}
-	file, err := os.Open(path)
+	return streamed(ctx, path, open)
+}
+
+// ReadTree opens the archive that a stream has, to its end.
+func ReadTree(ctx context.Context, name string, r io.Reader) (*Tree, error) {
+	return streamed(ctx, name, func() (io.ReadCloser, error) { return io.NopCloser(r), nil })
+}
+
+// streamed opens an archive that can be read only once, and so is kept in a temporary file.
+func streamed(ctx context.Context, name string, open func() (io.ReadCloser, error)) (*Tree, error) {
+	file, err := spool(ctx, open)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
+	return treeOf(ctx, name, file)
+}
+
+// treeOf opens the archive in a file, which it closes, now or with the tree.
+func treeOf(ctx context.Context, name string, file *os.File) (*Tree, error) {
 	plain, err := decompressed(ctx, file)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), file.Close())
+		return nil, errors.Join(fmt.Errorf("%s: %w", name, cutOff(err)), file.Close())
 	}
 	a := &archive{file: plain}
 	if err := a.read(); err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), a.Close())
+		return nil, errors.Join(fmt.Errorf("%s: %w", name, cutOff(err)), a.Close())
 	}
 	return &Tree{a}, nil
+}
+
+// cutOff calls an archive what it is that ended too early.
+func cutOff(err error) error {
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("the archive is cut off: %w", err)
+	}
+	return err
 }
 
 // Archive says whether it is an archive, not a folder.

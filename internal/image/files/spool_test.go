@@ -1,0 +1,68 @@
+package files
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/ulikunitz/xz"
+	"golang.org/x/sys/unix"
+)
+
+// A disk that is full under the temporary file is an error that names the directory.
+func TestTemporaryFull(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip(err)
+	}
+	defer full.Close()
+	_, err = (&temporary{full, "/var/tmp"}).Write([]byte("x"))
+	if temp, ok := errors.AsType[*TempError](err); !ok || !errors.Is(temp, unix.ENOSPC) {
+		t.Fatalf("got %v", err)
+	}
+	const want = "write a temporary file in /var/tmp: no space left on device\nmake room there, or set TMPDIR"
+	if err.Error() != want {
+		t.Errorf("got %q, want %q", err, want)
+	}
+}
+
+// Waiting for a stream ends with the context.
+func TestReadTreeIsGivenUp(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	r, w := io.Pipe()
+	defer w.Close()
+	go func() {
+		_, _ = w.Write([]byte("begin"))
+		cancel()
+	}()
+	if _, err := ReadTree(ctx, "standard input", r); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// However an archive is compressed, one that is cut off is called that.
+func TestCutOffXz(t *testing.T) {
+	var packed bytes.Buffer
+	w, err := xz.NewWriter(&packed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write(bytes.Repeat([]byte("0123456789abcdef"), 1000)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(t.TempDir(), "x.tar.xz")
+	if err := os.WriteFile(name, packed.Bytes()[:packed.Len()-20], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenTree(context.Background(), name); err == nil || !strings.Contains(err.Error(), "the archive is cut off") {
+		t.Errorf("got %v", err)
+	}
+}
