@@ -170,7 +170,7 @@ func TestRefused(t *testing.T) {
 		"nothing":           {[]file{{"a", nil}}, "there is neither an index.json"},
 		"index":             {[]file{{"oci-layout", nil}, {"index.json", []byte("[]")}}, "index is not JSON as it should be: it is of the type array"},
 		"no image":          {layoutOf(nil), "there is no image in it"},
-		"an artifact":       {layoutOf([]map[string]any{entry([]byte("{}"), "application/vnd.example", "a")}, []byte("{}")), "is no image: left out"},
+		"an artifact":       {layoutOf([]map[string]any{entry([]byte("{}"), "application/vnd.example", "a")}, []byte("{}")), "is left out: "},
 		"config":            {swap(saved(img, asIs), img.ID.Encoded()+".json", other.Config), "is damaged: got digest"},
 		"layers":            {append(saved(img, asIs)[:2], file{"manifest.json", toJSON([]any{map[string]any{"Config": img.ID.Encoded() + ".json"}})}), "its config names 1 layers, and the archive has 0 of it"},
 		"no layer":          {saved(img, asIs)[:1:1], "there is neither"},

@@ -206,9 +206,7 @@ func (c *carrier) other(d *files.Document, images map[digest.Digest]*carried) er
 	}
 	var a v1.Manifest
 	if err := json.Unmarshal(d.Raw, &a); err != nil || a.ArtifactType != signaturesType || a.Subject == nil || images[a.Subject.Digest] == nil {
-		if len(d.Lists) == 0 { // an attestation is in a list, beside its image
-			c.notes = append(c.notes, fmt.Sprintf("%s is no image: left out", d.Digest))
-		}
+		c.notes = append(c.notes, fmt.Sprintf("%s is left out: %v", d.Digest, d.Err))
 		return nil
 	}
 	img := images[a.Subject.Digest]

@@ -30,3 +30,37 @@ func TestParseAny(t *testing.T) {
 		}
 	}
 }
+
+// What has the config of an image and no file system is not an image: attestations of BuildKit, signatures and
+// bills of materials of cosign.
+func TestNoFileSystem(t *testing.T) {
+	of := func(layers ...string) string {
+		const digest = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+		var all []string
+		for _, l := range layers {
+			all = append(all, `{"mediaType": "`+l+`", "digest": "`+digest+`", "size": 1}`)
+		}
+		return `{"schemaVersion": 2, "config": {"mediaType": "` + ociConfig + `", "digest": "` + digest + `", "size": 1}, "layers": [` + strings.Join(all, ",") + `]}`
+	}
+	for _, kind := range []string{
+		"application/vnd.in-toto+json", "application/vnd.dev.cosign.simplesigning.v1+json", "application/vnd.dsse.envelope.v1+json",
+		"text/spdx+json", "text/spdx", "application/vnd.cyclonedx+json", "application/vnd.cyclonedx+xml", "application/vnd.syft+json", "application/wasm",
+	} {
+		if _, err := Parse([]byte(of(kind, kind))); !errors.Is(err, ErrArtifact) || !strings.Contains(err.Error(), kind) {
+			t.Errorf("%s: got %v", kind, err)
+		}
+		if m, err := ParseAny([]byte(of(kind))); err != nil || len(m.Layers) != 1 {
+			t.Errorf("%s: ParseAny: %v, %v", kind, m, err)
+		}
+	}
+	const layer = "application/vnd.oci.image.layer.v1.tar"
+	for _, layers := range [][]string{
+		{}, {""}, {layer}, {layer + "+gzip"}, {layer + "+zstd"}, {layer + "+gzip+encrypted"}, {"application/octet-stream"}, {"application/x-gzip"},
+		{"application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"}, {"application/vnd.docker.image.rootfs.diff.tar.gzip"},
+		{"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"}, {layer, "application/vnd.in-toto+json"},
+	} {
+		if _, err := Parse([]byte(of(layers...))); err != nil {
+			t.Errorf("%q: %v", layers, err)
+		}
+	}
+}

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -218,6 +219,9 @@ func (d *document) image() (*Manifest, error) {
 	if d.Layers == nil {
 		return nil, errors.New("manifest has no layers field")
 	}
+	if kind := d.foreign(); kind != "" {
+		return nil, fmt.Errorf("manifest has no file system, its layers are of type %q: %w", kind, ErrArtifact)
+	}
 	sizes := map[digest.Digest]int64{d.Config.Digest: d.Config.Size}
 	for i, l := range d.Layers {
 		if err := l.check(); err != nil {
@@ -229,6 +233,30 @@ func (d *document) image() (*Manifest, error) {
 		sizes[l.Digest] = l.Size
 	}
 	return &Manifest{Config: *d.Config, Layers: d.Layers}, nil
+}
+
+// foreign returns the media type of the first layer, if there is one and none of the layers is a file system:
+// attestations, signatures and bills of materials come with the config of an image.
+func (d *document) foreign() string {
+	for _, l := range d.Layers {
+		if isFileSystem(l.MediaType) {
+			return ""
+		}
+	}
+	if len(d.Layers) == 0 {
+		return ""
+	}
+	return d.Layers[0].MediaType
+}
+
+// isFileSystem reports whether a layer of that media type may be a file system. Of the many types in use all
+// say that they are an archive, and some say nothing.
+func isFileSystem(mediaType string) bool {
+	if strings.HasSuffix(mediaType, "json") {
+		return false
+	}
+	return slices.ContainsFunc([]string{"tar", "rootfs", "gzip", "octet-stream"}, func(part string) bool { return strings.Contains(mediaType, part) }) ||
+		mediaType == ""
 }
 
 // check refuses what could not become a file name or a length.

@@ -120,6 +120,12 @@ func (l *lookup) listed(ctx context.Context, p Platform) (*found, error) {
 			}
 		}
 	}
+	if len(fit) > 1 && len(fit) <= maxUnsaid {
+		var err error
+		if fit, err = l.images(ctx, fit); err != nil {
+			return nil, err
+		}
+	}
 	switch {
 	case len(fit) == 0:
 		return nil, fmt.Errorf("has no image for %s; it has %s", p, l.offers())
@@ -136,6 +142,21 @@ func (l *lookup) listed(ctx context.Context, p Platform) (*found, error) {
 		l.Note("%s: the list says that %s is for %s, its config says %s", l.ref, fit[0], p, f.platform)
 	}
 	return f, nil
+}
+
+// images returns those of some entries that are images: attestations and the like may say a platform, too.
+func (l *lookup) images(ctx context.Context, entries []digest.Digest) ([]digest.Digest, error) {
+	var images []digest.Digest
+	for _, d := range entries {
+		switch _, err := l.fetch(ctx, d); {
+		case errors.Is(err, manifest.ErrArtifact):
+		case err != nil:
+			return nil, err
+		default:
+			images = append(images, d)
+		}
+	}
+	return images, nil
 }
 
 // choose returns the different entries of the list that are for the platform, and those that might

@@ -15,8 +15,8 @@ func (a *archive) choose() (*Document, error) {
 		return nil, err
 	}
 	for _, d := range l.Others {
-		if len(d.Lists) > 0 && errors.Is(d.Err, manifest.ErrArtifact) {
-			continue // an attestation beside the image
+		if len(l.Images) > 0 && errors.Is(d.Err, manifest.ErrArtifact) {
+			continue // an attestation or a signature beside the image
 		}
 		return nil, fmt.Errorf("manifest %s: %w", d.Digest, d.Err)
 	}
