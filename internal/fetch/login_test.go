@@ -144,7 +144,7 @@ func TestLoginRefused(t *testing.T) {
 		},
 		"file no JSON": {
 			registry.Basic(user, password), `{"auths": {"<addr>": "wr0ng-password`,
-			"read credentials: <home>/run/containers/auth.json: unexpected end of JSON input",
+			"read credentials: <home>/run/containers/auth.json: unexpected end of JSON input\ncorrect the file with the credentials, or log in again (podman login)",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

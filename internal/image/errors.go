@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"slices"
@@ -240,6 +241,35 @@ func isAlert(err error) bool {
 	return errors.As(err, &op) && op.Op == "remote error"
 }
 
+// fileError is a file of this machine's configuration that cannot be read.
+type fileError struct {
+	path string
+	err  error
+}
+
+func (e *fileError) Error() string { return e.err.Error() }
+func (e *fileError) Unwrap() error { return e.err }
+
+// unreadable marks an error of this machine's configuration, which is all that this package reads from files but
+// images, so that it is not taken for one of the cache.
+func unreadable(err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) && errors.Is(err, fs.ErrPermission) {
+		return &fileError{path.Path, err}
+	}
+	return err
+}
+
+// clockHint is that of a certificate which is not valid at this time.
+func clockHint(cert *x509.Certificate, now time.Time) string {
+	const day = "2006-01-02 15:04 MST"
+	which := "it expired at " + cert.NotAfter.UTC().Format(day) + ": have it renewed"
+	if now.Before(cert.NotBefore) {
+		which = "it is valid from " + cert.NotBefore.UTC().Format(day) + " on"
+	}
+	return which + ", or correct the clock of this machine, which says " + now.UTC().Format(day)
+}
+
 // Hint is the way out of an error, as one line, or "".
 func Hint(err error) string {
 	var refused *policyError
@@ -248,6 +278,8 @@ func Hint(err error) string {
 	var dns *net.DNSError
 	var noStore *noStoreError
 	var content *contentError
+	var invalid x509.CertificateInvalidError
+	var config *fileError
 	text := err.Error()
 	switch {
 	case errors.As(err, &content) && content.page:
@@ -264,6 +296,8 @@ func Hint(err error) string {
 		return "" // it says what to do
 	case strings.Contains(text, "server gave HTTP response to HTTPS client"):
 		return "the registry speaks plain http: use tls-verify: false or mark it insecure in registries.conf"
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired && invalid.Cert != nil:
+		return clockHint(invalid.Cert, time.Now())
 	case errors.As(err, &unknown):
 		return "use tls-verify: false or add the CA to certs.d"
 	case isAlert(err):
@@ -272,8 +306,14 @@ func Hint(err error) string {
 		return "check the registry's certificate, or use tls-verify: false"
 	case strings.Contains(text, http.StatusText(http.StatusProxyAuthRequired)):
 		return "put the proxy's user name and password into the URL in HTTP_PROXY and HTTPS_PROXY"
-	case strings.Contains(text, "for client certificate"):
+	case strings.Contains(text, "for client certificate"), strings.Contains(text, "missing client certificate"):
 		return "both belong into the registry's folder in certs.d"
+	case strings.Contains(text, "read credentials: ") && strings.Contains(text, "executable file not found"):
+		return "install that credential helper, or remove it from credsStore and credHelpers of the file with the credentials"
+	case errors.As(err, &config):
+		return "this user must be able to read " + config.path
+	case strings.Contains(text, "read credentials: "):
+		return "correct the file with the credentials, or log in again (podman login)"
 	case errors.As(err, &dns):
 		return "check the registry's name"
 	case isErrno(err, syscall.ECONNREFUSED, syscall.EHOSTUNREACH, syscall.ENETUNREACH):

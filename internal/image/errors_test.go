@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
@@ -109,11 +110,34 @@ func TestHint(t *testing.T) {
 		"405":          {errors.New(`StatusCode: 405, "x"`), "the registry does not take this request: it may be read-only, or a proxy of another one"},
 		"413":          {&StatusError{Code: 413}, "the registry, or a proxy before it, takes no bodies of that size: raise its limit (nginx: client_max_body_size)"},
 		"404":          {errors.New(`StatusCode: 404, "x"`), "check the name and whether the registry still has this digest"},
+		"auth file":    {fmt.Errorf("getting username and password: %w", &fs.PathError{Op: "open", Path: "/a/auth.json", Err: syscall.EACCES}), "this user must be able to read /a/auth.json"},
+		"lookaside":    {&fs.PathError{Op: "open", Path: "/var/lib/sigstore/x", Err: syscall.EACCES}, "this user must be able to read /var/lib/sigstore/x"},
+		"broken auth":  {errors.New("getting username and password: x"), "correct the file with the credentials, or log in again (podman login)"},
+		"no helper":    {errors.New(`getting username and password: exec: "docker-credential-x": executable file not found in $PATH`), "install that credential helper, or remove it from credsStore and credHelpers of the file with the credentials"},
+		"no cert":      {errors.New("missing client certificate x.cert for key x.key"), "both belong into the registry's folder in certs.d"},
 		"policy":       {&policyError{errors.New("x")}, "sign the image, or allow it in policy.json"},
 	} {
 		if got := Hint(reword(c.err)); got != c.want {
 			t.Errorf("%s: got %q, want %q", name, got, c.want)
 		}
+	}
+}
+
+// TestClockHint: a certificate that is not valid now may be right, and the clock wrong.
+func TestClockHint(t *testing.T) {
+	at := func(year int) time.Time { return time.Date(year, 1, 2, 3, 4, 0, 0, time.UTC) }
+	cert := &x509.Certificate{NotBefore: at(2020), NotAfter: at(2021)}
+	for year, want := range map[int]string{
+		2019: "it is valid from 2020-01-02 03:04 UTC on, or correct the clock of this machine, which says 2019-01-02 03:04 UTC",
+		2024: "it expired at 2021-01-02 03:04 UTC: have it renewed, or correct the clock of this machine, which says 2024-01-02 03:04 UTC",
+	} {
+		if got := clockHint(cert, at(year)); got != want {
+			t.Errorf("%d: got %q, want %q", year, got, want)
+		}
+	}
+	expired := sent(&tls.CertificateVerificationError{Err: x509.CertificateInvalidError{Cert: cert, Reason: x509.Expired}})
+	if got := Hint(expired); !strings.Contains(got, "the clock of this machine") {
+		t.Errorf("got %q", got)
 	}
 }
 

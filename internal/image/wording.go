@@ -84,6 +84,7 @@ func reword(err error) error {
 	if sent, ok := err.(*url.Error); ok && isWire(sent.Err) { //nolint:errorlint // one that is wrapped has more to say
 		return sent.Err // of wire, which says it all
 	}
+	err = unreadable(err)
 	text := onlyHost(err.Error(), err)
 	for _, p := range phrases {
 		text = p.pattern.ReplaceAllString(text, p.instead)
