@@ -6,10 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path/filepath"
+	"os"
 	"strings"
 	"sync"
 
+	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
@@ -66,11 +67,11 @@ func (in *importer) blob(ctx context.Context, pool *cache.Pool, img *carried, d 
 		return 0, nil
 	}
 	defer w.Close()
-	for _, path := range []string{filepath.Join(in.cache.ImagePath(img.id), d.Digest.Encoded()), in.elsewhere(img, d)} {
-		if path == "" {
+	for _, id := range []digest.Digest{img.id, in.elsewhere(img, d)} {
+		if id == "" {
 			continue
 		}
-		if adopted, err := w.Adopt(ctx, path); err != nil || adopted {
+		if adopted, err := w.Adopt(ctx, func() (*os.File, error) { return in.cache.OpenImageBlob(id, d.Digest) }); err != nil || adopted {
 			bar.Reusing()
 			return 0, err
 		}
@@ -117,8 +118,8 @@ func (in *importer) discard(ctx context.Context, pool *cache.Pool, d manifest.De
 	return pool.Discard(ctx, d.Digest)
 }
 
-// elsewhere is a file of another image that a blob lies in which is not in what is imported, "" for none.
-func (in *importer) elsewhere(img *carried, d manifest.Descriptor) string {
+// elsewhere is another image that has a blob which is not in what is imported, "" for none.
+func (in *importer) elsewhere(img *carried, d manifest.Descriptor) digest.Digest {
 	c, err := img.open(d.Digest)
 	if err == nil {
 		c.close()
@@ -199,6 +200,9 @@ func unpack(ctx context.Context, w *cache.Writer, c content) error {
 func withHint(err error) error {
 	if err == nil || strings.Contains(err.Error(), "\n") {
 		return err
+	}
+	if errors.Is(err, cache.ErrForeign) {
+		return fmt.Errorf("%w\n%s", err, cache.ForeignHint)
 	}
 	if hint := diskHint(err); hint != "" {
 		return fmt.Errorf("%w\n%s", err, hint)

@@ -79,7 +79,7 @@ func importFrom(ctx context.Context, c *cache.Cache, from *carrier, repair bool,
 	in := &importer{
 		cache: c, from: from, log: log, began: time.Now(), repair: repair,
 		slots:     make(chan struct{}, max(2, runtime.GOMAXPROCS(0))),
-		published: sync.OnceValue(func() map[digest.Digest]string { return publishedBlobs(c) }),
+		published: sync.OnceValue(func() map[digest.Digest]digest.Digest { return publishedBlobs(c) }),
 	}
 	defer in.close()
 
@@ -102,6 +102,9 @@ func importFrom(ctx context.Context, c *cache.Cache, from *carrier, repair bool,
 		r := Result{Kind: "list", ID: l.Digest, Names: from.named(l.Names), State: Added, Bytes: int64(len(l.Raw))}
 		if _, ok := c.File(l.Digest); ok {
 			r.State, r.Bytes, r.Reused = Cached, 0, r.Bytes
+			if err := c.SettleFile(ctx, l.Digest); err != nil {
+				r.fail(fmt.Errorf("manifest list %s: %w", l.Digest, err))
+			}
 		} else if err := in.list(ctx, l.Raw); err != nil {
 			r.fail(fmt.Errorf("manifest list %s: %w", l.Digest, err))
 			log.Item(from.path).Fail(r.Err)
@@ -123,7 +126,7 @@ type importer struct {
 	mu   sync.Mutex
 	pool *cache.Pool // opened when something has to be copied
 
-	published func() map[digest.Digest]string
+	published func() map[digest.Digest]digest.Digest
 }
 
 // close ends the use of the pool, if it was opened.
@@ -204,14 +207,14 @@ func (in *importer) one(ctx context.Context, img *carried, it *progress.Item, r 
 	if there && (!in.repair || r.Manifest != digest.FromBytes(img.raw)) {
 		r.State = Cached
 		for _, o := range in.origins(img, r.Manifest) {
-			_ = in.cache.AddOrigin(img.id, o) // for people: it is there all the same
+			_ = in.cache.AddOrigin(ctx, img.id, o) // for people: it is there all the same
 		}
-		return nil
+		return withHint(in.cache.Settle(ctx, img.id))
 	}
 	if err := in.missing(img); err != nil {
 		return err
 	}
-	pool, err := in.openPool()
+	pool, err := in.openPool(ctx)
 	if err != nil {
 		return withHint(err)
 	}
@@ -226,7 +229,7 @@ func (in *importer) one(ctx context.Context, img *carried, it *progress.Item, r 
 		r.State = Cached
 	}
 	list, signatures := in.beside(img)
-	return withHint(in.cache.Publish(pool, img.id, &cache.Image{
+	return withHint(in.cache.Publish(ctx, pool, img.id, &cache.Image{
 		Manifest: img.raw, List: list, Blobs: img.m.Blobs(), Signatures: signatures, Origins: in.origins(img, r.Manifest),
 	}))
 }
@@ -252,11 +255,11 @@ func (in *importer) beside(img *carried) (list []byte, signatures [][]byte) {
 	return list, signatures
 }
 
-func (in *importer) openPool() (_ *cache.Pool, err error) {
+func (in *importer) openPool(ctx context.Context) (_ *cache.Pool, err error) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if in.pool == nil {
-		in.pool, err = in.cache.OpenPool()
+		in.pool, err = in.cache.OpenPool(ctx)
 	}
 	return in.pool, err
 }

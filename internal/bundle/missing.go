@@ -52,9 +52,9 @@ func (e *missingError) Error() string {
 		"if it was exported with --have, import what it goes on top of first; or export again without --have", e.blob.Digest, e.path, more)
 }
 
-// publishedBlobs are where the blobs of all images of the cache lie, for those that no pool has.
-func publishedBlobs(c *cache.Cache) map[digest.Digest]string {
-	at := map[digest.Digest]string{}
+// publishedBlobs are the images of the cache that have a blob, one for each, for those that no pool has.
+func publishedBlobs(c *cache.Cache) map[digest.Digest]digest.Digest {
+	at := map[digest.Digest]digest.Digest{}
 	ids, err := c.Images()
 	if err != nil {
 		return at
@@ -68,7 +68,7 @@ func publishedBlobs(c *cache.Cache) map[digest.Digest]string {
 	return at
 }
 
-func addBlobs(at map[digest.Digest]string, pub *cache.Published, id digest.Digest) {
+func addBlobs(at map[digest.Digest]digest.Digest, pub *cache.Published, id digest.Digest) {
 	raw, err := pub.Manifest()
 	if err != nil {
 		return
@@ -78,6 +78,6 @@ func addBlobs(at map[digest.Digest]string, pub *cache.Published, id digest.Diges
 		return
 	}
 	for _, d := range m.Blobs() {
-		at[d.Digest] = pub.BlobPath(d.Digest)
+		at[d.Digest] = id
 	}
 }

@@ -13,17 +13,14 @@ import (
 )
 
 // Adopt puts a file that somebody else wrote into the pool as the blob, by link, reflink or copy, and
-// says so, if its content is right. Else what was written before stays.
-func (w *Writer) Adopt(ctx context.Context, path string) (bool, error) {
-	f, err := openFile(path)
+// reports that, if its content is right. Else what was written before stays. A file that cannot be opened is not
+// the blob.
+func (w *Writer) Adopt(ctx context.Context, open func() (*os.File, error)) (bool, error) {
+	f, err := open()
 	if err != nil {
-		return false, nil
+		return false, nil //nolint:nilerr // as above
 	}
 	defer f.Close()
-	return w.adopt(ctx, f)
-}
-
-func (w *Writer) adopt(ctx context.Context, f *os.File) (bool, error) {
 	right, err := w.isBlob(ctx, f)
 	if err != nil || !right {
 		return false, err
@@ -127,18 +124,18 @@ func (w *Writer) adoptLink(f *os.File) (bool, error) {
 	if err := w.pool.syncs.sync(f, w.leave); err != nil {
 		return false, fmt.Errorf("sync blob: %w", err)
 	}
-	w.done = linkOpen(f, w.pool.path(w.digest)) == nil
+	w.done = linkOpen(f, w.pool.blobs, w.digest.Encoded()) == nil
 	if !w.done {
 		return false, nil
 	}
-	return true, os.Remove(w.name)
+	return true, w.pool.partial.remove(w.digest.Encoded())
 }
 
 // isOurs says whether a file has the owner and the mode that it would have if this process had
 // published it.
 func isOurs(fi fs.FileInfo) bool {
 	st, ok := fi.Sys().(*syscall.Stat_t)
-	return ok && int(st.Uid) == os.Geteuid() && fi.Mode() == fileMode
+	return ok && int(st.Uid) == os.Geteuid() && fi.Mode() == published(fileMode)
 }
 
 // copyFrom makes the content of f, by reflink if possible, that of the partial blob.

@@ -127,7 +127,7 @@ func TestAdoptEndsWithItsContext(t *testing.T) {
 	why := errors.New("enough")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(why)
-	if ok, err := w.Adopt(ctx, path); ok || !errors.Is(err, why) {
+	if ok, err := w.Adopt(ctx, func() (*os.File, error) { return os.OpenFile(path, unix.O_NOFOLLOW|unix.O_NONBLOCK, 0) }); ok || !errors.Is(err, why) {
 		t.Errorf("got %t, %v", ok, err)
 	}
 }
@@ -180,7 +180,7 @@ func TestPlantedLinksAreNotFollowed(t *testing.T) {
 	lock := filepath.Join(c.containers, poolDir, "lock")
 	must(t, os.Remove(lock))
 	link(t, outside+".lock", lock)
-	if p, err := c.OpenPool(); err == nil {
+	if p, err := c.OpenPool(context.Background()); err == nil {
 		p.Close()
 		t.Error("the lock is a link, and no error")
 	}

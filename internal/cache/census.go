@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -15,26 +16,39 @@ import (
 
 // Images returns the ids of all images that are published, sorted; none where there is no cache.
 func (c *Cache) Images() ([]digest.Digest, error) {
-	names, err := os.ReadDir(c.containers)
-	if err != nil && !isAbsent(err) {
+	containers, names, err := c.list(containersDir)
+	if err != nil {
 		return nil, fmt.Errorf("look for images: %w", err)
 	}
 	ids := make([]digest.Digest, 0, len(names))
 	for _, n := range names {
-		id, err := digest.Parse(n.Name())
-		if err != nil || id.Algorithm() != digest.SHA256 {
+		if !isID(n) {
 			continue
 		}
-		if fi, err := os.Lstat(c.ImagePath(id)); err == nil && fi.IsDir() {
-			ids = append(ids, id)
+		// One component at a time would be two calls more for each of many thousands; nothing is read here.
+		if st, err := containers.stat(n + "/" + imageDir); err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR {
+			ids = append(ids, digest.Digest(n))
 		}
 	}
 	return ids, nil
 }
 
+// list returns what is in a directory of the cache, nothing where that is missing.
+func (c *Cache) list(name string) (*dir, []string, error) {
+	d, err := c.openTop(name)
+	if isAbsent(err) {
+		return nil, nil, nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	names, err := d.names()
+	return d, names, err
+}
+
 // Origins are the places where the image was fetched from, as far as that is known: nothing is
 // recorded of images that osbuild's own sources fetched.
-func (p *Published) Origins() ([]Origin, error) { return readOrigins(filepath.Dir(p.path)) }
+func (p *Published) Origins() ([]Origin, error) { return readOrigins(&p.parent) }
 
 // Stored is a file that holds a blob. Two with the same Dev and Ino share their bytes on disk.
 type Stored struct {
@@ -45,40 +59,28 @@ type Stored struct {
 	Changed  time.Time
 }
 
-// Open opens the file under one of its names for reading. The error is fs.ErrNotExist if that is not
-// its name any more.
-func (s Stored) Open(path string) (*os.File, error) {
-	f, err := openFile(path)
-	if err != nil {
-		return nil, err
-	}
+// Is reports whether an open file is this one.
+func (s Stored) Is(f *os.File) bool {
 	var st unix.Stat_t
-	if err = unix.Fstat(int(f.Fd()), &st); err == nil && (st.Dev != s.Dev || st.Ino != s.Ino) {
-		err = fs.ErrNotExist
-	}
-	if err != nil {
-		f.Close()
-		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
-	}
-	return f, nil
+	return unix.Fstat(int(f.Fd()), &st) == nil && st.Dev == s.Dev && st.Ino == s.Ino
 }
 
 // Stored returns the file that holds a blob of the image. The error is fs.ErrNotExist if it is not there.
 func (p *Published) Stored(blob digest.Digest) (Stored, error) {
-	return storedAt(p.dir, blob.Encoded(), blob)
+	return p.image.stored(blob.Encoded(), blob)
 }
 
 // Published is when the image was put together.
 func (p *Published) Published() (time.Time, error) {
-	s, err := storedAt(p.dir, manifestFile, "")
+	s, err := p.image.stored(manifestFile, "")
 	return s.Changed, err
 }
 
 // Folder is what the image's folder is on disk: another one for each time that it is published.
 func (p *Published) Folder() (Stored, error) {
 	var st unix.Stat_t
-	if err := unix.Fstat(p.dir, &st); err != nil {
-		return Stored{}, &fs.PathError{Op: "stat", Path: p.path, Err: err}
+	if err := unix.Fstat(p.image.fd(), &st); err != nil {
+		return Stored{}, p.image.failed("stat", "", err)
 	}
 	return storedOf(&st, ""), nil
 }
@@ -86,80 +88,89 @@ func (p *Published) Folder() (Stored, error) {
 // Files returns the files that may be manifest lists, sorted: those published under a digest, and no larger
 // than a list may be. Other sources of the host engine publish files there, too.
 func (c *Cache) Files() ([]Stored, error) {
-	names, err := os.ReadDir(c.files)
-	if err != nil && !isAbsent(err) {
+	files, names, err := c.list(filesDir)
+	if err != nil {
 		return nil, fmt.Errorf("look for manifest lists: %w", err)
 	}
 	var found []Stored
 	for _, n := range names {
-		d, err := digest.Parse(n.Name())
-		if err != nil || d.Algorithm() != digest.SHA256 {
+		if !isID(n) {
 			continue
 		}
-		if s, err := storedAt(unix.AT_FDCWD, c.FilePath(d), d); err == nil && s.Size <= manifest.MaxSize {
+		if s, err := files.stored(n, digest.Digest(n)); err == nil && s.Size <= manifest.MaxSize {
 			found = append(found, s)
 		}
 	}
 	return found, nil
 }
 
-// PooledPath is where a blob of the pool lies, or would lie.
+// PooledPath is where a blob of the pool is, or would be.
 func (c *Cache) PooledPath(d digest.Digest) string {
 	return filepath.Join(c.containers, poolDir, "blobs", "sha256", d.Encoded())
 }
 
-// Pooled returns the blobs in the pool, sorted, those that no image has among them.
-func (c *Cache) Pooled() ([]Stored, error) {
-	return storedIn(filepath.Join(c.containers, poolDir, "blobs", "sha256"))
-}
+// Pooled returns the blobs in the pool, sorted, those that no image has among them. Another user's pool counts as empty: it is closed.
+func (c *Cache) Pooled() ([]Stored, error) { return c.storedIn("blobs", "sha256") }
 
 // Partial returns what there is, sorted, of blobs that are being downloaded or whose download
 // was interrupted.
-func (c *Cache) Partial() ([]Stored, error) {
-	return storedIn(filepath.Join(c.containers, poolDir, "partial"))
-}
+func (c *Cache) Partial() ([]Stored, error) { return c.storedIn("partial") }
 
 // PooledBlob returns the blob of the pool with that digest, complete and verified. The error is
 // fs.ErrNotExist if it is not there.
 func (c *Cache) PooledBlob(d digest.Digest) (Stored, error) {
-	return storedAt(unix.AT_FDCWD, c.PooledPath(d), d)
+	return c.storedBlob(d, "blobs", "sha256")
 }
 
 // PartialBlob returns what there is of a blob that is not complete. The error is fs.ErrNotExist if it
 // is nothing.
-func (c *Cache) PartialBlob(d digest.Digest) (Stored, error) {
-	return storedAt(unix.AT_FDCWD, filepath.Join(c.containers, poolDir, "partial", d.Encoded()), d)
+func (c *Cache) PartialBlob(d digest.Digest) (Stored, error) { return c.storedBlob(d, "partial") }
+
+func (c *Cache) storedBlob(d digest.Digest, names ...string) (Stored, error) {
+	in, err := c.openPool(names...)
+	if err != nil {
+		return Stored{}, err
+	}
+	defer in.close()
+	return in.stored(d.Encoded(), d)
 }
 
-// storedIn returns the files in a folder that are called like blobs. A pool changes while it is
+// storedIn returns the files in a directory of the pool that are called like blobs. A pool changes while it is
 // looked at: what is gone meanwhile is left out.
-func storedIn(dir string) ([]Stored, error) {
-	names, err := os.ReadDir(dir)
-	if err != nil && !isAbsent(err) {
+func (c *Cache) storedIn(path ...string) ([]Stored, error) {
+	in, err := c.openPool(path...)
+	if isAbsent(err) || errors.Is(err, fs.ErrPermission) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look into the blob pool: %w", err)
+	}
+	defer in.close()
+	names, err := in.names()
+	if err != nil {
 		return nil, fmt.Errorf("look into the blob pool: %w", err)
 	}
 	found := make([]Stored, 0, len(names))
 	for _, n := range names {
-		d := digest.NewDigestFromEncoded(digest.SHA256, n.Name())
-		if d.Validate() != nil {
+		if !isBlobName(n) {
 			continue
 		}
-		if s, err := storedAt(unix.AT_FDCWD, filepath.Join(dir, n.Name()), d); err == nil {
+		if s, err := in.stored(n, digest.NewDigestFromEncoded(digest.SHA256, n)); err == nil {
 			found = append(found, s)
 		}
 	}
 	return found, nil
 }
 
-func storedAt(dir int, name string, d digest.Digest) (Stored, error) {
-	var st unix.Stat_t
-	if err := unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return Stored{}, &os.PathError{Op: "stat", Path: name, Err: err}
+func (d *dir) stored(name string, blob digest.Digest) (Stored, error) {
+	st, err := d.stat(name)
+	if err != nil {
+		return Stored{}, err
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return Stored{}, fmt.Errorf("%s is no regular file", name)
 	}
-	return storedOf(&st, d), nil
+	return storedOf(&st, blob), nil
 }
 
 func storedOf(st *unix.Stat_t, d digest.Digest) Stored {

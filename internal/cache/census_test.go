@@ -20,7 +20,7 @@ func TestCensus(t *testing.T) {
 	}
 	loose, half := content(3, 100), content(4, 100)
 	must(t, put(p, loose))
-	writeTest(t, filepath.Join(p.partial, descriptor(half).Digest.Encoded()), half[:40])
+	writeTest(t, filepath.Join(p.partial.path, descriptor(half).Digest.Encoded()), half[:40])
 	for _, junk := range []string{"x", "sha256:1", "SHA256:" + one.id.Encoded(), ".pool/blobs/sha256/x", ".pool/partial/x"} {
 		writeTest(t, filepath.Join(c.containers, junk), []byte("x"))
 	}

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -21,11 +22,11 @@ func (j *job) collect() error {
 		return err
 	}
 	for _, id := range ids {
-		if _, err := c.Remove(id, anyImage); err != nil {
+		if _, err := c.Remove(context.Background(), id, anyImage); err != nil {
 			return err
 		}
 	}
-	if _, err := c.Tidy(future()); err != nil {
+	if _, err := c.Tidy(context.Background(), future()); err != nil {
 		return err
 	}
 	_, err = sweepNow(c, future())

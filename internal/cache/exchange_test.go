@@ -75,7 +75,7 @@ func readVariant(c *Cache, variants []picture) (int, error) {
 	}
 	var now unix.Stat_t
 	var then unix.Stat_t
-	if e := errors.Join(unix.Fstat(pub.dir, &then), unix.Stat(pub.path, &now)); e != nil {
+	if e := errors.Join(unix.Fstat(pub.image.fd(), &then), unix.Stat(pub.Path(), &now)); e != nil {
 		return 0, e
 	}
 	if then.Ino != now.Ino || then.Nlink == 0 { // another one has the name
@@ -93,7 +93,7 @@ func TestExchangeSwapsWhateverIsThere(t *testing.T) {
 			fresh, old := filepath.Join(t.TempDir(), "fresh"), filepath.Join(t.TempDir(), "old")
 			writeTest(t, filepath.Join(fresh, "new"), nil)
 			put(t, old)
-			must(t, exchange(fresh, old))
+			must(t, exchange(testDir(t, filepath.Dir(fresh)), "fresh", testDir(t, filepath.Dir(old)), "old"))
 			if _, err := os.Stat(filepath.Join(old, "new")); err != nil {
 				t.Error(err)
 			}

@@ -20,7 +20,6 @@ func TestListFileReplacesWhatIsWrong(t *testing.T) {
 		"empty":         func(t *testing.T, dest, _ string) { writeTest(t, dest, nil) },
 		"empty folder":  func(t *testing.T, dest, _ string) { must(t, os.MkdirAll(dest, 0o755)) },
 		"folder":        func(t *testing.T, dest, _ string) { writeTest(t, filepath.Join(dest, "x"), raw) },
-		"dead stage":    func(t *testing.T, dest, _ string) { writeTest(t, dest, nil); writeTest(t, stray(dest), raw) },
 		"dangling link": func(t *testing.T, dest, _ string) { link(t, "nowhere", dest) },
 		"link to the right": func(t *testing.T, dest, outside string) {
 			writeTest(t, outside, raw)
@@ -30,6 +29,7 @@ func TestListFileReplacesWhatIsWrong(t *testing.T) {
 			writeTest(t, outside, []byte("mine"))
 			link(t, outside, dest)
 		},
+		"dead stage": func(t *testing.T, dest, _ string) { writeTest(t, dest, nil); writeTest(t, stray(dest), raw) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := Open(filepath.Join(t.TempDir(), "cache"))

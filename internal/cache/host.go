@@ -18,11 +18,19 @@ const hostLock = "cache.lock"
 // ends: an osbuild that is started meanwhile waits. The error is ErrInUse, wrapped, if one runs already. A
 // cache that belongs to no store, or to one of an osbuild that knows no lock, needs none.
 func (c *Cache) LockHost() (unlock func(), err error) {
-	dir, err := filepath.EvalSymlinks(filepath.Dir(c.files))
-	if err != nil {
-		return func() {}, nil //nolint:nilerr // there is no cache
+	cache, err := c.openTop("")
+	if isAbsent(err) {
+		return func() {}, nil
 	}
-	f, err := os.OpenFile(filepath.Join(filepath.Dir(dir), hostLock), os.O_RDWR|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, err
+	}
+	store, err := cache.openat("..", unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, fmt.Errorf("lock osbuild's store: %w", err)
+	}
+	defer store.Close()
+	f, err := (&dir{f: store, path: filepath.Dir(c.path)}).openat(hostLock, os.O_RDWR, 0)
 	if isAbsent(err) {
 		return func() {}, nil
 	}
@@ -40,12 +48,16 @@ func (c *Cache) LockHost() (unlock func(), err error) {
 	return nil, fmt.Errorf("lock osbuild's store: %w", err)
 }
 
-// isMounted says whether a folder is mounted elsewhere, in any mount namespace that this process may look
+// isMounted reports whether a directory is mounted elsewhere, in any mount namespace that this process may look
 // into: osbuild binds an image to where a stage reads it.
-func isMounted(path string) bool {
-	var st unix.Stat_t
+func isMounted(in *dir, name string) bool {
+	path := in.join(name)
+	st, err := in.stat(name)
+	if err != nil {
+		return false
+	}
 	processes, err := os.ReadDir("/proc")
-	if err != nil || unix.Lstat(path, &st) != nil {
+	if err != nil {
 		return false
 	}
 	// What lies above that differs between file systems.

@@ -2,10 +2,9 @@ package cache
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
@@ -28,95 +27,114 @@ func signatureFile(i int) string { return fmt.Sprintf("signature-%d", i) }
 // Publish makes the image visible under id, or exchanges what is there for it. All its blobs must
 // be in the pool. An image that is there and is the same stays as it is: somebody may be
 // reading it.
-func (c *Cache) Publish(p *Pool, id digest.Digest, img *Image) error {
-	dest := c.ImagePath(id)
-	if err := p.publish(dest, img); err != nil {
+func (c *Cache) Publish(ctx context.Context, p *Pool, id digest.Digest, img *Image) error {
+	if err := p.publish(ctx, id, img); err != nil {
 		return fmt.Errorf("publish image: %w", err)
 	}
-	return syncDir(filepath.Dir(dest))
+	return nil
 }
 
-// publish holds the lock of the folder of the name, so that of several processes that
-// publish the same image one does, and the others find it.
-func (p *Pool) publish(dest string, img *Image) error {
-	parent := filepath.Dir(dest)
-	unlock, err := makeLocked(parent)
+// publish holds the lock of the image, so that of several processes that publish it one does, and the
+// others find it. The lock is released when the name is on disk: a process that has waited for it
+// need not, on btrfs cannot, sync what this one is syncing.
+func (p *Pool) publish(ctx context.Context, id digest.Digest, img *Image) error {
+	unlock, err := p.cache.lockImage(ctx, id, unix.LOCK_EX)
 	if err != nil {
 		return err
 	}
 	defer unlock()
+	parent, made, err := p.containers.mkdir(id.String(), dirMode)
+	if err != nil {
+		return err
+	}
+	defer parent.close()
+	made = made || parent.isYoung()
 	sweep(parent, stagePrefix)
-	err = p.show(p.staging, dest, img)
+	err = p.show(p.staging, parent, id, img)
 	if errors.Is(err, unix.EXDEV) { // the pool is on another file system
-		err = p.show(parent, dest, img)
+		err = p.show(parent, parent, id, img)
+	}
+	if err == nil {
+		err = parent.sync()
+	}
+	if err == nil && made {
+		err = p.containers.sync()
 	}
 	return err
 }
 
-// makeLocked makes a folder and takes its lock. Whoever had the lock before may have removed the folder.
-func makeLocked(dir string) (unlock func(), err error) {
-	for {
-		if err := makeDir(dir); err != nil {
-			return nil, err
-		}
-		if unlock, err = lockDir(dir); !isAbsent(err) {
-			return unlock, err
-		}
-	}
-}
-
-// show puts the image together in a stage in the folder given, and gives that its name. What lies
+// show puts the image together in a stage in the directory given, and gives that its name. What lies
 // beside the image goes first: it says nothing without the image.
-func (p *Pool) show(in, dest string, img *Image) error {
+func (p *Pool) show(in, parent *dir, id digest.Digest, img *Image) error {
+	there, err := p.isAt(id, img)
+	if err != nil {
+		return err
+	}
 	s, err := newStage(in, stagePrefix)
 	if err != nil {
 		return err
 	}
 	defer s.remove()
-	parent := filepath.Dir(dest)
-	there := p.isAt(dest, img)
 	if there {
 		_ = putOrigins(parent, img.Origins) // for people: nothing depends on it
 	} else if err := s.fill(p, img, parent); err != nil {
 		return err
 	}
-	if err := s.putList(filepath.Join(parent, listFile), img.List); err != nil || there {
+	if err := s.putList(parent, img.List); err != nil || there {
 		return err
 	}
-	err = unix.Renameat2(unix.AT_FDCWD, s.dir, unix.AT_FDCWD, dest, unix.RENAME_NOREPLACE)
-	if noFlag(err) { // os.Rename replaces no folder, and a folder no file
-		err = os.Rename(s.dir, dest)
+	if err := s.dir.f.Chmod(published(dirMode)); err != nil {
+		return err
 	}
-	if errors.Is(err, unix.EEXIST) || errors.Is(err, unix.ENOTDIR) {
-		err = exchange(s.dir, dest)
+	err = s.in.renameFlags(s.name, parent, imageDir, unix.RENAME_NOREPLACE)
+	if noFlag(err) { // rename replaces no directory with names in it, and a directory no file
+		err = s.in.rename(s.name, parent, imageDir)
+	}
+	if errors.Is(err, unix.EEXIST) || errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.ENOTDIR) {
+		err = exchange(s.in, s.name, parent, imageDir)
 	}
 	return err
 }
 
-// isAt says whether this very image is at dest, with the blobs of the pool.
-func (p *Pool) isAt(dest string, img *Image) bool {
-	pub, err := look(dest)
+// isAt reports whether this very image is published, with the blobs of the pool. What another user can change is not replaced: that is
+// an error.
+func (p *Pool) isAt(id digest.Digest, img *Image) (bool, error) {
+	pub, err := p.cache.Look(id)
 	if err != nil {
-		return false
+		if errors.Is(err, ErrForeign) {
+			return false, err
+		}
+		return false, nil
 	}
 	defer pub.Close()
+	if err := pub.check(); err != nil {
+		return false, err
+	}
 	raw, err := pub.Manifest()
 	if err != nil || !bytes.Equal(raw, img.Manifest) || !pub.Has(img.Blobs) || pub.CheckVersion() != nil {
-		return false
+		return false, nil //nolint:nilerr // it is another, or damaged
 	}
 	sigs, err := pub.Signatures()
 	if err != nil || !slices.EqualFunc(sigs, img.Signatures, bytes.Equal) {
+		return false, nil //nolint:nilerr // as above
+	}
+	return !slices.ContainsFunc(img.Blobs, func(b manifest.Descriptor) bool { return !p.hasSame(pub, b.Digest) }), nil
+}
+
+// hasSame reports whether the image has the pooled blob: a link to it, or else a file with its digest.
+func (p *Pool) hasSame(pub *Published, d digest.Digest) bool {
+	f, err := pub.OpenBlob(d)
+	if err != nil {
 		return false
 	}
-	return !slices.ContainsFunc(img.Blobs, func(b manifest.Descriptor) bool {
-		return !sameContent(pub.BlobPath(b.Digest), p.path(b.Digest), b.Digest)
-	})
+	defer f.Close()
+	return p.blobs.is(f, d.Encoded()) || hasDigest(f, d)
 }
 
 // fill makes the stage the image, and puts where that is from beside where it will be.
-func (s *stage) fill(p *Pool, img *Image, parent string) error {
+func (s *stage) fill(p *Pool, img *Image, parent *dir) error {
 	for _, b := range img.Blobs {
-		if err := linkOrCopy(p.path(b.Digest), filepath.Join(s.dir, b.Digest.Encoded())); err != nil {
+		if err := linkOrCopy(p.blobs, b.Digest.Encoded(), s.dir); err != nil {
 			return err
 		}
 	}
@@ -127,11 +145,11 @@ func (s *stage) fill(p *Pool, img *Image, parent string) error {
 	if err := s.putFiles(files, parent, img.Origins); err != nil {
 		return err
 	}
-	return syncDir(s.dir)
+	return s.dir.sync()
 }
 
 // putFiles writes the files into the stage and the origins beside the image, all synced together.
-func (s *stage) putFiles(files map[string][]byte, parent string, fresh []Origin) error {
+func (s *stage) putFiles(files map[string][]byte, parent *dir, fresh []Origin) error {
 	text := mergeOrigins(parent, fresh)
 	if text == nil {
 		return writeFiles(s.dir, files)
@@ -143,20 +161,19 @@ func (s *stage) putFiles(files map[string][]byte, parent string, fresh []Origin)
 	return s.moveOrigins(parent)
 }
 
-// putList writes the list to dest, unless it is there already; nil removes it.
-func (s *stage) putList(dest string, list []byte) error {
+// putList writes the list beside the image, unless it is there already; nil removes it.
+func (s *stage) putList(parent *dir, list []byte) error {
 	if list == nil {
-		if err := os.Remove(dest); err != nil && !isAbsent(err) {
+		if err := parent.remove(listFile); err != nil && !isAbsent(err) {
 			return err
 		}
 		return nil
 	}
-	if old, err := readAt(unix.AT_FDCWD, dest); err == nil && bytes.Equal(old, list) {
+	if old, err := parent.read(listFile); err == nil && bytes.Equal(old, list) {
 		return nil
 	}
-	tmp := filepath.Join(s.dir, listFile)
-	if err := writeFile(tmp, list); err != nil {
+	if err := writeFile(s.dir, listFile, list); err != nil {
 		return err
 	}
-	return os.Rename(tmp, dest)
+	return s.dir.rename(listFile, parent, listFile)
 }

@@ -6,40 +6,44 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"runtime"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 )
 
-// linkOrCopy gives the file a second name: a hard link, or, where links are impossible
+// linkOrCopy gives the file its name in another directory too: a hard link, or, where links are impossible
 // (another file system, too many links, a file system without), a reflink or a copy. A file
-// whose mode somebody has changed is copied too: what is published is for all to read and for nobody to write.
-func linkOrCopy(from, to string) error {
-	fi, err := os.Lstat(from)
+// that has another mode than what is published now is copied too.
+func linkOrCopy(from *dir, name string, to *dir) error {
+	st, err := from.stat(name)
 	if err != nil {
 		return err
 	}
-	if fi.Mode() != fileMode {
-		return copyFile(from, to)
+	if err := checkFile(&st, from.join(name)); err != nil {
+		return err
 	}
-	err = os.Link(from, to)
+	if fs.FileMode(st.Mode&0o7777) != published(fileMode) {
+		return copyFile(from, name, to)
+	}
+	err = from.link(name, to, name)
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, unix.EXDEV), errors.Is(err, unix.EMLINK), errors.Is(err, unix.EPERM), errors.Is(err, unix.ENOTSUP):
-		return copyFile(from, to)
+		return copyFile(from, name, to)
 	}
 	return err
 }
 
 // copyFile makes a reflink or a copy, and syncs it. If it fails, a part may be there.
-func copyFile(from, to string) (err error) {
-	src, err := openFile(from)
+func copyFile(from *dir, name string, to *dir) (err error) {
+	src, err := from.openFile(name)
 	if err != nil {
 		return err
 	}
 	defer src.Close()
-	dst, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
+	dst, err := to.create(name)
 	if err != nil {
 		return err
 	}
@@ -48,57 +52,33 @@ func copyFile(from, to string) (err error) {
 			err = e
 		}
 	}()
-	if err := dst.Chmod(fileMode); err != nil {
-		return err
-	}
 	if err := unix.IoctlFileClone(int(dst.Fd()), int(src.Fd())); err != nil {
 		if _, err := io.Copy(dst, src); err != nil { // copy_file_range where the kernel can
-			return fmt.Errorf("copy %s: %w", from, err)
+			return fmt.Errorf("copy %s: %w", src.Name(), err)
 		}
 	}
 	return dst.Sync()
 }
 
 // linkOpen gives the open file, this very one whatever its names are by now, another name.
-func linkOpen(f *os.File, to string) error {
-	err := unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", f.Fd()), unix.AT_FDCWD, to, unix.AT_SYMLINK_FOLLOW)
+func linkOpen(f *os.File, to *dir, name string) error {
+	err := unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", f.Fd()), to.fd(), name, unix.AT_SYMLINK_FOLLOW)
+	runtime.KeepAlive(f)
+	runtime.KeepAlive(to.f)
 	if err != nil {
-		return &os.LinkError{Op: "link", Old: f.Name(), New: to, Err: err}
+		return &os.LinkError{Op: "link", Old: f.Name(), New: to.join(name), Err: err}
 	}
 	return nil
 }
 
-// openFile opens a regular file itself: no symbolic link, and nothing that it would have to wait for.
-func openFile(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	if fi, err := f.Stat(); err != nil || !fi.Mode().IsRegular() {
-		f.Close()
-		return nil, &fs.PathError{Op: "open", Path: path, Err: errors.New("not a regular file")}
-	}
-	return f, nil
-}
-
-// sameContent says whether path is the pooled blob: a link to it, or else a file with its digest.
-func sameContent(path, pooled string, d digest.Digest) bool {
-	f, err := openFile(path)
+// hasBlob reports whether the name is that of a file with that digest.
+func (d *dir) hasBlob(name string, blob digest.Digest) bool {
+	f, err := d.openFile(name)
 	if err != nil {
 		return false
 	}
 	defer f.Close()
-	return sameFile(f, pooled) || hasDigest(f, d)
-}
-
-// isIntact says whether path is a file with that digest.
-func isIntact(path string, d digest.Digest) bool {
-	f, err := openFile(path)
-	if err != nil {
-		return false
-	}
-	defer f.Close()
-	return hasDigest(f, d)
+	return hasDigest(f, blob)
 }
 
 func hasDigest(f *os.File, d digest.Digest) bool {
@@ -109,19 +89,19 @@ func hasDigest(f *os.File, d digest.Digest) bool {
 
 // exchange swaps two names in one step. Where the file system cannot, the old
 // one is away for the time of two renames.
-func exchange(fresh, old string) error {
-	err := unix.Renameat2(unix.AT_FDCWD, fresh, unix.AT_FDCWD, old, unix.RENAME_EXCHANGE)
+func exchange(in *dir, fresh string, parent *dir, old string) error {
+	err := in.renameFlags(fresh, parent, old, unix.RENAME_EXCHANGE)
 	if !noFlag(err) {
 		return err
 	}
-	away := old + "-old" // beside it, where the next to publish sweeps
-	if err := os.Rename(old, away); err != nil {
+	away := old + "-" + oldSuffix // beside it, where the next to publish sweeps
+	if err := parent.rename(old, parent, away); err != nil {
 		return err
 	}
-	if err := os.Rename(fresh, old); err != nil {
-		return errors.Join(err, os.Rename(away, old))
+	if err := in.rename(fresh, parent, old); err != nil {
+		return errors.Join(err, parent.rename(away, parent, old))
 	}
-	return os.RemoveAll(away)
+	return parent.removeAll(away)
 }
 
 // noFlag says that the file system, or the kernel, does not know renameat2 or the flag.

@@ -143,7 +143,7 @@ func TestBlobThatIsFinishedMeanwhileIsNotWrittenAgain(t *testing.T) {
 			j := job{Do: "hold", Dir: filepath.Dir(c.containers), Seed: 1, Size: len(b)}
 			finished := false
 			out, err := j.watch(t, func(call calls.Call) calls.Verdict {
-				if call.Path == w.name && !finished {
+				if call.Path == w.f.Name() && !finished {
 					finished = true
 					if err := errors.Join(w.Commit(), w.Close()); err != nil {
 						t.Error(err)

@@ -16,6 +16,8 @@ import (
 
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/test/calls"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestMain(m *testing.M) {
@@ -46,7 +48,7 @@ func newCache(t testing.TB) (*Cache, *Pool) {
 func openCache(t testing.TB, dir string) (*Cache, *Pool) {
 	t.Helper()
 	c := Open(dir)
-	p, err := c.OpenPool()
+	p, err := c.OpenPool(context.Background())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +89,7 @@ func (p *Pool) adopt(ctx context.Context, path string, d digest.Digest, size int
 		return err == nil, err
 	}
 	defer w.Close()
-	return w.Adopt(ctx, path)
+	return w.Adopt(ctx, func() (*os.File, error) { return os.OpenFile(path, unix.O_NOFOLLOW|unix.O_NONBLOCK, 0) })
 }
 
 // append writes in pieces, as a download comes.
@@ -131,7 +133,7 @@ func (p picture) publish(c *Cache, pool *Pool) error {
 			return err
 		}
 	}
-	return c.Publish(pool, p.id, p.Image)
+	return c.Publish(context.Background(), pool, p.id, p.Image)
 }
 
 // check compares what is published, all of it, with the image.
@@ -249,4 +251,29 @@ func memoryDir(t testing.TB) string {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	return dir
+}
+
+// testDir opens a directory of a test.
+func testDir(t testing.TB, path string) *dir {
+	t.Helper()
+	f, err := os.Open(path)
+	must(t, err)
+	t.Cleanup(func() { f.Close() })
+	return &dir{f: f, path: path}
+}
+
+// imageOf is the directory in which an image is.
+func imageOf(t testing.TB, c *Cache, img picture) *dir {
+	t.Helper()
+	return testDir(t, filepath.Dir(c.ImagePath(img.id)))
+}
+
+// readOriginsAt reads the origins in a directory, none where it is missing.
+func readOriginsAt(path string) ([]Origin, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, nil //nolint:nilerr // not there yet
+	}
+	defer f.Close()
+	return readOrigins(&dir{f: f, path: path})
 }

@@ -3,7 +3,6 @@ package cache
 import (
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -12,11 +11,11 @@ import (
 // fs.ErrNotExist where neither has it. It was verified when it got there; whoever relies on that it was not
 // damaged since verifies it again.
 func (c *Cache) OpenBlob(id, blob digest.Digest, size int64) (*os.File, error) {
-	for _, path := range []string{
-		filepath.Join(c.containers, poolDir, "blobs", "sha256", blob.Encoded()),
-		filepath.Join(c.ImagePath(id), blob.Encoded()),
+	for _, open := range []func() (*os.File, error){
+		func() (*os.File, error) { return c.OpenPooled(blob) },
+		func() (*os.File, error) { return c.OpenImageBlob(id, blob) },
 	} {
-		f, err := openFile(path)
+		f, err := open()
 		if err != nil {
 			continue
 		}
@@ -26,4 +25,42 @@ func (c *Cache) OpenBlob(id, blob digest.Digest, size int64) (*os.File, error) {
 		f.Close()
 	}
 	return nil, fs.ErrNotExist
+}
+
+// OpenPooled opens a blob of the pool.
+func (c *Cache) OpenPooled(blob digest.Digest) (*os.File, error) {
+	pool, err := c.openPool("blobs", "sha256")
+	if err != nil {
+		return nil, err
+	}
+	defer pool.close()
+	return pool.openFile(blob.Encoded())
+}
+
+// OpenImageBlob opens a blob of the image that is published under id.
+func (c *Cache) OpenImageBlob(id, blob digest.Digest) (*os.File, error) {
+	pub, err := c.Look(id)
+	if err != nil {
+		return nil, err
+	}
+	defer pub.Close()
+	return pub.OpenBlob(blob)
+}
+
+// OpenFile opens what is published under the digest of a list.
+func (c *Cache) OpenFile(d digest.Digest) (*os.File, error) {
+	files, err := c.openTop(filesDir)
+	if err != nil {
+		return nil, err
+	}
+	return files.openFile(d.String())
+}
+
+// openPool opens a directory of the pool.
+func (c *Cache) openPool(names ...string) (*dir, error) {
+	containers, err := c.openTop(containersDir)
+	if err != nil {
+		return nil, err
+	}
+	return containers.openIn(append([]string{poolDir}, names...)...)
 }

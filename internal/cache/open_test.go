@@ -2,6 +2,7 @@ package cache
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"io/fs"
@@ -22,7 +23,7 @@ func TestBlobsAreOpened(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := c.Publish(p, pic.id, pic.Image); err != nil {
+	if err := c.Publish(context.Background(), p, pic.id, pic.Image); err != nil {
 		t.Fatal(err)
 	}
 	layer := pic.Blobs[2]

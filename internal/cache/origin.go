@@ -3,11 +3,10 @@ package cache
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -44,8 +43,8 @@ var errNewer = errors.New("written by a newer version")
 
 // readOrigins reads the origins recorded in the folder of an image: none where there is no file, and an
 // error where it cannot be read.
-func readOrigins(dir string) ([]Origin, error) {
-	raw, err := readAt(unix.AT_FDCWD, filepath.Join(dir, originFile))
+func readOrigins(in *dir) ([]Origin, error) {
+	raw, err := in.read(originFile)
 	if isAbsent(err) {
 		return nil, nil
 	}
@@ -65,8 +64,8 @@ func readOrigins(dir string) ([]Origin, error) {
 
 // mergeOrigins is the file's content with the fresh origins in it, nil if nothing changes. There is one
 // origin for each name and transport: the latest.
-func mergeOrigins(dir string, fresh []Origin) []byte {
-	all, err := readOrigins(dir)
+func mergeOrigins(in *dir, fresh []Origin) []byte {
+	all, err := readOrigins(in)
 	if errors.Is(err, errNewer) || len(fresh) == 0 {
 		return nil
 	}
@@ -88,7 +87,7 @@ func mergeOrigins(dir string, fresh []Origin) []byte {
 	if enc.Encode(origins{originVersion, all}) != nil {
 		return nil
 	}
-	if old, err := readAt(unix.AT_FDCWD, filepath.Join(dir, originFile)); err == nil && bytes.Equal(old, text.Bytes()) {
+	if old, err := in.read(originFile); err == nil && bytes.Equal(old, text.Bytes()) {
 		return nil
 	}
 	return text.Bytes()
@@ -100,54 +99,61 @@ func (o Origin) isSame(other Origin) bool {
 
 // moveOrigins moves the file, which lies in the stage, beside the image. It must not stay in the stage,
 // and that it cannot be put beside it is no reason to do without the image.
-func (s *stage) moveOrigins(dir string) error {
-	tmp := filepath.Join(s.dir, originFile)
-	if os.Rename(tmp, filepath.Join(dir, originFile)) == nil {
+func (s *stage) moveOrigins(to *dir) error {
+	if s.dir.rename(originFile, to, originFile) == nil {
 		return nil
 	}
-	return os.Remove(tmp)
+	return s.dir.remove(originFile)
 }
 
 // AddOrigin records that the image, which is published, is known under another name too. What is
 // recorded under that name already stays.
-func (c *Cache) AddOrigin(id digest.Digest, o Origin) error {
-	dir := filepath.Dir(c.ImagePath(id))
-	if err := addOrigin(dir, o); err != nil {
+func (c *Cache) AddOrigin(ctx context.Context, id digest.Digest, o Origin) error {
+	if err := c.addOrigin(ctx, id, o); err != nil {
 		return fmt.Errorf("record the name of image %s: %w", id, err)
 	}
 	return nil
 }
 
-func addOrigin(dir string, o Origin) error {
+func (c *Cache) addOrigin(ctx context.Context, id digest.Digest, o Origin) error {
+	pub, err := c.Look(id)
+	if err != nil {
+		return err
+	}
+	defer pub.Close()
 	o.Fetched = time.Time{}
-	if mergeOrigins(dir, []Origin{o}) == nil { // without the lock, since it is so nearly always
+	if mergeOrigins(&pub.parent, []Origin{o}) == nil { // without the lock, since it is so nearly always
 		return nil
 	}
-	unlock, err := lockDir(dir)
+	unlock, err := c.lockImage(ctx, id, unix.LOCK_EX)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	if err := putOrigins(dir, []Origin{o}); err != nil {
+	parent, err := c.openImage(id)
+	if err != nil {
 		return err
 	}
-	return syncDir(dir)
+	defer parent.close()
+	if err := putOrigins(parent, []Origin{o}); err != nil {
+		return err
+	}
+	return parent.sync()
 }
 
-// putOrigins records origins of an image that stays as it is. The folder is locked.
-func putOrigins(dir string, fresh []Origin) error {
-	text := mergeOrigins(dir, fresh)
+// putOrigins records origins of an image that stays as it is. The image is locked.
+func putOrigins(in *dir, fresh []Origin) error {
+	text := mergeOrigins(in, fresh)
 	if text == nil {
 		return nil
 	}
-	s, err := newStage(dir, stagePrefix)
+	s, err := newStage(in, stagePrefix)
 	if err != nil {
 		return err
 	}
 	defer s.remove()
-	tmp := filepath.Join(s.dir, originFile)
-	if err := writeFile(tmp, text); err != nil {
+	if err := writeFile(s.dir, originFile, text); err != nil {
 		return err
 	}
-	return os.Rename(tmp, filepath.Join(dir, originFile))
+	return s.dir.rename(originFile, in, originFile)
 }

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -52,8 +53,8 @@ func TestOriginsAreRecordedBesideTheImage(t *testing.T) {
 		{"a second name is added", func() { img.from("a", monday).mustPublish(t, c, p) }, "a=Mon11:00:00 b=Mon11:00:00"},
 		{"of one name there is the latest", func() { img.from("b", tuesday).mustPublish(t, c, p) }, "a=Mon11:00:00 b=Tue12:00:00"},
 		{"who says nothing changes nothing", func() { img.mustPublish(t, c, p) }, "a=Mon11:00:00 b=Tue12:00:00"},
-		{"a name without a fetch is known too", func() { must(t, c.AddOrigin(img.id, Origin{Name: "c", Fetched: monday})) }, "a=Mon11:00:00 b=Tue12:00:00 c=never"},
-		{"and does not hide a fetch", func() { must(t, c.AddOrigin(img.id, Origin{Name: "a"})) }, "a=Mon11:00:00 b=Tue12:00:00 c=never"},
+		{"a name without a fetch is known too", func() { must(t, c.AddOrigin(context.Background(), img.id, Origin{Name: "c", Fetched: monday})) }, "a=Mon11:00:00 b=Tue12:00:00 c=never"},
+		{"and does not hide a fetch", func() { must(t, c.AddOrigin(context.Background(), img.id, Origin{Name: "a"})) }, "a=Mon11:00:00 b=Tue12:00:00 c=never"},
 		{"another image under the id keeps them", func() { draw(1, 1).from("c", tuesday).mustPublish(t, c, p) }, "a=Mon11:00:00 b=Tue12:00:00 c=Tue12:00:00"},
 	} {
 		step.do()
@@ -76,7 +77,7 @@ func TestOriginsAreWrittenOnlyWhenTheyChange(t *testing.T) {
 	before, err := os.Stat(path)
 	must(t, err)
 	img.from("a", monday).mustPublish(t, c, p)
-	must(t, c.AddOrigin(img.id, Origin{Name: "a"}))
+	must(t, c.AddOrigin(context.Background(), img.id, Origin{Name: "a"}))
 	after, err := os.Stat(path)
 	must(t, err)
 	if !os.SameFile(before, after) {
@@ -131,7 +132,7 @@ func TestOriginsOfANewerVersionAreLeftAlone(t *testing.T) {
 	path := filepath.Join(filepath.Dir(c.ImagePath(img.id)), originFile)
 	writeTest(t, path, []byte(`{"version":2,"sources":"elsewhere"}`))
 	img.from("a", monday).mustPublish(t, c, p)
-	must(t, c.AddOrigin(img.id, Origin{Name: "b"}))
+	must(t, c.AddOrigin(context.Background(), img.id, Origin{Name: "b"}))
 	if got, err := os.ReadFile(path); err != nil || string(got) != `{"version":2,"sources":"elsewhere"}` {
 		t.Errorf("got %s, %v", got, err)
 	}

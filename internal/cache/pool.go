@@ -6,71 +6,125 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"sync"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 )
 
-// lockPoll is how often a blob that another process downloads is looked at again.
-const lockPoll = 50 * time.Millisecond
-
 // Pool holds each blob of a cache once, by digest.
 type Pool struct {
-	blobs, partial, staging string
+	cache                   *Cache
+	containers              *dir
+	blobs, partial, staging *dir
 	busy                    keyedMutex // blobs this process works on
 	syncs                   syncer
 	use                     *os.File // shared lock: the pool is in use
 }
 
+// poolLock is the file that is locked by every process that uses the pool.
+const poolLock = "lock"
+
 // OpenPool opens the pool of the cache, creating it where it is missing, and removes what dead
 // processes left half-staged. Close it, so that looking after the pool becomes possible again.
-func (c *Cache) OpenPool() (*Pool, error) {
-	root := filepath.Join(c.containers, poolDir)
-	p := &Pool{
-		blobs:   filepath.Join(root, "blobs", "sha256"),
-		partial: filepath.Join(root, "partial"),
-		staging: filepath.Join(root, "staging"),
-	}
-	if err := makeDir(c.containers); err != nil {
+func (c *Cache) OpenPool(ctx context.Context) (_ *Pool, err error) {
+	p := &Pool{cache: c}
+	defer func() {
+		if err != nil {
+			p.Close()
+		}
+	}()
+	if p.containers, err = c.makeTop(containersDir); err != nil {
 		return nil, fmt.Errorf("make the blob pool: %w", err)
 	}
-	for _, dir := range []string{p.blobs, p.partial, p.staging} {
-		if _, err := makeDirs(dir); err != nil { // what is in the pool need not survive a crash
-			return nil, fmt.Errorf("make the blob pool: %w", err)
-		}
-	}
-	use, err := os.OpenFile(filepath.Join(root, "lock"), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, fileMode)
+	root, err := p.makeDirs()
 	if err != nil {
+		return nil, fmt.Errorf("make the blob pool: %w", err)
+	}
+	defer root.close()
+	if p.use, err = root.openat(poolLock, os.O_RDWR|os.O_CREATE, lockMode); err != nil {
 		return nil, fmt.Errorf("open the blob pool: %w", err)
 	}
-	if err := flock(use, unix.LOCK_SH); err != nil {
-		use.Close()
+	if err := setMode(p.use, lockMode); err != nil {
+		return nil, fmt.Errorf("open the blob pool: %w", err)
+	}
+	if err := c.lock(ctx, p.use, unix.LOCK_SH, "the blob pool "+root.path); err != nil {
 		return nil, fmt.Errorf("lock the blob pool: %w", err)
 	}
-	p.use = use
-	sweep(p.staging, "")
+	sweep(p.staging, stagePrefix)
 	p.sweepPartial()
 	return p, nil
 }
 
+// makeDirs makes the directories of the pool; what is in them need not survive a crash. The pool is for its owner alone: other
+// users could lock what they can open, and need nothing that is there. A pool of an earlier version was open.
+func (p *Pool) makeDirs() (_ *dir, err error) {
+	root, _, err := p.containers.mkdir(poolDir, privateMode)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			root.close()
+		}
+	}()
+	if err := setMode(root.f, privateMode); err != nil {
+		return nil, err
+	}
+	all, _, err := root.mkdir("blobs", dirMode)
+	if err != nil {
+		return nil, err
+	}
+	defer all.close()
+	if p.blobs, _, err = all.mkdir("sha256", dirMode); err != nil {
+		return nil, err
+	}
+	if p.partial, _, err = root.mkdir("partial", privateMode); err != nil {
+		return nil, err
+	}
+	if p.staging, _, err = root.mkdir("staging", privateMode); err != nil {
+		return nil, err
+	}
+	locks, _, err := root.mkdir(locksDir, privateMode)
+	if err != nil {
+		return nil, err
+	}
+	locks.close()
+	return root, nil
+}
+
+// setMode gives an open file a mode, unless it has it.
+func setMode(f *os.File, mode fs.FileMode) error {
+	fi, err := f.Stat()
+	if err == nil && fi.Mode().Perm() != mode {
+		err = f.Chmod(mode)
+	}
+	return err
+}
+
 // Close ends the use of the pool. Writers must have been closed before.
 func (p *Pool) Close() error {
+	for _, d := range []*dir{p.blobs, p.partial, p.staging} { // containers is the cache's
+		if d != nil {
+			d.close()
+		}
+	}
+	if p.use == nil {
+		return nil
+	}
 	return p.use.Close()
 }
 
-// path is where a complete blob lies. Only digests that were parsed get here.
+// path is where a complete blob is, for messages. Only digests that were parsed get here.
 func (p *Pool) path(d digest.Digest) string {
-	return filepath.Join(p.blobs, d.Encoded())
+	return p.blobs.join(d.Encoded())
 }
 
 // Has says whether the pool holds the blob, complete. What is there by its name was verified
 // before it got the name; a length other than size means that somebody damaged it since.
 func (p *Pool) Has(d digest.Digest, size int64) bool {
-	fi, err := os.Lstat(p.path(d))
-	return err == nil && fi.Mode().IsRegular() && fi.Size() == size
+	st, err := p.blobs.stat(d.Encoded())
+	return err == nil && checkFile(&st, "") == nil && st.Size == size
 }
 
 // Acquire returns the right to write the blob with that digest and size (bytes), continuing what
@@ -91,46 +145,53 @@ func (p *Pool) Acquire(ctx context.Context, d digest.Digest, size int64, waiting
 }
 
 func (p *Pool) acquire(ctx context.Context, d digest.Digest, size int64, waiting func()) (*Writer, error) {
-	name := filepath.Join(p.partial, d.Encoded())
 	there := func() bool { return p.Has(d, size) }
-	f, err := lockPartial(ctx, name, there, waiting)
+	f, err := p.lockPartial(ctx, d, there, waiting)
 	if f == nil {
 		return nil, err
 	}
 	if there() { // finished between the look and the lock
-		err = os.Remove(name)
+		err = p.partial.remove(d.Encoded())
 		f.Close()
 		return nil, err
 	}
-	return newWriter(p, f, name, d, size)
+	return newWriter(p, f, d, size)
 }
 
-// lockPartial opens and locks the partial file of a blob, unless that is there: then it returns nil.
-func lockPartial(ctx context.Context, name string, there func() bool, waiting func()) (*os.File, error) {
+// lockPartial opens and locks the partial file of a blob, unless that is there: then it returns nil. As long as the process
+// that has the lock writes, it is waited for.
+func (p *Pool) lockPartial(ctx context.Context, d digest.Digest, there func() bool, waiting func()) (*os.File, error) {
+	w := p.cache.waitFor("blob " + d.String())
+	size := int64(-1)
 	for !there() {
-		f, err := openPartial(name)
+		f, err := p.openPartial(d.Encoded())
 		if err != nil {
 			return nil, fmt.Errorf("open partial blob: %w", err)
 		}
 		err = flock(f, unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil && sameFile(f, name) {
+		if err == nil && p.partial.is(f, d.Encoded()) {
 			return f, nil
 		}
-		f.Close()
 		if err == nil { // it got its final name meanwhile
+			f.Close()
 			continue
 		}
-		if !errors.Is(err, unix.EWOULDBLOCK) {
+		if err != unix.EWOULDBLOCK {
+			f.Close()
 			return nil, fmt.Errorf("lock partial blob: %w", err)
 		}
 		if waiting != nil {
 			waiting()
 			waiting = nil
 		}
-		select {
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		case <-time.After(lockPoll):
+		if fi, err := f.Stat(); err == nil && fi.Size() != size {
+			size = fi.Size()
+			w.progressed()
+		}
+		err = w.pause(ctx, f)
+		f.Close()
+		if err != nil {
+			return nil, err
 		}
 	}
 	return nil, nil
@@ -144,17 +205,16 @@ func (p *Pool) Discard(ctx context.Context, d digest.Digest) error {
 		return err
 	}
 	defer unlock()
-	name := filepath.Join(p.partial, d.Encoded())
-	f, err := lockPartial(ctx, name, func() bool { return false }, nil)
+	f, err := p.lockPartial(ctx, d, func() bool { return false }, nil)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	if !isIntact(p.path(d), d) {
-		err = os.RemoveAll(p.path(d))
+	if !p.blobs.hasBlob(d.Encoded(), d) {
+		err = p.blobs.removeAll(d.Encoded())
 	}
 	if fi, e := f.Stat(); e == nil && fi.Size() == 0 {
-		_ = os.Remove(name)
+		_ = p.partial.remove(d.Encoded())
 	}
 	if err != nil {
 		return fmt.Errorf("discard damaged blob: %w", err)
@@ -163,58 +223,44 @@ func (p *Pool) Discard(ctx context.Context, d digest.Digest) error {
 }
 
 // openPartial opens the partial file for writing. What has its name and can be none is removed:
-// a symbolic link, or a file with other names, which writing would change too.
-func openPartial(name string) (*os.File, error) {
-	var st unix.Stat_t
-	if err := unix.Lstat(name, &st); err == nil && (st.Mode&unix.S_IFMT != unix.S_IFREG || st.Nlink > 1) {
-		if err := os.RemoveAll(name); err != nil {
+// a symbolic link, a file with other names, which writing would change too, or another user's.
+func (p *Pool) openPartial(name string) (*os.File, error) {
+	if st, err := p.partial.stat(name); err == nil && (checkFile(&st, "") != nil || st.Nlink > 1) {
+		if err := p.partial.removeAll(name); err != nil {
 			return nil, err
 		}
 	}
-	return os.OpenFile(name, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, fileMode)
+	f, err := p.partial.openat(name, os.O_RDWR|os.O_CREATE, lockMode)
+	if err == nil {
+		err = setMode(f, lockMode) // an earlier version made it for all to read
+	}
+	if err != nil && f != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, err
 }
 
 // sweepPartial removes what a writer that was killed while it gave a blob its name has left:
 // partial files of blobs that are in the pool.
 func (p *Pool) sweepPartial() {
-	names, err := os.ReadDir(p.partial)
+	names, err := p.partial.names()
 	if err != nil {
 		return
 	}
 	for _, n := range names {
-		if fi, err := os.Lstat(filepath.Join(p.blobs, n.Name())); err != nil || !fi.Mode().IsRegular() {
+		if st, err := p.blobs.stat(n); !isBlobName(n) || err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
 			continue
 		}
-		path := filepath.Join(p.partial, n.Name())
-		f, err := openFile(path)
+		f, err := p.partial.openFile(n)
 		if err != nil {
 			continue
 		}
-		if flock(f, unix.LOCK_EX|unix.LOCK_NB) == nil && sameFile(f, path) {
-			_ = os.Remove(path)
+		if flock(f, unix.LOCK_EX|unix.LOCK_NB) == nil && p.partial.is(f, n) {
+			_ = p.partial.remove(n)
 		}
 		f.Close()
 	}
-}
-
-// flock takes a lock that the kernel releases when f is closed or its process dies.
-func flock(f *os.File, how int) error {
-	for {
-		err := unix.Flock(int(f.Fd()), how)
-		if !errors.Is(err, unix.EINTR) {
-			return err
-		}
-	}
-}
-
-// sameFile says whether the open file is still the one that has the name.
-func sameFile(f *os.File, name string) bool {
-	a, err := f.Stat()
-	if err != nil {
-		return false
-	}
-	b, err := os.Lstat(name)
-	return err == nil && os.SameFile(a, b)
 }
 
 // keyedMutex is a mutex for each digest. The zero value is ready.

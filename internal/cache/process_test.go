@@ -61,7 +61,7 @@ func bytesReader(b []byte) io.Reader { return struct{ io.Reader }{bytes.NewReade
 
 // put brings one blob into the pool.
 func (j *job) put() error {
-	p, err := Open(j.Dir).OpenPool()
+	p, err := Open(j.Dir).OpenPool(context.Background())
 	if err != nil {
 		return err
 	}
@@ -71,7 +71,7 @@ func (j *job) put() error {
 
 // hold acquires a blob, writes half of what is missing, and commits it when told so.
 func (j *job) hold() error {
-	p, err := Open(j.Dir).OpenPool()
+	p, err := Open(j.Dir).OpenPool(context.Background())
 	if err != nil {
 		return err
 	}
@@ -104,7 +104,7 @@ func (j *job) hold() error {
 
 // many brings many blobs into the pool, in an order of its own, and counts what it wrote.
 func (j *job) many() error {
-	p, err := Open(j.Dir).OpenPool()
+	p, err := Open(j.Dir).OpenPool(context.Background())
 	if err != nil {
 		return err
 	}
@@ -137,7 +137,7 @@ func (j *job) many() error {
 
 // stage makes a stage and keeps it until told to go on.
 func (j *job) stage() error {
-	p, err := Open(j.Dir).OpenPool()
+	p, err := Open(j.Dir).OpenPool(context.Background())
 	if err != nil {
 		return err
 	}
@@ -147,7 +147,7 @@ func (j *job) stage() error {
 		return err
 	}
 	defer s.remove()
-	fmt.Println("staged", s.dir)
+	fmt.Println("staged", s.dir.path)
 	_, err = os.Stdin.Read(make([]byte, 1))
 	return err
 }
@@ -155,7 +155,7 @@ func (j *job) stage() error {
 // publish publishes two variants of an image in turn.
 func (j *job) publish() error {
 	c := Open(j.Dir)
-	p, err := c.OpenPool()
+	p, err := c.OpenPool(context.Background())
 	if err != nil {
 		return err
 	}
@@ -171,7 +171,7 @@ func (j *job) publish() error {
 // all does a bit of everything: an image, its repair, with a list, a file adopted, and a list file.
 func (j *job) all() error {
 	c := Open(j.Dir)
-	p, err := c.OpenPool()
+	p, err := c.OpenPool(context.Background())
 	if err != nil {
 		return err
 	}
@@ -184,7 +184,7 @@ func (j *job) all() error {
 			return err
 		}
 	}
-	if err := c.AddOrigin(draw(j.Seed, 0).id, Origin{Name: "known"}); err != nil {
+	if err := c.AddOrigin(context.Background(), draw(j.Seed, 0).id, Origin{Name: "known"}); err != nil {
 		return err
 	}
 	adoptee := content(7, 1000)

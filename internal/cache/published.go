@@ -1,10 +1,12 @@
 package cache
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"path/filepath"
+	"os"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
@@ -15,39 +17,139 @@ import (
 // Published is an image that has its name, open for reading: whatever is published under the
 // name meanwhile, this stays one image.
 type Published struct {
-	dir  int // of image/
-	path string
+	image, parent dir
 }
 
-// Look opens the image published under id. The error is fs.ErrNotExist if there is none. Requests
-// may look at many thousands of images, so this and what follows are plain system calls.
+// Look opens the image published under id. The error is fs.ErrNotExist if there is none, and ErrForeign if another
+// user can change it. Requests may look at many thousands of images, so this and what follows are
+// plain system calls.
 func (c *Cache) Look(id digest.Digest) (*Published, error) {
-	return look(c.ImagePath(id))
-}
-
-func look(path string) (*Published, error) {
-	dir, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	containers, err := c.openTop(containersDir)
 	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+		return nil, err
 	}
-	return &Published{dir: dir, path: path}, nil
+	pub := &Published{}
+	if pub.parent, err = containers.look(id.String()); err != nil {
+		return nil, err
+	}
+	if pub.image, err = pub.parent.look(imageDir); err != nil {
+		pub.parent.close()
+		return nil, err
+	}
+	return pub, nil
 }
 
-// Close gives the image's folder up.
-func (p *Published) Close() { _ = unix.Close(p.dir) }
+// Check returns an error, ErrForeign, if another user made what is published under id, or can change it.
+func (c *Cache) Check(id digest.Digest) error {
+	pub, err := c.Look(id)
+	if err == nil {
+		err = pub.check()
+		pub.Close()
+	}
+	if errors.Is(err, ErrForeign) {
+		return err
+	}
+	return nil
+}
+
+func (p *Published) check() error {
+	names, err := p.image.names()
+	if err != nil {
+		return nil //nolint:nilerr // damaged: that is another matter
+	}
+	for _, n := range names {
+		if st, err := p.image.stat(n); err == nil {
+			if why := distrust(&st); why != "" && st.Mode&unix.S_IFMT != unix.S_IFLNK { // a link is damage: it is not followed, and replaced
+				return &foreignError{p.image.join(n), why}
+			}
+		}
+	}
+	return nil
+}
+
+// Close gives the image's directories up.
+func (p *Published) Close() {
+	p.image.close()
+	p.parent.close()
+}
+
+// Settle returns when the name of the image is on disk. Only one that is young costs anything: the process that
+// gave it may be about to sync it, or was killed before that, so the lock of that process is waited for, within
+// Cache.Limit, and the name synced once more.
+func (c *Cache) Settle(ctx context.Context, id digest.Digest) error {
+	containers, err := c.openTop(containersDir)
+	if isAbsent(err) { // nothing can be settled
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if st, err := containers.stat(id.String()); err != nil || !isRecent(int64(st.Ctim.Sec)) { //nolint:unconvert // its type depends on the architecture
+		return err
+	}
+	unlock, err := c.lockImage(ctx, id, unix.LOCK_SH)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	parent, err := c.openImage(id)
+	if err != nil {
+		return err
+	}
+	defer parent.close()
+	return errors.Join(parent.sync(), containers.sync())
+}
+
+// openImage opens the directory of an image, in which image/ is.
+func (c *Cache) openImage(id digest.Digest) (*dir, error) {
+	containers, err := c.openTop(containersDir)
+	if err != nil {
+		return nil, err
+	}
+	return containers.open(id.String())
+}
+
+// SettleFile is Settle for a manifest list.
+func (c *Cache) SettleFile(ctx context.Context, d digest.Digest) error {
+	files, err := c.openTop(filesDir)
+	if isAbsent(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if st, err := files.stat(d.String()); err != nil || !isRecent(int64(st.Ctim.Sec)) { //nolint:unconvert // its type depends on the architecture
+		return err
+	}
+	unlock, err := c.lockNamed(ctx, listsLock, unix.LOCK_SH, "the manifest lists of the cache")
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	cache, err := c.openTop("")
+	if err != nil {
+		return err
+	}
+	return errors.Join(files.sync(), cache.sync())
+}
 
 // Path is where the image lies.
-func (p *Published) Path() string { return p.path }
+func (p *Published) Path() string { return p.image.path }
 
 // BlobPath is where a blob of the image lies.
-func (p *Published) BlobPath(blob digest.Digest) string { return filepath.Join(p.path, blob.Encoded()) }
+func (p *Published) BlobPath(blob digest.Digest) string { return p.image.join(blob.Encoded()) }
+
+// OpenBlob opens a blob of the image.
+func (p *Published) OpenBlob(blob digest.Digest) (*os.File, error) {
+	return p.image.openFile(blob.Encoded())
+}
 
 // Manifest reads the image's manifest.
-func (p *Published) Manifest() ([]byte, error) { return readAt(p.dir, manifestFile) }
+func (p *Published) Manifest() ([]byte, error) { return p.image.read(manifestFile) }
 
 // List reads the manifest list through which the image was pinned, nil if there is none.
 func (p *Published) List() ([]byte, error) {
-	raw, err := readAt(unix.AT_FDCWD, filepath.Join(filepath.Dir(p.path), listFile))
+	raw, err := p.parent.read(listFile)
 	if isAbsent(err) {
 		return nil, nil
 	}
@@ -69,13 +171,13 @@ func (p *Published) Has(blobs []manifest.Descriptor) bool {
 
 func (p *Published) hasFile(name string, size int64) bool {
 	var st unix.Stat_t
-	err := unix.Fstatat(p.dir, name, &st, unix.AT_SYMLINK_NOFOLLOW)
-	return err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Size == size
+	err := unix.Fstatat(p.image.fd(), name, &st, unix.AT_SYMLINK_NOFOLLOW)
+	return err == nil && st.Size == size && st.Mode&unix.S_IFMT == unix.S_IFREG && distrust(&st) == ""
 }
 
 // Config reads the config blob. The error is ErrDigest, wrapped, if what is there is not it.
 func (p *Published) Config(d manifest.Descriptor) ([]byte, error) {
-	raw, err := readAt(p.dir, d.Digest.Encoded())
+	raw, err := p.image.read(d.Digest.Encoded())
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +191,7 @@ func (p *Published) Config(d manifest.Descriptor) ([]byte, error) {
 func (p *Published) Signatures() ([][]byte, error) {
 	var sigs [][]byte
 	for i := 1; ; i++ {
-		sig, err := readAt(p.dir, signatureFile(i))
+		sig, err := p.image.read(signatureFile(i))
 		if isAbsent(err) {
 			return sigs, nil
 		}
@@ -100,9 +202,9 @@ func (p *Published) Signatures() ([][]byte, error) {
 	}
 }
 
-// readAt reads a regular file that is not larger than a manifest may be.
-func readAt(dir int, name string) ([]byte, error) {
-	fd, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+// read reads a regular file that is not larger than a manifest may be.
+func (d *dir) read(name string) ([]byte, error) {
+	fd, err := unix.Openat(d.fd(), name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
 	}
@@ -113,6 +215,9 @@ func readAt(dir int, name string) ([]byte, error) {
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return nil, fmt.Errorf("%s is no regular file", name)
+	}
+	if why := distrust(&st); why != "" {
+		return nil, &foreignError{d.join(name), why}
 	}
 	if st.Size > manifest.MaxSize {
 		return nil, fmt.Errorf("%s is %d bytes long, the limit is %d", name, st.Size, manifest.MaxSize)

@@ -37,7 +37,7 @@ func TestRemoveAndSweep(t *testing.T) {
 	loose := content(9, 77)
 	must(t, put(p, loose))
 
-	freed, err := c.Remove(one.id, anyImage)
+	freed, err := c.Remove(context.Background(), one.id, anyImage)
 	if err != nil || freed != 0 { // the pool has all of it
 		t.Fatalf("freed %d, %v", freed, err)
 	}
@@ -64,7 +64,7 @@ func TestRemoveAndSweep(t *testing.T) {
 	if len(pooled) != 3 {
 		t.Errorf("the pool has %d blobs, want those of the image that is left", len(pooled))
 	}
-	if _, err := c.Remove(one.id, anyImage); !isAbsent(err) {
+	if _, err := c.Remove(context.Background(), one.id, anyImage); !isAbsent(err) {
 		t.Errorf("removed twice: %v", err)
 	}
 }
@@ -76,7 +76,7 @@ func TestRemoveWithoutPool(t *testing.T) {
 	img.mustPublish(t, c, p)
 	must(t, os.RemoveAll(filepath.Join(c.containers, poolDir)))
 	want := img.Blobs[0].Size + img.Blobs[1].Size + img.Blobs[2].Size
-	if freed, err := c.Remove(img.id, anyImage); err != nil || freed != want {
+	if freed, err := c.Remove(context.Background(), img.id, anyImage); err != nil || freed != want {
 		t.Errorf("freed %d, %v, want %d", freed, err, want)
 	}
 	if swept, err := sweepNow(c, future()); err != nil || len(swept.Unused) > 0 {
@@ -92,10 +92,10 @@ func TestPartialDownloadsAreAbandonedAfterATime(t *testing.T) {
 	must(t, p.Close())
 	old, fresh := content(1, 50), content(2, 60)
 	for _, b := range [][]byte{old, fresh} {
-		writeTest(t, filepath.Join(p.partial, descriptor(b).Digest.Encoded()), b)
+		writeTest(t, filepath.Join(p.partial.path, descriptor(b).Digest.Encoded()), b)
 	}
 	at := time.Now().Add(-time.Hour)
-	must(t, os.Chtimes(filepath.Join(p.partial, descriptor(old).Digest.Encoded()), at, at))
+	must(t, os.Chtimes(filepath.Join(p.partial.path, descriptor(old).Digest.Encoded()), at, at))
 	swept, err := sweepNow(c, at.Add(time.Minute))
 	must(t, err)
 	if len(swept.Partial) != 1 || swept.Partial[0].Size != 50 {
@@ -118,7 +118,7 @@ func TestRemoveLeavesWhatIsInUse(t *testing.T) {
 			return release
 		},
 		"being published": func(t *testing.T, c *Cache, img picture) func() {
-			unlock, err := lockDir(filepath.Dir(c.ImagePath(img.id)))
+			unlock, err := c.lockImage(t.Context(), img.id, unix.LOCK_EX)
 			must(t, err)
 			return unlock
 		},
@@ -138,7 +138,7 @@ func TestRemoveLeavesWhatIsInUse(t *testing.T) {
 			img.mustPublish(t, c, p)
 			release := hold(t, c, img)
 			same := func(*Published) bool { return release != nil }
-			if _, err := c.Remove(img.id, same); !errors.Is(err, ErrInUse) {
+			if _, err := c.Remove(context.Background(), img.id, same); !errors.Is(err, ErrInUse) {
 				t.Fatalf("got %v, want that it is in use", err)
 			}
 			must(t, img.check(c))
@@ -146,7 +146,7 @@ func TestRemoveLeavesWhatIsInUse(t *testing.T) {
 			if release != nil {
 				release()
 			}
-			_, err := c.Remove(img.id, anyImage)
+			_, err := c.Remove(context.Background(), img.id, anyImage)
 			must(t, err)
 		})
 	}
@@ -171,7 +171,7 @@ func TestPublishWhileTheFolderIsRemoved(t *testing.T) {
 	img := draw(1, 0)
 	img.mustPublish(t, c, p)
 	parent := filepath.Dir(c.ImagePath(img.id))
-	unlock, err := lockDir(parent)
+	unlock, err := c.lockImage(t.Context(), img.id, unix.LOCK_EX)
 	must(t, err)
 	j := job{Do: "publish", Dir: filepath.Dir(c.containers), Seed: 1, Count: 1}
 	waits := make(chan struct{})
@@ -179,7 +179,7 @@ func TestPublishWhileTheFolderIsRemoved(t *testing.T) {
 	w := calls.Start(t, cmd, func(call calls.Call) calls.Verdict {
 		if call.Name == "flock" && waits != nil {
 			var st unix.Stat_t
-			if strings.HasSuffix(call.Path, img.id.String()) && unix.Stat(parent, &st) == nil {
+			if strings.HasSuffix(call.Path, img.id.Encoded()) && unix.Stat(parent, &st) == nil {
 				close(waits)
 				waits = nil
 			}

@@ -2,40 +2,37 @@ package cache
 
 import (
 	"errors"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
-// stagePrefix begins the names of folders in which images are put together.
+// stagePrefix begins the names of directories in which images are put together.
 const stagePrefix = imageDir + "-"
 
-// stage is a folder that becomes an image by being renamed. Its lock says that its maker lives.
+// stage is a directory that becomes an image by being renamed. Its lock says that its maker lives. Until it
+// is published, no other user can open it, so that none can have its lock.
 type stage struct {
-	dir  string
-	lock *os.File
+	in   *dir
+	name string
+	dir  *dir // itself, locked
 }
 
-// newStage makes a stage in a folder.
-func newStage(in, prefix string) (*stage, error) {
+// newStage makes a stage in a directory.
+func newStage(in *dir, prefix string) (*stage, error) {
 	for {
-		dir, err := os.MkdirTemp(in, prefix)
-		if err != nil {
-			return nil, err
+		name := tempName(prefix)
+		if err := unix.Mkdirat(in.fd(), name, privateMode); err != nil {
+			return nil, in.failed("mkdir", name, err)
 		}
-		f, err := openDir(dir)
+		d, err := in.openAny(name)
 		if err == nil {
-			if err = flock(f, unix.LOCK_SH); err == nil && sameFile(f, dir) {
-				if err = f.Chmod(dirMode); err == nil {
-					return &stage{dir: dir, lock: f}, nil
-				}
+			if err = flock(d.f, unix.LOCK_SH|unix.LOCK_NB); err == nil && in.is(d.f, name) {
+				return &stage{in, name, d}, nil
 			}
-			f.Close()
+			d.close()
 		}
-		if err != nil && !isAbsent(err) { // absent: swept between its making and its lock
+		if err != nil && err != unix.EWOULDBLOCK && !isAbsent(err) { // these: swept between its making and its lock
 			return nil, err
 		}
 	}
@@ -43,60 +40,43 @@ func newStage(in, prefix string) (*stage, error) {
 
 // remove deletes what is left under the stage's name: nothing, or the image that was replaced.
 func (s *stage) remove() {
-	_ = os.RemoveAll(s.dir)
-	s.lock.Close()
+	_ = s.in.removeAll(s.name)
+	s.dir.close()
 }
 
-// sweep removes the stages in a folder whose makers are dead. One that lives holds a lock.
-func sweep(in, prefix string) {
-	eachDead(in, prefix, func(path string) { _ = os.RemoveAll(path) })
+// sweep removes the stages in a directory whose makers are dead. One that lives holds a lock.
+func sweep(in *dir, prefix string) {
+	eachDead(in, prefix, func(name string) { _ = in.removeAll(name) })
 }
 
-// eachDead does something with the stages in a folder whose makers are dead, each locked meanwhile.
-func eachDead(in, prefix string, do func(path string)) {
-	names, err := os.ReadDir(in)
+// eachDead does something with the stages in a directory whose makers are dead, each locked meanwhile.
+func eachDead(in *dir, prefix string, do func(name string)) {
+	names, err := in.names()
 	if err != nil {
 		return
 	}
 	for _, n := range names {
-		if !strings.HasPrefix(n.Name(), prefix) {
+		if !isStage(n, prefix) {
 			continue
 		}
-		path := filepath.Join(in, n.Name())
-		f, err := openDir(path)
+		d, err := in.openAny(n)
 		switch {
 		case err == nil:
-			if flock(f, unix.LOCK_EX|unix.LOCK_NB) == nil {
-				do(path)
+			if flock(d.f, unix.LOCK_EX|unix.LOCK_NB) == nil {
+				do(n)
 			}
-			f.Close()
-		case errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ELOOP):
-			do(path) // no stage is anything but a folder
+			d.close()
+		case errors.Is(err, unix.ENOTDIR), errors.Is(err, ErrForeign):
+			do(n) // no stage is anything but a directory: a file that was replaced by an image
 		}
 	}
 }
 
-// openDir opens a folder itself: no symbolic link, and nothing that it would have to wait for.
-func openDir(path string) (*os.File, error) {
-	return os.OpenFile(path, unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
-}
+// oldSuffix ends the name of what is replaced where a file system cannot exchange two names.
+const oldSuffix = "old"
 
-// lockDir takes the lock of a folder, for as long as it takes whoever has it.
-func lockDir(path string) (unlock func(), err error) { return lockNamed(path, unix.LOCK_EX) }
-
-// lockNamed takes a lock of a folder. The error is fs.ErrNotExist if the folder was removed before
-// the lock could be had.
-func lockNamed(path string, how int) (unlock func(), err error) {
-	f, err := openDir(path)
-	if err != nil {
-		return nil, err
-	}
-	if err = flock(f, how); err == nil && !sameFile(f, path) {
-		err = &fs.PathError{Op: "lock", Path: path, Err: fs.ErrNotExist}
-	}
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	return func() { f.Close() }, nil
+// isStage reports whether a name is one that we give to stages: the prefix and then what is random, digits or letters.
+func isStage(name, prefix string) bool {
+	rest, ok := strings.CutPrefix(name, prefix)
+	return ok && rest != "" && (rest == oldSuffix || strings.Trim(rest, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789") == "")
 }

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,14 +22,15 @@ func TestSweepTakesTheDeadAndLeavesTheLiving(t *testing.T) {
 	procs[0].kill()
 	outside := filepath.Join(t.TempDir(), "outside")
 	writeTest(t, filepath.Join(outside, "file"), []byte("x"))
-	must(t, os.Symlink(outside, filepath.Join(p.staging, "image-link")))
-	writeTest(t, filepath.Join(p.staging, "stray"), []byte("x"))
+	must(t, os.Symlink(outside, filepath.Join(p.staging.path, "image-link")))
+	writeTest(t, filepath.Join(p.staging.path, "stray"), []byte("x"))
 
 	openCache(t, dir)
-	names, err := os.ReadDir(p.staging)
+	names, err := os.ReadDir(p.staging.path)
 	must(t, err)
-	if len(names) != 1 || names[0].Name() != filepath.Base(stages[1]) {
-		t.Errorf("left are %v, want the living one's, %s", names, stages[1])
+	want := []string{filepath.Base(stages[1]), "image-link", "stray"} // the last two are not names that we make
+	if len(names) != 3 || names[0].Name() != want[0] || names[1].Name() != want[1] || names[2].Name() != want[2] {
+		t.Errorf("left are %v, want %v", names, want)
 	}
 	for _, f := range []string{filepath.Join(stages[1], "file"), filepath.Join(outside, "file")} {
 		if _, err := os.Stat(f); err != nil {
@@ -37,6 +39,9 @@ func TestSweepTakesTheDeadAndLeavesTheLiving(t *testing.T) {
 	}
 	procs[1].goOn()
 	procs[1].says("done")
+	for _, n := range want[1:] {
+		must(t, os.Remove(filepath.Join(p.staging.path, n)))
+	}
 	wantNothingLeft(t, c)
 }
 
@@ -81,7 +86,7 @@ func TestOpeningThePoolDisturbsNobody(t *testing.T) {
 			return
 		default:
 		}
-		p, err := Open(dir).OpenPool()
+		p, err := Open(dir).OpenPool(context.Background())
 		must(t, err)
 		must(t, p.Close())
 	}

@@ -181,7 +181,7 @@ func TestWritersThatSyncNothingHoldUpNobody(t *testing.T) {
 			return w.Close()
 		},
 		"adopted": func(w *Writer) error {
-			ok, err := w.Adopt(context.Background(), path)
+			ok, err := w.Adopt(context.Background(), func() (*os.File, error) { return os.Open(path) })
 			if !ok && err == nil {
 				err = errors.New("not adopted")
 			}

@@ -16,21 +16,24 @@ const useGrain = time.Hour
 // changes. A cache that cannot be written is used all the same.
 func (p *Published) Use() {
 	var st unix.Stat_t
-	if err := unix.Fstatat(p.dir, versionFile, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil || time.Since(time.Unix(st.Atim.Unix())) < useGrain {
+	if err := unix.Fstatat(p.image.fd(), versionFile, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil || time.Since(time.Unix(st.Atim.Unix())) < useGrain {
 		return
 	}
 	now := []unix.Timespec{{Nsec: unix.UTIME_NOW}, {Nsec: unix.UTIME_OMIT}}
-	_ = unix.UtimesNanoAt(p.dir, versionFile, now, unix.AT_SYMLINK_NOFOLLOW)
+	_ = unix.UtimesNanoAt(p.image.fd(), versionFile, now, unix.AT_SYMLINK_NOFOLLOW)
 }
 
 // UseFile notes that somebody wants the manifest list now: it counts as changed, at most once in an hour.
 func (c *Cache) UseFile(d digest.Digest) {
-	path := c.FilePath(d)
-	if s, err := storedAt(unix.AT_FDCWD, path, d); err != nil || time.Since(s.Changed) < useGrain {
+	files, err := c.openTop(filesDir)
+	if err != nil {
+		return
+	}
+	if s, err := files.stored(d.String(), d); err != nil || time.Since(s.Changed) < useGrain {
 		return
 	}
 	now := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, {Nsec: unix.UTIME_NOW}}
-	_ = unix.UtimesNanoAt(unix.AT_FDCWD, path, now, unix.AT_SYMLINK_NOFOLLOW)
+	_ = unix.UtimesNanoAt(files.fd(), d.String(), now, unix.AT_SYMLINK_NOFOLLOW)
 }
 
 // Used is when the image was wanted last, as far as that is known: the later of Use and of when it was
@@ -38,10 +41,10 @@ func (c *Cache) UseFile(d digest.Digest) {
 func (p *Published) Used() time.Time {
 	var at time.Time
 	var st unix.Stat_t
-	if err := unix.Fstat(p.dir, &st); err == nil {
+	if err := unix.Fstat(p.image.fd(), &st); err == nil {
 		at = time.Unix(st.Mtim.Unix())
 	}
-	if err := unix.Fstatat(p.dir, versionFile, &st, unix.AT_SYMLINK_NOFOLLOW); err == nil {
+	if err := unix.Fstatat(p.image.fd(), versionFile, &st, unix.AT_SYMLINK_NOFOLLOW); err == nil {
 		if used := time.Unix(st.Atim.Unix()); used.After(at) {
 			at = used
 		}
@@ -52,9 +55,9 @@ func (p *Published) Used() time.Time {
 // CheckVersion says what is wrong with the version file. Reading it is no use of the image.
 func (p *Published) CheckVersion() error {
 	flags := unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_CLOEXEC
-	fd, err := unix.Openat(p.dir, versionFile, flags|unix.O_NOATIME, 0)
+	fd, err := unix.Openat(p.image.fd(), versionFile, flags|unix.O_NOATIME, 0)
 	if err == unix.EPERM { // it is somebody else's
-		fd, err = unix.Openat(p.dir, versionFile, flags, 0)
+		fd, err = unix.Openat(p.image.fd(), versionFile, flags, 0)
 	}
 	if err != nil {
 		return &os.PathError{Op: "open", Path: versionFile, Err: err}

@@ -29,7 +29,6 @@ var (
 type Writer struct {
 	pool    *Pool
 	f       *os.File
-	name    string
 	digest  digest.Digest
 	size    int64
 	offset  int64
@@ -42,8 +41,8 @@ type Writer struct {
 	wrong   bool   // what was written is not the blob
 }
 
-func newWriter(p *Pool, f *os.File, name string, d digest.Digest, size int64) (*Writer, error) {
-	w := &Writer{pool: p, f: f, name: name, digest: d, size: size, hash: d.Algorithm().Hash()}
+func newWriter(p *Pool, f *os.File, d digest.Digest, size int64) (*Writer, error) {
+	w := &Writer{pool: p, f: f, digest: d, size: size, hash: d.Algorithm().Hash()}
 	fi, err := f.Stat()
 	if err == nil && fi.Size() > size {
 		err = f.Truncate(0) // not a part of this blob
@@ -161,7 +160,7 @@ func (w *Writer) Commit() error {
 	if err := w.Verify(); err != nil {
 		return err
 	}
-	if err := w.f.Chmod(fileMode); err != nil {
+	if err := w.f.Chmod(published(fileMode)); err != nil {
 		return fmt.Errorf("publish blob: %w", err)
 	}
 	w.buf = nil
@@ -169,10 +168,11 @@ func (w *Writer) Commit() error {
 		// What is in memory may not be what is on disk, and the next sync would not tell.
 		return errors.Join(fmt.Errorf("sync blob: %w", err), w.Reset())
 	}
-	if !sameFile(w.f, w.name) {
-		return fmt.Errorf("publish blob: somebody removed %s while it was written", w.name)
+	name := w.digest.Encoded()
+	if !w.pool.partial.is(w.f, name) {
+		return fmt.Errorf("publish blob: %s was removed while it was written", w.f.Name())
 	}
-	if err := os.Rename(w.name, w.pool.path(w.digest)); err != nil {
+	if err := w.pool.partial.rename(name, w.pool.blobs, name); err != nil {
 		return fmt.Errorf("publish blob: %w", err)
 	}
 	w.done = true
@@ -185,8 +185,8 @@ func (w *Writer) Close() error {
 	if w.f == nil {
 		return nil
 	}
-	if fi, err := w.f.Stat(); err == nil && !w.done && (fi.Size() == 0 || w.wrong) && sameFile(w.f, w.name) {
-		_ = os.Remove(w.name)
+	if fi, err := w.f.Stat(); err == nil && !w.done && (fi.Size() == 0 || w.wrong) && w.pool.partial.is(w.f, w.digest.Encoded()) {
+		_ = w.pool.partial.remove(w.digest.Encoded())
 	}
 	err := w.f.Close()
 	w.f = nil

@@ -30,7 +30,7 @@ func pooled(p *Pool, b []byte) []byte {
 }
 
 func partialOf(p *Pool, b []byte) string {
-	return filepath.Join(p.partial, descriptor(b).Digest.Encoded())
+	return filepath.Join(p.partial.path, descriptor(b).Digest.Encoded())
 }
 
 func TestOnlyTheRightBytesGetTheName(t *testing.T) {
@@ -162,7 +162,7 @@ func TestPartialFileThatCannotBeReadIsNone(t *testing.T) {
 	must(t, w.append(b[:500]))
 	must(t, w.f.Close())
 	var err error
-	w.f, err = os.OpenFile(w.name, os.O_WRONLY, 0) // reading it fails
+	w.f, err = os.OpenFile(w.f.Name(), os.O_WRONLY, 0) // reading it fails
 	must(t, err)
 	n, err := w.Resume(t.Context())
 	if n != 0 || err != nil || w.Offset() != 0 {
@@ -195,8 +195,8 @@ func TestCommitPublishesOnlyItsOwnFile(t *testing.T) {
 	_, p := newCache(t)
 	w := acquire(t, p, b)
 	must(t, w.append(b))
-	must(t, os.Remove(w.name))
-	writeTest(t, w.name, content(9, 1000)) // of somebody else
+	must(t, os.Remove(w.f.Name()))
+	writeTest(t, w.f.Name(), content(9, 1000)) // of somebody else
 	if err := w.Commit(); err == nil {
 		t.Error("no error")
 	}

@@ -287,7 +287,7 @@ func (e *exportCommand) fetchMissing(ctx context.Context, dir string, w *wanted)
 	case failed > 0:
 		return fmt.Errorf("%d of %d could not be fetched: nothing was exported", failed, len(lists.Items)+len(images.Items))
 	}
-	if err := fetch.Name(dir, images.Items); err != nil {
+	if err := fetch.Name(ctx, dir, images.Items); err != nil {
 		progress.NewLog(e.env.Stderr).Note("%v", err) // it is there all the same
 	}
 	return nil

@@ -104,7 +104,7 @@ func (f *fetchCommand) fetch(ctx context.Context, lists, images *request.Request
 	if len(images.Items) > 0 {
 		sum.add("image", images.Items, fetch.Images(ctx, images, log))
 	}
-	if err := fetch.Name(images.Cache, sum.there(w.images)); err != nil {
+	if err := fetch.Name(ctx, images.Cache, sum.there(w.images)); err != nil {
 		log.Note("%v", err) // it is there all the same
 	}
 	log.Close()

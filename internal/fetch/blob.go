@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
+	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -34,7 +34,7 @@ type blob struct {
 // process brings it, or it is downloaded.
 func (s *session) blob(ctx context.Context, pool *cache.Pool, d manifest.Descriptor, bar *progress.Blob) error {
 	it := s.it
-	w, err := it.reuse(ctx, pool, d, filepath.Join(it.cache.ImagePath(it.ID), d.Digest.Encoded()), bar)
+	w, err := it.reuse(ctx, pool, d, func() (*os.File, error) { return it.cache.OpenImageBlob(it.ID, d.Digest) }, bar)
 	if w == nil {
 		return err
 	}
@@ -194,6 +194,8 @@ func (c *counter) Read(p []byte) (int, error) {
 // diskHint is the way out when the cache's disk is the trouble.
 func diskHint(err error) string {
 	switch {
+	case errors.Is(err, cache.ErrForeign):
+		return cache.ForeignHint
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
 		return "the disk of the cache is full: make room and run again; what was downloaded is kept and used next time"
 	case errors.Is(err, unix.EROFS), errors.Is(err, unix.EACCES):

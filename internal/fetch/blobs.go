@@ -2,6 +2,7 @@ package fetch
 
 import (
 	"context"
+	"os"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
@@ -58,9 +59,9 @@ func (it *item) eachBlob(ctx context.Context, kind string, m *manifest.Manifest,
 	return context.Cause(ctx)
 }
 
-// reuse takes the blob from the pool, or into it from a file that may be it. It returns nil if that
+// reuse takes the blob from the pool, or into it from a file that may be it, which file opens. It returns nil if that
 // is done, else the right to write the blob.
-func (it *item) reuse(ctx context.Context, pool *cache.Pool, d manifest.Descriptor, file string, bar *progress.Blob) (*cache.Writer, error) {
+func (it *item) reuse(ctx context.Context, pool *cache.Pool, d manifest.Descriptor, file func() (*os.File, error), bar *progress.Blob) (*cache.Writer, error) {
 	if it.anew {
 		if err := pool.Discard(ctx, d.Digest); err != nil {
 			return nil, err

@@ -82,7 +82,7 @@ func TestListOfABrokenRegistry(t *testing.T) {
 // TestBlobsOfACancelledItemAreLeftAlone: not one of them is opened any more.
 func TestBlobsOfACancelledItemAreLeftAlone(t *testing.T) {
 	t.Parallel()
-	pool, err := cache.Open(t.TempDir()).OpenPool()
+	pool, err := cache.Open(t.TempDir()).OpenPool(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

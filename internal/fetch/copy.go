@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/opencontainers/go-digest"
 
@@ -51,6 +52,9 @@ func notThere(path string) error { return fmt.Errorf("%s %w", path, errNotThere)
 
 // copyImage copies one image from the cache of another job.
 func (it *item) copyImage(ctx context.Context, from *job) error {
+	if err := from.cache.Check(it.ID); err != nil {
+		return err
+	}
 	pub, err := from.complete(ctx, it.Item)
 	if err != nil {
 		return err
@@ -69,22 +73,21 @@ func (it *item) copyImage(ctx context.Context, from *job) error {
 	if err != nil {
 		return err
 	}
-	pool, err := it.openPool()
+	pool, err := it.openPool(ctx)
 	if err != nil {
 		return err
 	}
 	if err := it.eachBlob(ctx, "copy of image", m, func(ctx context.Context, d manifest.Descriptor, bar *progress.Blob) error {
-		path := pub.BlobPath(d.Digest)
-		w, err := it.reuse(ctx, pool, d, path, bar)
+		w, err := it.reuse(ctx, pool, d, func() (*os.File, error) { return pub.OpenBlob(d.Digest) }, bar)
 		if w == nil {
 			return err
 		}
 		w.Close()
-		return notThere(path)
+		return notThere(pub.BlobPath(d.Digest))
 	}); err != nil {
 		return err
 	}
-	return it.cache.Publish(pool, it.ID, img)
+	return it.cache.Publish(ctx, pool, it.ID, img)
 }
 
 // readImage reads all of a published image but its blobs, which must be there.

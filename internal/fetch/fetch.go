@@ -47,9 +47,11 @@ type job struct {
 
 func newJob(r *request.Request, log *progress.Reporter) *job {
 	image.RouteLogs(log.Note)
+	c := cache.Open(r.Cache)
+	c.Limit, c.Note = r.Options.Timeout, log.Note
 	return &job{
 		req:   r,
-		cache: cache.Open(r.Cache),
+		cache: c,
 		log:   log,
 		slots: make(chan struct{}, r.Options.MaxParallel),
 		fan:   make(chan struct{}, fanOut*r.Options.MaxParallel),
@@ -64,8 +66,8 @@ func newJob(r *request.Request, log *progress.Reporter) *job {
 // library holds 4 MiB, and two are as fast as more.
 const storeReaders = 2
 
-func (j *job) openPool() (*cache.Pool, error) {
-	j.poolOnce.Do(func() { j.pool, j.poolErr = j.cache.OpenPool() })
+func (j *job) openPool(ctx context.Context) (*cache.Pool, error) {
+	j.poolOnce.Do(func() { j.pool, j.poolErr = j.cache.OpenPool(ctx) })
 	return j.pool, j.poolErr
 }
 
@@ -113,6 +115,9 @@ func (j *job) run(ctx context.Context, present func(context.Context, request.Ite
 func (j *job) cached(ctx context.Context, it request.Item, present func(context.Context, request.Item) bool) (res request.Result) {
 	err := safely(func() error {
 		if present(ctx, it) {
+			if err := j.settle(ctx, it); err != nil {
+				return err
+			}
 			t := targetOf(it)
 			j.log.Cached(t.Name, t.Pinned.String(), it.ID.String())
 			res = done(it)
@@ -123,6 +128,14 @@ func (j *job) cached(ctx context.Context, it request.Item, present func(context.
 		return j.newItem(it).failed(err, request.Metadata{Checksum: it.ID.String()})
 	}
 	return res
+}
+
+// settle returns when an item that is in the cache is on disk.
+func (j *job) settle(ctx context.Context, it request.Item) error {
+	if it.Image.Digest == "" { // a manifest list
+		return j.cache.SettleFile(ctx, it.ID)
+	}
+	return j.cache.Settle(ctx, it.ID)
 }
 
 // sayPlan says, in one line, what the cache has.

@@ -140,7 +140,10 @@ func fetchImage(ctx context.Context, it *item) (err error) {
 	if err := it.target.Refused(ctx); err != nil {
 		return err
 	}
-	pool, err := it.openPool()
+	if err := it.cache.Check(it.ID); err != nil {
+		return err
+	}
+	pool, err := it.openPool(ctx)
 	if err != nil {
 		return err
 	}
@@ -172,7 +175,7 @@ func fetchImage(ctx context.Context, it *item) (err error) {
 		return err
 	}
 	img.Origins = []cache.Origin{s.origin()}
-	return it.cache.Publish(pool, it.ID, img)
+	return it.cache.Publish(ctx, pool, it.ID, img)
 }
 
 // chosen is the manifest of the image that an item means.

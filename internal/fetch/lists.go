@@ -43,6 +43,9 @@ func fetchList(ctx context.Context, it *item) (err error) {
 	if err := it.target.Refused(ctx); err != nil {
 		return err
 	}
+	if err := it.cache.CheckFile(it.ID); err != nil {
+		return err
+	}
 	s, err := it.newSession(ctx)
 	if err != nil {
 		return err

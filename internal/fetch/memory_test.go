@@ -62,7 +62,7 @@ func TestFewReadersOfStorage(t *testing.T) {
 		ri := itemOf(img, "localhost/name")
 		ri.Image.Transport = transport
 		j := newJob(&request.Request{Items: []request.Item{ri}, Options: request.Options{MaxParallel: 8, StallTimeout: time.Minute}, Cache: t.TempDir()}, nil)
-		pool, err := j.openPool()
+		pool, err := j.openPool(t.Context())
 		must(err)
 		src := &crowd{img: img, enough: most}
 		src.cond.L = &src.mu

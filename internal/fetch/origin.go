@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"context"
 	"errors"
 	"strings"
 
@@ -47,7 +48,7 @@ func isFrom(name, repository string) bool {
 // Name records, beside each of the images that are in the cache now, the names under which they were
 // asked for. Of those that were fetched it is recorded already; others were there, under this name or
 // another.
-func Name(dir string, items []request.Item) error {
+func Name(ctx context.Context, dir string, items []request.Item) error {
 	c := cache.Open(dir)
 	var errs []error
 	for _, it := range items {
@@ -56,7 +57,7 @@ func Name(dir string, items []request.Item) error {
 			continue
 		}
 		pub.Close()
-		errs = append(errs, c.AddOrigin(it.ID, originOf(it)))
+		errs = append(errs, c.AddOrigin(ctx, it.ID, originOf(it)))
 	}
 	return errors.Join(errs...)
 }

@@ -213,7 +213,7 @@ func TestOrigins(t *testing.T) {
 	if after, err := os.Stat(path); err != nil || !os.SameFile(before, after) || !before.ModTime().Equal(after.ModTime()) {
 		t.Errorf("an image that is there had its record written again: %v", err)
 	}
-	must(Name(w.cache, []request.Item{other, via(list, layered, name+":1"), itemOf(images.New(), name)}))
+	must(Name(t.Context(), w.cache, []request.Item{other, via(list, layered, name+":1"), itemOf(images.New(), name)}))
 	if names, _ := w.origins(layered); !slices.Equal(names, []string{"(127.0.0.1:1/other)", name + ":1"}) {
 		t.Errorf("with another name: %s", names)
 	}

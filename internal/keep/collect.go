@@ -31,7 +31,7 @@ func Collect(ctx context.Context, c *cache.Cache, plan *Plan, now time.Time) (*C
 	if err := done.removeImages(ctx, c); err != nil {
 		return done, err
 	}
-	freed, err := c.Tidy(now.Add(-Grace))
+	freed, err := c.Tidy(ctx, now.Add(-Grace))
 	done.Freed += freed
 	if err != nil {
 		return done, err
@@ -77,7 +77,7 @@ func (done *Collected) removeImages(ctx context.Context, c *cache.Cache) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		freed, err := c.Remove(r.ID, r.isSame)
+		freed, err := c.Remove(ctx, r.ID, r.isSame)
 		done.Freed += freed
 		if errors.Is(err, cache.ErrInUse) {
 			r.Why = err.Error()

@@ -60,7 +60,7 @@ func TestCollectLeavesWhatIsInUse(t *testing.T) {
 	release, err := pub.Hold()
 	s.must(err)
 	done := collect(s) // the pool is open, too
-	if done.Images[0].Why == "" || done.Images[1].Why != "" || done.Freed != 0 || !strings.Contains(strings.Join(done.Busy, " "), "another process fetches") {
+	if done.Images[0].Why == "" || done.Images[1].Why != "" || done.Freed != 0 || !strings.Contains(strings.Join(done.Busy, " "), " fetches") {
 		t.Errorf("an image is held and the pool open: %+v, freed %d, busy %q", done.Images, done.Freed, done.Busy)
 	}
 	if _, right := s.c.File(list.Digest); !right {

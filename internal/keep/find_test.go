@@ -66,7 +66,7 @@ func TestEntries(t *testing.T) {
 	s.publish(fresh, 2, "example.com/b:1", "example.com/a:latest")
 	s.publish(base, 4, "example.com/b:3")
 	s.foreign(other, 5)
-	s.must(s.c.AddOrigin(base.ID, cache.Origin{Name: "example.com/b:2"}))
+	s.must(s.c.AddOrigin(s.t.Context(), base.ID, cache.Origin{Name: "example.com/b:2"}))
 	name := map[digest.Digest]string{old.ID: "old", fresh.ID: "fresh", base.ID: "base", other.ID: "other"}
 	var got []string
 	for _, e := range Entries(s.scan()) {

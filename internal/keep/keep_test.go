@@ -2,6 +2,7 @@ package keep
 
 import (
 	"bytes"
+	"context"
 	"os"
 	"path/filepath"
 	"slices"
@@ -39,7 +40,7 @@ func newStore(t *testing.T) *store {
 func (s *store) open() {
 	s.t.Helper()
 	var err error
-	if s.pool, err = s.c.OpenPool(); err != nil {
+	if s.pool, err = s.c.OpenPool(context.Background()); err != nil {
 		s.t.Fatal(err)
 	}
 }
@@ -78,7 +79,7 @@ func (s *store) publish(img *images.Image, at int, names ...string) {
 	for _, n := range names {
 		pub.Origins = append(pub.Origins, cache.Origin{Name: n, Digest: img.Digest, Fetched: day(at)})
 	}
-	s.must(s.c.Publish(s.pool, img.ID, pub))
+	s.must(s.c.Publish(s.t.Context(), s.pool, img.ID, pub))
 }
 
 // foreign publishes an image as osbuild's own source does: no pool, nothing recorded, nothing shared.

@@ -66,6 +66,7 @@ type use struct {
 	what   Part
 	digest digest.Digest
 	path   string
+	open   func() (*os.File, error)
 }
 
 // owner is what a terminal shows as one thing: the files of an image that no image before it has.
@@ -92,7 +93,8 @@ func (r *reader) collect(images []*Image, all bool) error {
 			return err
 		}
 		for _, s := range pooled {
-			r.add(s, use{title: "the pool", what: PartPool, digest: s.Digest, path: r.cache.PooledPath(s.Digest)})
+			r.add(s, use{title: "the pool", what: PartPool, digest: s.Digest, path: r.cache.PooledPath(s.Digest),
+				open: func() (*os.File, error) { return r.cache.OpenPooled(s.Digest) }})
 		}
 		files, err := r.cache.Files()
 		if err != nil {
@@ -100,7 +102,8 @@ func (r *reader) collect(images []*Image, all bool) error {
 		}
 		for _, s := range files {
 			path := r.cache.FilePath(s.Digest)
-			r.add(s, use{title: filepath.Base(filepath.Dir(path)), what: PartFile, digest: s.Digest, path: path})
+			r.add(s, use{title: filepath.Base(filepath.Dir(path)), what: PartFile, digest: s.Digest, path: path,
+				open: func() (*os.File, error) { return r.cache.OpenFile(s.Digest) }})
 		}
 		owners = r.own(owners, "pool and lists")
 	}
@@ -141,7 +144,7 @@ func (r *reader) addBlob(e *exam, pub *cache.Published, d manifest.Descriptor, c
 	case s.Size != d.Size:
 		e.wrong(what, d.Digest, path, "%d bytes, want %d", s.Size, d.Size)
 	default:
-		r.add(s, use{e, "", what, d.Digest, path})
+		r.add(s, use{e, "", what, d.Digest, path, func() (*os.File, error) { return r.cache.OpenImageBlob(e.ID, d.Digest) }})
 	}
 }
 
@@ -216,8 +219,11 @@ func (r *reader) hash(ctx context.Context, f *reading, buf []byte, bar *progress
 	var in *os.File
 	var err error
 	for _, u := range f.uses {
-		if in, err = f.stored.Open(u.path); err == nil {
+		if in, err = u.open(); err == nil && f.stored.Is(in) {
 			break
+		} else if err == nil {
+			in.Close()
+			err = &fs.PathError{Op: "open", Path: u.path, Err: fs.ErrNotExist}
 		}
 	}
 	if err != nil {

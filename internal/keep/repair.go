@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"io/fs"
+	"os"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
@@ -41,7 +41,7 @@ type Left struct {
 // first, so that nobody takes it for what its name says.
 func (r *Repairer) Repair(ctx context.Context, images []*Image, damaged []Damage) (*Repaired, error) {
 	c := cache.Open(r.Dir)
-	pool, err := c.OpenPool()
+	pool, err := c.OpenPool(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -147,7 +147,7 @@ func mend(ctx context.Context, c *cache.Cache, pool *cache.Pool, i *Image, image
 			return err
 		}
 	}
-	return c.Publish(pool, i.ID, img)
+	return c.Publish(ctx, pool, i.ID, img)
 }
 
 // gather brings a blob into the pool from an image that has it, unless the pool has it: that its name is there does
@@ -165,16 +165,7 @@ func gather(ctx context.Context, c *cache.Cache, pool *cache.Pool, b manifest.De
 		if !slices.ContainsFunc(i.Blobs, func(other Blob) bool { return other.Digest == b.Digest && !other.Missing }) {
 			continue
 		}
-		pub, err := c.Look(i.ID)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		path := pub.BlobPath(b.Digest)
-		pub.Close()
-		if done, err := w.Adopt(ctx, path); err != nil || done {
+		if done, err := w.Adopt(ctx, func() (*os.File, error) { return c.OpenImageBlob(i.ID, b.Digest) }); err != nil || done {
 			return err
 		}
 	}

@@ -180,7 +180,7 @@ func TestRepairOfLists(t *testing.T) {
 	list := images.NewList(images.Of(base, other))
 	s := newShop(t, list)
 	s.viaList(base, list)
-	s.must(s.c.AddOrigin(base.ID, cache.Origin{Name: s.name + ":latest", Digest: list.Digest}))
+	s.must(s.c.AddOrigin(s.t.Context(), base.ID, cache.Origin{Name: s.name + ":latest", Digest: list.Digest}))
 	s.must(s.c.PublishFile(t.Context(), list.Digest, list.Raw))
 	strange := []byte(`{"what": "another source of osbuild fetched"}`)
 	s.must(s.c.PublishFile(t.Context(), digest.FromBytes(strange), strange))

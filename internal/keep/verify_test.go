@@ -163,7 +163,7 @@ func (s *store) viaList(img *images.Image, list *images.List, origins ...digest.
 	for n, d := range origins {
 		pub.Origins = append(pub.Origins, cache.Origin{Name: fmt.Sprint("example.com/name", n), Digest: d})
 	}
-	s.must(s.c.Publish(s.pool, img.ID, pub))
+	s.must(s.c.Publish(s.t.Context(), s.pool, img.ID, pub))
 }
 
 // What was pinned by a list is judged by what is recorded, by the list and by the manifest together.
@@ -259,7 +259,7 @@ func TestVerifyEndsWithItsContext(t *testing.T) {
 func TestVerifyOfWhatIsFromAStorage(t *testing.T) {
 	s := newStore(t)
 	s.publish(base, 1)
-	s.must(s.c.AddOrigin(base.ID, cache.Origin{Name: "localhost/base", Transport: request.ContainersStorage, Digest: digest.FromString("in the store")}))
+	s.must(s.c.AddOrigin(s.t.Context(), base.ID, cache.Origin{Name: "localhost/base", Transport: request.ContainersStorage, Digest: digest.FromString("in the store")}))
 	if v := s.verify(); len(v.Damaged)+len(v.Unvouched) > 0 {
 		t.Errorf("damaged %v, unvouched %v", v.Damaged, v.Unvouched)
 	}

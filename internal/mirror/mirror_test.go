@@ -206,7 +206,7 @@ func TestBlobsOfTheCacheAreTaken(t *testing.T) {
 	w.push("app:v1", app)
 	pins := w.pins("any", "registry.example/app:v1")
 	dir := t.TempDir()
-	pool, err := cache.Open(dir).OpenPool()
+	pool, err := cache.Open(dir).OpenPool(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -107,7 +107,7 @@ func TestCacheOnSeveralFileSystems(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f, name := serve(t, img)
 			cache := newCache(t)
-			mount(t, "tmpfs", filepath.Join(cache, elsewhere), "tmpfs", 0, "")
+			mount(t, "tmpfs", filepath.Join(cache, elsewhere), "tmpfs", 0, "mode=755")
 			fetch(t, skopeo, request(cache, name, img))
 			wantAll(t, cache, img)
 			must(t, os.Remove(filepath.Join(imagePath(cache, img), img.Layers[0].Digest.Encoded())))

@@ -67,7 +67,8 @@ func TestCacheThatIsNoFolder(t *testing.T) {
 	}
 }
 
-func TestUmaskDoesNotCount(t *testing.T) {
+// What is fetched under a private umask is for its owner alone.
+func TestUmaskIsRespected(t *testing.T) {
 	img := images.New(images.Layer(1000))
 	list := images.NewList(images.Of(img))
 	_, name := serve(t, list)
@@ -81,16 +82,16 @@ func TestUmaskDoesNotCount(t *testing.T) {
 		r.good()
 	}
 	must(t, filepath.WalkDir(filepath.Dir(cache), func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.Name() == "lock" {
+		if err != nil {
 			return err
 		}
 		fi, err := d.Info()
 		if err != nil {
 			return err
 		}
-		want := fs.FileMode(0o644)
+		want := fs.FileMode(0o600)
 		if d.IsDir() {
-			want = 0o755
+			want = 0o700
 		}
 		if fi.Mode().Perm() != want {
 			t.Errorf("%s has mode %o, want %o", path, fi.Mode().Perm(), want)

@@ -1,0 +1,259 @@
+// Package resolve finds where a path leads.
+//
+// A path that a user names may run through symbolic links, and most of them are
+// meant. Those that another user put into a directory that all may write to, such
+// as /tmp, are not: the kernel refuses them only if the sysctl
+// fs.protected_symlinks says so, and never in readlink(2). This package follows
+// links itself, by handles, and refuses these whatever the sysctl says; what is
+// found is a handle on a directory and a name in it that is no link. So it stays
+// the place that was looked at, whatever is renamed later.
+//
+// What it does not promise: that the directories on the way belong to the user. Who
+// may rename those decides where a path leads.
+package resolve
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxLinks is how many symbolic links a path may run through, as in the kernel.
+const maxLinks = 40
+
+// ErrForeign is the error of what another user put into a directory that all may
+// write to.
+var ErrForeign = errors.New("in a directory that all may write to")
+
+// A Place is a name in an open directory. It is no symbolic link, but for the links
+// of /proc that lead to what has no path, such as a pipe.
+type Place struct {
+	Dir  *os.File
+	Base string       // "." for a path that ends in / or ..
+	Path string       // without links, for messages
+	Stat *unix.Stat_t // what is there, nil for nothing
+}
+
+// Close closes the directory.
+func (p *Place) Close() error { return p.Dir.Close() }
+
+// IsDir reports whether there is a directory.
+func (p *Place) IsDir() bool { return p.is(unix.S_IFDIR) }
+
+// IsRegular reports whether there is a regular file.
+func (p *Place) IsRegular() bool { return p.is(unix.S_IFREG) }
+
+func (p *Place) is(kind uint32) bool { return p.Stat != nil && p.Stat.Mode&unix.S_IFMT == kind }
+
+// Find follows all links of a path. That nothing has its last name is no error;
+// that a directory on the way is missing is one.
+func Find(path string) (*Place, error) {
+	p, err := find(path)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return p, nil
+}
+
+// Own is Find for a file that is written or replaced: one that another user put
+// into a directory that all may write to, of whatever kind, is refused as well.
+func Own(path string) (*Place, error) {
+	p, err := Find(path)
+	if err != nil || p.Stat == nil {
+		return p, err
+	}
+	var in unix.Stat_t
+	if err = unix.Fstat(int(p.Dir.Fd()), &in); err == nil {
+		err = vet(&in, p.Stat, kindOf(p.Stat)+" "+p.Path)
+	}
+	if err != nil {
+		p.Close()
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return p, nil
+}
+
+// Dir opens the directory that a path leads to.
+func Dir(path string) (*os.File, error) {
+	p, err := Find(path)
+	if err != nil {
+		return nil, err
+	}
+	defer p.Close()
+	fd, err := unix.Openat(int(p.Dir.Fd()), p.Base, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+// walk is on its way along a path.
+type walk struct {
+	dir   *os.File
+	path  string
+	rest  []string // names that are left
+	links int
+}
+
+func find(path string) (*Place, error) {
+	if path == "" {
+		return nil, unix.ENOENT
+	}
+	if strings.ContainsRune(path, 0) {
+		return nil, unix.EINVAL
+	}
+	w := &walk{}
+	err := w.begin(path)
+	for err == nil {
+		var p *Place
+		if p, err = w.step(); p != nil {
+			return p, nil
+		}
+	}
+	if w.dir != nil {
+		w.dir.Close()
+	}
+	return nil, err
+}
+
+// begin goes on with a path, which is that of a link or the first one.
+func (w *walk) begin(path string) error {
+	w.rest = append(strings.Split(path, "/"), w.rest...)
+	switch {
+	case strings.HasPrefix(path, "/"):
+		return w.enter(unix.AT_FDCWD, "/", "/")
+	case w.dir == nil:
+		here, err := os.Getwd()
+		if err != nil {
+			here = "."
+		}
+		return w.enter(unix.AT_FDCWD, ".", here)
+	}
+	return nil
+}
+
+// enter opens a directory, and closes the one before it.
+func (w *walk) enter(in int, name, path string) error {
+	fd, err := unix.Openat(in, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	if w.dir != nil {
+		w.dir.Close()
+	}
+	w.dir, w.path = os.NewFile(uintptr(fd), path), path
+	return nil
+}
+
+// step goes on by one name. It returns the place if there are no more.
+func (w *walk) step() (*Place, error) {
+	for len(w.rest) > 0 && (w.rest[0] == "" || w.rest[0] == ".") {
+		w.rest = w.rest[1:]
+	}
+	in := int(w.dir.Fd())
+	if len(w.rest) == 0 {
+		var st unix.Stat_t
+		if err := unix.Fstat(in, &st); err != nil {
+			return nil, err
+		}
+		return &Place{w.dir, ".", w.path, &st}, nil
+	}
+	name := w.rest[0]
+	w.rest = w.rest[1:]
+	if name == ".." {
+		return nil, w.enter(in, "..", filepath.Dir(w.path))
+	}
+	path := filepath.Join(w.path, name)
+	last := len(w.rest) == 0 // else a slash follows, or another name
+	fd, err := unix.Openat(in, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err == unix.ENOENT && w.onlySlashes() {
+		return &Place{w.dir, name, path, nil}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = unix.Close(fd) }()
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return nil, err
+	}
+	switch {
+	case st.Mode&unix.S_IFMT == unix.S_IFLNK:
+		return w.follow(fd, &st, name, path)
+	case st.Mode&unix.S_IFMT == unix.S_IFDIR && !w.onlySlashes():
+		return nil, w.enter(in, name, path)
+	case st.Mode&unix.S_IFMT != unix.S_IFDIR && !last:
+		return nil, unix.ENOTDIR
+	}
+	return &Place{w.dir, name, path, &st}, nil
+}
+
+// onlySlashes reports whether no name is left.
+func (w *walk) onlySlashes() bool { return strings.Join(w.rest, "") == "" }
+
+// follow goes on where a symbolic link leads.
+func (w *walk) follow(fd int, st *unix.Stat_t, name, path string) (*Place, error) {
+	if w.links++; w.links > maxLinks {
+		return nil, unix.ELOOP
+	}
+	var in unix.Stat_t
+	if err := unix.Fstat(int(w.dir.Fd()), &in); err != nil {
+		return nil, err
+	}
+	if err := vet(&in, st, kindOf(st)+" "+path); err != nil {
+		return nil, err
+	}
+	if p := w.unnamed(name, path); p != nil {
+		return p, nil
+	}
+	buf := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(fd, "", buf)
+	if err != nil {
+		return nil, err
+	}
+	return nil, w.begin(string(buf[:n]))
+}
+
+// unnamed is the place of a link of /proc that leads to what has no path: a pipe, a
+// socket.
+func (w *walk) unnamed(name, path string) *Place {
+	var fs unix.Statfs_t
+	if unix.Fstatfs(int(w.dir.Fd()), &fs) != nil || fs.Type != unix.PROC_SUPER_MAGIC || !w.onlySlashes() {
+		return nil
+	}
+	var st unix.Stat_t
+	if unix.Fstatat(int(w.dir.Fd()), name, &st, 0) != nil {
+		return nil
+	}
+	if kind := st.Mode & unix.S_IFMT; kind != unix.S_IFIFO && kind != unix.S_IFSOCK {
+		return nil
+	}
+	return &Place{w.dir, name, path, &st}
+}
+
+// vet is the kernel's rule for what another user put into a directory that has the
+// sticky bit and that all may write to.
+func vet(in, st *unix.Stat_t, what string) error {
+	const shared = unix.S_ISVTX | unix.S_IWOTH
+	if in.Mode&shared != shared || st.Uid == in.Uid || int(st.Uid) == os.Geteuid() {
+		return nil
+	}
+	return fmt.Errorf("%s belongs to user %d, %w", what, st.Uid, ErrForeign)
+}
+
+func kindOf(st *unix.Stat_t) string {
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFLNK:
+		return "the symbolic link"
+	case unix.S_IFIFO:
+		return "the named pipe"
+	case unix.S_IFDIR:
+		return "the directory"
+	default:
+		return "the file"
+	}
+}
