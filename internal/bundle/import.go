@@ -249,7 +249,7 @@ func (in *importer) beside(img *carried) (list []byte, signatures [][]byte) {
 	if l, err := pub.List(); err == nil && l != nil {
 		list = l
 	}
-	if s, err := pub.Signatures(); err == nil && len(s) > 0 && len(signatures) == 0 {
+	if s, err := pub.Signatures(); err == nil && len(s) > 0 { // they may be what a policy wants of the name that it was fetched under
 		signatures = s
 	}
 	return list, signatures
