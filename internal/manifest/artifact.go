@@ -20,8 +20,12 @@ func ParseAny(raw []byte) (*Manifest, error) {
 	if e := d.Config.check(); e != nil {
 		return nil, err
 	}
+	total := d.Config.Size
 	for _, l := range d.Layers {
 		if e := l.check(); e != nil {
+			return nil, err
+		}
+		if total += l.Size; total > MaxBlob {
 			return nil, err
 		}
 	}

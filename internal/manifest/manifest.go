@@ -23,6 +23,13 @@ import (
 // containers/image and of the common registries.
 const MaxSize = 4 << 20
 
+// Bounds of what a manifest may claim and hold. Real images have less than a hundred layers, and lists some dozens
+// of entries; the counts bound the memory that 4 MiB of empty objects would take.
+const (
+	MaxBlob     = 1 << 50 // bytes, of a blob, and of all that a document names together
+	maxElements = 50_000  // objects and arrays of a document
+)
+
 // Media types of the OCI image specification and of Docker's image manifest version 2, schema 2.
 const (
 	ociManifest    = "application/vnd.oci.image.manifest.v1+json"
@@ -116,6 +123,9 @@ func Parse(raw []byte) (*Manifest, error) {
 	if len(raw) > MaxSize {
 		return nil, fmt.Errorf("manifest is %d bytes long, the limit is %d", len(raw), MaxSize)
 	}
+	if err := CheckElements(raw); err != nil {
+		return nil, fmt.Errorf("manifest %w", err)
+	}
 	var d document
 	if err := json.Unmarshal(raw, &d); err != nil {
 		return nil, notJSON(err)
@@ -193,9 +203,13 @@ func (d *document) isList() (bool, error) {
 }
 
 func (d *document) list() (*Manifest, error) {
+	var total int64
 	for i, e := range d.Manifests {
 		if err := e.check(); err != nil {
 			return nil, fmt.Errorf("manifest list: manifests[%d]: %w", i, err)
+		}
+		if total += e.Size; total > MaxBlob {
+			return nil, fmt.Errorf("manifest list: %w", errTotal)
 		}
 		if e.Platform != nil {
 			*e.Platform = e.Platform.Normalize()
@@ -223,6 +237,7 @@ func (d *document) image() (*Manifest, error) {
 		return nil, fmt.Errorf("manifest has no file system, its layers are of type %q: %w", kind, ErrArtifact)
 	}
 	sizes := map[digest.Digest]int64{d.Config.Digest: d.Config.Size}
+	total := d.Config.Size
 	for i, l := range d.Layers {
 		if err := l.check(); err != nil {
 			return nil, fmt.Errorf("manifest: layers[%d]: %w", i, err)
@@ -231,6 +246,9 @@ func (d *document) image() (*Manifest, error) {
 			return nil, fmt.Errorf("manifest lies: %s is %d bytes long in one place and %d in another", l.Digest, size, l.Size)
 		}
 		sizes[l.Digest] = l.Size
+		if total += l.Size; total > MaxBlob { // each summand is below, so nothing overflows
+			return nil, fmt.Errorf("manifest: %w", errTotal)
+		}
 	}
 	return &Manifest{Config: *d.Config, Layers: d.Layers}, nil
 }
@@ -259,6 +277,31 @@ func isFileSystem(mediaType string) bool {
 		mediaType == ""
 }
 
+// errTotal is a document whose parts are larger than anything.
+var errTotal = fmt.Errorf("the sizes add up to more than the limit of %d bytes", int64(MaxBlob))
+
+// CheckElements refuses a JSON document, before it is decoded, that has more objects and arrays than any real one: a
+// decoder makes some hundred bytes of memory of two bytes of text. It does not check the syntax.
+func CheckElements(raw []byte) error {
+	n, text, escaped := 0, false, false
+	for _, c := range raw {
+		switch {
+		case escaped:
+			escaped = false
+		case text:
+			escaped, text = c == '\\', c != '"'
+		case c == '"':
+			text = true
+		case c == '{', c == '[':
+			n++
+		}
+	}
+	if n > maxElements {
+		return fmt.Errorf("has %d objects and arrays, the limit is %d", n, maxElements)
+	}
+	return nil
+}
+
 // check refuses what could not become a file name or a length.
 func (d *Descriptor) check() error {
 	if !isSHA256(string(d.Digest)) {
@@ -266,6 +309,9 @@ func (d *Descriptor) check() error {
 	}
 	if d.Size < 0 {
 		return fmt.Errorf("%s: size %d is negative", d.Digest, d.Size)
+	}
+	if d.Size > MaxBlob {
+		return fmt.Errorf("%s: size %d is above the limit of %d bytes", d.Digest, d.Size, int64(MaxBlob))
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package manifest_test
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 
@@ -120,7 +121,7 @@ func TestRefused(t *testing.T) {
 		"null":           {"null", "manifest has neither layers nor manifests: not a container image"},
 		"cut short":      {`{"config":`, "manifest is not JSON: unexpected end of JSON input"},
 		"two documents":  {`{"manifests": []} {}`, "manifest is not JSON: invalid character '{' after top-level value"},
-		"nested deeply":  {`{"x": ` + strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000) + `}`, "manifest is not JSON: invalid character '[' exceeded max depth"},
+		"nested deeply":  {`{"x": ` + strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000) + `}`, "manifest is not JSON: invalid character '[' exceeded max depth"},
 		"nothing":        {`{}`, "manifest has neither layers nor manifests: not a container image"},
 		"layers number":  {image(`"config": <config>, "layers": 7`), "manifest: layers is a number, want an array"},
 		"layer string":   {image(`"config": <config>, "layers": ["x"]`), "manifest: layers is a string, want an object"},
@@ -287,5 +288,45 @@ func TestTooLong(t *testing.T) {
 		if want := fmt.Sprintf("manifest is %d bytes long, the limit is 4194304", size); err == nil || err.Error() != want {
 			t.Errorf("got %v, want %s", err, want)
 		}
+	}
+}
+
+// TestBounds pairs what a document claims, or holds, with what is said about it: nothing that is summed up later
+// overflows, and nothing is decoded that takes much more memory than its text.
+func TestBounds(t *testing.T) {
+	t.Parallel()
+	a, b := "sha256:"+strings.Repeat("a", 64), "sha256:"+strings.Repeat("b", 64)
+	layers := func(sizes ...int64) string {
+		text := fmt.Sprintf(`{"schemaVersion":2,"config":{"digest":%q,"size":1},"layers":[`, a)
+		for i, size := range sizes {
+			text += strings.Repeat(",", min(i, 1)) + fmt.Sprintf(`{"digest":%q,"size":%d}`, b[:len(b)-1]+fmt.Sprint(i), size)
+		}
+		return text + "]}"
+	}
+	list := func(sizes ...int64) string {
+		_, entries, _ := strings.Cut(layers(sizes...), `"layers"`)
+		return `{"schemaVersion":2,"manifests"` + entries
+	}
+	const limit = int64(1) << 50
+	for name, c := range map[string]struct{ raw, want string }{
+		"largest":            {layers(limit - 1), ""},
+		"largest of a list":  {list(limit/2, limit/2), ""},
+		"too large":          {layers(limit + 1), "size 1125899906842625 is above the limit of 1125899906842624 bytes"},
+		"2^63-1":             {layers(math.MaxInt64), "is above the limit"},
+		"sum":                {layers(limit/2, limit/2), "the sizes add up to more than the limit of 1125899906842624 bytes"},
+		"sum of many":        {layers(limit, limit, limit, limit), "the sizes add up"},
+		"sum of a list":      {list(limit, limit), "the sizes add up"},
+		"2^63-1 in a list":   {list(math.MaxInt64), "is above the limit"},
+		"empty objects":      {`{"layers":[` + strings.Repeat("{},", 1_390_000) + `{}],"config":{}}`, "manifest has 1390004 objects and arrays, the limit is 50000"},
+		"empty arrays":       {`{"x":[` + strings.Repeat("[],", 1_390_000) + `[]]}`, "objects and arrays, the limit is 50000"},
+		"brackets in a text": {strings.Replace(layers(1), "{", `{"x":"\"`+strings.Repeat("[{", 30_000)+`",`, 1), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, err := manifest.Parse([]byte(c.raw))
+			if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+				t.Errorf("got %v, want %q", err, c.want)
+			}
+		})
 	}
 }

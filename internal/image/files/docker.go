@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/internal/manifest"
 )
 
 // Saved is one image of an archive as docker save writes it, since 1.10.
@@ -47,6 +49,9 @@ func (t *Tree) Saved() ([]Saved, error) {
 		Config   string   `json:"Config"`
 		RepoTags []string `json:"RepoTags"`
 		Layers   []string `json:"Layers"`
+	}
+	if err := manifest.CheckElements(raw); err != nil {
+		return nil, fmt.Errorf("%s %w", savedManifest, err)
 	}
 	if err := json.Unmarshal(raw, &entries); err != nil {
 		return nil, fmt.Errorf("%s is not what docker save writes: %w", savedManifest, err)

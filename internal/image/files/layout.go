@@ -104,6 +104,9 @@ func (r *layoutReader) list(raw []byte, by *Document) error {
 	var index struct {
 		Manifests []entry `json:"manifests"`
 	}
+	if err := manifest.CheckElements(raw); err != nil {
+		return fmt.Errorf("index %w", err)
+	}
 	err := json.Unmarshal(raw, &index)
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok { // not in the words of Go
 		return fmt.Errorf("index is not JSON as it should be: %s is of the type %s", cmp.Or(wrong.Field, "it"), wrong.Value)
