@@ -66,7 +66,7 @@ func (b *blob) fetch(ctx context.Context) error {
 		return b.inSlot(ctx, func() error {
 			for {
 				err := b.try(ctx, src)
-				if again, e := b.restart(err); !again {
+				if again, e := b.restart(src, err); !again {
 					return e
 				}
 			}
@@ -97,13 +97,17 @@ func (b *blob) inSlot(ctx context.Context, download func() error) error {
 	return download()
 }
 
-// restart decides to start the blob again from its beginning, once for each of two reasons: what
-// is there was damaged, by a crash or by a proxy; the server cannot go on from there.
-func (b *blob) restart(err error) (again bool, _ error) {
+// restart decides to start the blob again from its beginning: once if the server cannot continue in the middle; if
+// what came is not the blob, at each of the other locations that may have it, or else once, since it may have been
+// damaged by a crash or on its way.
+func (b *blob) restart(src image.Source, err error) (again bool, _ error) {
+	wrong := errors.Is(err, cache.ErrDigest) || errors.Is(err, cache.ErrSize)
 	switch {
 	case errors.Is(err, image.ErrRange) && !b.noRange:
 		b.noRange = true
-	case (errors.Is(err, cache.ErrDigest) || errors.Is(err, cache.ErrSize) || errors.Is(err, image.ErrContent)) && !b.damaged:
+	case wrong && src.Elsewhere(image.Blob, b.Digest):
+		b.noRange = false
+	case (wrong || errors.Is(err, image.ErrContent)) && !b.damaged:
 		b.damaged = true
 	default:
 		return false, err

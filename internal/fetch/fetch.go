@@ -171,6 +171,7 @@ type item struct {
 func (j *job) newItem(ri request.Item) *item {
 	it := &item{job: j, Item: ri, target: targetOf(ri)}
 	it.log = j.log.Pinned(it.target.Name, it.target.Pinned.String(), it.ID.String())
+	it.target.Mirrors = &image.Mirrors{Note: func(format string, args ...any) { it.log.Note(format, args...) }}
 	it.attempts.Store(1)
 	it.pace.start()
 	return it

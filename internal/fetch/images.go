@@ -257,7 +257,20 @@ func (s *session) allowed(ctx context.Context, d digest.Digest, raw []byte) (sig
 	}); err != nil {
 		return nil, err
 	}
-	return signatures, s.it.target.Allowed(ctx, func() ([]byte, [][]byte, error) { return raw, signatures, nil })
+	allowed := func() error {
+		return s.it.target.Allowed(ctx, func() ([]byte, [][]byte, error) { return raw, signatures, nil })
+	}
+	err = allowed()
+	for src := s.source(); image.IsPolicy(err) && src.Elsewhere(image.Signatures, d); { // the origin may have what the mirror has not
+		w := s.it.newTries(nil).watch(ctx)
+		others, e := src.Signatures(w.traced(), d)
+		if w.stop(e) != nil {
+			break
+		}
+		signatures = others
+		err = allowed()
+	}
+	return signatures, err
 }
 
 // shownOffers is how many entries of a manifest list an error names.

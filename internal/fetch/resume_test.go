@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -187,16 +188,44 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
-// TestThrottledAtOpen shows that the library's own wait for a 429 is told, and not taken for a stall.
+// TestThrottledAtOpen shows that a 429 is waited for, and said under the name of the image, wherever it comes.
 func TestThrottledAtOpen(t *testing.T) {
 	t.Parallel()
-	f, name := serve(t, layered)
-	f.On(registry.Get("/manifests/").First(1), registry.Status(429, "", "Retry-After", "2"))
-	w := newWorld(t).alone() // the log of the library is the process's
-	w.options.StallTimeout = time.Second
-	w.images(itemOf(layered, name)).ok().says("429 Too Many Requests from http://"+f.Addr, "trying again in 2s", "1 attempt")
-	if n := len(f.Matching(registry.Get("/manifests/sha256:[^/]*$"))); n != 2 {
-		t.Errorf("the manifest was asked for %d times, want 2", n)
+	for name, at := range map[string]registry.Match{
+		"first contact": registry.Get("^/v2/$"), "manifest": registry.Get("/manifests/"), "blob": registry.Blob(string(layered.Layers[0].Digest)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f, name := serve(t, layered)
+			f.On(at.First(1), registry.Error(429, "TOOMANYREQUESTS", "the pull rate limit is reached", "Retry-After", "2"))
+			w := newWorld(t)
+			w.options.StallTimeout = time.Second
+			w.images(itemOf(layered, name)).ok().says(name+"@", "attempt 1 failed, next in 2", "429 Too Many Requests: the pull rate limit is reached", "2 attempts")
+			if n := len(f.Matching(at)); n != 2 {
+				t.Errorf("asked %d times, want 2", n)
+			}
+		})
+	}
+}
+
+// TestThrottledForTooLong shows that a wait beyond the timeout ends at once, with what the registry said.
+func TestThrottledForTooLong(t *testing.T) {
+	t.Parallel()
+	for name, at := range map[string]registry.Match{
+		"first contact": registry.Get("^/v2/$"), "manifest": registry.Get("/manifests/"), "blob": registry.Blob(string(layered.Layers[0].Digest)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f, name := serve(t, layered)
+			f.On(at, registry.Error(429, "TOOMANYREQUESTS", "the pull rate limit is reached", "Retry-After", "21600"))
+			out := newWorld(t).images(itemOf(layered, name))
+			if got := out.Results[0].Error; !strings.Contains(got, "429 Too Many Requests: the pull rate limit is reached (gave up:") || !strings.Contains(got, "6h0m0s") {
+				t.Errorf("error is %s", got)
+			}
+			if n := len(f.Matching(at)); n != 1 {
+				t.Errorf("asked %d times, want once", n)
+			}
+		})
 	}
 }
 

@@ -63,7 +63,7 @@ func TestRetriedAndMended(t *testing.T) {
 		"503": {blob.First(2), []registry.Fault{registry.Status(503, "<html>busy</html>")}, []string{"-", "-", "-"}, `503 Service Unavailable: "<html>busy</html>"`},
 		"504": {blob.First(2), []registry.Fault{registry.Status(504, "")}, []string{"-", "-", "-"}, "504 Gateway Timeout"},
 
-		"manifest: reset":   {manifest.First(2), []registry.Fault{registry.Reset()}, nil, "open: attempt 2 failed"},
+		"manifest: reset":   {manifest.First(2), []registry.Fault{registry.Reset()}, nil, "open: attempt 1 failed"}, // net/http has tried once more
 		"manifest: cut off": {manifest.First(1), []registry.Fault{registry.Truncate(100)}, nil, "open: attempt 1 failed"},
 		"manifest: 408":     {manifest.First(1), []registry.Fault{registry.Status(408, "")}, nil, "408"},
 		"manifest: 500":     {manifest.First(2), []registry.Fault{registry.Error(500, "UNKNOWN", "unknown error")}, nil, "500"},
@@ -185,7 +185,7 @@ func TestGivenUp(t *testing.T) {
 		"manifest: 404 HTML":      {manifest, []registry.Fault{registry.Status(404, html)}, 0, `read manifest: 404 Not Found: "<!DOCTYPE html>\n<html><head><title>Busy</title></h..."` + gone},
 		"manifest: 404 empty":     {manifest, []registry.Fault{registry.Status(404, "")}, 0, "read manifest: 404 Not Found" + gone},
 		"manifest: 401":           {manifest, []registry.Fault{registry.Status(401, "")}, 0, "read manifest: authentication required" + login},
-		"manifest: 403":           {manifest, []registry.Fault{registry.Error(403, "DENIED", "requested access to the resource is denied")}, 0, "read manifest: denied" + login},
+		"manifest: 403":           {manifest, []registry.Fault{registry.Error(403, "DENIED", "requested access to the resource is denied")}, 0, "read manifest: 403 Forbidden: requested access to the resource is denied" + login},
 		"manifest: 500":           {manifest, []registry.Fault{registry.Status(500, "")}, 0, "read manifest: 500 Internal Server Error (gave up after 4 tries)" + trouble},
 		"first contact: 404":      {registry.Get("^/v2/$"), []registry.Fault{registry.Status(404, "<html>")}, 0, `404 Not Found: "<html>"` + gone},
 	} {

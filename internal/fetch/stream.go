@@ -103,6 +103,9 @@ func (b *streamed) Read(p []byte) (n int, err error) {
 
 func (b *streamed) verify() error {
 	if got := digest.NewDigest(b.d.Digest.Algorithm(), b.hash); got != b.d.Digest {
+		if b.src != nil {
+			b.src.Elsewhere(image.Blob, b.d.Digest) // for whoever reads it again
+		}
 		return fmt.Errorf("blob %s: %w: got %s, want %s", b.d.Digest, cache.ErrDigest, got, b.d.Digest)
 	}
 	return io.EOF

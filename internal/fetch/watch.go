@@ -98,10 +98,6 @@ func newWatch(ctx context.Context, stall, header time.Duration) *watch {
 func (w *watch) fire() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if wait := time.Until(image.Throttled()); wait > 0 { // the registry asked for it
-		w.timer.Reset(wait + w.stall)
-		return
-	}
 	w.limit.bytes = time.Since(w.last) < w.stall/2
 	w.cancel(w.limit)
 }

@@ -1,7 +1,6 @@
 package image
 
 import (
-	"errors"
 	"net/http"
 	"sync/atomic"
 	"testing"
@@ -12,8 +11,7 @@ import (
 	"osbuild-containers/test/registry"
 )
 
-// TestEndlessErrors: of an error that has no end nobody reads more than some megabytes, also not the
-// library before its client can be hooked.
+// TestEndlessErrors: of an error that has no end only the beginning is read, also when it is the first answer of all.
 func TestEndlessErrors(t *testing.T) {
 	img := images.New(images.Layer(10))
 	for name, c := range map[string]struct {
@@ -53,14 +51,13 @@ func TestEndlessErrors(t *testing.T) {
 				defer src.Close()
 				_, _, err = src.Blob(t.Context(), descriptor(img.Layers[0]), 0)
 			}
-			var long tooLongError
-			if err == nil || errors.As(err, &long) == c.opens {
+			if err == nil {
 				t.Errorf("error is %v", err)
 			}
 			if class, _ := Classify(err); class == Transient {
 				t.Error("it would be tried again")
 			}
-			if n := sent.Load(); n > 4*maxAnswers {
+			if n := sent.Load(); n > maxAnswers {
 				t.Errorf("%d bytes were read", n)
 			}
 		})

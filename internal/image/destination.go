@@ -11,6 +11,7 @@ import (
 	"github.com/containers/image/v5/types"
 	"github.com/opencontainers/go-digest"
 
+	"osbuild-containers/internal/image/internals"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/request"
 )
@@ -23,6 +24,8 @@ type Destination struct {
 	sys   *types.SystemContext
 	dest  types.ImageDestination
 	known *Known
+
+	client *internals.Client // of dest
 }
 
 // OpenDestination asks the registry whether it can be written to. All destinations with the same Known
@@ -37,25 +40,30 @@ func OpenDestination(ctx context.Context, repository string, a request.Access, k
 		return nil, fmt.Errorf("repository %q: %w", repository, err)
 	}
 	d := &Destination{name: reference.TrimNamed(named), sys: systemContext(a), known: known}
-	d.dest, err = d.open(ctx, ref)
-	return d, sending(d.name, err)
+	d.dest, d.client, err = d.open(ctx, ref)
+	return d, d.sending(err)
 }
 
-func (d *Destination) open(ctx context.Context, ref types.ImageReference) (types.ImageDestination, error) {
+func (d *Destination) open(ctx context.Context, ref types.ImageReference) (types.ImageDestination, *internals.Client, error) {
 	dest, err := ref.NewImageDestination(ctx, d.sys)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	guarded, done := guard(ctx)
-	if err := done(dest.SupportsSignatures(guarded)); err != nil { // it asks the registry what it is
-		return nil, errors.Join(err, dest.Close())
+	c, err := internals.ClientOf(dest)
+	if err != nil {
+		return nil, nil, err
 	}
-	if client := clientOf(dest); client != nil {
-		hook(client)
-		d.known.isHost(reference.Domain(d.name))
-		client.Transport = &uploads{client.Transport, d.known}
+	conf, err := c.TLS()
+	if err != nil {
+		return nil, nil, err
 	}
-	return dest, nil
+	client, err := connect(ctx, d.sys, c, reference.Domain(d.name), conf.InsecureSkipVerify, d.known.challengesOf(d.name))
+	if err != nil {
+		return nil, nil, err
+	}
+	d.known.isHost(reference.Domain(d.name))
+	client.Transport = &uploads{client.Transport, d.known}
+	return dest, c, nil
 }
 
 // Close gives the connections up.
@@ -85,7 +93,7 @@ func (d *Destination) reuse(ctx context.Context, b manifest.Descriptor, known ty
 	if err == nil && there && (info.Digest != b.Digest || info.Size != b.Size) {
 		err = fmt.Errorf("blob %s: the registry says that it has %d bytes, want %d: have it removed there", b.Digest, info.Size, b.Size)
 	}
-	return there, sending(d.name, err)
+	return there, d.sending(err)
 }
 
 // Put sends the blob. What r reads has to be verified: an error at its end keeps the registry
@@ -95,25 +103,25 @@ func (d *Destination) Put(ctx context.Context, b manifest.Descriptor, r io.Reade
 	if err != nil {
 		err = fmt.Errorf("blob %s: %w", b.Digest, err)
 	}
-	return sending(d.name, err)
+	return d.sending(err)
 }
 
 // PutManifest sends a manifest, a list or an image's, of which all parts are there, under its digest
 // and the tag, "" for none.
 func (d *Destination) PutManifest(ctx context.Context, raw []byte, tag string) (err error) {
 	if tag == "" {
-		return sending(d.name, d.dest.PutManifest(ctx, raw, nil))
+		return d.sending(d.dest.PutManifest(ctx, raw, nil))
 	}
 	ref, err := d.reference(tag, "")
 	if err != nil {
 		return err
 	}
-	dest, err := d.open(ctx, ref)
+	dest, _, err := d.open(ctx, ref)
 	if err != nil {
-		return sending(d.name, err)
+		return d.sending(err)
 	}
 	defer func() { err = errors.Join(err, dest.Close()) }()
-	return sending(d.name, dest.PutManifest(ctx, raw, nil))
+	return d.sending(dest.PutManifest(ctx, raw, nil))
 }
 
 // reference is that of a manifest with a tag, or else with a digest.
@@ -139,13 +147,16 @@ func (d *Destination) HasManifest(ctx context.Context, sum digest.Digest, tag st
 	if err != nil {
 		return false, err
 	}
-	guarded, done := guard(ctx)
-	got, err := docker.GetDigest(guarded, d.sys, ref)
-	if err = done(err); err == nil {
+	src, err := d.client.Source(ref, ref)
+	if err != nil {
+		return false, err
+	}
+	got, err := head(ctx, src)
+	if err == nil {
 		return got == sum, nil
 	}
 	if class, _ := Classify(err); class == Transient {
-		return false, sending(d.name, err)
+		return false, d.sending(err)
 	}
 	return false, nil
 }
@@ -159,11 +170,16 @@ type sendError struct {
 func (e *sendError) Error() string { return "send to " + e.to + ": " + e.err.Error() }
 func (e *sendError) Unwrap() error { return e.err }
 
-func sending(to reference.Named, err error) error {
+// sending words an error. A challenge that comes with the repository is answered by the next Destination.
+func (d *Destination) sending(err error) error {
 	if err == nil {
 		return nil
 	}
-	return &sendError{to.Name(), reword(err)}
+	var challenge *challengeError
+	if errors.As(err, &challenge) {
+		d.known.learn(d.name, challenge.challenges)
+	}
+	return &sendError{d.name.Name(), reword(err)}
 }
 
 // IsSend says that an error is of a registry that is written to.

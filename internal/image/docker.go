@@ -4,15 +4,12 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"path/filepath"
-	"reflect"
+	"slices"
 	"strings"
 
-	"github.com/containers/image/v5/docker"
 	"github.com/containers/image/v5/docker/reference"
 	"github.com/containers/image/v5/pkg/blobinfocache/none"
 	"github.com/containers/image/v5/pkg/docker/config"
@@ -25,47 +22,138 @@ import (
 	"osbuild-containers/internal/request"
 )
 
-// dockerSource is an image in a registry.
+// dockerSource is an image in a registry, and in the mirrors that registries.conf names for it. Whatever is wanted
+// of it is asked of one location after the other, until one has it.
 type dockerSource struct {
-	reader
-	origin string
-	hooked bool
+	locations []*location // in the order in which they are asked
+	mirrors   *Mirrors
+	pinned    digest.Digest
+	raw       []byte // what is pinned
+	origin    string // the repository that it was read from
+}
+
+// openDocker reads the manifest from the first location that has it.
+func openDocker(ctx context.Context, t Target) (Source, error) {
+	sys, places, err := locations(t)
+	if err != nil {
+		return nil, err
+	}
+	s := &dockerSource{mirrors: t.Mirrors, pinned: t.Pinned}
+	if s.mirrors == nil {
+		s.mirrors = &Mirrors{}
+	}
+	if s.locations, err = newLocations(sys, t, places); err != nil {
+		return nil, err
+	}
+	if err := s.open(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	if t.Pinned == "" { // from now on it is
+		if err := s.pin(sys, t); err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
+	}
+	return s, nil
+}
+
+func (s *dockerSource) open(ctx context.Context) error {
+	return s.ask(ctx, aManifest, "", func(ctx context.Context, l *location, r *reader) error {
+		raw, err := r.Manifest(ctx)
+		if err != nil {
+			return err
+		}
+		s.raw, s.origin = raw, l.name()
+		return nil
+	})
+}
+
+// pin turns a source that was opened by a tag into one of the manifest that the tag pointed to, which other
+// locations are asked for by its digest.
+func (s *dockerSource) pin(sys *types.SystemContext, t Target) error {
+	s.pinned = digest.FromBytes(s.raw)
+	t.Pinned = s.pinned
+	_, places, err := locations(t)
+	if err != nil {
+		return err
+	}
+	places = slices.DeleteFunc(places, func(p sysregistriesv2.PullSource) bool { return p.Reference.Name() == s.origin })
+	others, err := newLocations(sys, t, places)
+	if err != nil {
+		return err
+	}
+	for _, l := range s.locations {
+		if l.name() == s.origin {
+			l.fix(s.pinned)
+			others = slices.Insert(others, 0, l)
+		} else if err := l.close(); err != nil {
+			return err
+		}
+	}
+	s.locations = others
+	return nil
 }
 
 // Origin implements Source.
 func (s *dockerSource) Origin() string { return s.origin }
 
-func openDocker(ctx context.Context, t Target) (Source, error) {
-	sys := systemContext(t.Access)
-	named, err := reference.ParseNormalizedNamed(t.Name)
-	if err != nil {
-		return nil, fmt.Errorf("image name %q: %w", t.Name, err)
+// Close implements Source.
+func (s *dockerSource) Close() error {
+	var errs []error
+	for _, l := range s.locations {
+		errs = append(errs, l.close())
 	}
-	if named, err = exact(usualPort(sys, named), t.Pinned); err != nil {
-		return nil, fmt.Errorf("image name %q: %w", t.Name, err)
-	}
-	ref, err := docker.NewReference(named)
-	if err != nil {
-		return nil, fmt.Errorf("image name %q: %w", t.Name, err)
-	}
-	guarded, done := guard(ctx)
-	src, err := ref.NewImageSource(guarded, sys)
-	if err := done(err); err != nil {
-		return nil, err
-	}
-	s := &dockerSource{reader: reader{src: src, pinned: t.Pinned}, origin: physicalOf(src, named)}
-	if t.Pinned == "" {
-		raw, _, err := src.GetManifest(ctx, nil) // the source has it already, and keeps it
+	return errors.Join(errs...)
+}
+
+// Manifest implements Source. It was read when the source was opened.
+func (s *dockerSource) Manifest(context.Context) ([]byte, error) { return s.raw, nil }
+
+// Instance implements Source.
+func (s *dockerSource) Instance(ctx context.Context, d digest.Digest) (raw []byte, err error) {
+	err = s.ask(ctx, aManifest, d, func(ctx context.Context, _ *location, r *reader) (err error) {
+		raw, err = r.Instance(ctx, d)
+		return err
+	})
+	return raw, err
+}
+
+// Signatures implements Source.
+func (s *dockerSource) Signatures(ctx context.Context, d digest.Digest) (sigs [][]byte, err error) {
+	err = s.ask(ctx, Signatures, d, func(ctx context.Context, _ *location, r *reader) (err error) {
+		sigs, err = r.Signatures(ctx, d)
+		return err
+	})
+	return sigs, err
+}
+
+// Publishable is the manifest as served.
+func (s *dockerSource) Publishable(_ context.Context, raw []byte) ([]byte, error) { return raw, nil }
+
+// Blob implements Source.
+func (s *dockerSource) Blob(ctx context.Context, d manifest.Descriptor, offset int64) (body io.ReadCloser, start int64, err error) {
+	err = s.ask(ctx, Blob, d.Digest, func(ctx context.Context, l *location, r *reader) error {
+		sp := &span{digest: d.Digest, size: d.Size, urls: d.URLs, want: offset}
+		info := types.BlobInfo{Digest: d.Digest, Size: d.Size, MediaType: d.MediaType, URLs: d.URLs}
+		b, _, err := r.src.GetBlob(context.WithValue(ctx, spanKey{}, sp), info, none.NoCache)
 		if err != nil {
-			return nil, errors.Join(err, src.Close())
+			return err
 		}
-		s.pinned = digest.FromBytes(raw)
-	}
-	if client := clientOf(src); client != nil {
-		hook(client)
-		s.hooked = true
-	}
-	return s, nil
+		start = sp.start
+		body = &blobBody{ReadCloser: b, left: d.Size - sp.start, broke: func(moved bool) { s.broke(d.Digest, l, moved) }}
+		return nil
+	})
+	return body, start, err
+}
+
+// Elsewhere implements Source.
+func (s *dockerSource) Elsewhere(part Part, d digest.Digest) bool {
+	return s.mirrors.next(turnOf(part, d), len(s.locations))
+}
+
+// broke records that the body of a blob ended before its end. A location that has sent some of it is asked for the
+// rest once.
+func (s *dockerSource) broke(d digest.Digest, l *location, moved bool) {
+	s.mirrors.broke(turnOf(Blob, d), slices.Index(s.locations, l), len(s.locations), moved)
 }
 
 // systemContext is the configuration the library cannot find by itself: what its users, skopeo and
@@ -75,7 +163,7 @@ func systemContext(a request.Access) *types.SystemContext {
 		AuthFilePath:             cmp.Or(a.AuthFile, authFile()),
 		DockerCertPath:           a.CertDir,
 		SystemRegistriesConfPath: os.Getenv("CONTAINERS_REGISTRIES_CONF"),
-		DockerRegistryUserAgent:  "osbuild-containers",
+		DockerRegistryUserAgent:  userAgent,
 	}
 	if !a.TLSVerify { // left undefined otherwise, so that registries.conf can say insecure
 		sys.DockerInsecureSkipTLSVerify = types.OptionalBoolTrue
@@ -133,51 +221,4 @@ func usualPort(sys *types.SystemContext, named reference.Named) reference.Named 
 // certDirs are where the library looks for certificates, a folder for each host.
 func certDirs() []string {
 	return []string{filepath.Join(homedir.Get(), ".config/containers/certs.d"), "/etc/containers/certs.d", "/etc/docker/certs.d"}
-}
-
-// clientOf is the http.Client inside a registry source or destination, nil if this version of the
-// library has it elsewhere; downloads then work, but cannot go on in the middle.
-func clientOf(src any) *http.Client {
-	v := reflect.ValueOf(src)
-	for _, field := range []string{"c", "client"} {
-		if v.Kind() != reflect.Pointer || v.IsNil() || v.Elem().Kind() != reflect.Struct {
-			return nil
-		}
-		v = v.Elem().FieldByName(field)
-	}
-	if !v.IsValid() || v.Type() != reflect.TypeFor[*http.Client]() {
-		return nil
-	}
-	return (*http.Client)(v.UnsafePointer())
-}
-
-// physicalOf is the repository that a registry source reads from, a mirror's where that is so; meant
-// if this version of the library has it elsewhere.
-func physicalOf(src types.ImageSource, meant reference.Named) string {
-	v := reflect.ValueOf(src)
-	if v.Kind() != reflect.Pointer || v.IsNil() || v.Elem().Kind() != reflect.Struct {
-		return meant.Name()
-	}
-	if v = v.Elem().FieldByName("physicalRef"); v.Kind() == reflect.Struct {
-		if v = v.FieldByName("ref"); v.IsValid() && v.Type() == reflect.TypeFor[reference.Named]() && !v.IsNil() {
-			return (*(*reference.Named)(v.Addr().UnsafePointer())).Name()
-		}
-	}
-	return meant.Name()
-}
-
-// Publishable is the manifest as served.
-func (s *dockerSource) Publishable(_ context.Context, raw []byte) ([]byte, error) { return raw, nil }
-
-func (s *dockerSource) Blob(ctx context.Context, d manifest.Descriptor, offset int64) (io.ReadCloser, int64, error) {
-	sp := &span{digest: d.Digest, size: d.Size, urls: d.URLs, want: offset}
-	if s.hooked {
-		ctx = context.WithValue(ctx, spanKey{}, sp)
-	}
-	info := types.BlobInfo{Digest: d.Digest, Size: d.Size, MediaType: d.MediaType, URLs: d.URLs}
-	r, _, err := s.src.GetBlob(ctx, info, none.NoCache)
-	if err != nil {
-		return nil, 0, err
-	}
-	return r, sp.start, nil
 }

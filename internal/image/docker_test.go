@@ -8,13 +8,10 @@ import (
 	"reflect"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/containers/image/v5/directory"
-	"github.com/containers/image/v5/docker"
 	"github.com/containers/image/v5/docker/reference"
 	"github.com/containers/image/v5/image"
-	"github.com/containers/image/v5/types"
 	"github.com/sirupsen/logrus"
 
 	"osbuild-containers/internal/request"
@@ -55,66 +52,10 @@ func open(t *testing.T, addr string, img *images.Image) *dockerSource {
 	return src.(*dockerSource)
 }
 
-// TestClientIsFound fails when an update of the library hides its http.Client elsewhere: then
-// downloads do not resume, and redirects are not watched.
-func TestClientIsFound(t *testing.T) {
-	img := images.New(images.Layer(10))
-	f := registry.NewFaults(t, img.Handler())
-	s := open(t, f.Addr, img)
-	if !s.hooked {
-		t.Fatal("the http.Client of a registry source was not found")
-	}
-	client := clientOf(s.src)
-	if w, ok := client.Transport.(wire); !ok {
-		t.Errorf("the transport is %T, want wire", client.Transport)
-	} else if _, ok := w.RoundTripper.(*http.Transport); !ok {
-		t.Errorf("under wire is %T, want *http.Transport", w.RoundTripper)
-	}
-	if client.CheckRedirect == nil {
-		t.Error("redirects are not watched")
-	}
-}
-
-// TestClientOfOthers shows that what is no registry source, or one of another shape, is left alone.
-func TestClientOfOthers(t *testing.T) {
-	dir, err := directory.NewReference(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	src, err := dir.NewImageSource(t.Context(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, s := range []types.ImageSource{src, nil, odd{}, &odd{}, &oddClient{c: &struct{ client string }{"x"}}, &oddClient{}} {
-		if c := clientOf(s); c != nil {
-			t.Errorf("%T: found %v", s, c)
-		}
-	}
-}
-
-type odd struct{ types.ImageSource }
-
-type oddClient struct {
-	types.ImageSource
-	c *struct{ client string }
-}
-
-// TestThrottleTextIsTheLibrarys fails when an update of the library words its wait for a 429 otherwise.
-func TestThrottleTextIsTheLibrarys(t *testing.T) {
+// TestWarningsOfTheLibraries shows which of the libraries' log lines are for users.
+func TestWarningsOfTheLibraries(t *testing.T) {
 	var notes []string
 	RouteLogs(func(format string, args ...any) { notes = append(notes, fmt.Sprintf(format, args...)) })
-	img := images.New(images.Layer(10))
-	f := registry.NewFaults(t, img.Handler())
-	f.On(registry.Get("/manifests/").First(1), registry.Status(429, "", "Retry-After", "1"))
-	open(t, f.Addr, img)
-	want := fmt.Sprintf("429 Too Many Requests from %s/v2/a/b/manifests/%s: trying again in 1s", f.URL, img.Digest)
-	if len(notes) != 1 || notes[0] != want {
-		t.Errorf("noted %q, want %q", notes, want)
-	}
-	if wait := time.Until(Throttled()); wait > 0 || wait < -time.Minute {
-		t.Errorf("the wait ended in %s, want just now", wait)
-	}
-	notes = nil
 	logrus.Info("not for users")
 	logrus.Warn("for users")
 	if len(notes) != 1 || notes[0] != "warning: for users" {
@@ -165,7 +106,7 @@ func TestSignaturesAreTheLibrarys(t *testing.T) {
 // takes all formats is not public; the library's copy package calls it just so.
 func writtenByLibrary(t *testing.T, s *dockerSource) []string {
 	t.Helper()
-	sigs, err := image.UnparsedInstance(s.src, nil).UntrustedSignatures(t.Context())
+	sigs, err := image.UnparsedInstance(s.locations[0].current().src, nil).UntrustedSignatures(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -228,29 +169,5 @@ func TestUsualPort(t *testing.T) {
 	named, _ := reference.ParseNormalizedNamed("registry.example:443/a")
 	if got := usualPort(sys, named).String(); got != "registry.example:443/a" {
 		t.Errorf("without verification: %s", got)
-	}
-}
-
-// TestNoClientStillDownloads shows that without the http.Client whole blobs are read all the same.
-func TestNoClientStillDownloads(t *testing.T) {
-	img := images.New(images.Layer(1000))
-	f := registry.NewFaults(t, img.Handler())
-	ref, err := docker.ParseReference("//" + f.Addr + "/a/b@" + string(img.Digest))
-	if err != nil {
-		t.Fatal(err)
-	}
-	src, err := ref.NewImageSource(t.Context(), systemContext(request.Access{}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &dockerSource{reader: reader{src: src, pinned: img.Digest}}
-	defer s.Close()
-	r, start, err := s.Blob(t.Context(), descriptor(img.Layers[0]), 500)
-	if err != nil || start != 0 {
-		t.Fatalf("start %d, %v; want the beginning", start, err)
-	}
-	defer r.Close()
-	if n := length(t, r); n != img.Layers[0].Size {
-		t.Errorf("got %d bytes, want %d", n, img.Layers[0].Size)
 	}
 }

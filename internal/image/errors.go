@@ -107,12 +107,19 @@ const (
 
 // Classify sorts an error of this package. retryAfter is how long the server asked to wait.
 func Classify(err error) (class Class, retryAfter time.Duration) {
+	if IsPolicy(err) || IsLocal(err) {
+		return Final, 0
+	}
+	var other *ElsewhereError
+	if errors.As(err, &other) {
+		switch code := other.Err.Code; {
+		case classOf(code) == Denied, code == http.StatusBadRequest, code == http.StatusGone: // another URL may be good
+			return Transient, other.Err.RetryAfter
+		}
+	}
 	var status *StatusError
 	if errors.As(err, &status) {
 		return classOf(status.Code), status.RetryAfter
-	}
-	if isPolicy(err) || IsLocal(err) {
-		return Final, 0
 	}
 	if code := statusOf(err); code != 0 && !strings.Contains(err.Error(), plainToTLS) {
 		return classOf(code), 0
@@ -123,8 +130,8 @@ func Classify(err error) (class Class, retryAfter time.Duration) {
 	return Final, 0
 }
 
-// isPolicy reports whether the error is of policy.json, and so of this machine.
-func isPolicy(err error) bool {
+// IsPolicy reports whether the error is of policy.json, and so of this machine.
+func IsPolicy(err error) bool {
 	var refused *policyError
 	var file *policyFileError
 	return errors.As(err, &refused) || errors.As(err, &file)
@@ -318,6 +325,10 @@ func Hint(err error) string {
 		return "check the registry's name"
 	case isErrno(err, syscall.ECONNREFUSED, syscall.EHOSTUNREACH, syscall.ENETUNREACH):
 		return "check that the registry runs and that this machine can reach it"
+	}
+	var other *ElsewhereError
+	if errors.As(err, &other) && classOf(other.Err.Code) != Final {
+		return "the registry keeps this at " + other.Host + ": check whether that works, and the clocks of both and of this machine"
 	}
 	switch code := statusOf(err); {
 	case classOf(code) == Denied:

@@ -3,13 +3,8 @@ package image
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
-	"strings"
 
-	"github.com/containers/image/v5/docker"
-	"github.com/containers/image/v5/pkg/sysregistriesv2"
-	"github.com/containers/image/v5/types"
 	"github.com/opencontainers/go-digest"
 
 	"osbuild-containers/internal/request"
@@ -26,40 +21,32 @@ func Head(ctx context.Context, t Target) (d digest.Digest, from string, err erro
 	if err != nil {
 		return "", "", err
 	}
-	var others []string
-	for _, place := range places {
-		d, e := headAt(ctx, sys, place)
-		if e == nil {
-			return d, place.Reference.Name(), nil
+	all, err := newLocations(sys, t, places)
+	if err != nil {
+		return "", "", err
+	}
+	var failed attempts
+	for _, l := range all {
+		d, err := headAt(ctx, l)
+		if err == nil {
+			return d, l.name(), nil
 		}
-		if errors.Is(e, digest.ErrDigestInvalidFormat) || statusOf(e) == http.StatusMethodNotAllowed {
+		if errors.Is(err, digest.ErrDigestInvalidFormat) || statusOf(err) == http.StatusMethodNotAllowed {
 			return headByReading(ctx, t) // it does not answer HEAD as it should
 		}
-		if err != nil {
-			others = append(others, err.Error())
-		}
-		err = fmt.Errorf("%s: %w", place.Reference.Name(), reword(e))
+		failed = append(failed, attempt{l.name(), reword(err)})
 	}
-	if others != nil {
-		err = fmt.Errorf("%w (mirrors: %s)", err, strings.Join(others, "; "))
-	}
-	return "", "", err
+	return "", "", failed.err()
 }
 
 // headAt asks one location.
-func headAt(ctx context.Context, sys *types.SystemContext, place sysregistriesv2.PullSource) (digest.Digest, error) {
-	if sys.DockerInsecureSkipTLSVerify == types.OptionalBoolUndefined { // as the library does for a mirror
-		insecure := *sys
-		insecure.DockerInsecureSkipTLSVerify = types.NewOptionalBool(place.Endpoint.Insecure)
-		sys = &insecure
-	}
-	ref, err := docker.NewReference(place.Reference)
-	if err != nil {
-		return "", err
-	}
-	guarded, done := guard(ctx)
-	d, err := docker.GetDigest(guarded, sys, ref)
-	return d, done(err)
+func headAt(ctx context.Context, l *location) (d digest.Digest, err error) {
+	defer func() { err = errors.Join(err, l.close()) }()
+	err = l.do(ctx, func(ctx context.Context, _ *location, r *reader) (err error) {
+		d, err = head(ctx, r.src)
+		return err
+	})
+	return d, err
 }
 
 // headByReading opens the target and reads its manifest.

@@ -2,9 +2,11 @@ package image
 
 import (
 	"cmp"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -41,18 +43,6 @@ func (s *span) covers(req *http.Request) bool {
 	return s.seen && req.Response != nil
 }
 
-// idleConnections are kept open to a registry for the next blob; net/http keeps two.
-const idleConnections = 64
-
-// hook puts wire under a client of the library.
-func hook(c *http.Client) {
-	if tr, ok := c.Transport.(*http.Transport); ok {
-		tr.MaxIdleConnsPerHost = idleConnections
-	}
-	c.Transport = wire{c.Transport}
-	c.CheckRedirect = checkRedirect
-}
-
 // checkRedirect keeps credentials from any origin but the first. net/http compares hosts
 // without their ports.
 func checkRedirect(req *http.Request, via []*http.Request) error {
@@ -67,10 +57,13 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 }
 
 // wire is between the library and the network.
-type wire struct{ http.RoundTripper }
+type wire struct {
+	http.RoundTripper
+	open bool // the registry has no challenge, when it is first asked
+}
 
 // CloseIdleConnections is what the library calls when a source is closed.
-func (w wire) CloseIdleConnections() {
+func (w *wire) CloseIdleConnections() {
 	if c, ok := w.RoundTripper.(interface{ CloseIdleConnections() }); ok {
 		c.CloseIdleConnections()
 	}
@@ -78,7 +71,7 @@ func (w wire) CloseIdleConnections() {
 
 // RoundTrip asks for the rest of a blob, and turns answers that ask for patience into errors
 // that say how much.
-func (w wire) RoundTrip(req *http.Request) (*http.Response, error) {
+func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 	sp, _ := req.Context().Value(spanKey{}).(*span)
 	if sp == nil || !sp.covers(req) {
 		sp = nil
@@ -90,13 +83,32 @@ func (w wire) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err := hideCredentials(req); err != nil {
 		return nil, err
 	}
+	answer, _ := req.Context().Value(headKey{}).(*headAnswer)
+	if answer != nil && (strings.Contains(req.URL.Path, "/manifests/") || req.Response != nil) {
+		req = req.Clone(req.Context())
+		req.Method = http.MethodHead
+	} else {
+		answer = nil
+	}
 	resp, err := w.RoundTripper.RoundTrip(req)
 	if err != nil {
 		return nil, redirected(req, err)
 	}
-	if classOf(resp.StatusCode) == Transient {
-		message := errorMessage(drop(resp))
-		return nil, &StatusError{Code: resp.StatusCode, Message: message, RetryAfter: retryAfter(resp.Header, time.Now())}
+	if answer != nil {
+		answer.header = resp.Header
+	}
+	if w.open && resp.StatusCode == http.StatusUnauthorized && req.Response == nil {
+		if challenges := challengesOf(resp); len(challenges) > 0 {
+			return nil, &challengeError{StatusError{Code: resp.StatusCode, Message: errorMessage(drop(resp))}, challenges}
+		}
+	}
+	other := elsewhere(req)
+	if classOf(resp.StatusCode) == Transient || other != "" && resp.StatusCode >= 400 && resp.StatusCode != http.StatusRequestedRangeNotSatisfiable {
+		err := &StatusError{Code: resp.StatusCode, Message: errorMessage(drop(resp)), RetryAfter: retryAfter(resp.Header, time.Now())}
+		if other != "" {
+			return nil, &ElsewhereError{other, err}
+		}
+		return nil, err
 	}
 	if resp.StatusCode >= 400 {
 		if err := refused(resp); err != nil {
@@ -152,15 +164,23 @@ func errorMessage(body []byte) string { return hideUsers(messageOf(body)) }
 
 func messageOf(body []byte) string {
 	e, ok := errorDocument(body)
+	var store struct{ Code, Message string } // S3 and those who speak it, Azure
 	switch {
 	case len(body) == 0:
 		return ""
 	case ok:
 		return cmp.Or(e.Message, e.Code)
+	case xml.Unmarshal(body, &store) == nil && store.Code+store.Message != "":
+		return strings.TrimSpace(strings.TrimPrefix(store.Code+": "+firstLine(store.Message), ": "))
 	case len(body) > quoted:
 		return strconv.Quote(string(body[:quoted]) + "...")
 	}
 	return strconv.Quote(string(body))
+}
+
+func firstLine(s string) string {
+	first, _, _ := strings.Cut(strings.TrimSpace(s), "\n")
+	return first
 }
 
 // body hides from the library that a connection broke: it would reconnect unseen, once, and only
@@ -201,4 +221,37 @@ func redact(u string) string {
 		return p.Redacted()
 	}
 	return u
+}
+
+// hostPort is the host of a URL, with its port.
+func hostPort(u *url.URL) string {
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	return net.JoinHostPort(u.Hostname(), port)
+}
+
+// ElsewhereError is the answer of a host that is not the registry, but where the registry has sent us for a blob or a
+// manifest: with a signed URL, as a rule, which may have expired. The registry may give another one.
+type ElsewhereError struct {
+	Host string
+	Err  *StatusError
+}
+
+func (e *ElsewhereError) Error() string {
+	return fmt.Sprintf("%s, where the registry keeps it, answers %s", e.Host, e.Err)
+}
+func (e *ElsewhereError) Unwrap() error { return e.Err }
+
+// elsewhere returns the host of a request that a redirect led to another host than it was meant for, else "".
+func elsewhere(req *http.Request) string {
+	first := req
+	for first.Response != nil && first.Response.Request != nil {
+		first = first.Response.Request
+	}
+	if hostPort(first.URL) == hostPort(req.URL) {
+		return ""
+	}
+	return req.URL.Host
 }

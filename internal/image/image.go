@@ -7,10 +7,8 @@
 // it returns have the digest asked for. Blobs are handed on as they arrive: whoever keeps
 // them verifies them. It retries nothing; Classify says what another try could mend.
 //
-// Two things the library keeps to itself are reached by reflection: the http.Client of a
-// registry source, to ask for ranges, to keep credentials from redirects to another port
-// and to see Retry-After; and which mirror a source reads from. Tests fail when an update
-// of the library hides them elsewhere.
+// All requests of the library go through transports of this package, from the first one on; how that is done without
+// the library's help is in the package internals.
 package image
 
 import (
@@ -36,6 +34,8 @@ type Target struct {
 	request.Image
 	Pinned digest.Digest // digest of the manifest or manifest list; empty: whatever the name's tag points to
 	ID     digest.Digest // image id; empty when a manifest list is wanted, or a tag
+
+	Mirrors *Mirrors // nil: each Open begins with the first location, and nothing is said of those that are passed over
 }
 
 // String names the target in messages, as name@digest, or as the name where a tag is wanted.
@@ -63,6 +63,9 @@ type Source interface {
 	// Signatures returns the signatures of the instance, or of what is pinned if d is empty, in the
 	// format of the dir: transport. They sign that manifest, which is not always the one to publish.
 	Signatures(ctx context.Context, d digest.Digest) ([][]byte, error)
+	// Elsewhere is called when a blob that was read is another one, or when the signatures do not suffice. It reports
+	// whether there is another location to ask, which is then asked next.
+	Elsewhere(part Part, d digest.Digest) bool
 	io.Closer
 }
 
@@ -90,24 +93,33 @@ type reader struct {
 
 func (r *reader) Manifest(ctx context.Context) ([]byte, error) {
 	raw, kind, err := r.src.GetManifest(ctx, nil)
-	if err == nil {
-		err = checkDocument(raw, kind)
-	}
 	if err != nil {
 		return nil, err
 	}
-	return raw, checkManifest(raw, r.pinned)
+	return checked(raw, kind, r.pinned)
 }
 
 func (r *reader) Instance(ctx context.Context, d digest.Digest) ([]byte, error) {
 	raw, kind, err := r.src.GetManifest(ctx, &d)
-	if err == nil {
-		err = checkDocument(raw, kind)
-	}
 	if err != nil {
 		return nil, err
 	}
-	return raw, checkManifest(raw, d)
+	return checked(raw, kind, d)
+}
+
+// checked returns a document that has the digest that is wanted; the empty one is any. What has another digest may
+// not be a manifest at all, which says more.
+func checked(raw []byte, kind string, want digest.Digest) ([]byte, error) {
+	var err error
+	if want != "" {
+		if err = checkManifest(raw, want); err == nil {
+			return raw, nil
+		}
+	}
+	if e := checkDocument(raw, kind); e != nil {
+		return nil, e
+	}
+	return raw, err
 }
 
 // checkManifest checks the digest. That of schema 1 is of the part that was signed: an image of

@@ -7,19 +7,34 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/containers/image/v5/docker/reference"
 	"github.com/containers/image/v5/pkg/blobinfocache/memory"
 	"github.com/containers/image/v5/types"
 	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/internal/image/internals"
 )
 
 // Known is which repositories have which blobs, as far as that is known.
 type Known struct {
 	cache types.BlobInfoCache
 	hosts sync.Map // that the library asks for itself: registries and their token servers
+
+	challenges sync.Map // by repository, where the registry itself has none: []internals.Challenge
 }
 
 // NewKnown knows nothing.
 func NewKnown() *Known { return &Known{cache: memory.New()} }
+
+func (k *Known) learn(repository reference.Named, challenges []internals.Challenge) {
+	k.challenges.Store(repository.Name(), challenges)
+}
+
+func (k *Known) challengesOf(repository reference.Named) []internals.Challenge {
+	challenges, _ := k.challenges.Load(repository.Name())
+	all, _ := challenges.([]internals.Challenge)
+	return all
+}
 
 // anyCompression makes the library use what is known of a blob. It leaves out blobs of which it does
 // not know the compression, which does not matter where digests stay as they are; to say it is not

@@ -97,7 +97,7 @@ func locations(t Target) (*types.SystemContext, []sysregistriesv2.PullSource, er
 		return sys, []sysregistriesv2.PullSource{{Reference: named}}, nil
 	}
 	if reg.Blocked {
-		return nil, nil, fmt.Errorf("registry %s is blocked in registries.conf", reg.Prefix)
+		return nil, nil, fmt.Errorf("registry %s is blocked in %s or %s", reg.Prefix, sysregistriesv2.ConfigPath(sys), sysregistriesv2.ConfigDirPath(sys))
 	}
 	places, err := reg.PullSourcesFromReference(named)
 	if err != nil {

@@ -156,3 +156,6 @@ func (r storedReader) Read(p []byte) (int, error) {
 func (s *storedSource) Close() error {
 	return errors.Join(s.src.Close(), s.store.Close())
 }
+
+// Elsewhere implements Source: there is one store.
+func (s *storedSource) Elsewhere(Part, digest.Digest) bool { return false }

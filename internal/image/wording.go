@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"regexp"
 	"strconv"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 
@@ -64,7 +65,7 @@ var phrases = []struct {
 	{regexp.MustCompile(`Requesting bearer token: |Trying to obtain access token: `), "request a token: "},
 	{regexp.MustCompile(`getting username and password: `), "read credentials: "},
 	{regexp.MustCompile(`reading JSON file "[^"]*": unmarshaling JSON at "([^"]*)"`), "$1"},
-	{regexp.MustCompile(`loading registries configuration: loading registries configuration "([^"]*)"`), "read $1"},
+	{regexp.MustCompile(`(?:loading registries configuration: )?loading registries configuration "([^"]*)"`), "read $1"},
 	{regexp.MustCompile(`exceeded maximum allowed size of (\d+) bytes`), "the registry's answer is longer than $1 bytes"},
 	{regexp.MustCompile(`server provided \d+ signatures, assuming that's unreasonable and a server error`), fmt.Sprintf("there are more than %d", maxSignatures)},
 	{regexp.MustCompile(`((?:Patch|Post|Put) "[^"?]*)\?[^"]*"`), `$1"`}, // it may be signed, or say where an upload is
@@ -82,7 +83,10 @@ func reword(err error) error {
 		return nil
 	}
 	if sent, ok := err.(*url.Error); ok && isWire(sent.Err) { //nolint:errorlint // one that is wrapped has more to say
-		return sent.Err // of wire, which says it all
+		if what := askedFor(sent); what != "" {
+			return &wordedError{what + sent.Err.Error(), err}
+		}
+		return sent.Err // of wire, which says the rest
 	}
 	err = unreadable(err)
 	text := onlyHost(err.Error(), err)
@@ -97,6 +101,19 @@ func reword(err error) error {
 		return err
 	}
 	return &wordedError{text, err}
+}
+
+// askedFor says what a request was for, where its error does not.
+func askedFor(sent *url.Error) string {
+	u, err := url.Parse(sent.URL)
+	switch {
+	case err != nil:
+	case strings.Contains(u.Path, "/manifests/") && (sent.Op == "Get" || sent.Op == "Head"):
+		return "read manifest: "
+	case !strings.HasPrefix(u.Path, "/v2/") && (sent.Op == "Post" || u.Query().Has("scope")):
+		return "request a token: "
+	}
+	return ""
 }
 
 func isWire(err error) bool {

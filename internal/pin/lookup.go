@@ -36,8 +36,12 @@ type found struct {
 
 // open reads what the reference points to.
 func (l *lookup) open(ctx context.Context) error {
+	target := l.ref.Target(l.Access)
+	target.Mirrors = &image.Mirrors{Note: func(format string, args ...any) {
+		l.Note("%s", l.ref.String()+": "+fmt.Sprintf(format, args...))
+	}}
 	err := l.try(ctx, l.ref, func(ctx context.Context) (err error) {
-		src, err := image.Open(ctx, l.ref.Target(l.Access))
+		src, err := image.Open(ctx, target)
 		if err != nil {
 			return err
 		}
@@ -241,19 +245,25 @@ func (l *lookup) config(ctx context.Context, d manifest.Descriptor) (*manifest.P
 		return nil, fmt.Errorf("config %s is %d bytes long, the limit is %d", d.Digest, d.Size, manifest.MaxSize)
 	}
 	var raw []byte
-	err := l.try(ctx, l.ref, func(ctx context.Context) error {
-		r, _, err := l.src.Blob(ctx, d, 0)
+	for {
+		err := l.try(ctx, l.ref, func(ctx context.Context) error {
+			r, _, err := l.src.Blob(ctx, d, 0)
+			if err != nil {
+				return err
+			}
+			raw, err = io.ReadAll(io.LimitReader(r, d.Size+1))
+			return errors.Join(err, r.Close())
+		})
 		if err != nil {
-			return err
+			return nil, fmt.Errorf("config %s: %w", d.Digest, err)
 		}
-		raw, err = io.ReadAll(io.LimitReader(r, d.Size+1))
-		return errors.Join(err, r.Close())
-	})
-	if err != nil {
-		return nil, fmt.Errorf("config %s: %w", d.Digest, err)
-	}
-	if got := digest.FromBytes(raw); got != d.Digest {
-		return nil, &image.MismatchError{What: "config", Got: got, Want: d.Digest}
+		got := digest.FromBytes(raw)
+		if got == d.Digest {
+			break
+		}
+		if !l.src.Elsewhere(image.Blob, d.Digest) {
+			return nil, &image.MismatchError{What: "config", Got: got, Want: d.Digest}
+		}
 	}
 	p, err := manifest.PlatformOf(raw)
 	if err != nil {
