@@ -27,7 +27,7 @@ TOOL    = osbuild-containers
 export CGO_ENABLED = 0
 
 .DELETE_ON_ERROR:
-.PHONY: all modules tool man install test check vet lint format tidy generated check-reproducible \
+.PHONY: all modules tool man install test race check vet lint format tidy generated check-reproducible \
 	demo bench test-osbuild fuzz clean help
 
 all: modules tool ## build the modules into build/libdir, and the tool into build
@@ -70,6 +70,12 @@ install: all man ## install into DESTDIR/LIBDIR (LIBDIR=/usr/lib/osbuild) and DE
 
 test: all $(TOOLS)/registry ## run all tests
 	$(GO) test -tags "$(TAGS)" -timeout 10m ./...
+
+# The packages in which goroutines share data.
+RACE = ./internal/cache ./internal/deploy ./internal/fetch ./internal/keep ./internal/layer/... ./internal/mirror
+
+race: $(TOOLS)/registry ## run the tests of packages with shared data under the race detector (needs a C compiler)
+	CGO_ENABLED=1 $(GO) test -race -tags "$(TAGS)" -timeout 20m $(RACE)
 
 check: vet lint tidy generated ## vet, lint, format, go.mod and generated files
 
