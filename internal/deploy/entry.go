@@ -75,32 +75,32 @@ func (d *deployer) overlayWhiteout(l *layerState, o *layerPath) error {
 	return nil
 }
 
-// hide takes a whiteout or the marker of an opaque directory. Neither makes the
-// directory that it is in.
+// hide takes a whiteout or the marker of an opaque directory. A whiteout does not make
+// the directory that it is in.
 func (d *deployer) hide(l *layerState, o *layerPath, what marker) error {
 	o.v.whiteout = o.v.whiteout || what == whiteout
 	o.v.opaque = o.v.opaque || what == opaque
-	if d.inLeaf(l, l.own.parent(o)) || what == opaque && o.v.kind == leaf {
-		return nil // a whiteout in what is not a directory removes nothing
+	if d.inLeaf(l, l.own.parent(o)) || what == opaque && (o.v.kind == leaf || o.v.overlayWhiteout) {
+		return nil // there is no directory, so there is nothing to hide
 	}
 	n, err := d.at(l, o)
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case n == nil && what == opaque:
-		return d.imply(l, o)
-	case n == nil:
-		return nil
-	case what == whiteout:
-		n.v.whiteout = l.k
-		return nil
 	}
-	n.v.opaque = max(n.v.opaque, l.k)
-	if d.excluded(l, o) {
+	if what == whiteout {
+		if n != nil {
+			n.v.whiteout = l.k
+		}
 		return nil
 	}
 	if err := d.enterDir(l, o); err != nil {
 		return err
+	}
+	if n != nil {
+		n.v.opaque = max(n.v.opaque, l.k)
+	}
+	if n == nil || d.excluded(l, o) {
+		return d.imply(l, o)
 	}
 	return d.makeDir(l.k, n)
 }

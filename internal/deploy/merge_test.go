@@ -38,6 +38,10 @@ func TestLayersMerge(t *testing.T) {
 			[][]item{{file("a", "A"), folder("b"), file("b/x", "B"), file("c", "C")}, {white("a"), hardlink("b", "a"), folder("d"), hardlink("d/e", "b")}},
 			"c=C d/",
 		},
+		"the marker of an opaque directory in a whiteout of overlayfs": {
+			[][]item{{file("d/x", "low")}, {white("d"), file("d/.wh..wh..opq")}},
+			"",
+		},
 		"a hard link to what took the place of a whiteout of overlayfs": {
 			[][]item{{white("a"), file("a", "x"), hardlink("b", "a")}},
 			"a=x b==a",
