@@ -134,12 +134,12 @@ func (x *excluder) warnings() []string {
 // the link is not known before it is read, so this cannot be left out while writing.
 func (d *deployer) excludeThroughLinks() error {
 	for _, p := range d.exclude.patterns {
-		if p.matched || p.keep || p.literal == "" || p.globs != nil {
+		if p.keep || p.literal == "" || p.globs != nil {
 			continue
 		}
 		parent, base := split(p.literal)
 		at, err := resolve(parent, d.tree.Readlink)
-		if err != nil {
+		if err != nil || at == parent {
 			continue
 		}
 		name := join(at, base)

@@ -61,6 +61,40 @@ func TestExclude(t *testing.T) {
 	}
 }
 
+// What an excluded path means is what it leads to in the tree, whatever layers had there
+// before. What it is in is there, whatever the excluded path is.
+func TestExcludeInLayers(t *testing.T) {
+	for name, c := range map[string]struct {
+		layers [][]item
+		want   string
+	}{
+		"through a link over a directory":     {[][]item{{file("a/b")}, {symlink("a", "c"), file("c/b")}}, "a->c c/"},
+		"through a link that was a directory": {[][]item{{file("a/b"), symlink("l", "/c"), hardlink("a", "l"), file("c/b")}}, "a->/c c/ l->/c"},
+		"a directory":                         {[][]item{{folder("a/b")}}, "a/"},
+		"a file":                              {[][]item{{file("a/b")}}, "a/"},
+		"a hard link":                         {[][]item{{file("f"), hardlink("a/b", "f")}}, "a/ f="},
+		"an opaque directory":                 {[][]item{{file("a/b/.wh..wh..opq")}}, "a/"},
+		"one that hides":                      {[][]item{{file("a/b/x")}, {file("a/b/.wh..wh..opq")}}, "a/"},
+		"one that is hidden":                  {[][]item{{file("a/b/.wh..wh..opq")}, {file("a/.wh.b")}}, "a/"},
+		"what is below a file":                {[][]item{{file("a/b/x")}, {file("a/b")}}, "a/"},
+		"through a link to itself":            {[][]item{{symlink("a", "a")}}, "a->a"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPlace(t)
+			var layers []Layer
+			for _, items := range c.layers {
+				layers = append(layers, layerOf(t, items...))
+			}
+			if _, err := p.deploy(t, Options{Exclude: []string{"a/b"}}, layers...); err != nil {
+				t.Fatal(err)
+			}
+			if got := p.show(t); got != c.want {
+				t.Errorf("got  %s\nwant %s", got, c.want)
+			}
+		})
+	}
+}
+
 // What the tree had under that name stays, so it was not written and then removed.
 func TestExcludedIsNeverWritten(t *testing.T) {
 	p := newPlace(t)
