@@ -23,7 +23,7 @@ type Wanted struct {
 // Name is a name in a bundle.
 type Name struct {
 	Name   string
-	Digest digest.Digest // what it is the name of: a manifest, or a list that names it
+	Digest digest.Digest // what it is the name of: a manifest, or a list that names it; "" if that is not known
 }
 
 // title is what messages call the image.

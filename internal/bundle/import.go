@@ -300,7 +300,9 @@ func (in *importer) origins(img *carried, d digest.Digest) []cache.Origin {
 	}
 	var all []cache.Origin
 	for _, name := range names {
-		all = append(all, cache.Origin{Name: name, Digest: cmp.Or(img.pins[name], d), Transport: in.from.format, From: in.from.path, Fetched: in.began})
+		all = append(all, cache.Origin{
+			Name: name, Digest: d, Pinned: cmp.Or(img.pins[name], d), Transport: in.from.format, From: in.from.path, Fetched: in.began,
+		})
 	}
 	return all
 }

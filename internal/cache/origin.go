@@ -25,7 +25,8 @@ const originVersion = 1
 // Origin is a place that an image was fetched from; schemas/source.schema.json describes it.
 type Origin struct {
 	Name      string        `json:"name"`                       // in full, with the tag it was given with
-	Digest    digest.Digest `json:"digest"`                     // what was pinned: the manifest, or a list that names it
+	Digest    digest.Digest `json:"digest"`                     // that it was fetched by: the manifest's, or that of a list that names it
+	Pinned    digest.Digest `json:"pinned,omitempty"`           // that the name is pinned to, of one or the other; "" is not known
 	Transport string        `json:"transport,omitempty"`        // "" is docker; else containers-storage or the format of a file or folder
 	Storage   string        `json:"storage-location,omitempty"` // of containers-storage; "" is the host's
 	From      string        `json:"from,omitempty"`             // the mirror that served it, or the path of that file or folder
@@ -71,11 +72,16 @@ func mergeOrigins(in *dir, fresh []Origin) []byte {
 	}
 	for _, o := range fresh { // a file that cannot be read begins anew
 		o.Fetched = o.Fetched.UTC().Truncate(time.Second)
-		if i := slices.IndexFunc(all, o.isSame); i < 0 {
+		i := slices.IndexFunc(all, o.isSame)
+		if i < 0 {
 			all = append(all, o)
-		} else if !o.Fetched.IsZero() {
+			continue
+		}
+		pinned := cmp.Or(o.Pinned, all[i].Pinned)
+		if !o.Fetched.IsZero() {
 			all[i] = o
 		}
+		all[i].Pinned = pinned
 	}
 	slices.SortFunc(all, func(a, b Origin) int {
 		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Transport, b.Transport), strings.Compare(a.Storage, b.Storage))
@@ -107,7 +113,7 @@ func (s *stage) moveOrigins(to *dir) error {
 }
 
 // AddOrigin records that the image, which is published, is known under another name too. What is
-// recorded under that name already stays.
+// recorded under that name already stays, but for what the name is pinned to.
 func (c *Cache) AddOrigin(ctx context.Context, id digest.Digest, o Origin) error {
 	if err := c.addOrigin(ctx, id, o); err != nil {
 		return fmt.Errorf("record the name of image %s: %w", id, err)

@@ -252,9 +252,9 @@ func (e *exportCommand) named(dir string, args []string) ([]bundle.Wanted, error
 			if _, err := reference.ParseNormalizedNamed(o.Name); err != nil {
 				continue
 			}
-			n := bundle.Name{Name: o.Name, Digest: o.Digest}
-			if o.Digest == i.Manifest && !bundle.IsFormat(o.Transport) {
-				n.Digest = "" // that is recorded too where the name is that of a list
+			n := bundle.Name{Name: o.Name, Digest: o.Pinned}
+			if n.Digest == "" && o.Digest != i.Manifest { // else the name may be that of a list
+				n.Digest = o.Digest
 			}
 			w.Names = append(w.Names, n)
 		}
@@ -287,7 +287,7 @@ func (e *exportCommand) fetchMissing(ctx context.Context, dir string, w *wanted)
 	case failed > 0:
 		return fmt.Errorf("%d of %d could not be fetched: nothing was exported", failed, len(lists.Items)+len(images.Items))
 	}
-	if err := fetch.Name(ctx, dir, images.Items); err != nil {
+	if err := fetch.Name(ctx, dir, w.images); err != nil {
 		progress.NewLog(e.env.Stderr).Note("%v", err) // it is there all the same
 	}
 	return nil

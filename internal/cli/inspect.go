@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -109,7 +110,7 @@ func originTexts(i *keep.Image) []string {
 		if o.Transport != "" {
 			name = o.Transport + ":" + name
 		}
-		lines = append(lines, name, o.Digest.String())
+		lines = append(lines, name, cmp.Or(o.Pinned, o.Digest).String())
 		if o.Fetched.IsZero() {
 			lines = append(lines, "asked for when it was there already")
 			continue
@@ -124,7 +125,7 @@ func originTexts(i *keep.Image) []string {
 
 // importTexts say which file or folder an image is from.
 func importTexts(o cache.Origin) []string {
-	lines := []string{o.Name, o.Digest.String()}
+	lines := []string{o.Name, cmp.Or(o.Pinned, o.Digest).String()}
 	if o.Fetched.IsZero() {
 		lines = append(lines, "imported when it was there already")
 	} else {

@@ -23,7 +23,7 @@ func (s *session) origin() cache.Origin {
 
 // originOf is where an item is to be fetched from.
 func originOf(it request.Item) cache.Origin {
-	o := cache.Origin{Name: fullName(it.Image.Name), Digest: targetOf(it).Pinned}
+	o := cache.Origin{Name: fullName(it.Image.Name), Digest: targetOf(it).Pinned, Pinned: it.Image.Pinned}
 	if it.Image.Transport != request.Docker {
 		o.Transport, o.Storage = it.Image.Transport, it.Image.StorageLocation
 	}

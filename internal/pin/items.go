@@ -14,6 +14,6 @@ func (i *Image) Items(a request.Access) (img request.Item, lists []request.Item)
 	if i.List != "" {
 		lists = append(lists, request.Item{ID: i.List, Image: where})
 	}
-	where.Digest = i.Manifest
+	where.Digest, where.Pinned = i.Manifest, i.Pinned()
 	return request.Item{ID: i.ID, Image: where}, lists
 }

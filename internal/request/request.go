@@ -42,6 +42,7 @@ type Item struct {
 type Image struct {
 	Name            string        // as the caller wrote it; a valid image reference without digest
 	Digest          digest.Digest // pinned manifest digest; empty for org.osbuild.skopeo-index
+	Pinned          digest.Digest // what the name is pinned to, for the record: Digest, or a list; a request cannot say it
 	Access                        // how its registry is reached
 	Transport       string        // Docker (default) or ContainersStorage
 	StorageLocation string        // graph root of the store; empty: the host's storage.conf decides
