@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/url"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -71,29 +72,55 @@ func (r *Reader) entry(h *tar.Header) (*Entry, error) {
 	default:
 		return nil, fmt.Errorf("entry of type %q, which a layer cannot have", h.Typeflag)
 	}
-	return e, e.xattrs(h.PAXRecords)
+	if tool, ok := writer(r.in.first); ok {
+		r.gnu = tool == "PaxHeaders" || strings.HasPrefix(tool, "PaxHeaders.") && tool != "PaxHeaders.0"
+	}
+	return e, e.xattrs(h.PAXRecords, r.gnu)
+}
+
+// The parts of a tar header that archive/tar does not return.
+const (
+	tarBlock   = 512
+	nameSize   = 100
+	typeflagAt = 156
+)
+
+// writer returns what tells the tool that wrote an extended header: the directory in its
+// name, which is "PaxHeaders" or "PaxHeaders.PID" of GNU tar, "PaxHeaders.0" of Go's tools,
+// "PaxHeader" of bsdtar, and cut off where the entry's directory is long.
+func writer(header []byte) (string, bool) {
+	if len(header) != tarBlock || header[typeflagAt] != tar.TypeXHeader {
+		return "", false
+	}
+	name, _, _ := strings.Cut(string(header[:nameSize]), "\x00")
+	dir := path.Base(path.Dir(name))
+	return dir, strings.HasPrefix(dir, "PaxHeader")
 }
 
 // The keys of extended attributes: as GNU tar, Docker and Go write them, and as bsdtar
-// does beside that.
+// and package pack do beside that.
 const (
 	schily     = "SCHILY.xattr."
 	libarchive = "LIBARCHIVE.xattr."
 )
 
-// attrName undoes what GNU tar, and package pack with it, does to a name: a record's key ends at "=".
-var attrName = strings.NewReplacer("%25", "%", "%3D", "=")
+// gnuName decodes a name as GNU tar writes it: a record's key ends at "=". Go's tools write
+// names as they are.
+var gnuName = strings.NewReplacer("%25", "%", "%3D", "=")
 
-func (e *Entry) xattrs(records map[string]string) error {
+func (e *Entry) xattrs(records map[string]string, gnu bool) error {
 	for _, key := range slices.Sorted(maps.Keys(records)) {
 		value := records[key]
 		name, ok := strings.CutPrefix(key, schily)
-		name = attrName.Replace(name)
-		if !ok {
-			coded, ok := strings.CutPrefix(key, libarchive)
-			if !ok {
-				continue
+		coded, both := strings.CutPrefix(key, libarchive)
+		switch {
+		case ok && gnu:
+			name = gnuName.Replace(name)
+		case ok:
+			if _, both := records[libarchive+name]; both && strings.Contains(name, "%") {
+				continue // the same attribute, and only the other record's name is sure
 			}
+		case both:
 			var err error
 			if name, err = url.PathUnescape(coded); err != nil {
 				return fmt.Errorf("attribute %q: its name is not encoded right", coded)
@@ -103,6 +130,8 @@ func (e *Entry) xattrs(records map[string]string) error {
 				return fmt.Errorf("attribute %q: its value is not base64", name)
 			}
 			value = string(plain)
+		default:
+			continue
 		}
 		// Sorted, so that of an attribute that is there in both ways the plain one counts.
 		if e.Xattrs == nil {

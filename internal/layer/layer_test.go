@@ -10,12 +10,17 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
 )
 
 // sample is an archive of a few MB that compresses by half.
@@ -197,9 +202,14 @@ func TestAttributes(t *testing.T) {
 		want    map[string]string
 		err     string
 	}{
-		"none":         {map[string]string{"comment": "x"}, nil, ""},
-		"schily":       {map[string]string{"SCHILY.xattr.user.a": "\x001"}, map[string]string{"user.a": "\x001"}, ""},
-		"coded by tar": {map[string]string{"SCHILY.xattr.user.a%3Db%253D%": "1"}, map[string]string{"user.a=b%3D%": "1"}, ""},
+		"none":     {map[string]string{"comment": "x"}, nil, ""},
+		"schily":   {map[string]string{"SCHILY.xattr.user.a": "\x001"}, map[string]string{"user.a": "\x001"}, ""},
+		"as it is": {map[string]string{"SCHILY.xattr.user.a%3Db%253D%": "1"}, map[string]string{"user.a%3Db%253D%": "1"}, ""},
+		"coded by bsdtar": {
+			map[string]string{"LIBARCHIVE.xattr.user.a%3Db%25": "MQ", "SCHILY.xattr.user.a%3Db%25": "1"},
+			map[string]string{"user.a=b%": "1"},
+			"",
+		},
 		"libarchive": {
 			map[string]string{"LIBARCHIVE.xattr.user.a%20b": base64.StdEncoding.EncodeToString([]byte("1"))},
 			map[string]string{"user.a b": "1"},
@@ -214,7 +224,7 @@ func TestAttributes(t *testing.T) {
 		"a bad name":  {map[string]string{"LIBARCHIVE.xattr.user.%": "Mg"}, nil, "its name is not encoded right"},
 	} {
 		e := &Entry{}
-		err := e.xattrs(c.records)
+		err := e.xattrs(c.records, false)
 		if c.err != "" {
 			if err == nil || !strings.Contains(err.Error(), c.err) {
 				t.Errorf("%s: error %v, want %s", name, err, c.err)
@@ -229,6 +239,93 @@ func TestAttributes(t *testing.T) {
 				t.Errorf("%s: %q is %q, want %q", name, k, e.Xattrs[k], v)
 			}
 		}
+	}
+}
+
+// TestWhoCodedNames has archives of GNU tar and of archive/tar with the same names: the one
+// codes them, the other writes them as they are, and both are read as they were.
+func TestWhoCodedNames(t *testing.T) {
+	names := []string{"user.100%", "user.a%3Db", "user.a%25b"}
+	long := strings.Repeat(strings.Repeat("n", 60)+"/", 2) + "f" // leaves no room for the tool in a header
+	paths := []string{"f", "d/", "d/f", long}
+	content := map[string]string{"plain": strings.Repeat("x", 3000), "one": "x"} // without attributes, before the others
+	check := func(t *testing.T, archive []byte, names ...string) {
+		t.Helper()
+		_, entries, err := pass(archive, Limits{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen := 0
+		for _, e := range entries {
+			if e.Xattrs == nil {
+				continue
+			}
+			seen++
+			for _, name := range names {
+				if e.Xattrs[name] != name || len(e.Xattrs) != len(names) {
+					t.Errorf("%.20q: %q, want %q", e.Name, e.Xattrs, names)
+				}
+			}
+		}
+		if seen != len(paths) {
+			t.Errorf("%d entries have attributes, want %d", seen, len(paths))
+		}
+	}
+	t.Run("Go", func(t *testing.T) {
+		var b bytes.Buffer
+		w := tar.NewWriter(&b)
+		for _, path := range append([]string{"plain", "one", "PaxHeaders/f"}, paths...) {
+			h := &tar.Header{Name: path, Mode: 0o644, Size: int64(len(content[path]))}
+			if slices.Contains(paths, path) {
+				h.PAXRecords = map[string]string{}
+				for _, name := range names {
+					h.PAXRecords["SCHILY.xattr."+name] = name
+				}
+			}
+			if err := w.WriteHeader(h); err != nil {
+				t.Fatal(err)
+			}
+			_, _ = io.WriteString(w, content[path])
+		}
+		_ = w.Close()
+		check(t, b.Bytes(), names...)
+	})
+	for tool, options := range map[string][]string{
+		"GNU tar":               nil,
+		"GNU tar with its PID":  {"--pax-option=exthdr.name=%d/PaxHeaders.%p/%f"},
+		"GNU tar, reproducible": {"--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime", "--mtime=@0"},
+	} {
+		t.Run(tool, func(t *testing.T) {
+			dir, names := t.TempDir(), append([]string{"user.a=b"}, names...)
+			paths := append([]string{"plain", "one"}, paths...)
+			for i, path := range paths {
+				at := filepath.Join(dir, path)
+				if err := os.MkdirAll(filepath.Dir(dir+"/"+path), 0o755); err != nil {
+					t.Fatal(err)
+				}
+				if !strings.HasSuffix(path, "/") {
+					if err := os.WriteFile(at, []byte(content[path]), 0o600); err != nil {
+						t.Fatal(err)
+					}
+				}
+				for _, name := range names[:len(names)*min(1, i/2)] {
+					if err := unix.Setxattr(at, name, []byte(name), 0); err == unix.ENOTSUP {
+						t.Skip(err)
+					} else if err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			if _, err := exec.LookPath("tar"); err != nil {
+				t.Skip(err)
+			}
+			args := append([]string{"--format=posix", "--xattrs", "--xattrs-include=*", "--no-recursion", "-C", dir, "-c"}, options...)
+			archive, err := exec.Command("tar", append(args, paths...)...).Output()
+			if err != nil {
+				t.Fatal(err)
+			}
+			check(t, archive, names...)
+		})
 	}
 }
 

@@ -18,6 +18,7 @@ type Reader struct {
 	image  *Tally
 	count  int
 	left   int64 // bytes that files may still declare
+	gnu    bool  // the last extended header was GNU tar's
 }
 
 // meter is what the tar reader reads, which seeks over the content of files.
@@ -27,21 +28,50 @@ type meter struct {
 	headers int64         // bytes of the rest that were read
 	max     int64         // that they may become
 	raw     *bytes.Buffer // gets the rest, unless it is nil
+	offset  int64         // in the archive
+	first   []byte        // the first header of the entry, of its extended headers if it has any
 }
 
 func (m *meter) Read(p []byte) (int, error) {
-	if m.content {
-		return m.ReadSeeker.Read(p)
-	}
-	if m.headers >= m.max {
+	if !m.content && m.headers >= m.max {
 		return 0, &LimitError{"bytes in the headers of an entry", maxHeaders}
 	}
 	n, err := m.ReadSeeker.Read(p)
-	m.headers += int64(n)
-	if m.raw != nil {
-		m.raw.Write(p[:n])
+	if !m.content {
+		m.headers += int64(n)
+		m.keep(p[:n])
+		if m.raw != nil {
+			m.raw.Write(p[:n])
+		}
 	}
+	m.offset += int64(n)
 	return n, err
+}
+
+// Seek is called by the tar reader only, to skip content.
+func (m *meter) Seek(offset int64, whence int) (int64, error) {
+	pos, err := m.ReadSeeker.Seek(offset, whence)
+	if err == nil && whence == io.SeekCurrent {
+		m.offset += offset
+	}
+	return pos, err
+}
+
+// keep keeps the first header of what was read for an entry, in which the end of the
+// content before it, and zeros up to the next block, may come first.
+func (m *meter) keep(p []byte) {
+	for at := m.offset; len(p) > 0; {
+		if len(m.first) == tarBlock && m.first[typeflagAt] != 0 {
+			return
+		}
+		inBlock := int(at % tarBlock)
+		if inBlock == 0 {
+			m.first = m.first[:0]
+		}
+		n := min(len(p), tarBlock-inBlock)
+		m.first = append(m.first, p[:n]...)
+		p, at = p[n:], at+int64(n)
+	}
 }
 
 // NewReader reads the entries of an archive that is not the layer of an image.
@@ -81,6 +111,7 @@ func (r *Reader) NextHeader() (*tar.Header, *Entry, error) {
 	r.in.max = r.in.headers + maxHeaders
 	for {
 		before := r.in.headers
+		r.in.first = r.in.first[:0]
 		h, err := r.t.Next()
 		switch {
 		case err == nil, errors.Is(err, tar.ErrInsecurePath):

@@ -1,6 +1,7 @@
 package pack
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"strings"
@@ -9,7 +10,8 @@ import (
 )
 
 const (
-	xattrKey   = "SCHILY.xattr." // of a PAX record: then the attribute's name
+	xattrKey   = "SCHILY.xattr."     // of a PAX record: then the attribute's name
+	codedKey   = "LIBARCHIVE.xattr." // then the name, coded; the value is base64
 	accessACL  = "system.posix_acl_access"
 	defaultACL = "system.posix_acl_default"
 )
@@ -58,8 +60,25 @@ func (r *attrReader) at(dirfd int, base string) (map[string]string, error) {
 	return records, gone(err)
 }
 
-// attrName does to a name what GNU tar does, which undoes it, too: the record's key would end at "=".
-var attrName = strings.NewReplacer("%", "%25", "=", "%3D")
+// codedName codes a name as GNU tar and bsdtar do: the record's key would end at "=".
+var codedName = strings.NewReplacer("%", "%25", "=", "%3D")
+
+// addAttr adds the records of an attribute. Container tools take names as they are, which
+// one with "=" in it cannot be: it is coded, which GNU tar undoes. What "%" in a name means
+// is said by a second record, as bsdtar writes it, for its readers and for package layer.
+func addAttr(records map[string]string, name, value string) {
+	if !strings.ContainsAny(name, "%=") {
+		records[xattrKey+name] = value
+		return
+	}
+	coded := codedName.Replace(name)
+	records[codedKey+coded] = base64.RawStdEncoding.EncodeToString([]byte(value))
+	if !strings.Contains(name, "=") {
+		records[xattrKey+name] = value
+	} else if _, taken := records[xattrKey+coded]; !taken {
+		records[xattrKey+coded] = value
+	}
+}
 
 func (r *attrReader) read(list func([]byte) (int, error), get func(string, []byte) (int, error)) (map[string]string, error) {
 	if r.names == nil {
@@ -82,7 +101,7 @@ func (r *attrReader) read(list func([]byte) (int, error), get func(string, []byt
 			return nil, fmt.Errorf("read extended attribute %s: %w", name, err)
 		}
 		value := string(r.value[:n])
-		records[xattrKey+attrName.Replace(name)] = value
+		addAttr(records, name, value)
 		if name == accessACL || name == defaultACL {
 			text, err := aclText(value)
 			if err != nil {

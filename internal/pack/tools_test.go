@@ -35,7 +35,7 @@ func TestToolsReadIt(t *testing.T) {
 			defer os.RemoveAll(tree + "-run")
 			podman("pull", "-q", "oci-archive:"+path)
 			out := podman("image", "mount", read(t, path).manifest.Config.Digest.Encoded())
-			comesBack(t, strings.TrimSpace(out), asIs(want), 1) // podman takes no entry for the root
+			comesBack(t, strings.TrimSpace(out), want, 1) // podman takes no entry for the root
 		})
 		t.Run("umoci "+c.Format, func(t *testing.T) {
 			if c.Format != "gzip" {
@@ -44,7 +44,7 @@ func TestToolsReadIt(t *testing.T) {
 			dir := t.TempDir()
 			run(t, "skopeo", "copy", "--insecure-policy", "oci-archive:"+path, "oci:"+dir+"/oci:x")
 			run(t, "umoci", "unpack", "--keep-dirlinks", "--image", dir+"/oci:x", dir+"/bundle")
-			comesBack(t, dir+"/bundle/rootfs", asIs(want), 0)
+			comesBack(t, dir+"/bundle/rootfs", want, 0)
 		})
 		t.Run("tar "+c.Format, func(t *testing.T) {
 			if c.Format != "none" {
@@ -56,11 +56,6 @@ func TestToolsReadIt(t *testing.T) {
 			comesBack(t, dir, want, 0)
 		})
 	}
-}
-
-// asIs is what tools in Go make of the name of an attribute that has "=" in it: tar's code for it stays.
-func asIs(lines []string) []string {
-	return strings.Split(strings.ReplaceAll(strings.Join(lines, "\n"), "%3D", "%253D"), "\n")
 }
 
 // comesBack packs the folder again and compares what the layer says of all entries but the
