@@ -8,7 +8,6 @@ import (
 	"path"
 	"time"
 
-	"osbuild-containers/internal/image"
 	"osbuild-containers/internal/image/local"
 	"osbuild-containers/internal/image/transfer"
 	"osbuild-containers/internal/layout"
@@ -67,9 +66,6 @@ func run(ctx context.Context, a *stage.Arguments, log *progress.Reporter) (err e
 		}
 		images = append(images, img)
 	}
-	if err := opt.checkSignatures(images); err != nil {
-		return err
-	}
 	if err := lists.match(images); err != nil {
 		return err
 	}
@@ -77,22 +73,6 @@ func run(ctx context.Context, a *stage.Arguments, log *progress.Reporter) (err e
 		return opt.store(ctx, a, images, lists, log)
 	}
 	return opt.files(ctx, a, images, log)
-}
-
-// checkSignatures refuses images with a signature that is of another manifest than theirs: one of
-// the two is not what it was.
-func (o *options) checkSignatures(images []*local.Image) error {
-	if o.RemoveSignatures {
-		return nil
-	}
-	for _, i := range images {
-		for n, sig := range i.Signatures() {
-			if d := image.SignedDigest(sig); d != "" && d != i.Digest() {
-				return fmt.Errorf("image %q: signature %d is of the manifest %s, but the image has the manifest %s\nset remove-signatures to leave signatures behind", i.Name(), n+1, d, i.Digest())
-			}
-		}
-	}
-	return nil
 }
 
 // check refuses what the schema cannot.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"encoding/base64"
 	"os"
 	"path/filepath"
 	"slices"
@@ -187,32 +186,6 @@ func TestTimesThatAreNotSaid(t *testing.T) {
 		}
 		if got := string(read(t, filepath.Join(rootOf(a), "vfs-images/images.json"))); !strings.Contains(got, `"created":"2023-11-14T22:13:20Z"`) {
 			t.Errorf("%s: %s", name, got)
-		}
-	}
-}
-
-// TestSignaturesOfAnotherManifest are refused where they would be passed on.
-func TestSignaturesOfAnotherManifest(t *testing.T) {
-	img := small(1)
-	signature := func(of *images.Image) string {
-		payload := `{"critical": {"type": "cosign container image signature", "image": {"docker-manifest-digest": "` + of.Digest.String() + `"}, "identity": {"docker-reference": "x"}}}`
-		return "\x00sigstore-json\n" + `{"mimeType": "application/vnd.dev.cosign.simplesigning.v1+json", "payload": "` + base64.StdEncoding.EncodeToString([]byte(payload)) + `"}`
-	}
-	for _, kind := range []string{toDir, toStorage} {
-		for name, c := range map[string]struct {
-			of     *images.Image
-			remove bool
-			code   int
-		}{"its own": {img, false, 0}, "another's": {small(2), false, 1}, "another's, removed": {small(2), true, 0}} {
-			a := inputs.New(t)
-			a.Dir(t, "localhost/x:v1", img, signature(c.of))
-			options := to(kind, "/x")
-			options["remove-signatures"] = c.remove
-			a.Options = options
-			code, log := call(t, a)
-			if code != c.code || code != 0 && !strings.Contains(log, "signature 1 is of the manifest "+c.of.Digest.String()) {
-				t.Errorf("%s: %s: exit status %d: %s", kind, name, code, log)
-			}
 		}
 	}
 }
