@@ -125,7 +125,7 @@ func (s *storedSource) findLayers(ctx context.Context, instance digest.Digest) e
 }
 
 // Blob starts at 0 always. Layers are streamed without the temporary file of the library's own
-// reader.
+// reader; their readers are Expanders.
 func (s *storedSource) Blob(ctx context.Context, d manifest.Descriptor, _ int64) (io.ReadCloser, int64, error) {
 	if layer, ok := s.layers[d.Digest]; ok {
 		plain := archive.Uncompressed
@@ -133,7 +133,7 @@ func (s *storedSource) Blob(ctx context.Context, d manifest.Descriptor, _ int64)
 		if err != nil {
 			return nil, 0, fmt.Errorf("read layer from containers storage %s: %w", s.store.root, err)
 		}
-		return storedReader{r, s.store.root}, 0, nil
+		return newSparseReader(storedReader{r, s.store.root}, func() (io.ReadCloser, error) { return s.store.split(layer) }), 0, nil
 	}
 	r, _, err := s.src.GetBlob(ctx, types.BlobInfo{Digest: d.Digest, Size: d.Size}, none.NoCache)
 	return r, 0, err

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -22,6 +23,12 @@ type Store struct {
 	store   storage.Store
 	scratch string
 	root    string // the directories with images, for messages
+	places  int    // how many they are
+}
+
+// placeLink returns the name of the nth directory with images in the scratch directory.
+func placeLink(scratch string, n int) string {
+	return filepath.Join(scratch, fmt.Sprintf("store%d", n))
 }
 
 // OpenStore opens the store at location, a graph root, or the one that storage.conf names.
@@ -47,7 +54,7 @@ func OpenStore(location string) (*Store, error) {
 	opts.GraphDriverOptions = nil
 	for n, place := range places {
 		// Options are lists with commas, mounts lists with colons: a name without either.
-		link := filepath.Join(scratch, fmt.Sprintf("store%d", n))
+		link := placeLink(scratch, n)
 		if place == imageStore {
 			err = joinStores(link, imageStore, graphRoot, driver)
 		} else {
@@ -67,7 +74,7 @@ func OpenStore(location string) (*Store, error) {
 		os.RemoveAll(scratch)
 		return nil, fmt.Errorf("open containers storage %s: %w", root, err)
 	}
-	return &Store{store: s, scratch: scratch, root: root}, nil
+	return &Store{store: s, scratch: scratch, root: root, places: len(places)}, nil
 }
 
 // joinStores makes dir an image store of links: all of it is in the image store, but the library keeps what it
@@ -155,6 +162,18 @@ func additionalStores(options []string) (paths []string) {
 		}
 	}
 	return paths
+}
+
+// split opens what the library keeps of the archive of a layer. The error is os.ErrNotExist where it keeps nothing.
+func (s *Store) split(layer string) (io.ReadCloser, error) {
+	name := filepath.Join(s.store.GraphDriverName()+"-layers", layer+".tar-split.gz")
+	for n := range s.places {
+		file, err := os.Open(filepath.Join(placeLink(s.scratch, n), name))
+		if !errors.Is(err, os.ErrNotExist) {
+			return file, err
+		}
+	}
+	return nil, os.ErrNotExist
 }
 
 // Close leaves no mount and no scratch folder behind.

@@ -36,7 +36,14 @@ type Blob struct {
 	DiffID digest.Digest // of the tar archive in it; "" when nobody knows
 	Size   int64         // of the blob; negative when nobody knows
 	Open   func() (io.ReadCloser, error)
+
+	// Rewritten reports whether what was read so far is not what size and digests are of, so
+	// that they are not checked: the archive is one of the same entries, and who wrote it has
+	// checked them. nil means never. It is called concurrently with Read.
+	Rewritten func() bool
 }
+
+func (b Blob) rewritten() bool { return b.Rewritten != nil && b.Rewritten() }
 
 // Name is how messages call the layer.
 func (b Blob) Name() string {

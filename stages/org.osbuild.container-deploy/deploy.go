@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
 
@@ -35,7 +36,7 @@ func run(ctx context.Context, a *stage.Arguments, log *progress.Reporter) (err e
 		return err
 	}
 	defer func() { err = errors.Join(err, img.Close()) }()
-	layers, arch, err := layersOf(ctx, img)
+	layers, arch, err := layersOf(ctx, img, log)
 	if err != nil {
 		return err
 	}
@@ -52,7 +53,7 @@ func run(ctx context.Context, a *stage.Arguments, log *progress.Reporter) (err e
 }
 
 // layersOf returns the layers of the image, the lowest first, and its architecture.
-func layersOf(ctx context.Context, img *local.Image) ([]deploy.Layer, string, error) {
+func layersOf(ctx context.Context, img *local.Image, log *progress.Reporter) ([]deploy.Layer, string, error) {
 	raw, err := img.Config(ctx)
 	if err != nil {
 		return nil, "", err
@@ -75,9 +76,17 @@ func layersOf(ctx context.Context, img *local.Image) ([]deploy.Layer, string, er
 		if err := ids[n].Validate(); err != nil {
 			return nil, "", fmt.Errorf("image %q: diff id %d: %w", img.Name(), n+1, err)
 		}
+		var rewritten atomic.Bool
 		layers = append(layers, deploy.Layer{
 			Digest: b.Digest, DiffID: ids[n], Size: b.Size,
-			Open: func() (io.ReadCloser, error) { return img.Layer(ctx, n) },
+			Open: func() (io.ReadCloser, error) {
+				return img.Layer(ctx, n, func(file string) {
+					if !rewritten.Swap(true) {
+						log.Note("image %q: layer %d/%d: the storage does not keep all of its archive (map of the sparse file %q): its digest is not checked, the checksums of its files are", img.Name(), n+1, len(blobs), file)
+					}
+				})
+			},
+			Rewritten: rewritten.Load,
 		})
 	}
 	return layers, config.Normalize().Architecture, nil

@@ -140,3 +140,47 @@ func TestTheSameTreeFromEveryFormat(t *testing.T) {
 		}
 	}
 }
+
+// TestSparseFilesOfAStorage deploys what GNU tar wrote in its sparse formats, out of storages whose
+// library keeps no archive of such files that could be read.
+func TestSparseFilesOfAStorage(t *testing.T) {
+	for _, version := range []string{"0.0", "0.1", "1.0"} { // the library does not unpack the old one
+		archive, err := os.ReadFile(filepath.Join("../../internal/deploy/testdata", "sparse-"+version+".tar"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := digest.FromBytes(archive)
+		img := images.New(images.Use(images.LayerInfo{Digest: d, DiffID: d, Size: int64(len(archive)), Blob: archive, MediaType: "application/vnd.oci.image.layer.v1.tar"}))
+		for _, driver := range []string{"overlay", "vfs"} {
+			t.Run(version+" "+driver, func(t *testing.T) {
+				s := store.New(t, driver)
+				s.Add(t, "localhost/x:v1", img)
+				a := inputs.New(t)
+				a.Stored(t, "localhost/x:v1", s.Root, driver, img)
+				a.Options = map[string]any{}
+				status, log := call(t, json.RawMessage(a.JSON(t)))
+				if note := strings.Contains(log, `(map of the sparse file "holes")`); status != 0 || note != (version == "1.0") {
+					t.Fatalf("exit status %d, log %s", status, log)
+				}
+				want := make([]byte, 900000)
+				copy(want[400000:], "middle")
+				copy(want[899997:], "end")
+				if got, err := os.ReadFile(filepath.Join(a.Tree, "holes")); err != nil || !bytes.Equal(got, want) {
+					t.Errorf("%d bytes that are not those that went in, %v", len(got), err)
+				}
+				// What is damaged is found, whether the digest can be checked or not.
+				path, err := filepath.Glob(filepath.Join(s.Root, driver, "*", "*", "holes"))
+				if err != nil || len(path) == 0 {
+					t.Fatal(path, err)
+				}
+				if err := os.WriteFile(path[0], append([]byte("x"), want[1:]...), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				a.Tree = t.TempDir()
+				if status, log := call(t, json.RawMessage(a.JSON(t))); status != 1 || !strings.Contains(log, "holes") {
+					t.Errorf("damaged: exit status %d, log %s", status, log)
+				}
+			})
+		}
+	}
+}

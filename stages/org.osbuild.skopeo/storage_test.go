@@ -66,7 +66,7 @@ func TestStorageHoldsTheImages(t *testing.T) {
 				if l.Digest != img.Layers[i].DiffID {
 					t.Errorf("%s: layer %d is %s, want %s", name, i, l.Digest, img.Layers[i].DiffID)
 				}
-				r, err := opened.Layer(t.Context(), i)
+				r, err := opened.Blob(t.Context(), l)
 				if err != nil {
 					t.Fatal(err)
 				}

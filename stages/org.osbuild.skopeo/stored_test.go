@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/opencontainers/go-digest"
+
 	"osbuild-containers/test/images"
 	"osbuild-containers/test/inputs"
 	"osbuild-containers/test/store"
@@ -187,5 +189,35 @@ func TestTimesThatAreNotSaid(t *testing.T) {
 		if got := string(read(t, filepath.Join(rootOf(a), "vfs-images/images.json"))); !strings.Contains(got, `"created":"2023-11-14T22:13:20Z"`) {
 			t.Errorf("%s: %s", name, got)
 		}
+	}
+}
+
+// TestSparseFilesOfAStorage copies layers with files in GNU tar's sparse formats out of storages. The
+// library loses what the archive had for those of format 1.0, this stage does not.
+func TestSparseFilesOfAStorage(t *testing.T) {
+	for _, version := range []string{"0.1", "1.0"} { // the library does not unpack the old one
+		archive := read(t, filepath.Join("../../internal/deploy/testdata", "sparse-"+version+".tar"))
+		d := digest.FromBytes(archive)
+		img := images.New(images.Use(images.LayerInfo{Digest: d, DiffID: d, Size: int64(len(archive)), Blob: archive, MediaType: "application/vnd.oci.image.layer.v1.tar"}))
+		drivers(t, func(t *testing.T, driver string) {
+			s := store.New(t, driver)
+			s.Add(t, "localhost/x:v1", img)
+			into := inputs.New(t)
+			into.Dir(t, "localhost/x:v1", img)
+			into.Options = storage(driver)
+			succeed(t, into)
+			for of, root := range map[string]string{"the library's": s.Root, "ours": rootOf(into)} {
+				lost := version == "1.0" && (of != "ours" || driver == "vfs")
+				for _, kind := range []string{toDir, toOCI, toStorage} {
+					a := inputs.New(t)
+					a.Stored(t, "localhost/y:v1", root, driver, img)
+					a.Options = to(kind, "/out")
+					code, log := call(t, a)
+					if lost != (code == 1 && strings.Contains(log, `"holes" is in it in GNU tar's sparse format 1.0`)) || !lost && code != 0 {
+						t.Errorf("%s, %s to %s: exit status %d: %s", version, of, kind, code, log)
+					}
+				}
+			}
+		})
 	}
 }

@@ -138,9 +138,15 @@ func (i *Image) Config(ctx context.Context) ([]byte, error) {
 	return raw, nil
 }
 
-// Layer opens layer n, counted from 0, the lowest: the bytes that the manifest names.
-func (i *Image) Layer(ctx context.Context, n int) (io.ReadCloser, error) {
-	return i.Blob(ctx, i.m.Layers[n])
+// Layer opens layer n, counted from 0, the lowest: the bytes that the manifest names. Where a
+// containers storage cannot give these back, it is an archive of the same entries whose digest is
+// another; rewritten is then called as image.Expander says. Blob fails on such a layer.
+func (i *Image) Layer(ctx context.Context, n int, rewritten func(name string)) (io.ReadCloser, error) {
+	r, err := i.Blob(ctx, i.m.Layers[n])
+	if e, ok := r.(image.Expander); ok {
+		e.Expand(rewritten)
+	}
+	return r, err
 }
 
 // Blob opens a blob that the manifest names.
