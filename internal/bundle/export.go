@@ -38,7 +38,7 @@ type Sum struct {
 	Bytes int64 `json:"bytes"`
 }
 
-func (s *Sum) add(size int64) { s.Blobs++; s.Bytes += size }
+func (s *Sum) add(size int64) { s.Blobs++; s.Bytes = manifest.AddSizes(s.Bytes, size) }
 
 // New reads what goes into a bundle. Close it.
 func New(c *cache.Cache, wanted []Wanted, have Have) (b *Bundle, err error) {

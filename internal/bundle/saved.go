@@ -2,7 +2,6 @@ package bundle
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -95,8 +94,8 @@ func (l *layers) image(ctx context.Context, config []byte, tars []string) (*carr
 			DiffIDs []digest.Digest `json:"diff_ids"`
 		} `json:"rootfs"`
 	}
-	if err := json.Unmarshal(config, &c); err != nil {
-		return nil, fmt.Errorf("its config is not JSON: %w", err)
+	if err := manifest.Unmarshal(config, &c); err != nil {
+		return nil, fmt.Errorf("its config cannot be read: %w", err)
 	}
 	if len(c.RootFS.DiffIDs) != len(tars) {
 		return nil, fmt.Errorf("its config names %d layers, and the archive has %d of it", len(c.RootFS.DiffIDs), len(tars))

@@ -11,6 +11,7 @@ import (
 
 	"osbuild-containers/internal/fetch"
 	"osbuild-containers/internal/keep"
+	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
 )
@@ -151,8 +152,8 @@ func (s *fetched) add(kind string, items []request.Item, results []request.Resul
 		if kind == "image" && r.Success {
 			s.ok[r.Metadata.Checksum] = true
 		}
-		s.bytes += r.Metadata.Bytes
-		s.reused += r.Metadata.Reused
+		s.bytes = manifest.AddSizes(s.bytes, r.Metadata.Bytes)
+		s.reused = manifest.AddSizes(s.reused, r.Metadata.Reused)
 		s.rows = append(s.rows, []string{state, kind, keep.Short(items[n].ID), items[n].Image.Name})
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"osbuild-containers/internal/fetch"
 	"osbuild-containers/internal/keep"
+	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
 )
@@ -29,8 +30,8 @@ func (f *fetchCommand) runPlan(ctx context.Context, lists, images *request.Reque
 	answer := planAnswer{Version: 1, Cache: images.Cache, Items: all}
 	failed := false
 	for _, p := range all {
-		answer.Download += p.Download
-		answer.Reuse += p.Reuse
+		answer.Download = manifest.AddSizes(answer.Download, p.Download)
+		answer.Reuse = manifest.AddSizes(answer.Reuse, p.Reuse)
 		failed = failed || p.Error != ""
 	}
 	var err error

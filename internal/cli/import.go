@@ -15,6 +15,7 @@ import (
 	"osbuild-containers/internal/bundle"
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/keep"
+	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/pin"
 	"osbuild-containers/internal/progress"
 )
@@ -139,7 +140,7 @@ func (a *app) showImported(done *bundle.Imported) error {
 	for n := range done.Results {
 		r := &done.Results[n]
 		states[r.State]++
-		copied, reused = copied+r.Bytes, reused+r.Reused
+		copied, reused = manifest.AddSizes(copied, r.Bytes), manifest.AddSizes(reused, r.Reused)
 		for _, name := range carriedNames(r.Names) {
 			rows = append(rows, []string{string(r.State), r.Kind, keep.Short(r.ID), keep.Short(r.Manifest), name})
 		}

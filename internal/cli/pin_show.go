@@ -7,6 +7,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/pin"
 	"osbuild-containers/internal/progress"
 )
@@ -121,7 +122,7 @@ func (p *pinCommand) showChanges(changes []pin.Change) error {
 func layers(verb string, all []pin.Layer) string {
 	var size int64
 	for _, l := range all {
-		size += l.Size
+		size = manifest.AddSizes(size, l.Size)
 	}
 	if len(all) == 1 {
 		verb += "s"

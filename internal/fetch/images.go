@@ -3,7 +3,6 @@ package fetch
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -129,7 +128,7 @@ func isUnpacked(pub *cache.Published, m *manifest.Manifest) bool {
 			DiffIDs []digest.Digest `json:"diff_ids"`
 		} `json:"rootfs"`
 	}
-	if json.Unmarshal(raw, &config) != nil {
+	if manifest.Unmarshal(raw, &config) != nil {
 		return false
 	}
 	return slices.EqualFunc(m.Layers, config.RootFS.DiffIDs, func(l manifest.Descriptor, d digest.Digest) bool { return l.Digest == d })

@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+
+	"osbuild-containers/internal/manifest"
 )
 
 // refused returns the error of an answer whose status is an error, by that status and not by the code that its body
@@ -86,9 +88,9 @@ func errorDocument(raw []byte) (registryError, bool) {
 		ErrorDescription string          `json:"error_description"`
 		Error            json.RawMessage `json:"error"`
 	}
-	if json.Unmarshal(raw, &doc) != nil {
+	if manifest.Unmarshal(raw, &doc) != nil {
 		var other struct{ Errors []registryError } // an error in the other fields is none of this one
-		if json.Unmarshal(raw, &other) != nil && len(other.Errors) == 0 {
+		if manifest.Unmarshal(raw, &other) != nil && len(other.Errors) == 0 {
 			return registryError{}, false
 		}
 		doc.Errors = other.Errors
@@ -97,7 +99,7 @@ func errorDocument(raw []byte) (registryError, bool) {
 		return doc.Errors[0], true
 	}
 	var text string
-	_ = json.Unmarshal(doc.Error, &text)
+	_ = manifest.Unmarshal(doc.Error, &text)
 	if text = cmp.Or(doc.Message, doc.ErrorDescription, doc.Detail, doc.Details, text); text != "" {
 		return registryError{Message: text}, true
 	}

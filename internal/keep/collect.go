@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/manifest"
 )
 
 // Collected is what a plan came to.
@@ -32,7 +33,7 @@ func Collect(ctx context.Context, c *cache.Cache, plan *Plan, now time.Time) (*C
 		return done, err
 	}
 	freed, err := c.Tidy(ctx, now.Add(-Grace))
-	done.Freed += freed
+	done.Freed = manifest.AddSizes(done.Freed, freed)
 	if err != nil {
 		return done, err
 	}
@@ -45,7 +46,7 @@ func Collect(ctx context.Context, c *cache.Cache, plan *Plan, now time.Time) (*C
 		gone[b.Digest] = true
 	}
 	done.Unused = slices.DeleteFunc(done.Unused, func(b cache.Stored) bool { return !gone[b.Digest] })
-	done.Freed += Bytes(swept.Unused) + Bytes(swept.Partial)
+	done.Freed = manifest.AddSizes(done.Freed, manifest.AddSizes(Bytes(swept.Unused), Bytes(swept.Partial)))
 	if ctx.Err() != nil {
 		return done, context.Cause(ctx)
 	}
@@ -78,7 +79,7 @@ func (done *Collected) removeImages(ctx context.Context, c *cache.Cache) error {
 			return context.Cause(ctx)
 		}
 		freed, err := c.Remove(ctx, r.ID, r.isSame)
-		done.Freed += freed
+		done.Freed = manifest.AddSizes(done.Freed, freed)
 		if errors.Is(err, cache.ErrInUse) {
 			r.Why = err.Error()
 		} else if err != nil && !errors.Is(err, fs.ErrNotExist) { // somebody else removed it

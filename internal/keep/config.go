@@ -64,6 +64,6 @@ func readConfig(pub *cache.Published, d manifest.Descriptor) (*Config, error) {
 		return nil, err
 	}
 	c := &Config{Raw: raw}
-	_ = json.Unmarshal(raw, c)
+	_ = manifest.Unmarshal(raw, c)
 	return c, nil
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/manifest"
 )
 
 // Usage is what a cache takes on disk, in bytes of content; what a file system adds to that, or
@@ -23,12 +24,14 @@ type Usage struct {
 func (u *Usage) Saved() int64 { return u.Size - u.Disk }
 
 // Total is what all takes.
-func (u *Usage) Total() int64 { return u.Disk + Bytes(u.Unused) + Bytes(u.Partial) }
+func (u *Usage) Total() int64 {
+	return manifest.AddSizes(u.Disk, manifest.AddSizes(Bytes(u.Unused), Bytes(u.Partial)))
+}
 
 // Bytes is how many bytes the blobs have.
 func Bytes(blobs []cache.Stored) (n int64) {
 	for _, b := range blobs {
-		n += b.Size
+		n = manifest.AddSizes(n, b.Size)
 	}
 	return n
 }
@@ -50,15 +53,15 @@ func Measure(c *cache.Cache) (*Usage, error) {
 	used := map[file]bool{}
 	digests := map[string]bool{}
 	for _, i := range images {
-		u.Size += i.Size
+		u.Size = manifest.AddSizes(u.Size, i.Size)
 		for _, b := range i.Blobs {
 			if b.Missing || used[b.file] {
 				continue
 			}
 			used[b.file] = true
-			u.Disk += b.Size
+			u.Disk = manifest.AddSizes(u.Disk, b.Size)
 			if digests[b.Digest.String()] {
-				u.Twice += b.Size
+				u.Twice = manifest.AddSizes(u.Twice, b.Size)
 			}
 			digests[b.Digest.String()] = true
 		}

@@ -2,7 +2,6 @@ package keep
 
 import (
 	"bytes"
-	"encoding/json"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -161,7 +160,7 @@ func checkSignature(sig []byte, served, list digest.Digest) error {
 		MIMEType string `json:"mimeType"`
 		Payload  []byte `json:"payload"`
 	}
-	if json.Unmarshal(rest, &signed) != nil {
+	if manifest.Unmarshal(rest, &signed) != nil {
 		return errNoSignature
 	}
 	if !strings.Contains(signed.MIMEType, "simplesigning") { // an attestation, of whatever form
@@ -174,7 +173,7 @@ func checkSignature(sig []byte, served, list digest.Digest) error {
 			} `json:"image"`
 		} `json:"critical"`
 	}
-	if json.Unmarshal(signed.Payload, &claims) != nil {
+	if manifest.Unmarshal(signed.Payload, &claims) != nil {
 		return errNoSignature
 	}
 	if d := claims.Critical.Image.Digest; d != served && d != list {

@@ -67,16 +67,16 @@ func PlanGC(c *cache.Cache, p Policy, now time.Time) (*Plan, error) {
 	for _, b := range pooled {
 		if b.Links == 1 {
 			plan.Unused = append(plan.Unused, b)
-			plan.Frees += b.Size
+			plan.Frees = manifest.AddSizes(plan.Frees, b.Size)
 		}
 	}
 	for _, b := range partial {
 		if b.Changed.Before(now.Add(-Grace)) {
 			plan.Partial = append(plan.Partial, b)
-			plan.Frees += b.Size
+			plan.Frees = manifest.AddSizes(plan.Frees, b.Size)
 		}
 	}
-	plan.Total = w.total + Bytes(partial)
+	plan.Total = manifest.AddSizes(w.total, Bytes(partial))
 	if !p.hasImages() {
 		return plan, nil
 	}
@@ -128,7 +128,7 @@ func (plan *Plan) choose(p Policy, images []*Image, w *weights, now time.Time) {
 	// What goes later may make the room that an image before it was to make.
 	for _, i := range slices.Backward(going) {
 		back := w.give(i)
-		if spare[i] = spare[i] && left+back <= *p.MaxSize; spare[i] {
+		if spare[i] = spare[i] && manifest.AddSizes(left, back) <= *p.MaxSize; spare[i] {
 			left += back
 		} else {
 			w.take(i)
@@ -140,7 +140,7 @@ func (plan *Plan) choose(p Policy, images []*Image, w *weights, now time.Time) {
 	}
 	for _, i := range going {
 		frees := w.take(i)
-		plan.Frees += frees
+		plan.Frees = manifest.AddSizes(plan.Frees, frees)
 		plan.Images = append(plan.Images, Removal{Image: i, Frees: frees})
 	}
 	if p.MaxSize != nil {
@@ -186,7 +186,7 @@ func newWeights(images []*Image, pooled []cache.Stored) *weights {
 	add := func(f file, links uint64, size int64) {
 		if _, known := w.names[f]; !known {
 			w.names[f] = links
-			w.total += size
+			w.total = manifest.AddSizes(w.total, size)
 		}
 	}
 	for _, b := range pooled {

@@ -2,7 +2,6 @@ package keep
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 
 	"github.com/opencontainers/go-digest"
@@ -55,7 +54,7 @@ func Inspect(c *cache.Cache, i *Image) (*Detail, error) {
 	var head struct {
 		MediaType string `json:"mediaType"`
 	}
-	_ = json.Unmarshal(raw, &head)
+	_ = manifest.Unmarshal(raw, &head)
 	d.MediaType = head.MediaType
 	if config, err := readConfig(pub, m.Config); err == nil {
 		d.Config = config
@@ -115,7 +114,7 @@ func signatureOf(raw []byte) Signature {
 			} `json:"identity"`
 		} `json:"critical"`
 	}
-	if json.Unmarshal(rest, &signed) == nil && json.Unmarshal(signed.Payload, &claims) == nil {
+	if manifest.Unmarshal(rest, &signed) == nil && manifest.Unmarshal(signed.Payload, &claims) == nil {
 		s.Identity = claims.Critical.Identity.Reference
 	}
 	return s

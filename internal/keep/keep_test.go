@@ -3,6 +3,7 @@ package keep
 import (
 	"bytes"
 	"context"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -278,5 +279,14 @@ func TestNothingThere(t *testing.T) {
 	}
 	if _, err := os.Lstat(dir); err == nil {
 		t.Error("the cache was made")
+	}
+}
+
+// Files with holes may have more bytes together than a number can say.
+func TestSumsDoNotOverflow(t *testing.T) {
+	large := []cache.Stored{{Size: math.MaxInt64}, {Size: math.MaxInt64, Ino: 1}}
+	u := Usage{Disk: math.MaxInt64, Unused: large, Partial: large}
+	if u.Total() != math.MaxInt64 || newWeights(nil, large).total != math.MaxInt64 {
+		t.Errorf("got %d, %d", u.Total(), newWeights(nil, large).total)
 	}
 }

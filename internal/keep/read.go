@@ -122,7 +122,7 @@ func (r *reader) own(owners []*owner, title string) []*owner {
 	o := &owner{item: r.log.Item(title)}
 	for _, f := range r.fresh {
 		f.owner = o
-		o.size += f.stored.Size
+		o.size = manifest.AddSizes(o.size, f.stored.Size)
 	}
 	o.left.Store(int64(len(r.fresh)))
 	r.fresh = nil

@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"reflect"
 	"slices"
 	"strings"
@@ -123,11 +124,8 @@ func Parse(raw []byte) (*Manifest, error) {
 	if len(raw) > MaxSize {
 		return nil, fmt.Errorf("manifest is %d bytes long, the limit is %d", len(raw), MaxSize)
 	}
-	if err := CheckElements(raw); err != nil {
-		return nil, fmt.Errorf("manifest %w", err)
-	}
 	var d document
-	if err := json.Unmarshal(raw, &d); err != nil {
+	if err := Unmarshal(raw, &d); err != nil {
 		return nil, notJSON(err)
 	}
 	if err := checkNames(raw); err != nil {
@@ -148,6 +146,9 @@ func Parse(raw []byte) (*Manifest, error) {
 
 // notJSON says what is wrong with a document in its own terms, not in those of Go's types.
 func notJSON(err error) error {
+	if errors.As(err, new(*elementsError)) {
+		return fmt.Errorf("manifest has %w", err)
+	}
 	wrong, ok := errors.AsType[*json.UnmarshalTypeError](err)
 	if !ok {
 		return fmt.Errorf("manifest is not JSON: %w", err)
@@ -280,9 +281,25 @@ func isFileSystem(mediaType string) bool {
 // errTotal is a document whose parts are larger than anything.
 var errTotal = fmt.Errorf("the sizes add up to more than the limit of %d bytes", int64(MaxBlob))
 
-// CheckElements refuses a JSON document, before it is decoded, that has more objects and arrays than any real one: a
-// decoder makes some hundred bytes of memory of two bytes of text. It does not check the syntax.
-func CheckElements(raw []byte) error {
+// Unmarshal is json.Unmarshal for manifests, configs and all else that comes with an image. It refuses a document,
+// before it is decoded, that has more objects and arrays than any real one: a decoder makes some hundred bytes of
+// memory of two bytes of text.
+func Unmarshal(raw []byte, v any) error {
+	if n := elements(raw); n > maxElements {
+		return &elementsError{n}
+	}
+	return json.Unmarshal(raw, v)
+}
+
+// elementsError is a document with too many objects and arrays.
+type elementsError struct{ n int }
+
+func (e *elementsError) Error() string {
+	return fmt.Sprintf("%d objects and arrays, the limit is %d", e.n, maxElements)
+}
+
+// elements counts the objects and arrays of a JSON document. It does not check the syntax.
+func elements(raw []byte) int {
 	n, text, escaped := 0, false, false
 	for _, c := range raw {
 		switch {
@@ -296,10 +313,16 @@ func CheckElements(raw []byte) error {
 			n++
 		}
 	}
-	if n > maxElements {
-		return fmt.Errorf("has %d objects and arrays, the limit is %d", n, maxElements)
+	return n
+}
+
+// AddSizes returns the sum of two sizes, or the largest number where it would overflow: a document is bounded in what
+// it claims, any number of them together is not.
+func AddSizes(a, b int64) int64 {
+	if a > math.MaxInt64-b {
+		return math.MaxInt64
 	}
-	return nil
+	return a + b
 }
 
 // check refuses what could not become a file name or a length.

@@ -330,3 +330,31 @@ func TestBounds(t *testing.T) {
 		})
 	}
 }
+
+// TestUnmarshal holds for the configs and histories of images.
+func TestUnmarshal(t *testing.T) {
+	t.Parallel()
+	var c struct {
+		History []struct{ A, B, C, D string }
+	}
+	history := func(n int) []byte { return []byte(`{"history":[` + strings.Repeat("{},", n-1) + `{}]}`) }
+	if err := manifest.Unmarshal(history(49_998), &c); err != nil || len(c.History) != 49_998 {
+		t.Errorf("%v, %d steps", err, len(c.History))
+	}
+	if err := manifest.Unmarshal(history(49_999), &c); err == nil || err.Error() != "50001 objects and arrays, the limit is 50000" {
+		t.Errorf("got %v", err)
+	}
+	if _, err := manifest.PlatformOf(history(1_390_000)); err == nil || !strings.Contains(err.Error(), "objects and arrays") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestAddSizes(t *testing.T) {
+	t.Parallel()
+	const most = math.MaxInt64
+	for _, c := range [][3]int64{{0, 0, 0}, {1, 2, 3}, {most, 0, most}, {most - 1, 1, most}, {most, 1, most}, {most, most, most}, {-5, most, most - 5}} {
+		if got := manifest.AddSizes(c[0], c[1]); got != c[2] {
+			t.Errorf("%d and %d: got %d, want %d", c[0], c[1], got, c[2])
+		}
+	}
+}

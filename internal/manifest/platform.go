@@ -2,7 +2,6 @@ package manifest
 
 import (
 	"cmp"
-	"encoding/json"
 	"strings"
 )
 
@@ -43,7 +42,7 @@ func (p Platform) Normalize() Platform {
 // PlatformOf reads from the config of an image what it runs on, in Go's names.
 func PlatformOf(config []byte) (Platform, error) {
 	var p Platform
-	if err := json.Unmarshal(config, &p); err != nil {
+	if err := Unmarshal(config, &p); err != nil {
 		return Platform{}, err
 	}
 	return p.Normalize(), nil

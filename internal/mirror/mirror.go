@@ -24,6 +24,7 @@ import (
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/fetch"
 	"osbuild-containers/internal/image"
+	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/pin"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
@@ -63,9 +64,9 @@ type Sum struct {
 }
 
 func (s *Sum) add(o Sum) {
-	s.Sent += o.Sent
-	s.Mounted += o.Mounted
-	s.There += o.There
+	s.Sent = manifest.AddSizes(s.Sent, o.Sent)
+	s.Mounted = manifest.AddSizes(s.Mounted, o.Mounted)
+	s.There = manifest.AddSizes(s.There, o.There)
 }
 
 // ErrNothing says that nothing is left to mirror.

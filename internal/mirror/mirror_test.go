@@ -2,6 +2,7 @@ package mirror
 
 import (
 	"context"
+	"math"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -275,5 +276,16 @@ func damage(t *testing.T, path string) {
 	}
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// What many images claim together is not counted past the largest number.
+func TestSumsDoNotOverflow(t *testing.T) {
+	var s Sum
+	for range 3 {
+		s.add(Sum{Sent: math.MaxInt64 / 2, Mounted: math.MaxInt64 / 2, There: math.MaxInt64 / 2})
+	}
+	if s != (Sum{math.MaxInt64, math.MaxInt64, math.MaxInt64}) {
+		t.Errorf("got %+v", s)
 	}
 }

@@ -141,7 +141,7 @@ func (u *unit) start() {
 	}
 	var size int64
 	for _, b := range u.blobs {
-		size += b.Size
+		size = manifest.AddSizes(size, b.Size)
 	}
 	u.item.Start(strings.Join(u.Platforms, ", "), u.layers, size)
 }

@@ -22,6 +22,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/output"
 	"osbuild-containers/internal/request"
 	"osbuild-containers/schemas"
@@ -69,7 +70,7 @@ func (i *Image) Size() (total int64) {
 	seen := map[digest.Digest]bool{}
 	for _, l := range i.Layers {
 		if !seen[l.Digest] {
-			total += l.Size
+			total = manifest.AddSizes(total, l.Size)
 		}
 		seen[l.Digest] = true
 	}
@@ -152,6 +153,9 @@ func (i *Image) check() error {
 	if p, err := ParsePlatform(i.Platform); err != nil || p.String() != i.Platform {
 		return fmt.Errorf("platform: %q is not os/architecture[/variant] in Go's names, nor any", i.Platform)
 	}
+	if size := i.Size(); size > manifest.MaxBlob {
+		return fmt.Errorf("layers: the sizes add up to more than the limit of %d bytes", int64(manifest.MaxBlob))
+	}
 	if i.StorageLocation != "" && (i.Transport == "" || !filepath.IsAbs(i.StorageLocation)) {
 		return fmt.Errorf("storage-location: %s: want an absolute path, of a containers-storage", i.StorageLocation)
 	}
@@ -204,8 +208,32 @@ func (i *Image) encode(b *bytes.Buffer) {
 	b.Write(tail)
 }
 
-// Write replaces the file at path.
-func (f *File) Write(path string) error { return output.Replace(path, f.Encode()) }
+// Write replaces the file at path, unless what it would have in it is not what Read would make of it.
+func (f *File) Write(path string) error {
+	raw := f.Encode()
+	if err := readsBack(raw); err != nil {
+		for n := range f.Images {
+			one := File{Version: f.Version, Images: f.Images[n : n+1]}
+			if err := readsBack(one.Encode()); err != nil {
+				return fmt.Errorf("%s for %s cannot be pinned: %w", f.Images[n].Reference, f.Images[n].Platform, err)
+			}
+		}
+		return fmt.Errorf("%s cannot be written: %w", path, err)
+	}
+	return output.Replace(path, raw)
+}
+
+// readsBack returns an error unless a file with this content is read, and would be written the same.
+func readsBack(raw []byte) error {
+	f, err := Parse(raw)
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(f.Encode(), raw) {
+		return errors.New("what would be read of it is something else")
+	}
+	return nil
+}
 
 // Merge puts images into the file. One that is pinned as before keeps its block as it is, with the
 // time at which that was found.

@@ -2,6 +2,7 @@ package pin
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -175,5 +176,40 @@ func TestSelect(t *testing.T) {
 	}
 	if got, err := f.Select(nil); err != nil || len(got) != 4 {
 		t.Errorf("no names: %v, %v", got, err)
+	}
+}
+
+// What cannot be read back is not written, and the image is named.
+func TestWriteReadsBack(t *testing.T) {
+	good := Image{Reference: "registry.example/a:1", Platform: "linux/amd64", Manifest: sum("1"), ID: sum("2"), Layers: []Layer{{sum("3"), 5}}, Resolved: time.Unix(1, 0).UTC()}
+	if err := (&File{Version: 1, Images: []Image{good}}).Write(filepath.Join(t.TempDir(), "pins")); err != nil {
+		t.Fatal(err)
+	}
+	for name, spoil := range map[string]func(i *Image){
+		"size":        func(i *Image) { i.Layers = []Layer{{sum("3"), 1<<50 + 1}} },
+		"sizes":       func(i *Image) { i.Layers = []Layer{{sum("3"), math.MaxInt64}, {sum("4"), math.MaxInt64}} },
+		"negative":    func(i *Image) { i.Layers = []Layer{{sum("3"), -1}} },
+		"digest":      func(i *Image) { i.Manifest = "sha256:1" },
+		"reference":   func(i *Image) { i.Reference = "a:2" },
+		"platform":    func(i *Image) { i.Platform = "PDP/11" },
+		"no location": func(i *Image) { i.Transport = "containers-storage"; i.StorageLocation = "here" },
+	} {
+		path := filepath.Join(t.TempDir(), "pins")
+		if err := os.WriteFile(path, []byte("as before"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		bad := good
+		bad.Reference = "registry.example/b:1"
+		spoil(&bad)
+		err := (&File{Version: 1, Images: []Image{good, bad}}).Write(path)
+		if err == nil || !strings.Contains(err.Error(), bad.Reference+" for "+bad.Platform+" cannot be pinned: ") {
+			t.Errorf("%s: got %v", name, err)
+		}
+		if raw, _ := os.ReadFile(path); string(raw) != "as before" {
+			t.Errorf("%s: the file was changed", name)
+		}
+	}
+	if err := (&File{Version: 1, Images: []Image{good, good}}).Write(filepath.Join(t.TempDir(), "pins")); err == nil || !strings.Contains(err.Error(), "is there twice") {
+		t.Errorf("twice: got %v", err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -284,5 +285,18 @@ func BenchmarkLog(b *testing.B) {
 		}
 		i.Done(Summary{Bytes: 1e9, Elapsed: time.Second, Attempts: 1})
 		r.Close()
+	}
+}
+
+// What many images claim together is not counted past the largest number.
+func TestSumsDoNotOverflow(t *testing.T) {
+	var s sum
+	for range 3 {
+		i := &Item{}
+		s.start(i, math.MaxInt64/2)
+		s.end(i, doneEvent{Bytes: math.MaxInt64 / 2, Reused: math.MaxInt64 / 2})
+	}
+	if have, size := s.progress(); have != math.MaxInt64 || size != math.MaxInt64 || s.bytes != math.MaxInt64 || s.reused != math.MaxInt64 {
+		t.Errorf("got %d of %d, %d and %d", have, size, s.bytes, s.reused)
 	}
 }

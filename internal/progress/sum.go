@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"sync/atomic"
 	"time"
+
+	"osbuild-containers/internal/manifest"
 )
 
 // sum is what all items together have and need, guarded by the Reporter's lock.
@@ -84,7 +86,7 @@ func (s *sum) start(i *Item, bytes int64) {
 	i.started = true
 	s.started++
 	i.size = bytes
-	s.size += bytes
+	s.size = manifest.AddSizes(s.size, bytes)
 	s.running = append(s.running, i)
 }
 
@@ -93,8 +95,8 @@ func (s *sum) end(i *Item, how event) {
 	s.ended++
 	switch e := how.(type) {
 	case doneEvent:
-		s.bytes += e.Bytes
-		s.reused += e.Reused
+		s.bytes = manifest.AddSizes(s.bytes, e.Bytes)
+		s.reused = manifest.AddSizes(s.reused, e.Reused)
 		if e.Cached {
 			s.cached++
 		}
@@ -103,7 +105,7 @@ func (s *sum) end(i *Item, how event) {
 		s.size -= i.size
 		i.size = 0
 	}
-	s.have += i.size
+	s.have = manifest.AddSizes(s.have, i.size)
 	if !i.started { // it ended before it needed anything
 		i.started = true
 		s.started++
@@ -116,7 +118,7 @@ func (s *sum) progress() (have, size int64) {
 	have, size = s.have, s.size
 	for _, i := range s.running {
 		for _, b := range i.blobs {
-			have += b.has()
+			have = manifest.AddSizes(have, b.has())
 		}
 	}
 	if s.started < s.items {

@@ -2,7 +2,6 @@ package files
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -50,10 +49,7 @@ func (t *Tree) Saved() ([]Saved, error) {
 		RepoTags []string `json:"RepoTags"`
 		Layers   []string `json:"Layers"`
 	}
-	if err := manifest.CheckElements(raw); err != nil {
-		return nil, fmt.Errorf("%s %w", savedManifest, err)
-	}
-	if err := json.Unmarshal(raw, &entries); err != nil {
+	if err := manifest.Unmarshal(raw, &entries); err != nil {
 		return nil, fmt.Errorf("%s is not what docker save writes: %w", savedManifest, err)
 	}
 	saved := make([]Saved, 0, len(entries))
@@ -173,7 +169,7 @@ func (r *v1Reader) read(id string) error {
 		ID     string `json:"id"`
 		Parent string `json:"parent"`
 	}
-	if err := json.Unmarshal(raw, &config); err != nil {
+	if err := manifest.Unmarshal(raw, &config); err != nil {
 		return fmt.Errorf("%s/%s: %w", id, v1Config, err)
 	}
 	if config.ID != id {
@@ -193,7 +189,7 @@ func (r *v1Reader) names() (map[string][]string, error) {
 		return nil, err
 	}
 	var tags map[string]map[string]string
-	if err := json.Unmarshal(raw, &tags); err != nil {
+	if err := manifest.Unmarshal(raw, &tags); err != nil {
 		return nil, fmt.Errorf("%s is not what docker save wrote: %w", repositories, err)
 	}
 	names := map[string][]string{}

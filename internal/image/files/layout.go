@@ -104,15 +104,12 @@ func (r *layoutReader) list(raw []byte, by *Document) error {
 	var index struct {
 		Manifests []entry `json:"manifests"`
 	}
-	if err := manifest.CheckElements(raw); err != nil {
-		return fmt.Errorf("index %w", err)
-	}
-	err := json.Unmarshal(raw, &index)
+	err := manifest.Unmarshal(raw, &index)
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok { // not in the words of Go
 		return fmt.Errorf("index is not JSON as it should be: %s is of the type %s", cmp.Or(wrong.Field, "it"), wrong.Value)
 	}
 	if err != nil {
-		return fmt.Errorf("index is not JSON: %w", err)
+		return fmt.Errorf("index cannot be read: %w", err)
 	}
 	for n := range index.Manifests {
 		if err := r.entry(&index.Manifests[n], by); err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/containers/storage"
 	"github.com/opencontainers/go-digest"
 
+	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/progress"
 )
 
@@ -90,7 +91,7 @@ func (w *writer) imageOptions(it Item, config []byte) *storage.ImageOptions {
 	var made struct {
 		Created time.Time `json:"created"`
 	}
-	if err := json.Unmarshal(config, &made); err == nil && !made.Created.IsZero() { // the library takes a zero time for now
+	if err := manifest.Unmarshal(config, &made); err == nil && !made.Created.IsZero() { // the library takes a zero time for now
 		opt.CreationDate = made.Created
 	}
 	add := func(key string, data []byte, d digest.Digest) {

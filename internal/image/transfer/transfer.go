@@ -19,7 +19,6 @@ package transfer
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -33,6 +32,7 @@ import (
 
 	"osbuild-containers/internal/image"
 	"osbuild-containers/internal/image/local"
+	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/progress"
 )
 
@@ -192,8 +192,8 @@ func diffIDs(config []byte, n int) ([]digest.Digest, error) {
 			DiffIDs []digest.Digest `json:"diff_ids"`
 		} `json:"rootfs"`
 	}
-	if err := json.Unmarshal(config, &c); err != nil {
-		return nil, fmt.Errorf("config is not JSON: %w", err)
+	if err := manifest.Unmarshal(config, &c); err != nil {
+		return nil, fmt.Errorf("config cannot be read: %w", err)
 	}
 	if got := len(c.RootFS.DiffIDs); got != n {
 		return nil, fmt.Errorf("the config has %d diff ids and the manifest %d layers", got, n)
