@@ -17,6 +17,7 @@ import (
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/image/files"
 	"osbuild-containers/internal/manifest"
+	"osbuild-containers/internal/panics"
 	"osbuild-containers/internal/progress"
 )
 
@@ -36,7 +37,11 @@ func (in *importer) blobs(ctx context.Context, pool *cache.Pool, img *carried, i
 	eachBlob(img.m, func(d manifest.Descriptor, kind string, number int) {
 		bar := it.Blob(kind, number, len(img.m.Layers), d.Digest.String(), d.Size)
 		g.Go(func() error {
-			copied, err := in.blob(ctx, pool, img, d, bar)
+			var copied int64
+			err := panics.Catch(func() (err error) {
+				copied, err = in.blob(ctx, pool, img, d, bar)
+				return err
+			})
 			if err != nil && !errors.As(err, new(*missingError)) {
 				err = fmt.Errorf("blob %s: %w", d.Digest, err)
 			}

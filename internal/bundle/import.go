@@ -15,6 +15,7 @@ import (
 
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/image"
+	"osbuild-containers/internal/panics"
 	"osbuild-containers/internal/progress"
 )
 
@@ -182,7 +183,7 @@ func (in *importer) image(ctx context.Context, img *carried, why error) Result {
 	began := time.Now()
 	err := why
 	if err == nil {
-		err = in.one(ctx, img, it, &r)
+		err = panics.Catch(func() error { return in.one(ctx, img, it, &r) })
 	}
 	switch {
 	case err != nil && ctx.Err() != nil:

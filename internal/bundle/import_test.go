@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"bytes"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +11,8 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/manifest"
+	"osbuild-containers/internal/progress"
 	"osbuild-containers/test/images"
 	"osbuild-containers/test/inputs"
 )
@@ -275,4 +278,12 @@ func TestWhatIsBesideStays(t *testing.T) {
 	_, err := Import(t.Context(), cache.Open(dir), bare, true, nil)
 	must(t, err)
 	want("repaired from where neither is", true)
+}
+
+// A panic while an image is imported is the error of that image.
+func TestImportPanic(t *testing.T) {
+	in := &importer{from: &carrier{}, log: progress.NewLog(io.Discard)} // without a cache
+	if r := in.image(t.Context(), &carried{m: &manifest.Manifest{}}, nil); r.State != Failed || !strings.Contains(r.Err.Error(), "internal error: ") {
+		t.Errorf("got %+v", r)
+	}
 }

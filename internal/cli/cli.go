@@ -29,6 +29,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"osbuild-containers/internal/panics"
 	"osbuild-containers/internal/process"
 	"osbuild-containers/internal/progress"
 )
@@ -60,7 +61,7 @@ func Main(ctx context.Context, env Env) int {
 	stop := interruptible(env.Signals, cancel)
 	defer stop()
 
-	err := newRoot(env).ExecuteContext(ctx)
+	err := panics.Catch(func() error { return newRoot(env).ExecuteContext(ctx) })
 	if sig, ok := errors.AsType[*interrupted](context.Cause(ctx)); ok && err != nil {
 		fmt.Fprintf(env.Stderr, "%s: interrupted\n", Name)
 		return exitSignal + int(sig.signal)

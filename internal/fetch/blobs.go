@@ -10,6 +10,7 @@ import (
 
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/manifest"
+	"osbuild-containers/internal/panics"
 	"osbuild-containers/internal/progress"
 )
 
@@ -42,7 +43,7 @@ func (it *item) eachBlob(ctx context.Context, kind string, m *manifest.Manifest,
 		}
 		bar := it.log.Blob(kind, number[d.Digest], len(m.Layers), d.Digest.String(), d.Size)
 		g.Go(func() error {
-			return safely(func() error {
+			return panics.Catch(func() error {
 				select {
 				case it.fan <- struct{}{}:
 					defer func() { <-it.fan }()

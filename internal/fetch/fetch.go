@@ -10,7 +10,6 @@ package fetch
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,6 +18,7 @@ import (
 
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/image"
+	"osbuild-containers/internal/panics"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
 )
@@ -113,7 +113,7 @@ func (j *job) run(ctx context.Context, present func(context.Context, request.Ite
 
 // cached is the result of an item that is in the cache, or an empty one.
 func (j *job) cached(ctx context.Context, it request.Item, present func(context.Context, request.Item) bool) (res request.Result) {
-	err := safely(func() error {
+	err := panics.Catch(func() error {
 		if present(ctx, it) {
 			if err := j.settle(ctx, it); err != nil {
 				return err
@@ -183,7 +183,7 @@ func (j *job) fetchItem(ctx context.Context, ri request.Item, fetch func(context
 	}
 	it := j.newItem(ri)
 	began := time.Now()
-	err := safely(func() error { return fetch(ctx, it) })
+	err := panics.Catch(func() error { return fetch(ctx, it) })
 	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
@@ -206,16 +206,6 @@ func (j *job) fetchItem(ctx context.Context, ri request.Item, fetch func(context
 func (it *item) failed(err error, meta request.Metadata) request.Result {
 	it.log.Fail(it.explain(err, false))
 	return request.Result{Metadata: meta, Error: it.explain(err, true).Error()}
-}
-
-// safely makes a panic an error: one item must not take the others' results along.
-func safely(f func() error) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("internal error: %v; please report it", p)
-		}
-	}()
-	return f()
 }
 
 func targetOf(it request.Item) image.Target {

@@ -9,6 +9,7 @@ import (
 
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/manifest"
+	"osbuild-containers/internal/panics"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
 )
@@ -90,7 +91,7 @@ func (j *job) plan(ctx context.Context, present func(context.Context, request.It
 		p.Item = ri
 		g.Go(func() error {
 			it := j.newItem(ri)
-			err := safely(func() error {
+			err := panics.Catch(func() error {
 				if p.Cached = present(ctx, ri); p.Cached {
 					return nil
 				}

@@ -22,6 +22,7 @@ import (
 
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/manifest"
+	"osbuild-containers/internal/panics"
 )
 
 // Image is one image of a cache.
@@ -91,8 +92,11 @@ func read(c *cache.Cache, id digest.Digest) *Image {
 		return i
 	}
 	defer pub.Close()
-	i.readOrigins(pub)
-	if err := i.readImage(pub); err != nil {
+	err = panics.Catch(func() error {
+		i.readOrigins(pub)
+		return i.readImage(pub)
+	})
+	if err != nil {
 		i.Problem = err.Error()
 	}
 	return i

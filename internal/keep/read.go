@@ -21,6 +21,7 @@ import (
 
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/manifest"
+	"osbuild-containers/internal/panics"
 	"osbuild-containers/internal/progress"
 )
 
@@ -173,7 +174,7 @@ func (r *reader) read(ctx context.Context) error {
 		g.Go(func() error {
 			buf := make([]byte, pieceSize)
 			for n := next.Add(1) - 1; n < int64(len(files)); n = next.Add(1) - 1 {
-				if err := r.readFile(ctx, files[n], buf); err != nil {
+				if err := panics.Catch(func() error { return r.readFile(ctx, files[n], buf) }); err != nil {
 					return err
 				}
 			}

@@ -342,3 +342,33 @@ func TestUnknownEntryIsRefused(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// Wherever work on a layer panics, the stream ends with an error, and all that runs ends.
+func TestPanicIsAnError(t *testing.T) {
+	t.Parallel()
+	data := gzipped(t, sample(t))
+	for name, open := range map[string]func() (io.ReadCloser, error){
+		"open": func() (io.ReadCloser, error) { panic("oh") },
+		"read": func() (io.ReadCloser, error) {
+			return io.NopCloser(io.MultiReader(bytes.NewReader(data[:9]), panicking{})), nil
+		},
+	} {
+		b := blobOf(data, sample(t))
+		b.Open = open
+		if _, err := read(t, b, 1<<20, Limits{}); err == nil || !strings.Contains(err.Error(), "internal error: oh") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	out := make(chan chunk, 1)
+	guard(t.Context(), out, failed, func() { panic("oh") })
+	if c, ok := <-out; !ok || c.err == nil {
+		t.Errorf("got %v, %v", c.err, ok)
+	}
+	if _, ok := <-out; ok {
+		t.Error("the channel is not closed")
+	}
+}
+
+type panicking struct{}
+
+func (panicking) Read([]byte) (int, error) { panic("oh") }

@@ -40,7 +40,6 @@ func newSource() *source {
 // run reads the blob to its end, or until ctx is done. The error that follows the
 // last byte is io.EOF only when size and digest are right.
 func (s *source) run(ctx context.Context, b Blob) {
-	defer close(s.in)
 	r, err := b.Open()
 	if err != nil {
 		s.send(ctx, block{err: err})

@@ -10,6 +10,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"osbuild-containers/internal/layer/gunzip"
+	"osbuild-containers/internal/panics"
 )
 
 // maxWindow is the most memory that a zstd stream may ask for. It is what the zstd
@@ -47,12 +48,32 @@ func Start(ctx context.Context, b Blob, budget *Budget, image *Tally) *Stream {
 	}
 	src := newSource()
 	raw := make(chan chunk, own)
-	s.wg.Go(func() { src.run(ctx, b) })
-	s.wg.Go(func() { s.decompress(ctx, src, raw) })
-	s.wg.Go(func() { s.verify(ctx, raw) })
+	s.wg.Go(func() {
+		guard(ctx, src.in, func(err error) block { return block{err: err} }, func() { src.run(ctx, b) })
+	})
+	s.wg.Go(func() { guard(ctx, raw, failed, func() { s.decompress(ctx, src, raw) }) })
+	s.wg.Go(func() { guard(ctx, s.out, failed, func() { s.verify(ctx, raw) }) })
 	context.AfterFunc(ctx, s.share.close)
 	return s
 }
+
+// guard runs work, which sends to out, and closes out. A panic of work is the last that is sent.
+func guard[T any](ctx context.Context, out chan<- T, failed func(error) T, work func()) {
+	defer close(out)
+	err := panics.Catch(func() error {
+		work()
+		return nil
+	})
+	if err == nil {
+		return
+	}
+	select {
+	case out <- failed(err):
+	case <-ctx.Done():
+	}
+}
+
+func failed(err error) chunk { return chunk{err: err} }
 
 // Read returns what follows of the archive. The error after its last byte is io.EOF
 // only when both digests are right.
@@ -137,7 +158,6 @@ func (s *Stream) flush() error {
 
 // decompress turns the blob into chunks of the archive.
 func (s *Stream) decompress(ctx context.Context, src *source, out chan<- chunk) {
-	defer close(out)
 	fill, err := decompressor(src)
 	var total int64
 	for err == nil {
@@ -181,7 +201,6 @@ func (s *Stream) decompress(ctx context.Context, src *source, out chan<- chunk) 
 
 // verify takes the digest of the archive.
 func (s *Stream) verify(ctx context.Context, in <-chan chunk) {
-	defer close(s.out)
 	sum := newSum(s.blob.DiffID)
 	for c := range in {
 		sum.Write(c.data)

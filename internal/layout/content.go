@@ -19,6 +19,7 @@ import (
 
 	"osbuild-containers/internal/image/files"
 	"osbuild-containers/internal/manifest"
+	"osbuild-containers/internal/panics"
 )
 
 // Content is all that an OCI layout has, byte for byte: unlike the images of a stage, it is not put
@@ -93,7 +94,7 @@ func each(ctx context.Context, blobs []manifest.Descriptor, one func(context.Con
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(max(2, runtime.GOMAXPROCS(0)))
 	for _, d := range slices.SortedStableFunc(slices.Values(blobs), func(x, y manifest.Descriptor) int { return cmp.Compare(y.Size, x.Size) }) {
-		group.Go(func() error { return one(ctx, d) })
+		group.Go(func() error { return panics.Catch(func() error { return one(ctx, d) }) })
 	}
 	return group.Wait()
 }

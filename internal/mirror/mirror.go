@@ -25,6 +25,7 @@ import (
 	"osbuild-containers/internal/fetch"
 	"osbuild-containers/internal/image"
 	"osbuild-containers/internal/manifest"
+	"osbuild-containers/internal/panics"
 	"osbuild-containers/internal/pin"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
@@ -181,7 +182,7 @@ func (r *run) inSlot(ctx context.Context, do func() error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	return do()
+	return panics.Catch(do)
 }
 
 // read reads the manifests of all units.

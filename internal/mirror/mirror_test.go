@@ -279,6 +279,17 @@ func damage(t *testing.T, path string) {
 	}
 }
 
+// A panic is an error, and leaves its slot to others.
+func TestSlotAfterPanic(t *testing.T) {
+	r := &run{slots: make(chan struct{}, 1)}
+	if err := r.inSlot(t.Context(), func() error { panic("oh") }); err == nil {
+		t.Error("no error")
+	}
+	if err := r.inSlot(t.Context(), func() error { return nil }); err != nil {
+		t.Error(err)
+	}
+}
+
 // What many images claim together is not counted past the largest number.
 func TestSumsDoNotOverflow(t *testing.T) {
 	var s Sum

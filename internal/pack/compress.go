@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+
+	"osbuild-containers/internal/panics"
 )
 
 const (
@@ -42,7 +44,7 @@ type compressor struct {
 	wg    sync.WaitGroup
 
 	mu  sync.Mutex
-	err error // the first error of w
+	err error // the first error, of w or of a worker
 }
 
 // Compress returns a stream that is compressed on all cores and written to w: the same bytes for
@@ -77,7 +79,10 @@ func start(w io.Writer, diff hash.Hash, codecs []codec) *compressor {
 	for _, enc := range codecs[:workers] {
 		z.wg.Go(func() {
 			for j := range z.todo {
-				j.out = enc.encode(j.out[:0], j.dict, j.raw)
+				z.fail(panics.Catch(func() error {
+					j.out = enc.encode(j.out[:0], j.dict, j.raw)
+					return nil
+				}))
 				j.done <- struct{}{}
 			}
 		})
@@ -151,10 +156,18 @@ func (z *compressor) put(p []byte) {
 	if len(p) == 0 || z.failed() != nil {
 		return
 	}
-	if _, err := z.w.Write(p); err != nil {
-		z.mu.Lock()
+	z.fail(panics.Catch(func() error {
+		_, err := z.w.Write(p)
+		return err
+	}))
+}
+
+// fail records the first error.
+func (z *compressor) fail(err error) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	if z.err == nil {
 		z.err = err
-		z.mu.Unlock()
 	}
 }
 

@@ -3,7 +3,9 @@ package pack
 import (
 	"bytes"
 	"crypto/sha256"
+	"io"
 	"runtime"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -90,5 +92,32 @@ func TestNothingIsTakenThatCannotBeWritten(t *testing.T) {
 				t.Errorf("%+v: %d bytes were taken, want %d", c, taken.Load(), size)
 			}
 		})
+	}
+}
+
+// broken is a codec that panics.
+type broken struct{ plain }
+
+func (broken) encode(_, _, _ []byte) []byte { panic("oh") }
+
+type panicking struct{}
+
+func (panicking) Write([]byte) (int, error) { panic("oh") }
+
+// Whatever panics beside the caller, Close returns an error.
+func TestPanicIsAnError(t *testing.T) {
+	t.Parallel()
+	for name, z := range map[string]*compressor{
+		"worker": start(io.Discard, nil, []codec{broken{}, broken{}, plain{}}),
+		"writer": start(panicking{}, nil, []codec{plain{}, plain{}}),
+	} {
+		for range 40 {
+			if _, err := z.Write(make([]byte, gzipBlock)); err != nil {
+				break
+			}
+		}
+		if err := z.Close(); err == nil || !strings.Contains(err.Error(), "internal error: oh") {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

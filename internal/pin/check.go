@@ -2,6 +2,7 @@ package pin
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -89,9 +90,15 @@ func (r *Resolver) Check(ctx context.Context, images []Image) ([]Status, error) 
 			asks = append(asks, func() { b := c.base(ctx, *i.Base); note(func() { s.Base = b }) })
 		}
 	}
-	r.each(len(asks), func(n int) { asks[n]() })
+	errs := r.each(len(asks), func(n int) error {
+		asks[n]()
+		return nil
+	})
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
 	}
 	for n := range all {
 		slices.Sort(all[n].Missing)

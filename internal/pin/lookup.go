@@ -14,6 +14,7 @@ import (
 
 	"osbuild-containers/internal/image"
 	"osbuild-containers/internal/manifest"
+	"osbuild-containers/internal/panics"
 )
 
 // lookup is one reference being looked up.
@@ -70,7 +71,10 @@ func (l *lookup) find(ctx context.Context, platforms []Platform) ([]*found, erro
 	var g errgroup.Group
 	for n, p := range platforms {
 		g.Go(func() error {
-			images[n], errs[n] = l.listed(ctx, p)
+			errs[n] = panics.Catch(func() (err error) {
+				images[n], err = l.listed(ctx, p)
+				return err
+			})
 			return nil
 		})
 	}
@@ -267,7 +271,7 @@ func (l *lookup) config(ctx context.Context, d manifest.Descriptor) (*manifest.P
 	}
 	p, err := manifest.PlatformOf(raw)
 	if err != nil {
-		return nil, fmt.Errorf("config %s is not JSON as it should be: %w", d.Digest, err)
+		return nil, fmt.Errorf("config %s cannot be read: %w", d.Digest, err)
 	}
 	if p.OS == "" && p.Architecture != "" {
 		p.OS = "linux"

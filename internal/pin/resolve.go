@@ -11,6 +11,7 @@ import (
 
 	"osbuild-containers/internal/fetch"
 	"osbuild-containers/internal/image"
+	"osbuild-containers/internal/panics"
 	"osbuild-containers/internal/request"
 )
 
@@ -35,8 +36,11 @@ type Wanted struct {
 // cannot be pinned, none is, and the error says so of each that cannot.
 func (r *Resolver) Resolve(ctx context.Context, wanted []Wanted) ([]Image, error) {
 	image.RouteLogs(r.Note)
-	images, errs := make([][]Image, len(wanted)), make([]error, len(wanted))
-	r.each(len(wanted), func(n int) { images[n], errs[n] = r.resolve(ctx, wanted[n]) })
+	images := make([][]Image, len(wanted))
+	errs := r.each(len(wanted), func(n int) (err error) {
+		images[n], err = r.resolve(ctx, wanted[n])
+		return err
+	})
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
@@ -51,14 +55,19 @@ func (r *Resolver) Resolve(ctx context.Context, wanted []Wanted) ([]Image, error
 	return slices.Concat(images...), nil
 }
 
-// each calls do for 0 to n-1, some at one time.
-func (r *Resolver) each(n int, do func(n int)) {
+// each calls do for 0 to n-1, some at one time, and returns the error of each.
+func (r *Resolver) each(n int, do func(n int) error) []error {
+	errs := make([]error, n)
 	var g errgroup.Group
 	g.SetLimit(fanOut * max(1, r.Options.MaxParallel))
 	for i := range n {
-		g.Go(func() error { do(i); return nil })
+		g.Go(func() error {
+			errs[i] = panics.Catch(func() error { return do(i) })
+			return nil
+		})
 	}
 	_ = g.Wait()
+	return errs
 }
 
 // explain names the image, and puts the way out on a line of its own. Of several errors it does so

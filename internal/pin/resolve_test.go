@@ -307,3 +307,16 @@ func TestStored(t *testing.T) {
 		t.Errorf("check after another was tagged so: %+v, %v", status, err)
 	}
 }
+
+// A panic is the error of what it was met with, and of nothing else.
+func TestEachPanic(t *testing.T) {
+	errs := (&Resolver{}).each(3, func(n int) error {
+		if n == 1 {
+			panic("oh")
+		}
+		return nil
+	})
+	if errs[0] != nil || errs[1] == nil || errs[2] != nil {
+		t.Errorf("got %v", errs)
+	}
+}

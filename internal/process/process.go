@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/term"
 
+	"osbuild-containers/internal/panics"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
 )
@@ -143,8 +144,12 @@ func Await[T any](ctx context.Context, read func() (T, error)) (T, error) {
 	}
 	done := make(chan outcome, 1)
 	go func() {
-		got, err := read()
-		done <- outcome{got, err}
+		var o outcome
+		o.err = panics.Catch(func() (err error) {
+			o.got, err = read()
+			return err
+		})
+		done <- o
 	}()
 	select {
 	case o := <-done:

@@ -8,6 +8,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"osbuild-containers/internal/panics"
 )
 
 // TempError is a failure to write a temporary file: nothing is wrong with what was to be read.
@@ -67,12 +69,15 @@ func spool(ctx context.Context, open func() (io.ReadCloser, error)) (*os.File, e
 	}
 	done := make(chan error, 1)
 	go func() {
-		in, err := open()
-		if err == nil {
+		done <- panics.Catch(func() error {
+			in, err := open()
+			if err != nil {
+				return err
+			}
+			defer in.Close()
 			_, err = io.CopyBuffer(struct{ io.Writer }{out}, untilDone{ctx, in}, make([]byte, 1<<20))
-			in.Close()
-		}
-		done <- err
+			return err
+		})
 	}()
 	select {
 	case err = <-done:

@@ -66,3 +66,10 @@ func TestCutOffXz(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// A stream whose reader panics, as one of a library may, is an error.
+func TestSpoolPanic(t *testing.T) {
+	if f, err := spool(t.Context(), func() (io.ReadCloser, error) { panic("oh") }); err == nil || !strings.Contains(err.Error(), "internal error: oh") {
+		t.Errorf("got %v, %v", f, err)
+	}
+}

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"osbuild-containers/internal/layer"
+	"osbuild-containers/internal/panics"
 )
 
 // bufferSize is how much of an archive goes from one goroutine to the next at a time.
@@ -126,7 +127,7 @@ func inside(dir string, f func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // and never unlock: other goroutines have the root that they had
-		done <- func() error {
+		done <- panics.Catch(func() error {
 			if err := unix.Unshare(unix.CLONE_FS); err != nil {
 				return fmt.Errorf("make thread with a root of its own: %w", err)
 			}
@@ -138,7 +139,7 @@ func inside(dir string, f func() error) error {
 			}
 			unix.Umask(0o022) // for folders that the layer does not name
 			return f()
-		}()
+		})
 	}()
 	return <-done
 }

@@ -18,6 +18,7 @@ import (
 	"osbuild-containers/internal/image/local"
 	"osbuild-containers/internal/layer"
 	"osbuild-containers/internal/manifest"
+	"osbuild-containers/internal/panics"
 	"osbuild-containers/internal/progress"
 )
 
@@ -153,7 +154,10 @@ func (w *writer) stage(ctx context.Context, c *chain, budget *layer.Budget) {
 	if w.opt.Epoch != nil {
 		d.clamp = w.clamp
 	}
-	c.staged, c.err = w.store.PrepareStagedLayer(nil, d)
+	c.err = panics.Catch(func() (err error) {
+		c.staged, err = w.store.PrepareStagedLayer(nil, d)
+		return err
+	})
 	if d.err != nil {
 		c.err = d.err
 	}
@@ -228,12 +232,16 @@ func (w *writer) put(c *chain, s *layer.Stream) error {
 	var put error
 	var work sync.WaitGroup
 	work.Go(func() {
-		_, _, put = w.store.PutLayer(c.id, c.parent, nil, "", false, &storage.LayerOptions{
-			OriginalDigest: c.blob.Digest, OriginalSize: &c.blob.Size, UncompressedDigest: c.blob.DiffID,
-		}, out)
-		if put == nil {
-			_, put = io.Copy(io.Discard, out) // up to the end, where the digests are checked
-		}
+		put = panics.Catch(func() error {
+			_, _, err := w.store.PutLayer(c.id, c.parent, nil, "", false, &storage.LayerOptions{
+				OriginalDigest: c.blob.Digest, OriginalSize: &c.blob.Size, UncompressedDigest: c.blob.DiffID,
+			}, out)
+			if err != nil {
+				return err
+			}
+			_, err = io.Copy(io.Discard, out) // up to the end, where the digests are checked
+			return err
+		})
 		out.CloseWithError(put)
 	})
 	err := c.pass(s, to, newOwners(c.image, w.layersDir()))
