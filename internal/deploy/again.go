@@ -31,10 +31,10 @@ func (d *deployer) rest(ctx context.Context, k int, files map[int32]*inode) erro
 	defer s.Close()
 	entries := s.Entries()
 	left := len(files)
-	for { // to the end, where the digests say whether it is what was read first
+	for { // to the end, where the digests are verified
 		e, err := entries.Next()
 		if err == io.EOF && left > 0 {
-			return errors.New("it has changed since it was read first")
+			return errors.New("the layer has changed since it was first read")
 		}
 		if err == io.EOF {
 			return nil

@@ -42,29 +42,29 @@ var families = map[string]struct {
 	"a file in the place of a directory of the layer above, again and again": {layers: func(n int) [][]item {
 		return [][]item{
 			times(n, func(int) []item { return []item{file("d")} }),
-			times(n, func(i int) []item { return []item{folder(fmt.Sprint("d/", i))} }),
+			times(n, func(i int) []item { return []item{directory(fmt.Sprint("d/", i))} }),
 		}
 	}},
 	"a file in its place, and what it hides": {layers: func(n int) [][]item {
 		return [][]item{
-			append(times(n, func(i int) []item { return []item{folder(fmt.Sprint("d/", i, "/x"))} }), times(n, func(int) []item { return []item{file("d"), folder("d")} })...),
-			times(n, func(i int) []item { return []item{folder(fmt.Sprint("d/", i))} }),
+			append(times(n, func(i int) []item { return []item{directory(fmt.Sprint("d/", i, "/x"))} }), times(n, func(int) []item { return []item{file("d"), directory("d")} })...),
+			times(n, func(i int) []item { return []item{directory(fmt.Sprint("d/", i))} }),
 		}
 	}},
 	"a directory with files that becomes a file and back": {layers: func(n int) [][]item {
 		return [][]item{append(
 			times(n, func(i int) []item { return []item{file(fmt.Sprint("d/", i))} }),
-			times(n, func(int) []item { return []item{file("d"), folder("d")} })...)}
+			times(n, func(int) []item { return []item{file("d"), directory("d")} })...)}
 	}},
 	"a directory with whiteouts that becomes a link and back": {layers: func(n int) [][]item {
 		return [][]item{append(
 			times(n, func(i int) []item { return []item{file(fmt.Sprint("d/.wh.", i))} }),
-			times(n, func(int) []item { return []item{symlink("d", "e"), folder("d")} })...)}
+			times(n, func(int) []item { return []item{symlink("d", "e"), directory("d")} })...)}
 	}},
 	"a directory with links that becomes a whiteout of overlayfs and back": {layers: func(n int) [][]item {
 		return [][]item{append(
 			times(n, func(i int) []item { return []item{symlink(fmt.Sprint("d/", i), "x")} }),
-			times(n, func(int) []item { return []item{white("d"), folder("d")} })...)}
+			times(n, func(int) []item { return []item{white("d"), directory("d")} })...)}
 	}},
 	"whiteouts of overlayfs that are links": {layers: func(n int) [][]item {
 		return [][]item{append([]item{white("w")}, times(n, func(i int) []item { return []item{hardlink(fmt.Sprint("d/", i), "w")} })...)}
@@ -86,7 +86,7 @@ var families = map[string]struct {
 	}},
 	"a link that becomes a directory and back": {layers: func(n int) [][]item {
 		return [][]item{times(n, func(i int) []item {
-			return []item{symlink("l", "d"), file(fmt.Sprint("l/", i)), folder("l"), file(fmt.Sprint("l/", i))}
+			return []item{symlink("l", "d"), file(fmt.Sprint("l/", i)), directory("l"), file(fmt.Sprint("l/", i))}
 		})}
 	}},
 	"a chain of hard links": {layers: func(n int) [][]item {
@@ -117,7 +117,7 @@ var families = map[string]struct {
 	"hard links over many layers": {layers: func(n int) [][]item {
 		layers := [][]item{times(n, func(i int) []item { return []item{file(fmt.Sprint("d/", i))} })}
 		for range n / 4 {
-			layers = append(layers, []item{file("e"), folder("d")})
+			layers = append(layers, []item{file("e"), directory("d")})
 		}
 		return append(layers, times(n, func(i int) []item { return []item{hardlink(fmt.Sprint("h/", i), fmt.Sprint("d/", i))} }))
 	}},

@@ -89,7 +89,7 @@ func TestLimits(t *testing.T) {
 	long := strings.Repeat("n/", 2048) + "n"
 	var attributes, hidden, targets []item // of what is not written
 	for i := range 45 {
-		attributes = append(attributes, xattr(folder(fmt.Sprint("no/", i)), "user.x", strings.Repeat("x", 60<<10)))
+		attributes = append(attributes, xattr(directory(fmt.Sprint("no/", i)), "user.x", strings.Repeat("x", 60<<10)))
 	}
 	for i := range 60 {
 		hidden = append(hidden, symlink(fmt.Sprint("no/", i, "/a/l"), "x"))
@@ -147,9 +147,9 @@ func TestALayerThatChangesIsRefused(t *testing.T) {
 	}
 }
 
-// Folders get their metadata at the end, and the layer that says it is named.
-func TestWhatAFolderCannotHaveIsOfALayer(t *testing.T) {
-	bad := layerOf(t, xattr(folder("d"), "security.capability", "none"))
+// Directories get their metadata at the end, and the layer that says it is named.
+func TestWhatADirectoryCannotHaveIsOfALayer(t *testing.T) {
+	bad := layerOf(t, xattr(directory("d"), "security.capability", "none"))
 	_, err := newPlace(t).deploy(t, Options{}, layerOf(t, file("a")), bad, layerOf(t, file("d/a")))
 	want := fmt.Sprintf(`layer 2/3 %s: directory "d": set attribute "security.capability": `, bad.Digest)
 	if err == nil || !strings.HasPrefix(err.Error(), want) {
@@ -195,7 +195,7 @@ func TestEachLayerHasALine(t *testing.T) {
 
 // FuzzArchive reads any bytes as a layer.
 func FuzzArchive(f *testing.F) {
-	f.Add(archive(f, file("a", "1"), folder("d"), symlink("d/l", "../../x"), hardlink("h", "a"), file(".wh.x")))
+	f.Add(archive(f, file("a", "1"), directory("d"), symlink("d/l", "../../x"), hardlink("h", "a"), file(".wh.x")))
 	f.Add(archive(f, xattr(file("a"), "user.x", "1"), file("../../outside/canary", "x"), symlink("e", "/"), file("e/x", "1")))
 	for _, name := range []string{"sparse-old.tar", "sparse-0.0.tar", "sparse-0.1.tar", "sparse-1.0.tar"} {
 		b, err := os.ReadFile(filepath.Join("testdata", name))

@@ -13,9 +13,9 @@
 //
 // What it promises: nothing outside the tree is touched (package tree keeps that),
 // names that point outwards are contained, as under chroot; every layer is verified;
-// an error names the layer and the path; what is remembered and what is done is
-// counted against the limits, whatever the image is. What it does not: a deployment that failed leaves what it wrote,
-// and nothing is synced: whoever builds images throws a broken tree away.
+// an error names the layer and the path; memory and work are counted against the
+// limits, whatever the image is. What it does not promise: a failed deployment leaves
+// what it wrote, and nothing is synced, since the caller discards a broken tree.
 package deploy
 
 import (
@@ -39,7 +39,7 @@ const readAhead = 96 << 20
 // Layer is a layer of the image; the first is the lowest.
 type Layer = layer.Blob
 
-// Options say what is different from the image. The zero value deploys all of it.
+// Options are what differs from the image. The zero value deploys all of it.
 type Options struct {
 	// Exclude has paths and patterns of what is not written, see docs/deploy.md.
 	Exclude []string
@@ -51,7 +51,7 @@ type Options struct {
 	Epoch time.Time
 }
 
-// Deploy merges the layers into the tree at root, which is there.
+// Deploy merges the layers into the existing tree at root.
 func Deploy(ctx context.Context, root string, layers []Layer, opt Options, log *progress.Reporter) error {
 	d, err := newDeployer(root, layers, opt, log)
 	if err != nil {
@@ -187,7 +187,7 @@ func (d *deployer) layer(ctx context.Context, k int, s *layer.Stream) error {
 	return nil
 }
 
-// in says in which layer an error came up.
+// in adds the layer in which an error occurred.
 func (d *deployer) in(k int, err error) error {
 	if errors.Is(err, context.Canceled) {
 		return err

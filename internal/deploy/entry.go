@@ -144,7 +144,7 @@ func (d *deployer) dir(l *layerState, e *layer.Entry, o *layerPath, n *treePath)
 	if isOpaque {
 		n.v.opaque = max(n.v.opaque, l.k)
 	}
-	if n.v.said == 0 || n.v.said == l.k {
+	if n.v.metaLayer == 0 || n.v.metaLayer == l.k {
 		m, err := d.meta(e)
 		if err != nil {
 			return fmt.Errorf("%q: %w", d.path(n), err)
@@ -152,7 +152,7 @@ func (d *deployer) dir(l *layerState, e *layer.Entry, o *layerPath, n *treePath)
 		if err := d.remember(nil, metaBytes(&m)-metaBytes(n.v.meta)); err != nil {
 			return err
 		}
-		n.v.meta, n.v.said = &m, l.k
+		n.v.meta, n.v.metaLayer = &m, l.k
 	}
 	if n.id == 0 || d.excluded(l, o) {
 		return nil // what is in it may be kept, and then it is made
@@ -187,7 +187,7 @@ func (d *deployer) leaf(l *layerState, e *layer.Entry, o *layerPath, n *treePath
 	o.v.kind, o.v.index, o.v.file = leaf, int32(e.Index), nil
 	if e.Type == layer.Symlink {
 		if e.Link == "" {
-			return fmt.Errorf("%q: a symbolic link to nothing", e.Name)
+			return fmt.Errorf("%q: symbolic link without a target", e.Name)
 		}
 		if err := d.setSymlink(l, o, &layerLink{target: strings.Clone(e.Link)}); err != nil {
 			return err
@@ -226,7 +226,7 @@ func (d *deployer) replace(l *layerState, o *layerPath, n *treePath) (*treePath,
 	return n, nil
 }
 
-// write makes what the entry says, which is no directory and no hard link.
+// write makes what the entry describes, neither a directory nor a hard link.
 func (d *deployer) write(name string, e *layer.Entry, m tree.Meta, content io.Reader) error {
 	switch e.Type {
 	case layer.Symlink:
@@ -237,7 +237,7 @@ func (d *deployer) write(name string, e *layer.Entry, m tree.Meta, content io.Re
 			kind = unix.S_IFBLK
 		}
 		if e.Major < 0 || e.Minor < 0 || e.Major >= 1<<12 || e.Minor >= 1<<20 {
-			return fmt.Errorf("%q: %d:%d is no device", name, e.Major, e.Minor)
+			return fmt.Errorf("%q: invalid device number %d:%d", name, e.Major, e.Minor)
 		}
 		return d.tree.Mknod(name, kind, uint32(e.Major), uint32(e.Minor), m)
 	case layer.Fifo:

@@ -47,8 +47,8 @@ func newExcluder(lines []string) (*excluder, error) {
 	return x, nil
 }
 
-// compile returns nil for what is no pattern. That shows when it is used first, and it
-// must not be used again then.
+// compile returns nil for an invalid pattern. The library compiles it on its first use,
+// and must not use it again once that has failed.
 func compile(text string) *patternmatcher.PatternMatcher {
 	globs, err := patternmatcher.New([]string{text})
 	if err == nil {
@@ -60,7 +60,7 @@ func compile(text string) *patternmatcher.PatternMatcher {
 	return globs
 }
 
-// outside reports whether a path leads out of the folder that it begins in.
+// outside reports whether a path leads out of the directory that it begins in.
 func outside(name string) bool {
 	name = path.Clean(strings.TrimLeft(name, "/"))
 	return name == ".." || strings.HasPrefix(name, "../")

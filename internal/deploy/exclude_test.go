@@ -12,9 +12,9 @@ import (
 func TestExclude(t *testing.T) {
 	layers := func(t *testing.T) []Layer {
 		return []Layer{
-			layerOf(t, folder("usr"), folder("usr/lib"), file("usr/lib/a.so"), folder("usr/lib/modules"), file("usr/lib/modules/m"),
-				symlink("lib", "usr/lib"), symlink("abs", "/usr/lib"), folder("bin"), file("bin/["), file("bin/ls"), file("!x")),
-			layerOf(t, folder("usr/share"), folder("usr/share/doc"), file("usr/share/doc/x"), folder("usr/share/doc/p"), file("usr/share/doc/p/y"), file("usr/share/documents")),
+			layerOf(t, directory("usr"), directory("usr/lib"), file("usr/lib/a.so"), directory("usr/lib/modules"), file("usr/lib/modules/m"),
+				symlink("lib", "usr/lib"), symlink("abs", "/usr/lib"), directory("bin"), file("bin/["), file("bin/ls"), file("!x")),
+			layerOf(t, directory("usr/share"), directory("usr/share/doc"), file("usr/share/doc/x"), directory("usr/share/doc/p"), file("usr/share/doc/p/y"), file("usr/share/documents")),
 		}
 	}
 	const all = "!x= abs->/usr/lib bin/ bin/[= bin/ls= lib->usr/lib usr/ usr/lib/ usr/lib/a.so= usr/lib/modules/ usr/lib/modules/m= " +
@@ -24,22 +24,22 @@ func TestExclude(t *testing.T) {
 		without []string
 		log     string
 	}{
-		"a path":                      {[]string{"usr/share/doc"}, []string{"usr/share/doc/", "usr/share/doc/p/", "usr/share/doc/p/y=", "usr/share/doc/x="}, ""},
-		"with slashes":                {[]string{"//usr/share/doc/"}, []string{"usr/share/doc/", "usr/share/doc/p/", "usr/share/doc/p/y=", "usr/share/doc/x="}, ""},
-		"with a dot":                  {[]string{"./bin/./ls"}, []string{"bin/ls="}, ""},
-		"up and down within the tree": {[]string{"usr/../bin/ls"}, []string{"bin/ls="}, ""},
-		"a glob":                      {[]string{"usr/*/*.so"}, []string{"usr/lib/a.so="}, ""},
-		"a glob in any folder":        {[]string{"**/m"}, []string{"usr/lib/modules/m="}, ""},
-		"a glob that means folders":   {[]string{"usr/share/d?c"}, []string{"usr/share/doc/", "usr/share/doc/p/", "usr/share/doc/p/y=", "usr/share/doc/x="}, ""},
-		"an exception":                {[]string{"usr/share/doc", "!usr/share/doc/p"}, []string{"usr/share/doc/x="}, ""},
-		"a name that is a bad glob":   {[]string{"bin/["}, []string{"bin/[="}, ""},
-		"through a link":              {[]string{"lib/modules"}, []string{"usr/lib/modules/", "usr/lib/modules/m="}, ""},
-		"through an absolute link":    {[]string{"/abs/a.so"}, []string{"usr/lib/a.so="}, ""},
-		"the link itself":             {[]string{"lib"}, []string{"lib->usr/lib"}, ""},
-		"nothing":                     {[]string{"usr/share/do", "no/such"}, nil, "warning: exclude \"usr/share/do\" matched nothing\nwarning: exclude \"no/such\" matched nothing\n"},
-		"outside":                     {[]string{"../outside", "/usr/../../x"}, nil, "warning: exclude \"../outside\" leads out of the tree and was ignored\nwarning: exclude \"/usr/../../x\" leads out of the tree and was ignored\n"},
-		"outside through a link":      {[]string{"abs/../../outside"}, nil, "leads out of the tree and was ignored"},
-		"a glob that matches nothing": {[]string{"*.pyc"}, nil, `warning: exclude "*.pyc" matched nothing`},
+		"a path":                        {[]string{"usr/share/doc"}, []string{"usr/share/doc/", "usr/share/doc/p/", "usr/share/doc/p/y=", "usr/share/doc/x="}, ""},
+		"with slashes":                  {[]string{"//usr/share/doc/"}, []string{"usr/share/doc/", "usr/share/doc/p/", "usr/share/doc/p/y=", "usr/share/doc/x="}, ""},
+		"with a dot":                    {[]string{"./bin/./ls"}, []string{"bin/ls="}, ""},
+		"up and down within the tree":   {[]string{"usr/../bin/ls"}, []string{"bin/ls="}, ""},
+		"a glob":                        {[]string{"usr/*/*.so"}, []string{"usr/lib/a.so="}, ""},
+		"a glob in any directory":       {[]string{"**/m"}, []string{"usr/lib/modules/m="}, ""},
+		"a glob that means directories": {[]string{"usr/share/d?c"}, []string{"usr/share/doc/", "usr/share/doc/p/", "usr/share/doc/p/y=", "usr/share/doc/x="}, ""},
+		"an exception":                  {[]string{"usr/share/doc", "!usr/share/doc/p"}, []string{"usr/share/doc/x="}, ""},
+		"a name that is a bad glob":     {[]string{"bin/["}, []string{"bin/[="}, ""},
+		"through a link":                {[]string{"lib/modules"}, []string{"usr/lib/modules/", "usr/lib/modules/m="}, ""},
+		"through an absolute link":      {[]string{"/abs/a.so"}, []string{"usr/lib/a.so="}, ""},
+		"the link itself":               {[]string{"lib"}, []string{"lib->usr/lib"}, ""},
+		"nothing":                       {[]string{"usr/share/do", "no/such"}, nil, "warning: exclude \"usr/share/do\" matched nothing\nwarning: exclude \"no/such\" matched nothing\n"},
+		"outside":                       {[]string{"../outside", "/usr/../../x"}, nil, "warning: exclude \"../outside\" leads out of the tree and was ignored\nwarning: exclude \"/usr/../../x\" leads out of the tree and was ignored\n"},
+		"outside through a link":        {[]string{"abs/../../outside"}, nil, "leads out of the tree and was ignored"},
+		"a glob that matches nothing":   {[]string{"*.pyc"}, nil, `warning: exclude "*.pyc" matched nothing`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPlace(t)
@@ -70,7 +70,7 @@ func TestExcludeInLayers(t *testing.T) {
 	}{
 		"through a link over a directory":     {[][]item{{file("a/b")}, {symlink("a", "c"), file("c/b")}}, "a->c c/"},
 		"through a link that was a directory": {[][]item{{file("a/b"), symlink("l", "/c"), hardlink("a", "l"), file("c/b")}}, "a->/c c/ l->/c"},
-		"a directory":                         {[][]item{{folder("a/b")}}, "a/"},
+		"a directory":                         {[][]item{{directory("a/b")}}, "a/"},
 		"a file":                              {[][]item{{file("a/b")}}, "a/"},
 		"a hard link":                         {[][]item{{file("f"), hardlink("a/b", "f")}}, "a/ f="},
 		"an opaque directory":                 {[][]item{{file("a/b/.wh..wh..opq")}}, "a/"},
@@ -119,7 +119,7 @@ func TestNothingIsWrittenInVain(t *testing.T) {
 	big := strings.Repeat("x", 3<<20)
 	_, err := p.deploy(t, Options{Exclude: []string{"doc", "**/*.pyc"}},
 		layerOf(t, file("replaced", big), file("removed", big), file("d/in", big), file("e/in", big), file("f", big), file("g/h", big), file("doc/x", big), file("lib/x.pyc", big)),
-		layerOf(t, file("replaced", "small"), file(".wh.removed"), folder("d"), file("d/.wh..wh..opq"), file(".wh.e"), folder("f"), file("g", "a file")))
+		layerOf(t, file("replaced", "small"), file(".wh.removed"), directory("d"), file("d/.wh..wh..opq"), file(".wh.e"), directory("f"), file("g", "a file")))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,7 +145,7 @@ func FuzzExclude(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		p := newPlace(t)
-		image := layerOf(t, folder("usr"), file("usr/x", "1"), symlink("lib", "usr"), symlink("abs", p.outside), symlink("up", "../outside"), file("canary", "2"), hardlink("h", "usr/x"))
+		image := layerOf(t, directory("usr"), file("usr/x", "1"), symlink("lib", "usr"), symlink("abs", p.outside), symlink("up", "../outside"), file("canary", "2"), hardlink("h", "usr/x"))
 		if _, err := p.deploy(t, Options{Exclude: strings.Split(text, "\n")}, image); err != nil {
 			return
 		}

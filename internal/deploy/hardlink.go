@@ -21,7 +21,7 @@ import (
 // for that layer.
 type inode struct {
 	names   []*treePath // those that have another inode by now do not count
-	meta    *tree.Meta  // what the headers of its hard links say together
+	meta    *tree.Meta  // of the headers of its hard links, together
 	above   []*inode    // hard links of layers above to this one, the lowest first
 	layer   int32
 	index   int32 // the entry that has the content
@@ -106,7 +106,7 @@ func (d *deployer) join(f *inode, n *treePath) error {
 	return nil
 }
 
-// onDisk returns a name under which the file is on the disk, nil where there is none.
+// onDisk returns a name under which the file is on the disk, nil if it is not.
 func (d *deployer) onDisk(f *inode) *treePath {
 	for len(f.names) > 0 {
 		d.steps++
@@ -122,8 +122,8 @@ func (d *deployer) onDisk(f *inode) *treePath {
 	return nil
 }
 
-// applyTo gives a file what the header of another of its names says, as podman does: the
-// last one counts.
+// applyTo gives a file the metadata in the header of another of its names, as podman
+// does: the last one counts.
 func (d *deployer) applyTo(f *inode, m *tree.Meta) error {
 	before := metaBytes(f.meta)
 	f.meta = overlaid(f.meta, m)
@@ -237,8 +237,8 @@ func (d *deployer) resolveLinks(ctx context.Context, l *layerState) error {
 	return nil
 }
 
-// wantedOf returns, by path of the layer, the number of the wanted path of that name, from 1, or
-// 0 where there is none.
+// wantedOf returns, by path of the layer, the number of the wanted path of that name,
+// counted from 1; 0 means that the path is not wanted.
 func (d *deployer) wantedOf(l *layerState) []uint32 {
 	at := make([]uint32, l.own.count)
 	at[0] = 1
@@ -326,7 +326,7 @@ func (d *deployer) missing(w *wantedPath) error {
 func (d *deployer) notThere(w *wantedPath) error {
 	for _, f := range w.v.files {
 		if n := d.waiting(f); n != nil { // else the links themselves are hidden
-			return fmt.Errorf("%q: hard link to %q, which neither its layer %d nor those below have there",
+			return fmt.Errorf("%q: hard link to %q, which neither its layer %d nor those below have",
 				d.path(n), d.wanted.path(w), f.layer)
 		}
 	}

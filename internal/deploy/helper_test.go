@@ -33,7 +33,7 @@ func file(name string, content ...string) item {
 	return item{tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: int64(len(body)), ModTime: when}, body}
 }
 
-func folder(name string) item {
+func directory(name string) item {
 	return item{Header: tar.Header{Typeflag: tar.TypeDir, Name: name, Mode: 0o755, ModTime: when}}
 }
 
@@ -101,7 +101,7 @@ func blob(data, plain []byte) Layer {
 	}
 }
 
-// place is a tree with something beside it that nobody may touch.
+// place is a tree, with something beside it that must not change.
 type place struct {
 	top, tree, outside string
 }
@@ -124,7 +124,7 @@ func newPlace(t testing.TB) place {
 	return p
 }
 
-// deploy deploys, and looks after what is beside the tree.
+// deploy deploys, and checks that what is beside the tree has not changed.
 func (p place) deploy(t testing.TB, opt Options, layers ...Layer) (log string, err error) {
 	t.Helper()
 	before := p.beside(t)
@@ -147,7 +147,7 @@ func (p place) beside(t testing.TB) string {
 	return b.String()
 }
 
-// walk visits all that is in a folder, in order.
+// walk visits all that is in a directory, in order.
 func walk(t testing.TB, top string, visit func(name string, st *unix.Stat_t)) {
 	t.Helper()
 	err := filepath.WalkDir(top, func(path string, _ fs.DirEntry, err error) error {
@@ -170,7 +170,7 @@ func walk(t testing.TB, top string, visit func(name string, st *unix.Stat_t)) {
 	}
 }
 
-// show is what is in the tree, one line each: "folder/", "file=content",
+// show is what is in the tree, one line each: "directory/", "file=content",
 // "link->target", and for files with several names the first of them.
 func (p place) show(t testing.TB) string {
 	t.Helper()

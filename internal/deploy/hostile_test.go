@@ -53,21 +53,21 @@ func TestNothingLeavesTheTree(t *testing.T) {
 			},
 			want: func(p place) string { return "esc->" + p.outside },
 		},
-		"a folder becomes a symbolic link": {
+		"a directory becomes a symbolic link": {
 			layers: func(p place) [][]item {
-				return [][]item{{folder("d"), file("d/a", ""), symlink("d", p.outside), file("d/canary", "x")}}
+				return [][]item{{directory("d"), file("d/a", ""), symlink("d", p.outside), file("d/canary", "x")}}
 			},
 		},
 		"a hard link outwards": {
 			layers: func(place) [][]item { return [][]item{{hardlink("h", "../outside/canary")}} },
-			err:    `"h": hard link to "outside/canary", which neither its layer 1 nor those below have there`,
+			err:    `"h": hard link to "outside/canary", which neither its layer 1 nor those below have`,
 		},
 		"a hard link through a symbolic link outwards": {
 			layers: func(p place) [][]item { return [][]item{{symlink("esc", p.outside), hardlink("h", "esc/canary")}} },
-			err:    "which neither its layer 1 nor those below have there",
+			err:    "which neither its layer 1 nor those below have",
 		},
-		"a hard link to a folder": {
-			layers: func(place) [][]item { return [][]item{{folder("d"), hardlink("h", "d")}} },
+		"a hard link to a directory": {
+			layers: func(place) [][]item { return [][]item{{directory("d"), hardlink("h", "d")}} },
 			err:    `"h": hard link to "d", which is a directory`,
 		},
 		"a hard link to itself": {
@@ -76,13 +76,13 @@ func TestNothingLeavesTheTree(t *testing.T) {
 		},
 		"a hard link that a whiteout cuts": {
 			layers: func(place) [][]item { return [][]item{{file("a", "")}, {file(".wh.a", "")}, {hardlink("h", "a")}} },
-			err:    `"h": hard link to "a", which neither its layer 3 nor those below have there`,
+			err:    `"h": hard link to "a", which neither its layer 3 nor those below have`,
 		},
-		"a whiteout of the folder above": {
+		"a whiteout of the directory above": {
 			layers: func(place) [][]item { return [][]item{{file("d/.wh...", "")}} },
-			err:    `"d/.wh...": a whiteout of nothing, of its own folder or of the one above`,
+			err:    `"d/.wh...": a whiteout of nothing, of its own directory or of its parent`,
 		},
-		"a whiteout of its own folder": {
+		"a whiteout of its own directory": {
 			layers: func(place) [][]item { return [][]item{{file(".wh..", "")}} },
 			err:    `".wh..": a whiteout of nothing`,
 		},
@@ -98,7 +98,7 @@ func TestNothingLeavesTheTree(t *testing.T) {
 		},
 		"a whiteout with something in it": {
 			layers: func(place) [][]item { return [][]item{{file(".wh.d/x", "")}} },
-			err:    `".wh.d/x": a whiteout that has something in it`,
+			err:    `".wh.d/x": a path below a whiteout`,
 		},
 		"symbolic links in a circle": {
 			layers: func(place) [][]item { return [][]item{{symlink("a", "b"), symlink("b", "a"), file("a/x", "")}} },
@@ -153,13 +153,13 @@ func TestTreeThatHasContent(t *testing.T) {
 		want   string
 		err    string
 	}{
-		"folders merge, files are replaced": {
+		"directories merge, files are replaced": {
 			before: func(t *testing.T, p place) {
 				mkdir(t, p, "d")
 				write(t, p, "d/mine", "mine")
 				write(t, p, "d/a", "mine")
 			},
-			layer: []item{folder("d"), file("d/a", "theirs"), file("b", "theirs")},
+			layer: []item{directory("d"), file("d/a", "theirs"), file("b", "theirs")},
 			want:  "b=theirs d/ d/a=theirs d/mine=mine",
 		},
 		"a file is not written through a hard link": {
@@ -189,11 +189,11 @@ func TestTreeThatHasContent(t *testing.T) {
 		"a hard link is not to what was there": {
 			before: func(t *testing.T, p place) { write(t, p, "a", "mine") },
 			layer:  []item{hardlink("b", "a")},
-			err:    "which neither its layer 1 nor those below have there",
+			err:    "which neither its layer 1 nor those below have",
 		},
-		"a folder over a symbolic link": {
+		"a directory over a symbolic link": {
 			before: func(t *testing.T, p place) { link(t, p, "../outside", "d") },
-			layer:  []item{folder("d"), file("d/canary", "x")},
+			layer:  []item{directory("d"), file("d/canary", "x")},
 			err:    `make directory "d": the tree has something there that is not a directory`,
 		},
 		"a path through a symbolic link": {
@@ -201,19 +201,19 @@ func TestTreeThatHasContent(t *testing.T) {
 			layer:  []item{file("d/canary", "x")},
 			err:    `make directory "d": the tree has something there that is not a directory`,
 		},
-		"a folder over a file": {
+		"a directory over a file": {
 			before: func(t *testing.T, p place) { write(t, p, "d", "") },
-			layer:  []item{folder("d")},
+			layer:  []item{directory("d")},
 			err:    `make directory "d": the tree has something there that is not a directory`,
 		},
-		"a file over a folder": {
+		"a file over a directory": {
 			before: func(t *testing.T, p place) { mkdir(t, p, "a") },
 			layer:  []item{file("a", "")},
 			err:    `create "a": the tree has a directory there`,
 		},
 		"a whiteout leaves it": {
 			before: func(t *testing.T, p place) { mkdir(t, p, "d"); write(t, p, "d/mine", "mine") },
-			layer:  []item{file(".wh.d", ""), folder("e"), file("e/.wh..wh..opq", "")},
+			layer:  []item{file(".wh.d", ""), directory("e"), file("e/.wh..wh..opq", "")},
 			want:   "d/ d/mine=mine e/",
 		},
 	} {

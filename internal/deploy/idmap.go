@@ -18,7 +18,7 @@ type IDRange struct {
 }
 
 // mapped returns what an id is in the tree. The last of all ids means "none" to the
-// kernel and is none.
+// kernel and is invalid.
 func mapped(what string, id int64, ranges []IDRange) (int, error) {
 	if id < 0 || id >= math.MaxUint32 {
 		return 0, fmt.Errorf("%s %d is not an id", what, id)
@@ -36,7 +36,7 @@ func mapped(what string, id int64, ranges []IDRange) (int, error) {
 	return 0, fmt.Errorf("%s %d is in no range of the map", what, id)
 }
 
-// meta is what the entry says, with the owners that the tree is to have.
+// meta returns the metadata of the entry, with the owners that the tree is to have.
 func (d *deployer) meta(e *layer.Entry) (tree.Meta, error) {
 	m := tree.Meta{Mode: e.Mode, ModTime: e.ModTime}
 	var err error
@@ -50,7 +50,7 @@ func (d *deployer) meta(e *layer.Entry) (tree.Meta, error) {
 	return m, err
 }
 
-// implied is what a directory has that no layer says anything about.
+// implied returns the metadata of a directory that is in no layer.
 func (d *deployer) implied() (tree.Meta, error) {
 	return d.meta(&layer.Entry{Mode: 0o755, ModTime: d.opt.Epoch})
 }
@@ -92,7 +92,7 @@ func (d *deployer) xattrs(all map[string]string) (map[string]string, error) {
 }
 
 // acl maps the ids in an ACL as the kernel has it: a version, and eight bytes for each
-// entry, of which the first two say whose it is and the last four are the id.
+// entry, of which the first two are its type and the last four the id.
 func (d *deployer) acl(value string) (string, error) {
 	const header, size, user, group = 4, 8, 0x02, 0x08
 	if len(d.opt.UIDs) == 0 && len(d.opt.GIDs) == 0 {
@@ -100,7 +100,7 @@ func (d *deployer) acl(value string) (string, error) {
 	}
 	b := []byte(value)
 	if len(b) < header || (len(b)-header)%size != 0 {
-		return "", fmt.Errorf("%d bytes are no ACL", len(b))
+		return "", fmt.Errorf("not an ACL: %d bytes", len(b))
 	}
 	for e := b[header:]; len(e) > 0; e = e[size:] {
 		what, ranges := "uid", d.opt.UIDs

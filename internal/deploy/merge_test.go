@@ -18,16 +18,16 @@ func TestLayersMerge(t *testing.T) {
 		want   string
 	}{
 		"no layers": {nil, ""},
-		"a whiteout stays when a folder was a file before, in its layer": {
-			[][]item{{file("d", "f"), folder("d"), file("d/x", "low"), file("d/y", "low")}, {file("d/.wh.x")}},
+		"a whiteout stays when a directory was a file before, in its layer": {
+			[][]item{{file("d", "f"), directory("d"), file("d/x", "low"), file("d/y", "low")}, {file("d/.wh.x")}},
 			"d/ d/y=low",
 		},
-		"a whiteout stays when a folder was a link in between": {
-			[][]item{{folder("d"), symlink("d", "e"), folder("d"), file("d/x", "low")}, {file("d/.wh.x")}},
+		"a whiteout stays when a directory was a link in between": {
+			[][]item{{directory("d"), symlink("d", "e"), directory("d"), file("d/x", "low")}, {file("d/.wh.x")}},
 			"d/",
 		},
 		"what a layer replaced itself hides nothing": {
-			[][]item{{file("d/x", "low")}, {file("d/x", "mid"), file("d", "f"), folder("d")}, {file("d/y", "up")}},
+			[][]item{{file("d/x", "low")}, {file("d/x", "mid"), file("d", "f"), directory("d")}, {file("d/y", "up")}},
 			"d/ d/x=low d/y=up",
 		},
 		"a whiteout of overlayfs after a file, and a file after one": {
@@ -35,7 +35,7 @@ func TestLayersMerge(t *testing.T) {
 			"b=mid",
 		},
 		"whiteouts of overlayfs are links to one of them": {
-			[][]item{{file("a", "A"), folder("b"), file("b/x", "B"), file("c", "C")}, {white("a"), hardlink("b", "a"), folder("d"), hardlink("d/e", "b")}},
+			[][]item{{file("a", "A"), directory("b"), file("b/x", "B"), file("c", "C")}, {white("a"), hardlink("b", "a"), directory("d"), hardlink("d/e", "b")}},
 			"c=C d/",
 		},
 		"the marker of an opaque directory in a whiteout of overlayfs": {
@@ -47,7 +47,7 @@ func TestLayersMerge(t *testing.T) {
 			"a=x b==a",
 		},
 		"aufs keeps files that have several links": {
-			[][]item{{folder(".wh..wh.plnk"), file(".wh..wh.plnk/1.2", "x"), hardlink("a", ".wh..wh.plnk/1.2"), hardlink("b", ".wh..wh.plnk/1.2")}},
+			[][]item{{directory(".wh..wh.plnk"), file(".wh..wh.plnk/1.2", "x"), hardlink("a", ".wh..wh.plnk/1.2"), hardlink("b", ".wh..wh.plnk/1.2")}},
 			"a=x b==a",
 		},
 		"a hard link to a link to itself": {
@@ -62,18 +62,18 @@ func TestLayersMerge(t *testing.T) {
 			[][]item{{file("a", "old"), file("b", "stays")}, {file("a", "new")}},
 			"a=new b=stays",
 		},
-		"folders merge": {
-			[][]item{{folder("d"), file("d/a", "1")}, {folder("d"), file("d/b", "2")}},
+		"directories merge": {
+			[][]item{{directory("d"), file("d/a", "1")}, {directory("d"), file("d/b", "2")}},
 			"d/ d/a=1 d/b=2",
 		},
-		"a whiteout removes a file and a folder": {
+		"a whiteout removes a file and a directory": {
 			[][]item{
-				{folder("d"), file("d/gone", ""), folder("d/gonedir"), file("d/gonedir/x", ""), file("d/stays", "1")},
+				{directory("d"), file("d/gone", ""), directory("d/gonedir"), file("d/gonedir/x", ""), file("d/stays", "1")},
 				{file("d/.wh.gone", ""), file("d/.wh.gonedir", ""), file("d/.wh.never", "")},
 			},
 			"d/ d/stays=1",
 		},
-		"a whiteout does not make its folder": {
+		"a whiteout does not make its directory": {
 			[][]item{{file("a", "1")}, {file("d/.wh.x", "")}},
 			"a=1",
 		},
@@ -89,36 +89,36 @@ func TestLayersMerge(t *testing.T) {
 			[][]item{{file("a", "lower")}, {file("a", "upper"), file(".wh.a", "")}},
 			"a=upper",
 		},
-		"a whiteout and a folder of that name": {
-			[][]item{{folder("d"), file("d/old", "")}, {file(".wh.d", ""), folder("d"), file("d/new", "1")}},
+		"a whiteout and a directory of that name": {
+			[][]item{{directory("d"), file("d/old", "")}, {file(".wh.d", ""), directory("d"), file("d/new", "1")}},
 			"d/ d/new=1",
 		},
-		"a folder and, after it, its whiteout": {
-			[][]item{{folder("d"), file("d/old", "")}, {folder("d"), file("d/new", "1"), file(".wh.d", "")}},
+		"a directory and, after it, its whiteout": {
+			[][]item{{directory("d"), file("d/old", "")}, {directory("d"), file("d/new", "1"), file(".wh.d", "")}},
 			"d/ d/new=1",
 		},
 		"a whiteout below a whiteout": {
-			[][]item{{folder("d"), file("d/x", "")}, {file(".wh.d", ""), file("d/.wh.x", "")}},
+			[][]item{{directory("d"), file("d/x", "")}, {file(".wh.d", ""), file("d/.wh.x", "")}},
 			"",
 		},
-		"a folder that comes back after a whiteout": {
-			[][]item{{folder("d"), file("d/old", "")}, {file(".wh.d", "")}, {folder("d"), file("d/new", "1")}},
+		"a directory that comes back after a whiteout": {
+			[][]item{{directory("d"), file("d/old", "")}, {file(".wh.d", "")}, {directory("d"), file("d/new", "1")}},
 			"d/ d/new=1",
 		},
-		"an opaque folder, marked first": {
-			[][]item{{folder("d"), file("d/old", ""), folder("d/sub"), file("d/sub/x", "")}, {folder("d"), file("d/.wh..wh..opq", ""), file("d/new", "1")}},
+		"an opaque directory, marked first": {
+			[][]item{{directory("d"), file("d/old", ""), directory("d/sub"), file("d/sub/x", "")}, {directory("d"), file("d/.wh..wh..opq", ""), file("d/new", "1")}},
 			"d/ d/new=1",
 		},
-		"an opaque folder, marked last": {
-			[][]item{{folder("d"), file("d/old", "")}, {folder("d"), file("d/new", "1"), file("d/.wh..wh..opq", "")}},
+		"an opaque directory, marked last": {
+			[][]item{{directory("d"), file("d/old", "")}, {directory("d"), file("d/new", "1"), file("d/.wh..wh..opq", "")}},
 			"d/ d/new=1",
 		},
-		"an opaque folder that is only marked": {
-			[][]item{{folder("d"), file("d/old", "")}, {file("d/.wh..wh..opq", "")}},
+		"an opaque directory that is only marked": {
+			[][]item{{directory("d"), file("d/old", "")}, {file("d/.wh..wh..opq", "")}},
 			"d/",
 		},
-		"an opaque folder in an attribute": {
-			[][]item{{folder("d"), file("d/old", "")}, {folder("d").with(func(h *tar.Header) {
+		"an opaque directory in an attribute": {
+			[][]item{{directory("d"), file("d/old", "")}, {directory("d").with(func(h *tar.Header) {
 				h.PAXRecords = map[string]string{"SCHILY.xattr.trusted.overlay.opaque": "y"}
 			})}},
 			"d/",
@@ -127,52 +127,52 @@ func TestLayersMerge(t *testing.T) {
 			[][]item{{file("old", "")}, {file(".wh..wh..opq", ""), file("new", "1")}},
 			"new=1",
 		},
-		"a file becomes a folder and a folder a file": {
-			[][]item{{file("a", ""), folder("d"), file("d/x", "")}, {folder("a"), file("a/x", "1"), file("d", "2")}},
+		"a file becomes a directory and a directory a file": {
+			[][]item{{file("a", ""), directory("d"), file("d/x", "")}, {directory("a"), file("a/x", "1"), file("d", "2")}},
 			"a/ a/x=1 d=2",
 		},
-		"a folder over a symbolic link replaces it": {
-			[][]item{{folder("usr"), folder("usr/lib"), file("usr/lib/old", "1"), symlink("lib", "usr/lib")}, {folder("lib"), file("lib/new", "2")}},
+		"a directory over a symbolic link replaces it": {
+			[][]item{{directory("usr"), directory("usr/lib"), file("usr/lib/old", "1"), symlink("lib", "usr/lib")}, {directory("lib"), file("lib/new", "2")}},
 			"lib/ lib/new=2 usr/ usr/lib/ usr/lib/old=1",
 		},
-		"a path through a symbolic link of the layer below is a folder": {
-			[][]item{{folder("usr"), folder("usr/lib"), symlink("lib", "usr/lib")}, {file("lib/new", "2")}},
+		"a path through a symbolic link of the layer below is a directory": {
+			[][]item{{directory("usr"), directory("usr/lib"), symlink("lib", "usr/lib")}, {file("lib/new", "2")}},
 			"lib/ lib/new=2 usr/ usr/lib/",
 		},
 		"a path through a symbolic link of the same layer is followed": {
-			[][]item{{folder("usr"), folder("usr/lib"), symlink("lib", "usr/lib"), file("lib/new", "2")}},
+			[][]item{{directory("usr"), directory("usr/lib"), symlink("lib", "usr/lib"), file("lib/new", "2")}},
 			"lib->usr/lib usr/ usr/lib/ usr/lib/new=2",
 		},
-		"folders over, under and between a file": {
-			[][]item{{folder("d"), file("d/lowest", "")}, {file("d", "")}, {folder("d"), file("d/top", "1")}},
+		"directories over, under and between a file": {
+			[][]item{{directory("d"), file("d/lowest", "")}, {file("d", "")}, {directory("d"), file("d/top", "1")}},
 			"d/ d/top=1",
 		},
 		"the same path twice: the last counts": {
-			[][]item{{file("a", "first"), file("a", "second"), file("b", ""), folder("b"), file("b/x", "1"), folder("c"), file("c/x", ""), file("c", "2")}},
+			[][]item{{file("a", "first"), file("a", "second"), file("b", ""), directory("b"), file("b/x", "1"), directory("c"), file("c/x", ""), file("c", "2")}},
 			"a=second b/ b/x=1 c=2",
 		},
 		"the same path twice, over other layers": {
 			[][]item{
-				{folder("d"), file("d/lower", "")},
-				{folder("d"), file("d/middle", ""), file("d", "now a file")},
-				{folder("d"), file("d/upper", "1")},
+				{directory("d"), file("d/lower", "")},
+				{directory("d"), file("d/middle", ""), file("d", "now a file")},
+				{directory("d"), file("d/upper", "1")},
 			},
 			"d/ d/upper=1",
 		},
-		"a folder that was a file earlier in the layer merges": {
-			[][]item{{folder("d"), file("d/lower", "1")}, {file("d", ""), folder("d"), file("d/upper", "2")}},
+		"a directory that was a file earlier in the layer merges": {
+			[][]item{{directory("d"), file("d/lower", "1")}, {file("d", ""), directory("d"), file("d/upper", "2")}},
 			"d/ d/lower=1 d/upper=2",
 		},
-		"folders that no layer has": {
+		"directories that no layer has": {
 			[][]item{{file("a/b/c", "1")}},
 			"a/ a/b/ a/b/c=1",
 		},
 		"names that are not clean": {
-			[][]item{{folder("./"), file("./a", "1"), file("b//c", "2"), file("d/../e", "3"), folder("f/")}},
+			[][]item{{directory("./"), file("./a", "1"), file("b//c", "2"), file("d/../e", "3"), directory("f/")}},
 			"a=1 b/ b/c=2 e=3 f/",
 		},
 		"what aufs leaves behind": {
-			[][]item{{file(".wh..wh.aufs", ""), folder(".wh..wh.plnk"), file(".wh..wh.plnk/1.2", ""), file("a", "1")}},
+			[][]item{{file(".wh..wh.aufs", ""), directory(".wh..wh.plnk"), file(".wh..wh.plnk/1.2", ""), file("a", "1")}},
 			"a=1",
 		},
 		"a device 0:0 is a whiteout": {
@@ -207,7 +207,7 @@ func TestHardLinks(t *testing.T) {
 		want    string
 	}{
 		"in a layer": {
-			[][]item{{file("a", "1"), hardlink("b", "a"), folder("d"), hardlink("d/c", "/b")}},
+			[][]item{{file("a", "1"), hardlink("b", "a"), directory("d"), hardlink("d/c", "/b")}},
 			nil,
 			"a=1 b==a d/ d/c==a",
 		},
@@ -281,7 +281,7 @@ func TestHardLinks(t *testing.T) {
 			nil,
 			"a->x b=1 c==b",
 		},
-		"to a file of a layer below whose folder becomes a file after it": {
+		"to a file of a layer below whose directory becomes a file after it": {
 			[][]item{{file("d/a", "1"), hardlink("b", "d/a"), file("d", "2")}, {hardlink("c", "b")}},
 			nil,
 			"b=1 c==b d=2",
@@ -302,7 +302,7 @@ func TestHardLinks(t *testing.T) {
 			"b=2 d/ d/c==b d/f=3 e->d",
 		},
 		"through a symbolic link of the layer": {
-			[][]item{{folder("usr"), symlink("lib", "/usr"), file("usr/a", "1"), hardlink("b", "lib/a")}},
+			[][]item{{directory("usr"), symlink("lib", "/usr"), file("usr/a", "1"), hardlink("b", "lib/a")}},
 			nil,
 			"b=1 lib->/usr usr/ usr/a==b",
 		},
@@ -323,12 +323,13 @@ func TestHardLinks(t *testing.T) {
 	}
 }
 
-// What a layer hides from those above it, they cannot have hard links to, though a layer below has it.
+// What a layer hides cannot be the target of hard links of the layers above it, though a
+// layer below has it.
 func TestHardLinksToWhatIsHidden(t *testing.T) {
 	for name, hiding := range map[string][]item{
 		"a whiteout":                          {file("d/.wh.a")},
-		"a whiteout of the folder":            {file(".wh.d")},
-		"an opaque folder":                    {file("d/.wh..wh..opq")},
+		"a whiteout of the directory":         {file(".wh.d")},
+		"an opaque directory":                 {file("d/.wh..wh..opq")},
 		"a file":                              {file("d", "2")},
 		"a symbolic link":                     {symlink("d", "e")},
 		"a whiteout of overlayfs":             {white("d")},
@@ -336,7 +337,7 @@ func TestHardLinksToWhatIsHidden(t *testing.T) {
 	} {
 		p := newPlace(t)
 		_, err := p.deploy(t, Options{}, layerOf(t, file("d/a", "1")), layerOf(t, hiding...), layerOf(t, hardlink("b", "d/a")))
-		if err == nil || !strings.Contains(err.Error(), `"b": hard link to "d/a", which neither its layer 3 nor those below have there`) {
+		if err == nil || !strings.Contains(err.Error(), `"b": hard link to "d/a", which neither its layer 3 nor those below have`) {
 			t.Errorf("%s: error %v, and there are %s", name, err, p.show(t))
 		}
 	}

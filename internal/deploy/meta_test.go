@@ -70,13 +70,13 @@ func TestMetadataIsWhatTheLayersSay(t *testing.T) {
 	deep := strings.Repeat(strings.Repeat("deep", 20)+"/", 12)
 	_, err := p.deploy(t, Options{Epoch: time.Unix(5, 0)},
 		layerOf(t,
-			at(mode(folder("./"), 0o711), 1600000000, 5),
-			mode(folder("d"), 0o700), at(folder("late"), 1, 1),
-			xattr(folder("da"), "user.lab", "1"),
+			at(mode(directory("./"), 0o711), 1600000000, 5),
+			mode(directory("d"), 0o700), at(directory("late"), 1, 1),
+			xattr(directory("da"), "user.lab", "1"),
 			file("late/x", ""),
 		),
 		layerOf(t,
-			mode(file("suid"), 0o4755), mode(file("sgid"), 0o2755), mode(folder("sticky"), 0o1777), mode(file("noperm"), 0),
+			mode(file("suid"), 0o4755), mode(file("sgid"), 0o2755), mode(directory("sticky"), 0o1777), mode(file("noperm"), 0),
 			xattr(mode(file("cap"), 0o755), "security.capability", capNetRaw),
 			xattr(xattr(xattr(file("attr"), "user.lab", "value"), "user.bin", "\x00\xff\x01=\n"), "trusted.lab", "t"),
 			xattr(file("acl"), "system.posix_acl_access", acl),
@@ -89,7 +89,7 @@ func TestMetadataIsWhatTheLayersSay(t *testing.T) {
 			at(file("nsec"), 1700000000, 123456789), at(symlink("nseclink", "x"), 1700000001, 987654321), at(file("y1960"), -315000000, 0),
 			dev("null", tar.TypeChar, 1, 3), dev("loop9", tar.TypeBlock, 7, 9), dev("pipe", tar.TypeFifo, 0, 0),
 			file("latin1-\xe9"), file("new\nline: \\back"), file(long), file(deep+"leaf"),
-			mode(folder("d"), 0o750),
+			mode(directory("d"), 0o750),
 			file("late/y"),
 		))
 	if err != nil {
@@ -142,7 +142,7 @@ func TestMetadataIsWhatTheLayersSay(t *testing.T) {
 	}
 }
 
-// What folders of the tree hand down to what is made in them is not what layers say.
+// What directories of the tree hand down to what is made in them is not what layers say.
 func TestNothingIsInherited(t *testing.T) {
 	p := newPlace(t)
 	mkdir(t, p, "d")
@@ -156,7 +156,7 @@ func TestNothingIsInherited(t *testing.T) {
 	if err := unix.Chmod(d, 0o2755); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.deploy(t, Options{}, layerOf(t, folder("d/e"), file("d/f"), file("d/e/g"), symlink("d/l", "x"),
+	if _, err := p.deploy(t, Options{}, layerOf(t, directory("d/e"), file("d/f"), file("d/e/g"), symlink("d/l", "x"),
 		item{Header: tar.Header{Typeflag: tar.TypeFifo, Name: "d/p", Mode: 0o644, ModTime: when}})); err != nil {
 		t.Fatal(err)
 	}
@@ -249,7 +249,7 @@ func TestHeadersOfHardLinks(t *testing.T) {
 		"in a layer":                      {layers: [][]item{{old("a"), link("b", "a")}}, want: map[string]string{"a": both, "b": both}},
 		"of a hard link to a hard link":   {layers: [][]item{{old("a"), of(hardlink("b", "a"), 0, 9, 9), link("c", "b")}}, want: map[string]string{"a": both, "c": both}},
 		"of a link that is hidden":        {layers: [][]item{{old("a"), link("b", "a")}, {file(".wh.b")}}, want: map[string]string{"a": both}},
-		"of a link that is replaced":      {layers: [][]item{{old("a"), link("b", "a"), folder("b")}}, want: map[string]string{"a": both}},
+		"of a link that is replaced":      {layers: [][]item{{old("a"), link("b", "a"), directory("b")}}, want: map[string]string{"a": both}},
 		"of a link to itself":             {layers: [][]item{{old("a"), hardlink("b", "a"), link("a", "b")}}, want: map[string]string{"a": both, "b": both}},
 		"of a file that is hidden":        {layers: [][]item{{old("a"), link("b", "a")}, {file(".wh.a")}}, want: map[string]string{"b": both}},
 		"of a file that is excluded":      {layers: [][]item{{old("a"), link("b", "a"), hardlink("c", "a"), link("d", "c")}}, exclude: "a", want: map[string]string{"b": both, "d": both}},

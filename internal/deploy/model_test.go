@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// model is a tree as a map of paths: "/" for a folder, "->target" for a symbolic link,
+// model is a tree as a map of paths: "/" for a directory, "->target" for a symbolic link,
 // "=content" for a file. It applies layers from the lowest up, each unpacked into a
 // tree of its own first: slowly, and so that one sees that it is right.
 type model map[string]string
@@ -19,7 +19,7 @@ type model map[string]string
 type own struct {
 	tree    model
 	removed map[string]bool
-	emptied map[string]bool
+	opaque  map[string]bool
 }
 
 // unpack returns false for what no layer should have.
@@ -48,7 +48,7 @@ func unpack(items []item, lower model) (*own, bool) {
 			o.removed[name] = true
 			continue
 		case opaque:
-			o.emptied[name] = true
+			o.opaque[name] = true
 			if !o.parents(name + "/x") {
 				return nil, false
 			}
@@ -72,7 +72,7 @@ func unpack(items []item, lower model) (*own, bool) {
 				return nil, false
 			}
 			if before := o.tree[name]; before != "" {
-				delete(o.tree, name) // as whoever unpacks does first
+				delete(o.tree, name) // as unpacking does first
 				without, _ := in(clean(i.Linkname))
 				if o.tree[name] = before; without != target {
 					return nil, false
@@ -102,7 +102,7 @@ func unpack(items []item, lower model) (*own, bool) {
 	return o, true
 }
 
-// parents makes the folders that a name is in.
+// parents makes the directories that a name is in.
 func (o *own) parents(name string) bool {
 	for at, _ := split(name); at != "."; at, _ = split(at) {
 		if v, ok := o.tree[at]; ok && v != "/" {
@@ -118,7 +118,7 @@ func (o *own) over(m model) {
 	for name := range o.removed {
 		remove(m, name)
 	}
-	for name := range o.emptied {
+	for name := range o.opaque {
 		for other := range m {
 			if name == "." || strings.HasPrefix(other, name+"/") {
 				delete(m, other)
@@ -164,7 +164,7 @@ func script(data []byte) [][]item {
 		case 0, 1:
 			i = file(name, string('0'+rune(data[2]%10)))
 		case 2:
-			i = folder(name)
+			i = directory(name)
 		case 3:
 			i = symlink(name, target)
 		case 4:
@@ -190,10 +190,10 @@ func script(data []byte) [][]item {
 func FuzzLayers(f *testing.F) {
 	f.Add([]byte("000200"))
 	f.Add([]byte{0, 2, 1, 2, 1, 0, 7, 0, 0, 5, 2, 0, 0, 3, 4})                      // a whiteout
-	f.Add([]byte{2, 0, 0, 0, 2, 5, 7, 0, 0, 6, 0, 0, 8, 0, 1})                      // an opaque folder
+	f.Add([]byte{2, 0, 0, 0, 2, 5, 7, 0, 0, 6, 0, 0, 8, 0, 1})                      // an opaque directory
 	f.Add([]byte{0, 0, 1, 4, 1, 0, 7, 0, 0, 0, 0, 2, 7, 0, 0, 4, 5, 1})             // hard links
 	f.Add([]byte{3, 0, 2, 0, 2, 1, 7, 0, 0, 3, 1, 4, 8, 1, 1, 5, 2, 0})             // symbolic links outwards
-	f.Add([]byte{8, 0, 0, 0, 0, 1, 2, 0, 0, 7, 0, 0, 0, 0, 3, 7, 0, 0, 8, 0, 2})    // file, folder and back
+	f.Add([]byte{8, 0, 0, 0, 0, 1, 2, 0, 0, 7, 0, 0, 0, 0, 3, 7, 0, 0, 8, 0, 2})    // file, directory and back
 	f.Add([]byte{0, 14, 0, 3, 14, 2, 8, 14, 1, 4, 1, 14, 5, 10, 0, 6, 13, 0, 0, 6}) // names outwards
 	f.Fuzz(likeTheModel)
 }

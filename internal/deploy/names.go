@@ -9,7 +9,7 @@ import (
 	"osbuild-containers/internal/layer"
 )
 
-// The names by which a layer says what is not there. See the image specification.
+// The names of whiteouts. See the image specification.
 const (
 	whiteoutPrefix = ".wh."
 	opaqueMarker   = ".wh..wh..opq"
@@ -39,7 +39,7 @@ func split(name string) (parent, base string) {
 	return ".", name
 }
 
-// join returns the name of base in a folder.
+// join returns the name of base in a directory.
 func join(parent, base string) string {
 	if parent == "." {
 		return base
@@ -55,7 +55,7 @@ func cut(name string) (first, rest string) {
 	return name, ""
 }
 
-// below reports whether a name is another one or lies in it.
+// below reports whether a name is another one or is in it.
 func below(name, top string) bool {
 	return strings.HasPrefix(name, top) && (len(name) == len(top) || name[len(top)] == '/')
 }
@@ -115,7 +115,7 @@ func parse(name string) (marker, string, error) {
 		case strings.HasPrefix(c, aufsPrefix):
 			return aufsMetadata, name, nil
 		case strings.HasPrefix(c, whiteoutPrefix):
-			return plain, "", errors.New("a whiteout that has something in it")
+			return plain, "", errors.New("a path below a whiteout")
 		}
 	}
 	switch {
@@ -126,7 +126,7 @@ func parse(name string) (marker, string, error) {
 	case strings.HasPrefix(base, whiteoutPrefix):
 		base = base[len(whiteoutPrefix):]
 		if base == "" || base == "." || base == ".." {
-			return plain, "", errors.New("a whiteout of nothing, of its own folder or of the one above")
+			return plain, "", errors.New("a whiteout of nothing, of its own directory or of its parent")
 		}
 		return whiteout, join(parent, base), nil
 	}

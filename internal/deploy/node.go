@@ -18,14 +18,14 @@ const (
 	dir
 )
 
-// errNotDir: a layer puts something into what it has as a file.
+// errNotDir: a layer has something below what it has as a file.
 var errNotDir = errors.New("a directory is needed where the layer has something else")
 
 // treePath is a path of the tree that comes out.
 type treePath = node[merged]
 
 // merged is what the layers above, and the part of this one that was read, have
-// settled about a path. Layers count from 1, so 0 is none.
+// settled about a path. Layers are counted from 1; 0 means no layer.
 type merged struct {
 	meta *tree.Meta // of a directory; nil: no layer has it
 	file *inode     // of a leaf that has several names, or is written in the second pass
@@ -34,18 +34,18 @@ type merged struct {
 	// opaque directory, which hides only what is in it.
 	leaf, whiteout, opaque int32
 
-	top  int32 // the first layer, from above, in which it is a directory
-	said int32 // the layer that meta is from
+	top       int32 // the first layer, from above, in which it is a directory
+	metaLayer int32 // the layer that meta is from
 
 	kind  kind
 	made  bool // it is on disk
 	there bool // and it was before
 }
 
-// hides reports whether layer k can say nothing about the path any more.
+// hides reports whether the path is hidden in layer k.
 func (m *merged) hides(k int32) bool { return m.leaf > k || m.whiteout > k }
 
-// hidesIn reports whether layer k can say nothing about what is in the directory.
+// hidesIn reports whether what is in the directory is hidden in layer k.
 func (m *merged) hidesIn(k int32) bool { return m.leaf > k || m.whiteout > k || m.opaque > k }
 
 // at returns the path in the tree of a path of the layer, nil when layers above hide
@@ -93,8 +93,8 @@ func (d *deployer) makeParents(k int32, n *treePath) error {
 	return d.makeDir(k, d.paths.parent(n))
 }
 
-// imply makes the directories of a path which itself is hidden or excluded: that the
-// layer has the path says that it has them.
+// imply makes the directories of a path which itself is hidden or excluded: a layer
+// that has the path has them, too.
 func (d *deployer) imply(l *layerState, o *layerPath) error {
 	parent := l.own.parent(o)
 	if parent == l.implied || parent.id == 0 {
@@ -149,8 +149,8 @@ func (d *deployer) makeDir(k int32, n *treePath) error {
 	return err
 }
 
-// takeBack undoes what layer k has said of a path. It reports whether a directory was removed
-// from the disk, with all that is in it.
+// takeBack undoes what layer k has at a path. It reports whether a directory was
+// removed from the disk, with all that is in it.
 func (d *deployer) takeBack(k int32, n *treePath, gone bool) (removed bool, err error) {
 	m := &n.v
 	switch {
@@ -165,8 +165,8 @@ func (d *deployer) takeBack(k int32, n *treePath, gone bool) (removed bool, err 
 			removed = m.kind == dir
 		}
 		*m = merged{leaf: m.leaf, whiteout: m.whiteout, opaque: m.opaque}
-	case m.said == k:
-		m.meta, m.said = nil, 0
+	case m.metaLayer == k:
+		m.meta, m.metaLayer = nil, 0
 	}
 	if m.leaf == k {
 		m.leaf = 0
@@ -194,7 +194,7 @@ func (d *deployer) finish(n *treePath) error {
 	switch m := n.v.meta; {
 	case m != nil:
 		if err := d.tree.SetDir(name, *m, n.v.there); err != nil {
-			return d.in(int(n.v.said), err)
+			return d.in(int(n.v.metaLayer), err)
 		}
 		return nil
 	case n.v.there:

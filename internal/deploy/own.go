@@ -157,7 +157,7 @@ func (d *deployer) resolve(l *layerState, name string) (*layerPath, error) {
 	return o, err
 }
 
-// setSymlink says that the path is a symbolic link, or is none any more.
+// setSymlink records that the path is a symbolic link or, for a nil s, that it is not.
 func (d *deployer) setSymlink(l *layerState, o *layerPath, s *layerLink) error {
 	if o.v.symlink != nil || s != nil && o.v.through {
 		l.gen++
@@ -169,7 +169,7 @@ func (d *deployer) setSymlink(l *layerState, o *layerPath, s *layerLink) error {
 	return d.remember(l, int64(unsafe.Sizeof(*s))+int64(len(s.target)))
 }
 
-// enter takes note of the directories that a path of the layer is in.
+// enter records the directories that a path of the layer is in.
 func (d *deployer) enter(l *layerState, o *layerPath) error {
 	for o.id != 0 {
 		l.own.list(o)
@@ -186,8 +186,8 @@ func (d *deployer) enter(l *layerState, o *layerPath) error {
 	return nil
 }
 
-// inLeaf reports whether the layer has something that is no directory where the path
-// has one.
+// inLeaf reports whether the path is at or below something of the layer that is not a
+// directory.
 func (d *deployer) inLeaf(l *layerState, o *layerPath) bool {
 	for o.v.kind != dir {
 		o = l.own.parent(o)
@@ -201,7 +201,7 @@ func (d *deployer) inLeaf(l *layerState, o *layerPath) bool {
 
 // undo takes back what the layer has at and below a path, also from the tree: later in
 // the archive it has something else there. What other layers have stays, and so do
-// whiteouts. gone says that it is off the disk already.
+// whiteouts. gone means that it was already removed from the disk.
 func (d *deployer) undo(l *layerState, o *layerPath, gone bool) error {
 	d.steps++
 	if n := o.v.node; n != nil {

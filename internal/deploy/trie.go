@@ -66,7 +66,7 @@ func (t *trie[T]) alloc() *node[T] {
 	return n
 }
 
-// child returns the path of base in p, nil where there is none.
+// child returns the path of base in p, nil if it does not exist.
 func (t *trie[T]) child(p *node[T], base string) *node[T] {
 	for i := t.hash(p.id, base); ; i++ {
 		id := t.slots[i&uint64(len(t.slots)-1)]
@@ -79,7 +79,7 @@ func (t *trie[T]) child(p *node[T], base string) *node[T] {
 	}
 }
 
-// add makes the path of base in p, which is not there yet.
+// add makes the path of base in p, which does not exist yet.
 func (t *trie[T]) add(p *node[T], base string) *node[T] {
 	if int(t.count) >= len(t.slots)/4*3 {
 		t.grow()
@@ -163,7 +163,7 @@ func (t *trie[T]) path(n *node[T]) string {
 	}
 }
 
-// find returns the node of a clean name, nil where there is none.
+// find returns the node of a clean name, nil if it does not exist.
 func (t *trie[T]) find(name string) *node[T] {
 	n := t.root()
 	if name == "." {

@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Mkdir makes a folder that only its owner can enter, until SetDir says what it is.
-// A folder that is there already stays as it is, and there is true.
+// Mkdir makes a directory that only its owner can enter, until SetDir gives it its mode.
+// A directory that exists stays as it is, and there is true.
 func (r *Root) Mkdir(name string) (there bool, err error) {
 	parent, base := split(name)
 	d, err := r.parent(parent, base)
@@ -28,9 +28,9 @@ func (r *Root) Mkdir(name string) (there bool, err error) {
 	return true, nil
 }
 
-// SetDir gives a folder its metadata. Do it last: what is made in it changes its
-// time, and its mode may keep others from making anything. wasThere says that Mkdir
-// found it: its ACLs are then taken away as well.
+// SetDir gives a directory its metadata. Do it last: what is made in it changes its
+// time, and its mode may keep others from making anything. wasThere means that Mkdir
+// found it: its ACLs are then removed as well.
 func (r *Root) SetDir(name string, m Meta, wasThere bool) error {
 	in := r.dirs.root
 	if name != "." {
@@ -109,7 +109,7 @@ func (r *Root) Link(name, old string) error {
 	if err != nil {
 		return fail("hard link to", old, err)
 	}
-	// The handle of the one folder must outlive finding the other.
+	// The handle of the one directory must outlive finding the other.
 	fd, err := unix.FcntlInt(uintptr(from.fd), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
 		return fail("hard link to", old, err)
@@ -120,8 +120,8 @@ func (r *Root) Link(name, old string) error {
 	})
 }
 
-// node makes something that is no file and no folder, where nothing is afterwards
-// but it.
+// node makes something that is neither a file nor a directory, in the place of what has
+// that name.
 func (r *Root) node(op, name string, m *Meta, link bool, create func(fd int, base string) error) error {
 	parent, base := split(name)
 	d, err := r.parent(parent, base)
@@ -143,7 +143,7 @@ func (r *Root) node(op, name string, m *Meta, link bool, create func(fd int, bas
 	return nil
 }
 
-// parent returns the open folder parent, in which base is about to be named.
+// parent returns the open directory parent, in which base is about to be named.
 func (r *Root) parent(parent, base string) (*dir, error) {
 	if !valid(base) {
 		return nil, ErrName
@@ -151,7 +151,7 @@ func (r *Root) parent(parent, base string) (*dir, error) {
 	return r.dirs.get(parent)
 }
 
-// clear removes what is in the way of a new file, which is no folder.
+// clear removes what is in the way of a new file, unless it is a directory.
 func (d *dir) clear(base string) error {
 	err := unix.Unlinkat(d.fd, base, 0)
 	if err == unix.EISDIR || err == unix.EPERM {

@@ -9,11 +9,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxDirs is how many folders are kept open: layers name a folder's files one after
+// maxDirs is how many directories are kept open: layers name a directory's files one after
 // the other, so few are enough.
 const maxDirs = 200
 
-// dir is an open folder.
+// dir is an open directory.
 type dir struct {
 	fd   int
 	name string
@@ -23,7 +23,7 @@ type dir struct {
 	setgid, acl bool
 }
 
-// look finds out what the folder hands down.
+// look reads what the directory hands down.
 func (d *dir) look() error {
 	var st unix.Stat_t
 	if err := unix.Fstat(d.fd, &st); err != nil {
@@ -35,7 +35,7 @@ func (d *dir) look() error {
 	return nil
 }
 
-// list returns up to n names of what is in the folder, all of them for a negative n.
+// list returns up to n names of what is in the directory, all of them for a negative n.
 func (d *dir) list(n int) ([]string, error) {
 	fd, err := openat2(d.fd, ".", unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
@@ -50,7 +50,7 @@ func (d *dir) list(n int) ([]string, error) {
 	return names, err
 }
 
-// cache holds the folders that were used last.
+// cache holds the directories that were used last.
 type cache struct {
 	root *dir
 	last *dir // what was used last of all
@@ -73,7 +73,7 @@ func (c *cache) close() error {
 	return errors.Join(append(errs, unix.Close(c.root.fd))...)
 }
 
-// get returns the open folder of that name. It stays open until the next get.
+// get returns the open directory of that name. It stays open until the next get.
 func (c *cache) get(name string) (*dir, error) {
 	if name == c.last.name {
 		return c.last, nil
@@ -156,7 +156,7 @@ func (c *cache) add(d *dir) {
 	c.last = d
 }
 
-// forget closes the folders at and below a name: they are about to be removed.
+// forget closes the directories at and below a name: they are about to be removed.
 func (c *cache) forget(name string) {
 	for other, d := range c.open {
 		if below(other, name) {
@@ -174,12 +174,12 @@ func (c *cache) drop(d *dir) {
 	_ = unix.Close(d.fd)
 }
 
-// below reports whether a name is another one or lies below it.
+// below reports whether a name is another one or is below it.
 func below(name, top string) bool {
 	return len(name) >= len(top) && name[:len(top)] == top && (len(name) == len(top) || name[len(top)] == '/')
 }
 
-// valid reports whether base is one component that stays in its folder.
+// valid reports whether base is one component that stays in its directory.
 func valid(base string) bool {
 	if base == "" || base == "." || base == ".." {
 		return false

@@ -10,14 +10,14 @@ const block = 4096
 // File is a regular file that is being written.
 type File struct {
 	root   *Root
-	in     dir // what it inherits: the folder itself may be closed by now
+	in     dir // what it inherits: the directory itself may be closed by now
 	name   string
 	fd     int
 	sparse bool
 	at     int64
 }
 
-// Create makes a regular file; until Close says what it is, only its owner can read
+// Create makes a regular file; until Close gives it its mode, only its owner can read
 // it. In a sparse file, blocks of zeros become holes.
 func (r *Root) Create(name string, sparse bool) (*File, error) {
 	parent, base := split(name)
@@ -121,5 +121,5 @@ func (f *File) finish(m *Meta) error {
 	return f.root.apply(f.fd, f.name, m, &f.in, false)
 }
 
-// Abort closes the file as it is: something failed, and so does the whole.
+// Abort closes the file as it is, after a failure.
 func (f *File) Abort() { _ = unix.Close(f.fd) }

@@ -12,13 +12,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The attributes that a folder hands down.
+// The attributes that a directory hands down.
 const (
 	aclAccess  = "system.posix_acl_access"
 	aclDefault = "system.posix_acl_default"
 )
 
-// Meta is what a file, folder, link or device has besides its content.
+// Meta is what a file, directory, link or device has besides its content.
 type Meta struct {
 	UID, GID int
 	Mode     uint32    // permissions with setuid, setgid and sticky
@@ -33,7 +33,7 @@ func (m *Meta) times() []unix.Timespec {
 	return []unix.Timespec{t, t}
 }
 
-// apply gives an open file or folder its metadata. The order matters: a change of
+// apply gives an open file or directory its metadata. The order matters: a change of
 // owner drops setuid and capabilities, an ACL changes the mode.
 func (r *Root) apply(fd int, name string, m *Meta, in *dir, wasThere bool) error {
 	if wasThere || in.setgid || m.UID != euid || m.GID != egid {
@@ -117,8 +117,9 @@ const (
 	NoUserAttributes = "links, FIFOs and devices have no user attributes"
 )
 
-// attrError judges what setting an attribute said. That the file system, or such a node, has
-// no such attributes is for the caller to tell, unless the attribute is about security.
+// attrError handles the error of setting an attribute. That the file system, or such a
+// node, has no such attributes is for the caller to report, unless the attribute is
+// about security.
 func (r *Root) attrError(name, attr string, node bool, err error) error {
 	switch {
 	case err == nil:
@@ -144,8 +145,8 @@ func futimens(fd int, times []unix.Timespec) error {
 	return nil
 }
 
-// chmodAt changes the mode of what is there and is no link. The handle makes sure
-// that it is the thing in this folder.
+// chmodAt changes the mode of what is not a symbolic link. The handle makes sure
+// that it is the thing in this directory.
 func chmodAt(d *dir, base string, mode uint32) error {
 	fd, err := openat2(d.fd, base, unix.O_PATH)
 	if err != nil {
@@ -156,7 +157,7 @@ func chmodAt(d *dir, base string, mode uint32) error {
 }
 
 // beside is a path for the calls that take no handle: the kernel's link to the
-// folder's handle, and a last component that those calls do not follow.
+// directory's handle, and a last component that those calls do not follow.
 func beside(d *dir, base string) string {
 	return "/proc/self/fd/" + strconv.Itoa(d.fd) + "/" + base
 }

@@ -5,7 +5,7 @@ import (
 )
 
 // Remove removes what has that name, with all that is below it, and following no
-// link. It is no error that nothing is there.
+// link. A name that does not exist is not an error.
 func (r *Root) Remove(name string) error {
 	parent, base := split(name)
 	d, err := r.parent(parent, base)
@@ -25,7 +25,7 @@ func (r *Root) Remove(name string) error {
 	return nil
 }
 
-// remove removes base from the folder. Its depth is that of the tree: each level
+// remove removes base from the directory. Its depth is that of the tree: each level
 // holds one handle, and a level that cannot be opened ends it.
 func (d *dir) remove(base string) error {
 	err := unix.Unlinkat(d.fd, base, 0)

@@ -8,14 +8,14 @@
 // parent; the last component is never followed.
 //
 // What it promises: nothing outside the root is written, removed or read, whatever
-// the names are and whatever lies in the tree. A name that runs through a symbolic
+// the names are and whatever is in the tree. A name that runs through a symbolic
 // link is an error. Owner, mode, times (nanoseconds, of symbolic links too) and
-// extended attributes are what Meta says and nothing that was inherited from the
-// folder. What stood in the way of a file is removed, not written through.
+// extended attributes are those of Meta and nothing that was inherited from the
+// directory. What stood in the way of a file is removed, not written through.
 //
 // What it does not: it syncs nothing, and it protects against what is in the tree,
-// not against another process that renames the tree's folders while it works (such
-// a process can move a folder, with what is written there, but not lead writes to a
+// not against another process that renames the tree's directories while it works (such
+// a process can move a directory, with what is written there, but not lead writes to a
 // place that was never below the root).
 //
 // A Root is for one goroutine at a time. It needs Linux 5.6 for openat2.
@@ -31,9 +31,9 @@ import (
 
 // The errors that callers tell apart.
 var (
-	// ErrNotDir: a folder is needed where the tree has something else.
+	// ErrNotDir: a directory is needed where the tree has something else.
 	ErrNotDir = errors.New("the tree has something there that is not a directory")
-	// ErrIsDir: the tree has a folder where something else is to be made.
+	// ErrIsDir: the tree has a directory where something else is to be made.
 	ErrIsDir = errors.New("the tree has a directory there")
 	// ErrName: the name is not clean, or not below the root.
 	ErrName = errors.New("not a clean name below the root")
@@ -96,13 +96,13 @@ func probe(fd int) error {
 	case errors.Is(err, unix.ENOSYS):
 		return errors.New("the kernel has no openat2, Linux 5.6 or later is needed")
 	case errors.Is(err, unix.EPERM):
-		return errors.New("openat2 is forbidden here (an old seccomp filter?): it keeps everything below the tree and cannot be done without")
+		return errors.New("openat2 is forbidden here (an old seccomp filter?), and nothing else keeps writes below the tree")
 	default:
 		return fmt.Errorf("openat2: %w", err)
 	}
 }
 
-// openat2 opens one name in a folder, never following a link, never leaving it.
+// openat2 opens one name in a directory, never following a link, never leaving it.
 func openat2(fd int, name string, flags uint64) (int, error) {
 	how := unix.OpenHow{
 		Flags:   flags | unix.O_CLOEXEC | unix.O_NOFOLLOW,
@@ -120,7 +120,7 @@ func openat2(fd int, name string, flags uint64) (int, error) {
 	}
 }
 
-// retry does again what a signal interrupted.
+// retry repeats what a signal interrupted.
 func retry(f func() (int, error)) (int, error) {
 	for {
 		n, err := f()
@@ -138,7 +138,7 @@ func split(name string) (parent, base string) {
 	return ".", name
 }
 
-// fail says what was tried on which name.
+// fail adds the operation and the name to an error.
 func fail(op, name string, err error) error {
 	return fmt.Errorf("%s %q: %w", op, name, err)
 }

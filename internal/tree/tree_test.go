@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// open returns a tree, and a folder beside it that holds a file.
+// open returns a tree, and a directory beside it that holds a file.
 func open(t *testing.T) (r *Root, path, outside string) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -74,7 +74,7 @@ func TestNoOperationLeavesTheRoot(t *testing.T) {
 			"remove":  func() error { return r.Remove(name) },
 			"set dir": func() error {
 				if name == "." {
-					return ErrName // the root is a folder
+					return ErrName // the root is a directory
 				}
 				return r.SetDir(name, plain, true)
 			},
@@ -126,18 +126,18 @@ func TestLinksInTheWayAreReplaced(t *testing.T) {
 		}
 	}
 	if _, err := r.Mkdir("create"); !errors.Is(err, ErrNotDir) {
-		t.Errorf("a folder over a file: error %v", err)
+		t.Errorf("a directory over a file: error %v", err)
 	}
 	if _, err := r.Mkdir("d"); err != nil {
 		t.Fatal(err)
 	}
 	if err := create(r, "d"); !errors.Is(err, ErrIsDir) {
-		t.Errorf("a file over a folder: error %v", err)
+		t.Errorf("a file over a directory: error %v", err)
 	}
 }
 
-// A folder that turns into a link while its handle is kept does not lead anywhere.
-func TestReplacedFolderIsNotFollowed(t *testing.T) {
+// A directory that turns into a link while its handle is kept does not lead anywhere.
+func TestReplacedDirectoryIsNotFollowed(t *testing.T) {
 	r, path, outside := open(t)
 	if _, err := r.Mkdir("d"); err != nil {
 		t.Fatal(err)
@@ -156,7 +156,7 @@ func TestReplacedFolderIsNotFollowed(t *testing.T) {
 	}
 }
 
-func TestManyAndDeepFolders(t *testing.T) {
+func TestManyAndDeepDirectories(t *testing.T) {
 	r, path, _ := open(t)
 	var names []string
 	for i := range 2 * maxDirs {
@@ -172,7 +172,7 @@ func TestManyAndDeepFolders(t *testing.T) {
 		}
 	}
 	if n := len(r.dirs.open); n > maxDirs {
-		t.Errorf("%d folders are open, want at most %d", n, maxDirs)
+		t.Errorf("%d directories are open, want at most %d", n, maxDirs)
 	}
 	deep := "deep" // longer than any path that the kernel takes at once
 	for range 100 {
@@ -188,7 +188,7 @@ func TestManyAndDeepFolders(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := os.Lstat(filepath.Join(path, "deep")); err == nil {
-		t.Error("the deep folders are still there")
+		t.Error("the deep directories are still there")
 	}
 }
 
