@@ -50,6 +50,9 @@ func (d *deployer) rest(ctx context.Context, k int, files map[int32]*inode) erro
 		if err := d.writeLate(f, e, entries); err != nil {
 			return err
 		}
+		if err := d.stepsLeft(); err != nil {
+			return err
+		}
 	}
 }
 
@@ -71,6 +74,7 @@ func (d *deployer) writeLate(f *inode, e *layer.Entry, content io.Reader) error 
 		}
 	}
 	for _, n := range f.names {
+		d.steps++
 		if n.v.file != f || n.v.made {
 			continue
 		}

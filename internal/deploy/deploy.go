@@ -175,7 +175,7 @@ func (d *deployer) layer(ctx context.Context, k int, s *layer.Stream) error {
 		if err := d.entry(l, e, entries); err != nil {
 			return err
 		}
-		if err := d.maySpend(d.steps+d.tree.Steps-steps, d.entries-before); err != nil {
+		if err := d.maySpend("layer", d.steps+d.tree.Steps-steps, d.entries-before); err != nil {
 			return err
 		}
 	}
@@ -185,6 +185,12 @@ func (d *deployer) layer(ctx context.Context, k int, s *layer.Stream) error {
 	d.log.Note("layer %d/%d %s: %s, %d entries, %.1f s", k, len(d.layers), progress.Short(d.layers[k-1].Name()),
 		progress.Bytes(s.Bytes()), count, time.Since(began).Seconds())
 	return nil
+}
+
+// stepsLeft refuses an image that took too many steps for what was read of it. It is for
+// what is done for the entries of several layers.
+func (d *deployer) stepsLeft() error {
+	return d.maySpend("image", d.steps+d.tree.Steps, d.entries)
 }
 
 // in adds the layer in which an error occurred.

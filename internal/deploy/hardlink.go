@@ -216,6 +216,9 @@ func (d *deployer) resolveLinks(ctx context.Context, l *layerState) error {
 			if err := d.settle(l, l.own.at(uint32(id)), d.wanted.at(w-1)); err != nil {
 				return err
 			}
+			if err := d.stepsLeft(); err != nil {
+				return err
+			}
 		}
 		for id, w := range at {
 			if w == 0 {

@@ -63,10 +63,10 @@ func (c *ledger) remember(l *layerState, bytes int64) error {
 // forget takes back what was remembered of a layer.
 func (c *ledger) forget(l *layerState) { c.bytes -= l.bytes }
 
-// maySpend refuses a layer of so many entries that took too many steps.
-func (c *ledger) maySpend(steps, entries int64) error {
+// maySpend refuses a layer, or an image, of so many entries that took too many steps.
+func (c *ledger) maySpend(what string, steps, entries int64) error {
 	if limit := stepsPerLevel * int64(max(c.limits.Depth, layer.DefaultDepth)) * (entries + fewEntries); steps > limit {
-		return &layer.LimitError{What: "steps to merge the layer", Limit: limit}
+		return &layer.LimitError{What: "steps to merge the " + what, Limit: limit}
 	}
 	return nil
 }
