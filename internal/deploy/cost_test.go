@@ -11,6 +11,7 @@ import (
 
 	"osbuild-containers/internal/layer"
 	"osbuild-containers/internal/progress"
+	"osbuild-containers/internal/tree"
 )
 
 // times makes n lists of items and returns them as one.
@@ -153,6 +154,13 @@ var families = map[string]struct {
 	"the same file": {layers: func(n int) [][]item {
 		return [][]item{times(n, func(int) []item { return []item{file("f"), symlink("f", "x"), file(".wh.f")} })}
 	}},
+	"hard links of each layer to those below": {layers: func(n int) [][]item {
+		var layers [][]item
+		for i := range n / 4 {
+			layers = append(layers, []item{file(fmt.Sprint("d/", i)), hardlink("h", "d/0"), hardlink(fmt.Sprint("h", i), fmt.Sprint("d/", i+1))})
+		}
+		return append([][]item{times(n, func(i int) []item { return []item{file(fmt.Sprint("d/", i))} })}, layers...)
+	}},
 	"what aufs keeps": {layers: func(n int) [][]item {
 		return [][]item{times(n, func(i int) []item {
 			name := fmt.Sprint(".wh..wh.plnk/", i)
@@ -215,6 +223,24 @@ func TestSteps(t *testing.T) {
 	}
 }
 
+// Attributes of hard links add up in one place.
+func TestAttributesOfManyHardLinks(t *testing.T) {
+	const n = 2000
+	var f inode
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for i := range n {
+		f.overlay(&tree.Meta{Xattrs: map[string]string{fmt.Sprint("user.", i): "1"}})
+	}
+	runtime.ReadMemStats(&after)
+	if got := after.TotalAlloc - before.TotalAlloc; got > n<<11 {
+		t.Errorf("%d headers took %d bytes", n, got)
+	}
+	if got := len(f.meta.Xattrs); got != n {
+		t.Errorf("%d attributes, want %d", got, n)
+	}
+}
+
 // What is remembered is counted, and counted for what the heap holds: so an image never
 // needs more than the limit of bytes.
 func TestMemoryIsCounted(t *testing.T) {
@@ -243,6 +269,18 @@ func TestMemoryIsCounted(t *testing.T) {
 			}
 			return layer.Entry{Name: fmt.Sprint("d/", i), Type: layer.Hardlink, Link: fmt.Sprint("d/", i-1)}
 		},
+		"hard links to what is excluded": func(i int) layer.Entry {
+			if i%2 == 0 {
+				return layer.Entry{Name: fmt.Sprint("d/", i)}
+			}
+			return layer.Entry{Name: fmt.Sprint("h/", i), Type: layer.Hardlink, Link: fmt.Sprint("d/", i-1)}
+		},
+		"attributes of hard links": func(i int) layer.Entry {
+			if i == 0 {
+				return layer.Entry{Name: "d/0"}
+			}
+			return layer.Entry{Name: "d/1", Type: layer.Hardlink, Link: "d/0", Xattrs: map[string]string{fmt.Sprint("user.", i): "1"}}
+		},
 		"hard links to layers below": func(i int) layer.Entry {
 			return layer.Entry{Name: fmt.Sprint("d/", i), Type: layer.Hardlink, Link: fmt.Sprint("e/", i)}
 		},
@@ -259,9 +297,12 @@ func TestMemoryIsCounted(t *testing.T) {
 		for i := range n {
 			e := entry(i)
 			e.Index = i
-			if strings.HasPrefix(e.Link, long) || e.Xattrs != nil { // as the archive has it: part of much else
-				e.Link = strings.Repeat(e.Link, 2)[:len(e.Link)]
+			e.Link = partOfMore(e.Link)
+			xattrs := map[string]string{}
+			for name, value := range e.Xattrs {
+				xattrs[partOfMore(name)] = partOfMore(value)
 			}
+			e.Xattrs = xattrs
 			if err := d.entry(l, &e, strings.NewReader("")); err != nil {
 				t.Fatalf("%s: %v", name, err)
 			}
@@ -277,6 +318,9 @@ func TestMemoryIsCounted(t *testing.T) {
 		d.tree.Close()
 	}
 }
+
+// partOfMore returns a text as it is in an archive: a part of a header.
+func partOfMore(s string) string { return (s + strings.Repeat("x", 1<<10))[:len(s)] }
 
 func heap() int64 {
 	runtime.GC()

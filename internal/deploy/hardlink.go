@@ -3,7 +3,6 @@ package deploy
 import (
 	"context"
 	"fmt"
-	"maps"
 	"unsafe"
 
 	"osbuild-containers/internal/layer"
@@ -125,9 +124,7 @@ func (d *deployer) onDisk(f *inode) *treePath {
 // applyTo gives a file the metadata in the header of another of its names, as podman
 // does: the last one counts.
 func (d *deployer) applyTo(f *inode, m *tree.Meta) error {
-	before := metaBytes(f.meta)
-	f.meta = overlaid(f.meta, m)
-	if err := d.remember(nil, metaBytes(f.meta)-before); err != nil {
+	if err := d.remember(nil, f.overlay(m)); err != nil {
 		return err
 	}
 	n := d.onDisk(f)
@@ -137,19 +134,28 @@ func (d *deployer) applyTo(f *inode, m *tree.Meta) error {
 	return d.tree.SetMeta(d.path(n), *m, f.symlink)
 }
 
-// overlaid returns what a file has after both: an attribute stays unless the second has
-// it too, and capabilities unless the owner changes.
-func overlaid(first, second *tree.Meta) *tree.Meta {
-	m := *second
-	if first == nil || len(first.Xattrs) == 0 {
-		return &m
+// overlay adds m to what the headers of the file's names say: an attribute stays unless
+// m has it too, and capabilities unless the owner changes. It returns how many bytes
+// more that takes, and takes no longer than m is: there may be many headers.
+func (f *inode) overlay(m *tree.Meta) (bytes int64) {
+	if f.meta == nil || len(f.meta.Xattrs) == 0 {
+		bytes = metaBytes(m) - metaBytes(f.meta)
+		f.meta = m
+		return bytes
 	}
-	m.Xattrs = maps.Clone(first.Xattrs)
-	if first.UID != second.UID || first.GID != second.GID {
-		delete(m.Xattrs, capability)
+	all := f.meta.Xattrs
+	if f.meta.UID != m.UID || f.meta.GID != m.GID {
+		delete(all, capability)
 	}
-	maps.Copy(m.Xattrs, second.Xattrs)
-	return &m
+	for name, value := range m.Xattrs {
+		bytes += attributeBytes(name, value)
+		if old, ok := all[name]; ok {
+			bytes -= attributeBytes(name, old)
+		}
+		all[name] = value
+	}
+	f.meta = &tree.Meta{UID: m.UID, GID: m.GID, Mode: m.Mode, ModTime: m.ModTime, Xattrs: all}
+	return bytes
 }
 
 // later puts a file off until its content comes by again.

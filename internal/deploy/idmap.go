@@ -3,7 +3,6 @@ package deploy
 import (
 	"encoding/binary"
 	"fmt"
-	"maps"
 	"math"
 	"strings"
 
@@ -70,25 +69,26 @@ const (
 	capability = "security.capability"
 )
 
-// xattrs are the attributes as they are in the tree.
+// xattrs returns the attributes that a file is to have in the tree. It copies them, since
+// those of the archive are parts of its headers, which may be much longer.
 func (d *deployer) xattrs(all map[string]string) (map[string]string, error) {
 	if len(all) == 0 {
 		return nil, nil
 	}
-	all = maps.Clone(all)
+	kept := make(map[string]string, len(all))
 	for name, value := range all {
 		switch {
 		case name == selinux || strings.HasPrefix(name, overlay) || strings.HasPrefix(name, userOverlay):
-			delete(all, name)
+			continue
 		case name == aclAccess || name == aclDefault:
-			v, err := d.acl(value)
-			if err != nil {
+			var err error
+			if value, err = d.acl(value); err != nil {
 				return nil, fmt.Errorf("attribute %s: %w", name, err)
 			}
-			all[name] = v
 		}
+		kept[strings.Clone(name)] = strings.Clone(value)
 	}
-	return all, nil
+	return kept, nil
 }
 
 // acl maps the ids in an ACL as the kernel has it: a version, and eight bytes for each

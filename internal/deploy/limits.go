@@ -73,19 +73,22 @@ func (c *ledger) maySpend(what string, steps, entries int64) error {
 
 // metaBytes is what metadata costs that is remembered.
 func metaBytes(m *tree.Meta) int64 {
-	const meta, attributes, attribute = 64, 48, 40
+	const meta, attributes = 64, 368 // with room for eight attributes
 	if m == nil {
 		return 0
 	}
 	n := int64(meta)
 	if len(m.Xattrs) > 0 {
-		n += attributes + 8*attribute
+		n += attributes
 	}
 	for name, value := range m.Xattrs {
-		n += attribute + int64(len(name)+len(value))
+		n += attributeBytes(name, value)
 	}
 	return n
 }
+
+// attributeBytes is what an attribute costs among many.
+func attributeBytes(name, value string) int64 { return 80 + int64(len(name)+len(value)) }
 
 func tooDeep(name string, limit int) error {
 	return fmt.Errorf("%.100q…: %w", name, &layer.LimitError{What: "components in a path", Limit: int64(limit)})
