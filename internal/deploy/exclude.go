@@ -86,10 +86,11 @@ func (p *pattern) match(name string) bool {
 	return name == p.literal || p.globs != nil && matches(p.globs, name)
 }
 
-// matches reports whether a pattern means just that name. MatchesOrParentMatches tries
-// each directory on the way, for each name again.
+// matches reports whether a pattern means just that name. The methods that are not
+// deprecated try each directory on the way, for each name again. This one is, because it
+// is wrong for several patterns with exceptions; here is one, without.
 func matches(globs *patternmatcher.PatternMatcher, name string) bool {
-	ok, err := globs.MatchesUsingParentResult(name, false) //nolint:staticcheck // what replaces it cannot be asked about one name
+	ok, err := globs.MatchesUsingParentResult(name, false) //nolint:staticcheck // see above
 	return ok && err == nil
 }
 
