@@ -8,6 +8,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"osbuild-containers/internal/manifest"
+	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
 	"osbuild-containers/test/images"
 	"osbuild-containers/test/registry"
@@ -203,6 +205,18 @@ func TestOddManifests(t *testing.T) {
 			w.nothing()
 		})
 	}
+}
+
+// TestMixedMediaTypesAreTold has one line about an image that others refuse, which names it.
+func TestMixedMediaTypesAreTold(t *testing.T) {
+	t.Parallel()
+	img := images.New(images.Layer(10), images.Edit(func(m map[string]any) {
+		m["config"].(map[string]any)["mediaType"] = images.DockerConfig
+	}))
+	_, name := serve(t, img)
+	w := newWorld(t)
+	w.images(itemOf(img, name)).ok().says(name + "@" + progress.Short(img.Digest.String()) + ": " + manifest.MixedNote)
+	w.has(img)
 }
 
 // TestConfigIsVerified shows that the bytes of the config decide, not what the manifest calls it.

@@ -167,6 +167,9 @@ func fetchImage(ctx context.Context, it *item) (err error) {
 	if err != nil {
 		return err
 	}
+	if m.Mixed {
+		it.log.Note(manifest.MixedNote)
+	}
 	img.Blobs = m.Blobs()
 	if err := it.eachBlob(ctx, "image", m, func(ctx context.Context, d manifest.Descriptor, bar *progress.Blob) error {
 		return s.blob(ctx, pool, d, bar)

@@ -81,7 +81,11 @@ type Manifest struct {
 	Config  Descriptor
 	Layers  []Descriptor // lowest first, as written: one that repeats is repeated
 	Entries []Entry
+	Mixed   bool // an image with media types of both OCI and Docker: see MixedNote
 }
+
+// MixedNote is what is to be said of an image whose manifest is mixed, which converters and rebasing make.
+const MixedNote = "its manifest mixes media types of OCI and of Docker: skopeo and podman refuse most of these"
 
 // Blobs are the config and the layers of an image, each digest once, config first.
 func (m *Manifest) Blobs() []Descriptor {
@@ -251,7 +255,21 @@ func (d *document) image() (*Manifest, error) {
 			return nil, fmt.Errorf("manifest: %w", errTotal)
 		}
 	}
-	return &Manifest{Config: *d.Config, Layers: d.Layers}, nil
+	return &Manifest{Config: *d.Config, Layers: d.Layers, Mixed: d.mixed()}, nil
+}
+
+func (d *document) mixed() bool {
+	types := []string{d.Config.MediaType}
+	if d.MediaType != nil {
+		types = append(types, *d.MediaType)
+	}
+	for _, l := range d.Layers {
+		types = append(types, l.MediaType)
+	}
+	has := func(prefix string) bool {
+		return slices.ContainsFunc(types, func(t string) bool { return strings.HasPrefix(t, prefix) })
+	}
+	return has("application/vnd.oci.") && has("application/vnd.docker.")
 }
 
 // foreign returns the media type of the first layer, if there is one and none of the layers is a file system:

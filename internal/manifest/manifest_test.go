@@ -104,6 +104,31 @@ func TestAccepted(t *testing.T) {
 	}
 }
 
+// TestMixed has media types of one kind, of two and of none.
+func TestMixed(t *testing.T) {
+	const oci, docker = "application/vnd.oci.image.", "application/vnd.docker."
+	for types, want := range map[[3]string]bool{
+		{oci + "manifest.v1+json", oci + "config.v1+json", oci + "layer.v1.tar+gzip"}:                                         false,
+		{docker + "distribution.manifest.v2+json", docker + "container.image.v1+json", docker + "image.rootfs.diff.tar.gzip"}: false,
+		{"", "", ""}: false,
+		{oci + "manifest.v1+json", oci + "config.v1+json", "application/x.tar"}:                              false,
+		{docker + "distribution.manifest.v2+json", docker + "container.image.v1+json", oci + "layer.v1.tar"}: true,
+		{oci + "manifest.v1+json", docker + "container.image.v1+json", oci + "layer.v1.tar+zstd"}:            true,
+		{oci + "manifest.v1+json", oci + "config.v1+json", docker + "image.rootfs.diff.tar.gzip"}:            true,
+		{"", docker + "container.image.v1+json", oci + "layer.v1.tar"}:                                       true,
+	} {
+		d := `"digest": "sha256:` + strings.Repeat("a", 64) + `", "size": 1`
+		raw := fmt.Sprintf(`{"schemaVersion": 2, "mediaType": %q, "config": {"mediaType": %q, %s}, "layers": [{"mediaType": %q, %s}]}`, types[0], types[1], d, types[2], d)
+		if types[0] == "" {
+			raw = strings.Replace(raw, `"mediaType": "", `, "", 1)
+		}
+		m, err := manifest.Parse([]byte(raw))
+		if err != nil || m.Mixed != want {
+			t.Errorf("%q: mixed %v, want %v, error %v", types, !want, want, err)
+		}
+	}
+}
+
 // TestRefused pairs a document with the reason a person reads.
 func TestRefused(t *testing.T) {
 	image := func(fields string) string { return `{"schemaVersion": 2, ` + fields + `}` }

@@ -46,6 +46,9 @@ func run(ctx context.Context, a *stage.Arguments, log *progress.Reporter) (err e
 	if arch != "" && arch != runtime.GOARCH {
 		log.Note("warning: the image is for %s, this machine is %s", arch, runtime.GOARCH)
 	}
+	if img.Manifest().Mixed {
+		log.Note("image %q: %s", img.Name(), manifest.MixedNote)
+	}
 	if err := deploy.Deploy(ctx, a.Tree, layers, opt.deploy(a.Epoch), log); err != nil {
 		return fmt.Errorf("image %q: %w", img.Name(), err)
 	}

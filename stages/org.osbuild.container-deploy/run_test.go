@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/process"
 	"osbuild-containers/internal/stage"
 	"osbuild-containers/test/images"
@@ -49,7 +50,9 @@ func TestStage(t *testing.T) {
 		t.Skip("only root can give files to others")
 	}
 	top := t.TempDir()
-	img := images.New(images.Arch("s390x"),
+	img := images.New(images.Arch("s390x"), images.Edit(func(m map[string]any) {
+		m["config"].(map[string]any)["mediaType"] = images.DockerConfig
+	}),
 		images.Files(images.File{Name: "usr/"}, images.File{Name: "usr/a", Data: []byte("old")}, images.File{Name: "usr/doc", Data: []byte("x")}),
 		images.Files(images.File{Name: "usr/a", Data: []byte("new")}))
 	folder(t, filepath.Join(top, img.ID.String()), img)
@@ -71,6 +74,7 @@ func TestStage(t *testing.T) {
 		log     string
 	}{
 		"all":        {nil, "new", true, "warning: the image is for s390x, this machine is "},
+		"mixed":      {nil, "new", true, `image "localhost/x:v1": ` + manifest.MixedNote},
 		"excluded":   {map[string]any{"exclude": []string{"usr/doc", "none"}}, "new", false, `warning: exclude "none" matched nothing`},
 		"last layer": {map[string]any{"last-layer": 1}, "old", true, "layer 1/1 sha256:"},
 	} {
