@@ -10,7 +10,6 @@ import (
 	"os"
 
 	"github.com/klauspost/compress/zstd"
-	"github.com/ulikunitz/xz"
 
 	"osbuild-containers/internal/layer/gunzip"
 )
@@ -19,7 +18,8 @@ const (
 	// maxPlain is how many bytes something compressed may have when it is decompressed.
 	maxPlain = 64 << 30
 
-	// maxWindow is the most memory that a zstd stream may ask for: what zstd itself allows.
+	// maxWindow is the most memory that a zstd or xz stream may ask for: what zstd itself allows, and twice what
+	// xz -9 asks for.
 	maxWindow = 128 << 20
 )
 
@@ -103,11 +103,7 @@ func (b Blob) Decompress() (io.ReadCloser, error) {
 	case "bzip2":
 		return &bounded{r: bzip2.NewReader(bufio.NewReaderSize(b.Reader(), 1<<16))}, nil
 	case "xz":
-		d, err := xz.NewReader(bufio.NewReaderSize(b.Reader(), 1<<16))
-		if err != nil {
-			return nil, fmt.Errorf("decompress: %w", err)
-		}
-		return &bounded{r: d}, nil
+		return &bounded{r: newXz(b.Reader())}, nil
 	}
 	return nil, errors.New("is not compressed")
 }

@@ -1,0 +1,245 @@
+package files
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash"
+	"hash/crc32"
+	"hash/crc64"
+	"io"
+	"slices"
+
+	"github.com/ulikunitz/xz"
+	"github.com/ulikunitz/xz/lzma"
+)
+
+// An xzReader reads the blocks of xz streams, one after another, with the library's decoder of LZMA2. The library's
+// own reader allocates the dictionary that a block asks for, up to 4 GiB, and takes no limit. The format:
+// https://tukaani.org/xz/xz-file-format.txt
+type xzReader struct {
+	in    *xzInput
+	check func() hash.Hash // of a block; nil between streams
+	block io.Reader        // nil between blocks
+	sum   hash.Hash        // of the block
+}
+
+// xzInput counts what is read of a stream, whose parts are aligned to 4 bytes.
+type xzInput struct {
+	r *bufio.Reader
+	n int64
+}
+
+func newXz(r io.Reader) *xzReader {
+	return &xzReader{in: &xzInput{r: bufio.NewReaderSize(r, 1<<16)}}
+}
+
+func (i *xzInput) Read(p []byte) (int, error) {
+	n, err := i.r.Read(p)
+	i.n += int64(n)
+	return n, err
+}
+
+// ReadByte implements io.ByteReader.
+func (i *xzInput) ReadByte() (byte, error) {
+	b, err := i.r.ReadByte()
+	if err == nil {
+		i.n++
+	}
+	return b, err
+}
+
+// take reads n bytes. That there are less is io.ErrUnexpectedEOF.
+func (i *xzInput) take(n int) ([]byte, error) {
+	p := make([]byte, n)
+	_, err := io.ReadFull(i, p)
+	return p, cutShort(err)
+}
+
+// pad reads zeros up to the next multiple of 4 bytes.
+func (i *xzInput) pad() error {
+	zeros, err := i.take(int(-i.n & 3))
+	if err == nil && len(bytes.Trim(zeros, "\x00")) > 0 {
+		return errXz
+	}
+	return err
+}
+
+func cutShort(err error) error {
+	if err == io.EOF {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+var errXz = errors.New("not valid xz data")
+
+// Read implements io.Reader.
+func (x *xzReader) Read(p []byte) (int, error) {
+	for len(p) > 0 {
+		if x.block == nil {
+			if err := x.next(); err != nil {
+				return 0, err
+			}
+		}
+		n, err := x.block.Read(p)
+		x.sum.Write(p[:n])
+		if err == io.EOF {
+			err = x.endBlock()
+		}
+		if n > 0 || err != nil {
+			return n, err
+		}
+	}
+	return 0, nil
+}
+
+// next begins the next block, of this stream or another. io.EOF is the end of the last stream.
+func (x *xzReader) next() error {
+	for {
+		if x.check == nil {
+			if err := x.beginStream(); err != nil {
+				return err
+			}
+		}
+		size, err := x.in.ReadByte()
+		switch {
+		case err != nil:
+			return cutShort(err)
+		case size != 0:
+			return x.beginBlock(size)
+		}
+		if err := x.endStream(); err != nil {
+			return err
+		}
+	}
+}
+
+// beginStream reads the header of a stream, and zeros before it.
+func (x *xzReader) beginStream() error {
+	for {
+		switch head, err := x.in.r.Peek(4); {
+		case len(head) == 0:
+			return err // io.EOF where all is right
+		case err != nil:
+			return cutShort(err)
+		case x.in.n == 0 || string(head) != "\x00\x00\x00\x00":
+			head, err := x.in.take(xz.HeaderLen)
+			if err != nil {
+				return err
+			}
+			return x.readHeader(head)
+		}
+		if _, err := x.in.take(4); err != nil {
+			return err
+		}
+	}
+}
+
+func (x *xzReader) readHeader(head []byte) error {
+	if !xz.ValidHeader(head) {
+		return errXz
+	}
+	switch head[7] {
+	case xz.None:
+		x.check = func() hash.Hash { return none{crc32.NewIEEE()} }
+	case xz.CRC32:
+		x.check = func() hash.Hash { return crc32.NewIEEE() }
+	case xz.CRC64:
+		x.check = func() hash.Hash { return crc64.New(crc64.MakeTable(crc64.ECMA)) }
+	case xz.SHA256:
+		x.check = sha256.New
+	}
+	return nil
+}
+
+// none is a checksum without bytes.
+type none struct{ hash.Hash }
+
+func (none) Sum(b []byte) []byte { return b }
+func (none) Size() int           { return 0 }
+
+// beginBlock reads the header of a block, of which the first byte is read.
+func (x *xzReader) beginBlock(size byte) error {
+	rest, err := x.in.take(int(size)*4 + 3)
+	if err != nil {
+		return err
+	}
+	head := append([]byte{size}, rest...)
+	fields, sum := head[:len(head)-4], head[len(head)-4:]
+	if crc32.ChecksumIEEE(fields) != binary.LittleEndian.Uint32(sum) {
+		return errXz
+	}
+	flags, r := fields[1], bytes.NewReader(fields[2:])
+	for _, has := range []byte{0x40, 0x80} { // sizes, which nothing depends on
+		if flags&has != 0 {
+			if _, err := binary.ReadUvarint(r); err != nil {
+				return errXz
+			}
+		}
+	}
+	var filter [3]byte // the id of LZMA2, the length of its properties, and they: the size of the dictionary
+	if _, err := io.ReadFull(r, filter[:]); err != nil {
+		return errXz
+	}
+	if flags&0x3f != 0 || filter[0] != 0x21 || filter[1] != 1 {
+		return errors.New("an xz filter other than LZMA2 is not supported\ncompress it without one")
+	}
+	dictionary, err := lzma.DecodeDictCap(filter[2])
+	if err != nil {
+		return errXz
+	}
+	if dictionary > maxWindow {
+		return fmt.Errorf("the xz dictionary needs %d bytes of memory, more than the limit of %d\ncompress it with xz -9 or less", dictionary, maxWindow)
+	}
+	x.sum = x.check()
+	x.block, err = lzma.Reader2Config{DictCap: int(dictionary)}.NewReader2(x.in)
+	return err
+}
+
+// endBlock reads what follows the data of a block: its checksum.
+func (x *xzReader) endBlock() error {
+	if err := x.in.pad(); err != nil {
+		return err
+	}
+	want, err := x.in.take(x.sum.Size())
+	if err != nil {
+		return err
+	}
+	got := x.sum.Sum(nil)
+	if len(got) < sha256.Size {
+		slices.Reverse(got) // it is little-endian
+	}
+	if !bytes.Equal(got, want) {
+		return fmt.Errorf("an xz block is damaged: got checksum %x, want %x", got, want)
+	}
+	x.block = nil
+	return nil
+}
+
+// endStream reads the index, of which the first byte is read, and the footer. The blocks were read without them.
+func (x *xzReader) endStream() error {
+	count, err := binary.ReadUvarint(x.in)
+	if err != nil {
+		return cutShort(err)
+	}
+	for ; count > 0; count-- {
+		for range 2 {
+			if _, err := binary.ReadUvarint(x.in); err != nil {
+				return cutShort(err)
+			}
+		}
+	}
+	if err := x.in.pad(); err != nil {
+		return err
+	}
+	tail, err := x.in.take(4 + 12) // the checksum of the index, and the footer
+	if err == nil && string(tail[14:]) != "YZ" {
+		err = errXz
+	}
+	x.check = nil
+	return err
+}
