@@ -33,7 +33,7 @@ func (in *importer) missing(img *carried) error {
 
 // nowhere says that a blob, and some more, are not to be had.
 func (in *importer) nowhere(d manifest.Descriptor, more int) error {
-	return &missingError{d, more, in.from.path}
+	return &missingError{d, more, in.from.path, !in.from.tree.Ended()}
 }
 
 // missingError says that a blob is missing.
@@ -41,6 +41,7 @@ type missingError struct {
 	blob manifest.Descriptor
 	more int
 	path string
+	cut  bool // path is an archive without an end
 }
 
 func (e *missingError) Error() string {
@@ -48,8 +49,11 @@ func (e *missingError) Error() string {
 	if e.more > 0 {
 		more = fmt.Sprintf(" (and %d more)", e.more)
 	}
-	return fmt.Sprintf("blob %s is neither in %s nor in the cache%s\n"+
-		"if it was exported with --have, import what it goes on top of first; or export again without --have", e.blob.Digest, e.path, more)
+	text := fmt.Sprintf("blob %s is neither in %s nor in the cache%s", e.blob.Digest, e.path, more)
+	if e.cut {
+		return text + ": the archive is cut off\ncopy or export it again"
+	}
+	return text + "\nif it was exported with --have, import what it goes on top of first; or export again without --have"
 }
 
 // publishedBlobs are the images of the cache that have a blob, one for each, for those that no pool has.

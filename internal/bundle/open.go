@@ -102,10 +102,16 @@ func carrierOf(ctx context.Context, path, abs string, tree *files.Tree, err erro
 	if err == nil && len(c.images)+len(c.lists)+len(c.broken) == 0 {
 		err = errors.New(strings.Join(append([]string{"there is no image in it"}, c.notes...), "\n"))
 	}
+	if !tree.Ended() {
+		c.notes = append(c.notes, path+" has no end, as an archive has it: it may be cut off")
+	}
 	if err != nil {
-		tree.Close()
+		defer tree.Close()
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
+		}
+		if !tree.Ended() {
+			err = fmt.Errorf("the archive is cut off: %w", err)
 		}
 		return nil, &RefusedError{fmt.Errorf("%s: %w", path, err)}
 	}

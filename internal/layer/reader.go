@@ -21,6 +21,9 @@ type Reader struct {
 	gnu    bool  // the last extended header was GNU tar's
 }
 
+// ErrCutOff is the error for an archive that ends too early.
+var ErrCutOff = errors.New("the archive ends in the middle of an entry")
+
 // meter is what the tar reader reads, which seeks over the content of files.
 type meter struct {
 	io.ReadSeeker
@@ -208,7 +211,7 @@ func (r *Reader) damage(err error) error {
 		return err
 	}
 	if errors.Is(err, io.ErrUnexpectedEOF) {
-		err = errors.New("the archive ends in the middle of an entry")
+		err = ErrCutOff
 	}
 	if r.stream == nil {
 		return err

@@ -19,12 +19,14 @@ import (
 const (
 	maxEntries = 100_000 // how many an archive may have: far more than images have blobs
 	maxLinks   = 16      // how many links may lead from one to the next
+	tarBlock   = 512     // to a multiple of which the content of a file is padded
 )
 
 // archive is an OCI layout in a tar file, and where in it the files are.
 type archive struct {
 	file  *os.File
 	index map[string]span
+	ended bool // there is something behind the last entry: the zeros that end an archive
 }
 
 // span is a file in the archive.
@@ -85,6 +87,7 @@ func (a *archive) read() error {
 	links := map[string]string{}
 	// Files are as large as the archive at most: what declares more is cut off.
 	entries := layer.NewReader(a.file, layer.NewTally(layer.Limits{LayerBytes: 1 << 61, Entries: maxEntries}))
+	end := int64(0)
 	for {
 		e, err := entries.Next()
 		if err == io.EOF {
@@ -93,19 +96,21 @@ func (a *archive) read() error {
 		if err != nil {
 			return fmt.Errorf("read archive: %w", err)
 		}
+		offset, err := a.file.Seek(0, io.SeekCurrent)
+		if err != nil {
+			return err
+		}
+		end = offset
 		name := clean(e.Name)
 		switch e.Type {
 		case layer.File:
-			offset, err := a.file.Seek(0, io.SeekCurrent)
-			if err != nil {
-				return err
-			}
 			if e.Sparse {
 				return fmt.Errorf("%q in it is sparse", e.Name)
 			}
 			if left := info.Size() - offset; e.Size > left {
 				return fmt.Errorf("the archive is cut off: it ends after %d of %d bytes of %q", left, e.Size, e.Name)
 			}
+			end += (e.Size + tarBlock - 1) / tarBlock * tarBlock
 			a.index[name] = span{offset, e.Size}
 			delete(links, name)
 		case layer.Hardlink:
@@ -114,6 +119,7 @@ func (a *archive) read() error {
 			links[name] = clean(path.Dir(e.Name) + "/" + e.Link)
 		}
 	}
+	a.ended = info.Size() > end
 	found := map[string]span{}
 	for name, to := range links {
 		for n := 0; n < maxLinks && links[to] != ""; n++ {

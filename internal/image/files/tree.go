@@ -11,6 +11,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
+
+	"osbuild-containers/internal/layer"
 )
 
 // Tree is a folder, or an archive, compressed or not, whose files are read by their names. Its
@@ -83,7 +85,7 @@ func treeOf(ctx context.Context, name string, file *os.File) (*Tree, error) {
 
 // cutOff calls an archive what it is that ended too early.
 func cutOff(err error) error {
-	if errors.Is(err, io.ErrUnexpectedEOF) {
+	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, layer.ErrCutOff) {
 		return fmt.Errorf("the archive is cut off: %w", err)
 	}
 	return err
@@ -93,6 +95,13 @@ func cutOff(err error) error {
 func (t *Tree) Archive() bool {
 	_, ok := t.place.(*archive)
 	return ok
+}
+
+// Ended reports whether an archive has the zeros that end it. One that has none may be whole, as tar and the tools
+// for containers see it, or be cut off between two of its files. A directory has an end.
+func (t *Tree) Ended() bool {
+	a, ok := t.place.(*archive)
+	return !ok || a.ended
 }
 
 // Has says whether the file is there.
