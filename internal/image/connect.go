@@ -3,6 +3,7 @@ package image
 import (
 	"context"
 	"net/http"
+	"net/url"
 
 	"github.com/containers/image/v5/pkg/tlsclientconfig"
 	"github.com/containers/image/v5/types"
@@ -19,12 +20,11 @@ const userAgent = "osbuild-containers"
 
 // connect asks the registry of a client what it is, as the library would, and has the library send all its
 // requests through wire, from the first one on. Insecure is what registries.conf says of the place; what sys says
-// takes precedence. Challenges are those of the repository, where the registry itself has none. The result is the
-// client that the library uses from now on.
-func connect(ctx context.Context, sys *types.SystemContext, c *internals.Client, host string, insecure bool, challenges []internals.Challenge) (*http.Client, error) {
+// takes precedence. Challenges are those of the repository, where the registry itself has none.
+func connect(ctx context.Context, sys *types.SystemContext, c *internals.Client, host string, insecure bool, challenges []internals.Challenge) error {
 	conf, err := c.TLS()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if sys.DockerInsecureSkipTLSVerify != types.OptionalBoolUndefined {
 		insecure = sys.DockerInsecureSkipTLSVerify == types.OptionalBoolTrue
@@ -34,35 +34,39 @@ func connect(ctx context.Context, sys *types.SystemContext, c *internals.Client,
 	tr.TLSClientConfig, tr.MaxIdleConnsPerHost = conf, idleConnections
 	w := &wire{RoundTripper: tr}
 	client := &http.Client{Transport: w, CheckRedirect: checkRedirect}
-	p, err := properties(ctx, client, host, insecure)
+	p, err := w.properties(ctx, client, host, insecure)
 	if err != nil {
 		tr.CloseIdleConnections()
-		return nil, err
+		return err
 	}
 	if len(p.Challenges) == 0 {
 		p.Challenges = challenges
 	}
-	w.open = len(p.Challenges) == 0
-	return client, c.Connect(client, p)
+	w.knows(p.Challenges)
+	return c.Connect(client, p)
 }
 
+// dockerHub is the registry that docker.io is a name of.
+const dockerHub = "registry-1.docker.io"
+
 // properties asks a registry which scheme it has, and how it wants to be asked.
-func properties(ctx context.Context, client *http.Client, host string, insecure bool) (p internals.Properties, err error) {
+func (w *wire) properties(ctx context.Context, client *http.Client, host string, insecure bool) (p internals.Properties, err error) {
 	if host == "docker.io" {
 		host = dockerHub
 	}
-	p, err = ping(ctx, client, "https", host)
+	p, err = w.ping(ctx, client, "https", host)
 	if err != nil && insecure && ctx.Err() == nil && statusOf(err) == 0 {
-		p, err = ping(ctx, client, "http", host)
+		p, err = w.ping(ctx, client, "http", host)
 	}
 	return p, err
 }
 
-func ping(ctx context.Context, client *http.Client, scheme, host string) (p internals.Properties, err error) {
+func (w *wire) ping(ctx context.Context, client *http.Client, scheme, host string) (p internals.Properties, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+host+"/v2/", nil)
 	if err != nil {
 		return p, err
 	}
+	w.registry = &url.URL{Scheme: scheme, Host: host}
 	req.Header.Set("Docker-Distribution-API-Version", "registry/2.0")
 	req.Header.Set("User-Agent", userAgent)
 	resp, err := client.Do(req)

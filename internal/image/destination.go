@@ -57,12 +57,9 @@ func (d *Destination) open(ctx context.Context, ref types.ImageReference) (types
 	if err != nil {
 		return nil, nil, err
 	}
-	client, err := connect(ctx, d.sys, c, reference.Domain(d.name), conf.InsecureSkipVerify, d.known.challengesOf(d.name))
-	if err != nil {
+	if err := connect(ctx, d.sys, c, reference.Domain(d.name), conf.InsecureSkipVerify, d.known.challengesOf(d.name)); err != nil {
 		return nil, nil, err
 	}
-	d.known.isHost(reference.Domain(d.name))
-	client.Transport = &uploads{client.Transport, d.known}
 	return dest, c, nil
 }
 

@@ -327,8 +327,8 @@ func Hint(err error) string {
 		return "check that the registry runs and that this machine can reach it"
 	}
 	var other *ElsewhereError
-	if errors.As(err, &other) && classOf(other.Err.Code) != Final {
-		return "the registry keeps this at " + other.Host + ": check whether that works, and the clocks of both and of this machine"
+	if errors.As(err, &other) {
+		return "the registry refers to " + other.Host + " for this: check that host and, where a URL has expired, the clocks of both"
 	}
 	switch code := statusOf(err); {
 	case classOf(code) == Denied:

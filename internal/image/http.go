@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/internal/image/internals"
 )
 
 // maxRedirects is the limit of net/http, which a CheckRedirect function replaces.
@@ -59,7 +61,59 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 // wire is between the library and the network.
 type wire struct {
 	http.RoundTripper
-	open bool // the registry has no challenge, when it is first asked
+	registry *url.URL // scheme and host
+	tokens   []string // URLs of its token servers
+	open     bool     // the registry has no challenge when it is first asked
+}
+
+// other returns the host of a request that is neither for the registry nor for a token, else "". A redirect, a URL in
+// a manifest or the address of an upload led there: such a host gets no credentials, and its answers are not the
+// registry's.
+func (w *wire) other(req *http.Request) string {
+	if hostPort(req.URL) == hostPort(w.registry) || w.forToken(req) {
+		return ""
+	}
+	return req.URL.Host
+}
+
+// forToken reports whether a request is for a token.
+func (w *wire) forToken(req *http.Request) bool {
+	u := *firstOf(req).URL
+	u.RawQuery = ""
+	return slices.Contains(w.tokens, u.String())
+}
+
+// mayBe reports whether a status of another host is left to the library: a range that cannot be had, and a signature
+// that is not there, in a web server that registries.d names.
+func (w *wire) mayBe(status int, req *http.Request) bool {
+	switch status {
+	case http.StatusRequestedRangeNotSatisfiable:
+		return true
+	case http.StatusNotFound:
+		first := firstOf(req)
+		_, blob := req.Context().Value(spanKey{}).(*span)
+		return !blob && first.Method == http.MethodGet && !(hostPort(first.URL) == hostPort(w.registry) && strings.HasPrefix(first.URL.Path, "/v2/"))
+	}
+	return false
+}
+
+// firstOf returns the request that was redirected to req, or req itself.
+func firstOf(req *http.Request) *http.Request {
+	for req.Response != nil && req.Response.Request != nil {
+		req = req.Response.Request
+	}
+	return req
+}
+
+// knows records how the registry wants to be asked.
+func (w *wire) knows(challenges []internals.Challenge) {
+	w.open = len(challenges) == 0
+	for _, c := range challenges {
+		if u, err := url.Parse(c.Parameters["realm"]); err == nil && c.Scheme == "bearer" {
+			u.RawQuery = ""
+			w.tokens = append(w.tokens, u.String())
+		}
+	}
 }
 
 // CloseIdleConnections is what the library calls when a source is closed.
@@ -83,8 +137,13 @@ func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err := hideCredentials(req); err != nil {
 		return nil, err
 	}
+	other := w.other(req)
+	if other != "" && req.Header.Get("Authorization") != "" { // the library sends it with uploads
+		req = req.Clone(req.Context())
+		req.Header.Del("Authorization")
+	}
 	answer, _ := req.Context().Value(headKey{}).(*headAnswer)
-	if answer != nil && (strings.Contains(req.URL.Path, "/manifests/") || req.Response != nil) {
+	if answer != nil && !w.forToken(req) {
 		req = req.Clone(req.Context())
 		req.Method = http.MethodHead
 	} else {
@@ -97,16 +156,15 @@ func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 	if answer != nil {
 		answer.header = resp.Header
 	}
-	if w.open && resp.StatusCode == http.StatusUnauthorized && req.Response == nil {
+	if w.open && resp.StatusCode == http.StatusUnauthorized && other == "" {
 		if challenges := challengesOf(resp); len(challenges) > 0 {
 			return nil, &challengeError{StatusError{Code: resp.StatusCode, Message: errorMessage(drop(resp))}, challenges}
 		}
 	}
-	other := elsewhere(req)
-	if classOf(resp.StatusCode) == Transient || other != "" && resp.StatusCode >= 400 && resp.StatusCode != http.StatusRequestedRangeNotSatisfiable {
+	if classOf(resp.StatusCode) == Transient || other != "" && resp.StatusCode >= 400 && !w.mayBe(resp.StatusCode, req) {
 		err := &StatusError{Code: resp.StatusCode, Message: errorMessage(drop(resp)), RetryAfter: retryAfter(resp.Header, time.Now())}
 		if other != "" {
-			return nil, &ElsewhereError{other, err}
+			return nil, redirected(req, &ElsewhereError{other, err})
 		}
 		return nil, err
 	}
@@ -232,26 +290,13 @@ func hostPort(u *url.URL) string {
 	return net.JoinHostPort(u.Hostname(), port)
 }
 
-// ElsewhereError is the answer of a host that is not the registry, but where the registry has sent us for a blob or a
-// manifest: with a signed URL, as a rule, which may have expired. The registry may give another one.
+// ElsewhereError is the answer of a host that is not the registry: one to which the registry redirects for a blob or a
+// manifest, as a rule with a signed URL that may have expired; one that a manifest names for a layer; or one that takes
+// an upload. The registry may give another URL.
 type ElsewhereError struct {
 	Host string
 	Err  *StatusError
 }
 
-func (e *ElsewhereError) Error() string {
-	return fmt.Sprintf("%s, where the registry keeps it, answers %s", e.Host, e.Err)
-}
+func (e *ElsewhereError) Error() string { return e.Err.Error() }
 func (e *ElsewhereError) Unwrap() error { return e.Err }
-
-// elsewhere returns the host of a request that a redirect led to another host than it was meant for, else "".
-func elsewhere(req *http.Request) string {
-	first := req
-	for first.Response != nil && first.Response.Request != nil {
-		first = first.Response.Request
-	}
-	if hostPort(first.URL) == hostPort(req.URL) {
-		return ""
-	}
-	return req.URL.Host
-}

@@ -1,10 +1,7 @@
 package image
 
 import (
-	"net"
-	"net/http"
 	"reflect"
-	"strings"
 	"sync"
 
 	"github.com/containers/image/v5/docker/reference"
@@ -18,7 +15,6 @@ import (
 // Known is which repositories have which blobs, as far as that is known.
 type Known struct {
 	cache types.BlobInfoCache
-	hosts sync.Map // that the library asks for itself: registries and their token servers
 
 	challenges sync.Map // by repository, where the registry itself has none: []internals.Challenge
 }
@@ -61,48 +57,4 @@ type noCandidates struct{ types.BlobInfoCache }
 // CandidateLocations implements types.BlobInfoCache.
 func (noCandidates) CandidateLocations(types.ImageTransport, types.BICTransportScope, digest.Digest, bool) []types.BICReplacementCandidate {
 	return nil
-}
-
-// uploads keeps credentials from where an upload is sent that is not the registry itself: such places
-// take what the address says. The library would send them along.
-type uploads struct {
-	http.RoundTripper
-	known *Known
-}
-
-// dockerHub is the registry that docker.io is a name of.
-const dockerHub = "registry-1.docker.io"
-
-// isHost says that credentials for a registry belong to the host of that name.
-func (k *Known) isHost(registry string) {
-	if registry == "docker.io" {
-		registry = dockerHub
-	}
-	if _, _, err := net.SplitHostPort(registry); err != nil {
-		registry = net.JoinHostPort(strings.Trim(registry, "[]"), "443")
-	}
-	k.hosts.Store(registry, true)
-}
-
-// CloseIdleConnections is what the library calls when a destination is closed.
-func (h *uploads) CloseIdleConnections() {
-	if c, ok := h.RoundTripper.(interface{ CloseIdleConnections() }); ok {
-		c.CloseIdleConnections()
-	}
-}
-
-// RoundTrip implements http.RoundTripper.
-func (h *uploads) RoundTrip(req *http.Request) (*http.Response, error) {
-	switch req.Method {
-	case http.MethodGet, http.MethodHead, http.MethodPost:
-		if req.Response == nil { // no redirect
-			h.known.hosts.Store(hostPort(req.URL), true)
-		}
-	default:
-		if _, ours := h.known.hosts.Load(hostPort(req.URL)); !ours && req.Header.Get("Authorization") != "" {
-			req = req.Clone(req.Context())
-			req.Header.Del("Authorization")
-		}
-	}
-	return h.RoundTripper.RoundTrip(req)
 }

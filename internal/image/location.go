@@ -99,7 +99,7 @@ func (l *location) reader(ctx context.Context, old *reader) (*reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := connect(ctx, l.sys, client, reference.Domain(l.place.Reference), l.place.Endpoint.Insecure, l.challenges); err != nil {
+	if err := connect(ctx, l.sys, client, reference.Domain(l.place.Reference), l.place.Endpoint.Insecure, l.challenges); err != nil {
 		return nil, err
 	}
 	r := &reader{src: src, pinned: l.pinned}

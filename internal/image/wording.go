@@ -106,8 +106,12 @@ func reword(err error) error {
 // askedFor says what a request was for, where its error does not.
 func askedFor(sent *url.Error) string {
 	u, err := url.Parse(sent.URL)
+	var other *ElsewhereError
+	var moved *redirectedError
 	switch {
 	case err != nil:
+	case errors.As(sent.Err, &other) && !errors.As(sent.Err, &moved):
+		return other.Host + ": "
 	case strings.Contains(u.Path, "/manifests/") && (sent.Op == "Get" || sent.Op == "Head"):
 		return "read manifest: "
 	case !strings.HasPrefix(u.Path, "/v2/") && (sent.Op == "Post" || u.Query().Has("scope")):

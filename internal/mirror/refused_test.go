@@ -59,11 +59,18 @@ func TestOnlyWhatIsPinnedIsSent(t *testing.T) {
 
 // Without the right to push it is said where and how to log in, and nothing of the credentials is shown.
 func TestTheMirrorWantsALogin(t *testing.T) {
-	for name, option := range map[string]registry.Option{
-		"basic": registry.Basic("ann", "s3cret"), "token": registry.Token("ann", "s3cret", time.Minute),
+	basic, token := registry.Basic("ann", "s3cret"), registry.Token("ann", "s3cret", time.Minute)
+	for name, c := range map[string]struct {
+		auth  registry.Option
+		quiet bool // only the repositories ask for it
+	}{
+		"basic": {basic, false}, "token": {token, false}, "basic of the repository": {basic, true}, "token of the repository": {token, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, option)
+			w := newWorld(t, c.auth)
+			if c.quiet {
+				w.to.On(registry.Get("^/v2/$"), registry.Status(200, "{}"))
+			}
 			base := images.New(images.Layer(2000))
 			w.push("base:v1", base)
 			w.push("app:v1", images.New(images.Use(base.Layers...), images.Layer(100)))

@@ -34,9 +34,9 @@ type world struct {
 	notes []string
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T, opts ...registry.Option) *world {
 	t.Helper()
-	w := &world{t: t, reg: registry.Start(t)}
+	w := &world{t: t, reg: registry.Start(t, opts...)}
 	w.Faults = w.reg.Faults(t)
 	w.Resolver = &Resolver{Options: request.DefaultOptions(), Note: w.note}
 	w.conf("")
@@ -64,7 +64,7 @@ func (w *world) conf(more string) {
 // push puts an image or a list into the registry, as registry.example/<name>.
 func (w *world) push(name string, e images.Entry) {
 	w.t.Helper()
-	if err := images.Push(e, w.reg.URL, name); err != nil {
+	if err := images.Push(e, w.reg.URL, name, images.Via(w.reg.Client())); err != nil {
 		w.t.Fatal(err)
 	}
 }
