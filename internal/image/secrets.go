@@ -23,7 +23,7 @@ func hideCredentials(req *http.Request) error {
 	scheme, value, _ := strings.Cut(req.Header.Get("Authorization"), " ")
 	progress.Hide(value)
 	if strings.EqualFold(scheme, "Basic") {
-		if plain, err := base64.StdEncoding.DecodeString(value); err == nil {
+		if plain, err := base64.StdEncoding.DecodeString(value); err == nil && string(plain) != ":" { // the library sends that where it has none
 			user, password, _ := strings.Cut(string(plain), ":")
 			progress.Hide(string(plain))
 			progress.Hide(password)
