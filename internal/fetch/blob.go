@@ -97,18 +97,27 @@ func (b *blob) inSlot(ctx context.Context, download func() error) error {
 	return download()
 }
 
-// restart decides to start the blob again from its beginning: once if the server cannot continue in the middle; if
-// what came is not the blob, at each of the other locations that may have it, or else once, since it may have been
-// damaged by a crash or on its way.
+// readAgain reports whether a blob that was wrong is read again from its beginning: from the next location, if there
+// is one, or else once, since it may have been damaged by a crash or on its way.
+func readAgain(elsewhere bool, damaged *bool) bool {
+	if elsewhere {
+		return true
+	}
+	again := !*damaged
+	*damaged = true
+	return again
+}
+
+// restart decides to start the blob again from its beginning: once if the server cannot continue in the middle, or as
+// readAgain says.
 func (b *blob) restart(src image.Source, err error) (again bool, _ error) {
 	wrong := errors.Is(err, cache.ErrDigest) || errors.Is(err, cache.ErrSize)
 	switch {
 	case errors.Is(err, image.ErrRange) && !b.noRange:
 		b.noRange = true
-	case wrong && src.Elsewhere(image.Blob, b.Digest):
+	case wrong && readAgain(src.Elsewhere(image.Blob, b.Digest), &b.damaged):
 		b.noRange = false
-	case (wrong || errors.Is(err, image.ErrContent)) && !b.damaged:
-		b.damaged = true
+	case errors.Is(err, image.ErrContent) && readAgain(false, &b.damaged):
 	default:
 		return false, err
 	}

@@ -39,6 +39,7 @@ func TestMirrorWithoutAPart(t *testing.T) {
 				mirror := sharedRegistry(t).Faults(t)
 				mirror.On(at, how)
 				w := newWorld(t).alone()
+				w.options.Retries = 0 // another location is none
 				w.config(".config/containers/registries.conf", mirrored(origin.Addr, mirror.Addr))
 				out := w.images(via(list, layered, name)).ok()
 				w.has(layered)
@@ -91,7 +92,7 @@ func TestMirrorKeepsWhatCame(t *testing.T) {
 			mirror := sharedRegistry(t).Faults(t)
 			c.spoil(mirror)
 			w := newWorld(t).alone()
-			w.options.StallTimeout = time.Second
+			w.options.StallTimeout, w.options.HeaderTimeout, w.options.Retries = time.Second, time.Second, 0
 			w.config(".config/containers/registries.conf", mirrored(origin.Addr, mirror.Addr))
 			w.images(itemOf(layered, image)).ok()
 			w.has(layered)
@@ -112,7 +113,7 @@ func TestSilentMirror(t *testing.T) {
 			mirror := sharedRegistry(t).Faults(t)
 			mirror.On(registry.Any(""), fault)
 			w := newWorld(t).alone()
-			w.options.StallTimeout = time.Second
+			w.options.StallTimeout, w.options.HeaderTimeout, w.options.Retries = time.Second, time.Second, 0
 			w.config(".config/containers/registries.conf", mirrored(origin.Addr, mirror.Addr))
 			w.images(itemOf(layered, image)).ok()
 			w.has(layered)

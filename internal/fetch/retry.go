@@ -95,6 +95,10 @@ func (t *tries) reopen(ctx context.Context, err error) {
 
 // judge decides what follows a failed try: a wait, or the end with an error.
 func (t *tries) judge(ctx context.Context, err error) (wait time.Duration, final error) {
+	var next *image.NextError
+	if errors.As(err, &next) {
+		return 0, nil
+	}
 	class, after := classify(err)
 	if class == image.Denied && t.renew != nil && !t.denied {
 		e := t.renew(ctx)

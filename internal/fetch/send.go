@@ -56,8 +56,8 @@ func (s *Sender) patience(size int64) time.Duration {
 }
 
 // Send has put send size bytes of what open opens, which it does when the first byte is wanted, for each try anew.
-// That it cannot be read is not put's fault: it is not tried again, since whoever reads has done so;
-// but once if the bytes were not those that they should be.
+// That it cannot be read is not put's fault: it is not tried again, since the reader has done so, but for a blob that
+// was wrong, see readAgain.
 func (s *Sender) Send(ctx context.Context, size int64, open func(context.Context) (io.ReadCloser, error), put func(context.Context, io.Reader) error) error {
 	t := s.tries()
 	for damaged := false; ; {
@@ -73,10 +73,10 @@ func (s *Sender) Send(ctx context.Context, size int64, open func(context.Context
 		if !errors.Is(err, errUnread) {
 			return err
 		}
-		if damaged || !errors.Is(unread, cache.ErrDigest) {
+		var elsewhere *elsewhereError
+		if !errors.Is(unread, cache.ErrDigest) || !readAgain(errors.As(unread, &elsewhere), &damaged) {
 			return unread
 		}
-		damaged = true
 		s.Note("%v; sending it again from the beginning", unread)
 	}
 }

@@ -103,13 +103,19 @@ func (b *streamed) Read(p []byte) (n int, err error) {
 
 func (b *streamed) verify() error {
 	if got := digest.NewDigest(b.d.Digest.Algorithm(), b.hash); got != b.d.Digest {
-		if b.src != nil {
-			b.src.Elsewhere(image.Blob, b.d.Digest) // for whoever reads it again
+		wrong := fmt.Errorf("blob %s: %w: got %s, want %s", b.d.Digest, cache.ErrDigest, got, b.d.Digest)
+		if b.src != nil && b.src.Elsewhere(image.Blob, b.d.Digest) {
+			return &elsewhereError{wrong}
 		}
-		return fmt.Errorf("blob %s: %w: got %s, want %s", b.d.Digest, cache.ErrDigest, got, b.d.Digest)
+		return wrong
 	}
 	return io.EOF
 }
+
+// elsewhereError is a blob that was wrong, and that another location may have.
+type elsewhereError struct{ error }
+
+func (e *elsewhereError) Unwrap() error { return e.error }
 
 // try reads some bytes, from a new connection where there is none.
 func (b *streamed) try(p []byte) (int, error) {

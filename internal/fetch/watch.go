@@ -150,7 +150,12 @@ func (w *watch) stop(err error) error {
 	w.timer.Stop()
 	var stalled errStalled
 	if err != nil && errors.As(context.Cause(w), &stalled) {
-		err = stalled
+		var next *image.NextError
+		if errors.As(err, &next) {
+			err = &image.NextError{Err: stalled, Next: next.Next}
+		} else {
+			err = stalled
+		}
 	}
 	w.cancel(nil)
 	return err

@@ -139,7 +139,9 @@ func (s *dockerSource) Blob(ctx context.Context, d manifest.Descriptor, offset i
 			return err
 		}
 		start = sp.start
-		body = &blobBody{ReadCloser: b, left: d.Size - sp.start, broke: func(moved bool) { s.broke(d.Digest, l, moved) }}
+		body = &blobBody{ReadCloser: b, start: sp.start, at: sp.start, size: d.Size, broke: func(err error, moved bool) error {
+			return s.broke(d.Digest, l, err, moved)
+		}}
 		return nil
 	})
 	return body, start, err
@@ -147,13 +149,29 @@ func (s *dockerSource) Blob(ctx context.Context, d manifest.Descriptor, offset i
 
 // Elsewhere implements Source.
 func (s *dockerSource) Elsewhere(part Part, d digest.Digest) bool {
-	return s.mirrors.next(turnOf(part, d), len(s.locations))
+	what, n := turnOf(part, d), len(s.locations)
+	at := s.mirrors.get(what, n)
+	s.mirrors.set(what, (at+1)%n)
+	if at+1 == n {
+		return false
+	}
+	why := "has another digest"
+	if part == Signatures {
+		why = "are not enough"
+	}
+	s.mirrors.note("%s from %s %s; asking %s", what, s.locations[at].name(), why, s.locations[at+1].name())
+	return true
 }
 
 // broke records that the body of a blob ended before its end. A location that has sent some of it is asked for the
 // rest once.
-func (s *dockerSource) broke(d digest.Digest, l *location, moved bool) {
-	s.mirrors.broke(turnOf(Blob, d), slices.Index(s.locations, l), len(s.locations), moved)
+func (s *dockerSource) broke(d digest.Digest, l *location, err error, moved bool) error {
+	at, n := slices.Index(s.locations, l), len(s.locations)
+	next := s.mirrors.broke(turnOf(Blob, d), at, n, moved)
+	if next < 0 {
+		return err
+	}
+	return &NextError{err, s.locations[next].name()}
 }
 
 // systemContext is the configuration the library cannot find by itself: what its users, skopeo and

@@ -145,21 +145,27 @@ func head(ctx context.Context, src types.ImageSource) (digest.Digest, error) {
 	return d, d.Validate()
 }
 
-// blobBody is the body of a blob. It reports an end before the end.
+// blobBody is the body of a blob of which it has the bytes from start on.
 type blobBody struct {
 	io.ReadCloser
-	left  int64
-	moved bool
-	broke func(moved bool)
+	start, at, size int64
+	broke           func(err error, moved bool) error // is called at an end before the end
+	err             error
 }
 
 // Read implements io.Reader.
 func (b *blobBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	b.left -= int64(n)
-	b.moved = b.moved || n > 0
-	if err != nil && b.left > 0 {
-		b.broke(b.moved)
+	if b.err != nil {
+		return 0, b.err
 	}
-	return n, err
+	n, err := b.ReadCloser.Read(p)
+	b.at += int64(n)
+	if err == nil || b.at >= b.size {
+		return n, err
+	}
+	if errors.Is(err, io.EOF) {
+		err = fmt.Errorf("answer ended early: got %d bytes, want %d%.0w", b.at, b.size, io.ErrUnexpectedEOF)
+	}
+	b.err = b.broke(err, b.at > b.start)
+	return n, b.err
 }

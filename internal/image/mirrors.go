@@ -3,6 +3,7 @@ package image
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 
@@ -51,39 +52,34 @@ func (m *Mirrors) get(what string, n int) int {
 func (m *Mirrors) set(what string, at int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.put(what, turn{at: at})
+}
+
+func (m *Mirrors) put(what string, t turn) {
 	if m.turns == nil {
 		m.turns = make(map[string]turn)
 	}
-	m.turns[what] = turn{at: at}
+	m.turns[what] = t
 }
 
-// next passes the turn on to the next of n locations, and reports whether there is one. The first one follows the
-// last.
-func (m *Mirrors) next(what string, n int) bool {
-	at := m.get(what, n) + 1
-	m.set(what, at%n)
-	return at < n
-}
-
-// broke passes the turn on, unless the location has sent something and broke off for the first time.
-func (m *Mirrors) broke(what string, at, n int, moved bool) {
-	if m.get(what, n) != at || n == 1 {
-		return
-	}
+// broke passes the turn on, unless the location has sent something and broke off for the first time. It returns the
+// location that is asked next, or -1 if there is only one, or all have had their turn.
+func (m *Mirrors) broke(what string, at, n int, moved bool) int {
 	m.mu.Lock()
+	defer m.mu.Unlock()
 	t := m.turns[what]
-	wait := moved && !t.broken
-	if wait {
-		if m.turns == nil {
-			m.turns = make(map[string]turn)
-		}
-		t.broken = true
-		m.turns[what] = t
+	if t.at != at || n == 1 {
+		return -1
 	}
-	m.mu.Unlock()
-	if !wait {
-		m.next(what, n)
+	if moved && !t.broken {
+		m.put(what, turn{at, true})
+		return at
 	}
+	m.put(what, turn{at: (at + 1) % n})
+	if at+1 == n {
+		return -1
+	}
+	return at + 1
 }
 
 func (m *Mirrors) note(format string, args ...any) {
@@ -92,10 +88,12 @@ func (m *Mirrors) note(format string, args ...any) {
 	}
 }
 
-// ask asks the locations, from the one on whose turn it is, until one of them has what is wanted.
+// ask asks the locations, from the one on whose turn it is, until one of them has what is wanted. What the others said
+// is logged then; else it is in the error.
 func (s *dockerSource) ask(ctx context.Context, part Part, d digest.Digest, ask func(context.Context, *location, *reader) error) error {
 	what, n := turnOf(part, d), len(s.locations)
 	var failed attempts
+	var notes []string
 	for i := s.mirrors.get(what, n); i < n; i++ {
 		l, last := s.locations[i], i == n-1
 		known := l.left()
@@ -104,15 +102,20 @@ func (s *dockerSource) ask(ctx context.Context, part Part, d digest.Digest, ask 
 			err = s.askOne(ctx, l, part, ask)
 		}
 		if err == nil || errors.Is(err, ErrRange) {
+			for _, n := range notes {
+				s.mirrors.note("%s", n)
+			}
 			return err
 		}
 		failed = append(failed, attempt{l.name(), reword(err)})
 		s.mirrors.set(what, (i+1)%n)
 		switch {
-		case ctx.Err() != nil: // whoever tries again begins with the next one
+		case ctx.Err() != nil && !last:
+			return &NextError{failed.err(), s.locations[i+1].name()}
+		case ctx.Err() != nil:
 			return failed.err()
 		case !last && known == nil:
-			s.mirrors.note("%s from %s: %v; asking %s", what, l.name(), reword(err), s.locations[i+1].name())
+			notes = append(notes, fmt.Sprintf("%s from %s: %v; asking %s", what, l.name(), reword(err), s.locations[i+1].name()))
 			if part == aManifest && s.raw == nil || !l.connected() {
 				l.leave(err)
 			}
@@ -145,6 +148,16 @@ func (l *location) current() *reader {
 }
 
 func (l *location) connected() bool { return l.current() != nil }
+
+// NextError is an error after which another location of the image is asked at the next try, or the same one once more
+// for what it did not send: there is nothing to wait for.
+type NextError struct {
+	Err  error
+	Next string // the repository
+}
+
+func (e *NextError) Error() string { return e.Err.Error() + "; asking " + e.Next }
+func (e *NextError) Unwrap() error { return e.Err }
 
 // attempts are the locations that do not have what was asked for, and why.
 type attempts []attempt

@@ -1,0 +1,53 @@
+package mirror
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"osbuild-containers/test/images"
+	"osbuild-containers/test/registry"
+)
+
+// A blob that several mirrors of the registry have wrong, or of which they send nothing, comes from the registry.
+func TestBadMirrorsOfTheRegistry(t *testing.T) {
+	img := images.New(images.Layer(2000))
+	layer := img.Layers[0]
+	for name, fault := range map[string]registry.Fault{
+		"wrong": registry.Flip(100),
+		"empty": registry.Truncate(0),
+		"gone":  registry.Status(404, ""),
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.push("app:v1", img)
+			pins := w.pins("any", "registry.example/app:v1")
+			conf := fmt.Sprintf("[[registry]]\nprefix = \"registry.example\"\nlocation = %q\ninsecure = true\n", w.from.Addr)
+			var bad []*registry.Faults
+			for range 3 {
+				m := w.origin.Faults(t)
+				m.On(registry.Blob(string(layer.Digest)), fault)
+				conf += fmt.Sprintf("[[registry.mirror]]\nlocation = %q\ninsecure = true\n", m.Addr)
+				bad = append(bad, m)
+			}
+			path := filepath.Join(t.TempDir(), "registries.conf")
+			if err := os.WriteFile(path, []byte(conf), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			t.Setenv("CONTAINERS_REGISTRIES_CONF", path)
+			w.opts.Tries.Retries = 0 // another location is none
+			w.copy(pins)
+			w.hasBlobs("app", img)
+			for n, m := range bad {
+				if len(m.Matching(registry.Blob(string(layer.Digest)))) == 0 {
+					t.Errorf("mirror %d was not asked", n)
+				}
+			}
+			if n := strings.Count(w.log.String(), "; asking "+w.from.Addr); n != 1 {
+				t.Errorf("the log does not say once where the layer came from:\n%s", &w.log)
+			}
+		})
+	}
+}
