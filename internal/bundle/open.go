@@ -17,6 +17,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"osbuild-containers/internal/image"
 	"osbuild-containers/internal/image/files"
 	"osbuild-containers/internal/manifest"
 )
@@ -216,8 +217,8 @@ func (c *carrier) other(d *files.Document, images map[digest.Digest]*carried) er
 		return nil
 	}
 	img := images[a.Subject.Digest]
-	if n := len(img.signatures) + len(a.Layers); n > maxSignatures {
-		return fmt.Errorf("image %s has %d signatures, the limit is %d", img.title(), n, maxSignatures)
+	if n := len(img.signatures) + len(a.Layers); n > image.MaxSignatures {
+		return fmt.Errorf("image %s has %d signatures, the limit is %d", img.title(), n, image.MaxSignatures)
 	}
 	for _, l := range a.Layers {
 		if l.Digest.Validate() != nil {
@@ -235,7 +236,5 @@ func (c *carrier) other(d *files.Document, images map[digest.Digest]*carried) er
 	return nil
 }
 
-const (
-	maxSignatures = 127      // how many an image may have, as in the library
-	maxSigned     = 64 << 20 // how many bytes all of a carrier may have
-)
+// maxSigned is how many bytes the signatures of all of a carrier may have.
+const maxSigned = 64 << 20

@@ -11,11 +11,23 @@ import (
 	"osbuild-containers/internal/manifest"
 )
 
-// maxSignatures is how many signatures an image may have. The library has the same limit for those
+// MaxSignatures is how many signatures an image may have. The library has the same limit for those
 // of a lookaside.
-const maxSignatures = 127
+const MaxSignatures = 127
 
-// Signatures implements Source. All of them are in memory, so together they may be as long as a manifest.
+// CheckSignatures refuses more signatures of an image than MaxSignatures, or more bytes of them than
+// manifest.MaxSize: all of them are in memory.
+func CheckSignatures(n int, bytes int64) error {
+	if n > MaxSignatures {
+		return fmt.Errorf("there are more than %d", MaxSignatures)
+	}
+	if bytes > manifest.MaxSize {
+		return fmt.Errorf("they are longer than %d bytes together", manifest.MaxSize)
+	}
+	return nil
+}
+
+// Signatures implements Source.
 func (r *reader) Signatures(ctx context.Context, d digest.Digest) ([][]byte, error) {
 	instance := &d
 	if d == "" {
@@ -25,17 +37,16 @@ func (r *reader) Signatures(ctx context.Context, d digest.Digest) ([][]byte, err
 	if err != nil {
 		return nil, fmt.Errorf("read signatures: %w", err)
 	}
-	if len(sigs) > maxSignatures {
-		return nil, fmt.Errorf("read signatures: there are more than %d", maxSignatures)
-	}
-	blobs, total := make([][]byte, 0, len(sigs)), 0
+	var total int64
+	blobs := make([][]byte, 0, len(sigs))
 	for _, s := range sigs {
 		blob, err := signatureBlob(s)
 		if err != nil {
 			return nil, err
 		}
-		if total += len(blob); total > manifest.MaxSize {
-			return nil, fmt.Errorf("read signatures: they are longer than %d bytes together", manifest.MaxSize)
+		total += int64(len(blob))
+		if err := CheckSignatures(len(sigs), total); err != nil {
+			return nil, fmt.Errorf("read signatures: %w", err)
 		}
 		blobs = append(blobs, blob)
 	}

@@ -67,7 +67,7 @@ var phrases = []struct {
 	{regexp.MustCompile(`reading JSON file "[^"]*": unmarshaling JSON at "([^"]*)"`), "$1"},
 	{regexp.MustCompile(`(?:loading registries configuration: )?loading registries configuration "([^"]*)"`), "read $1"},
 	{regexp.MustCompile(`exceeded maximum allowed size of (\d+) bytes`), "the registry's answer is longer than $1 bytes"},
-	{regexp.MustCompile(`server provided \d+ signatures, assuming that's unreasonable and a server error`), fmt.Sprintf("there are more than %d", maxSignatures)},
+	{regexp.MustCompile(`server provided \d+ signatures, assuming that's unreasonable and a server error`), fmt.Sprintf("there are more than %d", MaxSignatures)},
 	{regexp.MustCompile(`((?:Patch|Post|Put) "[^"?]*)\?[^"]*"`), `$1"`}, // it may be signed, or say where an upload is
 	{regexp.MustCompile(`(StatusCode: \d{3}), ""`), "$1"},
 	{regexp.MustCompile(`(StatusCode: \d{3}), "`), `$1: "`},

@@ -104,6 +104,14 @@ func (m *Manifest) Blobs() []Descriptor {
 	return blobs
 }
 
+// Size is how many bytes the blobs have together.
+func (m *Manifest) Size() (total int64) {
+	for _, d := range m.Blobs() {
+		total += d.Size
+	}
+	return total
+}
+
 // Errors for documents that are valid but are not something this project fetches.
 var (
 	ErrSchema1  = errors.New("manifest is schema 1: it has no config blob, so the image id cannot be verified; push the image again with a current tool")

@@ -74,6 +74,16 @@ func (w *world) Write(p []byte) (int, error) {
 	return w.log.Write(p)
 }
 
+// said fails the test unless the log says that.
+func (w *world) said(text string) {
+	w.t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !strings.Contains(w.log.String(), text) {
+		w.t.Errorf("the log does not say %q:\n%s", text, &w.log)
+	}
+}
+
 // push puts an image or a list into the registry that images come from.
 func (w *world) push(name string, e images.Entry) {
 	w.t.Helper()

@@ -257,6 +257,10 @@ func TestSignaturesGoAlong(t *testing.T) {
 	}
 	w.has("app", "v1", list.Raw)
 	w.readOnce()
+	w.said("not checked by policy.json: signatures: 2")
+	w.opts.All = true
+	w.copy(w.pins("amd64", "registry.example/app:v1"))
+	w.said("not checked by policy.json: manifests that are not pinned: 1, signatures: 2")
 
 	w.push("other:v1", images.New(images.Layer(1000)))
 	pins := w.pins("any", "registry.example/other:v1")
@@ -264,6 +268,30 @@ func TestSignaturesGoAlong(t *testing.T) {
 	w.from.On(registry.Get(`\.sig$`), registry.Status(503, "busy"))
 	if got := w.failure(pins); !strings.HasPrefix(got, "registry.example/other:v1: look for signatures: ") {
 		t.Errorf("got %s", got)
+	}
+}
+
+// Signatures are not pinned, so there are limits.
+func TestBoundedSignatures(t *testing.T) {
+	w := newWorld(t)
+	for name, c := range map[string]struct {
+		signatures images.Entry
+		want       string
+	}{
+		"most":  {images.New(images.Use(slices.Repeat(images.New(images.Layer(10)).Layers, 127)...)), ""},
+		"many":  {images.New(images.Use(slices.Repeat(images.New(images.Layer(10)).Layers, 128)...)), "read signatures: there are more than 127"},
+		"long":  {images.New(images.Layer(5 << 20)), "read signatures: they are longer than 4194304 bytes together"},
+		"lists": {images.NewList(images.Of(images.New(images.Layer(10)))), "is a manifest list"},
+	} {
+		img := images.New(images.Config(map[string]any{"author": name}), images.Layer(100))
+		w.push(name+":v1", img)
+		w.push(name+":"+strings.Replace(string(img.Digest), ":", "-", 1)+".sig", c.signatures)
+		pins := w.pins("any", "registry.example/"+name+":v1")
+		if c.want == "" {
+			w.copy(pins)
+		} else if got := w.failure(pins); !strings.Contains(got, c.want) {
+			t.Errorf("%s: got %s", name, got)
+		}
 	}
 }
 

@@ -74,11 +74,27 @@ func (u *unit) end(ctx context.Context, raw []byte, top *manifest.Manifest) erro
 		return err
 	}
 	u.add(raw, top, u.tag)
+	u.unchecked()
 	return nil
 }
 
+// unchecked says what is copied that policy.json was not asked about.
+func (u *unit) unchecked() {
+	var what []string
+	if u.others > 0 {
+		what = append(what, fmt.Sprintf("manifests that are not pinned: %d", u.others))
+	}
+	if u.signed > 0 {
+		what = append(what, fmt.Sprintf("signatures: %d", u.signed))
+	}
+	if len(what) > 0 {
+		u.item.Note("not checked by policy.json: %s", strings.Join(what, ", "))
+	}
+}
+
 // signatures adds what signs a manifest, where its repository has signatures of sigstore as cosign
-// attaches them: a mirror without them is of no use where policy.json wants them.
+// attaches them: a mirror without them is of no use where policy.json wants them. Their tag is not pinned: what
+// is read here is what is sent, within the limits that hold for the signatures of an image that is fetched.
 func (u *unit) signatures(ctx context.Context, d digest.Digest) (err error) {
 	tag := strings.Replace(d.String(), ":", "-", 1) + ".sig"
 	s, err := u.run.streams.Open(ctx, request.Image{Name: u.name + ":" + tag, Access: u.run.From, Transport: request.Docker}, u.item)
@@ -94,9 +110,16 @@ func (u *unit) signatures(ctx context.Context, d digest.Digest) (err error) {
 		return fmt.Errorf("read signatures: %w", err)
 	}
 	m, err := manifest.ParseAny(raw)
+	if err == nil && m.List {
+		err = fmt.Errorf("%s is a manifest list", tag)
+	}
+	if err == nil {
+		err = image.CheckSignatures(len(m.Layers), m.Size())
+	}
 	if err != nil {
 		return fmt.Errorf("read signatures: %w", err)
 	}
+	u.signed += len(m.Layers)
 	u.add(raw, m, tag)
 	return nil
 }
@@ -141,6 +164,7 @@ func (u *unit) tree(ctx context.Context, d digest.Digest, depth int) error {
 			return err
 		}
 	}
+	u.others++
 	u.add(raw, m, "")
 	return nil
 }

@@ -33,6 +33,8 @@ type unit struct {
 	layers int
 	named  int // how many images the list names
 	sparse int // and how many of them are not sent
+	others int // manifests that the list names, directly or not, and that are sent without being pinned
+	signed int // signatures that are sent
 
 	parts sync.WaitGroup // blobs that are not yet looked after
 	mu    sync.Mutex     // of Err and Sum
