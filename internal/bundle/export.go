@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"time"
 
@@ -64,14 +65,14 @@ func New(c *cache.Cache, wanted []Wanted, have Have) (b *Bundle, err error) {
 	if err != nil {
 		return nil, err
 	}
-	paths := map[digest.Digest]string{}
+	from := map[digest.Digest]*picked{}
 	for _, p := range b.picked {
 		b.image(x, p, lists)
 		for _, d := range p.m.Blobs() {
-			if _, seen := paths[d.Digest]; seen {
+			if from[d.Digest] != nil {
 				continue
 			}
-			paths[d.Digest] = p.pub.BlobPath(d.Digest)
+			from[d.Digest] = p
 			if have.has(d.Digest, d.Size) {
 				b.Left.add(d.Size)
 				continue
@@ -81,7 +82,7 @@ func New(c *cache.Cache, wanted []Wanted, have Have) (b *Bundle, err error) {
 		}
 	}
 	b.content.Index = x.sorted()
-	b.content.Path = func(d digest.Digest) string { return paths[d] }
+	b.content.Open = func(d digest.Digest) (*os.File, error) { return from[d].pub.OpenBlob(d) }
 	return b, nil
 }
 

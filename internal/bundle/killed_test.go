@@ -13,6 +13,7 @@ import (
 
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/manifest"
+	"osbuild-containers/internal/resolve"
 	"osbuild-containers/test/calls"
 	"osbuild-containers/test/images"
 )
@@ -155,7 +156,10 @@ func TestImportGoesOn(t *testing.T) {
 // A folder that another process is writing is left to it.
 func TestTwoExportsToOnePlace(t *testing.T) {
 	parent := t.TempDir()
-	dir, err := newFolder(filepath.Join(parent, ".bundle.new"))
+	place, err := resolve.Target(filepath.Join(parent, "bundle"))
+	must(t, err)
+	defer place.Close()
+	dir, err := newFolder(place, ".bundle.new")
 	must(t, err)
 	defer dir.Close()
 	err = exportAll(t.Context(), t.TempDir(), Output{Path: filepath.Join(parent, "bundle"), Format: FormatOCI})

@@ -13,6 +13,7 @@ import (
 
 	"osbuild-containers/internal/output"
 	"osbuild-containers/internal/progress"
+	"osbuild-containers/internal/resolve"
 )
 
 // Output is where a bundle goes.
@@ -22,26 +23,12 @@ type Output struct {
 	Zstd   bool   // the archive is compressed
 }
 
-// Check says what is in the way, before any work is done.
+// Check returns an error, before any work is done, if the bundle cannot be written there.
 func (o Output) Check() error {
-	fi, err := os.Stat(o.Path)
-	switch {
-	case errors.Is(err, os.ErrNotExist) && o.Format == FormatOCI && isLink(o.Path):
-		err = fmt.Errorf("%s is a link that leads nowhere: name a folder", o.Path)
-	case errors.Is(err, os.ErrNotExist):
-		err = nil
-		if _, e := os.Stat(filepath.Dir(filepath.Clean(o.Path))); e != nil {
-			err = e
-		}
-	case err != nil:
-	case o.Format == FormatArchive && fi.IsDir():
-		err = fmt.Errorf("%s is a folder: name a file, or use --format oci", o.Path)
-	case o.Format == FormatOCI && !fi.IsDir():
-		err = fmt.Errorf("%s is a file: name a folder, or use --format oci-archive", o.Path)
-	case o.Format == FormatOCI && !isEmpty(o.Path):
-		err = fmt.Errorf("%s is there, and not empty: name another folder, or remove it first", o.Path)
-	case o.Format == FormatOCI && isUsed(o.Path, fi):
-		err = fmt.Errorf("%s is in use, as a mount point or the folder you are in: name one in it", o.Path)
+	place, err := resolve.Target(o.Path)
+	if err == nil {
+		err = o.check(place)
+		place.Close()
 	}
 	if err != nil {
 		return &RefusedError{err}
@@ -49,8 +36,24 @@ func (o Output) Check() error {
 	return nil
 }
 
-func isEmpty(dir string) bool {
-	f, err := os.Open(dir)
+func (o Output) check(place *resolve.Place) error {
+	switch {
+	case place.Stat == nil:
+	case o.Format == FormatArchive && place.IsDir():
+		return fmt.Errorf("%s is a folder: name a file, or use --format oci", o.Path)
+	case o.Format == FormatArchive:
+	case !place.IsDir():
+		return fmt.Errorf("%s is a file: name a folder, or use --format oci-archive", o.Path)
+	case !isEmpty(place):
+		return fmt.Errorf("%s is there, and not empty: name another folder, or remove it first", o.Path)
+	case isUsed(place):
+		return fmt.Errorf("%s is in use, as a mount point or the folder you are in: name one in it", o.Path)
+	}
+	return nil
+}
+
+func isEmpty(place *resolve.Place) bool {
+	f, err := place.Open(unix.O_RDONLY | unix.O_DIRECTORY)
 	if err != nil {
 		return false
 	}
@@ -59,37 +62,44 @@ func isEmpty(dir string) bool {
 	return err == io.EOF
 }
 
-func isLink(path string) bool {
-	_, err := os.Readlink(filepath.Clean(path))
-	return err == nil
-}
-
-// isUsed says whether something would be lost if another folder took the place of this one.
-func isUsed(path string, fi os.FileInfo) bool {
-	if here, err := os.Stat("."); err == nil && os.SameFile(here, fi) {
+// isUsed reports whether something would be lost if another directory took the place of this one.
+func isUsed(place *resolve.Place) bool {
+	var here unix.Stat_t
+	if unix.Stat(".", &here) == nil && here.Dev == place.Stat.Dev && here.Ino == place.Stat.Ino {
 		return true
 	}
 	var st unix.Statx_t
-	err := unix.Statx(unix.AT_FDCWD, path, 0, 0, &st)
-	return err == nil && st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
+	err := unix.Statx(int(place.Dir.Fd()), place.Base, unix.AT_SYMLINK_NOFOLLOW, 0, &st)
+	return place.Base == "." || err == nil && st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
 }
 
 // Write writes the bundle. It has its name when it is complete and on disk.
 func (b *Bundle) Write(ctx context.Context, o Output, log *progress.Reporter) error {
 	done := b.tell(log)
-	var err error
-	switch fi, e := os.Stat(o.Path); {
-	case o.Format == FormatOCI:
-		err = b.folder(ctx, resolved(filepath.Clean(o.Path)))
-	case e == nil && !fi.Mode().IsRegular():
-		err = b.special(ctx, o)
-	default:
-		err = b.file(ctx, o)
-	}
+	err := b.write(ctx, o)
 	if err == nil {
 		done()
 	}
 	return written(o.Path, err)
+}
+
+func (b *Bundle) write(ctx context.Context, o Output) error {
+	place, err := resolve.Target(o.Path)
+	if err != nil {
+		return err
+	}
+	defer place.Close()
+	if err := o.check(place); err != nil { // it may have changed since
+		return err
+	}
+	switch {
+	case o.Format == FormatOCI:
+		return b.folder(ctx, place)
+	case place.Stat != nil && !place.IsRegular():
+		return b.special(ctx, place, o.Zstd)
+	default:
+		return b.file(ctx, place, o.Zstd)
+	}
 }
 
 // Stream writes the bundle as an archive to w.
@@ -128,35 +138,23 @@ func (b *Bundle) stream(ctx context.Context, w io.Writer, compressed bool) error
 	return errors.Join(b.content.Stream(ctx, enc), enc.Close())
 }
 
-// special writes to a pipe or a device.
-func (b *Bundle) special(ctx context.Context, o Output) error {
-	f, err := os.OpenFile(o.Path, os.O_WRONLY, 0)
+// special writes to a pipe or a device, or to an open file that has no path.
+func (b *Bundle) special(ctx context.Context, place *resolve.Place, compressed bool) error {
+	f, err := place.Open(unix.O_WRONLY | unix.O_TRUNC)
 	if err != nil {
 		return err
 	}
-	return errors.Join(b.stream(ctx, f, o.Zstd), f.Close())
-}
-
-// resolved is where links lead: what is there is replaced, and they stay.
-func resolved(path string) string {
-	if target, err := filepath.EvalSymlinks(path); err == nil {
-		return target
-	}
-	return path
+	return errors.Join(b.stream(ctx, f, compressed), f.Close())
 }
 
 // file writes an archive, which takes the place of the file that has its name.
-func (b *Bundle) file(ctx context.Context, o Output) error {
-	path, err := filepath.Abs(o.Path)
-	if err != nil {
-		return err
-	}
-	f, err := output.Create("/", resolved(path))
+func (b *Bundle) file(ctx context.Context, place *resolve.Place, compressed bool) error {
+	f, err := output.CreateIn(place.Dir, place.Base)
 	if err != nil {
 		return err
 	}
 	defer f.Discard()
-	if o.Zstd {
+	if compressed {
 		err = b.stream(ctx, f, true)
 		if err == nil {
 			err = f.Sync()
@@ -176,18 +174,17 @@ func (b *Bundle) file(ctx context.Context, o Output) error {
 	return f.SyncName()
 }
 
-// folder writes the layout into a folder beside its place, .NAME.new, and moves it there. Who writes
-// it holds its lock, so that what a process that was killed left can be told from what is being
-// written.
-func (b *Bundle) folder(ctx context.Context, path string) (err error) {
-	temp := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".new")
-	dir, err := newFolder(temp)
+// folder writes the layout into a directory beside its place, .NAME.new, and renames it. The process that writes
+// it holds its lock, so that what a killed process left can be told from what is being written.
+func (b *Bundle) folder(ctx context.Context, place *resolve.Place) (err error) {
+	in, temp := place.Dir, "."+place.Base+".new"
+	dir, err := newFolder(place, temp)
 	if err != nil {
 		return err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, os.RemoveAll(temp))
+			err = errors.Join(err, os.RemoveAll(below(in, temp)))
 		}
 		dir.Close()
 	}()
@@ -197,10 +194,10 @@ func (b *Bundle) folder(ctx context.Context, path string) (err error) {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if err := unix.Rename(temp, path); err != nil { // over an empty folder, too
-		return &os.LinkError{Op: "rename", Old: temp, New: path, Err: err}
+	if err := unix.Renameat(int(in.Fd()), temp, int(in.Fd()), place.Base); err != nil { // over an empty directory, too
+		return &os.LinkError{Op: "rename", Old: dir.Name(), New: place.Path, Err: err}
 	}
-	parent, err := os.Open(filepath.Dir(path)) // so that its name outlasts a crash
+	parent, err := os.Open(below(in, ".")) // so that its name outlasts a crash
 	if err != nil {
 		return fmt.Errorf("sync the folder above: %w", err)
 	}
@@ -211,25 +208,44 @@ func (b *Bundle) folder(ctx context.Context, path string) (err error) {
 	return nil
 }
 
-// newFolder makes an empty folder, and locks it. One that a process that was killed has left gives way.
-func newFolder(path string) (*os.File, error) {
+// below is a path of what has the name in an open directory, for calls that take no handle.
+func below(dir *os.File, name string) string {
+	return fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), name)
+}
+
+// newFolder makes an empty directory beside the place, and locks it. One that a killed process left is removed; one of
+// another user is refused as the place itself would be.
+func newFolder(place *resolve.Place, name string) (*os.File, error) {
+	in, path := int(place.Dir.Fd()), filepath.Join(filepath.Dir(place.Path), name)
 	for {
-		err := os.Mkdir(path, 0o755)
-		if err != nil && !errors.Is(err, os.ErrExist) {
-			return nil, err
+		made := unix.Mkdirat(in, name, 0o755)
+		if made != nil && made != unix.EEXIST {
+			return nil, &os.PathError{Op: "mkdir", Path: path, Err: made}
 		}
-		dir, e := os.OpenFile(path, unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
-		if e != nil {
-			return nil, e
+		fd, err := unix.Openat(in, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		if err == unix.ENOENT {
+			continue
 		}
-		if unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
-			dir.Close()
-			return nil, fmt.Errorf("another process is writing %s", path)
+		if err != nil {
+			return nil, &os.PathError{Op: "open", Path: path, Err: err}
+		}
+		dir := os.NewFile(uintptr(fd), path)
+		var st unix.Stat_t
+		if err = unix.Fstat(fd, &st); err == nil {
+			err = resolve.Vet(place.Dir, &st, path)
+		}
+		if err == nil && unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) != nil {
+			err = fmt.Errorf("another process is writing %s", path)
+		}
+		if err == nil && made == nil {
+			err = dir.Chmod(0o755) // whatever the umask
+			if err == nil {
+				return dir, nil
+			}
 		}
 		if err == nil {
-			return dir, dir.Chmod(0o755) // whatever the umask
+			err = os.RemoveAll(below(place.Dir, name))
 		}
-		err = os.RemoveAll(path)
 		dir.Close()
 		if err != nil {
 			return nil, err

@@ -1,11 +1,16 @@
 package bundle
 
 import (
+	"cmp"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
+	"osbuild-containers/internal/resolve"
 	"osbuild-containers/test/images"
 )
 
@@ -20,8 +25,8 @@ func TestFoldersThatAreThere(t *testing.T) {
 	must(t, os.Symlink("empty", "link"))
 	must(t, os.Symlink("nowhere", "dangling"))
 	for path, want := range map[string]string{
-		"dangling":  "dangling is a link that leads nowhere: name a folder",
-		"dangling/": "dangling/ is a link that leads nowhere: name a folder",
+		"dangling":  "open dangling: " + filepath.Join(dir, "dangling") + " is a symbolic link to " + filepath.Join(dir, "nowhere") + ", which does not exist",
+		"dangling/": "open dangling/: " + filepath.Join(dir, "dangling") + " is a symbolic link to ",
 		".":         ". is in use, as a mount point or the folder you are in: name one in it",
 	} {
 		if path == "." {
@@ -34,7 +39,7 @@ func TestFoldersThatAreThere(t *testing.T) {
 		}
 		t.Chdir(dir)
 	}
-	if fi, err := os.Stat("/proc"); err != nil || !isUsed("/proc", fi) {
+	if proc, err := resolve.Find("/proc"); err != nil || !isUsed(proc) {
 		t.Errorf("a mount point: %v", err)
 	}
 	o := Output{Path: "link", Format: FormatOCI}
@@ -43,7 +48,52 @@ func TestFoldersThatAreThere(t *testing.T) {
 	if target, err := os.Readlink("link"); err != nil || target != "empty" {
 		t.Errorf("got %q, %v", target, err)
 	}
-	if isEmpty("empty") {
-		t.Error("the bundle is not where the link leads")
+	if names, err := os.ReadDir("empty"); len(names) == 0 {
+		t.Error(err, "the bundle is not where the link leads")
+	}
+}
+
+// TestOutputOfAnotherUser has what another user put in the way of an export in a directory that all may write to.
+func TestOutputOfAnotherUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can make files of other users")
+	}
+	const other = 1234
+	dir, precious := t.TempDir(), filepath.Join(t.TempDir(), "precious")
+	must(t, os.Chmod(dir, 0o777|os.ModeSticky))
+	for name, c := range map[string]struct {
+		format string
+		put    func(path string) error
+		at     string // the name, if it is not that of the output
+	}{
+		"link":             {FormatArchive, func(path string) error { return os.Symlink(precious, path) }, ""},
+		"link, a folder":   {FormatOCI, func(path string) error { return os.Symlink(filepath.Dir(precious), path) }, ""},
+		"pipe":             {FormatArchive, func(path string) error { return unix.Mkfifo(path, 0o666) }, ""},
+		"file":             {FormatArchive, func(path string) error { return os.WriteFile(path, nil, 0o666) }, ""},
+		"folder":           {FormatOCI, func(path string) error { return os.Mkdir(path, 0o777) }, ""},
+		"unfinished":       {FormatOCI, func(path string) error { return os.Mkdir(path, 0o777) }, ".out.new"},
+		"link, unfinished": {FormatOCI, func(path string) error { return os.Symlink(filepath.Dir(precious), path) }, ".out.new"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			must(t, os.WriteFile(precious, []byte("precious"), 0o600))
+			path := filepath.Join(dir, cmp.Or(c.at, "out"))
+			must(t, c.put(path))
+			must(t, os.Lchown(path, other, other))
+			defer os.RemoveAll(path)
+			o := Output{Path: filepath.Join(dir, "out"), Format: c.format}
+			if err := o.Check(); c.at == "" && (!errors.Is(err, resolve.ErrForeign) || !strings.Contains(err.Error(), path+" belongs to user 1234")) {
+				t.Errorf("before any work: %v", err)
+			}
+			if err := exportAll(t.Context(), t.TempDir(), o); err == nil {
+				t.Error("it was written")
+			}
+			if got, err := os.ReadFile(precious); string(got) != "precious" {
+				t.Errorf("got %q, %v", got, err)
+			}
+			var st unix.Stat_t
+			if must(t, unix.Lstat(path, &st)); st.Uid != other {
+				t.Error("what was there was replaced")
+			}
+		})
 	}
 }

@@ -30,7 +30,7 @@ type Content struct {
 	Index     []v1.Descriptor       // what index.json names, in this order
 	Documents [][]byte              // manifest lists, manifests and what else is small
 	Blobs     []manifest.Descriptor // the rest
-	Path      func(digest.Digest) string
+	Open      func(digest.Digest) (*os.File, error)
 	Told      func(d digest.Digest, n int64) // n more bytes of a blob are written; may be nil
 }
 
@@ -56,7 +56,11 @@ func (c *Content) index() ([]byte, error) {
 
 // File implements source.
 func (c *Content) File(d manifest.Descriptor) (files.Blob, bool, error) {
-	b, err := files.OpenFile(c.Path(d.Digest))
+	file, err := c.Open(d.Digest)
+	if err != nil {
+		return files.Blob{}, false, err
+	}
+	b, err := files.Whole(file)
 	if err == nil && b.Size != d.Size {
 		b.Close()
 		err = &DamagedError{Got: fmt.Sprintf("%d bytes", b.Size), Want: d.Digest}

@@ -2,9 +2,9 @@
 //
 // It promises that a file has no name before it is complete, so that nothing is left of one when
 // the process dies, and that it takes the place of what has its name in one step. Where the
-// file system has no files without a name, it has a temporary one, which begins with a dot. It
-// does not promise that the file is on disk, but for Replace: whoever needs that syncs it, before
-// and, for its name, after.
+// file system has no files without a name, it has a temporary one, which begins with a dot. Only
+// Replace promises that the file is on disk: other callers that need it sync the file before
+// Commit, and its name after.
 package output
 
 import (
@@ -50,45 +50,53 @@ func Create(root, name string) (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open folder %q: %w", parent, err)
 	}
-	return create(dir, base)
+	return create(dir, base, true)
 }
 
 // CreateIn opens a new file in the directory, which stays open. What has the name is replaced,
 // but for a directory.
-func CreateIn(in *os.File, base string) (*File, error) {
-	dir, err := unix.FcntlInt(in.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+func CreateIn(in *os.File, base string) (*File, error) { return createIn(in, base, true) }
+
+func createIn(in *os.File, base string, exact bool) (*File, error) {
+	dir, err := unix.Openat(int(in.Fd()), ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err == unix.EACCES { // this user may write to it, and not read it
+		dir, err = unix.FcntlInt(in.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	}
 	if err != nil {
 		return nil, err
 	}
-	return create(dir, base)
+	return create(dir, base, exact)
 }
 
-func create(dir int, base string) (*File, error) {
+func create(dir int, base string, exact bool) (*File, error) {
 	f := &File{dir: dir, base: base}
-	if err := f.open(); err != nil {
+	if err := f.open(exact); err != nil {
 		f.Discard()
 		return nil, err
 	}
 	return f, nil
 }
 
-// open creates the file, after a look at what is in its place.
-func (f *File) open() error {
+// open creates the file, unless a directory is in its place. The mode is 0644, exactly or less the umask.
+func (f *File) open(exact bool) error {
 	var st unix.Stat_t
 	if err := unix.Fstatat(f.dir, f.base, &st, unix.AT_SYMLINK_NOFOLLOW); err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR {
 		return unix.EISDIR
 	}
-	fd, err := unix.Openat(f.dir, ".", unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+	fd, err := unix.Openat(f.dir, ".", unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o644)
 	if err == unix.EOPNOTSUPP || err == unix.EISDIR || err == unix.ENOENT {
 		f.temp = tempName()
-		fd, err = unix.Openat(f.dir, f.temp, unix.O_CREAT|unix.O_EXCL|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+		fd, err = unix.Openat(f.dir, f.temp, unix.O_CREAT|unix.O_EXCL|unix.O_RDWR|unix.O_CLOEXEC, 0o644)
 	}
 	if err != nil {
 		f.temp = ""
 		return err
 	}
 	f.File = os.NewFile(uintptr(fd), f.base)
-	return unix.Fchmod(fd, 0o644) // whatever the umask
+	if exact {
+		return unix.Fchmod(fd, 0o644)
+	}
+	return nil
 }
 
 // Commit closes the file and gives it its name, in the place of what had it before.
@@ -128,7 +136,8 @@ func (f *File) link(name string) error {
 
 // SyncName makes the name that Commit gave durable.
 func (f *File) SyncName() error {
-	if err := unix.Fsync(f.dir); err != nil && err != unix.EINVAL { // a file system without
+	// EINVAL: a file system without; EBADF: a directory that cannot be read.
+	if err := unix.Fsync(f.dir); err != nil && err != unix.EINVAL && err != unix.EBADF {
 		return fmt.Errorf("sync folder of %s: %w", f.base, err)
 	}
 	return nil

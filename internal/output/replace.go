@@ -3,51 +3,62 @@ package output
 import (
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"syscall"
 
-	"github.com/google/renameio/v2"
+	"golang.org/x/sys/unix"
+
+	"osbuild-containers/internal/resolve"
 )
 
-// Replace gives a file that people keep new content: whoever dies when, the file is the old one or the
-// new one, which is on disk. A symbolic link goes on pointing to it; its mode stays, and its owner and
-// group where that is allowed, so that a file that root refreshed is still its user's. A new file has the
-// mode 0644.
+// Replace gives a file that people keep new content: at any moment, also after a crash, the file has all of the old
+// content or all of the new, and the new is on disk when Replace returns. A symbolic link still points to it, unless
+// package resolve refuses it. The mode stays, and the owner and group where that is allowed, so that a file that root
+// refreshed is still its user's. A new file has the mode 0644, less the umask.
 func Replace(path string, data []byte) error {
 	if path == "" {
 		return errors.New("the name of the file to be written is empty")
 	}
-	target, err := filepath.EvalSymlinks(path)
-	if errors.Is(err, os.ErrNotExist) {
-		target, err = path, nil // a new file
-		if to, e := os.Readlink(path); e == nil {
-			err = fmt.Errorf("it is a symbolic link to %s, which is not there", to)
-		}
-	}
-	if err == nil {
-		err = replace(target, data)
-	}
-	if err != nil {
+	if err := replace(path, data); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return nil
 }
 
 func replace(path string, data []byte) error {
-	// Beside its place, whose group, attributes and label new files have.
-	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithPermissions(0o644), renameio.WithExistingPermissions())
+	p, err := resolve.Target(path)
 	if err != nil {
 		return err
 	}
-	defer f.Cleanup() //nolint:errcheck // it is gone already where nothing failed
-	if info, err := os.Stat(path); err == nil {
-		if owner, ok := info.Sys().(*syscall.Stat_t); ok && f.Chown(int(owner.Uid), int(owner.Gid)) != nil {
-			_ = f.Chown(-1, int(owner.Gid)) // a member of its group may do that much
+	defer p.Close()
+	if p.Stat != nil && !p.IsDir() && !p.IsRegular() {
+		return errors.New("not a regular file")
+	}
+	f, err := createIn(p.Dir, p.Base, false)
+	if err != nil {
+		return err
+	}
+	defer f.Discard()
+	if p.Stat != nil {
+		if err := f.inherit(p.Stat); err != nil {
+			return err
 		}
 	}
 	if _, err := f.Write(data); err != nil {
 		return err
 	}
-	return f.CloseAtomicallyReplace()
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	if err := f.Commit(); err != nil {
+		return err
+	}
+	return f.SyncName()
+}
+
+// inherit gives the file the mode of the one that it replaces, and its owner and group as far as this process may.
+func (f *File) inherit(st *unix.Stat_t) error {
+	fd := int(f.Fd())
+	if unix.Fchown(fd, int(st.Uid), int(st.Gid)) != nil {
+		_ = unix.Fchown(fd, -1, int(st.Gid)) // a member of its group may do that much
+	}
+	return unix.Fchmod(fd, st.Mode&0o7777) // after the owner: a change of that clears bits
 }

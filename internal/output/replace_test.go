@@ -143,3 +143,41 @@ func TestReplaceByAMemberOfTheGroup(t *testing.T) {
 		t.Errorf("owner %d, group %d, mode %o", got.Uid, got.Gid, got.Mode&0o777)
 	}
 }
+
+// What another user put into a directory that all may write to is neither followed nor replaced, and what is not a
+// regular file never is.
+func TestReplaceRefuses(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can make files of other users")
+	}
+	precious := filepath.Join(t.TempDir(), "precious")
+	for name, put := range map[string]func(path string) error{
+		"a link":          func(path string) error { return os.Symlink(precious, path) },
+		"a file":          func(path string) error { return os.WriteFile(path, nil, 0o666) },
+		"a pipe":          func(path string) error { return unix.Mkfifo(path, 0o666) },
+		"root's pipe":     func(path string) error { return unix.Mkfifo(path, 0o666) },
+		"a link to a tty": func(path string) error { return os.Symlink("/dev/tty", path) },
+	} {
+		dir := t.TempDir()
+		path := filepath.Join(dir, "file")
+		if err := errors.Join(os.WriteFile(precious, nil, 0o600), os.Chmod(dir, 0o777|os.ModeSticky), put(path)); err != nil {
+			t.Fatal(err)
+		}
+		if name != "root's pipe" {
+			if err := os.Lchown(path, 1234, 1234); err != nil {
+				t.Fatal(err)
+			}
+		}
+		before, _ := os.Lstat(path)
+		if err := output.Replace(path, []byte("new")); err == nil {
+			t.Errorf("%s: it was written", name)
+		}
+		after, err := os.Lstat(path)
+		if err != nil || !os.SameFile(before, after) || len(names(t, dir)) != 1 {
+			t.Errorf("%s: it was replaced: %v, %v", name, err, names(t, dir))
+		}
+		if got, err := os.ReadFile(precious); err != nil || len(got) > 0 {
+			t.Errorf("%s: it was followed: %q, %v", name, got, err)
+		}
+	}
+}

@@ -25,6 +25,7 @@ import (
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/output"
 	"osbuild-containers/internal/request"
+	"osbuild-containers/internal/resolve"
 	"osbuild-containers/schemas"
 )
 
@@ -108,8 +109,14 @@ func Read(path string) (*File, error) {
 	return f, nil
 }
 
-// ReadOrNew is Read, and an empty File where none is there.
+// ReadOrNew is Read for a file that is written later, and an empty File if there is none. A path that Write would
+// refuse is refused.
 func ReadOrNew(path string) (*File, error) {
+	if place, err := resolve.Target(path); err == nil {
+		place.Close()
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
 	f, err := Read(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return &File{Version: 1, Images: []Image{}}, nil

@@ -5,11 +5,11 @@
 // as /tmp, are not: the kernel refuses them only if the sysctl
 // fs.protected_symlinks says so, and never in readlink(2). This package follows
 // links itself, by handles, and refuses these whatever the sysctl says; what is
-// found is a handle on a directory and a name in it that is no link. So it stays
-// the place that was looked at, whatever is renamed later.
+// found is a handle on a directory and a name in it that is not a link. So it stays
+// the place that was checked, whatever is renamed later.
 //
-// What it does not promise: that the directories on the way belong to the user. Who
-// may rename those decides where a path leads.
+// It does not promise that the directories on the way belong to the user. Those who may rename
+// them decide where a path leads.
 package resolve
 
 import (
@@ -29,13 +29,19 @@ const maxLinks = 40
 // write to.
 var ErrForeign = errors.New("in a directory that all may write to")
 
-// A Place is a name in an open directory. It is no symbolic link, but for the links
-// of /proc that lead to what has no path, such as a pipe.
+// A Place is a name in an open directory, to which a path leads. It is not a symbolic
+// link, unless Proc is set.
 type Place struct {
 	Dir  *os.File
 	Base string       // "." for a path that ends in / or ..
 	Path string       // without links, for messages
-	Stat *unix.Stat_t // what is there, nil for nothing
+	Stat *unix.Stat_t // of what has the name, nil if nothing has
+
+	// Proc is set for a link of /proc to an open file that has no path, such as a pipe
+	// or a file that was removed. It can be opened, not replaced.
+	Proc bool
+
+	link string // the link that led to the last name, "" for none
 }
 
 // Close closes the directory.
@@ -44,10 +50,31 @@ func (p *Place) Close() error { return p.Dir.Close() }
 // IsDir reports whether there is a directory.
 func (p *Place) IsDir() bool { return p.is(unix.S_IFDIR) }
 
-// IsRegular reports whether there is a regular file.
-func (p *Place) IsRegular() bool { return p.is(unix.S_IFREG) }
+// IsRegular reports whether there is a regular file that can be replaced.
+func (p *Place) IsRegular() bool { return p.is(unix.S_IFREG) && !p.Proc }
 
 func (p *Place) is(kind uint32) bool { return p.Stat != nil && p.Stat.Mode&unix.S_IFMT == kind }
+
+// Open opens what is there. It is an error if that is not what was found any more.
+func (p *Place) Open(flags int) (*os.File, error) {
+	if !p.Proc {
+		flags |= unix.O_NOFOLLOW
+	}
+	fd, err := unix.Openat(int(p.Dir.Fd()), p.Base, flags|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: p.Path, Err: err}
+	}
+	f := os.NewFile(uintptr(fd), p.Path)
+	var st unix.Stat_t
+	if err = unix.Fstat(fd, &st); err == nil && (p.Stat == nil || st.Dev != p.Stat.Dev || st.Ino != p.Stat.Ino) {
+		err = errors.New("it was replaced by another file meanwhile")
+	}
+	if err != nil {
+		f.Close()
+		return nil, &os.PathError{Op: "open", Path: p.Path, Err: err}
+	}
+	return f, nil
+}
 
 // Find follows all links of a path. That nothing has its last name is no error;
 // that a directory on the way is missing is one.
@@ -59,16 +86,19 @@ func Find(path string) (*Place, error) {
 	return p, nil
 }
 
-// Own is Find for a file that is written or replaced: one that another user put
-// into a directory that all may write to, of whatever kind, is refused as well.
-func Own(path string) (*Place, error) {
+// Target is Find for a file or directory that is made, written or replaced. What
+// another user put into a directory that all may write to is refused, of whatever
+// kind it is, and so is a link to what does not exist.
+func Target(path string) (*Place, error) {
 	p, err := Find(path)
-	if err != nil || p.Stat == nil {
-		return p, err
+	if err != nil {
+		return nil, err
 	}
-	var in unix.Stat_t
-	if err = unix.Fstat(int(p.Dir.Fd()), &in); err == nil {
-		err = vet(&in, p.Stat, kindOf(p.Stat)+" "+p.Path)
+	switch {
+	case p.Stat != nil:
+		err = Vet(p.Dir, p.Stat, p.Path)
+	case p.link != "":
+		err = fmt.Errorf("%s is a symbolic link to %s, which does not exist", p.link, p.Path)
 	}
 	if err != nil {
 		p.Close()
@@ -97,6 +127,7 @@ type walk struct {
 	path  string
 	rest  []string // names that are left
 	links int
+	link  string // the last one
 }
 
 func find(path string) (*Place, error) {
@@ -160,7 +191,7 @@ func (w *walk) step() (*Place, error) {
 		if err := unix.Fstat(in, &st); err != nil {
 			return nil, err
 		}
-		return &Place{w.dir, ".", w.path, &st}, nil
+		return &Place{Dir: w.dir, Base: ".", Path: w.path, Stat: &st}, nil
 	}
 	name := w.rest[0]
 	w.rest = w.rest[1:]
@@ -171,7 +202,7 @@ func (w *walk) step() (*Place, error) {
 	last := len(w.rest) == 0 // else a slash follows, or another name
 	fd, err := unix.Openat(in, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err == unix.ENOENT && w.onlySlashes() {
-		return &Place{w.dir, name, path, nil}, nil
+		return &Place{Dir: w.dir, Base: name, Path: path, link: w.link}, nil
 	}
 	if err != nil {
 		return nil, err
@@ -189,7 +220,7 @@ func (w *walk) step() (*Place, error) {
 	case st.Mode&unix.S_IFMT != unix.S_IFDIR && !last:
 		return nil, unix.ENOTDIR
 	}
-	return &Place{w.dir, name, path, &st}, nil
+	return &Place{Dir: w.dir, Base: name, Path: path, Stat: &st}, nil
 }
 
 // onlySlashes reports whether no name is left.
@@ -200,49 +231,54 @@ func (w *walk) follow(fd int, st *unix.Stat_t, name, path string) (*Place, error
 	if w.links++; w.links > maxLinks {
 		return nil, unix.ELOOP
 	}
-	var in unix.Stat_t
-	if err := unix.Fstat(int(w.dir.Fd()), &in); err != nil {
+	if err := Vet(w.dir, st, path); err != nil {
 		return nil, err
-	}
-	if err := vet(&in, st, kindOf(st)+" "+path); err != nil {
-		return nil, err
-	}
-	if p := w.unnamed(name, path); p != nil {
-		return p, nil
 	}
 	buf := make([]byte, unix.PathMax)
 	n, err := unix.Readlinkat(fd, "", buf)
 	if err != nil {
 		return nil, err
 	}
-	return nil, w.begin(string(buf[:n]))
+	to := string(buf[:n])
+	if p := w.pathless(name, path, to); p != nil {
+		return p, nil
+	}
+	if w.onlySlashes() {
+		w.link = path
+	}
+	return nil, w.begin(to)
 }
 
-// unnamed is the place of a link of /proc that leads to what has no path: a pipe, a
-// socket.
-func (w *walk) unnamed(name, path string) *Place {
+// pathless is the place of a link of /proc that leads to an open file which the text of the link
+// does not name: a pipe, a socket, a file that was removed.
+func (w *walk) pathless(name, path, to string) *Place {
 	var fs unix.Statfs_t
-	if unix.Fstatfs(int(w.dir.Fd()), &fs) != nil || fs.Type != unix.PROC_SUPER_MAGIC || !w.onlySlashes() {
+	if !w.onlySlashes() || unix.Fstatfs(int(w.dir.Fd()), &fs) != nil || fs.Type != unix.PROC_SUPER_MAGIC {
 		return nil
 	}
-	var st unix.Stat_t
-	if unix.Fstatat(int(w.dir.Fd()), name, &st, 0) != nil {
+	var st, named unix.Stat_t
+	if unix.Fstatat(int(w.dir.Fd()), name, &st, 0) != nil || st.Mode&unix.S_IFMT == unix.S_IFDIR {
 		return nil
 	}
-	if kind := st.Mode & unix.S_IFMT; kind != unix.S_IFIFO && kind != unix.S_IFSOCK {
+	if strings.HasPrefix(to, "/") && unix.Lstat(to, &named) == nil && named.Dev == st.Dev && named.Ino == st.Ino {
 		return nil
 	}
-	return &Place{w.dir, name, path, &st}
+	return &Place{Dir: w.dir, Base: name, Path: path, Stat: &st, Proc: true}
 }
 
-// vet is the kernel's rule for what another user put into a directory that has the
-// sticky bit and that all may write to.
-func vet(in, st *unix.Stat_t, what string) error {
+// Vet is the kernel's rule for what another user put into a directory that has the
+// sticky bit and that all may write to: the owner of that directory and the user
+// who runs this are trusted, others are not.
+func Vet(dir *os.File, st *unix.Stat_t, path string) error {
+	var in unix.Stat_t
+	if err := unix.Fstat(int(dir.Fd()), &in); err != nil {
+		return err
+	}
 	const shared = unix.S_ISVTX | unix.S_IWOTH
 	if in.Mode&shared != shared || st.Uid == in.Uid || int(st.Uid) == os.Geteuid() {
 		return nil
 	}
-	return fmt.Errorf("%s belongs to user %d, %w", what, st.Uid, ErrForeign)
+	return fmt.Errorf("%s %s belongs to user %d, %w", kindOf(st), path, st.Uid, ErrForeign)
 }
 
 func kindOf(st *unix.Stat_t) string {

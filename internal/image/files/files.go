@@ -18,7 +18,6 @@ import (
 	"os"
 
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sys/unix"
 
 	"osbuild-containers/internal/manifest"
 )
@@ -41,15 +40,11 @@ type Blob struct {
 	own bool // the file was opened for the blob alone
 }
 
-// OpenFile opens the file at path, which is a blob. A link or a pipe is refused.
-func OpenFile(path string) (Blob, error) {
-	file, err := os.OpenFile(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return Blob{}, err
-	}
+// Whole returns the blob that an open file is. It closes the file if that is not a regular one.
+func Whole(file *os.File) (Blob, error) {
 	info, err := file.Stat()
 	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s is not a file", path)
+		err = fmt.Errorf("%s is not a regular file", file.Name())
 	}
 	if err != nil {
 		return Blob{}, errors.Join(err, file.Close())
