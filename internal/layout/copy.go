@@ -19,9 +19,10 @@ const piece = 256 << 10
 
 // source is what blobs are read from.
 type source interface {
-	// File is where a blob lies, which the caller closes. ok is false when it lies in no file.
+	// File opens the file that a blob is stored in, which the caller closes. ok is false
+	// when it is stored in none.
 	File(d manifest.Descriptor) (b files.Blob, ok bool, err error)
-	// Blob opens a blob that lies in no file.
+	// Blob opens a blob that is stored in no file.
 	Blob(ctx context.Context, d manifest.Descriptor) (io.ReadCloser, error)
 }
 
@@ -35,20 +36,20 @@ const (
 // was written, so a source that changes meanwhile is found, too. tell, which may be nil, is
 // called for every piece that is written and verified.
 func copyBlob(ctx context.Context, to *os.File, at int64, src source, d manifest.Descriptor, tell func(at, n int64)) (how string, err error) {
-	b, lies, err := src.File(d)
+	b, inFile, err := src.File(d)
 	if err != nil {
 		return "", err
 	}
 	hash := newHash()
 	switch {
-	case !lies:
+	case !inFile:
 		how, err = copied, copyStream(ctx, to, at, src, d, hash)
 	case at == 0 && b.Whole && clone(to, b):
 		how, err = cloned, pass(ctx, files.Blob{File: to, Size: b.Size}, nil, 0, hash, tell)
 	default:
 		how, err = copied, pass(ctx, b, to, at, hash, tell)
 	}
-	if lies {
+	if inFile {
 		b.Close()
 	}
 	if err != nil {
@@ -60,14 +61,11 @@ func copyBlob(ctx context.Context, to *os.File, at int64, src source, d manifest
 	return how, nil
 }
 
-// clone makes the empty file share the blob's storage, where the file system can. A clone is
-// a file of its own: what is written to one is not in the other.
+// clone makes the empty file share the blob's storage, and reports whether the file system
+// could. A clone is a file of its own: what is written to one is not in the other. It has the
+// blob's size, whatever the file has become since it was opened.
 func clone(to *os.File, b files.Blob) bool {
-	if unix.IoctlFileClone(int(to.Fd()), int(b.File.Fd())) != nil {
-		return false
-	}
-	info, err := to.Stat()
-	return err == nil && info.Size() == b.Size || to.Truncate(0) != nil // changed meanwhile: copy what there is
+	return unix.IoctlFileClone(int(to.Fd()), int(b.File.Fd())) == nil && to.Truncate(b.Size) == nil
 }
 
 // pass reads a blob, hashes it and writes it into the file at the offset, if there is one. The

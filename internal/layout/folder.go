@@ -1,6 +1,7 @@
 package layout
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -125,14 +126,20 @@ func (f *folder) open(name string) (*os.File, error) {
 		return nil, err
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return nil, errors.New("not a regular file")
+		return nil, errNotRegular
 	}
 	fd, err := unix.Openat(int(f.at.Fd()), name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
-	return os.NewFile(uintptr(fd), name), nil
+	file := os.NewFile(uintptr(fd), name)
+	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() { // replaced meanwhile
+		return nil, errors.Join(cmp.Or(err, errNotRegular), file.Close())
+	}
+	return file, nil
 }
+
+var errNotRegular = errors.New("not a regular file")
 
 // read reads a small file; there is none if the error is fs.ErrNotExist.
 func (f *folder) read(name string) ([]byte, error) {
