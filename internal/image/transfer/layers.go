@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -254,16 +255,19 @@ func (w *writer) put(c *chain, s *layer.Stream) error {
 }
 
 // pass writes the archive to the store. The store looks for itself whether it is compressed,
-// so an archive that looks like that is refused: what would be in it was not checked.
+// so an archive that looks like that is refused: what would be in it was not checked. The headers are
+// compressed to see how much the store is going to keep of them in memory.
 func (c *chain) pass(s *layer.Stream, to *io.PipeWriter, o *owners) error {
 	write, begun := into(to), false
+	var headers bytes.Buffer
+	kept := newZip(&bounded{io.Discard, maxKept, maxKept})
 	entries := s.Pass(func(piece []byte) error {
 		if !begun && archive.DetectCompression(piece) != archive.Uncompressed {
 			return errors.New("the archive in the layer begins like something compressed")
 		}
 		begun = true
 		return write(piece)
-	}, nil)
+	}, &headers)
 	for {
 		h, e, err := entries.NextHeader()
 		if err == io.EOF {
@@ -271,6 +275,10 @@ func (c *chain) pass(s *layer.Stream, to *io.PipeWriter, o *owners) error {
 		}
 		if err == nil {
 			err = o.add(h, e)
+		}
+		if err == nil {
+			_, err = kept.Write(headers.Bytes())
+			headers.Reset()
 		}
 		if err != nil {
 			return err

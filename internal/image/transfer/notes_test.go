@@ -6,8 +6,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -131,6 +133,26 @@ func attributes(name string, size int) tar.Header {
 	return tar.Header{Name: name, Typeflag: tar.TypeReg, PAXRecords: map[string]string{"SCHILY.xattr.user.x": strings.Repeat("x", size)}}
 }
 
+// TestHeadersKeptInMemoryAreBounded has headers that do not compress, for a store that keeps them in memory.
+func TestHeadersKeptInMemoryAreBounded(t *testing.T) {
+	before := maxKept
+	defer func() { maxKept = before }()
+	maxKept = 100_000
+	random := make([]byte, 60_000)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(random)
+	entry := attributes("a", 0)
+	entry.PAXRecords = map[string]string{"SCHILY.xattr.user.x": string(bytes.ReplaceAll(random, []byte{0}, []byte{1}))}
+	for n, want := range map[int]string{1: "", 4: "compressed bytes in the headers of the layer: more than the limit of 100000"} {
+		out, to := io.Pipe()
+		go func() { _, _ = io.Copy(io.Discard, out) }()
+		err := new(chain).pass(stream(t, packed(t, "", slices.Repeat([]tar.Header{entry}, n)...), layer.Limits{}), to, newOwners(layer.NewTally(layer.Limits{}), t.TempDir()))
+		to.Close()
+		if fmt.Sprint(err) != want && (want != "" || err != nil) {
+			t.Errorf("%d entries: error %v, want %q", n, err, want)
+		}
+	}
+}
+
 // TestNotesHaveNoNameUntilTheyArePublished looks into the directory meanwhile.
 func TestNotesHaveNoNameUntilTheyArePublished(t *testing.T) {
 	dir := t.TempDir()
@@ -169,8 +191,7 @@ func TestNotesHaveNoNameUntilTheyArePublished(t *testing.T) {
 			t.Errorf("got %q, %v", got, err)
 		}
 	}
-	n.left = 10
-	if _, err := n.Write(make([]byte, 11)); err == nil || !strings.Contains(err.Error(), "more than the limit of") {
+	if _, err := (&bounded{io.Discard, 10, 10}).Write(make([]byte, 11)); err == nil || !strings.Contains(err.Error(), "more than the limit of") {
 		t.Errorf("beyond the limit: %v", err)
 	}
 }
