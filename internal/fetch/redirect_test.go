@@ -99,7 +99,7 @@ func TestForeignLayers(t *testing.T) {
 			map[registry.Match]registry.Fault{registry.Any(""): registry.Status(404, "")},
 			[]string{"-"},
 			`<name>: blob <layer>: failed fetching external blob from all urls: Get "<url>": 404 Not Found` +
-				"\nthe registry refers to <host> for this: check that host and, where a URL has expired, the clocks of both",
+				"\n<host> says that, not the registry: check that host and, where a URL has expired, the clocks of both",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

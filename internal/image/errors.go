@@ -328,7 +328,7 @@ func Hint(err error) string {
 	}
 	var other *ElsewhereError
 	if errors.As(err, &other) {
-		return "the registry refers to " + other.Host + " for this: check that host and, where a URL has expired, the clocks of both"
+		return other.Host + " says that, not the registry: check that host and, where a URL has expired, the clocks of both"
 	}
 	switch code := statusOf(err); {
 	case classOf(code) == Denied:

@@ -229,7 +229,7 @@ func messageOf(body []byte) string {
 	case ok:
 		return cmp.Or(e.Message, e.Code)
 	case xml.Unmarshal(body, &store) == nil && store.Code+store.Message != "":
-		return strings.TrimSpace(strings.TrimPrefix(store.Code+": "+firstLine(store.Message), ": "))
+		return strings.Trim(store.Code+": "+firstLine(store.Message), ": ")
 	case len(body) > quoted:
 		return strconv.Quote(string(body[:quoted]) + "...")
 	}
