@@ -32,17 +32,24 @@ type dockerSource struct {
 	origin    string // the repository that it was read from
 }
 
-// openDocker reads the manifest from the first location that has it.
-func openDocker(ctx context.Context, t Target) (Source, error) {
+// newDockerSource returns a source from which nothing was read, and the configuration of its locations.
+func newDockerSource(t Target) (*dockerSource, *types.SystemContext, error) {
 	sys, places, err := locations(t)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	s := &dockerSource{mirrors: t.Mirrors, pinned: t.Pinned}
 	if s.mirrors == nil {
 		s.mirrors = &Mirrors{}
 	}
-	if s.locations, err = newLocations(sys, t, places); err != nil {
+	s.locations, err = newLocations(sys, t, places)
+	return s, sys, err
+}
+
+// openDocker reads the manifest from the first location that has it.
+func openDocker(ctx context.Context, t Target) (Source, error) {
+	s, sys, err := newDockerSource(t)
+	if err != nil {
 		return nil, err
 	}
 	if err := s.open(ctx); err != nil {

@@ -17,36 +17,25 @@ func Head(ctx context.Context, t Target) (d digest.Digest, from string, err erro
 	if t.Transport == request.ContainersStorage {
 		return headByReading(ctx, t)
 	}
-	sys, places, err := locations(t)
+	s, _, err := newDockerSource(t)
 	if err != nil {
 		return "", "", err
 	}
-	all, err := newLocations(sys, t, places)
-	if err != nil {
-		return "", "", err
-	}
-	var failed attempts
-	for _, l := range all {
-		d, err := headAt(ctx, l)
-		if err == nil {
-			return d, l.name(), nil
-		}
-		if errors.Is(err, digest.ErrDigestInvalidFormat) || statusOf(err) == http.StatusMethodNotAllowed {
-			return headByReading(ctx, t) // it does not answer HEAD as it should
-		}
-		failed = append(failed, attempt{l.name(), reword(err)})
-	}
-	return "", "", failed.err()
-}
-
-// headAt asks one location.
-func headAt(ctx context.Context, l *location) (d digest.Digest, err error) {
-	defer func() { err = errors.Join(err, l.close()) }()
-	err = l.do(ctx, func(ctx context.Context, _ *location, r *reader) (err error) {
+	defer func() { err = errors.Join(err, s.Close()) }()
+	read := false
+	err = s.ask(ctx, aManifest, "", func(ctx context.Context, l *location, r *reader) (err error) {
+		from = l.name()
 		d, err = head(ctx, r.src)
+		if errors.Is(err, digest.ErrDigestInvalidFormat) || statusOf(err) == http.StatusMethodNotAllowed {
+			read = true // it does not answer HEAD as it should
+			return nil
+		}
 		return err
 	})
-	return d, err
+	if read {
+		return headByReading(ctx, t)
+	}
+	return d, from, reword(err)
 }
 
 // headByReading opens the target and reads its manifest.

@@ -40,3 +40,18 @@ func TestChallengeOfTheRepository(t *testing.T) {
 		})
 	}
 }
+
+// TestCheckOfASilentMirror shows that a pin is checked at the registry when its mirror falls silent.
+func TestCheckOfASilentMirror(t *testing.T) {
+	w := newWorld(t)
+	w.push("app:v1", arch("amd64"))
+	pins := w.pin("registry.example/app:v1", "amd64")
+	mirror := registry.NewFaults(t, nil)
+	mirror.On(registry.Any(""), registry.Silence())
+	w.conf(fmt.Sprintf("[[registry.mirror]]\nlocation = %q\ninsecure = true\n", mirror.Addr))
+	w.Options.StallTimeout, w.Options.HeaderTimeout, w.Options.Retries = time.Second, time.Second, 0
+	all, err := w.Check(t.Context(), pins)
+	if err != nil || all[0].State != OK {
+		t.Errorf("got %+v, %v", all, err)
+	}
+}
