@@ -154,7 +154,7 @@ func (r *Root) parent(parent, base string) (*dir, error) {
 // clear removes what is in the way of a new file, unless it is a directory.
 func (d *dir) clear(base string) error {
 	err := unix.Unlinkat(d.fd, base, 0)
-	if err == unix.EISDIR || err == unix.EPERM {
+	if err == unix.EISDIR {
 		return ErrIsDir
 	}
 	return err

@@ -32,7 +32,7 @@ func (d *dir) remove(base string) error {
 	if err == nil || err == unix.ENOENT {
 		return nil
 	}
-	if err != unix.EISDIR && err != unix.EPERM {
+	if err != unix.EISDIR {
 		return err
 	}
 	sub, err := d.open(base, base)

@@ -51,7 +51,7 @@ func layerOf(t *testing.T, archive []byte) images.LayerInfo {
 	return images.LayerInfo{Digest: d, DiffID: d, Size: int64(len(blob)), Blob: blob, MediaType: "application/vnd.oci.image.layer.v1.tar"}
 }
 
-// state is what all that is in a folder is, to see that nobody touches it.
+// state describes all that is in a directory, to see that it does not change.
 func state(t *testing.T, dir string) string {
 	t.Helper()
 	var b strings.Builder
@@ -71,7 +71,7 @@ func state(t *testing.T, dir string) string {
 	return b.String()
 }
 
-// readOnly mounts a folder once more, so that nothing can be written to it.
+// readOnly mounts a directory once more, so that nothing can be written to it.
 func readOnly(t *testing.T, dir string) string {
 	t.Helper()
 	at := t.TempDir()
@@ -89,7 +89,7 @@ func readOnly(t *testing.T, dir string) string {
 	return at
 }
 
-// TestTheSameTreeFromEveryFormat reads one image as a folder, as an archive and out of
+// TestTheSameTreeFromEveryFormat reads one image as a directory, as an archive and out of
 // storages that are read-only, and leaves them as they are.
 func TestTheSameTreeFromEveryFormat(t *testing.T) {
 	if os.Geteuid() != 0 {
@@ -99,7 +99,7 @@ func TestTheSameTreeFromEveryFormat(t *testing.T) {
 		images.Use(layerOf(t, packed(t, tricky(t), "none"))),
 		images.Files(images.File{Name: "bin/.wh.su"}, images.File{Name: "tmp/new", Data: []byte("new")}),
 		images.LayerAs(images.Zstd, 300_000))
-	sources := map[string]func(t *testing.T, a *inputs.Arguments) (lies string){
+	sources := map[string]func(t *testing.T, a *inputs.Arguments) (path string){
 		"dir":         func(t *testing.T, a *inputs.Arguments) string { return a.Dir(t, "localhost/x:v1", img) },
 		"oci-archive": func(t *testing.T, a *inputs.Arguments) string { return a.Archive(t, "localhost/x:v1", img) },
 	}
@@ -115,8 +115,8 @@ func TestTheSameTreeFromEveryFormat(t *testing.T) {
 	for name, source := range sources {
 		t.Run(name, func(t *testing.T) {
 			a := inputs.New(t)
-			lies := source(t, a)
-			before := state(t, lies)
+			path := source(t, a)
+			before := state(t, path)
 			a.Options, a.Epoch = map[string]any{}, 5
 			var args any
 			if err := json.Unmarshal(a.JSON(t), &args); err != nil {
@@ -125,8 +125,8 @@ func TestTheSameTreeFromEveryFormat(t *testing.T) {
 			if status, log := call(t, args); status != 0 {
 				t.Fatalf("exit status %d, log %s", status, log)
 			}
-			if state(t, lies) != before {
-				t.Errorf("%s is not what it was", lies)
+			if state(t, path) != before {
+				t.Errorf("%s has changed", path)
 			}
 			if _, err := os.Lstat(filepath.Join(a.Tree, "bin/su")); !os.IsNotExist(err) {
 				t.Errorf("bin/su is there: %v", err)

@@ -15,8 +15,8 @@ import (
 	"osbuild-containers/test/images"
 )
 
-// folder writes an image as the dir: transport does.
-func folder(t *testing.T, path string, img *images.Image) {
+// writeImage writes an image as the dir: transport does.
+func writeImage(t *testing.T, path string, img *images.Image) {
 	t.Helper()
 	files := map[string][]byte{"version": []byte("Directory Transport Version: 1.1\n"), "manifest.json": img.Raw, img.ID.Encoded(): img.Config}
 	for _, l := range img.Layers {
@@ -55,7 +55,7 @@ func TestStage(t *testing.T) {
 	}),
 		images.Files(images.File{Name: "usr/"}, images.File{Name: "usr/a", Data: []byte("old")}, images.File{Name: "usr/doc", Data: []byte("x")}),
 		images.Files(images.File{Name: "usr/a", Data: []byte("new")}))
-	folder(t, filepath.Join(top, img.ID.String()), img)
+	writeImage(t, filepath.Join(top, img.ID.String()), img)
 	arguments := func(options map[string]any, keys ...string) (map[string]any, string) {
 		tree := t.TempDir()
 		archives := map[string]any{}
