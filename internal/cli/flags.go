@@ -44,6 +44,9 @@ func (f *flags) check() error {
 	if err := checkCertDir("--cert-dir", f.certDir); err != nil {
 		return err
 	}
+	if err := checkAuthfile("--authfile", f.authfile); err != nil {
+		return err
+	}
 	if _, err := request.New(defaultCache, nil, f.options); err != nil {
 		return refused(errors.New(request.AsFlags(err.Error())))
 	}
@@ -53,6 +56,22 @@ func (f *flags) check() error {
 // access is how the flags say registries are reached.
 func (f *flags) access() request.Access {
 	return request.Access{AuthFile: f.authfile, CertDir: f.certDir, TLSVerify: f.tlsVerify}
+}
+
+// checkAuthfile refuses a file with credentials that is not there or cannot be read. "" is the usual places.
+func checkAuthfile(flag, path string) error {
+	if path == "" {
+		return nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return refused(fmt.Errorf("%s: %w", flag, err))
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err == nil && info.IsDir() {
+		return refused(fmt.Errorf("%s: %s is a directory, want a file", flag, path))
+	}
+	return nil
 }
 
 // checkCertDir refuses a directory of certificates that cannot be read: without it, the registry would be

@@ -81,6 +81,9 @@ func (m *mirrorCommand) options(set *pflag.FlagSet, dest string) (o mirror.Optio
 	o.Tries = m.flags.options
 	o.From, o.To = m.flags.access(), m.flags.access()
 	if set.Changed("dest-authfile") {
+		if err := checkAuthfile("--dest-authfile", m.destAuthfile); err != nil {
+			return o, err
+		}
 		o.To.AuthFile = m.destAuthfile
 	}
 	if set.Changed("dest-cert-dir") {

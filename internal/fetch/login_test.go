@@ -126,25 +126,27 @@ func TestAnonymousToken(t *testing.T) {
 func TestLoginRefused(t *testing.T) {
 	t.Parallel()
 	const hint = "\nlog in (podman login, REGISTRY_AUTH_FILE) or check that the account may read this repository"
+	const sent = ` (credentials were sent: auths "<addr>" in <home>/run/containers/auth.json)`
+	const none = ` (no credentials were sent: <home>/run/containers/auth.json has none for <addr>/a/b)`
 	for name, c := range map[string]struct {
 		auth    registry.Option
 		content string
 		want    string
 	}{
-		"basic, wrong": {registry.Basic(user, password), login("<addr>", user, "wr0ng-password"), "read manifest: authentication required" + hint},
-		"basic, none":  {registry.Basic(user, password), "{}", "read manifest: authentication required" + hint},
+		"basic, wrong": {registry.Basic(user, password), login("<addr>", user, "wr0ng-password"), "read manifest: authentication required" + sent + hint},
+		"basic, none":  {registry.Basic(user, password), "{}", "read manifest: authentication required" + none + hint},
 		"token, wrong": {
 			registry.Token(user, password, time.Minute), login("<addr>", user, "wr0ng-password"),
-			"no token was given: unauthorized: incorrect username or password" + hint,
+			"no token was given: unauthorized: incorrect username or password" + sent + hint,
 		},
-		"token, none": {registry.Token(user, password, time.Minute), "{}", "no token was given: unauthorized: incorrect username or password" + hint},
+		"token, none": {registry.Token(user, password, time.Minute), "{}", "no token was given: unauthorized: incorrect username or password" + none + hint},
 		"identity token, wrong": {
 			registry.Token(user, password, time.Minute), `{"auths": {"<addr>": {"auth": "MDow", "identitytoken": "wr0ng-password"}}}`,
-			"no token was given: unauthorized: incorrect username or password" + hint,
+			"no token was given: unauthorized: incorrect username or password" + sent + hint,
 		},
 		"file no JSON": {
 			registry.Basic(user, password), `{"auths": {"<addr>": "wr0ng-password`,
-			"read credentials: <home>/run/containers/auth.json: unexpected end of JSON input\ncorrect the file with the credentials, or log in again (podman login)",
+			"read credentials: <home>/run/containers/auth.json: unexpected end of JSON input\ncorrect that, or log in again (podman login)",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -156,7 +158,7 @@ func TestLoginRefused(t *testing.T) {
 			w.secrets = append(secretsOf(user, password), secretsOf(user, "wr0ng-password")...)
 			w.config("run/containers/auth.json", strings.ReplaceAll(c.content, "<addr>", f.Addr))
 			image := f.Addr + "/a/b"
-			out := w.images(itemOf(layered, image)).failed("<name>: "+c.want, "<name>", image+"@"+string(layered.Digest), "<home>", w.home)
+			out := w.images(itemOf(layered, image)).failed("<name>: "+c.want, "<name>", image+"@"+string(layered.Digest), "<home>", w.home, "<addr>", f.Addr)
 			w.nothing()
 			if n := len(f.Matching(registry.Get("/manifests/"))); n > 1 || out.Results[0].Metadata.Attempts != 1 {
 				t.Errorf("the manifest was asked for %d times, in %d attempts", n, out.Results[0].Metadata.Attempts)

@@ -407,3 +407,26 @@ func TestNoPolicy(t *testing.T) {
 		want = 0
 	}
 }
+
+// TestUnreadableLookaside: a lookaside that cannot be read is passed over where it is the default, and an error where
+// it is configured.
+func TestUnreadableLookaside(t *testing.T) {
+	t.Parallel()
+	f, name := serve(t, layered)
+	for _, named := range []bool{false, true} {
+		w := newWorld(t).alone()
+		w.env = append(w.env, "_CONTAINERS_ROOTLESS_UID=1000") // for the library, root's default is another one
+		w.config(".local/share/containers/sigstore", "not a directory, which root cannot read either")
+		if named {
+			w.config("sigs", "not a directory")
+			w.config(".config/containers/registries.d/test.yaml", "docker:\n  "+f.Addr+":\n    lookaside: file://"+w.home+"/sigs\n")
+		}
+		out := w.images(itemOf(layered, name))
+		if got := out.Results[0]; got.Success == named || named && !strings.Contains(got.Error, w.home+"/sigs/") {
+			t.Errorf("named %v: the result is %+v", named, got)
+		}
+		if got := strings.Count(out.Log, "not a directory; continuing without it"); !named && got != 1 {
+			t.Errorf("it was said %d times\n%s", got, out.Log)
+		}
+	}
+}

@@ -12,7 +12,7 @@ import (
 // what is said where that is missing.
 func TestCertificates(t *testing.T) {
 	t.Parallel()
-	const noCA = "tls: failed to verify certificate: x509: certificate signed by unknown authority\nuse tls-verify: false or add the CA to certs.d"
+	const noCA = "tls: failed to verify certificate: x509: certificate signed by unknown authority\nadd the CA to certs.d as a .crt file, or use tls-verify: false; intermediate certificates are for the registry to send"
 	other := strings.Replace(noCA, "\n", ` (possibly because of "x509: ECDSA verification failure" while trying to verify candidate authority certificate "test CA")`+"\n", 1)
 	certs := func(w *world, f *registry.Faults) { must(f.PKI.WriteClient(w.certs(f))) }
 	for name, c := range map[string]struct {
@@ -47,7 +47,7 @@ func TestCertificates(t *testing.T) {
 				put(filepath.Join(w.certs(f), "client.cert"), string(f.PKI.ClientCert))
 			},
 			want: "missing key client.key for client certificate client.cert. Note that CA certificates should use the extension .crt" +
-				"\nboth belong into the registry's folder in certs.d",
+				"\nboth must be in the registry's directory in certs.d",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -21,7 +21,7 @@ const userAgent = "osbuild-containers"
 // connect asks the registry of a client what it is, as the library would, and has the library send all its
 // requests through wire, from the first one on. Insecure is what registries.conf says of the place; what sys says
 // takes precedence. Challenges are those of the repository, where the registry itself has none.
-func connect(ctx context.Context, sys *types.SystemContext, c *internals.Client, host string, insecure bool, challenges []internals.Challenge) error {
+func connect(ctx context.Context, sys *types.SystemContext, c *internals.Client, login *login, host string, insecure bool, challenges []internals.Challenge) error {
 	conf, err := c.TLS()
 	if err != nil {
 		return err
@@ -32,7 +32,7 @@ func connect(ctx context.Context, sys *types.SystemContext, c *internals.Client,
 	conf.InsecureSkipVerify = insecure
 	tr := tlsclientconfig.NewTransport()
 	tr.TLSClientConfig, tr.MaxIdleConnsPerHost = conf, idleConnections
-	w := &wire{RoundTripper: tr}
+	w := &wire{RoundTripper: tr, login: login}
 	client := &http.Client{Transport: w, CheckRedirect: checkRedirect}
 	p, err := w.properties(ctx, client, host, insecure)
 	if err != nil {

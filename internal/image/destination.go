@@ -22,6 +22,7 @@ import (
 type Destination struct {
 	name  reference.Named
 	sys   *types.SystemContext
+	login *login // in sys
 	dest  types.ImageDestination
 	known *Known
 
@@ -39,7 +40,10 @@ func OpenDestination(ctx context.Context, repository string, a request.Access, k
 	if err != nil {
 		return nil, fmt.Errorf("repository %q: %w", repository, err)
 	}
-	d := &Destination{name: reference.TrimNamed(named), sys: systemContext(a), known: known}
+	d := &Destination{name: reference.TrimNamed(named), known: known}
+	if d.sys, d.login, err = withLogin(systemContext(a), d.Name()); err != nil {
+		return nil, d.sending(err)
+	}
 	d.dest, d.client, err = d.open(ctx, ref)
 	return d, d.sending(err)
 }
@@ -57,7 +61,7 @@ func (d *Destination) open(ctx context.Context, ref types.ImageReference) (types
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := connect(ctx, d.sys, c, reference.Domain(d.name), conf.InsecureSkipVerify, d.known.challengesOf(d.name)); err != nil {
+	if err := connect(ctx, d.sys, c, d.login, reference.Domain(d.name), conf.InsecureSkipVerify, d.known.challengesOf(d.name)); err != nil {
 		return nil, nil, err
 	}
 	return dest, c, nil
@@ -176,7 +180,7 @@ func (d *Destination) sending(err error) error {
 	if errors.As(err, &challenge) {
 		d.known.learn(d.name, challenge.challenges)
 	}
-	return &sendError{d.name.Name(), reword(err)}
+	return &sendError{d.name.Name(), reword(d.login.denied(err))}
 }
 
 // IsSend says that an error is of a registry that is written to.

@@ -12,7 +12,6 @@ import (
 
 	"github.com/containers/image/v5/docker/reference"
 	"github.com/containers/image/v5/pkg/blobinfocache/none"
-	"github.com/containers/image/v5/pkg/docker/config"
 	"github.com/containers/image/v5/pkg/sysregistriesv2"
 	"github.com/containers/image/v5/types"
 	"github.com/containers/storage/pkg/homedir"
@@ -185,7 +184,7 @@ func (s *dockerSource) broke(d digest.Digest, l *location, err error, moved bool
 // podman, take from the environment and from their options.
 func systemContext(a request.Access) *types.SystemContext {
 	sys := &types.SystemContext{
-		AuthFilePath:             cmp.Or(a.AuthFile, authFile()),
+		AuthFilePath:             cmp.Or(a.AuthFile, namedAuthFile()),
 		DockerCertPath:           a.CertDir,
 		SystemRegistriesConfPath: os.Getenv("CONTAINERS_REGISTRIES_CONF"),
 		DockerRegistryUserAgent:  userAgent,
@@ -196,9 +195,9 @@ func systemContext(a request.Access) *types.SystemContext {
 	return sys
 }
 
-// authFile is the rule of podman and skopeo: REGISTRY_AUTH_FILE, then DOCKER_CONFIG, else the
+// namedAuthFile is the rule of podman and skopeo: REGISTRY_AUTH_FILE, then DOCKER_CONFIG, else "", for the
 // library's own places.
-func authFile() string {
+func namedAuthFile() string {
 	if f := os.Getenv("REGISTRY_AUTH_FILE"); f != "" {
 		return f
 	}
@@ -225,7 +224,7 @@ func usualPort(sys *types.SystemContext, named reference.Named) reference.Named 
 	if !found || sys.DockerInsecureSkipTLSVerify == types.OptionalBoolTrue {
 		return named
 	}
-	if auth, err := config.GetCredentials(sys, host); err == nil && auth != (types.DockerAuthConfig{}) {
+	if l, err := findLogin(sys, host); err == nil && l.from != "" {
 		return named
 	}
 	// A prefix without the port matches too, to a location that the port then spoils.

@@ -287,6 +287,7 @@ func Hint(err error) string {
 	var content *contentError
 	var invalid x509.CertificateInvalidError
 	var config *fileError
+	var login *loginError
 	text := err.Error()
 	switch {
 	case errors.As(err, &content) && content.page:
@@ -306,7 +307,7 @@ func Hint(err error) string {
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired && invalid.Cert != nil:
 		return clockHint(invalid.Cert, time.Now())
 	case errors.As(err, &unknown):
-		return "use tls-verify: false or add the CA to certs.d"
+		return "add the CA to certs.d as a .crt file, or use tls-verify: false; intermediate certificates are for the registry to send"
 	case isAlert(err):
 		return "the registry wants another client certificate: check the one in certs.d"
 	case isTLS(err):
@@ -314,13 +315,15 @@ func Hint(err error) string {
 	case strings.Contains(text, http.StatusText(http.StatusProxyAuthRequired)):
 		return "put the proxy's user name and password into the URL in HTTP_PROXY and HTTPS_PROXY"
 	case strings.Contains(text, "for client certificate"), strings.Contains(text, "missing client certificate"):
-		return "both belong into the registry's folder in certs.d"
-	case strings.Contains(text, "read credentials: ") && strings.Contains(text, "executable file not found"):
-		return "install that credential helper, or remove it from credsStore and credHelpers of the file with the credentials"
+		return "both must be in the registry's directory in certs.d"
 	case errors.As(err, &config):
 		return "this user must be able to read " + config.path
-	case strings.Contains(text, "read credentials: "):
-		return "correct the file with the credentials, or log in again (podman login)"
+	case errors.As(err, &login) && strings.Contains(text, "executable file not found"):
+		return "install that credential helper, or remove this entry"
+	case errors.As(err, &login) && strings.Contains(text, "invalid character 'ï'"):
+		return "the file begins with a byte order mark: save it as UTF-8 without one"
+	case errors.As(err, &login):
+		return "correct that, or log in again (podman login)"
 	case errors.As(err, &dns):
 		return "check the registry's name"
 	case isErrno(err, syscall.ECONNREFUSED, syscall.EHOSTUNREACH, syscall.ENETUNREACH):

@@ -101,7 +101,7 @@ func TestHint(t *testing.T) {
 		want string
 	}{
 		"no way out":   {errors.New("x"), ""},
-		"unknown CA":   {sent(&tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}), "use tls-verify: false or add the CA to certs.d"},
+		"unknown CA":   {sent(&tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}), "add the CA to certs.d as a .crt file, or use tls-verify: false; intermediate certificates are for the registry to send"},
 		"other name":   {sent(&tls.CertificateVerificationError{Err: errors.New("x")}), "check the registry's certificate, or use tls-verify: false"},
 		"plain http":   {sent(errors.New("http: server gave HTTP response to HTTPS client")), "the registry speaks plain http: use tls-verify: false or mark it insecure in registries.conf"},
 		"no such host": {sent(&net.DNSError{Err: "no such host", IsNotFound: true}), "check the registry's name"},
@@ -110,11 +110,11 @@ func TestHint(t *testing.T) {
 		"405":          {errors.New(`StatusCode: 405, "x"`), "the registry does not take this request: it may be read-only, or a proxy of another one"},
 		"413":          {&StatusError{Code: 413}, "the registry, or a proxy before it, takes no bodies of that size: raise its limit (nginx: client_max_body_size)"},
 		"404":          {errors.New(`StatusCode: 404, "x"`), "check the name and whether the registry still has this digest"},
-		"auth file":    {fmt.Errorf("getting username and password: %w", &fs.PathError{Op: "open", Path: "/a/auth.json", Err: syscall.EACCES}), "this user must be able to read /a/auth.json"},
+		"auth file":    {&loginError{"/a/auth.json", &fs.PathError{Op: "open", Path: "/a/auth.json", Err: syscall.EACCES}}, "this user must be able to read /a/auth.json"},
 		"lookaside":    {&fs.PathError{Op: "open", Path: "/var/lib/sigstore/x", Err: syscall.EACCES}, "this user must be able to read /var/lib/sigstore/x"},
-		"broken auth":  {errors.New("getting username and password: x"), "correct the file with the credentials, or log in again (podman login)"},
-		"no helper":    {errors.New(`getting username and password: exec: "docker-credential-x": executable file not found in $PATH`), "install that credential helper, or remove it from credsStore and credHelpers of the file with the credentials"},
-		"no cert":      {errors.New("missing client certificate x.cert for key x.key"), "both belong into the registry's folder in certs.d"},
+		"broken auth":  {&loginError{"/a/auth.json", errors.New("x")}, "correct that, or log in again (podman login)"},
+		"no helper":    {&loginError{"/a/auth.json", errors.New(`exec: "docker-credential-x": executable file not found in $PATH`)}, "install that credential helper, or remove this entry"},
+		"no cert":      {errors.New("missing client certificate x.cert for key x.key"), "both must be in the registry's directory in certs.d"},
 		"policy":       {&policyError{errors.New("x")}, "sign the image, or allow it in policy.json"},
 	} {
 		if got := Hint(reword(c.err)); got != c.want {

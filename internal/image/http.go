@@ -63,7 +63,8 @@ type wire struct {
 	http.RoundTripper
 	registry *url.URL // scheme and host
 	tokens   []string // URLs of its token servers
-	open     bool     // the registry has no challenge when it is first asked
+	login    *login
+	open     bool // the registry has no challenge when it is first asked
 }
 
 // other returns the host of a request that is neither for the registry nor for a token, else "". A redirect, a URL in
@@ -134,10 +135,14 @@ func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 		req = req.Clone(req.Context())
 		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", sp.want))
 	}
-	if err := hideCredentials(req); err != nil {
+	sent, err := hideCredentials(req)
+	if err != nil {
 		return nil, err
 	}
 	other := w.other(req)
+	if sent && other == "" {
+		w.login.sent.Store(true)
+	}
 	if other != "" && req.Header.Get("Authorization") != "" { // the library sends it with uploads
 		req = req.Clone(req.Context())
 		req.Header.Del("Authorization")

@@ -15,12 +15,14 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync"
 
 	imgmanifest "github.com/containers/image/v5/manifest"
 	"github.com/containers/image/v5/types"
 	"github.com/containers/storage/pkg/reexec"
 	"github.com/opencontainers/go-digest"
 
+	"osbuild-containers/internal/image/internals"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/request"
 )
@@ -89,6 +91,10 @@ func Open(ctx context.Context, t Target) (Source, error) {
 type reader struct {
 	src    types.ImageSource
 	pinned digest.Digest
+	login  *login            // to the registry; nil for a storage
+	client *internals.Client // of src; nil for a storage
+
+	lookaside sync.Mutex // held while signatures are read
 }
 
 func (r *reader) Manifest(ctx context.Context) ([]byte, error) {

@@ -70,7 +70,7 @@ func (l *location) do(ctx context.Context, ask func(context.Context, *location, 
 	if err != nil {
 		return err
 	}
-	err = ask(ctx, l, r)
+	err = r.login.denied(ask(ctx, l, r))
 	var challenge *challengeError
 	if !errors.As(err, &challenge) {
 		return err
@@ -81,7 +81,7 @@ func (l *location) do(ctx context.Context, ask func(context.Context, *location, 
 	if r, err = l.reader(ctx, r); err != nil {
 		return err
 	}
-	return ask(ctx, l, r)
+	return r.login.denied(ask(ctx, l, r))
 }
 
 // reader connects the location, if it is not connected, or if the connection in use is old.
@@ -95,14 +95,18 @@ func (l *location) reader(ctx context.Context, old *reader) (*reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	src, client, err := internals.NewSource(ctx, l.sys, l.logical, physical)
+	sys, login, err := withLogin(l.sys, l.name())
 	if err != nil {
 		return nil, err
 	}
-	if err := connect(ctx, l.sys, client, reference.Domain(l.place.Reference), l.place.Endpoint.Insecure, l.challenges); err != nil {
+	src, client, err := internals.NewSource(ctx, sys, l.logical, physical)
+	if err != nil {
 		return nil, err
 	}
-	r := &reader{src: src, pinned: l.pinned}
+	if err := connect(ctx, sys, client, login, reference.Domain(l.place.Reference), l.place.Endpoint.Insecure, l.challenges); err != nil {
+		return nil, login.denied(err)
+	}
+	r := &reader{src: src, pinned: l.pinned, login: login, client: client}
 	l.open = append(l.open, r)
 	return r, nil
 }

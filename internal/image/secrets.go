@@ -18,12 +18,19 @@ import (
 // registry says.
 var userNames sync.Map
 
+// noLogin is an empty name with an empty password, in base64: the library sends it where it has no credentials.
+const noLogin = "Og=="
+
 // hideCredentials hides what a request carries as credentials from all messages, since a registry may say them again.
-func hideCredentials(req *http.Request) error {
+// It reports whether there are any by which a user logs in, which a token is not.
+func hideCredentials(req *http.Request) (login bool, err error) {
 	scheme, value, _ := strings.Cut(req.Header.Get("Authorization"), " ")
-	progress.Hide(value)
-	if strings.EqualFold(scheme, "Basic") {
-		if plain, err := base64.StdEncoding.DecodeString(value); err == nil && string(plain) != ":" { // the library sends that where it has none
+	if value != noLogin {
+		progress.Hide(value)
+	}
+	if strings.EqualFold(scheme, "Basic") && value != noLogin {
+		if plain, err := base64.StdEncoding.DecodeString(value); err == nil {
+			login = true
 			user, password, _ := strings.Cut(string(plain), ":")
 			progress.Hide(string(plain))
 			progress.Hide(password)
@@ -33,18 +40,19 @@ func hideCredentials(req *http.Request) error {
 		}
 	}
 	if req.Body == nil || req.Header.Get("Content-Type") != "application/x-www-form-urlencoded" {
-		return nil
+		return login, nil
 	}
 	form, err := io.ReadAll(req.Body) // for a token: the library has made it
 	if err != nil {
-		return err
+		return login, err
 	}
 	req.Body = io.NopCloser(bytes.NewReader(form))
 	if values, err := url.ParseQuery(string(form)); err == nil {
 		progress.Hide(values.Get("refresh_token"))
 		progress.Hide(values.Get("password"))
+		login = true
 	}
-	return nil
+	return login, nil
 }
 
 // hideUsers hides the names of users in what a registry says.

@@ -3,9 +3,14 @@ package image
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strings"
 
 	"github.com/containers/image/v5/image"
+	"github.com/containers/storage/pkg/homedir"
 	"github.com/opencontainers/go-digest"
 
 	"osbuild-containers/internal/manifest"
@@ -33,7 +38,16 @@ func (r *reader) Signatures(ctx context.Context, d digest.Digest) ([][]byte, err
 	if d == "" {
 		instance = nil
 	}
+	r.lookaside.Lock()
+	defer r.lookaside.Unlock()
 	sigs, err := image.UnparsedInstance(r.src, instance).UntrustedSignatures(limited(ctx))
+	if dir := unreadLookaside(err); dir != "" && r.client != nil {
+		passOver(dir, err)
+		if err := r.client.NoLookaside(); err != nil {
+			return nil, err
+		}
+		sigs, err = image.UnparsedInstance(r.src, instance).UntrustedSignatures(limited(ctx))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read signatures: %w", err)
 	}
@@ -51,6 +65,22 @@ func (r *reader) Signatures(ctx context.Context, d digest.Digest) ([][]byte, err
 		blobs = append(blobs, blob)
 	}
 	return blobs, nil
+}
+
+// unreadLookaside returns the directory, of those in which the library looks for signatures where none is configured,
+// that has the file which err says cannot be read; "" for all other errors. A policy that wants a signature refuses
+// an image without one.
+func unreadLookaside(err error) string {
+	var unread *fs.PathError
+	if !errors.As(err, &unread) {
+		return ""
+	}
+	for _, dir := range []string{"/var/lib/containers/sigstore", filepath.Join(homedir.Get(), ".local/share/containers/sigstore")} {
+		if strings.HasPrefix(unread.Path, dir+"/") {
+			return dir
+		}
+	}
+	return ""
 }
 
 // signatureBlob is the content of a dir: transport's signature-N. The library's own function for

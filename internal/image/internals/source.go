@@ -3,6 +3,7 @@ package internals
 import (
 	"context"
 	"net/url"
+	"os"
 	"reflect"
 	"sync"
 
@@ -73,6 +74,12 @@ func (c *Client) read(sys *types.SystemContext, ref types.ImageReference) error 
 		return err
 	}
 	return set(c.v, "signatureBase", reflect.ValueOf(base))
+}
+
+// NoLookaside makes a source that uses the client look for signatures in no directory and on no server. Those that
+// the registry itself has remain.
+func (c *Client) NoLookaside() error {
+	return set(c.v, "signatureBase", reflect.ValueOf(&url.URL{Scheme: "file", Path: os.DevNull + ".none"}))
 }
 
 // lookasides are the results of lookaside. The library opens the directory registries.d each time and leaves it to
