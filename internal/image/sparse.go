@@ -212,9 +212,23 @@ func (s *sparseReader) expand(h *tar.Header, last []byte) error {
 	if err := tar.NewWriter(&header).WriteHeader(h); err != nil { // it leaves out what is sparse
 		return fmt.Errorf("%q: %w", h.Name, err)
 	}
+	byGNU(header.Bytes())
 	s.rewritten(h.Name)
 	s.out, s.plain, s.skip, s.zeros = header.Bytes(), h.Size, padding(size), padding(h.Size)
 	return nil
+}
+
+// byGNU gives the extended header, that the headers of an entry begin with, the name that GNU tar
+// would: of what GNU tar wrote, names of attributes are coded.
+func byGNU(headers []byte) {
+	const name, sum, digits = 100, 148, 6
+	at := bytes.Index(headers[:name], []byte("PaxHeaders.0/"))
+	n, err := strconv.ParseUint(string(headers[sum:sum+digits]), 8, 32)
+	if at < 0 || err != nil {
+		return
+	}
+	headers[at+len("PaxHeaders.")]++ // a process has the number, and never 0
+	copy(headers[sum:], fmt.Sprintf("%0*o", digits, n+1))
 }
 
 // content returns the offset of the content of the entry whose headers begin at start, or a

@@ -17,6 +17,8 @@ import (
 
 	"github.com/vbatts/tar-split/tar/asm"
 	tarsplit "github.com/vbatts/tar-split/tar/storage"
+
+	"osbuild-containers/internal/layer"
 )
 
 // stored returns what the library gives back of an archive in a storage, and what it keeps of it.
@@ -104,7 +106,7 @@ func sparse10(t testing.TB, name string, size int64, data map[int64]string) []by
 	}
 	body := append(padded([]byte(holes)), content...)
 	var records string
-	for _, r := range []string{"GNU.sparse.major=1", "GNU.sparse.minor=0", "GNU.sparse.name=" + name, "GNU.sparse.realsize=" + strconv.FormatInt(size, 10), "SCHILY.xattr.user.x=y"} {
+	for _, r := range []string{"GNU.sparse.major=1", "GNU.sparse.minor=0", "GNU.sparse.name=" + name, "GNU.sparse.realsize=" + strconv.FormatInt(size, 10), "SCHILY.xattr.user.x=y", "SCHILY.xattr.user.%25=z"} {
 		n := len(r) + 4 // of two digits
 		records += fmt.Sprintf("%d %s\n", n, r)
 	}
@@ -185,9 +187,25 @@ func TestLostMaps(t *testing.T) {
 		var rewritten []string
 		in := sparseOf(back, notes)
 		in.Expand(func(name string) { rewritten = append(rewritten, name) })
-		got, want := entries(t, iotest.OneByteReader(in)), entries(t, bytes.NewReader(c.archive))
+		expanded, err := io.ReadAll(iotest.OneByteReader(in))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, want := entries(t, bytes.NewReader(expanded)), entries(t, bytes.NewReader(c.archive))
 		if !slices.Equal(got, want) || len(rewritten) != c.files {
 			t.Errorf("%s: %d entries, want %d; rewritten: %q", name, len(got), len(want), rewritten)
+		}
+		for r := layer.NewReader(bytes.NewReader(expanded), layer.NewTally(layer.Limits{})); name == "many"; {
+			e, err := r.Next()
+			if err == io.EOF {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if slices.Contains(rewritten, e.Name) && e.Xattrs["user.%"] != "z" {
+				t.Errorf("%s: attributes %q, want user.%%, which GNU tar codes", e.Name, e.Xattrs)
+			}
 		}
 	}
 }
