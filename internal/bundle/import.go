@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/image"
+	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/panics"
 	"osbuild-containers/internal/progress"
 )
@@ -244,7 +246,7 @@ func (in *importer) beside(img *carried) (list []byte, signatures [][]byte) {
 		return list, signatures
 	}
 	defer pub.Close()
-	if raw, err := pub.Manifest(); err != nil || !bytes.Equal(raw, img.raw) {
+	if !wasPublishedWith(pub, img) {
 		return list, signatures
 	}
 	if l, err := pub.List(); err == nil && l != nil {
@@ -254,6 +256,18 @@ func (in *importer) beside(img *carried) (list []byte, signatures [][]byte) {
 		signatures = s
 	}
 	return list, signatures
+}
+
+// wasPublishedWith reports whether what is beside an image of the cache belongs to the manifest that is imported, also
+// where the manifest in the cache is damaged.
+func wasPublishedWith(pub *cache.Published, img *carried) bool {
+	if raw, err := pub.Manifest(); err == nil && bytes.Equal(raw, img.raw) {
+		return true
+	} else if m, e := manifest.Parse(raw); err == nil && e == nil && !m.List && m.Config.Digest == img.id {
+		return false // another form of the image
+	}
+	origins, err := pub.Origins()
+	return err == nil && slices.ContainsFunc(origins, func(o cache.Origin) bool { return o.Digest == digest.FromBytes(img.raw) })
 }
 
 func (in *importer) openPool(ctx context.Context) (_ *cache.Pool, err error) {

@@ -280,6 +280,43 @@ func TestWhatIsBesideStays(t *testing.T) {
 	want("repaired from where neither is", true)
 }
 
+// Signatures that the cache has of an image are not replaced by those that are imported, whatever is repaired.
+func TestStoredSignaturesStay(t *testing.T) {
+	img := images.New(images.Layer(1000))
+	other := images.New(images.Layer(1000), images.ConfigBytes(img.Config), images.Annotation("of", "another form"))
+	for name, c := range map[string]struct {
+		spoil func(path string) error
+		from  *images.Image
+		want  string
+	}{
+		"intact":           {func(string) error { return nil }, img, "stored"},
+		"blob damaged":     {func(path string) error { return os.Truncate(filepath.Join(path, img.Layers[0].Digest.Encoded()), 3) }, img, "stored"},
+		"blob missing":     {func(path string) error { return os.Remove(filepath.Join(path, img.Layers[0].Digest.Encoded())) }, img, "stored"},
+		"manifest damaged": {func(path string) error { return os.Truncate(filepath.Join(path, "manifest.json"), 3) }, img, "stored"},
+		"manifest missing": {func(path string) error { return os.Remove(filepath.Join(path, "manifest.json")) }, img, "stored"},
+		"another form":     {func(string) error { return nil }, other, "imported"},
+	} {
+		stored, imported, dir := t.TempDir(), t.TempDir(), t.TempDir()
+		inputs.WriteDir(t, stored, img, "stored")
+		inputs.WriteDir(t, imported, c.from, "imported")
+		bring(t, dir, stored)
+		must(t, c.spoil(cache.Open(dir).ImagePath(img.ID)))
+		done, err := Import(t.Context(), cache.Open(dir), imported, true, nil)
+		must(t, err)
+		if r := only(t, done); r.Err != nil {
+			t.Errorf("%s: %v", name, r.Err)
+		}
+		pub, err := cache.Open(dir).Look(img.ID)
+		must(t, err)
+		sigs, err := pub.Signatures()
+		must(t, err)
+		pub.Close()
+		if len(sigs) != 1 || string(sigs[0]) != c.want {
+			t.Errorf("%s: got %q, want %s", name, sigs, c.want)
+		}
+	}
+}
+
 // A panic while an image is imported is the error of that image.
 func TestImportPanic(t *testing.T) {
 	in := &importer{from: &carrier{}, log: progress.NewLog(io.Discard)} // without a cache
