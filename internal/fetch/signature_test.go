@@ -114,6 +114,37 @@ func TestSignatureThatPolicyWants(t *testing.T) {
 	w.images(itemOf(layered, name)).ok().cached(true)
 }
 
+// TestSignaturesAreReadOnce opens the source again between the policy and the cache: what is published is what the
+// policy has seen, whatever the registry serves by then.
+func TestSignaturesAreReadOnce(t *testing.T) {
+	t.Parallel()
+	for name, later := range map[string]registry.Fault{
+		"gone":    registry.Status(404, ""),
+		"trouble": registry.Status(500, ""),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSigner()
+			f, name := serve(t, layered)
+			want := s.sign(t, layered.Digest, name)
+			w := newWorld(t).alone()
+			w.config("key.pem", s.public())
+			w.policy(map[string]string{name: "key.pem"})
+			w.attachments(f.Addr)
+			f.On(registry.Blob(string(layered.Layers[0].Digest)).First(1), registry.Error(403, "DENIED", "the token is too old"))
+			f.On(registry.Get(`\.sig$`).From(2), later)
+			w.images(itemOf(layered, name)).ok()
+			w.has(layered, want)
+			if n := len(f.Matching(registry.Get(`\.sig$`))); n != 1 {
+				t.Errorf("the signature was asked for %d times", n)
+			}
+			if n := len(f.Matching(registry.Get(`^/v2/$`))); n < 2 {
+				t.Error("the source was not opened again")
+			}
+		})
+	}
+}
+
 // TestPolicyForWhatIsThere pairs how something came into the cache, and under which policy it is wanted then, with
 // what becomes of that: who fetched it, and under which name, does not count.
 func TestPolicyForWhatIsThere(t *testing.T) {
