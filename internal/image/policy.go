@@ -100,15 +100,36 @@ func (t Target) identity() (types.ImageReference, error) {
 	if t.Transport == request.ContainersStorage {
 		return scope{transport: request.ContainersStorage}, nil
 	}
-	named, err := reference.ParseNormalizedNamed(t.Name)
+	named, err := t.named()
 	if err == nil {
-		named, err = exact(usualPort(systemContext(t.Access), named), t.Pinned)
+		named, err = exact(named, t.Pinned)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("image name %q: %w", t.Name, err)
 	}
 	return docker.NewReference(named)
 }
+
+// named parses the name of the target. A request has many items and few names, and parsing one takes longer than all
+// else that a policy needs.
+func (t Target) named() (reference.Named, error) {
+	type key struct {
+		name   string
+		access request.Access
+	}
+	if named, ok := parsedNames.Load(key{t.Name, t.Access}); ok {
+		return named.(reference.Named), nil
+	}
+	named, err := reference.ParseNormalizedNamed(t.Name)
+	if err != nil {
+		return nil, err
+	}
+	named = usualPort(systemContext(t.Access), named)
+	parsedNames.Store(key{t.Name, t.Access}, named)
+	return named, nil
+}
+
+var parsedNames sync.Map
 
 // errUnseen is that a policy depends on more than the name of an image.
 var errUnseen = errors.New("the policy depends on the image")
