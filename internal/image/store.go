@@ -78,7 +78,10 @@ func OpenStore(location string) (*Store, error) {
 }
 
 // joinStores makes dir an image store of links: all of it is in the image store, but the library keeps what it
-// knows of the layers' archives (tar-split) in the graph root.
+// knows of the layers' archives (tar-split) in the graph root. It relies on this: the library opens additional image
+// stores for reading only; it finds each file below dir by its name, so links lead to what is there at that time, the
+// lock files that podman uses among them; and what is in both directories of layers, such as layers.json, is that of
+// the image store. An image that is added later is found, but not its archive: reading its layers is an error then.
 func joinStores(dir, imageStore, graphRoot, driver string) error {
 	layers := driver + "-layers"
 	if err := os.MkdirAll(filepath.Join(dir, layers), 0o700); err != nil {
