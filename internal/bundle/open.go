@@ -212,7 +212,7 @@ func (c *carrier) other(d *files.Document, images map[digest.Digest]*carried) er
 		return nil
 	}
 	var a v1.Manifest
-	if err := json.Unmarshal(d.Raw, &a); err != nil || a.ArtifactType != signaturesType || a.Subject == nil || images[a.Subject.Digest] == nil {
+	if json.Unmarshal(d.Raw, &a) != nil || a.ArtifactType != signaturesType || a.Subject == nil || images[a.Subject.Digest] == nil {
 		c.notes = append(c.notes, fmt.Sprintf("%s is left out: %v", d.Digest, d.Err))
 		return nil
 	}

@@ -106,7 +106,7 @@ func errorDocument(raw []byte) (registryError, bool) {
 	return registryError{}, false
 }
 
-// ErrContent: what came is not what was asked for, whatever its digest: a page of a portal, an error with status 200,
+// ErrContent is that what came is not what was asked for, whatever its digest: a page of a portal, an error with status 200,
 // or something of another size.
 var ErrContent = errors.New("not what was asked for")
 

@@ -94,8 +94,10 @@ func (r *reader) collect(images []*Image, all bool) error {
 			return err
 		}
 		for _, s := range pooled {
-			r.add(s, use{title: "the pool", what: PartPool, digest: s.Digest, path: r.cache.PooledPath(s.Digest),
-				open: func() (*os.File, error) { return r.cache.OpenPooled(s.Digest) }})
+			r.add(s, use{
+				title: "the pool", what: PartPool, digest: s.Digest, path: r.cache.PooledPath(s.Digest),
+				open: func() (*os.File, error) { return r.cache.OpenPooled(s.Digest) },
+			})
 		}
 		files, err := r.cache.Files()
 		if err != nil {
@@ -103,8 +105,10 @@ func (r *reader) collect(images []*Image, all bool) error {
 		}
 		for _, s := range files {
 			path := r.cache.FilePath(s.Digest)
-			r.add(s, use{title: filepath.Base(filepath.Dir(path)), what: PartFile, digest: s.Digest, path: path,
-				open: func() (*os.File, error) { return r.cache.OpenFile(s.Digest) }})
+			r.add(s, use{
+				title: filepath.Base(filepath.Dir(path)), what: PartFile, digest: s.Digest, path: path,
+				open: func() (*os.File, error) { return r.cache.OpenFile(s.Digest) },
+			})
 		}
 		owners = r.own(owners, "pool and lists")
 	}

@@ -55,9 +55,18 @@ func TestNoFileSystem(t *testing.T) {
 	}
 	const layer = "application/vnd.oci.image.layer.v1.tar"
 	for _, layers := range [][]string{
-		{}, {""}, {layer}, {layer + "+gzip"}, {layer + "+zstd"}, {layer + "+gzip+encrypted"}, {"application/octet-stream"}, {"application/x-gzip"},
-		{"application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"}, {"application/vnd.docker.image.rootfs.diff.tar.gzip"},
-		{"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"}, {layer, "application/vnd.in-toto+json"},
+		{},
+		{""},
+		{layer},
+		{layer + "+gzip"},
+		{layer + "+zstd"},
+		{layer + "+gzip+encrypted"},
+		{"application/octet-stream"},
+		{"application/x-gzip"},
+		{"application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"},
+		{"application/vnd.docker.image.rootfs.diff.tar.gzip"},
+		{"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"},
+		{layer, "application/vnd.in-toto+json"},
 	} {
 		if _, err := Parse([]byte(of(layers...))); err != nil {
 			t.Errorf("%q: %v", layers, err)

@@ -18,7 +18,7 @@ func TestCatch(t *testing.T) {
 		"an error":     {func() error { return fault }, "a fault"},
 		"a text":       {func() error { panic("oh") }, "internal error: oh; please report it"},
 		"the runtime":  {func() error { return errors.New(string(rune(list[len(list)]))) }, "internal error: runtime error: index out of range [0] with length 0; please report it"},
-		"nil":          {func() error { panic(nil) }, "internal error: panic called with nil argument"}, //nolint:govet // it is what is tested
+		"nil":          {func() error { panic(nil) }, "internal error: panic called with nil argument"},
 		"after others": {func() error { defer func() { panic("second") }(); panic("first") }, "internal error: second"},
 	} {
 		got := ""
