@@ -244,7 +244,7 @@ func TestAttributesOfManyHardLinks(t *testing.T) {
 // What is remembered is counted, and counted for what the heap holds: so an image never
 // needs more than the limit of bytes.
 func TestMemoryIsCounted(t *testing.T) {
-	const n = 20_000
+	const n = 10_000
 	long := strings.Repeat("n", 200)
 	wide := map[string]string{"user.a": strings.Repeat("x", 100), "user.b": "1"}
 	for name, entry := range map[string]func(i int) layer.Entry{
