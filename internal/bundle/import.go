@@ -105,7 +105,7 @@ func importFrom(ctx context.Context, c *cache.Cache, from *carrier, repair bool,
 		r := Result{Kind: "list", ID: l.Digest, Names: from.named(l.Names), State: Added, Bytes: int64(len(l.Raw))}
 		if _, ok := c.File(l.Digest); ok {
 			r.State, r.Bytes, r.Reused = Cached, 0, r.Bytes
-			if err := c.SettleFile(ctx, l.Digest); err != nil {
+			if err := c.Settle(ctx, nil, []digest.Digest{l.Digest})[l.Digest]; err != nil {
 				r.fail(fmt.Errorf("manifest list %s: %w", l.Digest, err))
 			}
 		} else if err := in.list(ctx, l.Raw); err != nil {
@@ -212,7 +212,7 @@ func (in *importer) one(ctx context.Context, img *carried, it *progress.Item, r 
 		for _, o := range in.origins(img, r.Manifest) {
 			_ = in.cache.AddOrigin(ctx, img.id, o) // for people: it is there all the same
 		}
-		return withHint(in.cache.Settle(ctx, img.id))
+		return withHint(in.cache.Settle(ctx, []digest.Digest{img.id}, nil)[img.id])
 	}
 	if err := in.missing(img); err != nil {
 		return err

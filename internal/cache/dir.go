@@ -298,6 +298,18 @@ func (d *dir) sync() error {
 	return nil
 }
 
+// syncAll makes all of the file system durable. It is an error where that cannot be relied on: FUSE does not pass it on.
+func (d *dir) syncAll() error {
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(d.fd(), &fs); err != nil {
+		return err
+	}
+	if fs.Type == unix.FUSE_SUPER_MAGIC {
+		return errors.ErrUnsupported
+	}
+	return unix.Syncfs(d.fd())
+}
+
 // freed is how many bytes come free when what has the name is removed: those of blobs that have no other name.
 func (d *dir) freed(name string) (total int64) {
 	st, err := d.stat(name)

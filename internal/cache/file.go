@@ -55,8 +55,10 @@ func (c *Cache) publishFile(ctx context.Context, d digest.Digest, raw []byte) er
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	// Until the name is on disk, as for images; where no pool is, there is no lock, and each syncs by itself.
-	unlock, err := c.lockNamed(ctx, listsLock, unix.LOCK_EX, "the manifest lists of the cache")
+	if err := c.makeLocks(); err != nil {
+		return err
+	}
+	unlock, err := c.lockLists(ctx, unix.LOCK_EX) // until the name is on disk, as for images
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
 	"osbuild-containers/test/calls"
@@ -156,10 +157,13 @@ func TestYoungNameIsSettled(t *testing.T) {
 	img, list := draw(1, 0), allList(0)
 	for name, at := range map[string]func(c *Cache) (path string, settle func(context.Context) error){
 		"image": func(c *Cache) (string, func(context.Context) error) {
-			return filepath.Dir(c.ImagePath(img.id)), func(ctx context.Context) error { return c.Settle(ctx, img.id) }
+			return filepath.Dir(c.ImagePath(img.id)), func(ctx context.Context) error { return c.Settle(ctx, []digest.Digest{img.id}, nil)[img.id] }
 		},
 		"list": func(c *Cache) (string, func(context.Context) error) {
-			return c.files, func(ctx context.Context) error { return c.SettleFile(ctx, descriptor(list).Digest) }
+			return c.files, func(ctx context.Context) error {
+				d := descriptor(list).Digest
+				return c.Settle(ctx, nil, []digest.Digest{d})[d]
+			}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -187,5 +191,44 @@ func TestYoungNameIsSettled(t *testing.T) {
 			must(t, w.Wait())
 			must(t, settle(t.Context()))
 		})
+	}
+}
+
+// Of many young names that are settled together, one whose publisher has its lock is an error, and the others are not.
+func TestManyYoungNamesAreSettledTogether(t *testing.T) {
+	c, p := newCache(t)
+	var ids []digest.Digest
+	for seed := range uint64(manyNames + 1) {
+		img := draw(seed+1, 0)
+		img.mustPublish(t, c, p)
+		ids = append(ids, img.id)
+	}
+	unlock, err := c.lockImage(t.Context(), ids[3], unix.LOCK_EX)
+	must(t, err)
+	defer unlock()
+	held := Open(filepath.Dir(c.containers))
+	held.Limit = time.Millisecond
+	errs := held.Settle(t.Context(), append(ids, descriptor([]byte("gone")).Digest), nil)
+	if len(errs) != 1 || !errors.Is(errs[ids[3]], ErrInUse) {
+		t.Errorf("got %v", errs)
+	}
+}
+
+// A cache that has nothing but manifest lists has their lock, closed to others, too.
+func TestListsHaveALockWithoutAPool(t *testing.T) {
+	c := Open(filepath.Join(memoryDir(t), "cache"))
+	list := allList(0)
+	d := descriptor(list).Digest
+	must(t, c.PublishFile(t.Context(), d, list))
+	pool := filepath.Join(c.containers, poolDir)
+	if modeOf(t, pool) != privateMode || modeOf(t, filepath.Join(pool, locksDir, listsLock)) != lockMode {
+		t.Error("others can take the lock")
+	}
+	unlock, err := c.lockLists(t.Context(), unix.LOCK_EX)
+	must(t, err)
+	defer unlock()
+	c.Limit = time.Millisecond
+	if err := c.Settle(t.Context(), nil, []digest.Digest{d})[d]; !errors.Is(err, ErrInUse) {
+		t.Errorf("while it is being published: %v", err)
 	}
 }

@@ -100,6 +100,11 @@ func (c *Cache) lockImage(ctx context.Context, id digest.Digest, how int) (unloc
 	return c.lockNamed(ctx, id.Encoded(), how, "image "+id.String())
 }
 
+// lockLists locks the publishing of manifest lists.
+func (c *Cache) lockLists(ctx context.Context, how int) (unlock func(), err error) {
+	return c.lockNamed(ctx, listsLock, how, "the manifest lists of the cache")
+}
+
 func (c *Cache) lockNamed(ctx context.Context, name string, how int, what string) (unlock func(), err error) {
 	locks, err := c.openLocks()
 	if isAbsent(err) || errors.Is(err, unix.EACCES) {
@@ -146,6 +151,28 @@ func (c *Cache) dropLock(id digest.Digest) {
 		_ = locks.remove(id.Encoded())
 		locks.close()
 	}
+}
+
+// makeLocks makes the directory of locks where no pool was opened yet. Who may not make it has no locks.
+func (c *Cache) makeLocks() error {
+	locks, err := c.openLocks()
+	if isAbsent(err) {
+		var containers, root *dir
+		if containers, err = c.makeTop(containersDir); err == nil {
+			root, err = makePool(containers)
+		}
+		if err == nil {
+			locks, _, err = root.mkdir(locksDir, privateMode)
+			root.close()
+		}
+	}
+	if err == nil {
+		locks.close()
+	}
+	if errors.Is(err, unix.EACCES) {
+		return nil
+	}
+	return err
 }
 
 func (c *Cache) openLocks() (*dir, error) {

@@ -56,10 +56,23 @@ func (c *Cache) OpenPool(ctx context.Context) (_ *Pool, err error) {
 	return p, nil
 }
 
-// makeDirs makes the directories of the pool; what is in them need not survive a crash. The pool is for its owner alone: other
-// users could lock what they can open, and need nothing that is there. A pool of an earlier version was open.
+// makePool makes the directory of the pool. It is for its owner alone: other users could lock what they can open, and
+// need nothing that is there. A pool of an earlier version was open.
+func makePool(containers *dir) (*dir, error) {
+	root, _, err := containers.mkdir(poolDir, privateMode)
+	if err != nil {
+		return nil, err
+	}
+	if err := setMode(root.f, privateMode); err != nil {
+		root.close()
+		return nil, err
+	}
+	return root, nil
+}
+
+// makeDirs makes the directories of the pool; what is in them need not survive a crash.
 func (p *Pool) makeDirs() (_ *dir, err error) {
-	root, _, err := p.containers.mkdir(poolDir, privateMode)
+	root, err := makePool(p.containers)
 	if err != nil {
 		return nil, err
 	}
@@ -68,9 +81,6 @@ func (p *Pool) makeDirs() (_ *dir, err error) {
 			root.close()
 		}
 	}()
-	if err := setMode(root.f, privateMode); err != nil {
-		return nil, err
-	}
 	all, _, err := root.mkdir("blobs", dirMode)
 	if err != nil {
 		return nil, err

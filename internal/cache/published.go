@@ -73,31 +73,71 @@ func (p *Published) Close() {
 	p.parent.close()
 }
 
-// Settle returns when the name of the image is on disk. Only one that is young costs anything: the process that
-// gave it may be about to sync it, or was killed before that, so the lock of that process is waited for, within
-// Cache.Limit, and the name synced once more.
-func (c *Cache) Settle(ctx context.Context, id digest.Digest) error {
-	containers, err := c.openTop(containersDir)
+// Settle returns when the names of these images and manifest lists, which were found, are on disk. Only those that are
+// young cost anything: the process that gave one may be about to sync it, or was killed before that, so the lock of that
+// process is waited for, within Limit, and the name synced once more. It returns an error for each name that
+// may not be on disk. A name that is gone is none of those.
+func (c *Cache) Settle(ctx context.Context, images, lists []digest.Digest) map[digest.Digest]error {
+	errs := map[digest.Digest]error{}
+	c.settle(containersDir, images, errs,
+		func(id digest.Digest) (func(), error) { return c.lockImage(ctx, id, unix.LOCK_SH) },
+		func(containers *dir, id digest.Digest) error {
+			parent, err := containers.open(id.String())
+			if err != nil {
+				return err
+			}
+			defer parent.close()
+			return parent.sync()
+		})
+	c.settle(filesDir, lists, errs,
+		func(digest.Digest) (func(), error) { return c.lockLists(ctx, unix.LOCK_SH) },
+		func(*dir, digest.Digest) error { return nil })
+	return errs
+}
+
+// manyNames is from how many names on the whole file system is synced instead of their directories: one flush of the
+// disk instead of one for each. It waits for what else is to be written there, so it is not for a few.
+const manyNames = 16
+
+// settle syncs the young ones of the names in one directory of the cache. sync does what is below one of them.
+func (c *Cache) settle(top string, names []digest.Digest, errs map[digest.Digest]error, lock func(digest.Digest) (func(), error), sync func(*dir, digest.Digest) error) {
+	if len(names) == 0 {
+		return
+	}
+	in, err := c.openTop(top)
 	if isAbsent(err) { // nothing can be settled
-		return nil
+		return
 	}
-	if err != nil {
-		return err
+	var found []digest.Digest
+	for _, d := range names {
+		st, e := unix.Stat_t{}, err
+		if e == nil {
+			st, e = in.stat(d.String())
+		}
+		if e == nil && !isRecent(int64(st.Ctim.Sec)) || isAbsent(e) { //nolint:unconvert // its type depends on the architecture
+			continue
+		}
+		if e == nil {
+			var unlock func()
+			if unlock, e = lock(d); e == nil {
+				unlock() // who had it has synced the name, or died
+			}
+		}
+		if e != nil {
+			errs[d] = e
+			continue
+		}
+		found = append(found, d)
 	}
-	if st, err := containers.stat(id.String()); err != nil || !isRecent(int64(st.Ctim.Sec)) { //nolint:unconvert // its type depends on the architecture
-		return err
+	if len(found) == 0 || len(found) >= manyNames && in.syncAll() == nil {
+		return
 	}
-	unlock, err := c.lockImage(ctx, id, unix.LOCK_SH)
-	if err != nil {
-		return err
+	above := in.sync() // the cache itself was synced before anything got a name in it
+	for _, d := range found {
+		if err := errors.Join(sync(in, d), above); err != nil && !isAbsent(err) {
+			errs[d] = err
+		}
 	}
-	defer unlock()
-	parent, err := c.openImage(id)
-	if err != nil {
-		return err
-	}
-	defer parent.close()
-	return errors.Join(parent.sync(), containers.sync())
 }
 
 // openImage opens the directory of an image, in which image/ is.
@@ -107,30 +147,6 @@ func (c *Cache) openImage(id digest.Digest) (*dir, error) {
 		return nil, err
 	}
 	return containers.open(id.String())
-}
-
-// SettleFile is Settle for a manifest list.
-func (c *Cache) SettleFile(ctx context.Context, d digest.Digest) error {
-	files, err := c.openTop(filesDir)
-	if isAbsent(err) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if st, err := files.stat(d.String()); err != nil || !isRecent(int64(st.Ctim.Sec)) { //nolint:unconvert // its type depends on the architecture
-		return err
-	}
-	unlock, err := c.lockNamed(ctx, listsLock, unix.LOCK_SH, "the manifest lists of the cache")
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	cache, err := c.openTop("")
-	if err != nil {
-		return err
-	}
-	return errors.Join(files.sync(), cache.sync())
 }
 
 // Path is where the image lies.

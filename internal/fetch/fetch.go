@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 
 	"osbuild-containers/internal/cache"
@@ -95,6 +96,7 @@ func (j *job) run(ctx context.Context, present func(context.Context, request.Ite
 		})
 	}
 	wg.Wait()
+	j.settle(ctx, results)
 	j.sayPlan(results)
 
 	var g errgroup.Group // not its context: an item that fails leaves the others alone
@@ -115,11 +117,6 @@ func (j *job) run(ctx context.Context, present func(context.Context, request.Ite
 func (j *job) cached(ctx context.Context, it request.Item, present func(context.Context, request.Item) bool) (res request.Result) {
 	err := panics.Catch(func() error {
 		if present(ctx, it) {
-			if err := j.settle(ctx, it); err != nil {
-				return err
-			}
-			t := targetOf(it)
-			j.log.Cached(t.Name, t.Pinned.String(), it.ID.String())
 			res = done(it)
 		}
 		return nil
@@ -130,12 +127,30 @@ func (j *job) cached(ctx context.Context, it request.Item, present func(context.
 	return res
 }
 
-// settle returns when an item that is in the cache is on disk.
-func (j *job) settle(ctx context.Context, it request.Item) error {
-	if it.Image.Digest == "" { // a manifest list
-		return j.cache.SettleFile(ctx, it.ID)
+// settle makes sure that the items that are in the cache are on disk, and tells of them.
+func (j *job) settle(ctx context.Context, results []request.Result) {
+	var images, lists []digest.Digest
+	for n, it := range j.req.Items {
+		switch {
+		case !results[n].Success:
+		case it.Image.Digest == "":
+			lists = append(lists, it.ID)
+		default:
+			images = append(images, it.ID)
+		}
 	}
-	return j.cache.Settle(ctx, it.ID)
+	errs := j.cache.Settle(ctx, images, lists)
+	for n, it := range j.req.Items {
+		if !results[n].Success {
+			continue
+		}
+		if err := errs[it.ID]; err != nil {
+			results[n] = j.newItem(it).failed(err, request.Metadata{Checksum: it.ID.String()})
+			continue
+		}
+		t := targetOf(it)
+		j.log.Cached(t.Name, t.Pinned.String(), it.ID.String())
+	}
 }
 
 // sayPlan says, in one line, what the cache has.
