@@ -214,7 +214,7 @@ func (c *carrier) other(d *files.Document, images map[digest.Digest]*carried) er
 	var a v1.Manifest
 	if json.Unmarshal(d.Raw, &a) != nil || a.ArtifactType != signaturesType || a.Subject == nil || images[a.Subject.Digest] == nil {
 		c.notes = append(c.notes, fmt.Sprintf("%s is left out: %v", d.Digest, d.Err))
-		return nil
+		return nil //nolint:nilerr // it is not signatures
 	}
 	img := images[a.Subject.Digest]
 	if n := len(img.signatures) + len(a.Layers); n > image.MaxSignatures {

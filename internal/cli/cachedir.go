@@ -52,14 +52,15 @@ func (a *app) cacheDir() (string, error) {
 		return "", refused(err)
 	}
 	if right, what := cacheNear(dir); right != "" {
-		option := from + " "
-		if from == cacheVariable {
-			option = from + "="
+		switch from {
+		case "--store":
+			return "", refused(fmt.Errorf("%s is %s, want the store\nuse --store %s", a.flags.store, what, filepath.Dir(right)))
+		case cacheVariable:
+			from += "="
+		default:
+			from += " "
 		}
-		if from == "--store" {
-			option, right = "--store ", filepath.Dir(right)
-		}
-		return "", refused(fmt.Errorf("%s is %s, want its cache\nuse %s%s", path, what, option, right))
+		return "", refused(fmt.Errorf("%s is %s, want its cache\nuse %s%s", path, what, from, right))
 	}
 	return dir, nil
 }
@@ -78,14 +79,20 @@ func cacheNear(dir string) (right, what string) {
 		return filepath.Join(dir, "sources"), "osbuild's store"
 	}
 	above := filepath.Dir(dir)
-	switch filepath.Base(dir) {
-	case "sources":
-		if isCache(above) && !isCache(dir) {
-			return above, "a directory in the cache of osbuild's store"
-		}
-	case "objects", "refs", "stage", "tmp":
-		if isStore(above) {
-			return filepath.Join(above, "sources"), "a directory of osbuild's store"
+	if filepath.Base(dir) == "sources" && isCache(above) && !isCache(dir) {
+		return above, "a directory in the cache of osbuild's store"
+	}
+	for _, at := range []string{dir, above} {
+		store := filepath.Dir(at)
+		switch filepath.Base(at) {
+		case "sources":
+			if at == above && isStore(store) {
+				return at, "a directory in the cache of osbuild's store"
+			}
+		case "objects", "refs", "stage", "tmp":
+			if isStore(store) {
+				return filepath.Join(store, "sources"), "a directory of osbuild's store"
+			}
 		}
 	}
 	return "", ""

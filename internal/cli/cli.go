@@ -28,6 +28,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"osbuild-containers/internal/panics"
 	"osbuild-containers/internal/process"
@@ -165,6 +166,9 @@ elsewhere.`,
 	root.SetErr(env.Stderr)
 	root.SetVersionTemplate(Name + " {{.Version}}\n")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		if wrong, ok := errors.AsType[*pflag.InvalidValueError](err); ok && wrong.GetFlag().Value.Type() == "bool" {
+			return refused(fmt.Errorf("--%s: want true or false, got %q\nuse --%[1]s alone for true", wrong.GetFlag().Name, wrong.GetValue()))
+		}
 		return refused(fmt.Errorf("%w\nsee %s --help", err, cmd.CommandPath()))
 	})
 	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages", ".FlagUsagesWrapped 80"))

@@ -230,6 +230,9 @@ func (e *exportCommand) named(dir string, args []string) ([]bundle.Wanted, error
 	if len(args) == 0 {
 		return nil, nil
 	}
+	if err := e.noCache(dir); err != nil {
+		return nil, err
+	}
 	c := cache.Open(dir)
 	images, err := e.scan(dir)
 	if err != nil {

@@ -39,6 +39,9 @@ func (a *app) inspect(what string) error {
 	if err != nil {
 		return err
 	}
+	if err := a.noCache(dir); err != nil {
+		return err
+	}
 	c := cache.Open(dir)
 	images, err := a.scan(dir)
 	if err != nil {

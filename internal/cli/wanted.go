@@ -156,6 +156,9 @@ func notPinned(path string, open []inject.Unpinned) error {
 		}
 	}
 	remedy := "pin it first: " + strings.Join(append([]string{Name, "pin", "--manifest", path}, names...), " ")
+	if len(names) == 0 {
+		remedy = "make the manifest again, with the sources of all its images"
+	}
 	return errors.New(strings.Join(append(lines, remedy), "\n"))
 }
 

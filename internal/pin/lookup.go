@@ -129,10 +129,7 @@ func (l *lookup) listed(ctx context.Context, p Platform) (*found, error) {
 		}
 	}
 	if len(fit) > 1 && len(fit) <= maxUnsaid {
-		var err error
-		if fit, err = l.images(ctx, fit); err != nil {
-			return nil, err
-		}
+		fit = l.images(ctx, fit)
 	}
 	switch {
 	case len(fit) == 0:
@@ -152,19 +149,13 @@ func (l *lookup) listed(ctx context.Context, p Platform) (*found, error) {
 	return f, nil
 }
 
-// images returns those of some entries that are images: attestations and the like may say a platform, too.
-func (l *lookup) images(ctx context.Context, entries []digest.Digest) ([]digest.Digest, error) {
-	var images []digest.Digest
-	for _, d := range entries {
-		switch _, err := l.fetch(ctx, d); {
-		case errors.Is(err, manifest.ErrArtifact):
-		case err != nil:
-			return nil, err
-		default:
-			images = append(images, d)
-		}
-	}
-	return images, nil
+// images returns the entries without those that are no images: attestations and the like may say a platform, too.
+// What cannot be read may be one.
+func (l *lookup) images(ctx context.Context, entries []digest.Digest) []digest.Digest {
+	return slices.DeleteFunc(slices.Clone(entries), func(d digest.Digest) bool {
+		_, err := l.fetch(ctx, d)
+		return errors.Is(err, manifest.ErrArtifact)
+	})
 }
 
 // choose returns the different entries of the list that are for the platform, and those that might

@@ -43,7 +43,7 @@ func parseReference(a request.Access, text string) (Reference, error) {
 		rest := strings.TrimPrefix(strings.TrimPrefix(text, transport), "//")
 		path, _, _ := strings.Cut(rest, ":")
 		remedy := strings.NewReplacer("<path>", cmp.Or(path, "PATH"), "<name>", cmp.Or(rest, "NAME")).Replace(elsewhere[strings.TrimSuffix(transport, ":")])
-		return Reference{}, fmt.Errorf("%s is not read from\n%s", transport, remedy)
+		return Reference{}, fmt.Errorf("no image is read from %s\n%s", transport, remedy)
 	}
 	if rest, ok := strings.CutPrefix(text, "containers-storage:"); ok {
 		return parseStored(rest)
@@ -77,6 +77,7 @@ var elsewhere = map[string]string{
 	"docker-archive": importIt,
 	"dir":            importIt,
 	"tarball":        nameIt,
+	"atomic":         nameIt,
 	"docker-daemon":  "save it, and import it: docker save <name> -o image.tar && osbuild-containers import image.tar",
 	"ostree":         nameIt,
 	"sif":            nameIt,

@@ -46,7 +46,7 @@ func TestParseReference(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                       `image "": names no image`,
 		"docker://":              `image "docker://": names no image`,
-		"oci://x":                "image \"oci://x\": oci: is not read from\nimport it: osbuild-containers import x",
+		"oci://x":                "image \"oci://x\": no image is read from oci:\nimport it: osbuild-containers import x",
 		"a b":                    `image "a b": has a space or a control character in it`,
 		"registry.example/Name":  `image "registry.example/Name": the name must be lower case`,
 		"registry.example/name:": `image "registry.example/name:": is not the name of an image: invalid reference format`,

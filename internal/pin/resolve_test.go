@@ -96,6 +96,9 @@ func TestStrangeLists(t *testing.T) {
 	w := newWorld(t)
 	amd, other, arm := arch("amd64"), arch("amd64", images.Seed(1)), arch("arm64")
 	notes := images.New(images.Artifact("application/spdx+json"), images.Layer(10))
+	attestation := images.New(images.Layer(10), images.Edit(func(m map[string]any) { // with the config of an image
+		m["layers"].([]any)[0].(map[string]any)["mediaType"] = "application/vnd.in-toto+json"
+	}))
 	inner := images.NewList(images.Of(amd))
 	var many []images.Entry
 	var silent []images.Option
@@ -108,6 +111,8 @@ func TestStrangeLists(t *testing.T) {
 		"platforms":   images.NewList(images.Of(amd, other, arm)),
 		"systems":     images.NewList(images.Of(other, amd, arm), edit(0, platformOf("windows", "amd64"))),
 		"attested":    images.NewList(images.Of(notes, amd), edit(0, platformOf("unknown", "unknown"))),
+		"said":        images.NewList(images.Of(attestation, amd), edit(0, platformOf("linux", "amd64"))),
+		"attestation": images.NewList(images.Of(attestation), edit(0, platformOf("linux", "amd64"))),
 		"unsaid":      images.NewList(images.Of(notes, arm, amd), edit(0, unsaid), edit(1, unsaid), edit(2, unsaid)),
 		"one":         images.NewList(images.Of(arm)),
 		"lies":        images.NewList(images.Of(arm), edit(0, platformOf("linux", "amd64"))),
@@ -131,6 +136,8 @@ func TestStrangeLists(t *testing.T) {
 		{"systems", "amd64", amd, ""},
 		{"attested", "amd64", amd, ""},
 		{"attested", "any", amd, ""},
+		{"said", "amd64", amd, ""},
+		{"said", "any", amd, ""},
 		{"unsaid", "amd64", amd, ""},
 		{"unsaid", "arm64", arm, ""},
 		{"one", "any", arm, ""},
@@ -149,6 +156,7 @@ func TestStrangeLists(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"nested":      inner.Digest.String() + " is a list within a list",
+		"attestation": `manifest has no file system, its layers are of type "application/vnd.in-toto+json": not a container image`,
 		"empty":       "has no image for linux/amd64; it has none that says what it is for",
 		"windows":     "has no image for linux/amd64; it has windows/amd64",
 		"many":        "has no image for linux/amd64; it has none that says what it is for, and 33 that do not say what they are for, too many to look into",

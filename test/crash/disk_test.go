@@ -1,7 +1,10 @@
 package crash_test
 
 import (
+	"bytes"
+	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -9,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"osbuild-containers/test/images"
+	"osbuild-containers/test/inputs"
 )
 
 // mount mounts a file system at dir until the test ends.
@@ -80,6 +84,26 @@ func TestFullDisk(t *testing.T) {
 		fetch(t, index, listRequest(cache, name, list))
 		wantAll(t, cache, img)
 	})
+}
+
+// A directory for temporary files that is full fails an import, and is named.
+func TestFullTemporaryDirectory(t *testing.T) {
+	tmp := t.TempDir()
+	mount(t, "tmpfs", tmp, "tmpfs", 0, "size=64k")
+	cache := newCache(t)
+	path, err := filepath.Abs(filepath.Join("..", "..", "build", "osbuild-containers"))
+	must(t, err)
+	cmd := exec.Command(path, "import", "-", "--cache", cache)
+	cmd.Env = append(environ(t), "TMPDIR="+tmp)
+	cmd.Stdin = bytes.NewReader(inputs.Archive(images.New(images.Layer(1 << 20))))
+	out, err := cmd.CombinedOutput()
+	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 1 {
+		t.Errorf("got %v, want status 1", err)
+	}
+	wantText(t, string(out), "write a temporary file in "+tmp+": no space left on device\nmake room there, or set TMPDIR")
+	if _, err := os.Stat(cache); err == nil {
+		t.Error("there is a cache")
+	}
 }
 
 func TestReadOnlyCache(t *testing.T) {

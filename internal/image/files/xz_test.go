@@ -50,7 +50,7 @@ func someData() []byte {
 	for i := range data {
 		data[i] = "ab\x00cdefg"[rnd.IntN(8)]
 	}
-	return append(data, data[:70_000]...)
+	return slices.Concat(data, data[:70_000])
 }
 
 // What the library writes is read, in one or more blocks and streams, with each checksum.
