@@ -95,6 +95,9 @@ func carrierOf(ctx context.Context, path, abs string, tree *files.Tree, err erro
 	if _, ok := errors.AsType[*files.TempError](err); ok {
 		return nil, err
 	}
+	if err != nil && strings.Contains(err.Error(), "\n") { // it has its remedy
+		return nil, &RefusedError{err}
+	}
 	if err != nil {
 		return nil, &RefusedError{fmt.Errorf("%w\nimport reads OCI layouts, archives of docker save, and folders of the dir: format", err)}
 	}
@@ -112,7 +115,7 @@ func carrierOf(ctx context.Context, path, abs string, tree *files.Tree, err erro
 			return nil, context.Cause(ctx)
 		}
 		if !tree.Ended() {
-			err = fmt.Errorf("the archive is cut off: %w", err)
+			err = fmt.Errorf("the archive is cut off: %w\ncopy or export it again", err)
 		}
 		return nil, &RefusedError{fmt.Errorf("%s: %w", path, err)}
 	}

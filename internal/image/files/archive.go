@@ -93,6 +93,9 @@ func (a *archive) read() error {
 		if err == io.EOF {
 			break
 		}
+		if end == 0 && errors.Is(err, layer.ErrCutOff) { // in what may be no header
+			return errors.New("not a tar archive")
+		}
 		if err != nil {
 			return fmt.Errorf("read archive: %w", err)
 		}

@@ -86,7 +86,7 @@ func treeOf(ctx context.Context, name string, file *os.File) (*Tree, error) {
 // cutOff calls an archive what it is that ended too early.
 func cutOff(err error) error {
 	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, layer.ErrCutOff) {
-		return fmt.Errorf("the archive is cut off: %w", err)
+		return fmt.Errorf("the archive is cut off: %w\ncopy or export it again", err)
 	}
 	return err
 }
