@@ -1,8 +1,11 @@
 package fetch
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"osbuild-containers/test/registry"
@@ -107,4 +110,58 @@ func TestFirstContactInTrouble(t *testing.T) {
 	w := newWorld(t)
 	w.images(itemOf(layered, f.Addr+"/a/b")).ok().says("open: attempt 2 failed")
 	w.has(layered)
+}
+
+// TestPlainRealm: a registry with TLS cannot have its credentials sent to a token server without, unless the registry
+// is insecure; wherever its challenge comes.
+func TestPlainRealm(t *testing.T) {
+	t.Parallel()
+	const want = "<name>: the token server <tokens> of the registry speaks plain http, want https: nothing was sent to it" +
+		"\nhave the registry name an https realm, or accept that with tls-verify: false or insecure in registries.conf"
+	for _, place := range []string{"/v2/", "/manifests/"} {
+		for name, c := range map[string]struct {
+			verify, conf bool
+			want         string
+		}{
+			"to be verified":              {verify: true, want: want},
+			"not to be verified":          {},
+			"insecure in registries.conf": {verify: true, conf: true},
+		} {
+			t.Run(place+", "+name, func(t *testing.T) {
+				t.Parallel()
+				var asked atomic.Int32
+				tokens := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+					asked.Add(1)
+					_, _ = w.Write([]byte(`{"token": "a-token"}`))
+				}))
+				t.Cleanup(tokens.Close)
+				content := layered.Handler()
+				f := registry.NewFaults(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					if strings.Contains(r.URL.Path, place) && r.Header.Get("Authorization") == "" && (place != "/v2/" || r.URL.Path == place) {
+						w.Header().Set("WWW-Authenticate", `Bearer realm="`+tokens.URL+`/token",service="s"`)
+						w.WriteHeader(http.StatusUnauthorized)
+						return
+					}
+					content.ServeHTTP(w, r)
+				}), registry.TLS())
+				w := newWorld(t).alone()
+				must(f.PKI.WriteClient(w.certs(f)))
+				w.config("run/containers/auth.json", login(f.Addr, user, password))
+				if c.conf {
+					w.config(".config/containers/registries.conf", "[[registry]]\nlocation = \""+f.Addr+"\"\ninsecure = true\n")
+				}
+				it := itemOf(layered, f.Addr+"/a/b")
+				it.Image.TLSVerify = c.verify
+				out := w.images(it)
+				if c.want == "" {
+					out.ok()
+					return
+				}
+				out.failed(c.want, "<name>", f.Addr+"/a/b@"+string(layered.Digest), "<tokens>", strings.TrimPrefix(tokens.URL, "http://"))
+				if n := asked.Load(); n != 0 {
+					t.Errorf("the token server was asked %d times", n)
+				}
+			})
+		}
+	}
 }

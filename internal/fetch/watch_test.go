@@ -105,6 +105,20 @@ func TestAByteNowAndThen(t *testing.T) {
 	}
 }
 
+// TestATokenNowAndThen is the same for a token.
+func TestATokenNowAndThen(t *testing.T) {
+	t.Parallel()
+	reg := registry.Start(t, registry.Token("", "", time.Minute))
+	layered.Push(t, reg.URL, "a/b", images.Via(reg.Client()))
+	reg.Token.On(registry.Any("/token"), registry.Drip(20))
+	w := newWorld(t)
+	w.options.StallTimeout, w.options.Retries = time.Second, 0
+	out := w.images(itemOf(layered, reg.Addr+"/a/b"))
+	if got := out.Results[0]; got.Success || !strings.Contains(got.Error, "stalled: less than 1024 bytes a second for 1s") {
+		t.Errorf("the result is %+v\n%s", got, out.Log)
+	}
+}
+
 // A reader that does something else meanwhile does not hide that a connection is slow.
 func TestPausesDoNotHideSlowness(t *testing.T) {
 	w := newWatch(t.Context(), time.Minute, 0)

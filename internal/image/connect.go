@@ -42,7 +42,10 @@ func connect(ctx context.Context, sys *types.SystemContext, c *internals.Client,
 	if len(p.Challenges) == 0 {
 		p.Challenges = challenges
 	}
-	w.knows(p.Challenges)
+	if err := w.knows(p.Challenges, insecure); err != nil {
+		tr.CloseIdleConnections()
+		return err
+	}
 	return c.Connect(client, p)
 }
 

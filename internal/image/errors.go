@@ -308,6 +308,8 @@ func Hint(err error) string {
 		return clockHint(invalid.Cert, time.Now())
 	case errors.As(err, &unknown):
 		return "add the CA to certs.d as a .crt file, or use tls-verify: false; intermediate certificates are for the registry to send"
+	case errors.As(err, new(*realmError)):
+		return "have the registry name an https realm, or accept that with tls-verify: false or insecure in registries.conf"
 	case isAlert(err):
 		return "the registry wants another client certificate: check the one in certs.d"
 	case isTLS(err):

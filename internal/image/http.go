@@ -52,6 +52,9 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 		return redirected(req, fmt.Errorf("stopped after %d redirects", maxRedirects))
 	}
 	if a, b := req.URL, via[0].URL; a.Scheme != b.Scheme || a.Host != b.Host {
+		if hasForm(req) { // with a password or a refresh token, which status 307 would take along
+			return http.ErrUseLastResponse
+		}
 		req.Header.Del("Authorization")
 		req.Header.Del("Cookie")
 	}
@@ -106,15 +109,27 @@ func firstOf(req *http.Request) *http.Request {
 	return req
 }
 
-// knows records how the registry wants to be asked.
-func (w *wire) knows(challenges []internals.Challenge) {
+// knows records how the registry wants to be asked. It refuses a token server without TLS for a registry with it,
+// unless the registry is insecure.
+func (w *wire) knows(challenges []internals.Challenge, insecure bool) error {
 	w.open = len(challenges) == 0
 	for _, c := range challenges {
 		if u, err := url.Parse(c.Parameters["realm"]); err == nil && c.Scheme == "bearer" {
+			if u.Scheme == "http" && w.registry.Scheme == "https" && !insecure {
+				return &realmError{u.Host}
+			}
 			u.RawQuery = ""
 			w.tokens = append(w.tokens, u.String())
 		}
 	}
+	return nil
+}
+
+// realmError is a token server that would get credentials, and send tokens, for all on the network to read.
+type realmError struct{ host string }
+
+func (e *realmError) Error() string {
+	return "the token server " + e.host + " of the registry speaks plain http, want https: nothing was sent to it"
 }
 
 // CloseIdleConnections is what the library calls when a source is closed.

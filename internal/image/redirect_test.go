@@ -49,3 +49,30 @@ func TestCredentialsDoNotFollowARedirectOfTheManifest(t *testing.T) {
 		t.Error("such a redirect is tried again")
 	}
 }
+
+// TestFormsAreNotRedirected: a password or a refresh token in a request for a token goes to no other origin, by no
+// status.
+func TestFormsAreNotRedirected(t *testing.T) {
+	for status, origin := range map[int]string{307: "https://other.example", 308: "http://auth.example"} {
+		var got []string
+		c := &http.Client{CheckRedirect: checkRedirect, Transport: roundTrip(func(req *http.Request) (*http.Response, error) {
+			got = append(got, req.URL.Host)
+			w := httptest.NewRecorder()
+			w.Header().Set("Location", origin+"/token")
+			w.WriteHeader(status)
+			return w.Result(), nil
+		})}
+		resp, err := c.Post("https://auth.example/token", "application/x-www-form-urlencoded", strings.NewReader("password=pw")) //nolint:noctx // it goes nowhere
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if len(got) != 1 {
+			t.Errorf("%d to %s: asked %q", status, origin, got)
+		}
+	}
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }

@@ -39,7 +39,7 @@ func hideCredentials(req *http.Request) (login bool, err error) {
 			}
 		}
 	}
-	if req.Body == nil || req.Header.Get("Content-Type") != "application/x-www-form-urlencoded" {
+	if !hasForm(req) {
 		return login, nil
 	}
 	form, err := io.ReadAll(req.Body) // for a token: the library has made it
@@ -53,6 +53,11 @@ func hideCredentials(req *http.Request) (login bool, err error) {
 		login = true
 	}
 	return login, nil
+}
+
+// hasForm reports whether a request has a form as its body, as requests for tokens have.
+func hasForm(req *http.Request) bool {
+	return req.Body != nil && req.Header.Get("Content-Type") == "application/x-www-form-urlencoded"
 }
 
 // hideUsers hides the names of users in what a registry says.
