@@ -82,12 +82,14 @@ func published(mode fs.FileMode) fs.FileMode { return mode &^ umask() }
 type Cache struct {
 	// Limit is how long a lock is waited for that another process has; 0 is five minutes.
 	Limit time.Duration
-	// Note, if it is set, is told once of each longer wait, and who is waited for.
+	// Note, if it is set, is told once of each longer wait, and who is waited for, and that another user's pool is left out.
 	Note func(format string, args ...any)
 
 	path       string
 	containers string
 	files      string
+
+	noteClosed sync.Once
 
 	mu   sync.Mutex
 	tops map[string]*dir // that were opened: the cache, "", and the two directories in it

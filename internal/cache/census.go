@@ -139,6 +139,9 @@ func (c *Cache) storedBlob(d digest.Digest, names ...string) (Stored, error) {
 // looked at: what is gone meanwhile is left out.
 func (c *Cache) storedIn(path ...string) ([]Stored, error) {
 	in, err := c.openPool(path...)
+	if errors.Is(err, fs.ErrPermission) && c.Note != nil {
+		c.noteClosed.Do(func() { c.Note("the blob pool of %s is left out: only the cache's owner can read it", c.path) })
+	}
 	if isAbsent(err) || errors.Is(err, fs.ErrPermission) {
 		return nil, nil
 	}

@@ -162,3 +162,10 @@ func (a *app) scan(dir string) ([]*keep.Image, error) {
 	}
 	return images, err
 }
+
+// openCache opens a cache whose notes go to standard error.
+func (a *app) openCache(dir string) *cache.Cache {
+	c := cache.Open(dir)
+	c.Note = progress.NewLog(a.env.Stderr).Note
+	return c
+}

@@ -7,7 +7,6 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
-	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/keep"
 	"osbuild-containers/internal/progress"
 )
@@ -33,7 +32,7 @@ func (a *app) du() error {
 	if err != nil {
 		return err
 	}
-	u, err := keep.Measure(cache.Open(dir))
+	u, err := keep.Measure(a.openCache(dir))
 	if err != nil {
 		return err
 	}

@@ -8,7 +8,6 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
-	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/keep"
 	"osbuild-containers/internal/progress"
 )
@@ -43,7 +42,7 @@ func (a *app) verify(ctx context.Context, args []string, repair bool) error {
 	if err := a.noCache(dir); err != nil {
 		return err
 	}
-	c := cache.Open(dir)
+	c := a.openCache(dir)
 	all, err := keep.Scan(c)
 	if err != nil {
 		return err
