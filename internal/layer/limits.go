@@ -133,7 +133,7 @@ func (l Limits) path(name string) error {
 	return nil
 }
 
-// LimitError says that an image has more of something than it may have.
+// A LimitError reports that an image has more of something than it may have.
 type LimitError struct {
 	What  string
 	Limit int64

@@ -9,8 +9,8 @@ import (
 	"math"
 )
 
-// Reader is the one reader of foreign tar archives: it reads their entries one by one,
-// and nobody sees an entry, or the bytes behind it, that is not within the limits.
+// Reader is the one reader of foreign tar archives. It returns their entries one by one, and
+// none, nor the bytes behind it, that is not within the limits.
 type Reader struct {
 	in     *meter
 	t      *tar.Reader
@@ -90,8 +90,8 @@ func (s *Stream) Entries() *Reader {
 	return r
 }
 
-// Pass reads the entries as Entries does, and hands the archive on: it calls to with each
-// piece once all entries that begin in it, or before it, are known to be within the
+// Pass reads the entries as Entries does, and passes the archive on: it calls to with each
+// piece once all entries whose headers end in it, or before it, are known to be within the
 // limits. A piece is not used after to returns. An error of to ends the stream. Unless
 // raw is nil, it gets the rest of the archive where the content of all files is read.
 func (s *Stream) Pass(to func(piece []byte) error, raw *bytes.Buffer) *Reader {
@@ -216,7 +216,7 @@ func (r *Reader) damage(err error) error {
 	if r.stream == nil {
 		return err
 	}
-	r.stream.pass = nil // what makes no sense is not handed on
+	r.stream.pass = nil // what makes no sense is not passed on
 	buf := make([]byte, 32<<10)
 	for {
 		if _, e := r.stream.Read(buf); e != nil {

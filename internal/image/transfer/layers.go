@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"runtime"
 	"sync"
@@ -176,17 +177,21 @@ func (w *writer) apply(c *chain) error {
 	if c.err != nil {
 		return fmt.Errorf("%s: %w", c.label, c.err)
 	}
+	// The notes come first: a layer without them could not be read again, and what is left of them
+	// when this process dies in between is replaced by the next one.
+	path := filepath.Join(w.layersDir(), c.id+".tar-split.gz")
+	if err := c.notes.publish(path); err != nil {
+		return fmt.Errorf("%s: %w", c.label, err)
+	}
 	_, err := w.store.ApplyStagedLayer(storage.ApplyStagedLayerOptions{
 		ID: c.id, ParentLayer: c.parent, DiffOutput: c.staged,
 		DiffOptions: &graphdriver.ApplyDiffWithDifferOpts{},
 	})
 	if err != nil {
+		os.Remove(path)
 		return fmt.Errorf("%s: %w", c.label, err)
 	}
 	c.staged = nil
-	if err := c.notes.publish(filepath.Join(w.layersDir(), c.id+".tar-split.gz")); err != nil {
-		return fmt.Errorf("%s: %w", c.label, err)
-	}
 	w.told(c)
 	return nil
 }

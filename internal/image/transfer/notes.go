@@ -24,7 +24,7 @@ const maxNotes = 1 << 30
 var maxKept int64 = 256 << 20
 
 // notes is what the store keeps of a layer's archive, compressed as it wants it: a file
-// without a name on the store's disk until the layer is in the store.
+// without a name on the store's disk until it is complete and the layer is added.
 type notes struct {
 	file *os.File
 	buf  *bufio.Writer
@@ -93,8 +93,12 @@ func (n *notes) finish() error {
 	return nil
 }
 
-// publish gives the file the name under which the store looks for it.
+// publish gives the file the name under which the store looks for it. It replaces what a process that
+// was killed has left there.
 func (n *notes) publish(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
 	fd := fmt.Sprintf("/proc/self/fd/%d", n.file.Fd())
 	err := unix.Linkat(unix.AT_FDCWD, fd, unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW)
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EXDEV) { // there is no /proc, or the file had a name

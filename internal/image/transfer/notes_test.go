@@ -172,6 +172,11 @@ func TestNotesHaveNoNameUntilTheyArePublished(t *testing.T) {
 	}
 	for i, publish := range []func(string) error{n.publish, n.copy} {
 		path := filepath.Join(dir, fmt.Sprint(i))
+		if i == 0 {
+			if err := os.WriteFile(path, []byte("of one that was killed"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
 		if err := publish(path); err != nil {
 			t.Fatal(err)
 		}

@@ -55,9 +55,9 @@ func split(ctx context.Context, in *layer.Reader, raw *bytes.Buffer, notes stora
 				return err
 			}
 		}
-		e := storage.Entry{Type: storage.FileType, Size: h.Size}
+		e := storage.Entry{Type: storage.FileType, Size: entry.Size} // not h.Size: links may have one, and no content
 		e.SetName(h.Name)
-		if h.Size > 0 {
+		if e.Size > 0 {
 			sum.Reset()
 			if _, err := io.CopyBuffer(sum, files.UntilDone(ctx, in), buf); err != nil {
 				return err
