@@ -75,14 +75,16 @@ func TestMirrorKeepsWhatCame(t *testing.T) {
 				m.On(blob.First(1), registry.Truncate(40_000))
 				m.On(blob.From(2), registry.Truncate(10_000))
 			},
-			[]string{"-", "bytes=40000-"}, []string{"bytes=50000-"},
+			[]string{"-", "bytes=40000-"},
+			[]string{"bytes=50000-"},
 		},
 		"breaks off, then does not have it": {
 			func(m *registry.Faults) {
 				m.On(blob.First(1), registry.Truncate(40_000))
 				m.On(blob.From(2), registry.Status(404, ""))
 			},
-			[]string{"-", "bytes=40000-"}, []string{"bytes=40000-"},
+			[]string{"-", "bytes=40000-"},
+			[]string{"bytes=40000-"},
 		},
 		"silent": {func(m *registry.Faults) { m.On(blob, registry.Silence()) }, []string{"-"}, []string{"-"}},
 	} {
@@ -139,5 +141,26 @@ func TestNeitherMirrorNorOrigin(t *testing.T) {
 		if !strings.Contains(got, want) {
 			t.Errorf("the error does not say %q: %s", want, got)
 		}
+	}
+}
+
+// TestMirrorThatWantsALoginForLayers shows that a mirror that refuses each layer is asked for a fresh token once.
+func TestMirrorThatWantsALoginForLayers(t *testing.T) {
+	t.Parallel()
+	var layers []images.Option
+	for range 10 {
+		layers = append(layers, images.Layer(1000))
+	}
+	img := images.New(layers...)
+	origin, name := serve(t, img)
+	mirror := sharedRegistry(t).Faults(t)
+	mirror.On(registry.Get("/blobs/"), registry.Error(401, "UNAUTHORIZED", "who are you"))
+	w := newWorld(t).alone()
+	w.options.Retries = 0
+	w.config(".config/containers/registries.conf", mirrored(origin.Addr, mirror.Addr))
+	w.images(itemOf(img, name)).ok()
+	w.has(img)
+	if n := len(mirror.Matching(registry.Get("^/v2/$"))); n != 2 {
+		t.Errorf("the mirror was contacted %d times, want 2", n)
 	}
 }

@@ -1,9 +1,6 @@
 package image
 
 import (
-	"io"
-	"testing"
-
 	"github.com/opencontainers/go-digest"
 
 	"osbuild-containers/internal/manifest"
@@ -14,13 +11,4 @@ func digestOf(b []byte) digest.Digest { return digest.FromBytes(b) }
 
 func descriptor(l images.LayerInfo) manifest.Descriptor {
 	return manifest.Descriptor{Digest: l.Digest, Size: l.Size, MediaType: l.MediaType}
-}
-
-func length(t *testing.T, r io.Reader) int64 {
-	t.Helper()
-	n, err := io.Copy(io.Discard, r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
 }

@@ -96,7 +96,8 @@ func (w *wire) mayBe(status int, req *http.Request) bool {
 	case http.StatusNotFound:
 		first := firstOf(req)
 		_, blob := req.Context().Value(spanKey{}).(*span)
-		return !blob && first.Method == http.MethodGet && !(hostPort(first.URL) == hostPort(w.registry) && strings.HasPrefix(first.URL.Path, "/v2/"))
+		api := hostPort(first.URL) == hostPort(w.registry) && strings.HasPrefix(first.URL.Path, "/v2/")
+		return !blob && !api && first.Method == http.MethodGet
 	}
 	return false
 }
@@ -291,14 +292,6 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 		return t.Sub(now)
 	}
 	return 0
-}
-
-// redact hides the password of a URL in a message.
-func redact(u string) string {
-	if p, err := url.Parse(u); err == nil {
-		return p.Redacted()
-	}
-	return u
 }
 
 // hostPort is the host of a URL, with its port.

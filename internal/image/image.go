@@ -16,6 +16,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"sync/atomic"
 
 	imgmanifest "github.com/containers/image/v5/manifest"
 	"github.com/containers/image/v5/types"
@@ -94,7 +95,8 @@ type reader struct {
 	login  *login            // to the registry; nil for a storage
 	client *internals.Client // of src; nil for a storage
 
-	lookaside sync.Mutex // held while signatures are read
+	worked    atomic.Bool // it has answered a question
+	lookaside sync.Mutex  // held while signatures are read
 }
 
 func (r *reader) Manifest(ctx context.Context) ([]byte, error) {

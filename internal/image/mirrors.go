@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"sync"
 
@@ -124,14 +125,17 @@ func (s *dockerSource) ask(ctx context.Context, part Part, d digest.Digest, ask 
 	return failed.err()
 }
 
-// askOne asks one location. Where there are others, a token that is not valid any more is renewed before them.
+// askOne asks one location. Where there are others, a token that was good is renewed before they are asked.
 func (s *dockerSource) askOne(ctx context.Context, l *location, part Part, ask func(context.Context, *location, *reader) error) error {
 	err := l.do(ctx, ask)
-	if len(s.locations) > 1 && s.raw != nil && part != Signatures && statusOf(err) == 401 && ctx.Err() == nil {
-		if r := l.current(); r != nil {
-			if _, e := l.reader(ctx, r); e == nil {
-				err = l.do(ctx, ask)
-			}
+	r := l.current()
+	switch {
+	case r == nil:
+	case err == nil:
+		r.worked.Store(true)
+	case len(s.locations) > 1 && part != Signatures && statusOf(err) == http.StatusUnauthorized && r.worked.Load() && ctx.Err() == nil:
+		if _, e := l.reader(ctx, r); e == nil {
+			err = l.do(ctx, ask)
 		}
 	}
 	return err

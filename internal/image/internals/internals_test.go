@@ -110,7 +110,7 @@ func TestDestinationUsesTheClient(t *testing.T) {
 
 // TestOtherShapes shows that a library of another shape is an error, and nothing worse.
 func TestOtherShapes(t *testing.T) {
-	type other struct{ tlsClientConfig *tls.Certificate }
+	type other struct{ tlsClientConfig *tls.Certificate } //nolint:unused // it is reached by its name
 	c := &Client{reflect.ValueOf(&other{}).Elem()}
 	_, err := c.TLS()
 	var shape *shapeError
