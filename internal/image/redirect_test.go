@@ -62,7 +62,7 @@ func TestFormsAreNotRedirected(t *testing.T) {
 			w.WriteHeader(status)
 			return w.Result(), nil
 		})}
-		resp, err := c.Post("https://auth.example/token", "application/x-www-form-urlencoded", strings.NewReader("password=pw")) //nolint:noctx // it goes nowhere
+		resp, err := c.Post("https://auth.example/token", "application/x-www-form-urlencoded", strings.NewReader("password=pw"))
 		if err != nil {
 			t.Fatal(err)
 		}
