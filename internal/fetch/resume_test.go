@@ -249,7 +249,7 @@ func TestConnectionRefusedThenUp(t *testing.T) {
 	w.options.Retries = 10
 	done := make(chan outcome)
 	go func() { done <- w.images(itemOf(layered, addr+"/a/b")) }()
-	time.Sleep(50 * time.Millisecond)
+	time.Sleep(time.Second) // the first try is long over, the last is far away
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
