@@ -18,7 +18,7 @@ import (
 func (w *Writer) Adopt(ctx context.Context, open func() (*os.File, error)) (bool, error) {
 	f, err := open()
 	if err != nil {
-		return false, nil //nolint:nilerr // as above
+		return false, nil
 	}
 	defer f.Close()
 	right, err := w.isBlob(ctx, f)

@@ -109,7 +109,7 @@ func TestWhatIsTheUsersOwnIsUsed(t *testing.T) {
 func TestWaitsAreBounded(t *testing.T) {
 	img := draw(1, 0)
 	for name, hold := range map[string]func(t *testing.T, c *Cache, p *Pool) error{
-		"the pool": func(_ *testing.T, c *Cache, p *Pool) error { return flock(p.use, unix.LOCK_EX) },
+		"the pool": func(_ *testing.T, _ *Cache, p *Pool) error { return flock(p.use, unix.LOCK_EX) },
 		"image": func(t *testing.T, c *Cache, _ *Pool) error {
 			unlock, err := c.lockImage(t.Context(), img.id, unix.LOCK_EX)
 			if err == nil {

@@ -48,11 +48,11 @@ func (c *Cache) LockHost() (unlock func(), err error) {
 	return nil, fmt.Errorf("lock osbuild's store: %w", err)
 }
 
-// isMounted reports whether a directory is mounted elsewhere, in any mount namespace that this process may look
-// into: osbuild binds an image to where a stage reads it.
-func isMounted(in *dir, name string) bool {
-	path := in.join(name)
-	st, err := in.stat(name)
+// isMounted reports whether the image in a directory is mounted elsewhere, in any mount namespace that this process may
+// look into: osbuild binds an image to where a stage reads it.
+func isMounted(in *dir) bool {
+	path := in.join(imageDir)
+	st, err := in.stat(imageDir)
 	if err != nil {
 		return false
 	}
@@ -60,7 +60,7 @@ func isMounted(in *dir, name string) bool {
 	if err != nil {
 		return false
 	}
-	// What lies above that differs between file systems.
+	// What is above that differs between file systems.
 	end := "/" + filepath.Join(filepath.Base(filepath.Dir(path)), filepath.Base(path))
 	seen := map[string]bool{}
 	for _, p := range processes {

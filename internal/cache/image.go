@@ -112,11 +112,11 @@ func (p *Pool) isAt(id digest.Digest, img *Image) (bool, error) {
 	}
 	raw, err := pub.Manifest()
 	if err != nil || !bytes.Equal(raw, img.Manifest) || !pub.Has(img.Blobs) || pub.CheckVersion() != nil {
-		return false, nil //nolint:nilerr // it is another, or damaged
+		return false, nil // it is another, or damaged
 	}
 	sigs, err := pub.Signatures()
 	if err != nil || !slices.EqualFunc(sigs, img.Signatures, bytes.Equal) {
-		return false, nil //nolint:nilerr // as above
+		return false, nil
 	}
 	return !slices.ContainsFunc(img.Blobs, func(b manifest.Descriptor) bool { return !p.hasSame(pub, b.Digest) }), nil
 }

@@ -272,7 +272,7 @@ func imageOf(t testing.TB, c *Cache, img picture) *dir {
 func readOriginsAt(path string) ([]Origin, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, nil //nolint:nilerr // not there yet
+		return nil, nil // not there yet
 	}
 	defer f.Close()
 	return readOrigins(&dir{f: f, path: path})

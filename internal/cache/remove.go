@@ -103,13 +103,13 @@ func (p *Published) lock() (unlock func(), err error) {
 // runs.
 func (s *stage) takeAway(parent *dir) error {
 	mounted := fmt.Errorf("%w: a build has it mounted", ErrInUse)
-	if isMounted(parent, imageDir) {
+	if isMounted(parent) {
 		return mounted
 	}
 	if err := parent.rename(imageDir, s.dir, imageDir); err != nil {
 		return err
 	}
-	if isMounted(s.dir, imageDir) { // in between
+	if isMounted(s.dir) { // in between
 		return errors.Join(mounted, s.dir.rename(imageDir, parent, imageDir))
 	}
 	return nil

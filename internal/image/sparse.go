@@ -271,10 +271,10 @@ func padding(size int64) int64 { return -size & (tarBlock - 1) }
 
 // storedError is an error of a storage, but for the end.
 func storedError(err error) error {
-	switch err {
-	case io.EOF:
+	if err == io.EOF {
 		return err
-	case io.ErrUnexpectedEOF:
+	}
+	if err == io.ErrUnexpectedEOF {
 		err = errors.New("the archive ends in the middle of a file")
 	}
 	return Local(err)
