@@ -118,7 +118,7 @@ func TestGivenUp(t *testing.T) {
 	layer := layered.Layers[0]
 	blob := registry.Blob(string(layer.Digest))
 	manifest := registry.Get("/manifests/")
-	const login = "\nlog in (podman login, REGISTRY_AUTH_FILE) or check that the account may read this repository"
+	const login = " (no credentials were sent: none are configured)\nlog in (podman login, REGISTRY_AUTH_FILE) or check that the account may read this repository"
 	const gone = "\ncheck the name and whether the registry still has this digest"
 	const damaged = "\nwhat is served is not what the manifest names: a proxy or the registry damages it, or the image was pushed badly"
 	const trouble = "\nthe registry or the network is in trouble: try again later, or raise retries and timeout; what was downloaded is kept and used next time"

@@ -269,6 +269,7 @@ func (l *login) denied(err error) error {
 	if err == nil || l == nil || classOf(statusOf(err)) != Denied || errors.As(err, &other) || errors.As(err, &known) {
 		return err
 	}
+	err = reword(err) // which knows only errors that nothing is said of yet
 	switch {
 	case l.sent.Load():
 		return &deniedError{err, "credentials were sent: " + l.from}

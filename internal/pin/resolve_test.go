@@ -222,10 +222,10 @@ func TestAllOrNothing(t *testing.T) {
 	})
 	want := `registry.example/images/good:v2: read manifest: manifest unknown
 check the name and the tag, and whether the registry still has it
-registry.example/images/good:v3: read manifest: 403 Forbidden: not for you
+registry.example/images/good:v3: read manifest: 403 Forbidden: not for you (no credentials were sent: none are configured)
 log in (podman login, REGISTRY_AUTH_FILE) or check that the account may read this repository
 registry.example/images/good:v4: manifest is schema 1: it has no config blob, so the image id cannot be verified; push the image again with a current tool
-registry.example/images/good:v5: read manifest: 403 Forbidden: "<html>a page that is no answer of a registry, and ..."
+registry.example/images/good:v5: read manifest: 403 Forbidden: "<html>a page that is no answer of a registry, and ..." (no credentials were sent: none are configured)
 log in (podman login, REGISTRY_AUTH_FILE) or check that the account may read this repository`
 	if err == nil || err.Error() != want {
 		t.Errorf("got  %v\nwant %s", err, want)
