@@ -12,7 +12,6 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/image/files"
@@ -201,30 +200,16 @@ func unpack(ctx context.Context, w *cache.Writer, c content) error {
 	return err
 }
 
-// withHint says what to do about an error of the disk.
-func withHint(err error) error {
+// withHint adds the remedy to an error of the cache.
+func (in *importer) withHint(err error) error {
 	if err == nil || strings.Contains(err.Error(), "\n") {
 		return err
 	}
-	if errors.Is(err, cache.ErrForeign) {
-		return fmt.Errorf("%w\n%s", err, cache.ForeignHint)
-	}
-	if hint := diskHint(err); hint != "" {
+	if hint := in.cache.Hint(err); hint != "" {
 		return fmt.Errorf("%w\n%s", err, hint)
 	}
 	if errors.Is(err, cache.ErrDigest) || errors.Is(err, cache.ErrSize) {
 		return fmt.Errorf("%w\nit was damaged on its way: copy it here again, or export it again", err)
 	}
 	return err
-}
-
-// diskHint is the way out when the cache's disk is the trouble.
-func diskHint(err error) string {
-	switch {
-	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
-		return "the disk of the cache is full: make room and run again; what was copied is kept and used next time"
-	case errors.Is(err, unix.EROFS), errors.Is(err, unix.EACCES):
-		return "the cache must be writable: check its mount and its permissions"
-	}
-	return ""
 }

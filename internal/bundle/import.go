@@ -212,18 +212,18 @@ func (in *importer) one(ctx context.Context, img *carried, it *progress.Item, r 
 		for _, o := range in.origins(img, r.Manifest) {
 			_ = in.cache.AddOrigin(ctx, img.id, o) // for people: it is there all the same
 		}
-		return withHint(in.cache.Settle(ctx, []digest.Digest{img.id}, nil)[img.id])
+		return in.withHint(in.cache.Settle(ctx, []digest.Digest{img.id}, nil)[img.id])
 	}
 	if err := in.missing(img); err != nil {
 		return err
 	}
 	pool, err := in.openPool(ctx)
 	if err != nil {
-		return withHint(err)
+		return in.withHint(err)
 	}
 	r.Manifest, r.Reused = digest.FromBytes(img.raw), 0
 	if err := in.blobs(ctx, pool, img, it, r); err != nil {
-		return withHint(err)
+		return in.withHint(err)
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -232,7 +232,7 @@ func (in *importer) one(ctx context.Context, img *carried, it *progress.Item, r 
 		r.State = Cached
 	}
 	list, signatures := in.beside(img)
-	return withHint(in.cache.Publish(ctx, pool, img.id, &cache.Image{
+	return in.withHint(in.cache.Publish(ctx, pool, img.id, &cache.Image{
 		Manifest: img.raw, List: list, Blobs: img.m.Blobs(), Signatures: signatures, Origins: in.origins(img, r.Manifest),
 	}))
 }

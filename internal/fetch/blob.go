@@ -8,8 +8,6 @@ import (
 	"os"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/image"
 	"osbuild-containers/internal/manifest"
@@ -202,17 +200,4 @@ func (c *counter) Read(p []byte) (int, error) {
 		c.b.tries.reached(c.b.w.Offset() + int64(n))
 	}
 	return n, err
-}
-
-// diskHint is the way out when the cache's disk is the trouble.
-func diskHint(err error) string {
-	switch {
-	case errors.Is(err, cache.ErrForeign):
-		return cache.ForeignHint
-	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
-		return "the disk of the cache is full: make room and run again; what was downloaded is kept and used next time"
-	case errors.Is(err, unix.EROFS), errors.Is(err, unix.EACCES):
-		return "the cache must be writable: check its mount and its permissions"
-	}
-	return ""
 }

@@ -238,7 +238,7 @@ func (it *item) explain(err error, named bool) error {
 	if named {
 		text = it.target.String() + ": " + text
 	}
-	return errors.New(withHint(text, it.req.Options.Spell(hintOf(err))))
+	return errors.New(withHint(text, it.req.Options.Spell(hintOf(it.cache, err))))
 }
 
 // withHint makes a text one line that is fit for a person's eyes, without credentials, and puts the

@@ -157,13 +157,13 @@ func gaveUp(err error, total int) error {
 	return fmt.Errorf("%w (gave up after %d tries)", err, total)
 }
 
-// hintOf is the way out of an error, "" where the error says it all.
-func hintOf(err error) string {
+// hintOf returns the remedy for an error of an item that is fetched into c, "" where the error says it all.
+func hintOf(c *cache.Cache, err error) string {
 	if image.IsLocal(err) {
 		if errors.Is(err, cache.ErrDigest) || errors.Is(err, cache.ErrSize) {
 			return "the storage is damaged: look with podman system check, or pull the image again"
 		}
-		return cmp.Or(image.Hint(err), diskHint(err))
+		return cmp.Or(image.Hint(err), c.Hint(err))
 	}
 	var stalled errStalled
 	if errors.As(err, &stalled) {
@@ -178,7 +178,7 @@ func hintOf(err error) string {
 	if hint := image.Hint(err); hint != "" {
 		return hint
 	}
-	if hint := diskHint(err); hint != "" {
+	if hint := c.Hint(err); hint != "" {
 		return hint
 	}
 	if class, _ := classify(err); class == image.Transient {

@@ -3,6 +3,7 @@ package fetch
 import (
 	"context"
 
+	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/image"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
@@ -24,7 +25,7 @@ func Stored(_ context.Context, r *request.Request, log *progress.Reporter) []req
 		}
 		results[i] = request.Result{Success: e == nil, Metadata: request.Metadata{Checksum: it.ID.String(), Cached: e == nil}}
 		if e = image.Local(e); e != nil {
-			results[i].Error = withHint("image "+it.ID.String()+": "+e.Error(), hintOf(e))
+			results[i].Error = withHint("image "+it.ID.String()+": "+e.Error(), hintOf(cache.Open(r.Cache), e))
 		}
 	}
 	return results

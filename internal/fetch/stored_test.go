@@ -131,8 +131,8 @@ func TestStoreIsLocal(t *testing.T) {
 			request.Item{Image: request.Image{Transport: request.ContainersStorage}})
 		tries := 0
 		got := it.newTries(func(int, time.Duration, error) {}).do(t.Context(), func(context.Context) error { tries++; return err })
-		if tries != 1 || !errors.Is(got, err) || hintOf(got) != "" {
-			t.Errorf("%v: %d tries, then %v and the hint %q", err, tries, got, hintOf(got))
+		if tries != 1 || !errors.Is(got, err) || hintOf(it.cache, got) != "" {
+			t.Errorf("%v: %d tries, then %v and the hint %q", err, tries, got, hintOf(it.cache, got))
 		}
 	}
 }

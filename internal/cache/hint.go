@@ -1,0 +1,39 @@
+package cache
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Hint returns the remedy for an error of a file or directory of the cache, "" for other errors: a full disk or a
+// missing right elsewhere says nothing about the cache.
+func (c *Cache) Hint(err error) string {
+	if errors.Is(err, ErrForeign) {
+		return ForeignHint
+	}
+	var path *fs.PathError
+	var link *os.LinkError
+	switch {
+	case errors.As(err, &path) && c.holds(path.Path):
+	case errors.As(err, &link) && (c.holds(link.Old) || c.holds(link.New)):
+	default:
+		return ""
+	}
+	switch {
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+		return "the disk of the cache is full: make room and run again; what is there is kept and used next time"
+	case errors.Is(err, unix.EROFS), errors.Is(err, unix.EACCES):
+		return "the cache must be writable: check its mount and its permissions"
+	}
+	return ""
+}
+
+// holds reports whether a path is the cache's, or that of something below it.
+func (c *Cache) holds(path string) bool {
+	rest, found := strings.CutPrefix(path, strings.TrimSuffix(c.path, "/"))
+	return found && (rest == "" || rest[0] == '/')
+}
