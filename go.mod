@@ -11,6 +11,7 @@ require (
 	github.com/docker/docker-credential-helpers v0.9.3
 	github.com/klauspost/compress v1.20.3
 	github.com/moby/patternmatcher v0.6.0
+	github.com/moby/sys/userns v0.1.0
 	github.com/opencontainers/go-digest v1.0.0
 	github.com/opencontainers/image-spec v1.1.1
 	github.com/rogpeppe/go-internal v1.16.0

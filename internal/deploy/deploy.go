@@ -26,6 +26,7 @@ import (
 	"maps"
 	"runtime"
 	"slices"
+	"strconv"
 	"time"
 
 	"osbuild-containers/internal/layer"
@@ -201,22 +202,25 @@ func (d *deployer) in(k int, err error) error {
 	return fmt.Errorf("layer %d/%d %s: %w", k, len(d.layers), d.layers[k-1].Name(), err)
 }
 
-// unsupported counts the attributes that are not set, by why.
+// unsupported counts the attributes that are not set, and the devices that are not made, by why.
 type unsupported struct {
 	log   *progress.Reporter
 	kinds map[string]*lost
 }
 
-// lost are attributes of one kind that are not set.
+// lost is what is missing for one reason.
 type lost struct {
-	first string
-	count int
+	first, verb string
+	count       int
 }
 
 func (u *unsupported) add(name, attr, why string) {
 	k := u.kinds[why]
 	if k == nil {
-		k = &lost{first: fmt.Sprintf("%s of %q", attr, name)}
+		k = &lost{first: fmt.Sprintf("%s of %q", attr, name), verb: "set"}
+		if attr == "" {
+			k = &lost{first: strconv.Quote(name), verb: "made"}
+		}
 		u.kinds[why] = k
 	}
 	k.count++
@@ -225,6 +229,6 @@ func (u *unsupported) add(name, attr, why string) {
 func (u *unsupported) report() {
 	for _, why := range slices.Sorted(maps.Keys(u.kinds)) {
 		k := u.kinds[why]
-		u.log.Note("warning: %s: %d are not set, the first is %s", why, k.count, k.first)
+		u.log.Note("warning: %s: %d are not %s, the first is %s", why, k.count, k.verb, k.first)
 	}
 }

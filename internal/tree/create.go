@@ -1,9 +1,10 @@
 package tree
 
 import (
-	"fmt"
+	"errors"
 	"time"
 
+	"github.com/moby/sys/userns"
 	"golang.org/x/sys/unix"
 )
 
@@ -64,11 +65,11 @@ func (r *Root) SetMeta(name string, m Meta, link bool) error {
 		m.ModTime = time.Time{}
 	}
 	if err = d.chown(base, m.UID, m.GID); err != nil {
-		err = fmt.Errorf("set owner %d:%d: %w", m.UID, m.GID, err)
+		err = ownerError(&m, err)
 	} else {
 		err = r.setAt(d, name, base, &m, link)
 	}
-	if err != nil {
+	if err != nil && !r.isLeftOut(err) {
 		return fail("set metadata", name, err)
 	}
 	return nil
@@ -94,13 +95,23 @@ func (r *Root) Symlink(name, target string, m Meta) error {
 	})
 }
 
-// Mknod makes a device or a fifo: kind is S_IFCHR, S_IFBLK or S_IFIFO.
+// Mknod makes a device or a fifo: kind is S_IFCHR, S_IFBLK or S_IFIFO. In a user namespace, devices are
+// left out, as podman does, and Unsupported is told; Link to, and SetMeta of, such a name do nothing.
 func (r *Root) Mknod(name string, kind, major, minor uint32, m Meta) error {
 	dev := int(unix.Mkdev(major, minor))
-	return r.node("make device or fifo", name, &m, false, func(fd int, base string) error {
+	err := r.node("make device or fifo", name, &m, false, func(fd int, base string) error {
 		return unix.Mknodat(fd, base, kind|0o600, dev)
 	})
+	if kind != unix.S_IFIFO && errors.Is(err, unix.EPERM) && r.Unsupported != nil && userns.RunningInUserNS() {
+		r.leftOut = true
+		r.Unsupported(name, "", NoDevices)
+		return nil
+	}
+	return err
 }
+
+// isLeftOut reports whether an error is that of a device that was left out.
+func (r *Root) isLeftOut(err error) bool { return r.leftOut && errors.Is(err, unix.ENOENT) }
 
 // Link makes name a hard link to what was made as old, which is not followed.
 func (r *Root) Link(name, old string) error {
@@ -115,9 +126,13 @@ func (r *Root) Link(name, old string) error {
 		return fail("hard link to", old, err)
 	}
 	defer func() { _ = unix.Close(fd) }()
-	return r.node("hard link", name, nil, false, func(to int, base string) error {
+	err = r.node("hard link", name, nil, false, func(to int, base string) error {
 		return unix.Linkat(fd, oldBase, to, base, 0)
 	})
+	if r.isLeftOut(err) {
+		return nil
+	}
+	return err
 }
 
 // node makes something that is neither a file nor a directory, in the place of what has

@@ -43,9 +43,11 @@ var (
 // and clean: no empty, "." or ".." component. The root itself is ".".
 type Root struct {
 	// Unsupported, where set, is told of each extended attribute that the file system
-	// of the tree, or the kind of node, cannot have, and why; without it that is an
-	// error, and it always is for attributes of security.
+	// of the tree, the kind of node or a user namespace cannot have, and why; without it
+	// that is an error. Where attr is empty, a device is left out.
 	Unsupported func(name, attr, why string)
+
+	leftOut bool // a device was
 
 	// Steps counts the components of the names that had to be walked.
 	Steps int64
