@@ -57,7 +57,7 @@ func (w *Writer) ReadFile(ctx context.Context, f *os.File, at int64) error {
 			case err == nil && n > 0:
 				piece = piece[:n]
 			case err == unix.ENOSPC, err == unix.EDQUOT, err == unix.EIO:
-				return fmt.Errorf("write blob: %w", err)
+				return fmt.Errorf("write blob: %w", &fs.PathError{Op: "copy to", Path: w.f.Name(), Err: err})
 			default:
 				kernel = false
 			}

@@ -12,6 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
+
 	"osbuild-containers/test/calls"
 )
 
@@ -203,4 +206,27 @@ func TestPoolLockIsHeldWhileInUse(t *testing.T) {
 	if err := flock(f, exclusive); err != nil {
 		t.Errorf("the pool is locked after it was closed: %v", err)
 	}
+}
+
+// TestWaitsWhileThePoolIsWrittenTo shows that a blob that another process has is waited for beyond the limit as long as
+// something else is downloaded: the other process may not have begun with this one.
+func TestWaitsWhileThePoolIsWrittenTo(t *testing.T) {
+	c, p := newCache(t)
+	c.Limit = 2 * activityPoll
+	data, other := content(1, 5000), content(2, 5000)
+	f, err := p.openPartial(digest.FromBytes(data).Encoded())
+	must(t, err)
+	must(t, flock(f, unix.LOCK_EX))
+	growing, err := p.openPartial(digest.FromBytes(other).Encoded())
+	must(t, err)
+	defer growing.Close()
+	go func() {
+		for end := time.Now().Add(2 * c.Limit); time.Now().Before(end); time.Sleep(lockPoll) {
+			_, _ = growing.Write([]byte{1})
+		}
+		f.Close()
+	}()
+	w, err := p.Acquire(t.Context(), digest.FromBytes(data), int64(len(data)), nil)
+	must(t, err)
+	must(t, w.Close())
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
@@ -168,11 +169,12 @@ func (p *Pool) acquire(ctx context.Context, d digest.Digest, size int64, waiting
 	return newWriter(p, f, d, size)
 }
 
-// lockPartial opens and locks the partial file of a blob, unless that is there: then it returns nil. As long as the process
-// that has the lock writes, it is waited for.
+// lockPartial opens and locks the partial file of a blob, unless that is there: then it returns nil. The process that has
+// the lock is waited for as long as something is written to the pool: it may have the lock long before it has a connection for
+// this blob.
 func (p *Pool) lockPartial(ctx context.Context, d digest.Digest, there func() bool, waiting func()) (*os.File, error) {
 	w := p.cache.waitFor("blob " + d.String())
-	size := int64(-1)
+	var seen activity
 	for !there() {
 		f, err := p.openPartial(d.Encoded())
 		if err != nil {
@@ -194,9 +196,11 @@ func (p *Pool) lockPartial(ctx context.Context, d digest.Digest, there func() bo
 			waiting()
 			waiting = nil
 		}
-		if fi, err := f.Stat(); err == nil && fi.Size() != size {
-			size = fi.Size()
-			w.progressed()
+		if now := time.Now(); now.Sub(seen.at) >= activityPoll {
+			last := seen
+			if seen = p.activity(now); seen.bytes != last.bytes || seen.changed != last.changed {
+				w.progressed()
+			}
 		}
 		err = w.pause(ctx, f)
 		f.Close()
@@ -205,6 +209,31 @@ func (p *Pool) lockPartial(ctx context.Context, d digest.Digest, there func() bo
 		}
 	}
 	return nil, nil
+}
+
+// activityPoll is how often activity is looked at: it reads a directory.
+const activityPoll = time.Second
+
+// activity is what the partial blobs were at some time.
+type activity struct {
+	at      time.Time
+	bytes   int64         // of all of them
+	changed unix.Timespec // when one was last added or removed
+}
+
+// activity returns what the partial blobs are now. What cannot be read counts as nothing.
+func (p *Pool) activity(now time.Time) activity {
+	a := activity{at: now}
+	if st, err := p.partial.stat("."); err == nil {
+		a.changed = st.Mtim
+	}
+	names, _ := p.partial.names()
+	for _, name := range names {
+		if st, err := p.partial.stat(name); err == nil {
+			a.bytes += st.Size
+		}
+	}
+	return a
 }
 
 // Discard removes a blob from the pool if it is not what its name says. Whoever brings such a blob into

@@ -163,12 +163,23 @@ func (w *watch) stop(err error) error {
 
 // traced follows the requests made with its context, and the bytes of documents that arrive.
 func (w *watch) traced() context.Context {
+	var dialing atomic.Bool // net/http may end a dial after the request got another connection
 	return httptrace.WithClientTrace(image.OnArrival(w, w.moved), &httptrace.ClientTrace{
+		GetConn: func(string) { dialing.Store(true) },
 		ConnectStart: func(string, string) {
-			w.expect(max(dialTimeout, w.stall), errStalled{after: max(dialTimeout, w.stall)})
+			if dialing.Load() {
+				w.expect(max(dialTimeout, w.stall), errStalled{after: max(dialTimeout, w.stall)})
+			}
 		},
-		ConnectDone:          func(string, string, error) { w.kick() },
-		GotConn:              func(httptrace.GotConnInfo) { w.kick() },
+		ConnectDone: func(string, string, error) {
+			if dialing.Load() {
+				w.kick()
+			}
+		},
+		GotConn: func(httptrace.GotConnInfo) {
+			dialing.Store(false)
+			w.kick()
+		},
 		WroteRequest:         func(httptrace.WroteRequestInfo) { w.answer() },
 		GotFirstResponseByte: w.kick,
 	})
