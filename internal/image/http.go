@@ -51,7 +51,7 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 	if len(via) >= maxRedirects {
 		return redirected(req, fmt.Errorf("stopped after %d redirects", maxRedirects))
 	}
-	if a, b := req.URL, via[0].URL; a.Scheme != b.Scheme || a.Host != b.Host {
+	if a, b := req.URL, via[0].URL; a.Scheme != b.Scheme || hostPort(a) != hostPort(b) {
 		if hasForm(req) { // with a password or a refresh token, which status 307 would take along
 			return http.ErrUseLastResponse
 		}
@@ -300,7 +300,7 @@ func hostPort(u *url.URL) string {
 	if port == "" {
 		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
 	}
-	return net.JoinHostPort(u.Hostname(), port)
+	return net.JoinHostPort(strings.ToLower(u.Hostname()), port)
 }
 
 // ElsewhereError is the answer of a host that is not the registry: one to which the registry redirects for a blob or a

@@ -83,6 +83,8 @@ func loginOf(_ *types.SystemContext, key, helper string) (*login, error) {
 		return &login{none: program + " has none for " + host}, nil
 	case err != nil:
 		return nil, &loginError{"credential-helpers in registries.conf", err}
+	case got.Username == "" && got.Secret == "": // as the library has it
+		return &login{none: program + " has none for " + host}, nil
 	case got.Username == "<token>":
 		return &login{auth: types.DockerAuthConfig{IdentityToken: got.Secret}, from: program}, nil
 	}

@@ -21,10 +21,12 @@ import (
 // own reader allocates the dictionary that a block asks for, up to 4 GiB, and takes no limit. The format:
 // https://tukaani.org/xz/xz-file-format.txt
 type xzReader struct {
-	in    *xzInput
-	check func() hash.Hash // of a block; nil between streams
-	block io.Reader        // nil between blocks
-	sum   hash.Hash        // of the block
+	in           *xzInput
+	check        func() hash.Hash // of a block; nil between streams
+	block        io.Reader        // nil between blocks
+	sum          hash.Hash        // of the block
+	out          int64            // bytes that were decompressed
+	dictionaries int64            // bytes of all dictionaries so far
 }
 
 // xzInput counts what is read of a stream, whose parts are aligned to 4 bytes.
@@ -75,6 +77,13 @@ func cutShort(err error) error {
 	return err
 }
 
+// A dictionary is made for each block, whatever is in the block. The largest blocks of xz -9 --block-size=64KiB ask for a
+// thousand times what is in them.
+const (
+	maxDictionaries = 1 << 30 // bytes, without any data
+	dictionaryRatio = 4096    // bytes, for each byte of data
+)
+
 var errXz = errors.New("not valid xz data")
 
 // Read implements io.Reader.
@@ -87,6 +96,7 @@ func (x *xzReader) Read(p []byte) (int, error) {
 		}
 		n, err := x.block.Read(p)
 		x.sum.Write(p[:n])
+		x.out += int64(n)
 		if err == io.EOF {
 			err = x.endBlock()
 		}
@@ -194,6 +204,9 @@ func (x *xzReader) beginBlock(size byte) error {
 	}
 	if dictionary > maxWindow {
 		return fmt.Errorf("the xz dictionary needs %d bytes of memory, more than the limit of %d\ncompress it with xz -9 or less", dictionary, maxWindow)
+	}
+	if x.dictionaries += dictionary; x.dictionaries > maxDictionaries+dictionaryRatio*x.out {
+		return fmt.Errorf("the xz blocks ask for %d bytes of dictionaries for %d bytes of data, more than the limit\ncompress it with larger blocks", x.dictionaries, x.out)
 	}
 	x.sum = x.check()
 	x.block, err = lzma.Reader2Config{DictCap: int(dictionary)}.NewReader2(x.in)

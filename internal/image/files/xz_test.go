@@ -90,6 +90,15 @@ func TestXzDictionary(t *testing.T) {
 	}
 }
 
+// TestXzEmptyBlocks shows that blocks without data cannot ask for one dictionary after the other.
+func TestXzEmptyBlocks(t *testing.T) {
+	one := asking(t, 30)
+	_, err := io.ReadAll(newXz(bytes.NewReader(bytes.Repeat(one, maxDictionaries/maxWindow+1))))
+	if err == nil || !strings.Contains(err.Error(), "more than the limit") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // A stream that is cut off is that wherever it ends, and one that is damaged is not read as if it were right.
 func TestXzDamage(t *testing.T) {
 	whole := packed(t, xz.WriterConfig{BlockSize: 200}, someData()[:500])
