@@ -99,9 +99,9 @@ generated:
 	[ "$$before" = "$$(state | sha256sum)" ] || { \
 		echo "go generate changes files: run it and commit what it makes" >&2; git status --short >&2; exit 1; }
 
-check-reproducible: ## build two copies in two folders, one from nothing, and compare
+check-reproducible: ## build two copies in two directories, one from nothing, and compare
 	@set -e; top=$$(mktemp -d); trap 'rm -rf "$$top"' EXIT; \
-	one="$$top/one"; other="$$top/some/other folder"; mkdir -p "$$one" "$$top/some"; \
+	one="$$top/one"; other="$$top/some/other directory"; mkdir -p "$$one" "$$top/some"; \
 	git ls-files -z --cached --others --exclude-standard | xargs -0 ls -d 2>/dev/null | \
 		tar -cf - -T - | tar -xf - -C "$$one"; \
 	cp -a "$$one" "$$other"; \

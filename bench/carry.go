@@ -9,7 +9,7 @@ import (
 )
 
 // carry measures how long it takes to bring the large image from a cache into one file, and from there
-// into another cache. Peers that read a folder read the same; crane and regctl only know registries.
+// into another cache. Peers that read a directory read the same; crane and regctl only know registries.
 func (b *bench) carry() error {
 	ours := filepath.Join(filepath.Dir(b.lib), "osbuild-containers")
 	if _, err := os.Stat(ours); err != nil {

@@ -52,9 +52,9 @@ func main() {
 	var o options
 	flag.IntVar(&o.runs, "runs", 5, "counted runs of each command, after one that is not")
 	flag.StringVar(&o.images, "images", os.Getenv("BENCH_IMAGES"), "JSON file that names images of a running registry")
-	flag.StringVar(&o.dir, "dir", os.Getenv("BENCH_DIR"), "scratch folder on the disk to measure")
+	flag.StringVar(&o.dir, "dir", os.Getenv("BENCH_DIR"), "scratch directory on the disk to measure")
 	flag.StringVar(&o.lib, "libdir", "build/libdir", "libdir with our executables")
-	flag.StringVar(&o.fresh, "fresh", os.Getenv("BENCH_FRESH"), "command that empties the scratch folder, such as one that makes a new file system")
+	flag.StringVar(&o.fresh, "fresh", os.Getenv("BENCH_FRESH"), "command that empties the scratch directory, such as one that makes a new file system")
 	flag.StringVar(&o.osbuild, "osbuild", os.Getenv("OSBUILD"), "checkout of osbuild, for whole builds")
 	only := flag.String("only", "", "what to measure, with commas between: "+strings.Join(names, ", "))
 	flag.Parse()

@@ -21,7 +21,7 @@ type options struct {
 	images  string // JSON file, "" to make images
 	dir     string // scratch
 	lib     string // libdir with our executables
-	fresh   string // command that empties the scratch folder
+	fresh   string // command that empties the scratch directory
 	osbuild string // checkout, "" for none
 }
 
@@ -46,11 +46,11 @@ func newBench(ctx context.Context, o options) (b *bench, err error) {
 	return &bench{options: o, ctx: ctx, source: source, images: map[string]pinned{}}, os.MkdirAll(o.dir, 0o755)
 }
 
-// tool is one command to measure: a shell line, run in an empty scratch folder.
+// tool is one command to measure: a shell line, run in an empty scratch directory.
 type tool struct {
 	name, line, stdin string
-	keep              bool         // what the scratch folder holds is wanted
-	prepare           func() error // fills the scratch folder, which is not measured
+	keep              bool         // what the scratch directory holds is wanted
+	prepare           func() error // fills the scratch directory, which is not measured
 }
 
 // sample is one run of a tool.
@@ -62,7 +62,7 @@ type sample struct {
 
 func (b *bench) scratch() string { return filepath.Join(b.dir, "run") }
 
-// clear makes the scratch folder empty, by the given command or by deleting.
+// clear makes the scratch directory empty, by the given command or by deleting.
 func (b *bench) clear() error {
 	if b.fresh != "" {
 		if out, err := exec.CommandContext(b.ctx, "sh", "-c", b.fresh).CombinedOutput(); err != nil {
@@ -130,7 +130,7 @@ func tail(s string) string {
 	return strings.TrimSpace(s)
 }
 
-// diskUsage counts the blocks of a folder's files, each inode once, in bytes.
+// diskUsage counts the blocks of a directory's files, each inode once, in bytes.
 func diskUsage(dir string) int64 {
 	seen := map[uint64]bool{}
 	var total int64

@@ -21,7 +21,7 @@ func (b *bench) pin() error {
 	if _, err := os.Stat(ours); err != nil {
 		return fmt.Errorf("%w: run make first", err)
 	}
-	dir, err := os.MkdirTemp("", "bench-pin-") // not in the scratch folder, which may be made anew
+	dir, err := os.MkdirTemp("", "bench-pin-") // not in the scratch directory, which may be made again
 	if err != nil {
 		return err
 	}

@@ -28,7 +28,7 @@ func (b *bench) imageInput() map[string]any {
 	}}
 }
 
-// fetched fills the scratch folder with the large image in inputs/, where a stage finds it, and an
+// fetched fills the scratch directory with the large image in inputs/, where a stage finds it, and an
 // empty tree.
 func (b *bench) fetched() error {
 	if _, err := b.ask(b.request(filepath.Join(b.scratch(), "cache"), large)); err != nil {
@@ -43,7 +43,7 @@ func (b *bench) fetched() error {
 	return os.Rename(filepath.Join(b.scratch(), "cache", "org.osbuild.containers", id, "image"), filepath.Join(b.scratch(), "inputs", id))
 }
 
-// sh runs a shell line in the scratch folder.
+// sh runs a shell line in the scratch directory.
 func (b *bench) sh(line string) error {
 	cmd := exec.CommandContext(b.ctx, "sh", "-c", line)
 	cmd.Dir = b.scratch()

@@ -53,9 +53,9 @@ func TestMain(m *testing.M) {
 //		$-variables are replaced; ${short NAME} is the begin of the digest in NAME, ${hex NAME} all of it, TIME is
 //		any time and DAY any date.
 //	flip FOLDER DIGEST
-//		changes one bit of each file below the folder that is called like the digest.
+//		changes one bit of each file below the directory that is called like the digest.
 //	age DAYS FILE…
-//		makes files, and folders with all in them, as old as that; source.json says it, too.
+//		makes files, and directories with all in them, as old as that; source.json says it, too.
 //	hold FILE, release
 //		makes a file and locks it as an osbuild that runs locks the cache.lock of its store.
 //	stalled DIGEST

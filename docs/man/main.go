@@ -1,5 +1,5 @@
 // Command man writes the manual pages and the shell completions of osbuild-containers, made of the
-// same tree of commands that the executable runs, into a folder.
+// same tree of commands that the executable runs, into a directory.
 package main
 
 import (

@@ -1,7 +1,7 @@
-// Package bundle takes images out of a cache into one file or folder, and into a cache out of such
+// Package bundle takes images out of a cache into one file or directory, and into a cache out of such
 // ones and of what other tools write.
 //
-// A bundle is an OCI layout, as a folder or a tar file: manifest lists, manifests, configs and
+// A bundle is an OCI layout, as a directory or a tar file: manifest lists, manifests, configs and
 // layers are in it byte for byte as they are pinned, Docker's too, and index.json names them. It
 // promises that the same images under the same names give the same bytes, that each blob is
 // verified while it is copied, and that a bundle has its name when it is complete and on disk, not
@@ -10,7 +10,7 @@
 // What is imported comes from strangers. Nothing of it is visible before all of an image was
 // verified; names in it never become names of files; sizes, entries and names are bounded; and
 // policy.json is asked. A blob goes through the cache's pool, so that an import that was killed
-// goes on where it stopped, and what is in the pool is not read again.
+// continues where it stopped, and what is in the pool is not read again.
 //
 // It does not vouch for what nothing vouches for: the layers of an image that docker saved are
 // verified against its config, whose digest is the image id; in the format of docker before 1.10 even
@@ -34,13 +34,13 @@ func (e *RefusedError) Unwrap() error { return e.Err }
 
 // The formats of what is exported and imported, as policy.json calls them.
 const (
-	FormatOCI     = "oci"         // an OCI layout in a folder
+	FormatOCI     = "oci"         // an OCI layout in a directory
 	FormatArchive = "oci-archive" // one in a tar file
 	formatDocker  = "docker-archive"
 	formatDir     = "dir"
 )
 
-// IsFormat says whether an image with that transport in its record was imported from a file or folder.
+// IsFormat reports whether an image with that transport in its record was imported from a file or directory.
 func IsFormat(transport string) bool {
 	return slices.Contains([]string{FormatOCI, FormatArchive, formatDocker, formatDir}, transport)
 }

@@ -20,7 +20,7 @@ type Have map[digest.Digest]int64
 // blobDir is where blobs lie in a layout.
 const blobDir = "blobs/sha256/"
 
-// Look adds the blobs of the OCI layout at path, a folder or an archive. They are known by their
+// Look adds the blobs of the OCI layout at path, a directory or an archive. They are known by their
 // names, and not read.
 func (h Have) Look(ctx context.Context, path string) error {
 	t, err := files.OpenTree(ctx, path)
@@ -66,7 +66,7 @@ func (h Have) folder(dir string) error {
 	return nil
 }
 
-// has says whether the blob is there.
+// has reports whether the blob is there.
 func (h Have) has(d digest.Digest, size int64) bool {
 	got, ok := h[d]
 	return ok && got == size

@@ -43,7 +43,7 @@ type Result struct {
 	Err      error // why it failed, with the way out
 }
 
-// Imported is what became of all that is in a file or folder.
+// Imported is what became of all that is in a file or directory.
 type Imported struct {
 	Format  string // oci, oci-archive, docker-archive or dir
 	Results []Result
@@ -52,7 +52,7 @@ type Imported struct {
 // together is how many images are imported at one time: each waits for the disk in the end.
 const together = 4
 
-// Import brings the images and manifest lists that lie in a file or a folder into the cache. What
+// Import brings the images and manifest lists that lie in a file or a directory into the cache. What
 // fails does not touch the others. The error is for what cannot be read at all. To repair, every byte
 // of what the cache has of them is read, and what is damaged there gives way.
 func Import(ctx context.Context, c *cache.Cache, path string, repair bool, log *progress.Reporter) (*Imported, error) {
@@ -279,7 +279,7 @@ func (in *importer) openPool(ctx context.Context) (_ *cache.Pool, err error) {
 	return in.pool, err
 }
 
-// has says whether the image is in the cache, complete. A manifest that was made here gives way to
+// has reports whether the image is in the cache, complete. A manifest that was made here gives way to
 // another one of the same image: that may be what somebody has pinned.
 func (in *importer) has(img *carried, r *Result) bool {
 	pub, err := in.cache.Look(img.id)

@@ -45,7 +45,7 @@ func TestFoldersOfTheDirFormat(t *testing.T) {
 	after, err := os.Stat(pub.BlobPath(img.Layers[0].Digest))
 	must(t, err)
 	if os.SameFile(before, after) {
-		t.Error("who changes the folder changes the cache")
+		t.Error("who changes the directory changes the cache")
 	}
 }
 

@@ -31,7 +31,7 @@ func job(t *testing.T, what, dir, path string) (*exec.Cmd, *bytes.Buffer) {
 }
 
 // killed runs a job again and again, each time killed just before another call that changes something
-// below the folder, and looks each time. It ends when the job does.
+// below the directory, and looks each time. It ends when the job does.
 func killed(t *testing.T, below string, run func() (*exec.Cmd, *bytes.Buffer), look func(t *testing.T)) {
 	t.Helper()
 	const stride = 3
@@ -93,7 +93,7 @@ func TestImportKilledAtEachCall(t *testing.T) {
 	})
 }
 
-// An export into a folder that is killed leaves nothing under its name; the next one to the same place
+// An export into a directory that is killed leaves nothing under its name; the next one to the same place
 // clears away what is left, and writes the same.
 func TestExportKilledAtEachCall(t *testing.T) {
 	img := images.New(images.Layer(300_000), images.Layer(2000))
@@ -153,7 +153,7 @@ func TestImportGoesOn(t *testing.T) {
 	}
 }
 
-// A folder that another process is writing is left to it.
+// A directory that another process is writing is left to it.
 func TestTwoExportsToOnePlace(t *testing.T) {
 	parent := t.TempDir()
 	place, err := resolve.Target(filepath.Join(parent, "bundle"))

@@ -53,7 +53,7 @@ func (e *missingError) Error() string {
 	if e.cut {
 		return text + ": the archive is cut off\ncopy or export it again"
 	}
-	return text + "\nif it was exported with --have, import what it goes on top of first; or export again without --have"
+	return text + "\nif it was exported with --have, import what it continues top of first; or export again without --have"
 }
 
 // publishedBlobs are the images of the cache that have a blob, one for each, for those that no pool has.

@@ -22,7 +22,7 @@ import (
 	"osbuild-containers/internal/manifest"
 )
 
-// carrier is a file or folder that images are in.
+// carrier is a file or directory that images are in.
 type carrier struct {
 	path   string // from the root
 	format string // as policy.json calls it
@@ -68,7 +68,7 @@ func (c content) close() {
 	}
 }
 
-// open reads what is in a file or a folder, but for the blobs.
+// open reads what is in a file or a directory, but for the blobs.
 func open(ctx context.Context, path string) (*carrier, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
@@ -99,7 +99,7 @@ func carrierOf(ctx context.Context, path, abs string, tree *files.Tree, err erro
 		return nil, &RefusedError{err}
 	}
 	if err != nil {
-		return nil, &RefusedError{fmt.Errorf("%w\nimport reads OCI layouts, archives of docker save, and folders of the dir: format", err)}
+		return nil, &RefusedError{fmt.Errorf("%w\nimport reads OCI layouts, archives of docker save, and directories of the dir: format", err)}
 	}
 	c := &carrier{path: abs, tree: tree}
 	err = c.read(ctx)
@@ -154,7 +154,7 @@ func (c *carrier) read(ctx context.Context) error {
 	return c.layout(l, digest.Digest.Encoded)
 }
 
-// layout takes what is in a layout, or in a folder of the dir: format. at is the file of a blob.
+// layout takes what is in a layout, or in a directory of the dir: format. at is the file of a blob.
 func (c *carrier) layout(l *files.Layout, at func(digest.Digest) string) error {
 	c.lists = l.Lists
 	lists := map[digest.Digest]*files.Document{}

@@ -14,7 +14,7 @@ import (
 	"osbuild-containers/test/registry"
 )
 
-// exported is a bundle, as an archive and as a folder, with a list of two images, an image alone, and one
+// exported is a bundle, as an archive and as a directory, with a list of two images, an image alone, and one
 // of Docker's.
 type exported struct {
 	dir, archive, folder      string

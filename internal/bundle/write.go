@@ -18,7 +18,7 @@ import (
 
 // Output is where a bundle goes.
 type Output struct {
-	Path   string // a file or a folder
+	Path   string // a file or a directory
 	Format string // FormatOCI or FormatArchive
 	Zstd   bool   // the archive is compressed
 }
@@ -40,14 +40,14 @@ func (o Output) check(place *resolve.Place) error {
 	switch {
 	case place.Stat == nil:
 	case o.Format == FormatArchive && place.IsDir():
-		return fmt.Errorf("%s is a folder: name a file, or use --format oci", o.Path)
+		return fmt.Errorf("%s is a directory: name a file, or use --format oci", o.Path)
 	case o.Format == FormatArchive:
 	case !place.IsDir():
-		return fmt.Errorf("%s is a file: name a folder, or use --format oci-archive", o.Path)
+		return fmt.Errorf("%s is a file: name a directory, or use --format oci-archive", o.Path)
 	case !isEmpty(place):
-		return fmt.Errorf("%s is there, and not empty: name another folder, or remove it first", o.Path)
+		return fmt.Errorf("%s is there, and not empty: name another directory, or remove it first", o.Path)
 	case isUsed(place):
-		return fmt.Errorf("%s is in use, as a mount point or the folder you are in: name one in it", o.Path)
+		return fmt.Errorf("%s is in use, as a mount point or the directory you are in: name one in it", o.Path)
 	}
 	return nil
 }
@@ -174,7 +174,7 @@ func (b *Bundle) file(ctx context.Context, place *resolve.Place, compressed bool
 	return f.SyncName()
 }
 
-// folder writes the layout into a directory beside its place, .NAME.new, and renames it. The process that writes
+// directory writes the layout into a directory beside its place, .NAME.new, and renames it. The process that writes
 // it holds its lock, so that what a killed process left can be told from what is being written.
 func (b *Bundle) folder(ctx context.Context, place *resolve.Place) (err error) {
 	in, temp := place.Dir, "."+place.Base+".new"
@@ -199,11 +199,11 @@ func (b *Bundle) folder(ctx context.Context, place *resolve.Place) (err error) {
 	}
 	parent, err := os.Open(below(in, ".")) // so that its name outlasts a crash
 	if err != nil {
-		return fmt.Errorf("sync the folder above: %w", err)
+		return fmt.Errorf("sync the directory above: %w", err)
 	}
 	defer parent.Close()
 	if err := parent.Sync(); err != nil && !errors.Is(err, unix.EINVAL) {
-		return fmt.Errorf("sync the folder above: %w", err)
+		return fmt.Errorf("sync the directory above: %w", err)
 	}
 	return nil
 }

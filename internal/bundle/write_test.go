@@ -27,7 +27,7 @@ func TestFoldersThatAreThere(t *testing.T) {
 	for path, want := range map[string]string{
 		"dangling":  "open dangling: " + filepath.Join(dir, "dangling") + " is a symbolic link to " + filepath.Join(dir, "nowhere") + ", which does not exist",
 		"dangling/": "open dangling/: " + filepath.Join(dir, "dangling") + " is a symbolic link to ",
-		".":         ". is in use, as a mount point or the folder you are in: name one in it",
+		".":         ". is in use, as a mount point or the directory you are in: name one in it",
 	} {
 		if path == "." {
 			must(t, os.Mkdir("here", 0o755))
@@ -66,13 +66,13 @@ func TestOutputOfAnotherUser(t *testing.T) {
 		put    func(path string) error
 		at     string // the name, if it is not that of the output
 	}{
-		"link":             {FormatArchive, func(path string) error { return os.Symlink(precious, path) }, ""},
-		"link, a folder":   {FormatOCI, func(path string) error { return os.Symlink(filepath.Dir(precious), path) }, ""},
-		"pipe":             {FormatArchive, func(path string) error { return unix.Mkfifo(path, 0o666) }, ""},
-		"file":             {FormatArchive, func(path string) error { return os.WriteFile(path, nil, 0o666) }, ""},
-		"folder":           {FormatOCI, func(path string) error { return os.Mkdir(path, 0o777) }, ""},
-		"unfinished":       {FormatOCI, func(path string) error { return os.Mkdir(path, 0o777) }, ".out.new"},
-		"link, unfinished": {FormatOCI, func(path string) error { return os.Symlink(filepath.Dir(precious), path) }, ".out.new"},
+		"link":              {FormatArchive, func(path string) error { return os.Symlink(precious, path) }, ""},
+		"link, a directory": {FormatOCI, func(path string) error { return os.Symlink(filepath.Dir(precious), path) }, ""},
+		"pipe":              {FormatArchive, func(path string) error { return unix.Mkfifo(path, 0o666) }, ""},
+		"file":              {FormatArchive, func(path string) error { return os.WriteFile(path, nil, 0o666) }, ""},
+		"directory":         {FormatOCI, func(path string) error { return os.Mkdir(path, 0o777) }, ""},
+		"unfinished":        {FormatOCI, func(path string) error { return os.Mkdir(path, 0o777) }, ".out.new"},
+		"link, unfinished":  {FormatOCI, func(path string) error { return os.Symlink(filepath.Dir(precious), path) }, ".out.new"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			must(t, os.WriteFile(precious, []byte("precious"), 0o600))

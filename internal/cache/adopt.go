@@ -99,7 +99,7 @@ func noEOF(err error) error {
 	return err
 }
 
-// isBlob says whether the content of f has the blob's size and digest. A file that cannot be read
+// isBlob reports whether the content of f has the blob's size and digest. A file that cannot be read
 // is not the blob.
 func (w *Writer) isBlob(ctx context.Context, f *os.File) (bool, error) {
 	fi, err := f.Stat()
@@ -131,7 +131,7 @@ func (w *Writer) adoptLink(f *os.File) (bool, error) {
 	return true, w.pool.partial.remove(w.digest.Encoded())
 }
 
-// isOurs says whether a file has the owner and the mode that it would have if this process had
+// isOurs reports whether a file has the owner and the mode that it would have if this process had
 // published it.
 func isOurs(fi fs.FileInfo) bool {
 	st, ok := fi.Sys().(*syscall.Stat_t)

@@ -38,12 +38,12 @@ func TestAdoptTakesOnlyTheRightFile(t *testing.T) {
 			writeTest(t, path, b)
 			must(t, os.Chown(path, 1234, 0))
 		}, ok: true},
-		"damaged": {put: func(t *testing.T, path string) { writeTest(t, path, damaged) }},
-		"short":   {put: func(t *testing.T, path string) { writeTest(t, path, b[:1000]) }},
-		"long":    {put: func(t *testing.T, path string) { writeTest(t, path, append(bytes.Clone(b), 1)) }},
-		"absent":  {put: func(*testing.T, string) {}},
-		"folder":  {put: func(t *testing.T, path string) { must(t, os.MkdirAll(path, 0o755)) }},
-		"pipe":    {put: func(t *testing.T, path string) { must(t, unix.Mkfifo(path, 0o644)) }},
+		"damaged":   {put: func(t *testing.T, path string) { writeTest(t, path, damaged) }},
+		"short":     {put: func(t *testing.T, path string) { writeTest(t, path, b[:1000]) }},
+		"long":      {put: func(t *testing.T, path string) { writeTest(t, path, append(bytes.Clone(b), 1)) }},
+		"absent":    {put: func(*testing.T, string) {}},
+		"directory": {put: func(t *testing.T, path string) { must(t, os.MkdirAll(path, 0o755)) }},
+		"pipe":      {put: func(t *testing.T, path string) { must(t, unix.Mkfifo(path, 0o644)) }},
 		"link": {put: func(t *testing.T, path string) {
 			writeTest(t, path+".x", b)
 			link(t, path+".x", path)
@@ -140,7 +140,7 @@ func TestPlantedPartialFileIsNotFollowed(t *testing.T) {
 		"dangling link": func(t *testing.T, name, outside string) { link(t, outside+".x", name) },
 		"hard link":     func(t *testing.T, name, outside string) { must(t, os.Link(outside, name)) },
 		"pipe":          func(t *testing.T, name, _ string) { must(t, unix.Mkfifo(name, 0o644)) },
-		"folder":        func(t *testing.T, name, _ string) { writeTest(t, filepath.Join(name, "x"), b) },
+		"directory":     func(t *testing.T, name, _ string) { writeTest(t, filepath.Join(name, "x"), b) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, p := newCache(t)

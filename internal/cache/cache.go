@@ -1,6 +1,6 @@
 // Package cache is the only writer below a cache that the host engine owns.
 //
-// The host reads two kinds of names: <cache>/org.osbuild.containers/<id>/image, a folder in
+// The host reads two kinds of names: <cache>/org.osbuild.containers/<id>/image, a directory in
 // the layout of containers/image's dir: transport, and <cache>/org.osbuild.files/<digest>, a
 // manifest list. This package promises that such a name is either absent or complete,
 // verified and on disk, whatever dies when:
@@ -100,7 +100,7 @@ func Open(path string) *Cache {
 	return &Cache{path: path, containers: filepath.Join(path, containersDir), files: filepath.Join(path, filesDir), tops: map[string]*dir{}}
 }
 
-// ImagePath is the folder under which the image with that id is, or would be, published.
+// ImagePath is the directory under which the image with that id is, or would be, published.
 func (c *Cache) ImagePath(id digest.Digest) string {
 	return filepath.Join(c.containers, id.String(), imageDir)
 }

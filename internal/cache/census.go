@@ -76,7 +76,7 @@ func (p *Published) Published() (time.Time, error) {
 	return s.Changed, err
 }
 
-// Folder is what the image's folder is on disk: another one for each time that it is published.
+// Directory is what the image's directory is on disk: another one for each time that it is published.
 func (p *Published) Folder() (Stored, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(p.image.fd(), &st); err != nil {

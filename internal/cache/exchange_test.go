@@ -86,8 +86,8 @@ func readVariant(c *Cache, variants []picture) (int, error) {
 
 func TestExchangeSwapsWhateverIsThere(t *testing.T) {
 	for name, put := range map[string]func(t *testing.T, path string){
-		"folder": func(t *testing.T, path string) { writeTest(t, filepath.Join(path, "old"), nil) },
-		"file":   func(t *testing.T, path string) { writeTest(t, path, nil) },
+		"directory": func(t *testing.T, path string) { writeTest(t, filepath.Join(path, "old"), nil) },
+		"file":      func(t *testing.T, path string) { writeTest(t, path, nil) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			fresh, old := filepath.Join(t.TempDir(), "fresh"), filepath.Join(t.TempDir(), "old")

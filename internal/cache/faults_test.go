@@ -146,7 +146,7 @@ func TestDiskErrorAtEveryCall(t *testing.T) {
 	})
 }
 
-// needed says whether the failure of a call must be an error: cleaning up may fail, for links
+// needed reports whether the failure of a call must be an error: cleaning up may fail, for links
 // there is another way, and where an image is from need not be known.
 func needed(c calls.Call) bool {
 	return c.Name != "unlinkat" && c.Name != "linkat" && filepath.Base(c.New) != originFile
@@ -189,7 +189,7 @@ func TestOtherWays(t *testing.T) {
 		"no exchange":           {"renameat2", syscall.EINVAL, flags(unix.RENAME_EXCHANGE), false, false},
 		"no files without name": {"openat", syscall.EOPNOTSUPP, func(c calls.Call) bool { return c.Args[2]&unix.O_TMPFILE == unix.O_TMPFILE }, false, false},
 		"no /proc":              {"linkat", syscall.ENOENT, flags(unix.AT_SYMLINK_FOLLOW), false, false},
-		"no folder sync":        {"fsync", syscall.EINVAL, isFolder, false, false},
+		"no directory sync":     {"fsync", syscall.EINVAL, isFolder, false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -231,7 +231,7 @@ func isFolder(c calls.Call) bool {
 	return err == nil && fi.IsDir()
 }
 
-// What gets a published name, or a name in the pool, was synced before, and its folder after.
+// What gets a published name, or a name in the pool, was synced before, and its directory after.
 func TestSyncedBeforeItIsNamed(t *testing.T) {
 	for name, blobLink := range map[string]calls.Verdict{"links": calls.Continue, "copies": syscall.EXDEV} {
 		t.Run(name, func(t *testing.T) {
@@ -260,7 +260,7 @@ type unsynced struct {
 	t       *testing.T
 	files   map[string]bool // that were written
 	folders map[string]bool // that got names
-	named   map[string]bool // folders that got names outside of the pool
+	named   map[string]bool // directories that got names outside of the pool
 	renames int
 }
 

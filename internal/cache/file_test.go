@@ -14,13 +14,13 @@ func TestListFileReplacesWhatIsWrong(t *testing.T) {
 	raw := []byte(`{"manifests": []}`)
 	d := descriptor(raw).Digest
 	for name, put := range map[string]func(t *testing.T, dest, outside string){
-		"nothing":       func(*testing.T, string, string) {},
-		"right":         func(t *testing.T, dest, _ string) { writeTest(t, dest, raw) },
-		"wrong":         func(t *testing.T, dest, _ string) { writeTest(t, dest, []byte("other")) },
-		"empty":         func(t *testing.T, dest, _ string) { writeTest(t, dest, nil) },
-		"empty folder":  func(t *testing.T, dest, _ string) { must(t, os.MkdirAll(dest, 0o755)) },
-		"folder":        func(t *testing.T, dest, _ string) { writeTest(t, filepath.Join(dest, "x"), raw) },
-		"dangling link": func(t *testing.T, dest, _ string) { link(t, "nowhere", dest) },
+		"nothing":         func(*testing.T, string, string) {},
+		"right":           func(t *testing.T, dest, _ string) { writeTest(t, dest, raw) },
+		"wrong":           func(t *testing.T, dest, _ string) { writeTest(t, dest, []byte("other")) },
+		"empty":           func(t *testing.T, dest, _ string) { writeTest(t, dest, nil) },
+		"empty directory": func(t *testing.T, dest, _ string) { must(t, os.MkdirAll(dest, 0o755)) },
+		"directory":       func(t *testing.T, dest, _ string) { writeTest(t, filepath.Join(dest, "x"), raw) },
+		"dangling link":   func(t *testing.T, dest, _ string) { link(t, "nowhere", dest) },
 		"link to the right": func(t *testing.T, dest, outside string) {
 			writeTest(t, outside, raw)
 			link(t, outside, dest)
@@ -68,10 +68,10 @@ func TestFileIsThereOnlyWithItsDigest(t *testing.T) {
 		put  func(t *testing.T, dest string)
 		want bool
 	}{
-		"right":  {func(t *testing.T, dest string) { writeTest(t, dest, raw) }, true},
-		"wrong":  {func(t *testing.T, dest string) { writeTest(t, dest, []byte("lisT")) }, false},
-		"absent": {func(*testing.T, string) {}, false},
-		"folder": {func(t *testing.T, dest string) { must(t, os.MkdirAll(dest, 0o755)) }, false},
+		"right":     {func(t *testing.T, dest string) { writeTest(t, dest, raw) }, true},
+		"wrong":     {func(t *testing.T, dest string) { writeTest(t, dest, []byte("lisT")) }, false},
+		"absent":    {func(*testing.T, string) {}, false},
+		"directory": {func(t *testing.T, dest string) { must(t, os.MkdirAll(dest, 0o755)) }, false},
 		"link": {func(t *testing.T, dest string) {
 			writeTest(t, dest+".x", raw)
 			link(t, dest+".x", dest)

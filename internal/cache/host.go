@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// hostLock is the lock of osbuild's store, whose folder sources is the cache. Each osbuild that runs
+// hostLock is the lock of osbuild's store, whose directory sources is the cache. Each osbuild that runs
 // holds it for reading, as an open file description lock; for writing it keeps all of them out.
 const hostLock = "cache.lock"
 
@@ -90,7 +90,7 @@ func isMounted(in *dir) bool {
 // escapes are how a mountinfo file has what would end a field or a line.
 var escapes = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
 
-// mountsOf looks through a mountinfo file for where folders are mounted whose path has that end: the fourth field
+// mountsOf looks through a mountinfo file for where directories are mounted whose path has that end: the fourth field
 // of a line is what of a file system is mounted, the fifth where.
 func mountsOf(info, end string) (points []string) {
 	for line := range strings.Lines(info) {

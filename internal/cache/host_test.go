@@ -46,7 +46,7 @@ func TestLockHost(t *testing.T) {
 	must(t, lock(read()))
 }
 
-// The same image of another cache is another folder, and a mount point may have any name.
+// The same image of another cache is another directory, and a mount point may have any name.
 func TestMounts(t *testing.T) {
 	info := "36 35 98:0 / /mnt rw - ext4 /dev/x rw\n" +
 		"37 35 98:0 /c/sha256:1/image /a\\040b\\134c rw - ext4 /dev/x rw\n38 35 98:0 /c/sha256:2/image /d rw - ext4 /dev/x rw\n"

@@ -80,10 +80,10 @@ func TestModesFollowTheUmask(t *testing.T) {
 // Whatever has the image's name gives way, at once and without a trace.
 func TestWhatIsInTheWayIsReplaced(t *testing.T) {
 	for name, put := range map[string]func(t *testing.T, dest, outside string){
-		"nothing":      func(*testing.T, string, string) {},
-		"empty folder": func(t *testing.T, dest, _ string) { must(t, os.MkdirAll(dest, 0o700)) },
-		"folder":       func(t *testing.T, dest, _ string) { writeTest(t, filepath.Join(dest, "x", "y"), []byte("z")) },
-		"file":         func(t *testing.T, dest, _ string) { writeTest(t, dest, []byte("z")) },
+		"nothing":         func(*testing.T, string, string) {},
+		"empty directory": func(t *testing.T, dest, _ string) { must(t, os.MkdirAll(dest, 0o700)) },
+		"directory":       func(t *testing.T, dest, _ string) { writeTest(t, filepath.Join(dest, "x", "y"), []byte("z")) },
+		"file":            func(t *testing.T, dest, _ string) { writeTest(t, dest, []byte("z")) },
 		"pipe": func(t *testing.T, dest, _ string) {
 			must(t, os.MkdirAll(filepath.Dir(dest), 0o755))
 			must(t, unix.Mkfifo(dest, 0o644))
@@ -97,7 +97,7 @@ func TestWhatIsInTheWayIsReplaced(t *testing.T) {
 			put(t, c.ImagePath(img.id), outside)
 			img.mustPublish(t, c, p)
 			if fi, err := os.Lstat(c.ImagePath(img.id)); err != nil || !fi.IsDir() {
-				t.Errorf("it is no folder: %v", err)
+				t.Errorf("it is no directory: %v", err)
 			}
 			if _, err := os.Stat(filepath.Join(outside, "file")); err != nil {
 				t.Errorf("a link was followed: %v", err)
@@ -162,7 +162,7 @@ func TestTheSameImageIsLeftAlone(t *testing.T) {
 	}
 }
 
-// In a sandbox that has the folder only, a link leads nowhere.
+// In a sandbox that has the directory only, a link leads nowhere.
 func TestLinkToAnImageIsNoImage(t *testing.T) {
 	c, p := newCache(t)
 	img := draw(1, 0)
@@ -180,7 +180,7 @@ func TestLinkToAnImageIsNoImage(t *testing.T) {
 	}
 }
 
-// Nor is a link to a folder one for an image: whoever publishes is told.
+// Nor is a link to a directory one for an image: whoever publishes is told.
 func TestLinkToAFolderOfAnImage(t *testing.T) {
 	c, p := newCache(t)
 	img := draw(1, 0)

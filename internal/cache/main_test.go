@@ -39,7 +39,7 @@ func descriptor(b []byte) manifest.Descriptor {
 	return manifest.Descriptor{Digest: digest.FromBytes(b), Size: int64(len(b))}
 }
 
-// newCache is a cache with its pool open, in a folder of the test's own that need not be on disk.
+// newCache is a cache with its pool open, in a directory of the test's own that need not be on disk.
 func newCache(t testing.TB) (*Cache, *Pool) {
 	t.Helper()
 	return openCache(t, filepath.Join(memoryDir(t), "cache"))
@@ -217,7 +217,7 @@ func writeTest(t testing.TB, path string, b []byte) {
 	must(t, os.WriteFile(path, b, 0o644))
 }
 
-// same says whether two names are of one file.
+// same reports whether two names are of one file.
 func same(t testing.TB, a, b string) bool {
 	t.Helper()
 	x, err := os.Lstat(a)
@@ -241,7 +241,7 @@ func needRoot(t testing.TB) {
 	}
 }
 
-// memoryDir is a folder for a test that makes many caches, if possible in memory, where syncs are
+// memoryDir is a directory for a test that makes many caches, if possible in memory, where syncs are
 // for nothing.
 func memoryDir(t testing.TB) string {
 	t.Helper()

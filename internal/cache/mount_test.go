@@ -113,7 +113,7 @@ func TestFullDiskPublishesNothing(t *testing.T) {
 	t.Error("never published")
 }
 
-// Where the pool, or the image's own folder, lies elsewhere, all is as ever, with copies for links.
+// Where the pool, or the image's own directory, lies elsewhere, all is as ever, with copies for links.
 func TestOtherFileSystems(t *testing.T) {
 	img := draw(1, 0)
 	for name, arrange := range map[string]func(t *testing.T, c *Cache){

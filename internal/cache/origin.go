@@ -27,9 +27,9 @@ type Origin struct {
 	Name      string        `json:"name"`                       // in full, with the tag it was given with
 	Digest    digest.Digest `json:"digest"`                     // that it was fetched by: the manifest's, or that of a list that names it
 	Pinned    digest.Digest `json:"pinned,omitempty"`           // that the name is pinned to, of one or the other; "" is not known
-	Transport string        `json:"transport,omitempty"`        // "" is docker; else containers-storage or the format of a file or folder
+	Transport string        `json:"transport,omitempty"`        // "" is docker; else containers-storage or the format of a file or directory
 	Storage   string        `json:"storage-location,omitempty"` // of containers-storage; "" is the host's
-	From      string        `json:"from,omitempty"`             // the mirror that served it, or the path of that file or folder
+	From      string        `json:"from,omitempty"`             // the mirror that served it, or the path of that file or directory
 	Fetched   time.Time     `json:"fetched,omitzero"`           // UTC, whole seconds; zero: it was there already
 }
 
@@ -42,7 +42,7 @@ type origins struct {
 // errNewer says that a later version of this program wrote the file.
 var errNewer = errors.New("written by a newer version")
 
-// readOrigins reads the origins recorded in the folder of an image: none where there is no file, and an
+// readOrigins reads the origins recorded in the directory of an image: none where there is no file, and an
 // error where it cannot be read.
 func readOrigins(in *dir) ([]Origin, error) {
 	raw, err := in.read(originFile)
@@ -70,7 +70,7 @@ func mergeOrigins(in *dir, fresh []Origin) []byte {
 	if errors.Is(err, errNewer) || len(fresh) == 0 {
 		return nil
 	}
-	for _, o := range fresh { // a file that cannot be read begins anew
+	for _, o := range fresh { // a file that cannot be read begins again
 		o.Fetched = o.Fetched.UTC().Truncate(time.Second)
 		i := slices.IndexFunc(all, o.isSame)
 		if i < 0 {

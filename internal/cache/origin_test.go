@@ -99,7 +99,7 @@ func TestOriginsAreWrittenOnlyWhenTheyChange(t *testing.T) {
 // What lies beside the image never costs the image.
 func TestOriginsThatCannotBeRecordedFailNothing(t *testing.T) {
 	for name, spoil := range map[string]func(path string){
-		"folder":      func(path string) { writeTest(t, filepath.Join(path, "x"), []byte("z")) },
+		"directory":   func(path string) { writeTest(t, filepath.Join(path, "x"), []byte("z")) },
 		"not JSON":    func(path string) { writeTest(t, path, []byte("{")) },
 		"wrong types": func(path string) { writeTest(t, path, []byte(`{"version":1,"sources":{"name":7}}`)) },
 		"a link": func(path string) {
@@ -116,10 +116,10 @@ func TestOriginsThatCannotBeRecordedFailNothing(t *testing.T) {
 			pub, err := c.Look(img.id)
 			must(t, err)
 			defer pub.Close()
-			if all, err := pub.Origins(); name != "folder" && (err != nil || len(all) == 0) {
+			if all, err := pub.Origins(); name != "directory" && (err != nil || len(all) == 0) {
 				t.Errorf("it is not replaced: %v, %v", all, err)
-			} else if name == "folder" && err == nil {
-				t.Error("a folder was read")
+			} else if name == "directory" && err == nil {
+				t.Error("a directory was read")
 			}
 			wantNothingLeft(t, c)
 		})

@@ -131,7 +131,7 @@ func (p *Pool) path(d digest.Digest) string {
 	return p.blobs.join(d.Encoded())
 }
 
-// Has says whether the pool holds the blob, complete. What is there by its name was verified
+// Has reports whether the pool holds the blob, complete. What is there by its name was verified
 // before it got the name; a length other than size means that somebody damaged it since.
 func (p *Pool) Has(d digest.Digest, size int64) bool {
 	st, err := p.blobs.stat(d.Encoded())

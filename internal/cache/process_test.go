@@ -135,7 +135,7 @@ func (j *job) many() error {
 	return nil
 }
 
-// stage makes a stage and keeps it until told to go on.
+// stage makes a stage and keeps it until told to continue.
 func (j *job) stage() error {
 	p, err := Open(j.Dir).OpenPool(context.Background())
 	if err != nil {
@@ -269,7 +269,7 @@ func (p *process) says(want ...string) string {
 	}
 }
 
-// goOn lets the process go on.
+// goOn lets the process continue.
 func (p *process) goOn() {
 	p.t.Helper()
 	_, err := p.stdin.Write([]byte{'\n'})

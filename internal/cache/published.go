@@ -172,7 +172,7 @@ func (p *Published) List() ([]byte, error) {
 	return raw, err
 }
 
-// Has says whether all these blobs are there, each with its size, and the version file with them.
+// Has reports whether all these blobs are there, each with its size, and the version file with them.
 func (p *Published) Has(blobs []manifest.Descriptor) bool {
 	if !p.hasFile(versionFile, int64(len(version))) {
 		return false

@@ -25,11 +25,11 @@ func bytesOf(b []byte) func(string) error {
 
 func TestImageHasItsBlobsOnlyWithTheirSizes(t *testing.T) {
 	for name, put := range map[string]func(path string) error{
-		"absent": func(string) error { return nil },
-		"short":  bytesOf(make([]byte, 4999)),
-		"long":   bytesOf(make([]byte, 5001)),
-		"empty":  bytesOf(nil),
-		"folder": func(path string) error { return os.Mkdir(path, 0o755) },
+		"absent":    func(string) error { return nil },
+		"short":     bytesOf(make([]byte, 4999)),
+		"long":      bytesOf(make([]byte, 5001)),
+		"empty":     bytesOf(nil),
+		"directory": func(path string) error { return os.Mkdir(path, 0o755) },
 		"link": func(path string) error {
 			return errors.Join(bytesOf(make([]byte, 5000))(path+"x"), os.Symlink(path+"x", path))
 		},
@@ -62,11 +62,11 @@ func TestSmallFilesAreReadOnlyIfTheyAreFiles(t *testing.T) {
 		want error  // nil: any
 		says string // of each file
 	}{
-		"absent":   {func(string) error { return nil }, os.ErrNotExist, "no such file"},
-		"folder":   {func(path string) error { return os.Mkdir(path, 0o755) }, nil, "is no regular file"},
-		"pipe":     {func(path string) error { return unix.Mkfifo(path, 0o644) }, nil, "is no regular file"},
-		"link":     {func(path string) error { return os.Symlink(versionFile, path) }, nil, "too many levels of symbolic links"},
-		"too long": {bytesOf(make([]byte, manifest.MaxSize+1)), nil, "is 4194305 bytes long, the limit is 4194304"},
+		"absent":    {func(string) error { return nil }, os.ErrNotExist, "no such file"},
+		"directory": {func(path string) error { return os.Mkdir(path, 0o755) }, nil, "is no regular file"},
+		"pipe":      {func(path string) error { return unix.Mkfifo(path, 0o644) }, nil, "is no regular file"},
+		"link":      {func(path string) error { return os.Symlink(versionFile, path) }, nil, "too many levels of symbolic links"},
+		"too long":  {bytesOf(make([]byte, manifest.MaxSize+1)), nil, "is 4194305 bytes long, the limit is 4194304"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ca, p := newCache(t)

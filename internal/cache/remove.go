@@ -119,7 +119,7 @@ func isBlobName(name string) bool {
 	return digest.NewDigestFromEncoded(digest.SHA256, name).Validate() == nil
 }
 
-// RemoveFile removes a manifest list, unless it was used, published anew or removed since it was looked at. It says
+// RemoveFile removes a manifest list, unless it was used, published again or removed since it was looked at. It says
 // whether it did.
 func (c *Cache) RemoveFile(was Stored) (bool, error) {
 	files, err := c.openTop(filesDir)

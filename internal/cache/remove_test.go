@@ -43,7 +43,7 @@ func TestRemoveAndSweep(t *testing.T) {
 		t.Fatalf("freed %d, %v", freed, err)
 	}
 	if _, err := os.Lstat(filepath.Dir(c.ImagePath(one.id))); !isAbsent(err) {
-		t.Errorf("the image's folder is there: %v", err)
+		t.Errorf("the image's directory is there: %v", err)
 	}
 	must(t, two.check(c))
 	if _, err := sweepNow(c, future()); !errors.Is(err, ErrInUse) {
@@ -166,7 +166,7 @@ func TestHoldOfWhatIsGone(t *testing.T) {
 	}
 }
 
-// A process that waits for the lock of a folder that is removed meanwhile makes it again.
+// A process that waits for the lock of a directory that is removed meanwhile makes it again.
 func TestPublishWhileTheFolderIsRemoved(t *testing.T) {
 	c, p := newCache(t)
 	img := draw(1, 0)

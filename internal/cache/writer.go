@@ -56,7 +56,7 @@ func newWriter(p *Pool, f *os.File, d digest.Digest, size int64) (*Writer, error
 }
 
 // Resume hashes what an earlier writer left and returns its length in bytes, the offset at
-// which writing goes on. Whether those bytes were right shows at Commit. If they cannot be read
+// which writing continues. Whether those bytes were right shows at Commit. If they cannot be read
 // it is as if there were none.
 func (w *Writer) Resume(ctx context.Context) (int64, error) {
 	if fi, err := w.f.Stat(); err == nil && fi.Size() == 0 { // the usual case

@@ -81,7 +81,7 @@ func TestEmptyBlob(t *testing.T) {
 	}
 }
 
-// What Close keeps is what the next writer can go on with.
+// What Close keeps is what the next writer can continue with.
 func TestCloseKeepsWhatCanBeContinued(t *testing.T) {
 	b := content(2, 100_000)
 	for name, c := range map[string]struct {

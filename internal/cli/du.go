@@ -71,7 +71,7 @@ func usageText(u *keep.Usage) string {
 		line(keep.Bytes(u.Unused), "%s that no image has; gc removes what nobody needs", count(len(u.Unused), "blob"))
 	}
 	if len(u.Partial) > 0 {
-		line(keep.Bytes(u.Partial), "%s running or interrupted; fetch goes on from there", count(len(u.Partial), "download"))
+		line(keep.Bytes(u.Partial), "%s running or interrupted; fetch continues from there", count(len(u.Partial), "download"))
 	}
 	line(u.Total(), "in all")
 	return b.String()

@@ -37,12 +37,12 @@ func (a *app) exportCommand() *cobra.Command {
 	e := &exportCommand{app: a}
 	cmd := &cobra.Command{
 		Use:     "export -o FILE|DIR [NAME[:TAG] | ID]…",
-		Short:   "Write images into one file or folder, to carry elsewhere",
+		Short:   "Write images into one file or directory, to carry elsewhere",
 		GroupID: groupCarry,
 		Long: `export writes images with their manifest lists into a bundle: an OCI layout in
-a tar file or a folder. It takes the images that a pin file names, and fetches
+a tar file or a directory. It takes the images that a pin file names, and fetches
 those that are not in the cache; or those of the cache that are named. Without
-either it takes the pin file of this folder.
+either it takes the pin file of this directory.
 
 The same images give the same bytes. With --have, what another bundle has is
 left out: what is imported on top of it is complete again. See docs/bundles.md.`,
@@ -53,11 +53,11 @@ left out: what is imported on top of it is complete again. See docs/bundles.md.`
 		RunE: func(cmd *cobra.Command, args []string) error { return e.run(cmd.Context(), args) },
 	}
 	set := cmd.Flags()
-	set.StringVarP(&e.output, "output", "o", "", "`PATH` of the file or folder to write; - is standard output")
+	set.StringVarP(&e.output, "output", "o", "", "`PATH` of the file or directory to write; - is standard output")
 	set.StringArrayVar(&e.pins, "pins", nil, "pin `FILE` with the images; may be given again")
 	set.StringSliceVar(&e.arch, "arch", nil, "architectures of a pin file (default all)")
 	set.StringArrayVar(&e.have, "have", nil, "bundle, or other OCI layout, at `PATH` whose blobs are left out; may be given again")
-	set.StringVar(&e.format, "format", "", "oci, a folder, or oci-archive, a file (default what the output is, or a file)")
+	set.StringVar(&e.format, "format", "", "oci, a directory, or oci-archive, a file (default what the output is, or a file)")
 	set.StringVar(&e.compression, "compression", "none", "of a file: none or zstd")
 	return cmd
 }
@@ -77,15 +77,15 @@ func (e *exportCommand) target() (bundle.Output, error) {
 	case pin.Transport(e.output) != "":
 		err = fmt.Errorf("-o %s: want a path\nleave out %s, and name the format with --format", e.output, pin.Transport(e.output))
 	case e.output == "":
-		err = errors.New("-o is missing: name the file or the folder to write, or - for standard output")
+		err = errors.New("-o is missing: name the file or the directory to write, or - for standard output")
 	case o.Format != bundle.FormatOCI && o.Format != bundle.FormatArchive:
-		err = fmt.Errorf("the format %q is not known: use oci, a folder, or oci-archive, a file", o.Format)
+		err = fmt.Errorf("the format %q is not known: use oci, a directory, or oci-archive, a file", o.Format)
 	case e.compression != "none" && e.compression != "zstd":
 		err = fmt.Errorf("the compression %q is not known: use none or zstd", e.compression)
 	case o.Zstd && o.Format == bundle.FormatOCI:
-		err = errors.New("a folder is not compressed: use --format oci-archive")
+		err = errors.New("a directory is not compressed: use --format oci-archive")
 	case stdout && o.Format == bundle.FormatOCI:
-		err = errors.New("a folder cannot be written to standard output: use --format oci-archive")
+		err = errors.New("a directory cannot be written to standard output: use --format oci-archive")
 	case stdout && e.flags.json:
 		err = errors.New("the bundle goes to standard output, where --json has its answer: leave one out")
 	case stdout && isTerminal(e.env.Stdout):
@@ -96,7 +96,7 @@ func (e *exportCommand) target() (bundle.Output, error) {
 	return o, refused(err)
 }
 
-// sameFile says whether two paths are of the same file or folder, which is there.
+// sameFile reports whether two paths are of the same file or directory, which is there.
 func sameFile(a, b string) bool {
 	one, err := os.Stat(a)
 	if err != nil {

@@ -34,7 +34,7 @@ func (a *app) fetchCommand() *cobra.Command {
 		Long: `fetch brings images and their manifest lists into a cache, as osbuild's sources
 do: those of a pin file, those that the sources of an osbuild manifest name,
 and those that references point to now. Without any of them it takes the pin
-file of this folder.
+file of this directory.
 
 What is there already is not fetched again, and what was begun is continued.
 What is fetched is verified against its digests, and what is there is complete.

@@ -28,7 +28,7 @@ func (f *flags) add(set *pflag.FlagSet) {
 	set.StringVar(&f.cache, "cache", defaultCache, "the cache, a `DIR`; "+cacheVariable+" names it where no flag does")
 	set.StringVar(&f.store, "store", "", "the store of osbuild, a `DIR`: the cache is DIR/sources")
 	set.StringVar(&f.authfile, "authfile", "", "file with the credentials of registries")
-	set.StringVar(&f.certDir, "cert-dir", "", "folder with the certificates for registries")
+	set.StringVar(&f.certDir, "cert-dir", "", "directory with the certificates for registries")
 	set.BoolVar(&f.tlsVerify, "tls-verify", true, "check the certificates of registries")
 	f.options = request.DefaultOptions()
 	f.options.Flags = true

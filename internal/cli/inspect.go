@@ -126,7 +126,7 @@ func originTexts(i *keep.Image) []string {
 	return lines
 }
 
-// importTexts say which file or folder an image is from.
+// importTexts say which file or directory an image is from.
 func importTexts(o cache.Origin) []string {
 	lines := []string{o.Name, cmp.Or(o.Pinned, o.Digest).String()}
 	if o.Fetched.IsZero() {

@@ -38,7 +38,7 @@ tags. DEST is host[:port]/prefix; repositories keep their paths below it.
 
 What the registry has is not sent again, and what another of its repositories
 has is mounted. What lies in the cache is taken from there, and the rest is read
-once. A run that was interrupted goes on where it was when it is called again.
+once. A run that was interrupted continues where it was when it is called again.
 
 Standard output is the part of registries.conf that has every tool on a machine
 ask the mirror first; see docs/fleet.md. With --json it is what was done.`,
@@ -62,7 +62,7 @@ ask the mirror first; see docs/fleet.md. With --json it is what was done.`,
 	f.BoolVar(&m.scoped, "scoped", false, "have the registries in the paths, below DEST")
 	f.BoolVar(&m.dryRun, "dry-run", false, "say what would be sent, and leave it at that")
 	f.StringVar(&m.destAuthfile, "dest-authfile", "", "file with the credentials of DEST, if not that of --authfile")
-	f.StringVar(&m.destCertDir, "dest-cert-dir", "", "folder with the certificates for DEST, if not that of --cert-dir")
+	f.StringVar(&m.destCertDir, "dest-cert-dir", "", "directory with the certificates for DEST, if not that of --cert-dir")
 	f.BoolVar(&m.destTLSVerify, "dest-tls-verify", true, "check the certificate of DEST, if not as --tls-verify says")
 	return cmd
 }

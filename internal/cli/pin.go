@@ -66,7 +66,7 @@ not served any more, 1 it cannot be told.`,
 	f.StringVar(&p.from, "from", "", "also pin the references in this file: a pin file, or lines of name:tag@digest")
 	f.StringVar(&p.format, "format", "", "write what is pinned to standard output as "+pin.Lines+" of name:tag@digest")
 	f.BoolVar(&p.check, "check", false, "ask whether what is pinned is still true")
-	f.BoolVar(&p.update, "update", false, "pin tags that have moved anew, and show what changes")
+	f.BoolVar(&p.update, "update", false, "pin tags that have moved again, and show what changes")
 	f.StringVar(&p.manifest, "manifest", "", "put what is pinned into this osbuild manifest; - is from standard input to standard output")
 	f.BoolVar(&p.printed, "print", false, "print the sources and inputs that a manifest needs, or that --manifest would get, and change no manifest")
 	f.BoolVar(&p.parseOnly, "parse-only", false, "show how references are understood, and do nothing else")

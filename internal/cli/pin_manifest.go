@@ -65,7 +65,7 @@ func (p *pinCommand) runManifest(ctx context.Context, args []string) error {
 	return p.showManifest(result)
 }
 
-// pinned is what the pin file has, with what the arguments and --from name pinned anew.
+// pinned is what the pin file has, with what the arguments and --from name pinned again.
 func (p *pinCommand) pinned(ctx context.Context, args []string) (*pin.File, error) {
 	if len(args) == 0 && p.from == "" {
 		f, err := readPins(ctx, p.file)

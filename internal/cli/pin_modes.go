@@ -86,7 +86,7 @@ func (p *pinCommand) runCheck(ctx context.Context, names []string) error {
 func verdict(worst pin.State) error {
 	switch worst {
 	case pin.Gone:
-		return &statusError{exitGone, errors.New("what is pinned is not served any more\npin it anew, or serve it from a mirror that still has it")}
+		return &statusError{exitGone, errors.New("what is pinned is not served any more\npin it again, or serve it from a mirror that still has it")}
 	case pin.Moved:
 		return &statusError{exitMoved, errors.New("tags have moved\nfollow them with " + Name + " pin --update")}
 	case pin.Failed:

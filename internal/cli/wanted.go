@@ -93,7 +93,7 @@ func (w *wanted) addPins(a *app, path string, pins []pin.Image, platforms []pin.
 	return nil
 }
 
-// fits says whether a pin is for one of the platforms; all are if none is given.
+// fits reports whether a pin is for one of the platforms; all are if none is given.
 func fits(i *pin.Image, platforms []pin.Platform) bool {
 	return platforms == nil || slices.ContainsFunc(platforms, func(p pin.Platform) bool { return p.String() == i.Platform })
 }

@@ -23,7 +23,7 @@ type blob struct {
 	w        *cache.Writer
 	tries    *tries
 	damaged  bool // it was started again from its beginning
-	noRange  bool // the server cannot go on in the middle
+	noRange  bool // the server cannot continue in the middle
 	resumed  int64
 	download bool // the bar says so
 }
@@ -127,7 +127,7 @@ func (b *blob) restart(src image.Source, err error) (again bool, _ error) {
 	return true, nil
 }
 
-// begin sets the blob back to what a reader that starts at offset can go on from.
+// begin sets the blob back to what a reader that starts at offset can continue from.
 func (b *blob) begin(offset int64) error {
 	if offset == b.w.Offset() {
 		return nil

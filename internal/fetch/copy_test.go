@@ -90,7 +90,7 @@ func TestCopyOfWhatIsNotThere(t *testing.T) {
 	for name, c := range map[string]struct {
 		spoil func(dir string)
 		pin   digest.Digest
-		file  string // that the error names, below the image's folder
+		file  string // that the error names, below the image's directory
 	}{
 		"no image":        {func(dir string) { must(os.RemoveAll(dir)) }, layered.Digest, ""},
 		"no layer":        {func(dir string) { remove(dir, layer.Encoded()) }, layered.Digest, ""},

@@ -22,7 +22,7 @@ func signedURLs(f *registry.Faults, storage *registry.Catcher, blob registry.Mat
 const expired = `<?xml version="1.0" encoding="UTF-8"?>` + "\n<Error><Code>AccessDenied</Code><Message>Request has expired</Message><HostId>x</HostId></Error>"
 
 // TestSignedURLExpires shows that the registry is asked for another URL when its storage refuses one, and that the
-// layer goes on where it stopped.
+// layer continues where it stopped.
 func TestSignedURLExpires(t *testing.T) {
 	t.Parallel()
 	layer := layered.Layers[0]

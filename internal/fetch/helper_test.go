@@ -46,7 +46,7 @@ func runTests(m *testing.M) int {
 	before := here()
 	code := m.Run()
 	if after := here(); !slices.Equal(after, before) {
-		fmt.Fprintf(os.Stderr, "the tests have left something in the folder of the package: %q, before %q\n", after, before)
+		fmt.Fprintf(os.Stderr, "the tests have left something in the directory of the package: %q, before %q\n", after, before)
 		code = 1
 	}
 	return code
@@ -64,7 +64,7 @@ func here() (names []string) {
 	return names
 }
 
-// put writes a file, with the folders above it.
+// put writes a file, with the directories above it.
 func put(path, content string) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		panic(err)

@@ -105,7 +105,7 @@ func isPinned(pub *cache.Published, it request.Item) (raw []byte, pinned bool) {
 		it.Image.Transport == request.ContainersStorage && isUnpacked(pub, m)
 }
 
-// viaList says whether the image was pinned by this list, which names the manifest that is served.
+// viaList reports whether the image was pinned by this list, which names the manifest that is served.
 func viaList(pub *cache.Published, pinned, served digest.Digest) bool {
 	raw, err := pub.List()
 	if err != nil || raw == nil || digest.FromBytes(raw) != pinned {
@@ -115,7 +115,7 @@ func viaList(pub *cache.Published, pinned, served digest.Digest) bool {
 	return err == nil && list.List && slices.ContainsFunc(list.Entries, func(e manifest.Entry) bool { return e.Digest == served })
 }
 
-// isUnpacked says whether the layers are the uncompressed ones that the config names as diff
+// isUnpacked reports whether the layers are the uncompressed ones that the config names as diff
 // ids: what containers storage gives. The image id then vouches for them, since no
 // manifest with the pinned digest can.
 func isUnpacked(pub *cache.Published, m *manifest.Manifest) bool {
@@ -223,7 +223,7 @@ func (s *session) find(ctx context.Context) (*chosen, error) {
 		}
 	}
 	if m.Config.Digest != s.it.ID {
-		return nil, fmt.Errorf("the image has the id %s, but %s is asked for: pin both anew, or fix one", m.Config.Digest, s.it.ID)
+		return nil, fmt.Errorf("the image has the id %s, but %s is asked for: pin both again, or fix one", m.Config.Digest, s.it.ID)
 	}
 	return c, nil
 }

@@ -83,7 +83,7 @@ func TestFewReadersOfStorage(t *testing.T) {
 type crowd struct {
 	image.Source
 	img    *images.Image
-	enough int // readers, that they go on
+	enough int // readers, that they continue
 
 	mu        sync.Mutex
 	cond      sync.Cond

@@ -39,7 +39,7 @@ func fullName(name string) string {
 	return named.String()
 }
 
-// isFrom says whether the repository is the one of the name; the port 443 is the usual one.
+// isFrom reports whether the repository is the one of the name; the port 443 is the usual one.
 func isFrom(name, repository string) bool {
 	named, err := reference.ParseNormalizedNamed(name)
 	return err == nil && strings.Replace(named.Name(), ":443/", "/", 1) == strings.Replace(repository, ":443/", "/", 1)

@@ -34,7 +34,7 @@ func TestOneLimit(t *testing.T) {
 				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					count(1)
 					time.Sleep(20 * time.Millisecond)
-					count(-1) // before the answer, after which the client goes on
+					count(-1) // before the answer, after which the client continues
 					next.ServeHTTP(w, r)
 				})
 			})

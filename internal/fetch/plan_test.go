@@ -83,7 +83,7 @@ func TestPlan(t *testing.T) {
 			[]request.Item{itemOf(top, name)},
 			fmt.Sprintf("d%d p d%d", c1, l1) + sum(c1+l1, l0),
 		},
-		"a download goes on": {
+		"a download continues": {
 			func(w *world) { w.setPartial(base.Layers[0].Digest, base.Layers[0].Blob[:600]) },
 			[]request.Item{itemOf(base, name)},
 			fmt.Sprintf("d%d d%d", c0, l0-600) + sum(c0+l0-600, 600),

@@ -60,7 +60,7 @@ func TestRepair(t *testing.T) {
 			must(os.RemoveAll(dir))
 			must(os.Mkdir(dir, 0o755))
 		}, img.Size()},
-		"a file in place of the folder": {img, func(_ *world, dir string) {
+		"a file in place of the directory": {img, func(_ *world, dir string) {
 			must(os.RemoveAll(dir))
 			put(dir, "file")
 		}, 0},

@@ -66,7 +66,7 @@ func TestResume(t *testing.T) {
 	}
 }
 
-// TestFailureKeepsWhatCame shows that the next job goes on where one that failed has stopped.
+// TestFailureKeepsWhatCame shows that the next job continues where one that failed has stopped.
 func TestFailureKeepsWhatCame(t *testing.T) {
 	t.Parallel()
 	layer := layered.Layers[0]
@@ -86,7 +86,7 @@ func TestFailureKeepsWhatCame(t *testing.T) {
 	ranges(t, asked(f, layer.Digest), "-", "bytes=60000-")
 }
 
-// TestKilledAndRunAgain kills a process in mid-download: the next one goes on.
+// TestKilledAndRunAgain kills a process in mid-download: the next one continues.
 func TestKilledAndRunAgain(t *testing.T) {
 	t.Parallel()
 	layer := layered.Layers[0]

@@ -28,7 +28,7 @@ const newBytes = 1 << 20
 type tries struct {
 	it     *item
 	log    func(attempt int, wait time.Duration, err error)
-	renew  func(context.Context) error // opens the source anew, for a fresh token or another mirror; nil: each try does
+	renew  func(context.Context) error // opens the source again, for a fresh token or another mirror; nil: each try does
 	began  time.Time                   // the first try; waiting for others is not counted
 	far    int64                       // bytes that the best try so far had
 	mark   int64                       // far when the count last started

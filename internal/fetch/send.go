@@ -55,7 +55,7 @@ func (s *Sender) patience(size int64) time.Duration {
 	return max(stall, min(stall*time.Duration(1+size/portion), s.Options.Timeout/2))
 }
 
-// Send has put send size bytes of what open opens, which it does when the first byte is wanted, for each try anew.
+// Send has put send size bytes of what open opens, which it does when the first byte is wanted, for each try again.
 // That it cannot be read is not put's fault: it is not tried again, since the reader has done so, but for a blob that
 // was wrong, see readAgain.
 func (s *Sender) Send(ctx context.Context, size int64, open func(context.Context) (io.ReadCloser, error), put func(context.Context, io.Reader) error) error {

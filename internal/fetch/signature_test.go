@@ -283,7 +283,7 @@ func TestSignatures(t *testing.T) {
 	}{
 		"none":                      {},
 		"lookaside":                 {simple: []string{one, two}, config: "lookaside: <url>/sigs"},
-		"lookaside in a folder":     {simple: []string{one}, config: "lookaside: file://<home>/sigs"},
+		"lookaside in a directory":  {simple: []string{one}, config: "lookaside: file://<home>/sigs"},
 		"lookaside, old name":       {simple: []string{one}, config: "sigstore: <url>/sigs"},
 		"lookaside of nothing":      {config: "lookaside: <url>/nothing"},
 		"lookaside, through a list": {list: true, simple: []string{one}, config: "lookaside: <url>/sigs"},
@@ -366,7 +366,7 @@ func TestPolicy(t *testing.T) {
 		"not JSON":            {"{", "<name>: read signature policy: invalid policy in \"<home>/.config/containers/policy.json\": unexpected end of JSON input" + file},
 		"unknown kind":        {`{"default": [{"type": "maybe"}]}`, `<name>: read signature policy: invalid policy in "<home>/.config/containers/policy.json": Unknown policy requirement type "maybe"` + file},
 		"unsigned":            {strings.Replace(key, "key.gpg", "empty.gpg", 1), "<name>: refused by policy.json: A signature was required, but no signature exists" + hint},
-		"a folder":            {"<dir>", "<name>: read signature policy: read <home>/.config/containers/policy.json: is a directory" + file},
+		"a directory":         {"<dir>", "<name>: read signature policy: read <home>/.config/containers/policy.json: is a directory" + file},
 	} {
 		for _, pinned := range []string{"image", "list"} {
 			t.Run(name+", "+pinned, func(t *testing.T) {

@@ -59,7 +59,7 @@ func (w *world) hasUnpacked(img *images.Image) {
 	}
 }
 
-// tree is all that is in a folder, with what would show that it was touched.
+// tree is all that is in a directory, with what would show that it was touched.
 func tree(t testing.TB, root string) string {
 	t.Helper()
 	var out strings.Builder
@@ -109,7 +109,7 @@ func untouched(w *world, s *store.Store, job func()) {
 		w.t.Errorf("a mount is left:\n%s", now)
 	}
 	if left, _ := os.ReadDir(filepath.Join(w.home, "tmp")); len(left) > 0 {
-		w.t.Errorf("left in the folder for temporary files: %v", left)
+		w.t.Errorf("left in the directory for temporary files: %v", left)
 	}
 }
 
@@ -199,12 +199,12 @@ func TestFromStorageReadOnly(t *testing.T) {
 	}
 }
 
-// readOnly makes a folder one until the test ends.
+// readOnly makes a directory one until the test ends.
 func readOnly(t testing.TB, dir string) {
 	t.Helper()
 	err := unix.Mount(dir, dir, "", unix.MS_BIND|unix.MS_REC, "")
 	if errors.Is(err, unix.EPERM) {
-		t.Skip("making a folder read-only needs the right to mount")
+		t.Skip("making a directory read-only needs the right to mount")
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -257,7 +257,7 @@ func TestNotInStorage(t *testing.T) {
 			})
 			w.nothing()
 			if left, _ := os.ReadDir(empty); len(left) > 0 {
-				t.Errorf("written into a folder that is no store: %v", left)
+				t.Errorf("written into a directory that is no store: %v", left)
 			}
 		})
 	}

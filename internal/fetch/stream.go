@@ -66,7 +66,7 @@ func (s *Stream) Blob(ctx context.Context, d manifest.Descriptor) io.ReadCloser 
 	return b
 }
 
-// streamed is a blob that is being read; where a connection broke, the next one goes on.
+// streamed is a blob that is being read; where a connection broke, the next one continues.
 type streamed struct {
 	ctx     context.Context
 	s       *session
@@ -76,7 +76,7 @@ type streamed struct {
 	r       io.ReadCloser // nil: not open
 	w       *watch        // of r
 	at      int64
-	noRange bool // the server cannot go on in the middle
+	noRange bool // the server cannot continue in the middle
 	hash    hash.Hash
 }
 

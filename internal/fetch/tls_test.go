@@ -78,7 +78,7 @@ func TestCertificates(t *testing.T) {
 	}
 }
 
-// certs is the world's folder for certificates of a server.
+// certs is the world's directory for certificates of a server.
 func (w *world) certs(f *registry.Faults) string {
 	return filepath.Join(w.home, ".config/containers/certs.d", f.Addr)
 }

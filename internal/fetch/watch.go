@@ -137,7 +137,7 @@ func (w *watch) pause() {
 	w.timer.Stop()
 }
 
-// resume lets the clock go on from where it was stopped.
+// resume lets the clock continue from where it was stopped.
 func (w *watch) resume() {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -17,7 +17,7 @@ import (
 )
 
 // Destination is a repository of a registry to which images are written as they are: nothing is
-// compressed anew and no manifest is changed. Its methods may be called at the same time; Close
+// compressed again and no manifest is changed. Its methods may be called at the same time; Close
 // comes last. It retries nothing.
 type Destination struct {
 	name  reference.Named
@@ -77,7 +77,7 @@ func blobInfo(b manifest.Descriptor) types.BlobInfo {
 	return types.BlobInfo{Digest: b.Digest, Size: b.Size, MediaType: b.MediaType}
 }
 
-// Has says whether the repository has the blob.
+// Has reports whether the repository has the blob.
 func (d *Destination) Has(ctx context.Context, b manifest.Descriptor) (bool, error) {
 	return d.reuse(ctx, b, noCandidates{d.known.cache})
 }
@@ -141,7 +141,7 @@ func (d *Destination) reference(tag string, sum digest.Digest) (types.ImageRefer
 	return docker.NewReference(named)
 }
 
-// HasManifest says whether the registry has this manifest, under the tag, or under its digest where the
+// HasManifest reports whether the registry has this manifest, under the tag, or under its digest where the
 // tag is "". False may also say that it does not tell.
 func (d *Destination) HasManifest(ctx context.Context, sum digest.Digest, tag string) (bool, error) {
 	ref, err := d.reference(tag, sum)

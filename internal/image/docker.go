@@ -242,7 +242,7 @@ func usualPort(sys *types.SystemContext, named reference.Named) reference.Named 
 	return named
 }
 
-// certDirs are where the library looks for certificates, a folder for each host.
+// certDirs are where the library looks for certificates, a directory for each host.
 func certDirs() []string {
 	return []string{filepath.Join(homedir.Get(), ".config/containers/certs.d"), "/etc/containers/certs.d", "/etc/docker/certs.d"}
 }

@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 	os.Exit(home.Run(m))
 }
 
-// put writes a file below the home folder of this package's tests: the library reads HOME once.
+// put writes a file below the home directory of this package's tests: the library reads HOME once.
 func put(path, content string) {
 	path = filepath.Join(os.Getenv("HOME"), path)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {

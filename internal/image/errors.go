@@ -22,7 +22,7 @@ import (
 
 // Errors a caller acts on.
 var (
-	// ErrRange: the server cannot go on in the middle of a blob; start from its beginning.
+	// ErrRange: the server cannot continue in the middle of a blob; start from its beginning.
 	ErrRange = errors.New("server refuses the range")
 	// ErrNotStored: containers storage does not have the image.
 	ErrNotStored = errors.New("not in containers storage")
@@ -38,7 +38,7 @@ func (e *MismatchError) Error() string {
 	return fmt.Sprintf("%s has digest %s, want %s", e.What, e.Got, e.Want)
 }
 
-// noStoreError is a folder that is no containers storage, or one that cannot be read.
+// noStoreError is a directory that is no containers storage, or one that cannot be read.
 type noStoreError struct {
 	root, why string
 	err       error

@@ -35,7 +35,7 @@ type span struct {
 
 type spanKey struct{}
 
-// covers says whether req asks for the blob itself; the library sends requests for tokens with
+// covers reports whether req asks for the blob itself; the library sends requests for tokens with
 // the same context.
 func (s *span) covers(req *http.Request) bool {
 	if strings.HasSuffix(req.URL.Path, "/blobs/"+s.digest.String()) || slices.Contains(s.urls, req.URL.String()) {

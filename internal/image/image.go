@@ -61,7 +61,7 @@ type Source interface {
 	// storage, which keeps layers uncompressed and so needs a manifest that names them so.
 	Publishable(ctx context.Context, raw []byte) ([]byte, error)
 	// Blob opens a blob from the offset (bytes) on. start is the offset at which the reader really
-	// starts: 0 where the other side cannot go on in the middle.
+	// starts: 0 where the other side cannot continue in the middle.
 	Blob(ctx context.Context, d manifest.Descriptor, offset int64) (r io.ReadCloser, start int64, err error)
 	// Signatures returns the signatures of the instance, or of what is pinned if d is empty, in the
 	// format of the dir: transport. They sign that manifest, which is not always the one to publish.

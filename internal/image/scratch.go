@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Scratch makes a folder for what a containers storage keeps while it is open: some small
+// Scratch makes a directory for what a containers storage keeps while it is open: some small
 // files. It lies on no overlay file system, as /tmp does in a container, if there is a
 // choice: an overlay storage cannot be opened there, not even an empty one.
 func Scratch() (string, error) {
@@ -37,5 +37,5 @@ func Scratch() (string, error) {
 	if last != "" {
 		return os.MkdirTemp(last, "osbuild-containers-")
 	}
-	return "", fmt.Errorf("there is no folder for temporary files; set TMPDIR: %w", errors.Join(errs...))
+	return "", fmt.Errorf("there is no directory for temporary files; set TMPDIR: %w", errors.Join(errs...))
 }

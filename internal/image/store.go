@@ -179,13 +179,13 @@ func (s *Store) split(layer string) (io.ReadCloser, error) {
 	return nil, os.ErrNotExist
 }
 
-// Close leaves no mount and no scratch folder behind.
+// Close leaves no mount and no scratch directory behind.
 func (s *Store) Close() error {
 	_, err := s.store.Shutdown(true)
 	return errors.Join(err, os.RemoveAll(s.scratch))
 }
 
-// Has says whether the store holds the image with that id, its config verified.
+// Has reports whether the store holds the image with that id, its config verified.
 func (s *Store) Has(id digest.Digest) error {
 	img, err := s.store.Image(id.Encoded())
 	if err != nil {

@@ -118,7 +118,7 @@ func TestFile(t *testing.T) {
 	}
 	names, err := filepath.Glob(filepath.Join(dir, "*"))
 	if hidden, _ := filepath.Glob(filepath.Join(dir, ".*")); err != nil || len(names)+len(hidden) != 2 {
-		t.Errorf("in the folder are %v, %v", names, hidden)
+		t.Errorf("in the directory are %v, %v", names, hidden)
 	}
 }
 

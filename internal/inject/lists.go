@@ -154,7 +154,7 @@ func (m *model) moves(r *mention) bool {
 	return !r.fresh && (r.key != r.result() || !m.settled[r.key])
 }
 
-// belongs says whether a list that is fetched under a name can be that of the image.
+// belongs reports whether a list that is fetched under a name can be that of the image.
 func (r *mention) belongs(name string) bool {
 	return name != "" && (r.item.name != "" && repository(r.item.name) == name || r.pin != nil && repository(r.pin.Reference) == name)
 }

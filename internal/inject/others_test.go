@@ -15,7 +15,7 @@ import (
 	"osbuild-containers/internal/pin"
 )
 
-// TestManifestsOfOthers goes through a folder of manifests, such as those that osbuild/images and
+// TestManifestsOfOthers goes through a directory of manifests, such as those that osbuild/images and
 // osbuild keep or generate for their tests, which MANIFESTS names. With pins that say what is there,
 // nothing changes; with pins that have all moved, nothing but them does; and back again, each file
 // is what it was, byte for byte. What has no name that an image can have, such as flatpaks that are
@@ -23,7 +23,7 @@ import (
 func TestManifestsOfOthers(t *testing.T) {
 	folder := os.Getenv("MANIFESTS")
 	if folder == "" {
-		t.Skip("no manifests: set MANIFESTS to a folder with osbuild manifests")
+		t.Skip("no manifests: set MANIFESTS to a directory with osbuild manifests")
 	}
 	t.Setenv("CONTAINERS_REGISTRIES_CONF", os.DevNull)
 	var files, old, with, images, lists, others int

@@ -96,7 +96,7 @@ func (s *stage) divide(in *input) ([]int, error) {
 	return places, nil
 }
 
-// canSplit says whether a copy of the stage, with other images, adds to what the stage has done.
+// canSplit reports whether a copy of the stage, with other images, adds to what the stage has done.
 func (s *stage) canSplit() bool {
 	options, err := object(s.object, "", "options")
 	if options == nil || err != nil || s.kind != skopeoStage || len(s.images) != 1 {
@@ -152,7 +152,7 @@ func (s *stage) reduce(o *hujson.Object, shares []share, original bool) {
 	}
 }
 
-// wantsList says whether a list belongs to one of the images. What belongs to no image that is known
+// wantsList reports whether a list belongs to one of the images. What belongs to no image that is known
 // stays where it was.
 func (s *stage) wantsList(key string, kept map[*mention]bool, original bool) bool {
 	for _, l := range s.listItems {

@@ -177,7 +177,7 @@ func (s *style) spread(o, in *hujson.Object) {
 	s.indents[o] = i
 }
 
-// nested says whether what is in the fields of an object has lines of its own.
+// nested reports whether what is in the fields of an object has lines of its own.
 func (s *style) nested(o *hujson.Object) bool {
 	for n := range o.Members {
 		if lines, ok := inLines(&o.Members[n].Value); ok {
@@ -221,7 +221,7 @@ func (s *style) beside(spaces []hujson.Extra) hujson.Extra {
 	return hujson.Extra(s.comma)
 }
 
-// inLines says whether a value has lines of its own within it; ok is false if it cannot be seen.
+// inLines reports whether a value has lines of its own within it; ok is false if it cannot be seen.
 func inLines(v *hujson.Value) (lines, ok bool) {
 	switch t := v.Value.(type) {
 	case *hujson.Object:

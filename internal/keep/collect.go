@@ -103,7 +103,7 @@ func (done *Collected) removeImages(ctx context.Context, c *cache.Cache) error {
 	return nil
 }
 
-// isSame says whether what is published is the image that was looked at, and was not used since.
+// isSame reports whether what is published is the image that was looked at, and was not used since.
 func (i *Image) isSame(pub *cache.Published) bool {
 	folder, err := pub.Folder()
 	return err == nil && folder.Ino == i.folder.Ino && folder.Changed.Equal(i.folder.Changed) && !pub.Used().After(i.Used)

@@ -75,7 +75,7 @@ func TestCollectLeavesWhatIsInUse(t *testing.T) {
 	}
 }
 
-// An image that was used, or published anew, after the look at the cache stays.
+// An image that was used, or published again, after the look at the cache stays.
 func TestCollectLeavesWhatWasUsedMeanwhile(t *testing.T) {
 	s := newStore(t)
 	for _, img := range []*images.Image{base, top, other} {

@@ -91,7 +91,7 @@ func (e *exam) isStored() bool {
 	return slices.ContainsFunc(e.Origins, func(o cache.Origin) bool { return o.Transport == request.ContainersStorage })
 }
 
-// checkList checks the list beside the image, and says whether the manifest is right by it. A list that is
+// checkList checks the list beside the image, and reports whether the manifest is right by it. A list that is
 // recorded is right. What is not recorded must agree with what is, or at least with the manifest.
 func (e *exam) checkList(pub *cache.Published, served digest.Digest) (vouched bool) {
 	path := filepath.Join(filepath.Dir(pub.Path()), "manifest-list.json")

@@ -51,7 +51,7 @@ func FindOne(images []*Image, what string) (*Image, error) {
 	return nil, fmt.Errorf("%d images in the cache are called %q: say which by its id\n  %s", len(found), what, strings.Join(lines, "\n  "))
 }
 
-// isCalled says whether the image is what somebody means.
+// isCalled reports whether the image is what somebody means.
 func (i *Image) isCalled(what string) bool {
 	what = strings.TrimPrefix(strings.TrimPrefix(what, "docker://"), "containers-storage:")
 	if what == "" {

@@ -26,7 +26,7 @@ type Policy struct {
 // of which no image is there.
 const Grace = 24 * time.Hour
 
-// hasImages says whether the policy is about images.
+// hasImages reports whether the policy is about images.
 func (p *Policy) hasImages() bool { return p.Keep != nil || p.Unused > 0 || p.MaxSize != nil }
 
 // Removal is an image that is to go.

@@ -46,7 +46,7 @@ func (r *Repairer) fetch(ctx context.Context, c *cache.Cache, all, broken []*Ima
 	}
 }
 
-// isImport says that an image is from a file or a folder.
+// isImport says that an image is from a file or a directory.
 func isImport(o cache.Origin) bool {
 	return o.Transport != "" && o.Transport != request.ContainersStorage
 }

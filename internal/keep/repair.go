@@ -89,7 +89,7 @@ func (r *Repairer) outcome(ctx context.Context, c *cache.Cache, damaged []Damage
 	}
 	out := &Repaired{}
 	for _, d := range v.Damaged {
-		out.Left = append(out.Left, Left{d, cmp.Or(why[d.Image], "it was fetched anew and is damaged again: check the disk of the cache")})
+		out.Left = append(out.Left, Left{d, cmp.Or(why[d.Image], "it was fetched again and is damaged again: check the disk of the cache")})
 	}
 	still := func(d Damage) bool {
 		return slices.ContainsFunc(v.Damaged, func(l Damage) bool { return l.Image == d.Image && l.Path == d.Path })
@@ -114,7 +114,7 @@ func isRight(c *cache.Cache, list digest.Digest) bool {
 // errNotHere says that something of an image is nowhere in the cache.
 var errNotHere = errors.New("not all of it is in the cache")
 
-// mend puts an image together anew from what is right in the cache. Its manifest and all that is small must be
+// mend puts an image together again from what is right in the cache. Its manifest and all that is small must be
 // right.
 func mend(ctx context.Context, c *cache.Cache, pool *cache.Pool, i *Image, images []*Image, damaged []Damage) error {
 	for _, d := range damaged {

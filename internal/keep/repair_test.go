@@ -66,7 +66,7 @@ func (s *shop) repair() (mended, left string) {
 func TestRepair(t *testing.T) {
 	layer, own := base.Layers[0], top.Layers[1]
 	for name, c := range map[string]struct {
-		spoil func(s *shop, dir string) // the folder of top
+		spoil func(s *shop, dir string) // the directory of top
 		fetch int64                     // bytes of blobs
 		left  string
 	}{

@@ -92,7 +92,7 @@ func Verify(ctx context.Context, c *cache.Cache, images []*Image, all bool, log 
 	return v, nil
 }
 
-// isShared says whether a damage is of a blob of the pool, and named already for an image that has it from there.
+// isShared reports whether a damage is of a blob of the pool, and named already for an image that has it from there.
 func (v *Verified) isShared(d Damage) bool {
 	return d.What == PartPool && slices.ContainsFunc(v.Damaged, func(o Damage) bool {
 		return o.Image != "" && o.Digest == d.Digest && o.Got == d.Got
@@ -135,7 +135,7 @@ const (
 	gone
 )
 
-// now says whether the image is the one that was read. One in which nothing is wrong counts as it was.
+// now reports whether the image is the one that was read. One in which nothing is wrong counts as it was.
 func (e *exam) now(c *cache.Cache) fate {
 	if len(e.damaged) == 0 {
 		return same

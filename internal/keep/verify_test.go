@@ -90,7 +90,7 @@ func TestVerifyFindsDamage(t *testing.T) {
 	layer, own := base.Layers[0].Digest, top.Layers[1].Digest
 	pooled := func(s *store, d digest.Digest) string { return s.c.PooledPath(d) }
 	for name, c := range map[string]struct {
-		spoil func(s *store, dir string) // the folder of top
+		spoil func(s *store, dir string) // the directory of top
 		want  string
 		got   string // of the first
 	}{

@@ -133,7 +133,7 @@ func (c *Content) Archive(ctx context.Context, out *os.File) error {
 	return out.Sync()
 }
 
-// Folder writes the content into a folder, which is empty.
+// Directory writes the content into a directory, which is empty.
 func (c *Content) Folder(ctx context.Context, to *os.File) error {
 	c.sort()
 	index, err := c.index()
@@ -148,7 +148,7 @@ func (c *Content) Folder(ctx context.Context, to *os.File) error {
 			return err
 		}
 		if err := f.dirs[dir].Chmod(0o755); err != nil { // whatever the umask
-			return fmt.Errorf("make folder %s: %w", dir, err)
+			return fmt.Errorf("make directory %s: %w", dir, err)
 		}
 	}
 	if err := each(ctx, c.Blobs, func(ctx context.Context, d manifest.Descriptor) error {

@@ -18,7 +18,7 @@ import (
 	"osbuild-containers/internal/output"
 )
 
-// folder is what is written, below a handle.
+// directory is what is written, below a handle.
 type folder struct {
 	opt  Options
 	at   *os.File
@@ -37,7 +37,7 @@ func (f *folder) close() {
 	}
 }
 
-// finish sets the times of the folders.
+// finish sets the times of the directories.
 func (f *folder) finish() error {
 	t, given := f.opt.time()
 	if !given {
@@ -63,21 +63,21 @@ func setTime(f *os.File, t time.Time) error {
 	return nil
 }
 
-// mkdir makes a folder, or opens the one that is there.
+// mkdir makes a directory, or opens the one that is there.
 func (f *folder) mkdir(name string) error {
 	in, base := f.parent(name)
 	if err := unix.Mkdirat(int(in.Fd()), base, 0o755); err != nil && err != unix.EEXIST {
-		return fmt.Errorf("make folder %s: %w", name, err)
+		return fmt.Errorf("make directory %s: %w", name, err)
 	}
 	fd, err := unix.Openat(int(in.Fd()), base, unix.O_DIRECTORY|unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return fmt.Errorf("open folder %s: %w", name, err)
+		return fmt.Errorf("open directory %s: %w", name, err)
 	}
 	f.dirs[name] = os.NewFile(uintptr(fd), name)
 	return nil
 }
 
-// parent is the folder that the file lies in, which mkdir has opened.
+// parent is the directory that the file lies in, which mkdir has opened.
 func (f *folder) parent(name string) (*os.File, string) {
 	dir, base := path.Split(name)
 	return f.dirs[strings.TrimSuffix(dir, "/")], base
@@ -118,7 +118,7 @@ func (f *folder) write(name string, content []byte) error {
 	})
 }
 
-// open opens a regular file of the folder for reading. The type is looked at first: to open a
+// open opens a regular file of the directory for reading. The type is looked at first: to open a
 // FIFO or a device may wait for others, or have an effect.
 func (f *folder) open(name string) (*os.File, error) {
 	var st unix.Stat_t
@@ -155,14 +155,14 @@ func (f *folder) read(name string) ([]byte, error) {
 	return raw, err
 }
 
-// clear empties a folder that has an image, and refuses one that has something else.
+// clear empties a directory that has an image, and refuses one that has something else.
 func (f *folder) clear(mark, begins string) error {
 	names, err := f.at.Readdirnames(-1)
 	if err != nil || len(names) == 0 {
 		return err
 	}
 	if content, err := f.read(mark); err != nil || !strings.HasPrefix(string(content), begins) {
-		return errors.New("the folder is there, and what is in it is no image in this format: use another path")
+		return errors.New("the directory is there, and what is in it is no image in this format: use another path")
 	}
 	for _, name := range names {
 		if err := unix.Unlinkat(int(f.at.Fd()), name, 0); err != nil {

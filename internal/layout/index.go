@@ -56,7 +56,7 @@ func (f *folder) index() (*index, error) {
 	raw, err := f.read("index.json")
 	_, none := f.read("oci-layout")
 	if errors.Is(err, os.ErrNotExist) || none != nil {
-		return nil, errors.New("the folder is there, and what is in it is no OCI layout: use another path")
+		return nil, errors.New("the directory is there, and what is in it is no OCI layout: use another path")
 	}
 	if err != nil {
 		return nil, err

@@ -1,11 +1,11 @@
-// Package layout writes images as files: as a folder of the dir: format, as an OCI
+// Package layout writes images as files: as a directory of the dir: format, as an OCI
 // layout, and as an archive of one.
 //
 // What it promises: nothing is recompressed, and the manifest is the one that the image
 // has, so that its digest stays, with one exception: an OCI layout has no Docker
 // manifests, so such a manifest is written in OCI's words, with the same config and
 // layers, and the image keeps its id. What is written depends on the images alone: an
-// archive is the same byte for byte, and so is each file of a folder.
+// archive is the same byte for byte, and so is each file of a directory.
 //
 // A blob is cloned where the file system can, and else copied; it is never a link to the
 // file that it is read from, which others would change with it. What has been written is
@@ -49,7 +49,7 @@ func (e *SignedError) Error() string {
 	return "is signed, and " + e.Destination + " has no place for signatures\nset remove-signatures to leave them behind"
 }
 
-// Dir writes the image as a folder of the dir: format at the folder, which is empty or
+// Dir writes the image as a directory of the dir: format at the directory, which is empty or
 // has another such image.
 func Dir(ctx context.Context, to *os.File, img Image, opt Options) error {
 	f := newFolder(to, opt)
@@ -76,7 +76,7 @@ func Dir(ctx context.Context, to *os.File, img Image, opt Options) error {
 	return f.finish()
 }
 
-// OCI adds the images to the OCI layout in the folder, which may be empty.
+// OCI adds the images to the OCI layout in the directory, which may be empty.
 func OCI(ctx context.Context, to *os.File, images []Image, opt Options) error {
 	docs, err := documents(images, "an OCI layout")
 	if err != nil {
@@ -111,7 +111,7 @@ func OCI(ctx context.Context, to *os.File, images []Image, opt Options) error {
 	return f.finish()
 }
 
-// Archive writes the image as an OCI archive in the folder, under that name.
+// Archive writes the image as an OCI archive in the directory, under that name.
 func Archive(ctx context.Context, in *os.File, name string, img Image, opt Options) error {
 	docs, err := documents([]Image{img}, "an OCI archive")
 	if err != nil {

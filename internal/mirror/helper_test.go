@@ -156,7 +156,7 @@ func (w *world) failure(pins []pin.Image) string {
 	return strings.ReplaceAll(err.Error(), w.to.Addr, "ADDR")
 }
 
-// has says whether the mirror has a manifest under a digest or a tag, with these bytes.
+// has reports whether the mirror has a manifest under a digest or a tag, with these bytes.
 func (w *world) has(repository, ref string, raw []byte) {
 	w.t.Helper()
 	req, err := http.NewRequest(http.MethodGet, w.mirror.URL+"/v2/mirror/"+repository+"/manifests/"+ref, nil)
@@ -177,7 +177,7 @@ func (w *world) has(repository, ref string, raw []byte) {
 	}
 }
 
-// hasBlobs says whether the mirror serves all blobs of an image.
+// hasBlobs reports whether the mirror serves all blobs of an image.
 func (w *world) hasBlobs(repository string, img *images.Image) {
 	w.t.Helper()
 	blobs := []digest.Digest{img.ID}

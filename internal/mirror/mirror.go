@@ -5,7 +5,7 @@
 // first, and what it serves is verified by digest like anything else.
 //
 // It promises that a manifest is sent when all its parts are there, the tag last; that a blob which
-// the registry has is not sent, so that a run which was interrupted goes on; that a blob which
+// the registry has is not sent, so that a run which was interrupted continues; that a blob which
 // another repository of the registry has is mounted, where the registry does that; and that each
 // blob is read once, from a cache that has it or else from its registry, and verified on its way,
 // whatever number of repositories wants it. An image that fails leaves the others alone.

@@ -147,7 +147,7 @@ func TestAnInterruptedRunGoesOn(t *testing.T) {
 	}
 }
 
-// Errors that pass are waited for, on both sides: an upload is begun again, a download goes on where it was.
+// Errors that pass are waited for, on both sides: an upload is begun again, a download continues where it was.
 func TestPassingErrorsAreTriedAgain(t *testing.T) {
 	w := newWorld(t)
 	app := images.New(images.Layer(300_000))

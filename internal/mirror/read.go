@@ -62,7 +62,7 @@ func (u *unit) read(ctx context.Context) error {
 	}
 	for _, p := range u.pins {
 		if !seen[p.Manifest] {
-			return fmt.Errorf("the manifest list does not name %s, which is pinned for %s: pin it anew", p.Manifest, p.Platform)
+			return fmt.Errorf("the manifest list does not name %s, which is pinned for %s: pin it again", p.Manifest, p.Platform)
 		}
 	}
 	return u.end(ctx, raw, top)
@@ -130,11 +130,11 @@ func (u *unit) check(ctx context.Context, pins []pin.Image, raw []byte, m *manif
 	for _, p := range pins {
 		switch {
 		case m.List:
-			return errors.New("this is a manifest list, but it is pinned as an image: pin it anew")
+			return errors.New("this is a manifest list, but it is pinned as an image: pin it again")
 		case instance == "" && p.Manifest != u.Digest:
-			return errors.New("this is an image, but it is pinned as a manifest list: pin it anew")
+			return errors.New("this is an image, but it is pinned as a manifest list: pin it again")
 		case m.Config.Digest != p.ID:
-			return fmt.Errorf("the image has the id %s, but %s is pinned: pin it anew", m.Config.Digest, p.ID)
+			return fmt.Errorf("the image has the id %s, but %s is pinned: pin it again", m.Config.Digest, p.ID)
 		}
 	}
 	return u.stream.Allowed(ctx, instance, raw)

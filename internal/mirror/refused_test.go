@@ -150,7 +150,7 @@ func TestWhatIsRefused(t *testing.T) {
 	}
 	pins = pins[:1]
 	pins[0].Transport, pins[0].ID = "", digest.FromString("another")
-	if got := w.failure(pins); !strings.Contains(got, "pin it anew") {
+	if got := w.failure(pins); !strings.Contains(got, "pin it again") {
 		t.Errorf("got %s", got)
 	}
 }
@@ -188,7 +188,7 @@ func TestAMirrorThatDoesNotAnswer(t *testing.T) {
 	}
 }
 
-// Where an upload goes on is between the registry and who sends: its address may be signed.
+// Where an upload continues is between the registry and who sends: its address may be signed.
 func TestAddressesOfUploadsAreNotTold(t *testing.T) {
 	w := newWorld(t)
 	w.push("app:v1", images.New())

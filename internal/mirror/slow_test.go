@@ -10,7 +10,7 @@ import (
 	"osbuild-containers/test/registry"
 )
 
-// A registry that cannot go on in the middle of a blob is read from the beginning again, and the mirror does not
+// A registry that cannot continue in the middle of a blob is read from the beginning again, and the mirror does not
 // notice.
 func TestAnOriginWithoutRanges(t *testing.T) {
 	for name, fault := range map[string]registry.Fault{"ignored": registry.IgnoreRange(), "refused": registry.RangeNotSatisfiable()} {
@@ -31,7 +31,7 @@ func TestAnOriginWithoutRanges(t *testing.T) {
 	}
 }
 
-// A mirror that hangs while it is sent to is connected anew; an origin that hangs is, too, and the upload waits for
+// A mirror that hangs while it is sent to is connected again; an origin that hangs is, too, and the upload waits for
 // it.
 func TestConnectionsThatHang(t *testing.T) {
 	w := newWorld(t)

@@ -27,7 +27,7 @@ type File struct {
 	temp string // empty: no name yet
 }
 
-// Create opens the folder of name, in root, and a new file in it. Links on the way lead to where
+// Create opens the directory of name, in root, and a new file in it. Links on the way lead to where
 // they would if root were the root of the file system; one at the file's own place is replaced.
 func Create(root, name string) (*File, error) {
 	parent, base := path.Split(name)
@@ -48,7 +48,7 @@ func Create(root, name string) (*File, error) {
 	}
 	dir, err := unix.Openat2(top, "./"+parent, &how)
 	if err != nil {
-		return nil, fmt.Errorf("open folder %q: %w", parent, err)
+		return nil, fmt.Errorf("open directory %q: %w", parent, err)
 	}
 	return create(dir, base, true)
 }
@@ -138,12 +138,12 @@ func (f *File) link(name string) error {
 func (f *File) SyncName() error {
 	// EINVAL: a file system without; EBADF: a directory that cannot be read.
 	if err := unix.Fsync(f.dir); err != nil && err != unix.EINVAL && err != unix.EBADF {
-		return fmt.Errorf("sync folder of %s: %w", f.base, err)
+		return fmt.Errorf("sync directory of %s: %w", f.base, err)
 	}
 	return nil
 }
 
-// Discard closes the file and its folder, and removes it unless Commit went well. It must be
+// Discard closes the file and its directory, and removes it unless Commit went well. It must be
 // called in any case.
 func (f *File) Discard() {
 	if f.temp != "" {

@@ -68,10 +68,10 @@ func TestADiscardedFileLeavesNothing(t *testing.T) {
 
 func TestNamesThatAreRefused(t *testing.T) {
 	dir := t.TempDir()
-	if err := os.Mkdir(filepath.Join(dir, "folder"), 0o700); err != nil {
+	if err := os.Mkdir(filepath.Join(dir, "directory"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"", ".", "..", "x/", "../x", "a/../../x", "x\x00y", "missing/x", "folder"} {
+	for _, name := range []string{"", ".", "..", "x/", "../x", "a/../../x", "x\x00y", "missing/x", "directory"} {
 		f, err := output.Create(dir, name)
 		if err == nil {
 			f.Discard()

@@ -60,12 +60,12 @@ func TestReplace(t *testing.T) {
 		t.Errorf("%q, %v", got, err)
 	}
 	if all := names(t, dir); len(all) != 2 {
-		t.Errorf("in the folder are %v", all)
+		t.Errorf("in the directory are %v", all)
 	}
 	for what, path := range map[string]string{
-		"a folder that is not there": filepath.Join(dir, "none", "file"),
-		"a link to nothing":          filepath.Join(dir, "dangling"),
-		"no name":                    "",
+		"a directory that is not there": filepath.Join(dir, "none", "file"),
+		"a link to nothing":             filepath.Join(dir, "dangling"),
+		"no name":                       "",
 	} {
 		if what == "a link to nothing" {
 			if err := os.Symlink("nothing", path); err != nil {
@@ -78,10 +78,10 @@ func TestReplace(t *testing.T) {
 	}
 }
 
-// A new file is made in its folder, whose group it has where the folder says so.
+// A new file is made in its directory, whose group it has where the directory says so.
 func TestReplaceInAFolderOfAGroup(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Skip("only root can give a folder to a group")
+		t.Skip("only root can give a directory to a group")
 	}
 	dir := t.TempDir()
 	if err := os.Chown(dir, 0, 1234); err != nil {

@@ -34,15 +34,15 @@ type attrReader struct {
 	blind        bool // there is no /proc
 }
 
-// of reads those of an open file or folder.
+// of reads those of an open file or directory.
 func (r *attrReader) of(fd int) (map[string]string, error) {
 	return r.read(
 		func(b []byte) (int, error) { return unix.Flistxattr(fd, b) },
 		func(name string, b []byte) (int, error) { return unix.Fgetxattr(fd, name, b) })
 }
 
-// at reads those of what must not be opened: base in the folder dirfd. Before Linux 6.13 no
-// call takes a folder and a name, but /proc has a name for an open folder. Without /proc
+// at reads those of what must not be opened: base in the directory dirfd. Before Linux 6.13 no
+// call takes a directory and a name, but /proc has a name for an open directory. Without /proc
 // these are lost, which is little: links have no user attributes and no ACLs.
 func (r *attrReader) at(dirfd int, base string) (map[string]string, error) {
 	if r.blind {

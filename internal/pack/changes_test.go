@@ -44,7 +44,7 @@ func TestATreeThatChangesIsRefused(t *testing.T) {
 	}{
 		{"grown", "d/f", func(d string) error { return os.Truncate(d+"/d/f", 3) }, "d/f"},
 		{"shortened", "a", func(d string) error { return os.Truncate(d+"/a", 300<<10) }, "a"},
-		{"folder filled", "d/f", func(d string) error { return os.WriteFile(d+"/d/g", nil, 0o600) }, "d/"},
+		{"directory filled", "d/f", func(d string) error { return os.WriteFile(d+"/d/g", nil, 0o600) }, "d/"},
 		{"file gone", "d/f", func(d string) error { return os.Remove(d + "/d/f") }, "d/f"},
 		{"written, with the old time", "a", func(d string) error {
 			return errors.Join(os.WriteFile(d+"/a", make([]byte, 2<<20), 0o600), os.Chtimes(d+"/a", epoch, epoch))

@@ -4,11 +4,11 @@
 // What it promises: the same trees and options give the same bytes, whatever the order of
 // the names on disk, the number of cores and the umask. Where an epoch is given, no time in
 // the archive is later. A tree is walked through handles and no link in it is followed; a
-// file or folder that changes while it is read is an error, never a torn layer. Nothing is
+// file or directory that changes while it is read is an error, never a torn layer. Nothing is
 // stored uncompressed on the way. Memory grows with the cores, of which 16 are used at most,
-// and not with the trees, but for the names of one folder and of hard links. The archive
-// appears under its name whole or not at all, and stays in the folder it was made for,
-// whatever links that folder contains.
+// and not with the trees, but for the names of one directory and of hard links. The archive
+// appears under its name whole or not at all, and stays in the directory it was made for,
+// whatever links that directory contains.
 //
 // A layer records what a tree is to others: owners by number, modes, times with nanoseconds,
 // hard links within the layer, devices, fifos, the extended attributes user.*,
@@ -35,7 +35,7 @@ import (
 // Layer is one tree to pack.
 type Layer struct {
 	Name string // what the image's history and messages call it
-	Path string // the folder
+	Path string // the directory
 }
 
 // Image says what to write besides the layers.
@@ -51,7 +51,7 @@ type Image struct {
 // Logf takes one line of what people may want to know, without its end.
 type Logf func(format string, args ...any)
 
-// Archive writes the layers, lowest first, as an image to the file name in the folder root.
+// Archive writes the layers, lowest first, as an image to the file name in the directory root.
 // Links on the way to the file lead to where they would if root were the root of the file
 // system; one at the file's own place is replaced.
 func Archive(ctx context.Context, root, name string, layers []Layer, img Image, logf Logf) error {

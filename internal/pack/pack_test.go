@@ -58,7 +58,7 @@ func TestWhereTheArchiveLies(t *testing.T) {
 	outside := t.TempDir()
 	for _, test := range []struct{ name, file, err string }{
 		{"plain", "x.tar", ""},
-		{"in a folder", "d/x.tar", ""},
+		{"in a directory", "d/x.tar", ""},
 		{"from the root", "/d/x.tar", ""},
 		{"through a link", "in/x.tar", ""},
 		{"in the place of a file", "old", ""},
@@ -68,10 +68,10 @@ func TestWhereTheArchiveLies(t *testing.T) {
 		{"nul", "a\x00b", `create archive "a\x00b": this is no name of a file`},
 		{"up", "..", `create archive "..": this is no name of a file`},
 		{"up and down", "d/../../x", `create archive "d/../../x": a path with .. may lead out of the tree`},
-		{"no folder", "no/x", `create archive "no/x": open folder "no/": no such file or directory`},
-		{"a file as folder", "old/x", `create archive "old/x": open folder "old/": not a directory`},
-		{"a link out as folder", "out/x", `create archive "out/x": open folder "out/": no such file or directory`},
-		{"a folder", "d", `create archive "d": is a directory`},
+		{"no directory", "no/x", `create archive "no/x": open directory "no/": no such file or directory`},
+		{"a file as directory", "old/x", `create archive "old/x": open directory "old/": not a directory`},
+		{"a link out as directory", "out/x", `create archive "out/x": open directory "out/": no such file or directory`},
+		{"a directory", "d", `create archive "d": is a directory`},
 		{"too long", strings.Repeat("n", 256), `finish archive "` + strings.Repeat("n", 256) + `": file name too long`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -107,7 +107,7 @@ func message(err error) string {
 	return err.Error()
 }
 
-// checkNames looks that a folder has these names and no others.
+// checkNames looks that a directory has these names and no others.
 func checkNames(t *testing.T, dir string, want ...string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -151,14 +151,14 @@ func TestAFailureLeavesWhatWasThere(t *testing.T) {
 	}
 }
 
-// disk is a folder that takes so many bytes, and there is no other place to write to.
+// disk is a directory that takes so many bytes, and there is no other place to write to.
 func disk(t *testing.T, size string) string {
 	t.Helper()
 	mustBeRoot(t)
 	root := t.TempDir()
 	must(t, unix.Mount("none", root, "tmpfs", 0, "size="+size))
 	t.Cleanup(func() { must(t, unix.Unmount(root, 0)) })
-	t.Setenv("TMPDIR", "/no/such/folder")
+	t.Setenv("TMPDIR", "/no/such/directory")
 	return root
 }
 

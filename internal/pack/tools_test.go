@@ -58,7 +58,7 @@ func TestToolsReadIt(t *testing.T) {
 	}
 }
 
-// comesBack packs the folder again and compares what the layer says of all entries but the
+// comesBack packs the directory again and compares what the layer says of all entries but the
 // first ones.
 func comesBack(t *testing.T, dir string, want []string, first int) {
 	t.Helper()

@@ -26,7 +26,7 @@ type link struct {
 	left uint64
 }
 
-// treeWriter writes a tree as a tar stream: folders before what is in them, names in the
+// treeWriter writes a tree as a tar stream: directories before what is in them, names in the
 // order of their bytes.
 type treeWriter struct {
 	ctx   context.Context
@@ -59,7 +59,7 @@ func (t *treeWriter) write(w io.Writer, path string) error {
 	return t.tw.Close()
 }
 
-// dir writes the folder fd and all that is in it, and closes it. Its name ends in a slash.
+// dir writes the directory fd and all that is in it, and closes it. Its name ends in a slash.
 func (t *treeWriter) dir(fd int, name string, st *unix.Stat_t) error {
 	d := os.NewFile(uintptr(fd), name)
 	defer d.Close()
@@ -88,7 +88,7 @@ func (t *treeWriter) dir(fd int, name string, st *unix.Stat_t) error {
 	return unchanged(fd, name, st)
 }
 
-// entry writes what base is in the folder dirfd, whose name is prefix.
+// entry writes what base is in the directory dirfd, whose name is prefix.
 func (t *treeWriter) entry(dirfd int, prefix, base string) error {
 	name := prefix + base
 	var st unix.Stat_t

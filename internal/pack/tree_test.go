@@ -54,9 +54,9 @@ func everything(t *testing.T, dir string, shuffle func([]func())) {
 			must(t, unix.Setxattr(at("attrs"), accessACL, []byte(acl), 0))
 		},
 		func() {
-			must(t, os.Mkdir(at("folder"), 0o750))
-			must(t, unix.Setxattr(at("folder"), "user.d", []byte("dir"), 0))
-			must(t, unix.Setxattr(at("folder"), defaultACL, []byte(acl), 0))
+			must(t, os.Mkdir(at("directory"), 0o750))
+			must(t, unix.Setxattr(at("directory"), "user.d", []byte("dir"), 0))
+			must(t, unix.Setxattr(at("directory"), defaultACL, []byte(acl), 0))
 		},
 	}
 	shuffle(steps)
@@ -67,7 +67,7 @@ func everything(t *testing.T, dir string, shuffle func([]func())) {
 	must(t, os.Link(at("nano"), at("links/two")))
 	must(t, os.Link(at("nano"), at("aaa")))
 	must(t, os.Link(at("link"), at("links/symlink")))
-	for _, name := range []string{"sparse", "links", "bin", long, "folder", "."} {
+	for _, name := range []string{"sparse", "links", "bin", long, "directory", "."} {
 		setTime(t, at(name), epoch)
 	}
 	must(t, os.Chmod(dir, 0o755))
@@ -159,7 +159,7 @@ func TestALayerSaysWhatTheTreeIs(t *testing.T) {
 		`4 "disk" 660 0:0 259,1048575`,
 		`0 "empty" 644 0:0 0 bytes`,
 		`6 "fifo" 600 0:0`,
-		`5 "folder/" 750 0:0 xattr.user.d="dir" acl.default="` + aclAsText + fmt.Sprintf(`" xattr.%s=%q`, defaultACL, acl),
+		`5 "directory/" 750 0:0 xattr.user.d="dir" acl.default="` + aclAsText + fmt.Sprintf(`" xattr.%s=%q`, defaultACL, acl),
 		`3 "gone" 0 0:0 0,0`,
 		`0 "later" 644 0:0 1 bytes`,
 		`2 "link" 777 0:0 -> /no/such/place`,
@@ -263,7 +263,7 @@ func TestAnEmptyTreeIsALayer(t *testing.T) {
 	must(t, os.Chmod(dir, 0o750))
 	setTime(t, dir, epoch)
 	if got := lines(t, read(t, pack(t, testImage(Compression{}), dir)).layer(t, 0)); len(got) != 1 || !strings.HasPrefix(got[0], `5 "./" 750 `) {
-		t.Errorf("got %q, want the folder alone", got)
+		t.Errorf("got %q, want the directory alone", got)
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 	"testing/synctest"
 )
 
-// held is a codec that holds each block until it may go on.
+// held is a codec that holds each block until it may continue.
 type held struct {
 	plain
 	inside *atomic.Int64
@@ -53,7 +53,7 @@ func TestEachCoreHasABlock(t *testing.T) {
 			takes(z, size, &taken)
 			must(t, z.Close())
 		}()
-		synctest.Wait() // until nothing goes on
+		synctest.Wait() // until nothing continues
 		if n := inside.Load(); n != workers {
 			t.Errorf("%d blocks are compressed at the same time, want %d", n, workers)
 		}

@@ -15,7 +15,7 @@ import (
 	"osbuild-containers/internal/request"
 )
 
-// State says whether a pin is still true.
+// State reports whether a pin is still true.
 type State string
 
 // The states, from bad to good.
@@ -42,7 +42,7 @@ type Status struct {
 	Hint      string        `json:"hint,omitempty"` // the way out of the errors
 }
 
-// BaseStatus says whether the image that another was built on is still the current one of its
+// BaseStatus reports whether the image that another was built on is still the current one of its
 // name. It changes no State: the image itself is as it was pinned.
 type BaseStatus struct {
 	Base

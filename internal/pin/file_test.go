@@ -103,7 +103,7 @@ func TestFileIsReplacedAsAWhole(t *testing.T) {
 		t.Errorf("left behind: %v, %v", entries, err)
 	}
 	if err := example().Write(filepath.Join(dir, "none", FileName)); err == nil || !strings.HasPrefix(err.Error(), "write ") {
-		t.Errorf("into a folder that is not there: %v", err)
+		t.Errorf("into a directory that is not there: %v", err)
 	}
 }
 

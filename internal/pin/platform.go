@@ -58,7 +58,7 @@ func (p Platform) String() string {
 	return (&manifest.Platform{OS: "linux", Architecture: p.Architecture, Variant: p.Variant}).String()
 }
 
-// fits says whether something made for other runs on p: the same architecture and variant.
+// fits reports whether something made for other runs on p: the same architecture and variant.
 func (p Platform) fits(other *manifest.Platform) bool {
 	if other == nil || other.OS != "linux" || other.Architecture != p.Architecture {
 		return false

@@ -21,7 +21,7 @@ type Change struct {
 	Kept      []Layer `json:"kept"`
 }
 
-// Update resolves the tags of the images anew. The changes are in the order of the images. What was
+// Update resolves the tags of the images again. The changes are in the order of the images. What was
 // pinned by digest alone has no tag to follow and stays.
 func (r *Resolver) Update(ctx context.Context, images []Image) ([]Change, error) {
 	type group struct {

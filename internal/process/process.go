@@ -136,7 +136,7 @@ func Read(ctx context.Context, in io.Reader) ([]byte, error) {
 }
 
 // Await is what read returns, or why ctx ended before: a pipe, also one that has a name, may never end.
-// read then goes on beside the rest of the process, which is about to end.
+// read then continues beside the rest of the process, which is about to end.
 func Await[T any](ctx context.Context, read func() (T, error)) (T, error) {
 	type outcome struct {
 		got T

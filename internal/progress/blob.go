@@ -105,7 +105,7 @@ func (b *Blob) Copying() {
 	b.enter(downloading, text)
 }
 
-// Resuming says that the download goes on after the first bytes, which are there
+// Resuming says that the download continues after the first bytes, which are there
 // already.
 func (b *Blob) Resuming(from int64) {
 	if b == nil {

@@ -90,7 +90,7 @@ func TestLog(t *testing.T) {
 			name + ": layer 1/2 sha256:89abcdef…: 5.0 MB, 1.0 MB/s",
 			name + ": layer 1/2 sha256:89abcdef…: done",
 		}},
-		{"each attempt is a line, and so is going on", func(_ *Reporter, i *Item) {
+		{"each attempt is a line, and so is continuing", func(_ *Reporter, i *Item) {
 			b := layer(i)
 			b.Downloading()
 			b.Add(12_000_000)

@@ -27,7 +27,7 @@ const (
 
 // InputImage is one image of an input.
 type InputImage struct {
-	Path   string // of the folder or the archive, or of the store
+	Path   string // of the directory or the archive, or of the store
 	Key    string // the image id, or the name of the archive
 	Format string // one of the three
 	Name   string // the name the image is to have, as given
@@ -131,7 +131,7 @@ func (img InputImage) ImageID() digest.Digest {
 	return id
 }
 
-// checkFileName refuses a key that would lead out of the input's folder.
+// checkFileName refuses a key that would lead out of the input's directory.
 func checkFileName(key string, at []string, found *problems) {
 	if key == "" || key == "." || key == ".." || strings.ContainsAny(key, "/\x00") {
 		found.add(joinPath(at[:len(at)-1]...), "a key must be the name of a file, got %s", quote(key))

@@ -151,7 +151,7 @@ func find(path string) (*Place, error) {
 	return nil, err
 }
 
-// begin goes on with a path, which is that of a link or the first one.
+// begin continues with a path, which is that of a link or the first one.
 func (w *walk) begin(path string) error {
 	w.rest = append(strings.Split(path, "/"), w.rest...)
 	switch {
@@ -180,7 +180,7 @@ func (w *walk) enter(in int, name, path string) error {
 	return nil
 }
 
-// step goes on by one name. It returns the place if there are no more.
+// step continues by one name. It returns the place if there are no more.
 func (w *walk) step() (*Place, error) {
 	for len(w.rest) > 0 && (w.rest[0] == "" || w.rest[0] == ".") {
 		w.rest = w.rest[1:]
@@ -226,7 +226,7 @@ func (w *walk) step() (*Place, error) {
 // onlySlashes reports whether no name is left.
 func (w *walk) onlySlashes() bool { return strings.Join(w.rest, "") == "" }
 
-// follow goes on where a symbolic link leads.
+// follow continues where a symbolic link leads.
 func (w *walk) follow(fd int, st *unix.Stat_t, name, path string) (*Place, error) {
 	if w.links++; w.links > maxLinks {
 		return nil, unix.ELOOP

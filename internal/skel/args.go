@@ -20,7 +20,7 @@ func (c *command) flags() *flag.FlagSet {
 	return c.set
 }
 
-// service says whether it was.
+// service reports whether it was.
 func (c *command) service() (given bool, err error) {
 	c.set.Visit(func(f *flag.Flag) { given = given || strings.HasPrefix(f.Name, "service-") })
 	if given && c.fd < 0 {

@@ -14,7 +14,7 @@
 //	143  interrupted by SIGTERM
 //
 // What it promises: nothing of the build root is needed, no file in /etc, no HOME, no
-// folder for temporary files; and no line of the log is longer than what osbuild takes.
+// directory for temporary files; and no line of the log is longer than what osbuild takes.
 // What it does not: it does not undo what a stage has done. osbuild throws away the tree
 // of a stage that failed, and so should whoever else runs one.
 package stage

@@ -5,7 +5,7 @@
 // found is a handle, and a path that has no symbolic link in it below the tree.
 //
 // What it promises: nothing outside the tree is opened or made. What it does not: it
-// does not protect against others who rename the tree's folders at the same time.
+// does not protect against others who rename the tree's directories at the same time.
 package within
 
 import (
@@ -23,21 +23,21 @@ import (
 // maxLinks is how many symbolic links a path may run through, as in the kernel.
 const maxLinks = 40
 
-// Folder is a folder in a tree.
+// Directory is a directory in a tree.
 type Folder struct {
 	File *os.File // the handle
 	Path string   // the tree's own path and then no symbolic link
 
-	made []string // folders that were missing, the upper ones first
+	made []string // directories that were missing, the upper ones first
 }
 
 // Close closes the handle.
 func (f *Folder) Close() error { return f.File.Close() }
 
-// New reports whether the folder was missing.
+// New reports whether the directory was missing.
 func (f *Folder) New() bool { return slices.Contains(f.made, f.Path) }
 
-// SetTime gives the folders that were made that time, after all was put there.
+// SetTime gives the directories that were made that time, after all was put there.
 func (f *Folder) SetTime(t time.Time) error {
 	for _, dir := range slices.Backward(f.made) {
 		if err := os.Chtimes(dir, t, t); err != nil {
@@ -58,7 +58,7 @@ func Check(path string) string {
 	return ""
 }
 
-// Make opens the folder at path in the tree, making those that are missing.
+// Make opens the directory at path in the tree, making those that are missing.
 func Make(tree, path string) (*Folder, error) {
 	if text := Check(path); text != "" {
 		return nil, fmt.Errorf("path %s", text)
@@ -79,7 +79,7 @@ func Make(tree, path string) (*Folder, error) {
 	return &Folder{File: last, Path: w.path(), made: w.made}, nil
 }
 
-// walk is on its way from the root of the tree to a folder.
+// walk is on its way from the root of the tree to a directory.
 type walk struct {
 	tree  string
 	dirs  []*os.File // from the root to where it is
@@ -126,14 +126,14 @@ func (w *walk) to(path string) error {
 	return nil
 }
 
-// step enters the folder of that name, or returns where a symbolic link leads.
+// step enters the directory of that name, or returns where a symbolic link leads.
 func (w *walk) step(name string) (target string, err error) {
 	in := int(w.dirs[len(w.dirs)-1].Fd())
 	const flags = unix.O_DIRECTORY | unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_CLOEXEC
 	fd, err := unix.Openat(in, name, flags, 0)
 	if err == unix.ENOENT {
 		if err := unix.Mkdirat(in, name, 0o755); err != nil {
-			return "", fmt.Errorf("make folder %q: %w", name, err)
+			return "", fmt.Errorf("make directory %q: %w", name, err)
 		}
 		w.made = append(w.made, filepath.Join(w.path(), name))
 		fd, err = unix.Openat(in, name, flags, 0)
@@ -144,10 +144,10 @@ func (w *walk) step(name string) (target string, err error) {
 		if e == nil && n > 0 {
 			return string(buf[:n]), nil
 		}
-		return "", fmt.Errorf("%q is not a folder", name)
+		return "", fmt.Errorf("%q is not a directory", name)
 	}
 	if err != nil {
-		return "", fmt.Errorf("open folder %q: %w", name, err)
+		return "", fmt.Errorf("open directory %q: %w", name, err)
 	}
 	w.dirs = append(w.dirs, os.NewFile(uintptr(fd), name))
 	w.names = append(w.names, name)

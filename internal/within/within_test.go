@@ -10,7 +10,7 @@ import (
 	"osbuild-containers/internal/within"
 )
 
-// TestPathsStayInTheTree makes folders through symbolic links that lead out, and looks
+// TestPathsStayInTheTree makes directories through symbolic links that lead out, and looks
 // where they are.
 func TestPathsStayInTheTree(t *testing.T) {
 	for path, want := range map[string]string{

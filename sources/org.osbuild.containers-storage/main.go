@@ -1,4 +1,4 @@
-// Command org.osbuild.containers-storage is a source that says whether images are in the host's container storage.
+// Command org.osbuild.containers-storage is a source that reports whether images are in the host's container storage.
 package main
 
 import (

@@ -71,7 +71,7 @@ func read(t *testing.T, path string) (files map[string][]byte, manifest v1.Manif
 	return files, manifest, config
 }
 
-// folders makes trees with one file each and returns them as inputs.
+// directories makes trees with one file each and returns them as inputs.
 func folders(t *testing.T, names ...string) string {
 	t.Helper()
 	inputs := map[string]map[string]string{}

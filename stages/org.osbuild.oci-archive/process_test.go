@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// The executable runs where there is nothing but itself: no /etc, no /proc, no folder for
+// The executable runs where there is nothing but itself: no /etc, no /proc, no directory for
 // temporary files, no environment.
 func TestNothingOfTheBuildRootIsNeeded(t *testing.T) {
 	if os.Geteuid() != 0 {

@@ -68,7 +68,7 @@ func TestRemovedSignatures(t *testing.T) {
 }
 
 // TestArchiveIsALayoutThatDependsOnTheImageOnly compares archives of the same image from
-// a folder, an archive and a storage, and reads one.
+// a directory, an archive and a storage, and reads one.
 func TestArchiveIsALayoutThatDependsOnTheImageOnly(t *testing.T) {
 	img := small(1)
 	var first []byte

@@ -53,7 +53,7 @@ func succeed(t *testing.T, a *inputs.Arguments) {
 	}
 }
 
-// listing is all that there is below a folder: names, modes, owners, times, contents.
+// listing is all that there is below a directory: names, modes, owners, times, contents.
 func listing(t *testing.T, dir string) string {
 	t.Helper()
 	var lines []string
@@ -129,7 +129,7 @@ func records(t *testing.T, root, driver string) map[string]record {
 	return byName
 }
 
-// small is an image with what storages find hard: a folder that is not named, one that
+// small is an image with what storages find hard: a directory that is not named, one that
 // is replaced, and a layer without the root.
 func small(seed uint64, opts ...images.Option) *images.Image {
 	return images.New(append([]images.Option{

@@ -113,7 +113,7 @@ func onAnotherMount(t *testing.T, exe string) {
 }
 
 // withoutASystem has nothing but the executable, the input and the tree: no /etc, no
-// HOME, no folder for temporary files, and /proc only for a storage.
+// HOME, no directory for temporary files, and /proc only for a storage.
 func withoutASystem(t *testing.T, exe string) {
 	overlay := object{"destination": object{"type": toStorage, "storage-path": "/x"}}
 	for _, options := range []map[string]any{to(toDir, "/x"), to(toOCI, "/x"), to(toArchive, "/x"), to(toStorage, "/x"), overlay} {

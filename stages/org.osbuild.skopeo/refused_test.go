@@ -135,8 +135,8 @@ func TestTypesAreLookedAtFirst(t *testing.T) {
 		{toDir, "x/version", "is no image in this format"},
 		{toOCI, "x/oci-layout", "is no OCI layout"},
 		{toOCI, "x/index.json", "open index.json: not a regular file"},
-		{toOCI, "x/blobs", "open folder blobs: "},
-		{toOCI, "x/blobs/sha256", "open folder blobs/sha256: "},
+		{toOCI, "x/blobs", "open directory blobs: "},
+		{toOCI, "x/blobs/sha256", "open directory blobs/sha256: "},
 		{toOCI, "x/blobs/sha256/" + img.Layers[0].Digest.Encoded(), ""},
 		{toArchive, "x", ""},
 	} {

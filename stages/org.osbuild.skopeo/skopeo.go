@@ -134,7 +134,7 @@ func (o *options) store(ctx context.Context, a *stage.Arguments, images []*local
 	return pin(root, a.Epoch)
 }
 
-// files copies into a folder or an archive.
+// files copies into a directory or an archive.
 func (o *options) files(ctx context.Context, a *stage.Arguments, images []*local.Image, log *progress.Reporter) error {
 	d := o.Destination
 	where, name := d.Path, ""
@@ -172,7 +172,7 @@ func (o *options) files(ctx context.Context, a *stage.Arguments, images []*local
 	return pin(to, a.Epoch)
 }
 
-// pin gives the folders that were made the time that the tree is to have.
+// pin gives the directories that were made the time that the tree is to have.
 func pin(f *within.Folder, epoch *int64) error {
 	if epoch == nil {
 		return nil

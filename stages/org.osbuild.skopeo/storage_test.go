@@ -206,14 +206,14 @@ func TestTimesOfTheFutureStay(t *testing.T) {
 		future := time.Unix(4_000_000_000, 0)
 		var plain bytes.Buffer
 		w := tar.NewWriter(&plain)
-		must(t, w.WriteHeader(&tar.Header{Name: "folder/file", Typeflag: tar.TypeReg, Mode: 0o644, ModTime: future}))
+		must(t, w.WriteHeader(&tar.Header{Name: "directory/file", Typeflag: tar.TypeReg, Mode: 0o644, ModTime: future}))
 		must(t, w.Close())
 		d := digest.FromBytes(plain.Bytes())
 		a := inputs.New(t)
 		a.Dir(t, "localhost/x:v1", images.New(images.Use(images.LayerInfo{Digest: d, DiffID: d, Size: int64(plain.Len()), Blob: plain.Bytes()})))
 		a.Options, a.Epoch = storage(driver), epoch
 		succeed(t, a)
-		for pattern, want := range map[string]time.Time{"folder/file": future, "folder": time.Unix(epoch, 0)} {
+		for pattern, want := range map[string]time.Time{"directory/file": future, "directory": time.Unix(epoch, 0)} {
 			found, _ := filepath.Glob(filepath.Join(rootOf(a), driver, "*", "*"+d.Encoded()[:8]+"*", pattern)) // vfs/dir/ID
 			if driver == "overlay" {
 				found, _ = filepath.Glob(filepath.Join(rootOf(a), "overlay/*/diff", pattern))

@@ -127,13 +127,13 @@ func nothingLeft(t *testing.T, tree string) {
 func TestWhatIsNoStorageIsRefused(t *testing.T) {
 	drivers(t, func(t *testing.T, driver string) {
 		for name, c := range map[string]struct{ path, link, content, want string }{
-			"lock":    {path: "-images/images.lock", link: "victim", want: "is neither a file nor a folder: no storage has that"},
-			"new":     {path: "-layers/layers.lock", link: "new", want: "is neither a file nor a folder"},
-			"folder":  {path: "-images", link: "", want: "is neither a file nor a folder"},
-			"deep":    {path: "/deep/link", link: "victim", want: "is neither a file nor a folder"},
-			"records": {path: "-layers/layers.json", content: `[{"id": "../../../../../outside", "flags": {"incomplete": true}}]`, want: `layers.json in it is damaged: "../../../../../outside" is no id`},
-			"parents": {path: "-layers/layers.json", content: `[{"id": "a", "parent": ".."}]`, want: `".." is no id`},
-			"text":    {path: "-images/images.json", content: `hello`, want: `images.json in it is damaged: `},
+			"lock":      {path: "-images/images.lock", link: "victim", want: "is neither a file nor a directory: no storage has that"},
+			"new":       {path: "-layers/layers.lock", link: "new", want: "is neither a file nor a directory"},
+			"directory": {path: "-images", link: "", want: "is neither a file nor a directory"},
+			"deep":      {path: "/deep/link", link: "victim", want: "is neither a file nor a directory"},
+			"records":   {path: "-layers/layers.json", content: `[{"id": "../../../../../outside", "flags": {"incomplete": true}}]`, want: `layers.json in it is damaged: "../../../../../outside" is no id`},
+			"parents":   {path: "-layers/layers.json", content: `[{"id": "a", "parent": ".."}]`, want: `".." is no id`},
+			"text":      {path: "-images/images.json", content: `hello`, want: `images.json in it is damaged: `},
 		} {
 			a := inputs.New(t)
 			a.Dir(t, "localhost/x:v1", small(1))

@@ -45,7 +45,7 @@ type Call struct {
 // String is the call as a log shows it.
 func (c Call) String() string { return strings.TrimSpace(c.Name + " " + c.Path + " " + c.New) }
 
-// Below says whether the call is about something in the folder dir.
+// Below reports whether the call is about something in the directory dir.
 func (c Call) Below(dir string) bool {
 	return strings.HasPrefix(c.Path, dir+"/") || strings.HasPrefix(c.New, dir+"/")
 }
@@ -63,7 +63,7 @@ const (
 type kind struct {
 	name  string
 	nr    uint32
-	paths []int // arguments that are paths, each after the folder it is relative to
+	paths []int // arguments that are paths, each after the directory it is relative to
 	fd    bool  // the first argument is a descriptor
 }
 

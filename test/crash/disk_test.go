@@ -77,7 +77,7 @@ func TestFullDisk(t *testing.T) {
 	t.Run("list", func(t *testing.T) {
 		_, name := serve(t, list)
 		cache := newCache(t)
-		mount(t, "tmpfs", cache, "tmpfs", 0, "size=1m,nr_inodes=2") // the folder, and no file in it
+		mount(t, "tmpfs", cache, "tmpfs", 0, "size=1m,nr_inodes=2") // the directory, and no file in it
 		err := start(t, index, listRequest(cache, name, list)).failed()
 		wantText(t, err, "no space left on device", "the disk of the cache is full")
 		must(t, unix.Mount("tmpfs", cache, "tmpfs", unix.MS_REMOUNT, "size=1m,nr_inodes=100"))

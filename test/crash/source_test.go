@@ -137,7 +137,7 @@ func waitFor(t testing.TB, what string, done func() bool) {
 	}
 }
 
-// newCache is a cache in a folder of the test's own.
+// newCache is a cache in a directory of the test's own.
 func newCache(t testing.TB) string {
 	t.Helper()
 	return filepath.Join(t.TempDir(), "cache")

@@ -162,7 +162,7 @@ func sizesIn(cache, dir string) map[string]int64 {
 	return sizes
 }
 
-// copyTree copies a folder, following no links.
+// copyTree copies a directory, following no links.
 func copyTree(t testing.TB, from, to string) {
 	t.Helper()
 	must(t, filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {

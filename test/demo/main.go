@@ -18,7 +18,7 @@ import (
 )
 
 func main() {
-	cache := flag.String("cache", "", "folder for the cache, kept at the end (default: a temporary one)")
+	cache := flag.String("cache", "", "directory for the cache, kept at the end (default: a temporary one)")
 	libdir := flag.String("libdir", "build/libdir", "where the executables are")
 	flag.Parse()
 	if err := demo(os.Stdout, *libdir, *cache); err != nil {

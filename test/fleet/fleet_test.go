@@ -16,7 +16,7 @@ import (
 )
 
 // Three builders, each with a cache of its own, share one registry: the registry that the images are from is
-// asked once for each blob, by who mirrors and by no builder; and when it is gone, builds go on.
+// asked once for each blob, by who mirrors and by no builder; and when it is gone, builds continue.
 func TestBuildersShareOneRegistry(t *testing.T) {
 	w := newWorld(t)
 	base := images.New(images.Layer(400_000), images.Layer(50_000))
@@ -75,7 +75,7 @@ func (w *world) build(conf string) {
 	}
 }
 
-// A mirror that was killed goes on when it is called again: what the registry had got is not sent again.
+// A mirror that was killed continues when it is called again: what the registry had got is not sent again.
 func TestAKilledMirrorGoesOn(t *testing.T) {
 	w := newWorld(t)
 	w.push("big:1", images.New(images.Layers(12, 60_000)))

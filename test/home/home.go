@@ -1,6 +1,6 @@
-// Package home gives tests a home folder of their own.
+// Package home gives tests a home directory of their own.
 //
-// It promises that the containers library finds in the folder all the configuration that it looks
+// It promises that the containers library finds in the directory all the configuration that it looks
 // for, so that nothing of the machine's counts: no registries.conf, no policy.json, no
 // credentials, no proxies.
 package home
@@ -21,7 +21,7 @@ var configuration = []string{
 	"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR",
 }
 
-// Run runs the tests of a package in a home folder of its own, which a policy makes accept
+// Run runs the tests of a package in a home directory of its own, which a policy makes accept
 // anything, and returns the status to exit with. It is for TestMain: the library reads HOME once.
 func Run(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "home-")
@@ -36,7 +36,7 @@ func Run(m *testing.M) int {
 	return m.Run()
 }
 
-// Furnish makes a home folder whose presence keeps /etc/containers out. Without a policy, that of
+// Furnish makes a home directory whose presence keeps /etc/containers out. Without a policy, that of
 // the machine would count.
 func Furnish(dir, policy string) error {
 	for _, d := range []string{".config/containers/registries.d", ".docker", "run", "bin", "tmp"} {
@@ -51,7 +51,7 @@ func Furnish(dir, policy string) error {
 	return os.WriteFile(filepath.Join(config, "policy.json"), []byte(policy), 0o644)
 }
 
-// Isolate makes a home folder the only place for this process' configuration.
+// Isolate makes a home directory the only place for this process' configuration.
 func Isolate(dir string) {
 	for _, name := range configuration {
 		os.Unsetenv(name)
@@ -60,7 +60,7 @@ func Isolate(dir string) {
 	os.Setenv("XDG_RUNTIME_DIR", filepath.Join(dir, "run"))
 }
 
-// Environ is the environment of a process with a home folder, in which nothing else counts.
+// Environ is the environment of a process with a home directory, in which nothing else counts.
 func Environ(dir string) []string {
 	return []string{"HOME=" + dir, "XDG_RUNTIME_DIR=" + filepath.Join(dir, "run"), "TMPDIR=" + filepath.Join(dir, "tmp"), "PATH=" + os.Getenv("PATH")}
 }

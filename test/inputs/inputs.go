@@ -1,4 +1,4 @@
-// Package inputs lays images out as a stage finds them: as a folder of the dir: format,
+// Package inputs lays images out as a stage finds them: as a directory of the dir: format,
 // as an OCI archive, and in the arguments that name them.
 //
 //	a := inputs.New(t)
@@ -20,9 +20,9 @@ import (
 	"osbuild-containers/test/images"
 )
 
-// Arguments are those of a stage, and the folders that they name.
+// Arguments are those of a stage, and the directories that they name.
 type Arguments struct {
-	Tree    string // an empty folder of the test
+	Tree    string // an empty directory of the test
 	Epoch   int64  // 0: none
 	Options any
 
@@ -49,7 +49,7 @@ func In(t testing.TB, dir string) *Arguments {
 	return a
 }
 
-// Path is the folder that the images lie in.
+// Path is the directory that the images lie in.
 func (a *Arguments) Path() string { return a.path }
 
 // Dir adds an image as the sources publish it, and its signatures. It returns where.

@@ -138,7 +138,7 @@ func TestStageReadsWhatWePublish(t *testing.T) {
 	}
 }
 
-// TestFailingItemIsShownWithOurError: whatever its version, osbuild must not go on
+// TestFailingItemIsShownWithOurError: whatever its version, osbuild must not continue
 // without an image, and must name it.
 func TestFailingItemIsShownWithOurError(t *testing.T) {
 	h := newHost(t)

@@ -189,7 +189,7 @@ func (h *host) build(t *testing.T, manifest any, exports ...string) result {
 	return r
 }
 
-// sources is the folder the sources write to.
+// sources is the directory the sources write to.
 func (h *host) sources(elem ...string) string {
 	return filepath.Join(append([]string{h.store, "sources"}, elem...)...)
 }

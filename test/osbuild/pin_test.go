@@ -13,7 +13,7 @@ import (
 	"osbuild-containers/test/registry"
 )
 
-// tool runs the tool for people in a folder.
+// tool runs the tool for people in a directory.
 func tool(t *testing.T, dir string, args ...string) string {
 	t.Helper()
 	exe, err := filepath.Abs(filepath.Join("..", "..", "build", "osbuild-containers"))

@@ -74,8 +74,8 @@ func lock(path string) (unlock func(), err error) {
 	return func() { _ = f.Close() }, nil
 }
 
-// moduleRoot is the folder with go.mod above the working directory, which for a
-// test is the folder of its package.
+// moduleRoot is the directory with go.mod above the working directory, which for a
+// test is the directory of its package.
 func moduleRoot() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {

@@ -46,7 +46,7 @@ type Store struct {
 	Driver  string
 }
 
-// New makes an empty store in a folder of the test.
+// New makes an empty store in a directory of the test.
 func New(t testing.TB, driver string) *Store {
 	t.Helper()
 	return At(t, filepath.Join(t.TempDir(), "store"), driver)
@@ -64,7 +64,7 @@ func At(t testing.TB, root, driver string) *Store {
 }
 
 // NeedOverlay skips the test where a store with the overlay driver cannot be written in
-// the folder: by others than root, and on an overlay file system, as in a container.
+// the directory: by others than root, and on an overlay file system, as in a container.
 func NeedOverlay(t testing.TB, in string) {
 	t.Helper()
 	if os.Geteuid() != 0 {

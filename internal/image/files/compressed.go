@@ -78,7 +78,7 @@ func (b Blob) compression() (string, error) {
 	return "", nil
 }
 
-// Compressed says whether the blob begins like something compressed.
+// Compressed reports whether the blob begins like something compressed.
 func (b Blob) Compressed() (bool, error) {
 	c, err := b.compression()
 	return c != "", err

@@ -9,7 +9,7 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// folder is an image in the dir: format.
+// directory is an image in the dir: format.
 type folder struct {
 	root *os.Root
 
@@ -17,12 +17,12 @@ type folder struct {
 	opened map[string]*os.File
 }
 
-// OpenDir opens the image in the folder at path. A manifest list in the place of the
-// manifest is accepted when the folder has one of the manifests that the list names.
+// OpenDir opens the image in the directory at path. A manifest list in the place of the
+// manifest is accepted when the directory has one of the manifests that the list names.
 func OpenDir(path string) (*Image, error) {
 	root, err := os.OpenRoot(path)
 	if err != nil {
-		return nil, fmt.Errorf("open image folder: %w", err)
+		return nil, fmt.Errorf("open image directory: %w", err)
 	}
 	f := &folder{root: root, opened: map[string]*os.File{}}
 	img, err := f.image()
@@ -41,11 +41,11 @@ func (f *folder) image() (*Image, error) {
 	case len(l.Others) > 0:
 		return nil, l.Others[0].Err
 	case len(l.Images) > 1:
-		return nil, fmt.Errorf("the folder has several images of a manifest list, %s and %s: give one", l.Images[0].Digest, l.Images[1].Digest)
+		return nil, fmt.Errorf("the directory has several images of a manifest list, %s and %s: give one", l.Images[0].Digest, l.Images[1].Digest)
 	case len(l.Images) == 0 && len(l.Lists) > 1:
 		return nil, errors.New("the manifest list names another one: give an image")
 	case len(l.Images) == 0:
-		return nil, errors.New("the folder has a manifest list and none of its images: give an image")
+		return nil, errors.New("the directory has a manifest list and none of its images: give an image")
 	}
 	d := l.Images[0]
 	return &Image{raw: d.Raw, m: d.Manifest, from: f, sigs: d.Signatures}, nil
@@ -74,7 +74,7 @@ func (f *folder) file(name string) (Blob, error) {
 	return Blob{File: file, Size: info.Size(), Whole: true}, nil
 }
 
-// Close closes the folder and its files.
+// Close closes the directory and its files.
 func (f *folder) Close() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

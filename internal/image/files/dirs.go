@@ -11,13 +11,13 @@ import (
 	"osbuild-containers/internal/manifest"
 )
 
-// ErrNoDir says that a folder is not in the dir: format.
+// ErrNoDir says that a directory is not in the dir: format.
 var ErrNoDir = errors.New("there is no manifest.json: this is not an image in the dir: format")
 
 // maxSignatures is how many signatures an image may have, as in the library.
 const maxSignatures = 127
 
-// Dir reads what is in a folder of the dir: format: one image or, in the place of its manifest, a
+// Dir reads what is in a directory of the dir: format: one image or, in the place of its manifest, a
 // list, and those of its images that are there.
 func (t *Tree) Dir() (*Layout, error) { return dirOf(t.place) }
 
@@ -42,7 +42,7 @@ func dirOf(from place) (*Layout, error) {
 	return l, l.instances(from, top)
 }
 
-// instances adds the manifests of a list that the folder has.
+// instances adds the manifests of a list that the directory has.
 func (l *Layout) instances(from place, list *Document) error {
 	size := 0
 	seen := map[digest.Digest]bool{}

@@ -1,11 +1,11 @@
-// Package files reads images that are plain files: a folder of the dir: format, as the
-// sources write it, and an OCI archive. It needs no library and no folder for temporary
+// Package files reads images that are plain files: a directory of the dir: format, as the
+// sources write it, and an OCI archive. It needs no library and no directory for temporary
 // files, and leaves an archive packed: a blob is a part of a file, which can be read,
 // linked or copied by the kernel.
 //
 // What it promises: a manifest is understood in one way or refused; a blob that is
 // missing, or has another size than the manifest says, is an error before anything is
-// read of it; nothing outside the folder or the archive is opened, whatever names there
+// read of it; nothing outside the directory or the archive is opened, whatever names there
 // are in it.
 //
 // What it does not: it does not verify the digests of layers; whoever reads them does.
@@ -62,7 +62,7 @@ func (b Blob) Close() {
 // Reader reads the blob from its beginning.
 func (b Blob) Reader() *io.SectionReader { return io.NewSectionReader(b.File, b.Offset, b.Size) }
 
-// container is the folder or archive that an image lies in.
+// container is the directory or archive that an image lies in.
 type container interface {
 	// open opens a blob. The error is fs.ErrNotExist when it is not there.
 	open(d digest.Digest) (Blob, error)

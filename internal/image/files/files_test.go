@@ -75,7 +75,7 @@ func TestTheSameImageFromEverything(t *testing.T) {
 	}
 }
 
-// TestOneImageOfAList has what osbuild makes of an image and a list: a folder with the
+// TestOneImageOfAList has what osbuild makes of an image and a list: a directory with the
 // list in the place of the manifest.
 func TestOneImageOfAList(t *testing.T) {
 	img, other := images.New(images.Layer(100)), images.New(images.Layer(200), images.Arch("arm64"))
@@ -144,7 +144,7 @@ func TestFoldersThatAreRefused(t *testing.T) {
 			return os.Symlink("/etc/passwd", dir+"/"+layer)
 		}, "escapes"},
 		"schema 1": {func(dir string) error { return os.WriteFile(dir+"/manifest.json", images.Schema1("x", "y").Raw, 0o600) }, "manifest is schema 1"},
-		"manifest a folder": {func(dir string) error {
+		"manifest a directory": {func(dir string) error {
 			_ = os.Remove(dir + "/manifest.json")
 			return os.Mkdir(dir+"/manifest.json", 0o700)
 		}, "is not a file"},

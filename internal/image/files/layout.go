@@ -42,13 +42,13 @@ type Document struct {
 	Names      []string        // that index.json gives it, or a list that names it
 	Own        []string        // of them, those that index.json gives it
 	Lists      []digest.Digest // that name it
-	Signatures [][]byte        // of an image in a folder of the dir: format, in that format
+	Signatures [][]byte        // of an image in a directory of the dir: format, in that format
 	Err        error           // why it is no image that can be used
 
 	about string // its names and platforms, as they were read, or as many as are enough
 }
 
-// ErrNoLayout says that a folder or an archive is not in the format of OCI.
+// ErrNoLayout says that a directory or an archive is not in the format of OCI.
 var ErrNoLayout = errors.New("there is no index.json in it: this is not an OCI archive")
 
 // Layout reads what is in an OCI layout.

@@ -15,7 +15,7 @@ import (
 	"osbuild-containers/internal/layer"
 )
 
-// Tree is a folder, or an archive, compressed or not, whose files are read by their names. Its
+// Tree is a directory, or an archive, compressed or not, whose files are read by their names. Its
 // methods may be called at the same time; Close comes last.
 type Tree struct {
 	place
@@ -28,7 +28,7 @@ type place interface {
 	io.Closer
 }
 
-// OpenTree opens the folder or the archive at path. To decompress one may take long: that ends when
+// OpenTree opens the directory or the archive at path. To decompress one may take long: that ends when
 // ctx does.
 func OpenTree(ctx context.Context, path string) (*Tree, error) {
 	fi, err := os.Stat(path)
@@ -91,7 +91,7 @@ func cutOff(err error) error {
 	return err
 }
 
-// Archive says whether it is an archive, not a folder.
+// Archive reports whether it is an archive, not a directory.
 func (t *Tree) Archive() bool {
 	_, ok := t.place.(*archive)
 	return ok
@@ -104,7 +104,7 @@ func (t *Tree) Ended() bool {
 	return !ok || a.ended
 }
 
-// Has says whether the file is there.
+// Has reports whether the file is there.
 func (t *Tree) Has(name string) bool {
 	b, err := t.blob(name)
 	if err == nil {
@@ -144,10 +144,10 @@ func document(from place, name string, want digest.Digest) ([]byte, error) {
 	return raw, nil
 }
 
-// rooted is a folder.
+// rooted is a directory.
 type rooted struct{ root *os.Root }
 
-// blob opens a file below the folder: wherever links lead, they do not lead out.
+// blob opens a file below the directory: wherever links lead, they do not lead out.
 func (r rooted) blob(name string) (Blob, error) {
 	file, size, err := openRegular(r.root, name)
 	if err != nil {

@@ -1,4 +1,4 @@
-// Package local reads the images that a stage is given: folders of the dir: format, OCI
+// Package local reads the images that a stage is given: directories of the dir: format, OCI
 // archives, and images in a containers storage. They are all read in the same way; what
 // lies in plain files can be reached as such, too, so that it can be linked or copied
 // without being read.

@@ -22,7 +22,7 @@ func check(root, driver string) error {
 	case err != nil:
 		return err
 	case !info.IsDir():
-		return errors.New("is not a folder")
+		return errors.New("is not a directory")
 	}
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
@@ -38,7 +38,7 @@ func check(root, driver string) error {
 		case d.IsDir(), d.Type().IsRegular(), name == filepath.Join(driver, "backingFsBlockDev"):
 			return nil
 		}
-		return fmt.Errorf("%s in it is neither a file nor a folder: no storage has that; remove it, or use another storage-path", name)
+		return fmt.Errorf("%s in it is neither a file nor a directory: no storage has that; remove it, or use another storage-path", name)
 	})
 	if err != nil {
 		return err
@@ -53,7 +53,7 @@ func check(root, driver string) error {
 	return nil
 }
 
-// foreign reports whether a folder is none of the store's own: what is in layers and
+// foreign reports whether a directory is none of the store's own: what is in layers and
 // containers may be anything, and what other programs have there is not read.
 func foreign(name, driver string) bool {
 	parts := strings.Split(name, string(filepath.Separator))

@@ -121,7 +121,7 @@ func into(to *io.PipeWriter) func(piece []byte) error {
 	}
 }
 
-// inside calls f in a thread whose root is the folder: nothing that f opens by its name
+// inside calls f in a thread whose root is the directory: nothing that f opens by its name
 // lies outside, whatever symbolic links there are. The thread ends with f.
 func inside(dir string, f func() error) error {
 	done := make(chan error, 1)
@@ -137,7 +137,7 @@ func inside(dir string, f func() error) error {
 			if err := unix.Chdir("/"); err != nil {
 				return fmt.Errorf("change root to %s: %w", dir, err)
 			}
-			unix.Umask(0o022) // for folders that the layer does not name
+			unix.Umask(0o022) // for directories that the layer does not name
 			return f()
 		})
 	}()

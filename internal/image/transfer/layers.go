@@ -144,7 +144,7 @@ func (w *writer) layers(ctx context.Context, chains []*chain) error {
 	return failed
 }
 
-// stage unpacks a layer into a folder that is not yet in the store.
+// stage unpacks a layer into a directory that is not yet in the store.
 func (w *writer) stage(ctx context.Context, c *chain, budget *layer.Budget) {
 	if c.err = context.Cause(ctx); c.err != nil {
 		return

@@ -20,7 +20,7 @@ import (
 // pin replaces what the store wrote at random, or with the time of day, by what follows
 // from the layers: the short names of overlay's layers, by which they refer to each
 // other; the times at which layers were added; what lock files say of their last owner;
-// and the times of files and folders outside of the layers. Only what is new is touched.
+// and the times of files and directories outside of the layers. Only what is new is touched.
 // The store is closed.
 func (w *writer) pin() error {
 	if err := w.pinRecords(); err != nil {
@@ -82,7 +82,7 @@ func (w *writer) pinRecords() error {
 	return replace(path, raw)
 }
 
-// replace writes the file anew, in one step.
+// replace writes the file again, in one step.
 func replace(path string, content []byte) error {
 	if err := os.WriteFile(path+".new", content, 0o600); err != nil {
 		return err
@@ -137,7 +137,7 @@ func (w *writer) pinLinks() error {
 }
 
 // pinTimes gives the time to what was written since the beginning. The files of a layer
-// have times of their own; with vfs, folders that the layer does not name have not.
+// have times of their own; with vfs, directories that the layer does not name have not.
 func (w *writer) pinTimes() error {
 	skip := func(path string) bool {
 		rel, err := filepath.Rel(filepath.Join(w.opt.Root, "overlay"), path)

@@ -4,7 +4,7 @@
 // Layers are what takes time. They are decompressed, verified against digest and diff id
 // and unpacked side by side, each once, whatever number of images share it; only the
 // bookkeeping of the store happens in order. With overlay, unpacking is the library's in
-// a thread whose root is the layer's folder, rather than in a process of its own, since
+// a thread whose root is the layer's directory, rather than in a process of its own, since
 // to send all data through pipes takes a third of the time.
 //
 // What it promises: nothing is mounted below the store after Store has returned, also
@@ -130,7 +130,7 @@ func open(opt Options, scratch string, log *progress.Reporter) (*writer, error) 
 }
 
 // mountNothing keeps the store from mounting anything below the tree, which whoever is
-// killed would leave there: neither its own folder over itself, nor overlays to try what
+// killed would leave there: neither its own directory over itself, nor overlays to try what
 // the kernel can. Nothing depends on that: nothing is mounted here, and podman finds out
 // by itself, since the answers given here are not a part of the store.
 func mountNothing(o *storage.StoreOptions) error {
