@@ -7,14 +7,14 @@ import (
 
 	"osbuild-containers/internal/fetch"
 	"osbuild-containers/internal/image"
-	"osbuild-containers/internal/skel"
+	"osbuild-containers/internal/module"
 )
 
 func main() {
 	if image.Reexec() {
 		return
 	}
-	os.Exit(skel.Main(context.Background(), skel.OS(), skel.Source{
+	os.Exit(module.Main(context.Background(), module.OS(), module.Source{
 		Name:     "org.osbuild.containers-storage",
 		Download: fetch.Stored,
 		Copy:     fetch.StoredCopy,

@@ -1,4 +1,4 @@
-package skel
+package module
 
 import (
 	"errors"

@@ -1,4 +1,4 @@
-package skel_test
+package module_test
 
 import (
 	"bytes"
@@ -13,13 +13,13 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"osbuild-containers/internal/module"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
-	"osbuild-containers/internal/skel"
 )
 
 // service runs Main as a service and returns osbuild's end of the connection.
-func service(t *testing.T, s skel.Source, signals <-chan os.Signal) (fd int, done <-chan ending) {
+func service(t *testing.T, s module.Source, signals <-chan os.Signal) (fd int, done <-chan ending) {
 	t.Helper()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -29,7 +29,7 @@ func service(t *testing.T, s skel.Source, signals <-chan os.Signal) (fd int, don
 	go func() {
 		var stdout, stderr bytes.Buffer
 		args := []string{"--service-id", "source/" + name, "--service-fd", strconv.Itoa(fds[1])}
-		code := skel.Main(context.Background(), skel.Env{Args: args, Stdout: &stdout, Stderr: &stderr, Signals: signals}, s)
+		code := module.Main(context.Background(), module.Env{Args: args, Stdout: &stdout, Stderr: &stderr, Signals: signals}, s)
 		ended <- ending{code, stdout.String(), stderr.String()}
 		_ = unix.Close(fds[1])
 	}()
@@ -103,7 +103,7 @@ func TestOldOsbuildIsRefused(t *testing.T) {
 
 func TestServiceEndsWithItsConnection(t *testing.T) {
 	for title, c := range map[string]struct {
-		source skel.Source
+		source module.Source
 		want   ending
 	}{
 		"at once":          {interruptible(true), ending{}},

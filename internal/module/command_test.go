@@ -1,13 +1,13 @@
-package skel_test
+package module_test
 
 import (
 	"encoding/json"
 	"strings"
 	"testing"
 
+	"osbuild-containers/internal/module"
 	"osbuild-containers/internal/process"
 	"osbuild-containers/internal/request"
-	"osbuild-containers/internal/skel"
 )
 
 func TestArguments(t *testing.T) {
@@ -29,7 +29,7 @@ func TestArguments(t *testing.T) {
 	} {
 		defer func(v string) { process.Version = v }(process.Version)
 		process.Version = "v1"
-		p := run(t, answers(nil), two, func(e *skel.Env) { e.Args = strings.Fields(args) })
+		p := run(t, answers(nil), two, func(e *module.Env) { e.Args = strings.Fields(args) })
 		if want := (ending{c.code, c.stdout, c.stderr}); p != want {
 			t.Errorf("%s\ngot  %+v\nwant %+v", args, p, want)
 		}
@@ -37,7 +37,7 @@ func TestArguments(t *testing.T) {
 }
 
 func TestVersionOfATestBuild(t *testing.T) {
-	p := run(t, answers(nil), "", func(e *skel.Env) { e.Args = []string{"--version"} })
+	p := run(t, answers(nil), "", func(e *module.Env) { e.Args = []string{"--version"} })
 	if version := strings.TrimPrefix(p.stdout, name+" "); version == p.stdout || len(version) < 2 || p.code != 0 {
 		t.Errorf("got %+v", p)
 	}
@@ -49,7 +49,7 @@ func TestUsage(t *testing.T) {
 		s := answers(nil)
 		s.Name = source
 		for _, arg := range []string{"--help", "-help", "-h"} {
-			p := run(t, s, "", func(e *skel.Env) { e.Args = []string{arg} })
+			p := run(t, s, "", func(e *module.Env) { e.Args = []string{arg} })
 			if !strings.HasPrefix(p.stdout, "usage: "+source+" < request.json") || p.stderr != "" || p.code != 0 {
 				t.Errorf("%s: got %+v", arg, p)
 			}
@@ -66,7 +66,7 @@ func TestUsage(t *testing.T) {
 }
 
 func TestTerminalAsStandardInput(t *testing.T) {
-	p := run(t, answers(nil), "", func(e *skel.Env) {
+	p := run(t, answers(nil), "", func(e *module.Env) {
 		e.StdinIsTerminal, e.Stdin = true, nil
 	})
 	if !strings.HasPrefix(p.stderr, name+": standard input is a terminal; a request is expected there\n\nusage: ") || p.stdout != "" || p.code != 2 {

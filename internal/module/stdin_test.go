@@ -1,4 +1,4 @@
-package skel_test
+package module_test
 
 import (
 	"bytes"
@@ -14,9 +14,9 @@ import (
 	"time"
 
 	"osbuild-containers/internal/hostsvc"
+	"osbuild-containers/internal/module"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
-	"osbuild-containers/internal/skel"
 )
 
 const name = "org.osbuild.containers-storage"
@@ -34,12 +34,12 @@ type ending struct {
 }
 
 // reply is the one line on standard output.
-func (p ending) reply(t *testing.T) skel.Reply {
+func (p ending) reply(t *testing.T) module.Reply {
 	t.Helper()
 	if strings.Count(p.stdout, "\n") != 1 || !strings.HasSuffix(p.stdout, "\n") {
 		t.Errorf("standard output is not one line: %q", p.stdout)
 	}
-	var r skel.Reply
+	var r module.Reply
 	d := json.NewDecoder(strings.NewReader(p.stdout))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&r); err != nil {
@@ -49,7 +49,7 @@ func (p ending) reply(t *testing.T) skel.Reply {
 }
 
 // answers is a source whose items each have the error that errs has for them.
-func answers(errs map[string]string) skel.Source {
+func answers(errs map[string]string) module.Source {
 	answer := func(_ context.Context, r *request.Request, _ *progress.Reporter) (results []request.Result) {
 		for _, item := range r.Items {
 			id := item.ID.String()
@@ -61,18 +61,18 @@ func answers(errs map[string]string) skel.Source {
 		}
 		return results
 	}
-	return skel.Source{Name: name, Download: answer, Copy: answer}
+	return module.Source{Name: name, Download: answer, Copy: answer}
 }
 
 // run runs Main on the input, with what change changes.
-func run(t *testing.T, s skel.Source, stdin string, change func(*skel.Env)) ending {
+func run(t *testing.T, s module.Source, stdin string, change func(*module.Env)) ending {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
-	env := skel.Env{Stdin: strings.NewReader(stdin), Stdout: &stdout, Stderr: &stderr}
+	env := module.Env{Stdin: strings.NewReader(stdin), Stdout: &stdout, Stderr: &stderr}
 	if change != nil {
 		change(&env)
 	}
-	code := skel.Main(t.Context(), env, s)
+	code := module.Main(t.Context(), env, s)
 	return ending{code, stdout.String(), stderr.String()}
 }
 
@@ -143,21 +143,21 @@ func (failing) Read([]byte) (int, error)  { return 0, errors.New("input/output e
 func (failing) Write([]byte) (int, error) { return 0, syscall.EPIPE }
 
 func TestUnreadableRequest(t *testing.T) {
-	p := run(t, answers(nil), "", func(e *skel.Env) { e.Stdin = failing{} })
+	p := run(t, answers(nil), "", func(e *module.Env) { e.Stdin = failing{} })
 	if r := p.reply(t); r.Error != "read request: input/output error" || p.code != 2 {
 		t.Errorf("exit status %d, got %+v", p.code, r)
 	}
 }
 
 func TestNobodyReadsTheReply(t *testing.T) {
-	p := run(t, answers(nil), two, func(e *skel.Env) { e.Stdout = failing{} })
+	p := run(t, answers(nil), two, func(e *module.Env) { e.Stdout = failing{} })
 	if want := name + ": write reply: broken pipe; what was fetched is in the cache\n"; p.stderr != want || p.code != 1 {
 		t.Errorf("exit status %d, standard error %q, want %q", p.code, p.stderr, want)
 	}
 }
 
 func TestPanicIsAReply(t *testing.T) {
-	for title, answer := range map[string]skel.Answer{
+	for title, answer := range map[string]module.Answer{
 		"internal error: it broke":                            func(context.Context, *request.Request, *progress.Reporter) []request.Result { panic("it broke") },
 		"internal error: " + name + ": 0 results for 2 items": func(context.Context, *request.Request, *progress.Reporter) []request.Result { return nil },
 	} {
@@ -177,7 +177,7 @@ func TestPanicIsAReply(t *testing.T) {
 
 // interruptible is a source that fails its items when it is cancelled, and one that
 // does not react at all.
-func interruptible(reacts bool) skel.Source {
+func interruptible(reacts bool) module.Source {
 	s := answers(nil)
 	s.Download = func(ctx context.Context, r *request.Request, _ *progress.Reporter) (results []request.Result) {
 		if !reacts {
@@ -195,8 +195,8 @@ func interruptible(reacts bool) skel.Source {
 func TestSignals(t *testing.T) {
 	type signals []os.Signal
 	for title, c := range map[string]struct {
-		source  skel.Source
-		change  func(*skel.Env)
+		source  module.Source
+		change  func(*module.Env)
 		signals signals
 		code    int
 		results int // -1: no reply at all
@@ -206,8 +206,8 @@ func TestSignals(t *testing.T) {
 		"SIGTERM":                {interruptible(true), nil, signals{syscall.SIGTERM}, 143, 2, 0},
 		"stuck":                  {interruptible(false), nil, signals{syscall.SIGTERM}, 143, 0, 5 * time.Second},
 		"a second one":           {interruptible(false), nil, signals{syscall.SIGTERM, syscall.SIGINT}, 130, -1, 0},
-		"before the request":     {answers(nil), func(e *skel.Env) { e.Stdin = slow("{}") }, signals{syscall.SIGINT}, 130, 0, 0},
-		"while nobody reads":     {answers(nil), func(e *skel.Env) { e.Stdout = blocked{} }, signals{syscall.SIGTERM}, 143, -1, 0},
+		"before the request":     {answers(nil), func(e *module.Env) { e.Stdin = slow("{}") }, signals{syscall.SIGINT}, 130, 0, 0},
+		"while nobody reads":     {answers(nil), func(e *module.Env) { e.Stdout = blocked{} }, signals{syscall.SIGTERM}, 143, -1, 0},
 		"when all is done":       {finishing(), nil, signals{syscall.SIGTERM}, 0, 2, 0},
 		"and a panic follows":    {panicking(), nil, signals{syscall.SIGINT}, 130, 0, 0},
 		"none, and none to come": {answers(nil), nil, nil, 0, 2, 0},
@@ -223,7 +223,7 @@ func TestSignals(t *testing.T) {
 					}
 				}()
 				began := time.Now()
-				p := run(t, c.source, two, func(e *skel.Env) {
+				p := run(t, c.source, two, func(e *module.Env) {
 					e.Signals = sent
 					if c.change != nil {
 						c.change(e)
@@ -267,7 +267,7 @@ func (s slow) Read(p []byte) (int, error) {
 }
 
 // finishing is a source that has just done all its work when it is cancelled.
-func finishing() skel.Source {
+func finishing() module.Source {
 	s := answers(nil)
 	done := s.Download
 	s.Download = func(ctx context.Context, r *request.Request, log *progress.Reporter) []request.Result {
@@ -277,7 +277,7 @@ func finishing() skel.Source {
 	return s
 }
 
-func panicking() skel.Source {
+func panicking() module.Source {
 	s := answers(nil)
 	s.Download = func(ctx context.Context, _ *request.Request, _ *progress.Reporter) []request.Result {
 		<-ctx.Done()

@@ -1,4 +1,4 @@
-// Package skel is the one main of all sources.
+// Package module is the one main of all sources.
 //
 // A source says what it does in a Source: how it downloads the items of a request and
 // how it copies them. The rest is here: which of the two transports speaks, a request
@@ -13,7 +13,7 @@
 //
 // As a service it exits with 0 when osbuild closes the connection: there, items that
 // failed are told in the reply, and a request that was refused is an exception.
-package skel
+package module
 
 import (
 	"context"
