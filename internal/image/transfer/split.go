@@ -4,8 +4,8 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"encoding/binary"
 	"fmt"
-	"hash/crc64"
 	"io"
 	"maps"
 	"os"
@@ -34,7 +34,7 @@ func split(ctx context.Context, in *layer.Reader, raw *bytes.Buffer, notes stora
 		raw.Reset()
 		return err
 	}
-	sum := crc64.New(storage.CRCTable)
+	var sum checksum
 	buf := make([]byte, bufferSize)
 	for {
 		h, entry, err := in.NextHeader()
@@ -58,11 +58,11 @@ func split(ctx context.Context, in *layer.Reader, raw *bytes.Buffer, notes stora
 		e := storage.Entry{Type: storage.FileType, Size: entry.Size} // not h.Size: links may have one, and no content
 		e.SetName(h.Name)
 		if e.Size > 0 {
-			sum.Reset()
-			if _, err := io.CopyBuffer(sum, files.UntilDone(ctx, in), buf); err != nil {
+			sum = 0
+			if _, err := io.CopyBuffer(&sum, files.UntilDone(ctx, in), buf); err != nil {
 				return err
 			}
-			e.Payload = sum.Sum(nil)
+			e.Payload = binary.BigEndian.AppendUint64(nil, uint64(sum))
 		}
 		if _, err := notes.AddEntry(e); err != nil {
 			return fmt.Errorf("%q: %w", h.Name, err) // there twice, as storages cannot have it
