@@ -73,7 +73,7 @@ test: all $(TOOLS)/registry ## run all tests
 
 # The packages in which goroutines share data. Left out are a test of how much memory is used, which is more with the
 # detector, and one that closes a storage's layer half way, where the library's decompressor races with itself.
-RACE = ./internal/cache ./internal/deploy ./internal/fetch ./internal/keep ./internal/layer ./internal/mirror
+RACE = ./internal/cache ./internal/deploy ./internal/fetch ./internal/gc ./internal/layer ./internal/mirror ./internal/verify
 
 race: $(TOOLS)/registry ## run the tests of packages with shared data under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -tags "$(TAGS)" -timeout 20m -skip '^(TestMemory|TestDamagedStorage)$$' $(RACE)

@@ -50,14 +50,17 @@ func (c *Cache) list(name string) (*dir, []string, error) {
 // recorded of images that osbuild's own sources fetched.
 func (p *Published) Origins() ([]Origin, error) { return readOrigins(&p.parent) }
 
-// Stored is a file that holds a blob. Two with the same Dev and Ino share their bytes on disk.
+// Stored describes a file that holds a blob. Two with the same FileID share their bytes on disk.
 type Stored struct {
-	Digest   digest.Digest
-	Size     int64 // bytes
-	Dev, Ino uint64
-	Links    uint64 // its names
-	Changed  time.Time
+	Digest digest.Digest
+	Size   int64 // bytes
+	FileID
+	Links   uint64    // number of names
+	Changed time.Time // modification time
 }
+
+// A FileID identifies a file on disk, whatever its names are.
+type FileID struct{ Dev, Ino uint64 }
 
 // Is reports whether an open file is this one.
 func (s Stored) Is(f *os.File) bool {
@@ -178,7 +181,7 @@ func (d *dir) stored(name string, blob digest.Digest) (Stored, error) {
 
 func storedOf(st *unix.Stat_t, d digest.Digest) Stored {
 	return Stored{
-		Digest: d, Size: st.Size, Dev: st.Dev, Ino: st.Ino, Links: uint64(st.Nlink), //nolint:unconvert // its type depends on the architecture
+		Digest: d, Size: st.Size, FileID: FileID{st.Dev, st.Ino}, Links: uint64(st.Nlink), //nolint:unconvert // its type depends on the architecture
 		Changed: time.Unix(st.Mtim.Unix()),
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"strings"
 
 	"osbuild-containers/internal/cache"
-	"osbuild-containers/internal/keep"
+	"osbuild-containers/internal/cacheinfo"
 	"osbuild-containers/internal/progress"
 )
 
@@ -155,8 +155,8 @@ func (a *app) noteCache(dir string, images int) {
 }
 
 // scan reads the images of the cache. That there are none is said, and is not an error.
-func (a *app) scan(dir string) ([]*keep.Image, error) {
-	images, err := keep.Scan(cache.Open(dir))
+func (a *app) scan(dir string) ([]*cacheinfo.Image, error) {
+	images, err := cacheinfo.Scan(cache.Open(dir))
 	if err == nil {
 		a.noteCache(dir, len(images))
 	}

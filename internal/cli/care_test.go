@@ -8,26 +8,27 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"osbuild-containers/internal/cache"
-	"osbuild-containers/internal/keep"
+	"osbuild-containers/internal/gc"
+	"osbuild-containers/internal/verify"
 )
 
 // What verify and gc say fits 80 columns, too.
 func TestCareFits(t *testing.T) {
 	i := worst()
-	damage := keep.Damage{Image: i.ID, Title: i.Title(), What: keep.PartManifest, Digest: i.ID, Got: strings.Repeat("a\tb\x1b ", 30)}
-	all := &keep.Repaired{
-		Mended: []keep.Damage{damage, {Title: strings.Repeat("x", 200), What: keep.PartSignature, Got: i.ID.String()}},
-		Left:   []keep.Left{{Damage: damage, Why: strings.Repeat("why ", 50) + "\nthe way out"}},
+	damage := verify.Damage{Image: i.ID, Title: i.Title(), What: verify.PartManifest, Digest: i.ID, Got: strings.Repeat("a\tb\x1b ", 30)}
+	all := &verify.Repaired{
+		Mended: []verify.Damage{damage, {Title: strings.Repeat("x", 200), What: verify.PartSignature, Got: i.ID.String()}},
+		Left:   []verify.Left{{Damage: damage, Why: strings.Repeat("why ", 50) + "\nthe way out"}},
 	}
-	done := &keep.Collected{
-		Plan: &keep.Plan{
-			Images: []keep.Removal{{Image: i, Frees: 999_900_000}, {Image: i, Why: strings.Repeat("why ", 50)}}, Lists: []cache.Stored{{}},
+	done := &gc.Collected{
+		Plan: &gc.Plan{
+			Images: []gc.Removal{{Image: i, Frees: 999_900_000}, {Image: i, Why: strings.Repeat("why ", 50)}}, Lists: []cache.Stored{{}},
 			Unused: []cache.Stored{{Size: 1}}, Partial: []cache.Stored{{Size: 1}}, Total: 999_900_000, Over: 1, Missing: []digest.Digest{i.ID},
 		},
 		Freed: 999_900_000, Busy: []string{strings.Repeat("busy ", 30)},
 	}
 	for name, text := range map[string]string{
-		"verify": verifyText(&keep.Verified{Images: 1, Unvouched: []digest.Digest{i.ID}, Replaced: 2}, all),
+		"verify": verifyText(&verify.Verified{Images: 1, Unvouched: []digest.Digest{i.ID}, Replaced: 2}, all),
 		"gc":     gcText(done, true),
 	} {
 		for line := range strings.Lines(text) {
@@ -44,12 +45,12 @@ func TestCareFits(t *testing.T) {
 
 // What could not be read is not among what is well.
 func TestVerifySaysWhatItDidNotRead(t *testing.T) {
-	v := &keep.Verified{Images: 1, Replaced: 2}
-	text := strings.Join(strings.Fields(verifyText(v, &keep.Repaired{})), " ")
+	v := &verify.Verified{Images: 1, Replaced: 2}
+	text := strings.Join(strings.Fields(verifyText(v, &verify.Repaired{})), " ")
 	if want := "replaced each time while it was read, and so not verified: 2 images all is well: 1 image,"; !strings.Contains(text, want) {
 		t.Errorf("got %s\nwant %s", text, want)
 	}
-	if got := verifyJSON("", v, &keep.Repaired{}); got.Images != 1 || got.Replaced != 2 {
+	if got := verifyJSON("", v, &verify.Repaired{}); got.Images != 1 || got.Replaced != 2 {
 		t.Errorf("got %+v", got)
 	}
 }

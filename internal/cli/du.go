@@ -7,7 +7,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
-	"osbuild-containers/internal/keep"
+	"osbuild-containers/internal/cacheinfo"
 	"osbuild-containers/internal/progress"
 )
 
@@ -32,7 +32,7 @@ func (a *app) du() error {
 	if err != nil {
 		return err
 	}
-	u, err := keep.Measure(a.openCache(dir))
+	u, err := cacheinfo.Measure(a.openCache(dir))
 	if err != nil {
 		return err
 	}
@@ -49,13 +49,13 @@ func (a *app) du() error {
 }
 
 // usageText is a line for each image, and the sums below them.
-func usageText(u *keep.Usage) string {
+func usageText(u *cacheinfo.Usage) string {
 	var b strings.Builder
 	if len(u.Images) > 0 {
 		rows := make([][]string, 0, len(u.Images))
 		for _, i := range u.Images {
 			title := cutStart(i.Title(), 42)
-			rows = append(rows, []string{keep.Short(i.ID), title, progress.Bytes(i.Size), progress.Bytes(i.Unshared)})
+			rows = append(rows, []string{cacheinfo.Short(i.ID), title, progress.Bytes(i.Size), progress.Bytes(i.Unshared)})
 		}
 		columns := []column{{name: "IMAGE ID"}, {name: "NAME:TAG ARCH"}, {name: "SIZE", right: true}, {name: "ADDS", right: true}}
 		b.WriteString(strings.Join(align(columns, rows), "\n") + "\n\n")
@@ -68,10 +68,10 @@ func usageText(u *keep.Usage) string {
 		line(u.Twice, "of that are there more than once, and could be shared")
 	}
 	if len(u.Unused) > 0 {
-		line(keep.Bytes(u.Unused), "%s that no image has; gc removes what nobody needs", count(len(u.Unused), "blob"))
+		line(cacheinfo.Bytes(u.Unused), "%s that no image has; gc removes what nobody needs", count(len(u.Unused), "blob"))
 	}
 	if len(u.Partial) > 0 {
-		line(keep.Bytes(u.Partial), "%s running or interrupted; fetch continues from there", count(len(u.Partial), "download"))
+		line(cacheinfo.Bytes(u.Partial), "%s running or interrupted; fetch continues from there", count(len(u.Partial), "download"))
 	}
 	line(u.Total(), "in all")
 	return b.String()
@@ -102,10 +102,10 @@ type (
 	}
 )
 
-func usageJSON(dir string, u *keep.Usage) duAnswer {
+func usageJSON(dir string, u *cacheinfo.Usage) duAnswer {
 	answer := duAnswer{
 		Cache: dir, Images: []duImage{}, Size: u.Size, Disk: u.Disk, Saved: u.Saved(), Twice: u.Twice,
-		Unused: duBlobs{len(u.Unused), keep.Bytes(u.Unused)}, Partial: duBlobs{len(u.Partial), keep.Bytes(u.Partial)}, Total: u.Total(),
+		Unused: duBlobs{len(u.Unused), cacheinfo.Bytes(u.Unused)}, Partial: duBlobs{len(u.Partial), cacheinfo.Bytes(u.Partial)}, Total: u.Total(),
 	}
 	for _, i := range u.Images {
 		answer.Images = append(answer.Images, duImage{i.ID, namesOf(i), i.Size, i.Unshared})

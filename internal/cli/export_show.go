@@ -7,7 +7,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"osbuild-containers/internal/bundle"
-	"osbuild-containers/internal/keep"
+	"osbuild-containers/internal/cacheinfo"
 	"osbuild-containers/internal/progress"
 )
 
@@ -49,7 +49,7 @@ func (a *app) showExported(o bundle.Output, b *bundle.Bundle) error {
 	for n := range b.Images {
 		i := &b.Images[n]
 		for _, name := range carriedNames(i.Names) {
-			rows = append(rows, []string{keep.Short(i.ID), i.Platform.String(), name})
+			rows = append(rows, []string{cacheinfo.Short(i.ID), i.Platform.String(), name})
 		}
 	}
 	if err := a.lines(columns, rows); err != nil {
@@ -69,7 +69,7 @@ func (a *app) showExported(o bundle.Output, b *bundle.Bundle) error {
 // carriedNames are names, or that there is none.
 func carriedNames(names []string) []string {
 	if len(names) == 0 {
-		return []string{keep.NoName}
+		return []string{cacheinfo.NoName}
 	}
 	return slices.Sorted(slices.Values(names))
 }

@@ -9,8 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"osbuild-containers/internal/cacheinfo"
 	"osbuild-containers/internal/fetch"
-	"osbuild-containers/internal/keep"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
@@ -154,7 +154,7 @@ func (s *fetched) add(kind string, items []request.Item, results []request.Resul
 		}
 		s.bytes = manifest.AddSizes(s.bytes, r.Metadata.Bytes)
 		s.reused = manifest.AddSizes(s.reused, r.Metadata.Reused)
-		s.rows = append(s.rows, []string{state, kind, keep.Short(items[n].ID), items[n].Image.Name})
+		s.rows = append(s.rows, []string{state, kind, cacheinfo.Short(items[n].ID), items[n].Image.Name})
 	}
 }
 

@@ -8,8 +8,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"osbuild-containers/internal/cacheinfo"
 	"osbuild-containers/internal/fetch"
-	"osbuild-containers/internal/keep"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
@@ -106,7 +106,7 @@ func (p *planAnswer) text() string {
 	}
 	var b strings.Builder
 	for _, i := range p.Items {
-		tail := "  " + i.Kind + " " + keep.Short(i.ID)
+		tail := "  " + i.Kind + " " + cacheinfo.Short(i.ID)
 		b.WriteString(cutStart(progress.Clean(i.Name), width-len(tail)) + tail + "\n")
 		b.WriteString(i.text())
 	}

@@ -12,7 +12,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"osbuild-containers/internal/cache"
-	"osbuild-containers/internal/keep"
+	"osbuild-containers/internal/cacheinfo"
+	"osbuild-containers/internal/gc"
 	"osbuild-containers/internal/progress"
 )
 
@@ -68,13 +69,13 @@ func (g *gcCommand) run(ctx context.Context) error {
 		g.noteCache(dir, 0)
 	}
 	c, now := cache.Open(dir), time.Now()
-	plan, err := keep.PlanGC(c, policy, now)
+	plan, err := gc.PlanGC(c, policy, now)
 	if err != nil {
 		return err
 	}
-	done := &keep.Collected{Plan: plan, Freed: plan.Frees}
+	done := &gc.Collected{Plan: plan, Freed: plan.Frees}
 	if !g.dryRun {
-		if done, err = keep.Collect(ctx, c, plan, now); err != nil {
+		if done, err = gc.Collect(ctx, c, plan, now); err != nil {
 			return err
 		}
 	}
@@ -85,7 +86,7 @@ func (g *gcCommand) run(ctx context.Context) error {
 }
 
 // policy is what the flags say.
-func (g *gcCommand) policy(ctx context.Context) (p keep.Policy, err error) {
+func (g *gcCommand) policy(ctx context.Context) (p gc.Policy, err error) {
 	if g.set.Changed("older-than") {
 		if p.Unused, err = parseDuration(g.olderThan); err != nil {
 			return p, fmt.Errorf("--older-than %s: %w", g.olderThan, err)
@@ -127,7 +128,7 @@ func (g *gcCommand) policy(ctx context.Context) (p keep.Policy, err error) {
 }
 
 // gcText is a line for each image, and the sums below them.
-func gcText(done *keep.Collected, dry bool) string {
+func gcText(done *gc.Collected, dry bool) string {
 	var b strings.Builder
 	went := 0
 	if len(done.Images) > 0 {
@@ -140,7 +141,7 @@ func gcText(done *keep.Collected, dry bool) string {
 			} else {
 				went++
 			}
-			rows = append(rows, []string{keep.Short(r.ID), cutStart(r.Title(), 34), date(r.Used), progress.Bytes(r.Size), frees})
+			rows = append(rows, []string{cacheinfo.Short(r.ID), cutStart(r.Title(), 34), date(r.Used), progress.Bytes(r.Size), frees})
 		}
 		b.WriteString(strings.Join(align(columns, rows), "\n") + "\n\n")
 	}
@@ -173,7 +174,7 @@ func gcText(done *keep.Collected, dry bool) string {
 	}
 	for _, r := range done.Images {
 		if r.Why != "" && !slices.Contains(done.Busy, r.Why) {
-			b.WriteString(field("", 12, keep.Short(r.ID)+" "+r.Why))
+			b.WriteString(field("", 12, cacheinfo.Short(r.ID)+" "+r.Why))
 		}
 	}
 	if len(done.Missing) > 0 {
@@ -207,11 +208,11 @@ type (
 	}
 )
 
-func gcJSON(dir string, done *keep.Collected, dry bool) gcAnswer {
+func gcJSON(dir string, done *gc.Collected, dry bool) gcAnswer {
 	answer := gcAnswer{
 		Cache: dir, DryRun: dry, Images: []gcImage{}, Lists: []digest.Digest{},
-		Unused:  duBlobs{len(done.Unused), keep.Bytes(done.Unused)},
-		Partial: duBlobs{len(done.Partial), keep.Bytes(done.Partial)},
+		Unused:  duBlobs{len(done.Unused), cacheinfo.Bytes(done.Unused)},
+		Partial: duBlobs{len(done.Partial), cacheinfo.Bytes(done.Partial)},
 		Freed:   done.Freed, Left: done.Total - done.Freed, Over: done.Over, Busy: done.Busy, Missing: orEmpty(done.Missing),
 	}
 	for _, r := range done.Images {

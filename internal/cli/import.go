@@ -14,7 +14,7 @@ import (
 
 	"osbuild-containers/internal/bundle"
 	"osbuild-containers/internal/cache"
-	"osbuild-containers/internal/keep"
+	"osbuild-containers/internal/cacheinfo"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/pin"
 	"osbuild-containers/internal/progress"
@@ -142,7 +142,7 @@ func (a *app) showImported(done *bundle.Imported) error {
 		states[r.State]++
 		copied, reused = manifest.AddSizes(copied, r.Bytes), manifest.AddSizes(reused, r.Reused)
 		for _, name := range carriedNames(r.Names) {
-			rows = append(rows, []string{string(r.State), r.Kind, keep.Short(r.ID), keep.Short(r.Manifest), name})
+			rows = append(rows, []string{string(r.State), r.Kind, cacheinfo.Short(r.ID), cacheinfo.Short(r.Manifest), name})
 		}
 	}
 	if err := a.lines(columns, rows); err != nil {

@@ -14,7 +14,7 @@ import (
 
 	"osbuild-containers/internal/bundle"
 	"osbuild-containers/internal/cache"
-	"osbuild-containers/internal/keep"
+	"osbuild-containers/internal/cacheinfo"
 	"osbuild-containers/internal/progress"
 )
 
@@ -47,11 +47,11 @@ func (a *app) inspect(what string) error {
 	if err != nil {
 		return err
 	}
-	i, err := keep.FindOne(images, what)
+	i, err := cacheinfo.FindOne(images, what)
 	if err != nil {
 		return err
 	}
-	d, err := keep.Inspect(c, i)
+	d, err := cacheinfo.Inspect(c, i)
 	if err != nil {
 		return err
 	}
@@ -64,7 +64,7 @@ func (a *app) inspect(what string) error {
 // label is how far what is said of an image is from the left: so that a digest fits.
 const label = 9
 
-func detailText(d *keep.Detail, images []*keep.Image) string {
+func detailText(d *cacheinfo.Detail, images []*cacheinfo.Image) string {
 	var b strings.Builder
 	say := func(name string, values ...string) {
 		if len(values) > 0 && values[0] != "" {
@@ -99,7 +99,7 @@ func detailText(d *keep.Detail, images []*keep.Image) string {
 }
 
 // originTexts say where an image is from, and since when it is there.
-func originTexts(i *keep.Image) []string {
+func originTexts(i *cacheinfo.Image) []string {
 	if len(i.Origins) == 0 {
 		return []string{"(not recorded)", "there since " + moment(i.Fetched)}
 	}
@@ -137,7 +137,7 @@ func importTexts(o cache.Origin) []string {
 	return append(lines, "from "+o.Transport+":"+o.From)
 }
 
-func signatureTexts(sigs []keep.Signature) []string {
+func signatureTexts(sigs []cacheinfo.Signature) []string {
 	lines := make([]string, 0, len(sigs))
 	for _, s := range sigs {
 		text := s.Kind + ", " + progress.Bytes(int64(s.Bytes))
@@ -172,7 +172,7 @@ func labelTexts(labels map[string]string) []string {
 const shownSharers = 3
 
 // layersText lists the layers, the lowest first, and then what their sharers are called.
-func layersText(d *keep.Detail, images []*keep.Image) string {
+func layersText(d *cacheinfo.Detail, images []*cacheinfo.Image) string {
 	if len(d.Layers) == 0 {
 		return "layers   none\n"
 	}
@@ -180,7 +180,7 @@ func layersText(d *keep.Detail, images []*keep.Image) string {
 	named := map[digest.Digest]bool{}
 	for n, l := range d.Layers {
 		shared := slices.DeleteFunc(slices.Clone(l.Images), func(id digest.Digest) bool { return id == d.ID })
-		rows = append(rows, []string{strconv.Itoa(n + 1), keep.Short(l.Digest), progress.Bytes(l.Size), sharers(shared, named)})
+		rows = append(rows, []string{strconv.Itoa(n + 1), cacheinfo.Short(l.Digest), progress.Bytes(l.Size), sharers(shared, named)})
 	}
 	columns := []column{{name: "#", right: true}, {name: "LAYER"}, {name: "SIZE", right: true}, {name: "SHARED WITH"}}
 	var b strings.Builder
@@ -190,7 +190,7 @@ func layersText(d *keep.Detail, images []*keep.Image) string {
 	}
 	for _, i := range images {
 		if named[i.ID] {
-			b.WriteString(keep.Short(i.ID) + "  " + cutStart(i.Title(), width-14) + "\n")
+			b.WriteString(cacheinfo.Short(i.ID) + "  " + cutStart(i.Title(), width-14) + "\n")
 		}
 	}
 	return b.String()
@@ -205,7 +205,7 @@ func sharers(ids []digest.Digest, named map[digest.Digest]bool) string {
 			break
 		}
 		named[id] = true
-		texts = append(texts, keep.Short(id))
+		texts = append(texts, cacheinfo.Short(id))
 	}
 	return strings.Join(texts, " ")
 }
@@ -214,11 +214,11 @@ func sharers(ids []digest.Digest, named map[digest.Digest]bool) string {
 type (
 	detailAnswer struct {
 		imageJSON
-		MediaType  string           `json:"mediaType,omitempty"`
-		Path       string           `json:"path"`
-		Layers     []layerJSON      `json:"layers"`
-		Signatures []keep.Signature `json:"signatures"`
-		Config     json.RawMessage  `json:"config,omitempty"`
+		MediaType  string                `json:"mediaType,omitempty"`
+		Path       string                `json:"path"`
+		Layers     []layerJSON           `json:"layers"`
+		Signatures []cacheinfo.Signature `json:"signatures"`
+		Config     json.RawMessage       `json:"config,omitempty"`
 	}
 	layerJSON struct {
 		Digest    digest.Digest   `json:"digest"`
@@ -231,7 +231,7 @@ type (
 	}
 )
 
-func detailJSON(d *keep.Detail) detailAnswer {
+func detailJSON(d *cacheinfo.Detail) detailAnswer {
 	answer := detailAnswer{
 		imageJSON: imageOf(d.Image), MediaType: d.MediaType, Path: d.Path, Layers: []layerJSON{},
 		Signatures: orEmpty(d.Signatures),

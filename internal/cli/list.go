@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"osbuild-containers/internal/cache"
-	"osbuild-containers/internal/keep"
+	"osbuild-containers/internal/cacheinfo"
 	"osbuild-containers/internal/progress"
 )
 
@@ -42,7 +42,7 @@ func (a *app) list(args []string) error {
 	if images, err = chosenOf(images, args); err != nil {
 		return err
 	}
-	entries := keep.Entries(images)
+	entries := cacheinfo.Entries(images)
 	if a.flags.json {
 		return a.json(listAnswer{dir, imagesJSON(entries)})
 	}
@@ -53,24 +53,24 @@ func (a *app) list(args []string) error {
 }
 
 // chosenOf are the images that any of the arguments means; all, if there are none.
-func chosenOf(images []*keep.Image, args []string) ([]*keep.Image, error) {
+func chosenOf(images []*cacheinfo.Image, args []string) ([]*cacheinfo.Image, error) {
 	if len(args) == 0 {
 		return images, nil
 	}
-	var chosen []*keep.Image
+	var chosen []*cacheinfo.Image
 	for _, what := range args {
-		found, err := keep.Find(images, what)
+		found, err := cacheinfo.Find(images, what)
 		if err != nil {
 			return nil, err
 		}
 		chosen = append(chosen, found...)
 	}
-	slices.SortFunc(chosen, func(a, b *keep.Image) int { return strings.Compare(string(a.ID), string(b.ID)) })
+	slices.SortFunc(chosen, func(a, b *cacheinfo.Image) int { return strings.Compare(string(a.ID), string(b.ID)) })
 	return slices.Compact(chosen), nil
 }
 
 // listText is a line for each name and below it one for each of its images.
-func listText(entries []keep.Entry) string {
+func listText(entries []cacheinfo.Entry) string {
 	columns := []column{
 		{name: "ARCH", most: 7},
 		{name: "IMAGE ID"},
@@ -83,7 +83,7 @@ func listText(entries []keep.Entry) string {
 	rows := make([][]string, 0, len(entries))
 	for _, e := range entries {
 		rows = append(rows, []string{
-			e.Arch(), keep.Short(e.ID), keep.Short(e.Manifest), date(e.Created), date(e.Fetched),
+			e.Arch(), cacheinfo.Short(e.ID), cacheinfo.Short(e.Manifest), date(e.Created), date(e.Fetched),
 			progress.Bytes(e.Size), progress.Bytes(e.Unshared),
 		})
 	}
@@ -124,7 +124,7 @@ type (
 )
 
 // imagesJSON are the images in the order of the entries, each once.
-func imagesJSON(entries []keep.Entry) []imageJSON {
+func imagesJSON(entries []cacheinfo.Entry) []imageJSON {
 	images := make([]imageJSON, 0, len(entries))
 	seen := map[digest.Digest]bool{}
 	for _, e := range entries {
@@ -136,7 +136,7 @@ func imagesJSON(entries []keep.Entry) []imageJSON {
 	return images
 }
 
-func imageOf(i *keep.Image) imageJSON {
+func imageOf(i *cacheinfo.Image) imageJSON {
 	answer := imageJSON{
 		ID: i.ID, Manifest: i.Manifest, List: i.List, Platform: i.Platform.String(),
 		Names: namesOf(i), Origins: orEmpty(i.Origins),
@@ -153,7 +153,7 @@ func orEmpty[E any](list []E) []E {
 	return list
 }
 
-func namesOf(i *keep.Image) []string {
+func namesOf(i *cacheinfo.Image) []string {
 	names := []string{}
 	for _, n := range i.Names() {
 		names = append(names, n.String())

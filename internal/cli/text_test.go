@@ -9,15 +9,15 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/cacheinfo"
 	"osbuild-containers/internal/fetch"
-	"osbuild-containers/internal/keep"
 	"osbuild-containers/internal/manifest"
 )
 
 // worst is an image of which all is as long as can be, and written by somebody else.
-func worst() *keep.Image {
+func worst() *cacheinfo.Image {
 	id := digest.FromString("x")
-	return &keep.Image{
+	return &cacheinfo.Image{
 		ID: id, Manifest: id, List: id,
 		Platform: manifest.Platform{OS: "windows\x1b[31m", Architecture: "ppc64le", Variant: "power8"},
 		Created:  time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC), Fetched: time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC),
@@ -29,24 +29,24 @@ func worst() *keep.Image {
 // What people read fits 80 columns and has nothing in it that a terminal could take for more than text.
 func TestAnswersFit(t *testing.T) {
 	i := worst()
-	images := []*keep.Image{i}
-	config := &keep.Config{Run: keep.Run{
+	images := []*cacheinfo.Image{i}
+	config := &cacheinfo.Config{Run: cacheinfo.Run{
 		Cmd: []string{"sh", "-c", strings.Repeat("echo hello; ", 30)}, Env: []string{"A=" + strings.Repeat("b", 300)},
 		Labels: map[string]string{"a": "line\nbreak\x1b[31m"},
 	}}
-	layer := keep.Layer{Blob: keep.Blob{Descriptor: manifest.Descriptor{Digest: i.ID, Size: 999_900_000}}}
+	layer := cacheinfo.Layer{Blob: cacheinfo.Blob{Descriptor: manifest.Descriptor{Digest: i.ID, Size: 999_900_000}}}
 	for n := range 7 {
 		layer.Images = append(layer.Images, digest.FromString(strings.Repeat("y", n)))
 	}
-	detail := &keep.Detail{Image: i, MediaType: strings.Repeat("x", 200), Config: config, Layers: []keep.Layer{layer}}
+	detail := &cacheinfo.Detail{Image: i, MediaType: strings.Repeat("x", 200), Config: config, Layers: []cacheinfo.Layer{layer}}
 	plan := &planAnswer{Items: []planJSON{
 		{Kind: "image", Name: i.Origins[0].Name, ID: i.ID, From: strings.Repeat("m/", 100), Blobs: []planBlob{{Size: 999_900_000, Way: fetch.Download, Have: 1}}},
 		{Kind: "image", Name: "a", ID: i.ID, Error: strings.Repeat("why ", 50) + "\nthe way out"},
 		{Kind: "list", Name: "a", ID: i.ID, From: strings.Repeat("m/", 100)},
 	}}
 	for name, text := range map[string]string{
-		"list":    listText(keep.Entries(images)),
-		"du":      usageText(&keep.Usage{Images: images, Size: 999_900_000_000, Disk: 999_900_000, Twice: 1, Unused: []cache.Stored{{Size: 1}}, Partial: []cache.Stored{{Size: 1}}}),
+		"list":    listText(cacheinfo.Entries(images)),
+		"du":      usageText(&cacheinfo.Usage{Images: images, Size: 999_900_000_000, Disk: 999_900_000, Twice: 1, Unused: []cache.Stored{{Size: 1}}, Partial: []cache.Stored{{Size: 1}}}),
 		"inspect": detailText(detail, images),
 		"plan":    plan.text(),
 	} {

@@ -8,8 +8,9 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
-	"osbuild-containers/internal/keep"
+	"osbuild-containers/internal/cacheinfo"
 	"osbuild-containers/internal/progress"
+	"osbuild-containers/internal/verify"
 )
 
 func (a *app) verifyCommand() *cobra.Command {
@@ -43,7 +44,7 @@ func (a *app) verify(ctx context.Context, args []string, repair bool) error {
 		return err
 	}
 	c := a.openCache(dir)
-	all, err := keep.Scan(c)
+	all, err := cacheinfo.Scan(c)
 	if err != nil {
 		return err
 	}
@@ -55,13 +56,13 @@ func (a *app) verify(ctx context.Context, args []string, repair bool) error {
 	if a.env.StderrIsTerminal {
 		bars = progress.NewBars(a.env.Stderr)
 	}
-	v, err := keep.Verify(ctx, c, images, len(args) == 0, bars)
+	v, err := verify.Verify(ctx, c, images, len(args) == 0, bars)
 	if err != nil {
 		return err
 	}
-	r := &keep.Repaired{}
+	r := &verify.Repaired{}
 	for _, d := range v.Damaged {
-		r.Left = append(r.Left, keep.Left{Damage: d})
+		r.Left = append(r.Left, verify.Left{Damage: d})
 	}
 	if repair && len(v.Damaged) > 0 {
 		if r, err = a.repair(ctx, dir, all, v.Damaged); err != nil {
@@ -81,21 +82,21 @@ func (a *app) verify(ctx context.Context, args []string, repair bool) error {
 	return err
 }
 
-func (a *app) repair(ctx context.Context, dir string, all []*keep.Image, damaged []keep.Damage) (*keep.Repaired, error) {
+func (a *app) repair(ctx context.Context, dir string, all []*cacheinfo.Image, damaged []verify.Damage) (*verify.Repaired, error) {
 	log := progress.NewLog(a.env.Stderr)
 	if a.env.StderrIsTerminal {
 		log = progress.NewBars(a.env.Stderr)
 	}
 	defer log.Close()
-	r := &keep.Repairer{Dir: dir, Options: a.flags.options, Access: a.flags.access(), Log: log}
+	r := &verify.Repairer{Dir: dir, Options: a.flags.options, Access: a.flags.access(), Log: log}
 	return r.Repair(ctx, all, damaged)
 }
 
 // verifyText is a block for each image, or other thing, with what is damaged, and a line for all.
-func verifyText(v *keep.Verified, r *keep.Repaired) string {
+func verifyText(v *verify.Verified, r *verify.Repaired) string {
 	var b strings.Builder
 	var head string
-	say := func(state string, d keep.Damage, why string) {
+	say := func(state string, d verify.Damage, why string) {
 		if this := state + d.Title + string(d.Image); this != head {
 			if head != "" {
 				b.WriteByte('\n')
@@ -157,7 +158,7 @@ type (
 	damageJSON struct {
 		Image  digest.Digest `json:"image,omitempty"`
 		Name   string        `json:"name"`
-		Part   keep.Part     `json:"part"`
+		Part   verify.Part   `json:"part"`
 		Digest digest.Digest `json:"digest,omitempty"` // that it should have
 		Path   string        `json:"path"`
 		Got    string        `json:"got"`
@@ -165,7 +166,7 @@ type (
 	}
 )
 
-func verifyJSON(dir string, v *keep.Verified, r *keep.Repaired) verifyAnswer {
+func verifyJSON(dir string, v *verify.Verified, r *verify.Repaired) verifyAnswer {
 	answer := verifyAnswer{
 		Cache: dir, Images: v.Images, Files: v.Files, Bytes: v.Bytes,
 		Damaged: []damageJSON{}, Repaired: []damageJSON{}, Unvouched: orEmpty(v.Unvouched), Replaced: v.Replaced,
@@ -179,6 +180,6 @@ func verifyJSON(dir string, v *keep.Verified, r *keep.Repaired) verifyAnswer {
 	return answer
 }
 
-func damageOf(d keep.Damage, why string) damageJSON {
+func damageOf(d verify.Damage, why string) damageJSON {
 	return damageJSON{d.Image, d.Title, d.What, d.Digest, d.Path, d.Got, why}
 }

@@ -1,4 +1,4 @@
-package keep
+package cacheinfo
 
 import (
 	"cmp"
@@ -64,7 +64,7 @@ func (e Entry) newer(o Entry) int {
 func (i *Image) fetchedAs(n Name) time.Time {
 	var at time.Time
 	for _, o := range i.Origins {
-		if nameOf(o.Name) == n && o.Fetched.After(at) {
+		if ParseName(o.Name) == n && o.Fetched.After(at) {
 			at = o.Fetched
 		}
 	}

@@ -1,4 +1,4 @@
-package keep
+package cacheinfo
 
 import (
 	"testing"

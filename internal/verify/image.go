@@ -1,4 +1,4 @@
-package keep
+package verify
 
 import (
 	"bytes"
@@ -9,22 +9,20 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/cacheinfo"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/request"
 )
 
 // examine looks at all of an image but its blobs, which it puts among those to be read. It returns nil if
 // the image is gone.
-func (r *reader) examine(i *Image) *exam {
+func (r *reader) examine(i *cacheinfo.Image) *exam {
 	pub, err := r.cache.Look(i.ID)
 	if err != nil {
 		return nil
 	}
 	defer pub.Close()
-	e := &exam{Image: i.recorded(pub)}
-	if e.folder, err = pub.Folder(); err != nil {
-		return nil
-	}
+	e := &exam{Image: i.Recorded(pub)}
 	if err := pub.CheckVersion(); err != nil {
 		e.wrong(PartVersion, "", filepath.Join(pub.Path(), "version"), "%v", err)
 	}
@@ -56,13 +54,6 @@ func (r *reader) examine(i *Image) *exam {
 		r.addBlob(e, pub, d, m.Config.Digest)
 	}
 	return e
-}
-
-// recorded is the image as it is recorded now: it may have been replaced since it was read.
-func (i *Image) recorded(pub *cache.Published) *Image {
-	is := &Image{ID: i.ID, Platform: i.Platform}
-	is.readOrigins(pub)
-	return is
 }
 
 // pins are the digests under which the image was fetched, as far as that is recorded, each once.
@@ -149,7 +140,7 @@ func (e *exam) checkSignatures(pub *cache.Published, served digest.Digest) {
 const openPGP = 0x80
 
 func checkSignature(sig []byte, served, list digest.Digest) error {
-	rest, sigstore := bytes.CutPrefix(sig, sigstoreHead)
+	rest, sigstore := bytes.CutPrefix(sig, cacheinfo.SigstorePrefix)
 	if !sigstore {
 		if len(sig) == 0 || sig[0]&openPGP == 0 {
 			return errNoSignature

@@ -1,4 +1,4 @@
-package keep
+package gc
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/cacheinfo"
 	"osbuild-containers/internal/manifest"
 )
 
@@ -46,7 +47,7 @@ func Collect(ctx context.Context, c *cache.Cache, plan *Plan, now time.Time) (*C
 		gone[b.Digest] = true
 	}
 	done.Unused = slices.DeleteFunc(done.Unused, func(b cache.Stored) bool { return !gone[b.Digest] })
-	done.Freed = manifest.AddSizes(done.Freed, manifest.AddSizes(Bytes(swept.Unused), Bytes(swept.Partial)))
+	done.Freed = manifest.AddSizes(done.Freed, manifest.AddSizes(cacheinfo.Bytes(swept.Unused), cacheinfo.Bytes(swept.Partial)))
 	if ctx.Err() != nil {
 		return done, context.Cause(ctx)
 	}
@@ -78,7 +79,7 @@ func (done *Collected) removeImages(ctx context.Context, c *cache.Cache) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		freed, err := c.Remove(ctx, r.ID, r.isSame)
+		freed, err := c.Remove(ctx, r.ID, r.isUnused)
 		done.Freed = manifest.AddSizes(done.Freed, freed)
 		if errors.Is(err, cache.ErrInUse) {
 			r.Why = err.Error()
@@ -103,8 +104,7 @@ func (done *Collected) removeImages(ctx context.Context, c *cache.Cache) error {
 	return nil
 }
 
-// isSame reports whether what is published is the image that was looked at, and was not used since.
-func (i *Image) isSame(pub *cache.Published) bool {
-	folder, err := pub.Folder()
-	return err == nil && folder.Ino == i.folder.Ino && folder.Changed.Equal(i.folder.Changed) && !pub.Used().After(i.Used)
+// isUnused reports whether pub is the image that was read, and was not used since.
+func (r *Removal) isUnused(pub *cache.Published) bool {
+	return r.IsSame(pub) && !pub.Used().After(r.Used)
 }

@@ -1,4 +1,4 @@
-package keep
+package cacheinfo
 
 import (
 	"cmp"
@@ -50,15 +50,15 @@ func Measure(c *cache.Cache) (*Usage, error) {
 	if err != nil {
 		return nil, err
 	}
-	used := map[file]bool{}
+	used := map[cache.FileID]bool{}
 	digests := map[string]bool{}
 	for _, i := range images {
 		u.Size = manifest.AddSizes(u.Size, i.Size)
 		for _, b := range i.Blobs {
-			if b.Missing || used[b.file] {
+			if b.Missing || used[b.File] {
 				continue
 			}
-			used[b.file] = true
+			used[b.File] = true
 			u.Disk = manifest.AddSizes(u.Disk, b.Size)
 			if digests[b.Digest.String()] {
 				u.Twice = manifest.AddSizes(u.Twice, b.Size)
@@ -66,7 +66,7 @@ func Measure(c *cache.Cache) (*Usage, error) {
 			digests[b.Digest.String()] = true
 		}
 	}
-	u.Unused = slices.DeleteFunc(pooled, func(s cache.Stored) bool { return used[fileOf(s)] })
+	u.Unused = slices.DeleteFunc(pooled, func(s cache.Stored) bool { return used[s.FileID] })
 	slices.SortStableFunc(u.Images, func(a, b *Image) int {
 		return cmp.Or(cmp.Compare(b.Unshared, a.Unshared), cmp.Compare(b.Size, a.Size), strings.Compare(string(a.ID), string(b.ID)))
 	})

@@ -1,4 +1,4 @@
-package keep
+package cacheinfo
 
 import (
 	"cmp"
@@ -98,7 +98,7 @@ func (n Name) isCalled(what string) bool {
 func (i *Image) Names() []Name {
 	names := make([]Name, 0, len(i.Origins))
 	for _, o := range i.Origins {
-		names = append(names, nameOf(o.Name))
+		names = append(names, ParseName(o.Name))
 	}
 	slices.SortFunc(names, func(a, b Name) int {
 		return cmp.Or(strings.Compare(a.Repository, b.Repository), strings.Compare(a.Tag, b.Tag))
@@ -106,7 +106,7 @@ func (i *Image) Names() []Name {
 	return slices.Compact(names)
 }
 
-func nameOf(s string) Name {
+func ParseName(s string) Name {
 	named, err := reference.ParseNormalizedNamed(s)
 	if err != nil { // somebody else wrote it
 		return Name{Repository: s}

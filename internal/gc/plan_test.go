@@ -1,6 +1,7 @@
-package keep
+package gc
 
 import (
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,28 +11,29 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
+	"osbuild-containers/internal/cache"
 	"osbuild-containers/test/images"
 )
 
 // used sets when an image was used last.
 func (s *store) used(img *images.Image, at time.Time) {
-	s.t.Helper()
-	for _, path := range []string{filepath.Join(s.c.ImagePath(img.ID), "version"), s.c.ImagePath(img.ID)} {
-		s.must(os.Chtimes(path, at, at))
+	s.T.Helper()
+	for _, path := range []string{filepath.Join(s.Cache.ImagePath(img.ID), "version"), s.Cache.ImagePath(img.ID)} {
+		s.Must(os.Chtimes(path, at, at))
 	}
 }
 
 // old makes a file one that nobody has touched for long.
 func (s *store) old(path string) {
-	s.t.Helper()
-	s.must(os.Chtimes(path, day(1), day(1)))
+	s.T.Helper()
+	s.Must(os.Chtimes(path, day(1), day(1)))
 }
 
 // disk is how many bytes the blobs of the cache have, each file once.
 func (s *store) disk() (total int64) {
-	s.t.Helper()
+	s.T.Helper()
 	seen := map[uint64]bool{}
-	s.must(filepath.WalkDir(s.dir, func(path string, _ os.DirEntry, err error) error {
+	s.Must(filepath.WalkDir(s.Dir, func(path string, _ os.DirEntry, err error) error {
 		var st unix.Stat_t
 		if err == nil && digest.NewDigestFromEncoded(digest.SHA256, filepath.Base(path)).Validate() == nil {
 			if err = unix.Lstat(path, &st); err == nil && !seen[st.Ino] {
@@ -89,20 +91,20 @@ func TestPolicies(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStore(t)
-			s.publish(base, 10, "example.com/base:1")
-			s.publish(top, 11, "example.com/top:1")
-			s.foreign(other, 12)
+			s.Publish(base, 10, "example.com/base:1")
+			s.Publish(top, 11, "example.com/top:1")
+			s.Foreign(other, 12)
 			s.used(base, day(14))
 			s.used(top, day(20))
 			s.used(other, day(29))
-			s.put(digest.FromBytes(loose), loose)
-			half := filepath.Join(s.dir, "org.osbuild.containers/.pool/partial", digest.FromString("half").Encoded())
-			s.write(half, "ha")
+			s.Put(digest.FromBytes(loose), loose)
+			half := filepath.Join(s.Dir, "org.osbuild.containers/.pool/partial", digest.FromString("half").Encoded())
+			s.Write(half, "ha")
 			s.old(half)
-			s.pool.Close()
+			s.Pool.Close()
 			before := s.disk()
-			plan, err := PlanGC(s.c, c.policy, now)
-			s.must(err)
+			plan, err := PlanGC(s.Cache, c.policy, now)
+			s.Must(err)
 			if got := went(plan); got != c.went || plan.Total != before {
 				t.Errorf("%q would go of %d bytes, want %q of %d", got, plan.Total, c.went, before)
 			}
@@ -113,8 +115,8 @@ func TestPolicies(t *testing.T) {
 				t.Errorf("missing: %v", plan.Missing)
 			}
 			promised := plan.Frees
-			done, err := Collect(t.Context(), s.c, plan, time.Now())
-			s.must(err)
+			done, err := Collect(t.Context(), s.Cache, plan, time.Now())
+			s.Must(err)
 			if got := before - s.disk(); done.Freed != got || promised != got || done.Busy != nil {
 				t.Errorf("%d bytes came free, %d were promised and %d reported; busy: %q", got, promised, done.Freed, done.Busy)
 			}
@@ -152,34 +154,42 @@ func TestPolicyThatKeepsNothing(t *testing.T) {
 // A list goes with the last image that it names. What another source of osbuild fetched is not ours.
 func TestListsGoWithTheirImages(t *testing.T) {
 	s := newStore(t)
-	s.publish(base, 1, "example.com/base:1")
-	s.publish(top, 1, "example.com/top:1")
+	s.Publish(base, 1, "example.com/base:1")
+	s.Publish(top, 1, "example.com/top:1")
 	gone := images.New(images.Layer(3), images.Seed(9))
 	both, one, none, fresh, kept := images.NewList(images.Of(base, top)), images.NewList(images.Of(top)), images.NewList(images.Of(gone)), images.NewList(images.Of(gone, gone)), images.NewList(images.Of(gone, top))
 	rpm := []byte(`{"an": "rpm"}`)
 	for _, raw := range [][]byte{both.Raw, one.Raw, none.Raw, fresh.Raw, kept.Raw, rpm} {
 		d := digest.FromBytes(raw)
-		s.must(s.c.PublishFile(t.Context(), d, raw))
+		s.Must(s.Cache.PublishFile(t.Context(), d, raw))
 		if d != fresh.Digest {
-			s.old(s.c.FilePath(d))
+			s.old(s.Cache.FilePath(d))
 		}
 	}
-	damaged := s.c.FilePath(digest.FromString("damaged"))
-	s.write(damaged, "{")
+	damaged := s.Cache.FilePath(digest.FromString("damaged"))
+	s.Write(damaged, "{")
 	s.old(damaged)
-	s.pool.Close()
-	plan, err := PlanGC(s.c, Policy{Keep: map[digest.Digest]bool{base.ID: true, kept.Digest: true}}, time.Now())
-	s.must(err)
-	_, err = Collect(t.Context(), s.c, plan, time.Now())
-	s.must(err)
+	s.Pool.Close()
+	plan, err := PlanGC(s.Cache, Policy{Keep: map[digest.Digest]bool{base.ID: true, kept.Digest: true}}, time.Now())
+	s.Must(err)
+	_, err = Collect(t.Context(), s.Cache, plan, time.Now())
+	s.Must(err)
 	for d, want := range map[digest.Digest]bool{both.Digest: true, one.Digest: false, none.Digest: false, fresh.Digest: true, kept.Digest: true, digest.FromBytes(rpm): true, digest.FromString("damaged"): true} {
-		if _, err := os.Stat(s.c.FilePath(d)); (err == nil) != want {
+		if _, err := os.Stat(s.Cache.FilePath(d)); (err == nil) != want {
 			t.Errorf("list %s is there: %t, want %t", d, err == nil, want)
 		}
 	}
-	plan, err = PlanGC(s.c, Policy{}, time.Now().Add(48*time.Hour))
-	s.must(err)
+	plan, err = PlanGC(s.Cache, Policy{}, time.Now().Add(48*time.Hour))
+	s.Must(err)
 	if len(plan.Lists) > 0 {
 		t.Errorf("without a policy go %v", plan.Lists)
+	}
+}
+
+// Files with holes may have more bytes together than a number can say.
+func TestSumsDoNotOverflow(t *testing.T) {
+	large := []cache.Stored{{Size: math.MaxInt64}, {Size: math.MaxInt64, FileID: cache.FileID{Ino: 1}}}
+	if got := newWeights(nil, large).total; got != math.MaxInt64 {
+		t.Errorf("got %d", got)
 	}
 }

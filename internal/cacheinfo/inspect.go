@@ -1,4 +1,4 @@
-package keep
+package cacheinfo
 
 import (
 	"bytes"
@@ -95,11 +95,11 @@ func (d *Detail) readLayers(m *manifest.Manifest) {
 	}
 }
 
-// sigstoreHead begins the file of a signature of sigstore; others are OpenPGP messages.
-var sigstoreHead = []byte("\x00sigstore-json\n")
+// SigstorePrefix begins the file of a signature of sigstore; others are OpenPGP messages.
+var SigstorePrefix = []byte("\x00sigstore-json\n")
 
 func signatureOf(raw []byte) Signature {
-	rest, ok := bytes.CutPrefix(raw, sigstoreHead)
+	rest, ok := bytes.CutPrefix(raw, SigstorePrefix)
 	if !ok {
 		return Signature{Kind: "simple", Bytes: len(raw)}
 	}

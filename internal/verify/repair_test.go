@@ -1,4 +1,4 @@
-package keep
+package verify
 
 import (
 	"bytes"
@@ -12,52 +12,27 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/cacheinfo"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
 	"osbuild-containers/test/images"
 	"osbuild-containers/test/registry"
 )
 
-// shop is a store whose images a registry has.
-type shop struct {
-	*store
-	f    *registry.Faults
-	name string
-	log  bytes.Buffer
-}
-
-// newShop starts a registry with some images, apart from the configuration of the machine.
-func newShop(t *testing.T, entries ...images.Entry) *shop {
-	t.Helper()
-	home := t.TempDir()
-	t.Setenv("HOME", home)
-	t.Setenv("CONTAINERS_REGISTRIES_CONF", filepath.Join(home, "registries.conf"))
-	reg := registry.Start(t)
-	for _, e := range entries {
-		if err := images.Push(e, reg.URL, "a/name"); err != nil {
-			t.Fatal(err)
-		}
-	}
-	s := &shop{store: newStore(t), f: reg.Faults(t)}
-	s.name = s.f.Addr + "/a/name"
-	s.must(os.WriteFile(filepath.Join(home, "registries.conf"), nil, 0o644))
-	return s
-}
-
 // repair verifies and repairs, and returns what was mended and what is left.
 func (s *shop) repair() (mended, left string) {
-	s.t.Helper()
+	s.T.Helper()
 	v := s.verify()
 	o := request.DefaultOptions()
 	o.Retries = 0
-	r := &Repairer{Dir: s.dir, Options: o, Log: progress.NewLog(&s.log)}
-	out, err := r.Repair(s.t.Context(), s.scan(), v.Damaged)
-	s.must(err)
+	r := &Repairer{Dir: s.Dir, Options: o, Log: progress.NewLog(&s.log)}
+	out, err := r.Repair(s.T.Context(), s.scan(), v.Damaged)
+	s.Must(err)
 	var rest []Damage
 	for _, l := range out.Left {
 		rest = append(rest, l.Damage)
 		if l.Why == "" {
-			s.t.Errorf("%s: it is not said why it is left", &l.Damage)
+			s.T.Errorf("%s: it is not said why it is left", &l.Damage)
 		}
 	}
 	return sorted(parts(out.Mended)), sorted(parts(rest))
@@ -70,49 +45,49 @@ func TestRepair(t *testing.T) {
 		fetch int64                     // bytes of blobs
 		left  string
 	}{
-		"a shared layer":            {func(s *shop, _ string) { s.flip(s.blob(top, layer.Digest)) }, layer.Size, ""},
-		"a layer of its own":        {func(s *shop, _ string) { s.must(os.Truncate(s.blob(top, own.Digest), 9)) }, own.Size, ""},
-		"a config":                  {func(s *shop, _ string) { s.flip(s.blob(top, top.ID)) }, int64(len(top.Config)), ""},
-		"a name, the pool has it":   {func(s *shop, _ string) { s.must(os.Remove(s.blob(top, own.Digest))) }, 0, ""},
-		"the pool, an image has it": {func(s *shop, _ string) { p := s.c.PooledPath(own.Digest); s.must(os.Remove(p)); s.write(p, "x") }, 0, ""},
+		"a shared layer":            {func(s *shop, _ string) { s.flip(s.Blob(top, layer.Digest)) }, layer.Size, ""},
+		"a layer of its own":        {func(s *shop, _ string) { s.Must(os.Truncate(s.Blob(top, own.Digest), 9)) }, own.Size, ""},
+		"a config":                  {func(s *shop, _ string) { s.flip(s.Blob(top, top.ID)) }, int64(len(top.Config)), ""},
+		"a name, the pool has it":   {func(s *shop, _ string) { s.Must(os.Remove(s.Blob(top, own.Digest))) }, 0, ""},
+		"the pool, an image has it": {func(s *shop, _ string) { p := s.Cache.PooledPath(own.Digest); s.Must(os.Remove(p)); s.Write(p, "x") }, 0, ""},
 		"the version": {func(s *shop, dir string) {
-			s.write(filepath.Join(dir, "version"), "Directory Transport Version: 9.9\n")
+			s.Write(filepath.Join(dir, "version"), "Directory Transport Version: 9.9\n")
 		}, 0, ""},
-		"the manifest": {func(s *shop, dir string) { s.write(filepath.Join(dir, "manifest.json"), string(top.Raw)+" ") }, 0, ""},
-		"a signature":  {func(s *shop, dir string) { s.write(filepath.Join(dir, "signature-1"), "x") }, 0, ""},
+		"the manifest": {func(s *shop, dir string) { s.Write(filepath.Join(dir, "manifest.json"), string(top.Raw)+" ") }, 0, ""},
+		"a signature":  {func(s *shop, dir string) { s.Write(filepath.Join(dir, "signature-1"), "x") }, 0, ""},
 		"all of it": {func(s *shop, dir string) {
 			for _, name := range []string{top.ID.Encoded(), layer.Digest.Encoded(), own.Digest.Encoded(), "manifest.json"} {
 				s.flip(filepath.Join(dir, name))
 			}
 		}, top.Size(), ""},
 		"a copy, another image has it": {func(s *shop, _ string) {
-			s.must(os.RemoveAll(filepath.Join(s.dir, "org.osbuild.containers/.pool")))
-			s.must(os.Remove(s.blob(top, layer.Digest)))
-			s.write(s.blob(top, layer.Digest), string(layer.Blob[:len(layer.Blob)-1])+"x")
+			s.Must(os.RemoveAll(filepath.Join(s.Dir, "org.osbuild.containers/.pool")))
+			s.Must(os.Remove(s.Blob(top, layer.Digest)))
+			s.Write(s.Blob(top, layer.Digest), string(layer.Blob[:len(layer.Blob)-1])+"x")
 		}, 0, ""},
 		"what is of unknown origin, and is here": {func(s *shop, dir string) {
-			s.must(os.Remove(filepath.Join(filepath.Dir(dir), "source.json")))
-			s.must(os.Remove(s.blob(top, layer.Digest)))
+			s.Must(os.Remove(filepath.Join(filepath.Dir(dir), "source.json")))
+			s.Must(os.Remove(s.Blob(top, layer.Digest)))
 		}, 0, ""},
 		"what another brings": {func(s *shop, dir string) {
-			s.must(os.Remove(filepath.Join(filepath.Dir(dir), "source.json")))
-			s.flip(s.blob(top, layer.Digest))
+			s.Must(os.Remove(filepath.Join(filepath.Dir(dir), "source.json")))
+			s.flip(s.Blob(top, layer.Digest))
 		}, layer.Size, ""},
 		"what is of unknown origin": {func(s *shop, dir string) {
-			s.must(os.Remove(filepath.Join(filepath.Dir(dir), "source.json")))
-			s.flip(s.blob(top, own.Digest))
+			s.Must(os.Remove(filepath.Join(filepath.Dir(dir), "source.json")))
+			s.flip(s.Blob(top, own.Digest))
 		}, 0, "top layer"},
 		"what is from elsewhere": {func(s *shop, dir string) {
 			text := `{"version":1,"sources":[{"name":"` + s.name + `","digest":"` + other.Digest.String() + `"},{"name":"` + s.name + `:x","digest":"` + top.Digest.String() + `"}]}`
-			s.write(filepath.Join(filepath.Dir(dir), "source.json"), text)
-			s.flip(s.blob(top, own.Digest))
+			s.Write(filepath.Join(filepath.Dir(dir), "source.json"), text)
+			s.flip(s.Blob(top, own.Digest))
 		}, own.Size, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newShop(t, base, top, other)
-			s.publish(base, 1, s.name+":1")
-			s.publish(top, 2, s.name+":2")
-			c.spoil(s, s.c.ImagePath(top.ID))
+			s.Publish(base, 1, s.name+":1")
+			s.Publish(top, 2, s.name+":2")
+			c.spoil(s, s.Cache.ImagePath(top.ID))
 			found := s.verify().Damaged
 			if len(found) == 0 {
 				t.Fatal("nothing is damaged")
@@ -131,12 +106,12 @@ func TestRepair(t *testing.T) {
 				return
 			}
 			for _, img := range []*images.Image{base, top} {
-				if raw, err := os.ReadFile(s.blob(img, layer.Digest)); err != nil || digest.FromBytes(raw) != layer.Digest {
+				if raw, err := os.ReadFile(s.Blob(img, layer.Digest)); err != nil || digest.FromBytes(raw) != layer.Digest {
 					t.Errorf("the layer of %s: %v", img.ID, err)
 				}
 			}
 			for name := range map[string]bool{"partial": true, "staging": true} {
-				if rest, _ := os.ReadDir(filepath.Join(s.dir, "org.osbuild.containers/.pool", name)); len(rest) > 0 {
+				if rest, _ := os.ReadDir(filepath.Join(s.Dir, "org.osbuild.containers/.pool", name)); len(rest) > 0 {
 					t.Errorf("left in %s: %v", name, rest)
 				}
 			}
@@ -147,10 +122,10 @@ func TestRepair(t *testing.T) {
 // Who reads a damaged image while it is repaired has the old one or the new one.
 func TestRepairExchangesTheImage(t *testing.T) {
 	s := newShop(t, base)
-	s.publish(base, 1, s.name)
-	before, err := os.Stat(s.c.ImagePath(base.ID))
-	s.must(err)
-	s.flip(s.blob(base, base.ID))
+	s.Publish(base, 1, s.name)
+	before, err := os.Stat(s.Cache.ImagePath(base.ID))
+	s.Must(err)
+	s.flip(s.Blob(base, base.ID))
 	stop, seen := make(chan struct{}), make(chan error, 1)
 	go func() {
 		for {
@@ -159,7 +134,7 @@ func TestRepairExchangesTheImage(t *testing.T) {
 				seen <- nil
 				return
 			default:
-				if _, err := os.Lstat(filepath.Join(s.c.ImagePath(base.ID), "version")); err != nil {
+				if _, err := os.Lstat(filepath.Join(s.Cache.ImagePath(base.ID), "version")); err != nil {
 					seen <- err
 					return
 				}
@@ -171,7 +146,7 @@ func TestRepairExchangesTheImage(t *testing.T) {
 	if err := <-seen; err != nil || left != "" {
 		t.Errorf("seen meanwhile: %v; left %q", err, left)
 	}
-	if after, err := os.Stat(s.c.ImagePath(base.ID)); err != nil || os.SameFile(before, after) {
+	if after, err := os.Stat(s.Cache.ImagePath(base.ID)); err != nil || os.SameFile(before, after) {
 		t.Errorf("the image was changed in place: %v", err)
 	}
 }
@@ -180,18 +155,18 @@ func TestRepairOfLists(t *testing.T) {
 	list := images.NewList(images.Of(base, other))
 	s := newShop(t, list)
 	s.viaList(base, list)
-	s.must(s.c.AddOrigin(s.t.Context(), base.ID, cache.Origin{Name: s.name + ":latest", Digest: list.Digest}))
-	s.must(s.c.PublishFile(t.Context(), list.Digest, list.Raw))
+	s.Must(s.Cache.AddOrigin(s.T.Context(), base.ID, cache.Origin{Name: s.name + ":latest", Digest: list.Digest}))
+	s.Must(s.Cache.PublishFile(t.Context(), list.Digest, list.Raw))
 	strange := []byte(`{"what": "another source of osbuild fetched"}`)
-	s.must(s.c.PublishFile(t.Context(), digest.FromBytes(strange), strange))
-	s.flip(s.c.FilePath(list.Digest))
-	s.flip(s.c.FilePath(digest.FromBytes(strange)))
-	s.write(filepath.Join(filepath.Dir(s.c.ImagePath(base.ID)), "manifest-list.json"), "{}")
+	s.Must(s.Cache.PublishFile(t.Context(), digest.FromBytes(strange), strange))
+	s.flip(s.Cache.FilePath(list.Digest))
+	s.flip(s.Cache.FilePath(digest.FromBytes(strange)))
+	s.Write(filepath.Join(filepath.Dir(s.Cache.ImagePath(base.ID)), "manifest-list.json"), "{}")
 	mended, left := s.repair()
 	if mended != "base list, file" || left != "file" {
 		t.Errorf("mended %q, left %q\n%s", mended, left, s.log.String())
 	}
-	if raw, right := s.c.File(list.Digest); !right || !bytes.Equal(raw, list.Raw) {
+	if raw, right := s.Cache.File(list.Digest); !right || !bytes.Equal(raw, list.Raw) {
 		t.Error("the list is not right")
 	}
 	if n := s.f.BytesSent("/blobs/"); n != 0 {
@@ -202,16 +177,16 @@ func TestRepairOfLists(t *testing.T) {
 // An origin that does not answer is named, what is there stays, and another origin is tried.
 func TestRepairThatFails(t *testing.T) {
 	s := newShop(t, base)
-	s.publish(base, 1, s.name)
-	s.flip(s.blob(base, base.ID))
+	s.Publish(base, 1, s.name)
+	s.flip(s.Blob(base, base.ID))
 	s.f.On(registry.Any("/v2/a/"), registry.Status(404, ""))
 	if mended, left := s.repair(); mended != "" || left != "base config" {
 		t.Errorf("mended %q, left %q", mended, left)
 	}
-	if _, err := os.Stat(s.blob(base, base.Layers[0].Digest)); err != nil {
+	if _, err := os.Stat(s.Blob(base, base.Layers[0].Digest)); err != nil {
 		t.Errorf("what was right is away: %v", err)
 	}
-	if _, err := os.Stat(s.c.PooledPath(base.ID)); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(s.Cache.PooledPath(base.ID)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the damaged blob is in the pool: %v", err)
 	}
 }
@@ -223,11 +198,11 @@ func TestWaysOut(t *testing.T) {
 		"it was imported from /media/x.tar\nimport that again with --repair":                                                                  {{Name: "x", Transport: "oci-archive", From: "/media/x.tar", Digest: base.Digest}},
 		"what is recorded of where the image is from is of another form of it\nfetch it by NAME@DIGEST, which records that, and repair again": {{Name: "x", Digest: other.Digest}},
 	} {
-		i := &Image{ID: base.ID, Manifest: base.Digest, Origins: origins}
-		if got := i.wayOut(); got != want {
+		i := &cacheinfo.Image{ID: base.ID, Manifest: base.Digest, Origins: origins}
+		if got := wayOut(i); got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
-		if places := i.usable(nil); len(places) > 0 {
+		if places := usable(i, nil); len(places) > 0 {
 			t.Errorf("it would be fetched from %v", places)
 		}
 	}
@@ -236,9 +211,9 @@ func TestWaysOut(t *testing.T) {
 // Of several places the latest is asked first, and then the others.
 func TestRepairFromTheSecondPlace(t *testing.T) {
 	s := newShop(t, base)
-	s.publish(base, 1, s.name)
-	s.publish(base, 2, strings.Replace(s.name, "/a/", "/b/", 1))
-	s.flip(s.blob(base, base.ID))
+	s.Publish(base, 1, s.name)
+	s.Publish(base, 2, strings.Replace(s.name, "/a/", "/b/", 1))
+	s.flip(s.Blob(base, base.ID))
 	if mended, left := s.repair(); mended != "base config" || left != "" {
 		t.Errorf("mended %q, left %q\n%s", mended, left, s.log.String())
 	}
@@ -251,17 +226,17 @@ func TestRepairFromTheSecondPlace(t *testing.T) {
 // that image was verified.
 func TestRepairTrustsNoPool(t *testing.T) {
 	s := newShop(t, top)
-	s.publish(top, 1, s.name)
-	right, wrong := s.blob(top, top.Layers[1].Digest), s.c.PooledPath(top.Layers[1].Digest)
+	s.Publish(top, 1, s.name)
+	right, wrong := s.Blob(top, top.Layers[1].Digest), s.Cache.PooledPath(top.Layers[1].Digest)
 	raw, err := os.ReadFile(right)
-	s.must(err)
-	s.must(os.Remove(right)) // as where links are not possible
-	s.must(os.WriteFile(right, raw, 0o644))
+	s.Must(err)
+	s.Must(os.Remove(right)) // as where links are not possible
+	s.Must(os.WriteFile(right, raw, 0o644))
 	s.flip(wrong)
-	s.flip(s.blob(top, top.ID))
-	r := &Repairer{Dir: s.dir, Options: request.DefaultOptions(), Log: progress.NewLog(&s.log)}
-	out, err := r.Repair(s.t.Context(), s.scan(), s.verify(top).Damaged)
-	s.must(err)
+	s.flip(s.Blob(top, top.ID))
+	r := &Repairer{Dir: s.Dir, Options: request.DefaultOptions(), Log: progress.NewLog(&s.log)}
+	out, err := r.Repair(s.T.Context(), s.scan(), s.verify(top).Damaged)
+	s.Must(err)
 	if got := parts(s.verify().Damaged); got != "" || len(out.Left) > 0 {
 		t.Errorf("damaged afterwards: %q, left %v", got, out.Left)
 	}
@@ -274,12 +249,12 @@ func TestRepairTrustsNoPool(t *testing.T) {
 func TestRepairWithARecordThatIsDamaged(t *testing.T) {
 	list := images.NewList(images.Of(base, other))
 	s := newShop(t, base, other, list)
-	s.publish(base, 1, s.name)
-	s.publish(other, 1, s.name)
-	s.must(s.c.PublishFile(t.Context(), list.Digest, list.Raw))
-	dir := filepath.Dir(s.c.ImagePath(base.ID))
-	s.write(filepath.Join(dir, "source.json"), `{"version":1,"sources":[{"name":"../x","digest":"`+base.Digest.String()+`"},{"name":"x","digest":"../../y"}]}`)
-	for _, path := range []string{s.blob(base, base.ID), filepath.Join(dir, "image", "manifest.json"), s.blob(other, other.ID), s.c.FilePath(list.Digest)} {
+	s.Publish(base, 1, s.name)
+	s.Publish(other, 1, s.name)
+	s.Must(s.Cache.PublishFile(t.Context(), list.Digest, list.Raw))
+	dir := filepath.Dir(s.Cache.ImagePath(base.ID))
+	s.Write(filepath.Join(dir, "source.json"), `{"version":1,"sources":[{"name":"../x","digest":"`+base.Digest.String()+`"},{"name":"x","digest":"../../y"}]}`)
+	for _, path := range []string{s.Blob(base, base.ID), filepath.Join(dir, "image", "manifest.json"), s.Blob(other, other.ID), s.Cache.FilePath(list.Digest)} {
 		s.flip(path)
 	}
 	if mended, left := s.repair(); mended != "file, other config" || left != "base config, base manifest" {

@@ -1,4 +1,4 @@
-package keep
+package verify
 
 import (
 	"context"
@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/cacheinfo"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/request"
 	"osbuild-containers/test/images"
@@ -21,31 +22,29 @@ import (
 
 // verify verifies the whole cache, or some of its images.
 func (s *store) verify(some ...*images.Image) *Verified {
-	s.t.Helper()
+	s.T.Helper()
 	all := s.scan()
-	chosen := slices.DeleteFunc(slices.Clone(all), func(i *Image) bool {
+	chosen := slices.DeleteFunc(slices.Clone(all), func(i *cacheinfo.Image) bool {
 		return len(some) > 0 && !slices.ContainsFunc(some, func(img *images.Image) bool { return img.ID == i.ID })
 	})
-	v, err := Verify(s.t.Context(), s.c, chosen, len(some) == 0, nil)
-	s.must(err)
+	v, err := Verify(s.T.Context(), s.Cache, chosen, len(some) == 0, nil)
+	s.Must(err)
 	return v
 }
 
 // flip changes one bit of a file, in place.
 func (s *store) flip(path string) {
-	s.t.Helper()
+	s.T.Helper()
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	s.must(err)
+	s.Must(err)
 	defer f.Close()
 	b := make([]byte, 1)
 	_, err = f.ReadAt(b, 20)
-	s.must(err)
+	s.Must(err)
 	b[0] ^= 4
 	_, err = f.WriteAt(b, 20)
-	s.must(err)
+	s.Must(err)
 }
-
-func (s *store) write(path, text string) { s.must(os.WriteFile(path, []byte(text), 0o644)) }
 
 // parts is what is damaged, in short.
 func parts(damaged []Damage) string {
@@ -66,13 +65,13 @@ func sorted(text string) string {
 
 func TestVerifyReadsEachFileOnce(t *testing.T) {
 	s := newStore(t)
-	s.publish(base, 1, "example.com/base:1")
-	s.publish(top, 2, "example.com/top:1")
-	s.foreign(other, 3)
+	s.Publish(base, 1, "example.com/base:1")
+	s.Publish(top, 2, "example.com/top:1")
+	s.Foreign(other, 3)
 	loose := []byte("nobody has it")
-	s.put(digest.FromBytes(loose), loose)
+	s.Put(digest.FromBytes(loose), loose)
 	list := images.NewList(images.Of(base))
-	s.must(s.c.PublishFile(t.Context(), list.Digest, list.Raw))
+	s.Must(s.Cache.PublishFile(t.Context(), list.Digest, list.Raw))
 	v := s.verify()
 	want := base.Size() + top.Size() - base.Layers[0].Size + other.Size() + int64(len(loose)+len(list.Raw))
 	if len(v.Damaged) > 0 || v.Bytes != want || v.Files != 8 || v.Images != 3 {
@@ -88,49 +87,49 @@ func TestVerifyReadsEachFileOnce(t *testing.T) {
 
 func TestVerifyFindsDamage(t *testing.T) {
 	layer, own := base.Layers[0].Digest, top.Layers[1].Digest
-	pooled := func(s *store, d digest.Digest) string { return s.c.PooledPath(d) }
+	pooled := func(s *store, d digest.Digest) string { return s.Cache.PooledPath(d) }
 	for name, c := range map[string]struct {
 		spoil func(s *store, dir string) // the directory of top
 		want  string
 		got   string // of the first
 	}{
 		"nothing":                     {func(*store, string) {}, "", ""},
-		"a shared layer, one bit":     {func(s *store, _ string) { s.flip(s.blob(top, layer)) }, "base layer, top layer", "sha256:"},
-		"a layer of its own, one bit": {func(s *store, _ string) { s.flip(s.blob(top, own)) }, "top layer", "sha256:"},
-		"a layer cut":                 {func(s *store, _ string) { s.must(os.Truncate(s.blob(top, own), 5)) }, "blob, top layer", "5 bytes, want "},
-		"a layer gone":                {func(s *store, _ string) { s.must(os.Remove(s.blob(top, own))) }, "top layer", "nothing"},
-		"a config, one bit":           {func(s *store, _ string) { s.flip(s.blob(top, top.ID)) }, "top config", "sha256:"},
+		"a shared layer, one bit":     {func(s *store, _ string) { s.flip(s.Blob(top, layer)) }, "base layer, top layer", "sha256:"},
+		"a layer of its own, one bit": {func(s *store, _ string) { s.flip(s.Blob(top, own)) }, "top layer", "sha256:"},
+		"a layer cut":                 {func(s *store, _ string) { s.Must(os.Truncate(s.Blob(top, own), 5)) }, "blob, top layer", "5 bytes, want "},
+		"a layer gone":                {func(s *store, _ string) { s.Must(os.Remove(s.Blob(top, own))) }, "top layer", "nothing"},
+		"a config, one bit":           {func(s *store, _ string) { s.flip(s.Blob(top, top.ID)) }, "top config", "sha256:"},
 		"a layer that is a link": {func(s *store, _ string) {
-			p := s.blob(top, own)
-			s.must(os.Remove(p))
-			s.must(os.Symlink("/dev/zero", p))
+			p := s.Blob(top, own)
+			s.Must(os.Remove(p))
+			s.Must(os.Symlink("/dev/zero", p))
 		}, "top layer", own.Encoded() + " is no regular file"},
-		"the pool only":             {func(s *store, _ string) { p := pooled(s, own); s.must(os.Remove(p)); s.write(p, "x") }, "blob", "sha256:"},
+		"the pool only":             {func(s *store, _ string) { p := pooled(s, own); s.Must(os.Remove(p)); s.Write(p, "x") }, "blob", "sha256:"},
 		"the manifest, one bit":     {func(s *store, dir string) { s.flip(filepath.Join(dir, "manifest.json")) }, "top manifest", ""},
-		"the manifest, a line more": {func(s *store, dir string) { s.write(filepath.Join(dir, "manifest.json"), string(top.Raw)+"\n") }, "top manifest", "sha256:"},
-		"the manifest gone":         {func(s *store, dir string) { s.must(os.Remove(filepath.Join(dir, "manifest.json"))) }, "top manifest", "open manifest.json"},
-		"the manifest of another":   {func(s *store, dir string) { s.write(filepath.Join(dir, "manifest.json"), string(base.Raw)) }, "top manifest", "the manifest of another image"},
+		"the manifest, a line more": {func(s *store, dir string) { s.Write(filepath.Join(dir, "manifest.json"), string(top.Raw)+"\n") }, "top manifest", "sha256:"},
+		"the manifest gone":         {func(s *store, dir string) { s.Must(os.Remove(filepath.Join(dir, "manifest.json"))) }, "top manifest", "open manifest.json"},
+		"the manifest of another":   {func(s *store, dir string) { s.Write(filepath.Join(dir, "manifest.json"), string(base.Raw)) }, "top manifest", "the manifest of another image"},
 		"the version": {func(s *store, dir string) {
-			s.write(filepath.Join(dir, "version"), "Directory Transport Version: 9.9\n")
+			s.Write(filepath.Join(dir, "version"), "Directory Transport Version: 9.9\n")
 		}, "top version", "not the version"},
-		"a signature that is none": {func(s *store, dir string) { s.write(filepath.Join(dir, "signature-1"), "hello") }, "top signature", "no signature"},
-		"a signature of another":   {func(s *store, dir string) { s.write(filepath.Join(dir, "signature-1"), sigstoreFor(base.Digest)) }, "top signature", "one for"},
+		"a signature that is none": {func(s *store, dir string) { s.Write(filepath.Join(dir, "signature-1"), "hello") }, "top signature", "no signature"},
+		"a signature of another":   {func(s *store, dir string) { s.Write(filepath.Join(dir, "signature-1"), sigstoreFor(base.Digest)) }, "top signature", "one for"},
 		"signatures that are right": {func(s *store, dir string) {
-			s.write(filepath.Join(dir, "signature-1"), sigstoreFor(top.Digest))
-			s.write(filepath.Join(dir, "signature-2"), "\x99\x01")
+			s.Write(filepath.Join(dir, "signature-1"), sigstoreFor(top.Digest))
+			s.Write(filepath.Join(dir, "signature-2"), "\x99\x01")
 		}, "", ""},
-		"a list beside that is strange": {func(s *store, dir string) { s.write(filepath.Join(filepath.Dir(dir), "manifest-list.json"), "{}") }, "top list", "sha256:"},
+		"a list beside that is strange": {func(s *store, dir string) { s.Write(filepath.Join(filepath.Dir(dir), "manifest-list.json"), "{}") }, "top list", "sha256:"},
 		"a published list": {func(s *store, _ string) {
 			list := images.NewList(images.Of(base))
-			s.must(s.c.PublishFile(context.Background(), list.Digest, list.Raw))
-			s.flip(s.c.FilePath(list.Digest))
+			s.Must(s.Cache.PublishFile(context.Background(), list.Digest, list.Raw))
+			s.flip(s.Cache.FilePath(list.Digest))
 		}, "file", "sha256:"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStore(t)
-			s.publish(base, 1, "example.com/base:1")
-			s.publish(top, 1, "example.com/top:1")
-			c.spoil(s, s.c.ImagePath(top.ID))
+			s.Publish(base, 1, "example.com/base:1")
+			s.Publish(top, 1, "example.com/top:1")
+			c.spoil(s, s.Cache.ImagePath(top.ID))
 			v := s.verify()
 			if got := sorted(parts(v.Damaged)); got != sorted(c.want) {
 				t.Fatalf("damaged is %q, want %q: %v", got, c.want, v.Damaged)
@@ -150,28 +149,28 @@ func TestVerifyFindsDamage(t *testing.T) {
 func sigstoreFor(d digest.Digest) string {
 	payload := fmt.Sprintf(`{"critical":{"image":{"docker-manifest-digest":%q},"identity":{"docker-reference":"x"}}}`, d)
 	raw := fmt.Sprintf(`{"mimeType":"application/vnd.dev.cosign.simplesigning.v1+json","payload":%q}`, base64.StdEncoding.EncodeToString([]byte(payload)))
-	return string(sigstoreHead) + raw
+	return string(cacheinfo.SigstorePrefix) + raw
 }
 
 // viaList publishes an image that was pinned by a list.
 func (s *store) viaList(img *images.Image, list *images.List, origins ...digest.Digest) {
-	s.t.Helper()
-	s.publish(img, 1)
+	s.T.Helper()
+	s.Publish(img, 1)
 	m, err := manifest.Parse(img.Raw)
-	s.must(err)
+	s.Must(err)
 	pub := &cache.Image{Manifest: img.Raw, List: list.Raw, Blobs: m.Blobs()}
 	for n, d := range origins {
 		pub.Origins = append(pub.Origins, cache.Origin{Name: fmt.Sprint("example.com/name", n), Digest: d})
 	}
-	s.must(s.c.Publish(s.t.Context(), s.pool, img.ID, pub))
+	s.Must(s.Cache.Publish(s.T.Context(), s.Pool, img.ID, pub))
 }
 
 // What was pinned by a list is judged by what is recorded, by the list and by the manifest together.
 func TestVerifyLists(t *testing.T) {
 	list, twin := images.NewList(images.Of(base, other)), images.NewList(images.Of(base, top))
-	manifestFile := func(s *store) string { return filepath.Join(s.c.ImagePath(base.ID), "manifest.json") }
+	manifestFile := func(s *store) string { return filepath.Join(s.Cache.ImagePath(base.ID), "manifest.json") }
 	listFile := func(s *store) string {
-		return filepath.Join(filepath.Dir(s.c.ImagePath(base.ID)), "manifest-list.json")
+		return filepath.Join(filepath.Dir(s.Cache.ImagePath(base.ID)), "manifest-list.json")
 	}
 	same := func(*store) {}
 	for name, c := range map[string]struct {
@@ -184,15 +183,15 @@ func TestVerifyLists(t *testing.T) {
 		"right, pinned both ways":       {[]digest.Digest{list.Digest, base.Digest}, same, "", false},
 		"right, nothing recorded":       {nil, same, "", true},
 		"right, imported with a list":   {[]digest.Digest{base.Digest}, same, "", false},
-		"list changed where it is idle": {[]digest.Digest{list.Digest}, func(s *store) { s.write(listFile(s), string(list.Raw)+"\n") }, "base list", false},
-		"the same, pinned both ways":    {[]digest.Digest{list.Digest, base.Digest}, func(s *store) { s.write(listFile(s), string(list.Raw)+"\n") }, "base list", false},
-		"list no JSON":                  {[]digest.Digest{list.Digest}, func(s *store) { s.write(listFile(s), "{") }, "base list", false},
-		"list no JSON, not recorded":    {nil, func(s *store) { s.write(listFile(s), "{") }, "base list", true},
-		"another list":                  {[]digest.Digest{list.Digest}, func(s *store) { s.write(listFile(s), string(twin.Raw)) }, "base list", false},
-		"list gone":                     {[]digest.Digest{list.Digest}, func(s *store) { s.must(os.Remove(listFile(s))) }, "base manifest", false},
-		"manifest changed":              {[]digest.Digest{list.Digest}, func(s *store) { s.write(manifestFile(s), string(base.Raw)+"\n") }, "base manifest", false},
-		"manifest changed, both ways":   {[]digest.Digest{list.Digest, base.Digest}, func(s *store) { s.write(manifestFile(s), string(base.Raw)+"\n") }, "base manifest", false},
-		"manifest changed, no record":   {nil, func(s *store) { s.write(manifestFile(s), string(base.Raw)+"\n") }, "base list", true},
+		"list changed where it is idle": {[]digest.Digest{list.Digest}, func(s *store) { s.Write(listFile(s), string(list.Raw)+"\n") }, "base list", false},
+		"the same, pinned both ways":    {[]digest.Digest{list.Digest, base.Digest}, func(s *store) { s.Write(listFile(s), string(list.Raw)+"\n") }, "base list", false},
+		"list no JSON":                  {[]digest.Digest{list.Digest}, func(s *store) { s.Write(listFile(s), "{") }, "base list", false},
+		"list no JSON, not recorded":    {nil, func(s *store) { s.Write(listFile(s), "{") }, "base list", true},
+		"another list":                  {[]digest.Digest{list.Digest}, func(s *store) { s.Write(listFile(s), string(twin.Raw)) }, "base list", false},
+		"list gone":                     {[]digest.Digest{list.Digest}, func(s *store) { s.Must(os.Remove(listFile(s))) }, "base manifest", false},
+		"manifest changed":              {[]digest.Digest{list.Digest}, func(s *store) { s.Write(manifestFile(s), string(base.Raw)+"\n") }, "base manifest", false},
+		"manifest changed, both ways":   {[]digest.Digest{list.Digest, base.Digest}, func(s *store) { s.Write(manifestFile(s), string(base.Raw)+"\n") }, "base manifest", false},
+		"manifest changed, no record":   {nil, func(s *store) { s.Write(manifestFile(s), string(base.Raw)+"\n") }, "base list", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStore(t)
@@ -212,32 +211,32 @@ func TestVerifyLists(t *testing.T) {
 // What is removed or replaced while it is read is not taken for damaged.
 func TestVerifyWhileTheCacheChanges(t *testing.T) {
 	s := newStore(t)
-	s.publish(base, 1, "example.com/base:1")
-	s.publish(top, 1, "example.com/top:1")
+	s.Publish(base, 1, "example.com/base:1")
+	s.Publish(top, 1, "example.com/top:1")
 	before := s.scan()
-	s.must(os.RemoveAll(filepath.Dir(s.c.ImagePath(top.ID))))
-	v, err := Verify(t.Context(), s.c, before, true, nil)
-	s.must(err)
+	s.Must(os.RemoveAll(filepath.Dir(s.Cache.ImagePath(top.ID))))
+	v, err := Verify(t.Context(), s.Cache, before, true, nil)
+	s.Must(err)
 	if len(v.Damaged) > 0 || v.Images != 1 {
 		t.Errorf("removed before: %d images, damaged %v", v.Images, v.Damaged)
 	}
-	r := &reader{cache: s.c, files: map[file]*reading{}}
-	s.must(r.collect(s.scan(), true))
-	s.must(os.RemoveAll(filepath.Dir(s.c.ImagePath(base.ID))))
-	s.must(os.RemoveAll(filepath.Join(s.dir, "org.osbuild.containers/.pool")))
-	s.must(r.read(t.Context()))
+	r := &reader{cache: s.Cache, files: map[cache.FileID]*reading{}}
+	s.Must(r.collect(s.scan(), true))
+	s.Must(os.RemoveAll(filepath.Dir(s.Cache.ImagePath(base.ID))))
+	s.Must(os.RemoveAll(filepath.Join(s.Dir, "org.osbuild.containers/.pool")))
+	s.Must(r.read(t.Context()))
 	if v := new(Verified); len(r.settle(v)) > 0 || len(v.Damaged) > 0 {
 		t.Errorf("removed meanwhile: %v", v.Damaged)
 	}
-	s.pool.Close()
-	s.open()
-	s.publish(base, 1, "example.com/base:1")
-	r = &reader{cache: s.c, files: map[file]*reading{}}
-	s.must(r.collect(s.scan(), true))
-	s.must(os.RemoveAll(s.c.ImagePath(base.ID)))
-	s.publish(base, 1, "example.com/base:1")
-	s.flip(s.blob(base, base.ID))
-	s.must(r.read(t.Context()))
+	s.Pool.Close()
+	s.Open(s.Dir)
+	s.Publish(base, 1, "example.com/base:1")
+	r = &reader{cache: s.Cache, files: map[cache.FileID]*reading{}}
+	s.Must(r.collect(s.scan(), true))
+	s.Must(os.RemoveAll(s.Cache.ImagePath(base.ID)))
+	s.Publish(base, 1, "example.com/base:1")
+	s.flip(s.Blob(base, base.ID))
+	s.Must(r.read(t.Context()))
 	v = new(Verified)
 	if again := r.settle(v); len(again) != 1 || again[0].ID != base.ID {
 		t.Errorf("replaced meanwhile: %v, damaged %v", again, v.Damaged)
@@ -246,11 +245,11 @@ func TestVerifyWhileTheCacheChanges(t *testing.T) {
 
 func TestVerifyEndsWithItsContext(t *testing.T) {
 	s := newStore(t)
-	s.publish(base, 1, "example.com/base:1")
+	s.Publish(base, 1, "example.com/base:1")
 	why := errors.New("enough")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(why)
-	if _, err := Verify(ctx, s.c, s.scan(), true, nil); !errors.Is(err, why) {
+	if _, err := Verify(ctx, s.Cache, s.scan(), true, nil); !errors.Is(err, why) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -258,12 +257,12 @@ func TestVerifyEndsWithItsContext(t *testing.T) {
 // Layers from a storage have no manifest that was pinned; their digests are in the config.
 func TestVerifyOfWhatIsFromAStorage(t *testing.T) {
 	s := newStore(t)
-	s.publish(base, 1)
-	s.must(s.c.AddOrigin(s.t.Context(), base.ID, cache.Origin{Name: "localhost/base", Transport: request.ContainersStorage, Digest: digest.FromString("in the store")}))
+	s.Publish(base, 1)
+	s.Must(s.Cache.AddOrigin(s.T.Context(), base.ID, cache.Origin{Name: "localhost/base", Transport: request.ContainersStorage, Digest: digest.FromString("in the store")}))
 	if v := s.verify(); len(v.Damaged)+len(v.Unvouched) > 0 {
 		t.Errorf("damaged %v, unvouched %v", v.Damaged, v.Unvouched)
 	}
-	s.flip(s.blob(base, base.Layers[0].Digest))
+	s.flip(s.Blob(base, base.Layers[0].Digest))
 	if v := s.verify(base); parts(v.Damaged) != "base layer" {
 		t.Errorf("damaged %v", v.Damaged)
 	}
@@ -272,15 +271,15 @@ func TestVerifyOfWhatIsFromAStorage(t *testing.T) {
 // An image that was replaced by another form of it after the look at the cache is what is recorded of it now.
 func TestVerifyGoesByWhatIsRecordedNow(t *testing.T) {
 	s := newStore(t)
-	s.publish(base, 1, "example.com/base:1")
-	path := filepath.Join(filepath.Dir(s.c.ImagePath(base.ID)), "source.json")
+	s.Publish(base, 1, "example.com/base:1")
+	path := filepath.Join(filepath.Dir(s.Cache.ImagePath(base.ID)), "source.json")
 	now, err := os.ReadFile(path)
-	s.must(err)
-	s.write(path, strings.ReplaceAll(string(now), base.Digest.String(), other.Digest.String()))
+	s.Must(err)
+	s.Write(path, strings.ReplaceAll(string(now), base.Digest.String(), other.Digest.String()))
 	before := s.scan()
-	s.write(path, string(now))
-	v, err := Verify(t.Context(), s.c, before, true, nil)
-	s.must(err)
+	s.Write(path, string(now))
+	v, err := Verify(t.Context(), s.Cache, before, true, nil)
+	s.Must(err)
 	if len(v.Damaged) > 0 {
 		t.Errorf("damaged: %v", v.Damaged)
 	}

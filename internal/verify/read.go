@@ -1,4 +1,4 @@
-package keep
+package verify
 
 import (
 	"cmp"
@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/cacheinfo"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/panics"
 	"osbuild-containers/internal/progress"
@@ -46,7 +47,7 @@ type reader struct {
 	cache   *cache.Cache
 	log     *progress.Reporter
 	exams   []*exam
-	files   map[file]*reading
+	files   map[cache.FileID]*reading
 	fresh   []*reading // that have no owner yet
 	damaged []Damage   // of what is no image's
 	bytes   atomic.Int64
@@ -78,12 +79,12 @@ type owner struct {
 }
 
 // collect finds out which files there are to be read.
-func (r *reader) collect(images []*Image, all bool) error {
+func (r *reader) collect(images []*cacheinfo.Image, all bool) error {
 	var owners []*owner
 	for _, i := range images {
 		e := r.examine(i)
 		if e == nil {
-			e = &exam{Image: i, damaged: []Damage{{}}} // to be looked at again: it is gone, or was replaced
+			e = &exam{Image: i, unread: true} // it is gone, or was replaced: read it again
 		}
 		r.exams = append(r.exams, e)
 		owners = r.own(owners, i.Title())
@@ -154,10 +155,10 @@ func (r *reader) addBlob(e *exam, pub *cache.Published, d manifest.Descriptor, c
 }
 
 func (r *reader) add(s cache.Stored, u use) {
-	f := r.files[fileOf(s)]
+	f := r.files[s.FileID]
 	if f == nil {
 		f = &reading{stored: s}
-		r.files[fileOf(s)] = f
+		r.files[s.FileID] = f
 		r.fresh = append(r.fresh, f)
 	}
 	f.uses = append(f.uses, u)

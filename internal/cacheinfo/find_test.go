@@ -1,4 +1,4 @@
-package keep
+package cacheinfo
 
 import (
 	"fmt"
@@ -14,9 +14,9 @@ import (
 
 func TestFind(t *testing.T) {
 	s := newStore(t)
-	s.publish(base, 1, "example.com/a/base:1", "docker.io/library/base:latest")
-	s.publish(top, 2, "example.com/a/base:2", "127.0.0.1:5000/top")
-	s.foreign(other, 3)
+	s.Publish(base, 1, "example.com/a/base:1", "docker.io/library/base:latest")
+	s.Publish(top, 2, "example.com/a/base:2", "127.0.0.1:5000/top")
+	s.Foreign(other, 3)
 	all := s.scan()
 	name := map[digest.Digest]string{base.ID: "base", top.ID: "top", other.ID: "other"}
 	for what, want := range map[string]string{
@@ -51,7 +51,7 @@ func TestFind(t *testing.T) {
 func TestManyMatchesAreCutShort(t *testing.T) {
 	s := newStore(t)
 	for n := range uint64(13) {
-		s.publish(images.New(images.Layer(100), images.Seed(n)), 1, "example.com/many:1")
+		s.Publish(images.New(images.Layer(100), images.Seed(n)), 1, "example.com/many:1")
 	}
 	_, err := FindOne(s.scan(), "many")
 	if err == nil || strings.Count(err.Error(), "\n") != shownMatches+1 || !strings.HasSuffix(err.Error(), "and 3 more") {
@@ -62,11 +62,11 @@ func TestManyMatchesAreCutShort(t *testing.T) {
 func TestEntries(t *testing.T) {
 	s := newStore(t)
 	old, fresh := images.New(images.Layer(1), images.Seed(1)), images.New(images.Layer(1), images.Seed(2))
-	s.publish(old, 1, "example.com/b:1", "example.com/b:2")
-	s.publish(fresh, 2, "example.com/b:1", "example.com/a:latest")
-	s.publish(base, 4, "example.com/b:3")
-	s.foreign(other, 5)
-	s.must(s.c.AddOrigin(s.t.Context(), base.ID, cache.Origin{Name: "example.com/b:2"}))
+	s.Publish(old, 1, "example.com/b:1", "example.com/b:2")
+	s.Publish(fresh, 2, "example.com/b:1", "example.com/a:latest")
+	s.Publish(base, 4, "example.com/b:3")
+	s.Foreign(other, 5)
+	s.Must(s.Cache.AddOrigin(s.T.Context(), base.ID, cache.Origin{Name: "example.com/b:2"}))
 	name := map[digest.Digest]string{old.ID: "old", fresh.ID: "fresh", base.ID: "base", other.ID: "other"}
 	var got []string
 	for _, e := range Entries(s.scan()) {

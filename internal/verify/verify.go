@@ -1,4 +1,4 @@
-package keep
+package verify
 
 import (
 	"cmp"
@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/cacheinfo"
 	"osbuild-containers/internal/progress"
 )
 
@@ -63,12 +64,12 @@ const rounds = 3
 // Verify reads every byte of some images, and of all the cache if all is said: then the pool and the published
 // lists too. Each file is read once, whichever images have it, by as many readers as there are
 // processors. Nothing is locked: what is removed meanwhile is left out, what is replaced is read again.
-func Verify(ctx context.Context, c *cache.Cache, images []*Image, all bool, log *progress.Reporter) (*Verified, error) {
+func Verify(ctx context.Context, c *cache.Cache, images []*cacheinfo.Image, all bool, log *progress.Reporter) (*Verified, error) {
 	defer log.Close()
 	v := &Verified{Images: len(images)}
 	left, rest := images, all
 	for range rounds {
-		r := &reader{cache: c, log: log, files: map[file]*reading{}}
+		r := &reader{cache: c, log: log, files: map[cache.FileID]*reading{}}
 		if err := r.collect(left, rest); err != nil {
 			return nil, err
 		}
@@ -100,7 +101,7 @@ func (v *Verified) isShared(d Damage) bool {
 }
 
 // settle takes over what was found of images that are still as they were read, and returns the others.
-func (r *reader) settle(v *Verified) (again []*Image) {
+func (r *reader) settle(v *Verified) (again []*cacheinfo.Image) {
 	v.Damaged = append(v.Damaged, r.damaged...)
 	for _, e := range r.exams {
 		switch e.now(r.cache) {
@@ -120,8 +121,8 @@ func (r *reader) settle(v *Verified) (again []*Image) {
 
 // exam is what is found out of an image.
 type exam struct {
-	*Image
-	folder    cache.Stored
+	*cacheinfo.Image
+	unread    bool // it could not be opened
 	damaged   []Damage
 	unvouched bool
 }
@@ -137,7 +138,7 @@ const (
 
 // now reports whether the image is the one that was read. One in which nothing is wrong counts as it was.
 func (e *exam) now(c *cache.Cache) fate {
-	if len(e.damaged) == 0 {
+	if len(e.damaged) == 0 && !e.unread {
 		return same
 	}
 	pub, err := c.Look(e.ID)
@@ -145,7 +146,7 @@ func (e *exam) now(c *cache.Cache) fate {
 		return gone
 	}
 	defer pub.Close()
-	if folder, err := pub.Folder(); err != nil || folder.Ino != e.folder.Ino || !folder.Changed.Equal(e.folder.Changed) {
+	if e.unread || !e.IsSame(pub) {
 		return replaced
 	}
 	return same

@@ -1,4 +1,4 @@
-package keep
+package gc
 
 import (
 	"cmp"
@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/cacheinfo"
 	"osbuild-containers/internal/manifest"
 )
 
@@ -31,7 +32,7 @@ func (p *Policy) hasImages() bool { return p.Keep != nil || p.Unused > 0 || p.Ma
 
 // Removal is an image that is to go.
 type Removal struct {
-	*Image
+	*cacheinfo.Image
 	Frees int64  // bytes, of the blobs that nothing else has when all before it are gone
 	Why   string // it stayed; "" if it went, or is to go
 }
@@ -50,7 +51,7 @@ type Plan struct {
 
 // PlanGC says what a policy lets go. Nothing is removed.
 func PlanGC(c *cache.Cache, p Policy, now time.Time) (*Plan, error) {
-	images, err := Scan(c)
+	images, err := cacheinfo.Scan(c)
 	if err != nil {
 		return nil, err
 	}
@@ -76,7 +77,7 @@ func PlanGC(c *cache.Cache, p Policy, now time.Time) (*Plan, error) {
 			plan.Frees = manifest.AddSizes(plan.Frees, b.Size)
 		}
 	}
-	plan.Total = manifest.AddSizes(w.total, Bytes(partial))
+	plan.Total = manifest.AddSizes(w.total, cacheinfo.Bytes(partial))
 	if !p.hasImages() {
 		return plan, nil
 	}
@@ -91,7 +92,7 @@ func PlanGC(c *cache.Cache, p Policy, now time.Time) (*Plan, error) {
 }
 
 // findMissing finds what is to be kept and is not there.
-func (plan *Plan) findMissing(p Policy, images []*Image, lists []cache.Stored) {
+func (plan *Plan) findMissing(p Policy, images []*cacheinfo.Image, lists []cache.Stored) {
 	there := map[digest.Digest]bool{}
 	for _, i := range images {
 		there[i.ID], there[i.List] = true, true
@@ -108,13 +109,13 @@ func (plan *Plan) findMissing(p Policy, images []*Image, lists []cache.Stored) {
 }
 
 // choose takes the images that go.
-func (plan *Plan) choose(p Policy, images []*Image, w *weights, now time.Time) {
-	images = slices.SortedFunc(slices.Values(images), func(a, b *Image) int {
+func (plan *Plan) choose(p Policy, images []*cacheinfo.Image, w *weights, now time.Time) {
+	images = slices.SortedFunc(slices.Values(images), func(a, b *cacheinfo.Image) int {
 		return cmp.Or(a.Used.Compare(b.Used), strings.Compare(string(a.ID), string(b.ID)))
 	})
 	left := plan.Total - plan.Frees
-	var going []*Image
-	spare := map[*Image]bool{} // that go for the size alone
+	var going []*cacheinfo.Image
+	spare := map[*cacheinfo.Image]bool{} // that go for the size alone
 	for _, i := range images {
 		old := p.Unused > 0 && i.Used.Before(now.Add(-p.Unused))
 		large := p.MaxSize != nil && left > *p.MaxSize
@@ -134,7 +135,7 @@ func (plan *Plan) choose(p Policy, images []*Image, w *weights, now time.Time) {
 			w.take(i)
 		}
 	}
-	going = slices.DeleteFunc(going, func(i *Image) bool { return spare[i] })
+	going = slices.DeleteFunc(going, func(i *cacheinfo.Image) bool { return spare[i] })
 	for _, i := range going {
 		w.give(i)
 	}
@@ -149,7 +150,7 @@ func (plan *Plan) choose(p Policy, images []*Image, w *weights, now time.Time) {
 }
 
 // chooseLists takes the lists that go: those that name no image that stays.
-func (plan *Plan) chooseLists(c *cache.Cache, p Policy, images []*Image, files []cache.Stored, now time.Time) {
+func (plan *Plan) chooseLists(c *cache.Cache, p Policy, images []*cacheinfo.Image, files []cache.Stored, now time.Time) {
 	stays := map[digest.Digest]bool{}
 	for _, i := range images {
 		if !slices.ContainsFunc(plan.Images, func(r Removal) bool { return r.ID == i.ID }) {
@@ -176,27 +177,27 @@ func (plan *Plan) chooseLists(c *cache.Cache, p Policy, images []*Image, files [
 
 // weights know what comes free when names are taken from files.
 type weights struct {
-	names  map[file]uint64 // that a file still has
-	pooled map[file]bool   // it has one in the pool, which goes when it is the last
+	names  map[cache.FileID]uint64 // that a file still has
+	pooled map[cache.FileID]bool   // it has one in the pool, which goes when it is the last
 	total  int64
 }
 
-func newWeights(images []*Image, pooled []cache.Stored) *weights {
-	w := &weights{names: map[file]uint64{}, pooled: map[file]bool{}}
-	add := func(f file, links uint64, size int64) {
+func newWeights(images []*cacheinfo.Image, pooled []cache.Stored) *weights {
+	w := &weights{names: map[cache.FileID]uint64{}, pooled: map[cache.FileID]bool{}}
+	add := func(f cache.FileID, links uint64, size int64) {
 		if _, known := w.names[f]; !known {
 			w.names[f] = links
 			w.total = manifest.AddSizes(w.total, size)
 		}
 	}
 	for _, b := range pooled {
-		add(fileOf(b), b.Links, b.Size)
-		w.pooled[fileOf(b)] = true
+		add(b.FileID, b.Links, b.Size)
+		w.pooled[b.FileID] = true
 	}
 	for _, i := range images {
 		for _, b := range i.Blobs {
 			if !b.Missing {
-				add(b.file, b.links, b.Size)
+				add(b.File, b.Links, b.Size)
 			}
 		}
 	}
@@ -204,13 +205,13 @@ func newWeights(images []*Image, pooled []cache.Stored) *weights {
 }
 
 // take takes the names that an image gives, and returns how many bytes come free.
-func (w *weights) take(i *Image) (frees int64) {
+func (w *weights) take(i *cacheinfo.Image) (frees int64) {
 	for _, b := range i.Blobs {
 		if b.Missing {
 			continue
 		}
-		w.names[b.file]--
-		if left := w.names[b.file]; left == 0 || left == 1 && w.pooled[b.file] {
+		w.names[b.File]--
+		if left := w.names[b.File]; left == 0 || left == 1 && w.pooled[b.File] {
 			frees += b.Size
 		}
 	}
@@ -218,15 +219,15 @@ func (w *weights) take(i *Image) (frees int64) {
 }
 
 // give gives an image its names back, and returns how many bytes are needed again.
-func (w *weights) give(i *Image) (needs int64) {
+func (w *weights) give(i *cacheinfo.Image) (needs int64) {
 	for _, b := range i.Blobs {
 		if b.Missing {
 			continue
 		}
-		if left := w.names[b.file]; left == 0 || left == 1 && w.pooled[b.file] {
+		if left := w.names[b.File]; left == 0 || left == 1 && w.pooled[b.File] {
 			needs += b.Size
 		}
-		w.names[b.file]++
+		w.names[b.File]++
 	}
 	return needs
 }

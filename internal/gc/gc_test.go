@@ -1,4 +1,4 @@
-package keep
+package gc
 
 import (
 	"context"
@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/cacheinfo"
 	"osbuild-containers/internal/fetch"
 	"osbuild-containers/internal/request"
 	"osbuild-containers/test/images"
@@ -26,49 +26,48 @@ func TestCollectLeavesWhatIsInUse(t *testing.T) {
 	sweepWait = 0
 	collect := func(s *store) *Collected {
 		t.Helper()
-		plan, err := PlanGC(s.c, all, time.Now())
-		s.must(err)
-		done, err := Collect(t.Context(), s.c, plan, time.Now())
-		s.must(err)
+		plan, err := PlanGC(s.Cache, all, time.Now())
+		s.Must(err)
+		done, err := Collect(t.Context(), s.Cache, plan, time.Now())
+		s.Must(err)
 		return done
 	}
 	s := newStore(t)
-	s.dir = filepath.Join(s.dir, "sources")
-	s.c = cache.Open(s.dir)
-	s.pool.Close()
-	s.open()
+	dir := filepath.Join(s.Dir, "sources")
+	s.Pool.Close()
+	s.Open(dir)
 	for n, img := range []*images.Image{base, top} {
-		s.publish(img, 1+n, "example.com/name:1")
+		s.Publish(img, 1+n, "example.com/name:1")
 		s.used(img, day(1+n))
 	}
 	list := images.NewList(images.Of(base))
-	s.must(s.c.PublishFile(t.Context(), list.Digest, list.Raw))
-	s.old(s.c.FilePath(list.Digest))
+	s.Must(s.Cache.PublishFile(t.Context(), list.Digest, list.Raw))
+	s.old(s.Cache.FilePath(list.Digest))
 
-	lock := filepath.Join(filepath.Dir(s.dir), "cache.lock")
-	s.write(lock, "")
+	lock := filepath.Join(filepath.Dir(s.Dir), "cache.lock")
+	s.Write(lock, "")
 	osbuild, err := os.Open(lock)
-	s.must(err)
-	s.must(unix.FcntlFlock(osbuild.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_RDLCK}))
+	s.Must(err)
+	s.Must(unix.FcntlFlock(osbuild.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_RDLCK}))
 	if done := collect(s); done.Freed != 0 || !strings.Contains(strings.Join(done.Busy, " "), "osbuild is building") || done.Images[0].Why == "" || len(s.scan()) != 2 {
 		t.Errorf("osbuild runs: %+v", done)
 	}
 	osbuild.Close()
 
-	pub, err := s.c.Look(base.ID)
-	s.must(err)
+	pub, err := s.Cache.Look(base.ID)
+	s.Must(err)
 	release, err := pub.Hold()
-	s.must(err)
+	s.Must(err)
 	done := collect(s) // the pool is open, too
 	if done.Images[0].Why == "" || done.Images[1].Why != "" || done.Freed != 0 || !strings.Contains(strings.Join(done.Busy, " "), " fetches") {
 		t.Errorf("an image is held and the pool open: %+v, freed %d, busy %q", done.Images, done.Freed, done.Busy)
 	}
-	if _, right := s.c.File(list.Digest); !right {
+	if _, right := s.Cache.File(list.Digest); !right {
 		t.Error("the list of the image that stays is away")
 	}
 	release()
 	pub.Close()
-	s.pool.Close()
+	s.Pool.Close()
 	before := s.disk()
 	if done := collect(s); done.Freed != before || s.disk() != 0 || done.Busy != nil {
 		t.Errorf("freed %d of %d, %d are left; busy: %q", done.Freed, before, s.disk(), done.Busy)
@@ -79,24 +78,24 @@ func TestCollectLeavesWhatIsInUse(t *testing.T) {
 func TestCollectLeavesWhatWasUsedMeanwhile(t *testing.T) {
 	s := newStore(t)
 	for _, img := range []*images.Image{base, top, other} {
-		s.publish(img, 1, "example.com/name:1")
+		s.Publish(img, 1, "example.com/name:1")
 		s.used(img, day(1))
 	}
-	s.pool.Close()
-	plan, err := PlanGC(s.c, Policy{Unused: time.Hour}, time.Now())
-	s.must(err)
-	pub, err := s.c.Look(base.ID)
-	s.must(err)
+	s.Pool.Close()
+	plan, err := PlanGC(s.Cache, Policy{Unused: time.Hour}, time.Now())
+	s.Must(err)
+	pub, err := s.Cache.Look(base.ID)
+	s.Must(err)
 	pub.Use()
 	pub.Close()
-	s.must(os.RemoveAll(s.c.ImagePath(top.ID)))
-	s.open()
-	s.publish(top, 2, "example.com/name:2")
-	s.pool.Close()
-	done, err := Collect(t.Context(), s.c, plan, time.Now())
-	s.must(err)
+	s.Must(os.RemoveAll(s.Cache.ImagePath(top.ID)))
+	s.Open(s.Dir)
+	s.Publish(top, 2, "example.com/name:2")
+	s.Pool.Close()
+	done, err := Collect(t.Context(), s.Cache, plan, time.Now())
+	s.Must(err)
 	left := s.scan()
-	if len(left) != 2 || slices.ContainsFunc(left, func(i *Image) bool { return i.ID == other.ID }) {
+	if len(left) != 2 || slices.ContainsFunc(left, func(i *cacheinfo.Image) bool { return i.ID == other.ID }) {
 		t.Errorf("left are %d images: %+v", len(left), done.Images)
 	}
 	if v := s.verify(); len(v.Damaged) > 0 {
@@ -106,13 +105,13 @@ func TestCollectLeavesWhatWasUsedMeanwhile(t *testing.T) {
 
 func TestCollectEndsWithItsContext(t *testing.T) {
 	s := newStore(t)
-	s.publish(base, 1, "example.com/name:1")
+	s.Publish(base, 1, "example.com/name:1")
 	s.used(base, day(1))
-	plan, err := PlanGC(s.c, Policy{Unused: time.Hour}, time.Now())
-	s.must(err)
+	plan, err := PlanGC(s.Cache, Policy{Unused: time.Hour}, time.Now())
+	s.Must(err)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := Collect(ctx, s.c, plan, time.Now()); err == nil || len(s.scan()) != 1 {
+	if _, err := Collect(ctx, s.Cache, plan, time.Now()); err == nil || len(s.scan()) != 1 {
 		t.Errorf("got %v, %d images are left", err, len(s.scan()))
 	}
 }
@@ -120,7 +119,7 @@ func TestCollectEndsWithItsContext(t *testing.T) {
 // Fetches succeed whatever gc does meanwhile, and what they say is there was whole.
 func TestFetchWhileCollecting(t *testing.T) {
 	s := newShop(t, base, top)
-	s.pool.Close()
+	s.Pool.Close()
 	items := []request.Item{
 		{ID: base.ID, Image: request.Image{Name: s.name, Digest: base.Digest}},
 		{ID: top.ID, Image: request.Image{Name: s.name, Digest: top.Digest}},
@@ -136,12 +135,12 @@ func TestFetchWhileCollecting(t *testing.T) {
 				return
 			default:
 			}
-			plan, err := PlanGC(s.c, Policy{Unused: time.Nanosecond}, time.Now())
+			plan, err := PlanGC(s.Cache, Policy{Unused: time.Nanosecond}, time.Now())
 			if err != nil {
 				t.Error(err)
 				return
 			}
-			done, err := Collect(t.Context(), s.c, plan, time.Now())
+			done, err := Collect(t.Context(), s.Cache, plan, time.Now())
 			if err != nil {
 				t.Error(err)
 			}
@@ -152,8 +151,8 @@ func TestFetchWhileCollecting(t *testing.T) {
 	for range 2 {
 		fetchers.Go(func() {
 			for n := 0; n < 8 || freed.Load() == 0 && time.Now().Before(deadline); n++ {
-				req, err := request.New(s.dir, items, request.DefaultOptions())
-				s.must(err)
+				req, err := request.New(s.Dir, items, request.DefaultOptions())
+				s.Must(err)
 				for _, r := range fetch.Images(t.Context(), req, nil) {
 					if !r.Success {
 						t.Error(r.Error)
@@ -177,19 +176,19 @@ func TestFetchWhileCollecting(t *testing.T) {
 func TestCollectTogether(t *testing.T) {
 	s := newStore(t)
 	for _, img := range []*images.Image{base, other} {
-		s.publish(img, 1, "example.com/name:1")
+		s.Publish(img, 1, "example.com/name:1")
 		s.used(img, day(1))
 	}
-	s.pool.Close()
-	plan, err := PlanGC(s.c, Policy{Unused: time.Hour}, time.Now())
-	s.must(err)
-	first, err := PlanGC(s.c, Policy{Unused: time.Hour}, time.Now())
-	s.must(err)
+	s.Pool.Close()
+	plan, err := PlanGC(s.Cache, Policy{Unused: time.Hour}, time.Now())
+	s.Must(err)
+	first, err := PlanGC(s.Cache, Policy{Unused: time.Hour}, time.Now())
+	s.Must(err)
 	first.Images = first.Images[:1]
-	_, err = Collect(t.Context(), s.c, first, time.Now())
-	s.must(err)
-	done, err := Collect(t.Context(), s.c, plan, time.Now())
-	s.must(err)
+	_, err = Collect(t.Context(), s.Cache, first, time.Now())
+	s.Must(err)
+	done, err := Collect(t.Context(), s.Cache, plan, time.Now())
+	s.Must(err)
 	if left := s.scan(); len(left) != 0 || done.Busy != nil || done.Images[0].Why != "" {
 		t.Errorf("left are %d images, busy: %q, %+v", len(left), done.Busy, done.Images)
 	}
@@ -199,10 +198,10 @@ func TestCollectTogether(t *testing.T) {
 func TestCollectLeavesListsThatWereUsedMeanwhile(t *testing.T) {
 	list := images.NewList(images.Of(base))
 	s := newShop(t, list)
-	s.pool.Close()
+	s.Pool.Close()
 	items := []request.Item{{ID: list.Digest, Image: request.Image{Name: s.name}}}
-	req, err := request.New(s.dir, items, request.DefaultOptions())
-	s.must(err)
+	req, err := request.New(s.Dir, items, request.DefaultOptions())
+	s.Must(err)
 	want := func(cached bool) {
 		t.Helper()
 		if r := fetch.Lists(t.Context(), req, nil)[0]; !r.Success || r.Metadata.Cached != cached {
@@ -211,15 +210,15 @@ func TestCollectLeavesListsThatWereUsedMeanwhile(t *testing.T) {
 	}
 	want(false)
 	for _, stays := range []bool{true, false} {
-		s.old(s.c.FilePath(list.Digest))
-		plan, err := PlanGC(s.c, Policy{Unused: time.Hour}, time.Now())
-		s.must(err)
+		s.old(s.Cache.FilePath(list.Digest))
+		plan, err := PlanGC(s.Cache, Policy{Unused: time.Hour}, time.Now())
+		s.Must(err)
 		if stays {
 			want(true)
 		}
-		done, err := Collect(t.Context(), s.c, plan, time.Now())
-		s.must(err)
-		if _, right := s.c.File(list.Digest); right != stays || len(done.Lists) > 0 == stays {
+		done, err := Collect(t.Context(), s.Cache, plan, time.Now())
+		s.Must(err)
+		if _, right := s.Cache.File(list.Digest); right != stays || len(done.Lists) > 0 == stays {
 			t.Errorf("it is there: %v, want %v; %d lists went", right, stays, len(done.Lists))
 		}
 	}

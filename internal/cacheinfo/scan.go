@@ -6,7 +6,7 @@
 // and what is removed or replaced meanwhile is left out or seen as it was. Caches that osbuild's own
 // sources filled are read alike: they have no pool, so nothing is shared, and no record of where an
 // image is from. What cannot be read is a Problem of that image, not an error of all.
-package keep
+package cacheinfo
 
 import (
 	"errors"
@@ -40,7 +40,7 @@ type Image struct {
 	Unshared int64          // of those Blobs that no other image has: what it adds to the cache
 	Problem  string         // why it cannot be read, or what is missing; "" if all is well
 
-	folder cache.Stored // as it was when it was read
+	dir cache.Stored // its directory, when it was read
 }
 
 // Blob is a blob of an image.
@@ -49,14 +49,9 @@ type Blob struct {
 	Missing bool
 	Images  []digest.Digest // that have this very blob on disk, sorted, the image itself among them
 
-	file  file
-	links uint64 // names that the file has
+	File  cache.FileID // zero if Missing
+	Links uint64       // names of the file, in images and in the pool
 }
-
-// file is what has bytes on disk, however many names it has.
-type file struct{ dev, ino uint64 }
-
-func fileOf(s cache.Stored) file { return file{s.Dev, s.Ino} }
 
 // Scan reads all images of a cache, sorted by id.
 func Scan(c *cache.Cache) ([]*Image, error) {
@@ -115,7 +110,7 @@ func (i *Image) readOrigins(pub *cache.Published) {
 			i.Fetched = at.UTC()
 		}
 	}
-	i.folder, _ = pub.Folder()
+	i.dir, _ = pub.Folder()
 	if i.Used = pub.Used().UTC(); i.Used.Before(i.Fetched) {
 		i.Used = i.Fetched
 	}
@@ -144,7 +139,7 @@ func (i *Image) readImage(pub *cache.Published) error {
 		if b.Missing = err != nil || s.Size != d.Size; b.Missing {
 			missing++
 		} else {
-			b.file, b.links = fileOf(s), s.Links
+			b.File, b.Links = s.FileID, s.Links
 			i.Size += d.Size
 		}
 		i.Blobs = append(i.Blobs, b)
@@ -166,11 +161,11 @@ func (i *Image) readImage(pub *cache.Published) error {
 
 // share finds out which images have blobs in common: those whose bytes lie on disk once.
 func share(images []*Image) {
-	owners := map[file][]digest.Digest{}
+	owners := map[cache.FileID][]digest.Digest{}
 	for _, i := range images {
 		for _, b := range i.Blobs {
 			if !b.Missing {
-				owners[b.file] = append(owners[b.file], i.ID)
+				owners[b.File] = append(owners[b.File], i.ID)
 			}
 		}
 	}
@@ -180,9 +175,23 @@ func share(images []*Image) {
 			if b.Missing {
 				continue
 			}
-			if b.Images = owners[b.file]; len(b.Images) == 1 {
+			if b.Images = owners[b.File]; len(b.Images) == 1 {
 				i.Unshared += b.Size
 			}
 		}
 	}
+}
+
+// Recorded returns the image as pub records it now: where it is from, its times and its manifest list, but not its
+// manifest and blobs. It may have been replaced since i was read.
+func (i *Image) Recorded(pub *cache.Published) *Image {
+	now := &Image{ID: i.ID, Platform: i.Platform}
+	now.readOrigins(pub)
+	return now
+}
+
+// IsSame reports whether pub is still the image that was read: it was not published again since.
+func (i *Image) IsSame(pub *cache.Published) bool {
+	dir, err := pub.Folder()
+	return err == nil && dir.Ino == i.dir.Ino && dir.Changed.Equal(i.dir.Changed)
 }

@@ -1,4 +1,4 @@
-package keep
+package verify
 
 import (
 	"cmp"
@@ -8,12 +8,13 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/cacheinfo"
 	"osbuild-containers/internal/fetch"
 	"osbuild-containers/internal/request"
 )
 
 // fetch fetches the images that are still damaged, and the lists, and says why what could not be was not.
-func (r *Repairer) fetch(ctx context.Context, c *cache.Cache, all, broken []*Image, damaged []Damage) (why map[digest.Digest]string, err error) {
+func (r *Repairer) fetch(ctx context.Context, c *cache.Cache, all, broken []*cacheinfo.Image, damaged []Damage) (why map[digest.Digest]string, err error) {
 	why = map[digest.Digest]string{}
 	v, err := Verify(ctx, c, broken, false, nil)
 	if err != nil {
@@ -24,11 +25,11 @@ func (r *Repairer) fetch(ctx context.Context, c *cache.Cache, all, broken []*Ima
 		if !slices.ContainsFunc(v.Damaged, func(d Damage) bool { return d.Image == i.ID }) {
 			continue
 		}
-		origins[i.ID] = slices.DeleteFunc(i.usable(v.Damaged), func(o cache.Origin) bool {
+		origins[i.ID] = slices.DeleteFunc(usable(i, v.Damaged), func(o cache.Origin) bool {
 			_, err := request.New(r.Dir, []request.Item{r.item(i.ID, o)}, r.Options)
 			return err != nil // what is recorded is damaged, too
 		})
-		why[i.ID] = i.wayOut()
+		why[i.ID] = wayOut(i)
 	}
 	for try := 0; ; try++ { // the first place recorded for each, then the second
 		var items []request.Item
@@ -72,7 +73,7 @@ func (r *Repairer) fetchSome(ctx context.Context, items []request.Item, why map[
 }
 
 // wayOut says why an image cannot be fetched, and what to do.
-func (i *Image) wayOut() string {
+func wayOut(i *cacheinfo.Image) string {
 	why := "it is not recorded where the image is from"
 	for _, o := range i.Origins {
 		if isImport(o) {
@@ -89,7 +90,7 @@ const shops = 10
 // fetchLists fetches published lists that are damaged. Which repository has one is recorded where an image was
 // pinned by the list; else those are asked from which images are, since a list is what its digest says
 // wherever it comes from.
-func (r *Repairer) fetchLists(ctx context.Context, images []*Image, damaged []Damage, why map[digest.Digest]string) error {
+func (r *Repairer) fetchLists(ctx context.Context, images []*cacheinfo.Image, damaged []Damage, why map[digest.Digest]string) error {
 	for _, d := range damaged {
 		if d.What != PartFile {
 			continue
@@ -119,13 +120,13 @@ func (r *Repairer) fetchLists(ctx context.Context, images []*Image, damaged []Da
 }
 
 // listPlaces are where a list may be had, the likeliest first.
-func listPlaces(images []*Image, list digest.Digest) []cache.Origin {
+func listPlaces(images []*cacheinfo.Image, list digest.Digest) []cache.Origin {
 	var places []cache.Origin
 	seen := map[string]bool{}
 	for _, sure := range []bool{true, false} {
 		for _, i := range images {
 			for _, o := range i.Origins {
-				repository := nameOf(o.Name).Repository
+				repository := cacheinfo.ParseName(o.Name).Repository
 				if o.Transport == "" && (o.Digest == list) == sure && !seen[repository] && len(places) < shops {
 					seen[repository] = true
 					places = append(places, o)
@@ -144,7 +145,7 @@ func (r *Repairer) item(id digest.Digest, o cache.Origin) request.Item {
 
 // usable are the places from where the very image can be had that is there, the latest first: what was fetched
 // there had its manifest, or its list. If one of these is damaged itself, what is recorded says what it was.
-func (i *Image) usable(damaged []Damage) []cache.Origin {
+func usable(i *cacheinfo.Image, damaged []Damage) []cache.Origin {
 	lost := slices.ContainsFunc(damaged, func(d Damage) bool {
 		return d.Image == i.ID && (d.What == PartManifest || d.What == PartList)
 	})

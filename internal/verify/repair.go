@@ -1,4 +1,4 @@
-package keep
+package verify
 
 import (
 	"cmp"
@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/cacheinfo"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
@@ -39,7 +40,7 @@ type Left struct {
 // the cache is taken from there; all else, and nothing else, is fetched, by the digests recorded
 // beside the images. An image takes the place of the damaged one in one step. What is damaged in the pool goes
 // first, so that nobody takes it for what its name says.
-func (r *Repairer) Repair(ctx context.Context, images []*Image, damaged []Damage) (*Repaired, error) {
+func (r *Repairer) Repair(ctx context.Context, images []*cacheinfo.Image, damaged []Damage) (*Repaired, error) {
 	c := cache.Open(r.Dir)
 	pool, err := c.OpenPool(ctx)
 	if err != nil {
@@ -54,7 +55,7 @@ func (r *Repairer) Repair(ctx context.Context, images []*Image, damaged []Damage
 			return nil, err
 		}
 	}
-	broken := slices.DeleteFunc(slices.Clone(images), func(i *Image) bool {
+	broken := slices.DeleteFunc(slices.Clone(images), func(i *cacheinfo.Image) bool {
 		return !slices.ContainsFunc(damaged, func(d Damage) bool { return d.Image == i.ID })
 	})
 	for _, i := range broken {
@@ -76,11 +77,11 @@ func (r *Repairer) Repair(ctx context.Context, images []*Image, damaged []Damage
 
 // outcome looks at what was damaged again.
 func (r *Repairer) outcome(ctx context.Context, c *cache.Cache, damaged []Damage, why map[digest.Digest]string) (*Repaired, error) {
-	images, err := Scan(c)
+	images, err := cacheinfo.Scan(c)
 	if err != nil {
 		return nil, err
 	}
-	images = slices.DeleteFunc(images, func(i *Image) bool {
+	images = slices.DeleteFunc(images, func(i *cacheinfo.Image) bool {
 		return !slices.ContainsFunc(damaged, func(d Damage) bool { return d.Image == i.ID })
 	})
 	v, err := Verify(ctx, c, images, false, nil)
@@ -116,7 +117,7 @@ var errNotHere = errors.New("not all of it is in the cache")
 
 // mend puts an image together again from what is right in the cache. Its manifest and all that is small must be
 // right.
-func mend(ctx context.Context, c *cache.Cache, pool *cache.Pool, i *Image, images []*Image, damaged []Damage) error {
+func mend(ctx context.Context, c *cache.Cache, pool *cache.Pool, i *cacheinfo.Image, images []*cacheinfo.Image, damaged []Damage) error {
 	for _, d := range damaged {
 		if d.Image == i.ID && d.What != PartConfig && d.What != PartLayer && d.What != PartVersion {
 			return errNotHere
@@ -152,7 +153,7 @@ func mend(ctx context.Context, c *cache.Cache, pool *cache.Pool, i *Image, image
 
 // gather brings a blob into the pool from an image that has it, unless the pool has it: that its name is there does
 // not say so where something is damaged.
-func gather(ctx context.Context, c *cache.Cache, pool *cache.Pool, b manifest.Descriptor, images []*Image, first *Image) error {
+func gather(ctx context.Context, c *cache.Cache, pool *cache.Pool, b manifest.Descriptor, images []*cacheinfo.Image, first *cacheinfo.Image) error {
 	if err := pool.Discard(ctx, b.Digest); err != nil {
 		return err
 	}
@@ -161,8 +162,8 @@ func gather(ctx context.Context, c *cache.Cache, pool *cache.Pool, b manifest.De
 		return err
 	}
 	defer w.Close()
-	for _, i := range append([]*Image{first}, images...) {
-		if !slices.ContainsFunc(i.Blobs, func(other Blob) bool { return other.Digest == b.Digest && !other.Missing }) {
+	for _, i := range append([]*cacheinfo.Image{first}, images...) {
+		if !slices.ContainsFunc(i.Blobs, func(other cacheinfo.Blob) bool { return other.Digest == b.Digest && !other.Missing }) {
 			continue
 		}
 		if done, err := w.Adopt(ctx, func() (*os.File, error) { return c.OpenImageBlob(i.ID, b.Digest) }); err != nil || done {
