@@ -47,7 +47,10 @@ type Options struct {
 	// UIDs and GIDs map the owners in the image to those in the tree. Without any,
 	// they are the same; with some, an owner that is in none of them is an error.
 	UIDs, GIDs []IDRange
-	Limits     Limits
+	// IgnoreOwners gives all to the user and group of this process, whatever the image says, and leaves out
+	// ACLs that name others.
+	IgnoreOwners bool
+	Limits       Limits
 	// Epoch is the time of directories that no layer has; zero means now.
 	Epoch time.Time
 }
@@ -202,7 +205,7 @@ func (d *deployer) in(k int, err error) error {
 	return fmt.Errorf("layer %d/%d %s: %w", k, len(d.layers), d.layers[k-1].Name(), err)
 }
 
-// unsupported counts the attributes that are not set, and the devices that are not made, by why.
+// unsupported counts what the tree does not get of the image, by why: attributes, devices, owners.
 type unsupported struct {
 	log   *progress.Reporter
 	kinds map[string]*lost
@@ -214,17 +217,27 @@ type lost struct {
 	count       int
 }
 
+// add counts an attribute of a file, or the file itself where attr is empty.
 func (u *unsupported) add(name, attr, why string) {
 	k := u.kinds[why]
 	if k == nil {
 		k = &lost{first: fmt.Sprintf("%s of %q", attr, name), verb: "set"}
-		if attr == "" {
+		switch {
+		case attr == "":
 			k = &lost{first: strconv.Quote(name), verb: "made"}
+		case why == noOwners:
+			k.verb = "kept"
 		}
 		u.kinds[why] = k
 	}
 	k.count++
 }
+
+// Why the tree has another owner, or no ACL, than the image.
+const (
+	noOwners = "owners are ignored"
+	noACLs   = "owners are ignored, and so are ACLs with users or groups"
+)
 
 func (u *unsupported) report() {
 	for _, why := range slices.Sorted(maps.Keys(u.kinds)) {

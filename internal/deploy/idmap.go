@@ -6,6 +6,8 @@ import (
 	"math"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"osbuild-containers/internal/layer"
 	"osbuild-containers/internal/tree"
 )
@@ -39,6 +41,9 @@ func mapped(what string, id int64, ranges []IDRange) (int, error) {
 func (d *deployer) meta(e *layer.Entry) (tree.Meta, error) {
 	m := tree.Meta{Mode: e.Mode, ModTime: e.ModTime}
 	var err error
+	if d.opt.IgnoreOwners {
+		return d.unowned(m, e)
+	}
 	if m.UID, err = mapped("uid", e.UID, d.opt.UIDs); err != nil {
 		return m, err
 	}
@@ -49,9 +54,30 @@ func (d *deployer) meta(e *layer.Entry) (tree.Meta, error) {
 	return m, err
 }
 
+// unowned completes the metadata of the entry where its owner is ignored.
+func (d *deployer) unowned(m tree.Meta, e *layer.Entry) (tree.Meta, error) {
+	m.UID, m.GID = unix.Geteuid(), unix.Getegid()
+	if e.UID != int64(m.UID) || e.GID != int64(m.GID) {
+		d.lost.add(e.Name, fmt.Sprintf("%d:%d", e.UID, e.GID), noOwners)
+	}
+	all, err := d.xattrs(e.Xattrs)
+	for _, attr := range []string{aclAccess, aclDefault} {
+		if namesOthers(all[attr]) {
+			d.lost.add(e.Name, attr, noACLs)
+			delete(all, attr)
+		}
+	}
+	m.Xattrs = all
+	return m, err
+}
+
 // implied returns the metadata of a directory that is in no layer.
 func (d *deployer) implied() (tree.Meta, error) {
-	return d.meta(&layer.Entry{Mode: 0o755, ModTime: d.opt.Epoch})
+	e := &layer.Entry{Mode: 0o755, ModTime: d.opt.Epoch}
+	if d.opt.IgnoreOwners {
+		e.UID, e.GID = int64(unix.Geteuid()), int64(unix.Getegid())
+	}
+	return d.meta(e)
 }
 
 const (
@@ -91,10 +117,22 @@ func (d *deployer) xattrs(all map[string]string) (map[string]string, error) {
 	return kept, nil
 }
 
-// acl maps the ids in an ACL as the kernel has it: a version, and eight bytes for each
-// entry, of which the first two are its type and the last four the id.
+// An ACL is, as the kernel has it, a version, and eight bytes for each entry, of which the first two are its type and the
+// last four the id.
+const header, size, user, group = 4, 8, 0x02, 0x08
+
+// namesOthers reports whether an ACL has entries for users or groups by their ids.
+func namesOthers(acl string) bool {
+	for e := []byte(acl); len(e) >= header+size; e = e[size:] {
+		if what := binary.LittleEndian.Uint16(e[header:]); what == user || what == group {
+			return true
+		}
+	}
+	return false
+}
+
+// acl maps the ids in an ACL.
 func (d *deployer) acl(value string) (string, error) {
-	const header, size, user, group = 4, 8, 0x02, 0x08
 	if len(d.opt.UIDs) == 0 && len(d.opt.GIDs) == 0 {
 		return value, nil
 	}

@@ -4,56 +4,185 @@ import (
 	"archive/tar"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
-// inNamespace is set in the environment of a test that runs again in a user namespace, as its root.
-const inNamespace = "DEPLOY_TEST_IN_USER_NAMESPACE"
+// inNamespace is set in the environment of a test that runs again with fewer rights.
+const inNamespace = "DEPLOY_TEST_RESTRICTED"
+
+// restricted runs a test again with the rights of attr, in a directory that it may write to, and reports whether this is
+// that run.
+func restricted(t *testing.T, attr *syscall.SysProcAttr) bool {
+	t.Helper()
+	if os.Getenv(inNamespace) != "" {
+		return true
+	}
+	top := t.TempDir()
+	for _, dir := range []string{top, filepath.Dir(top)} {
+		if err := os.Chmod(dir, 0o777); err != nil {
+			t.Fatal(err)
+		}
+	}
+	again := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v")
+	again.Env = append(os.Environ(), inNamespace+"=1", "TMPDIR="+top)
+	again.SysProcAttr = attr
+	out, err := again.CombinedOutput()
+	if err != nil && len(out) == 0 {
+		t.Skipf("no such process can be started: %v", err)
+	}
+	if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
+		t.Errorf("%v\n%s", err, out)
+	}
+	return false
+}
+
+// oneID makes a process root of a user namespace that maps only the user and the group of the test.
+func oneID() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER,
+		UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
+	}
+}
+
+func owned(i item, uid, gid int) item {
+	return i.with(func(h *tar.Header) { h.Uid, h.Gid = uid, gid })
+}
+
+func wantWarnings(t *testing.T, log string, want ...string) {
+	t.Helper()
+	for _, w := range want {
+		if strings.Count(log, "warning: "+w+"\n") != 1 {
+			t.Errorf("want %q once in\n%s", w, log)
+		}
+	}
+	if got := strings.Count(log, "warning: "); got != len(want) {
+		t.Errorf("%d warnings, want %d:\n%s", got, len(want), log)
+	}
+}
 
 // TestInUserNamespace shows what is left out where the kernel gives root of a user namespace no right to it: each kind with
 // one warning, and everything else is deployed.
 func TestInUserNamespace(t *testing.T) {
-	if os.Getenv(inNamespace) == "" {
-		again := exec.Command("/proc/self/exe", "-test.run=^TestInUserNamespace$", "-test.v")
-		again.Env = append(os.Environ(), inNamespace+"=1")
-		ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
-		groups := []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
-		again.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER, UidMappings: ids, GidMappings: groups}
-		out, err := again.CombinedOutput()
-		if err != nil && len(out) == 0 {
-			t.Skipf("no user namespace can be made: %v", err)
-		}
-		if err != nil {
-			t.Errorf("%v\n%s", err, out)
-		}
+	if !restricted(t, oneID()) {
 		return
 	}
 	device := func(name string) item {
 		return file(name).with(func(h *tar.Header) { h.Typeflag, h.Devmajor, h.Devminor = tar.TypeChar, 5, 1 })
 	}
+	fifo := file("pipe").with(func(h *tar.Header) { h.Typeflag = tar.TypeFifo })
 	p := newPlace(t)
 	log, err := p.deploy(t, Options{}, layerOf(
-		t, directory("dev"), device("dev/console"), device("dev/tty"), hardlink("dev/again", "dev/console"), device("dev/gone"),
-		xattr(file("a", "1"), "trusted.x", "1"), xattr(file("b", "2"), "security.ima", "1"), xattr(file("ping", "3"), "security.capability", capNetRaw),
+		t, directory("dev"), device("dev/console"), device("dev/tty"), hardlink("dev/again", "dev/console"), device("dev/gone"), fifo,
+		xattr(file("a", "1"), "trusted.x", "1"), xattr(file("b", "2"), "security.ima", "1"), xattr(file("d", "5"), "security.ima", "1"),
+		xattr(file("ping", "3"), "security.capability", capNetRaw),
 	), layerOf(t, file("dev/.wh.gone"), file("c", "4")))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := p.show(t), "a=1 b=2 c=4 dev/ ping=3"; got != want {
+	if got, want := p.show(t), "a=1 b=2 c=4 d=5 dev/ ping=3 pipe 10000"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
-	for _, want := range []string{
-		`warning: device nodes cannot be made in a user namespace: 2 are not made, the first is "dev/console"`,
-		`warning: only root of the host can set attributes of trusted and security: 2 are not set, the first is trusted.x of "a"`,
+	wantWarnings(
+		t, log,
+		`only root of the host can make device nodes: 3 are not made, the first is "dev/console"`,
+		`only root of the host can set attributes of trusted: 1 are not set, the first is trusted.x of "a"`,
+		`only root of the host can set attributes of security: 2 are not set, the first is security.ima of "b"`,
+	)
+}
+
+// TestUnmappedOwners shows the error of an owner, and of an ACL with one, that the user namespace does not map.
+func TestUnmappedOwners(t *testing.T) {
+	if !restricted(t, oneID()) {
+		return
+	}
+	const remedy = ": invalid argument\nthe user namespace maps only uids 0 and gids 0: give the user who builds more ids in /etc/subuid and /etc/subgid" +
+		" (usermod --add-subuids FIRST-LAST --add-subgids FIRST-LAST USER), or set the option ignore-owners"
+	for want, i := range map[string]item{
+		`file "f": set owner 1000:0` + remedy:                                    owned(file("f"), 1000, 0),
+		`directory "d": set owner 0:5` + remedy:                                  owned(directory("d"), 0, 5),
+		`make symbolic link "l": set owner 7:7` + remedy:                         owned(symlink("l", "f"), 7, 7),
+		`file "acl": set attribute "system.posix_acl_access"` + remedy:           xattr(file("acl"), aclAccess, namedACL),
+		`directory "default": set attribute "system.posix_acl_default"` + remedy: xattr(directory("default"), aclDefault, namedACL),
+		`set metadata "g": set owner 9:9` + remedy:                               owned(hardlink("g", "f"), 9, 9),
 	} {
-		if strings.Count(log, want) != 1 {
-			t.Errorf("want %q once in\n%s", want, log)
+		log, err := newPlace(t).deploy(t, Options{}, layerOf(t, file("f"), i))
+		if err == nil || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("got  %v\nwant %s\n%s", err, want, log)
 		}
 	}
-	_, err = newPlace(t).deploy(t, Options{}, layerOf(t, file("f").with(func(h *tar.Header) { h.Uid = 1000 })))
-	if err == nil || !strings.Contains(err.Error(), "set owner 1000:0: invalid argument\nthe user namespace has no such id: ") {
-		t.Errorf("an owner that is not mapped: %v", err)
+}
+
+// namedACL gives user 1000 the right to read.
+const namedACL = "\x02\x00\x00\x00" + "\x01\x00\x06\x00\xff\xff\xff\xff" + "\x02\x00\x04\x00\xe8\x03\x00\x00" +
+	"\x04\x00\x04\x00\xff\xff\xff\xff" + "\x10\x00\x04\x00\xff\xff\xff\xff" + "\x20\x00\x04\x00\xff\xff\xff\xff"
+
+// testIgnoreOwners shows that all belongs to the user of the process, whatever the layers say, with one warning.
+func testIgnoreOwners(t *testing.T, capability string) {
+	p := newPlace(t)
+	log, err := p.deploy(
+		t, Options{IgnoreOwners: true, Epoch: when}, layerOf(
+			t, owned(file("f", "1"), 1000, 1000), owned(directory("d"), 7, 0), owned(file("implied/f", "2"), 1, 1), owned(file("own"), os.Geteuid(), os.Getegid()),
+			owned(symlink("l", "f"), 9, 9), owned(hardlink("g", "f"), 8, 8), owned(xattr(file("acl"), aclAccess, namedACL), os.Geteuid(), os.Getegid()),
+			owned(file("setuid"), 4294967294, 2).with(func(h *tar.Header) { h.Mode = 0o4755 }),
+			xattr(owned(file("ping"), os.Geteuid(), os.Getegid()), "security.capability", capNetRaw),
+		),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		`owners are ignored: 6 are not kept, the first is 1000:1000 of "f"`,
+		`owners are ignored, and so are ACLs with users or groups: 1 are not set, the first is system.posix_acl_access of "acl"`,
+	}
+	if capability != "" {
+		want = append(want, capability)
+	}
+	wantWarnings(t, log, want...)
+	walk(t, p.tree, func(name string, st *unix.Stat_t) {
+		if int(st.Uid) != os.Geteuid() || int(st.Gid) != os.Getegid() {
+			t.Errorf("%s belongs to %d:%d", name, st.Uid, st.Gid)
+		}
+		if name == "setuid" && st.Mode&0o7777 != 0o4755 {
+			t.Errorf("%s has mode %o", name, st.Mode)
+		}
+	})
+}
+
+func TestIgnoreOwners(t *testing.T) { testIgnoreOwners(t, "") }
+
+func TestIgnoreOwnersInUserNamespace(t *testing.T) {
+	if restricted(t, oneID()) {
+		testIgnoreOwners(t, "")
+	}
+}
+
+// ordinary makes a process one of an ordinary user.
+func ordinary(t *testing.T) *syscall.SysProcAttr {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		return &syscall.SysProcAttr{}
+	}
+	return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 4711, Gid: 4712}}
+}
+
+func TestIgnoreOwnersAsOrdinaryUser(t *testing.T) {
+	if restricted(t, ordinary(t)) {
+		testIgnoreOwners(t, `only root of the host can set attributes of security: 1 are not set, the first is security.capability of "ping"`)
+	}
+}
+
+func TestOwnersAsOrdinaryUser(t *testing.T) {
+	if !restricted(t, ordinary(t)) {
+		return
+	}
+	const want = "set owner 0:0: operation not permitted\nonly root can give files to others: run this in a user namespace, for example with podman unshare, or set the option ignore-owners"
+	if _, err := newPlace(t).deploy(t, Options{}, layerOf(t, file("f"))); err == nil || !strings.HasSuffix(err.Error(), want) {
+		t.Errorf("got %v, want %s", err, want)
 	}
 }

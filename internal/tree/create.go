@@ -4,8 +4,9 @@ import (
 	"errors"
 	"time"
 
-	"github.com/moby/sys/userns"
 	"golang.org/x/sys/unix"
+
+	"osbuild-containers/internal/userns"
 )
 
 // Mkdir makes a directory that only its owner can enter, until SetDir gives it its mode.
@@ -65,7 +66,7 @@ func (r *Root) SetMeta(name string, m Meta, link bool) error {
 		m.ModTime = time.Time{}
 	}
 	if err = d.chown(base, m.UID, m.GID); err != nil {
-		err = ownerError(&m, err)
+		err = userns.OwnerError(m.UID, m.GID, err)
 	} else {
 		err = r.setAt(d, name, base, &m, link)
 	}
@@ -95,14 +96,14 @@ func (r *Root) Symlink(name, target string, m Meta) error {
 	})
 }
 
-// Mknod makes a device or a fifo: kind is S_IFCHR, S_IFBLK or S_IFIFO. In a user namespace, devices are
-// left out, as podman does, and Unsupported is told; Link to, and SetMeta of, such a name do nothing.
+// Mknod makes a device or a fifo: kind is S_IFCHR, S_IFBLK or S_IFIFO. For all but root of the host, devices are
+// left out, as podman does, and Unsupported is called; Link to, and SetMeta of, such a name do nothing.
 func (r *Root) Mknod(name string, kind, major, minor uint32, m Meta) error {
 	dev := int(unix.Mkdev(major, minor))
 	err := r.node("make device or fifo", name, &m, false, func(fd int, base string) error {
 		return unix.Mknodat(fd, base, kind|0o600, dev)
 	})
-	if kind != unix.S_IFIFO && errors.Is(err, unix.EPERM) && r.Unsupported != nil && userns.RunningInUserNS() {
+	if kind != unix.S_IFIFO && errors.Is(err, unix.EPERM) && r.Unsupported != nil && userns.Restricted() {
 		r.leftOut = true
 		r.Unsupported(name, "", NoDevices)
 		return nil
@@ -130,6 +131,7 @@ func (r *Root) Link(name, old string) error {
 		return unix.Linkat(fd, oldBase, to, base, 0)
 	})
 	if r.isLeftOut(err) {
+		r.Unsupported(name, "", NoDevices)
 		return nil
 	}
 	return err

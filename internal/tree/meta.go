@@ -9,8 +9,9 @@ import (
 	"time"
 	"unsafe"
 
-	"github.com/moby/sys/userns"
 	"golang.org/x/sys/unix"
+
+	"osbuild-containers/internal/userns"
 )
 
 // The attributes that a directory hands down.
@@ -39,7 +40,7 @@ func (m *Meta) times() []unix.Timespec {
 func (r *Root) apply(fd int, name string, m *Meta, in *dir, wasThere bool) error {
 	if wasThere || in.setgid || m.UID != euid || m.GID != egid {
 		if err := unix.Fchown(fd, m.UID, m.GID); err != nil {
-			return ownerError(m, err)
+			return userns.OwnerError(m.UID, m.GID, err)
 		}
 	}
 	if in.acl || wasThere {
@@ -71,7 +72,7 @@ func (r *Root) apply(fd int, name string, m *Meta, in *dir, wasThere bool) error
 func (r *Root) applyAt(d *dir, name, base string, m *Meta, link bool) error {
 	if d.setgid || m.UID != euid || m.GID != egid {
 		if err := unix.Fchownat(d.fd, base, m.UID, m.GID, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-			return ownerError(m, err)
+			return userns.OwnerError(m.UID, m.GID, err)
 		}
 	}
 	if d.acl && !link {
@@ -112,19 +113,11 @@ func (m *Meta) attrs() []string {
 	return slices.Sorted(maps.Keys(m.Xattrs))
 }
 
-// ownerError is the error of giving something its owner.
-func ownerError(m *Meta, err error) error {
-	hint := ""
-	if err == unix.EINVAL && userns.RunningInUserNS() {
-		hint = "\nthe user namespace has no such id: give the user who made it ranges in /etc/subuid and /etc/subgid (usermod --add-subuids, --add-subgids)"
-	}
-	return fmt.Errorf("set owner %d:%d: %w%s", m.UID, m.GID, err, hint)
-}
-
 // Why an attribute is not set, or a device not made.
 const (
-	NoDevices        = "device nodes cannot be made in a user namespace"
-	NoHostAttributes = "only root of the host can set attributes of trusted and security"
+	NoDevices        = "only root of the host can make device nodes"
+	NoTrusted        = "only root of the host can set attributes of trusted"
+	NoSecurity       = "only root of the host can set attributes of security"
 	NoAttributes     = "the file system of the tree has no such attributes"
 	NoUserAttributes = "links, FIFOs and devices have no user attributes"
 )
@@ -142,17 +135,24 @@ func (r *Root) attrError(name, attr string, node bool, err error) error {
 	case err == unix.EPERM && r.Unsupported != nil && node && strings.HasPrefix(attr, "user."):
 		r.Unsupported(name, attr, NoUserAttributes)
 		return nil
-	case err == unix.EPERM && r.Unsupported != nil && hostOnly(attr) && userns.RunningInUserNS():
-		r.Unsupported(name, attr, NoHostAttributes)
+	case err == unix.EPERM && r.Unsupported != nil && strings.HasPrefix(attr, "trusted.") && userns.Restricted():
+		r.Unsupported(name, attr, NoTrusted)
+		return nil
+	case err == unix.EPERM && r.Unsupported != nil && strings.HasPrefix(attr, "security.") && userns.Restricted():
+		r.Unsupported(name, attr, NoSecurity)
 		return nil
 	default:
-		return fmt.Errorf("set attribute %q: %w", attr, err)
+		err = fmt.Errorf("set attribute %q: %w", attr, err)
+		if remedy := userns.Remedy(err); remedy != "" && namesIDs(attr) {
+			return fmt.Errorf("%w\n%s", err, remedy)
+		}
+		return err
 	}
 }
 
-// hostOnly reports whether a user namespace has no right to set an attribute.
-func hostOnly(attr string) bool {
-	return strings.HasPrefix(attr, "trusted.") || strings.HasPrefix(attr, "security.") && attr != "security.capability"
+// namesIDs reports whether the value of an attribute has ids of users or groups.
+func namesIDs(attr string) bool {
+	return attr == aclAccess || attr == aclDefault || attr == "security.capability"
 }
 
 // futimens sets the times of an open file. The library has no form without a name.

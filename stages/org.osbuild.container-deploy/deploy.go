@@ -24,6 +24,9 @@ func run(ctx context.Context, a *stage.Arguments, log *progress.Reporter) (err e
 	if err := stage.Options(a, &opt); err != nil {
 		return err
 	}
+	if err := opt.check(); err != nil {
+		return err
+	}
 	images, err := a.Inputs["images"].Images()
 	if err != nil {
 		return err

@@ -18,6 +18,7 @@ type options struct {
 	LastLayer json.RawMessage `json:"last-layer"`
 	UIDMap    []idRange       `json:"uid-map"`
 	GIDMap    []idRange       `json:"gid-map"`
+	Ignore    bool            `json:"ignore-owners"`
 	Limits    struct {
 		Entries    int64 `json:"entries"`
 		LayerBytes int64 `json:"layer-bytes"`
@@ -36,13 +37,22 @@ func ranges(all []idRange) []deploy.IDRange {
 	return r
 }
 
+// check refuses options that contradict each other.
+func (o options) check() error {
+	if o.Ignore && len(o.UIDMap)+len(o.GIDMap) > 0 {
+		return stage.Refuse("options.ignore-owners", "must not be given with uid-map or gid-map, which keep owners")
+	}
+	return nil
+}
+
 // deploy is what the options mean to package deploy.
 func (o options) deploy(epoch *int64) deploy.Options {
 	d := deploy.Options{
-		Exclude: o.Exclude,
-		UIDs:    ranges(o.UIDMap),
-		GIDs:    ranges(o.GIDMap),
-		Limits:  deploy.Limits{Entries: o.Limits.Entries, LayerBytes: o.Limits.LayerBytes, Depth: o.Limits.Depth},
+		Exclude:      o.Exclude,
+		UIDs:         ranges(o.UIDMap),
+		GIDs:         ranges(o.GIDMap),
+		IgnoreOwners: o.Ignore,
+		Limits:       deploy.Limits{Entries: o.Limits.Entries, LayerBytes: o.Limits.LayerBytes, Depth: o.Limits.Depth},
 	}
 	if epoch != nil {
 		d.Epoch = time.Unix(*epoch, 0)

@@ -40,6 +40,9 @@ func TestOptionsMeanWhatTheSchemaSays(t *testing.T) {
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
+	if got := decode(t, `{"ignore-owners": true}`).deploy(nil); !got.IgnoreOwners {
+		t.Errorf("ignore-owners is lost: %+v", got)
+	}
 	if got := decode(t, `{}`).deploy(nil); !reflect.DeepEqual(got, deploy.Options{}) {
 		t.Errorf("no options are %+v, want nothing", got)
 	}
@@ -55,6 +58,7 @@ func TestOptionsThatAreRefused(t *testing.T) {
 		`{"last-layer": 0}`:                 "options.last-layer",
 		`{"last-layer": "latest"}`:          "options.last-layer",
 		`{"limits": {"bytes": 1}}`:          "options.limits",
+		`{"ignore-owners": "yes"}`:          "options.ignore-owners",
 		`{"other": 1}`:                      "other",
 	} {
 		_, err := request.DecodeArguments(name, []byte(`{"tree": "/t", "inputs": {"images": {"path": "/i"}}, "options": `+text+`}`))

@@ -102,6 +102,7 @@ func TestStage(t *testing.T) {
 		`exclude "/": that is the whole tree`:            {map[string]any{"exclude": []string{"/"}}, []string{img.ID.String()}, 1},
 		`"usr/a": uid 0 is in no range of the map`:       {map[string]any{"uid-map": [][]int{{1, 1, 1}}}, []string{img.ID.String()}, 1},
 		`layer 2/2 ` + img.Layers[1].Digest.String():     {map[string]any{"uid-map": [][]int{{1, 1, 1}}}, []string{img.ID.String()}, 1},
+		"options.ignore-owners: must not be given with ": {map[string]any{"ignore-owners": true, "gid-map": [][]int{{1, 1, 1}}}, []string{img.ID.String()}, 2},
 		"components in a path: more than the limit of 1": {map[string]any{"limits": map[string]any{"depth": 1}}, []string{img.ID.String()}, 1},
 	} {
 		args, _ := arguments(c.options, c.keys...)

@@ -1,0 +1,68 @@
+// Package userns tells what a process may not do that root of the host may, and explains the errors that the kernel
+// gives for it. A process may less inside a user namespace, and as an ordinary user.
+package userns
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/moby/sys/user"
+	"github.com/moby/sys/userns"
+	"golang.org/x/sys/unix"
+)
+
+// Restricted reports whether this process is not root of the host.
+func Restricted() bool { return userns.RunningInUserNS() || unix.Geteuid() != 0 }
+
+// OwnerError wraps the error of a call that gave something the owner uid:gid. Where the reason is that the user namespace
+// does not map the owner, or that there is none, a second line has the remedy.
+func OwnerError(uid, gid int, err error) error {
+	if err == nil {
+		return nil
+	}
+	err = fmt.Errorf("set owner %d:%d: %w", uid, gid, err)
+	if remedy := Remedy(err); remedy != "" {
+		return fmt.Errorf("%w\n%s", err, remedy)
+	}
+	return err
+}
+
+// Remedy returns what helps against an error of giving something an owner, or an ACL with owners, and "" for all other
+// errors.
+func Remedy(err error) string {
+	switch {
+	case errors.Is(err, unix.EINVAL) && userns.RunningInUserNS():
+		return fmt.Sprintf("the user namespace maps only uids %s and gids %s: give the user who builds more ids in /etc/subuid and /etc/subgid"+
+			" (usermod --add-subuids FIRST-LAST --add-subgids FIRST-LAST USER), or set the option ignore-owners",
+			mapped(user.CurrentProcessUIDMap), mapped(user.CurrentProcessGIDMap))
+	case errors.Is(err, unix.EPERM) && unix.Geteuid() != 0:
+		return "only root can give files to others: run this in a user namespace, for example with podman unshare, or set the option ignore-owners"
+	default:
+		return ""
+	}
+}
+
+// mapped returns the ids of a map, as 0-65536.
+func mapped(read func() ([]user.IDMap, error)) string {
+	all, err := read()
+	if err != nil {
+		return "unknown"
+	}
+	var ranges []string
+	next := int64(-1)
+	for _, m := range all {
+		last := fmt.Sprint(m.ID + m.Count - 1)
+		switch n := len(ranges); {
+		case n > 0 && m.ID == next:
+			first, _, _ := strings.Cut(ranges[n-1], "-")
+			ranges[n-1] = first + "-" + last
+		case m.Count == 1:
+			ranges = append(ranges, last)
+		default:
+			ranges = append(ranges, fmt.Sprint(m.ID)+"-"+last)
+		}
+		next = m.ID + m.Count
+	}
+	return strings.Join(ranges, ",")
+}
