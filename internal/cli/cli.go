@@ -23,9 +23,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
-	"syscall"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -46,7 +44,6 @@ const (
 	exitMoved   = 3
 	exitGone    = 4
 	exitDamaged = 5
-	exitSignal  = 128 // and the signal's number
 )
 
 // Env is the process around Main.
@@ -57,15 +54,15 @@ func OS() Env { return process.OS() }
 
 // Main runs the command that the arguments name and returns the exit status.
 func Main(ctx context.Context, env Env) int {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	stop := interruptible(env.Signals, cancel)
-	defer stop()
-
-	err := panics.Catch(func() error { return newRoot(env).ExecuteContext(ctx) })
-	if sig, ok := errors.AsType[*interrupted](context.Cause(ctx)); ok && err != nil {
+	err, sig, abandoned := process.Run(ctx, env.Signals, 0, func(ctx context.Context) error {
+		return panics.Catch(func() error { return newRoot(env).ExecuteContext(ctx) })
+	})
+	if abandoned != nil {
+		return process.Signalled(sig)
+	}
+	if sig != nil && err != nil {
 		fmt.Fprintf(env.Stderr, "%s: interrupted\n", Name)
-		return exitSignal + int(sig.signal)
+		return process.Signalled(sig)
 	}
 	if err == nil {
 		return exitOK
@@ -110,31 +107,6 @@ func refused(err error) error {
 		return nil
 	}
 	return &statusError{status: exitRefused, err: err}
-}
-
-// interrupted is why the context of a command ended early.
-type interrupted struct{ signal syscall.Signal }
-
-func (*interrupted) Error() string { return "interrupted" }
-
-// interruptible cancels a command at the first signal. At the second, the process ends at once.
-func interruptible(signals <-chan os.Signal, cancel context.CancelCauseFunc) (stop func()) {
-	done := make(chan struct{})
-	go func() {
-		for n := 0; ; n++ {
-			select {
-			case s := <-signals:
-				sig, _ := s.(syscall.Signal)
-				if n > 0 {
-					os.Exit(exitSignal + int(sig))
-				}
-				cancel(&interrupted{sig})
-			case <-done:
-				return
-			}
-		}
-	}()
-	return func() { close(done) }
 }
 
 // app is what all commands share.

@@ -5,10 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"runtime/debug"
 
 	"golang.org/x/sys/unix"
+
+	"osbuild-containers/internal/panics"
 )
 
 // Handler answers one call. ctx is cancelled when the peer closes the connection, and
@@ -18,10 +18,6 @@ type Handler func(ctx context.Context, method string, args json.RawMessage) (rep
 
 // errPeerClosed is the cause of a call's end when nobody waits for its reply.
 var errPeerClosed = errors.New("the caller closed the connection")
-
-// Debug is the environment variable that, when it is set, adds a stack to the exception
-// that a panic becomes.
-const Debug = "OSBUILD_CONTAINERS_DEBUG"
 
 // Serve answers the calls that come in on the socket fd, one after the other. It
 // returns nil when the peer closes the connection or ctx is cancelled; also then, it
@@ -80,31 +76,24 @@ func (s socket) call(ctx context.Context, raw []byte, handle Handler) (reply any
 			cancel(errPeerClosed)
 		}
 	}()
-	defer func() {
-		stopWatching()
-		<-watched
-		cancel(nil)
-		if p := recover(); p != nil {
-			reply, failed = nil, panicked(p)
-		}
-	}()
-	reply, err = handle(ctx, m.Name, m.Args)
+	err = panics.Catch(func() (err error) {
+		reply, err = handle(ctx, m.Name, m.Args)
+		return err
+	})
+	stopWatching()
+	<-watched
+	cancel(nil)
 	if err == nil {
 		return reply, nil
 	}
 	if failed, ok := errors.AsType[*Exception](err); ok {
 		return nil, failed
 	}
-	return nil, &Exception{Name: "Error", Value: err.Error()}
-}
-
-// panicked must be called while the panic's stack is still there.
-func panicked(p any) *Exception {
-	e := &Exception{Name: "Panic", Value: fmt.Sprint(p)}
-	if os.Getenv(Debug) != "" {
-		e.Backtrace = string(debug.Stack())
+	name := "Error"
+	if _, ok := errors.AsType[*panics.Error](err); ok {
+		name = "Panic"
 	}
-	return e
+	return nil, &Exception{Name: name, Value: err.Error(), Backtrace: panics.Stack(err)}
 }
 
 // wait returns nil when one of the events, or the end of the connection, has come, and

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"osbuild-containers/internal/panics"
 )
 
 func TestSeveralCallsOnOneConnection(t *testing.T) {
@@ -167,7 +169,7 @@ func TestErrorsOfTheHandler(t *testing.T) {
 		"any":       {func() (any, error) { return nil, errors.New("no space") }, `{"name":"Error","value":"no space","backtrace":""}`},
 		"exception": {func() (any, error) { return nil, fmt.Errorf("so: %w", &Exception{Name: "KeyError", Value: "'x'"}) }, `{"name":"KeyError","value":"'x'","backtrace":""}`},
 		"no JSON":   {func() (any, error) { return make(chan int), nil }, `{"name":"TypeError","value":"encode reply: json: unsupported type: chan int","backtrace":""}`},
-		"panic":     {func() (any, error) { panic(errors.New("it broke")) }, `{"name":"Panic","value":"it broke","backtrace":""}`},
+		"panic":     {func() (any, error) { panic(errors.New("it broke")) }, `{"name":"Panic","value":"internal error: it broke; please report it","backtrace":""}`},
 	}
 	p := connect(t.Context(), t, func(_ context.Context, method string, _ json.RawMessage) (any, error) {
 		return cases[method].handle()
@@ -180,7 +182,7 @@ func TestErrorsOfTheHandler(t *testing.T) {
 }
 
 func TestPanicShowsItsStackForDebugging(t *testing.T) {
-	t.Setenv(Debug, "1")
+	t.Setenv(panics.Debug, "1")
 	p := connect(t.Context(), t, func(context.Context, string, json.RawMessage) (any, error) { panic("it broke") })
 	if got := p.call("x", "{}"); !strings.Contains(got, "TestPanicShowsItsStackForDebugging") {
 		t.Errorf("no stack in %s", got)

@@ -10,19 +10,19 @@ import (
 )
 
 const (
-	// inlineItems is the first version of osbuild that passes the items in the message; those before
-	// it pass a file. It is the oldest one that is supported.
+	// inlineItems is the first version of osbuild that passes the items in the message and not in a
+	// file. It is the oldest version that is supported.
 	inlineItems = 129
 
-	// readsResults is the first version of osbuild that looks at a reply. Those before it look for an
-	// exception only, and continue the build without an item that failed.
+	// readsResults is the first version of osbuild that reads replies. Earlier ones only look for an
+	// exception, and continue the build without an item that failed.
 	readsResults = 186
 )
 
 var versionLine = regexp.MustCompile(`(?m)^__version__ = "(\d+)"`)
 
 // hostVersion returns the version of the osbuild that started this process, 0 if it is unknown. osbuild
-// puts the directory of its Python package into PYTHONPATH of every service.
+// sets PYTHONPATH of every service to the directory of its Python package.
 func hostVersion() int {
 	raw, err := os.ReadFile(filepath.Join(os.Getenv("PYTHONPATH"), "osbuild", "__init__.py"))
 	if err != nil {
@@ -39,7 +39,7 @@ func hostVersion() int {
 	return n
 }
 
-// toHost returns the reply as the given version of osbuild, 0 for an unknown one, understands it.
+// toHost returns the reply in the form that a version of osbuild, 0 if unknown, understands.
 func (r Reply) toHost(version int) (any, error) {
 	if version != 0 && version < readsResults && !r.Success {
 		return nil, &hostsvc.Exception{Name: "RuntimeError", Value: r.Output}

@@ -12,8 +12,8 @@ import (
 
 // An osbuild that does not read replies must hear of a failure all the same.
 func TestOldOsbuildGetsFailuresAsExceptions(t *testing.T) {
-	failed := Source{Name: "s"}.reply([]request.Result{{Error: "no such image"}}, "")
-	well := Source{Name: "s"}.reply([]request.Result{{Success: true}}, "")
+	failed := Source{Name: "s"}.reply([]request.Result{{Error: "no such image"}}, nil)
+	well := Source{Name: "s"}.reply([]request.Result{{Success: true}}, nil)
 	for name, tc := range map[string]struct {
 		module    string // content of osbuild/__init__.py; empty: there is none
 		exception bool

@@ -5,21 +5,22 @@ import (
 	"runtime/debug"
 )
 
-// softLimit is the memory, in bytes, from which on Go collects garbage more eagerly. A
-// fetch needs far less; without the limit, the heap would double between two
-// collections, and a build host has better uses for that.
-const softLimit = 24 << 20
+const (
+	// softLimit is the memory, in bytes, above which Go collects garbage more often. A fetch needs far
+	// less; without the limit the heap would double between two collections.
+	softLimit = 24 << 20
 
-// perByte is how many bytes of memory a byte of a request is worth: a large request may take more,
-// since collecting garbage all the time would take longer than the request.
-const perByte = 8
+	// perByte is the memory, in bytes, added for each byte of a request: a large one needs more, and
+	// collecting garbage all the time would take longer than answering it.
+	perByte = 8
+)
 
-// limitMemory keeps the process small while it answers a request of that many bytes, unless the
-// environment says how it should be.
-func limitMemory(request int) {
+// limitMemory keeps the process small while it answers a request of size bytes, unless GOGC or
+// GOMEMLIMIT is set.
+func limitMemory(size int) {
 	_, percent := os.LookupEnv("GOGC")
 	_, limit := os.LookupEnv("GOMEMLIMIT")
 	if !percent && !limit {
-		debug.SetMemoryLimit(softLimit + perByte*int64(request))
+		debug.SetMemoryLimit(softLimit + perByte*int64(size))
 	}
 }

@@ -6,33 +6,33 @@ import (
 	"osbuild-containers/internal/request"
 )
 
-// Reply is what a source answers, always this whole object. osbuild since v186 wants
-// all of its fields but the last.
+// Reply is the answer of a source, always this whole object. osbuild v186 and later require all its
+// fields except the last.
 type Reply struct {
-	Name       string           `json:"name"`        // "source " and the type
+	Name       string           `json:"name"`        // "source " and the module's name
 	SourceType string           `json:"source_type"` // the module's name
 	Success    bool             `json:"success"`     // every item is there
-	Output     string           `json:"output"`      // a sentence for a person, with every error
-	Results    []request.Result `json:"results"`     // one for each item, in the order of sorted keys
-	// Error says why the request as a whole was refused or ended early.
+	Output     string           `json:"output"`      // a sentence for people, with every error
+	Results    []request.Result `json:"results"`     // one per item, in the order of sorted keys
+	// Error says why the request was refused or ended early.
 	Error string `json:"error,omitempty"`
 }
 
-// reply makes the reply of the items' results. failed is what went wrong as a whole,
-// or empty.
-func (s Source) reply(results []request.Result, failed string) Reply {
-	r := Reply{Name: "source " + s.Name, SourceType: s.Name, Success: failed == "", Results: results, Error: failed}
+// reply makes the reply of the items' results and, if the request failed as a whole, its error.
+func (s Source) reply(results []request.Result, err error) Reply {
+	r := Reply{Name: "source " + s.Name, SourceType: s.Name, Success: err == nil, Results: results}
 	if r.Results == nil {
 		r.Results = []request.Result{}
 	}
 	var errs []string
-	if failed != "" {
-		errs = append(errs, failed)
+	if err != nil {
+		r.Error = err.Error()
+		errs = append(errs, r.Error)
 	}
 	for _, res := range results {
 		if !res.Success {
 			r.Success = false
-			if res.Error != failed {
+			if res.Error != r.Error {
 				errs = append(errs, res.Error)
 			}
 		}

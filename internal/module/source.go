@@ -1,69 +1,53 @@
-// Package module is the one main of all sources.
-//
-// A source says what it does in a Source: how it downloads the items of a request and
-// how it copies them. The rest is here: which of the two transports speaks, a request
-// on standard input or osbuild's host service; checking the request before anything is
-// touched; the reply, always the same whole object; and the exit status.
-//
-//	0    all items are there
-//	1    an item failed, or the reply could not be written
-//	2    the request or the command line was refused; nothing was touched
-//	130  interrupted by SIGINT
-//	143  interrupted by SIGTERM
-//
-// As a service it exits with 0 when osbuild closes the connection: there, items that
-// failed are told in the reply, and a request that was refused is an exception.
 package module
 
 import (
 	"context"
+	"flag"
 	"fmt"
+	"strings"
 
-	"osbuild-containers/internal/process"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
 )
 
-// Answer does what a request asks. It returns one result for each of r.Items, in their
-// order, also when items failed. When ctx is cancelled it cleans up and returns soon,
-// with the cause of that as the error of what is not done.
-type Answer func(ctx context.Context, r *request.Request, log *progress.Reporter) []request.Result
-
-// Source is what one executable does.
+// Source is a source of osbuild.
 type Source struct {
-	Name     string // the module's name, as org.osbuild.skopeo
-	Download Answer
-	Copy     Answer
+	Name     string // the module's name, for example org.osbuild.skopeo
+	Example  string // one item of a request, JSON, for --help
+	Download Answer // fetches the items into the cache
+	Copy     Answer // copies the items to another cache
 }
 
-// Env is the process around Main.
-type Env = process.Env
+// Answer does what a request asks for. It returns one result for each of r.Items, in their order, also
+// for items that failed. When ctx is cancelled it cleans up and returns soon, with the cause of ctx as
+// the error of each item that is not done.
+type Answer func(ctx context.Context, r *request.Request, log *progress.Reporter) []request.Result
 
-// OS is the Env of this process. From here on, SIGINT and SIGTERM no longer end the
-// process, and neither does writing to a pipe that nobody reads.
-func OS() Env { return process.Module() }
-
-// Main does what the arguments say and returns the exit status.
-func Main(ctx context.Context, env Env, s Source) int {
-	var c command
-	if status, done := env.Begin(s.Name, usage(s.Name), "the request is", c.flags()); done {
+// Main answers the request on standard input, or serves osbuild if the arguments say so, and returns
+// the exit status.
+func (s Source) Main(ctx context.Context, env Env) int {
+	flags := flag.NewFlagSet("", flag.ContinueOnError)
+	fd := flags.Int("service-fd", -1, "")
+	id := flags.String("service-id", "", "")
+	m := module{env: env, name: s.Name, usage: s.usage(), input: "a request is"}
+	if status, done := m.parse(flags); done {
 		return status
 	}
-	service, err := c.service()
-	if err != nil {
-		return env.Refuse(s.Name, err)
-	}
+	service := false
+	flags.Visit(func(f *flag.Flag) { service = service || f.Name != "version" })
 	limitMemory(0)
-	if service {
-		return s.serve(ctx, env, c.fd)
-	}
-	if env.StdinIsTerminal {
-		return env.NoInput(s.Name, usage(s.Name), "a request is")
+	switch {
+	case service && *fd < 0:
+		return m.refuse(fmt.Errorf("--service-id %q needs --service-fd with a file descriptor", *id))
+	case service:
+		return s.serve(ctx, env, *fd)
+	case env.StdinIsTerminal:
+		return m.noInput()
 	}
 	return s.answerStdin(ctx, env)
 }
 
-// do answers the request with one result for each item.
+// do answers r with one result for each item.
 func (s Source) do(ctx context.Context, r *request.Request, log *progress.Reporter) []request.Result {
 	answer := s.Download
 	if r.Method == request.Copy {
@@ -74,4 +58,25 @@ func (s Source) do(ctx context.Context, r *request.Request, log *progress.Report
 		panic(fmt.Sprintf("%s: %d results for %d items", s.Name, len(results), len(r.Items)))
 	}
 	return results
+}
+
+func (s Source) usage() string {
+	return fmt.Sprintf(`usage: %[1]s < request.json > reply.json
+
+Reads one JSON request from standard input, writes one JSON reply to standard
+output and its log to standard error. %[1]s.meta.json
+describes the items.
+
+request.json:
+  {"items": {"sha256:%[2]s":
+      %[3]s},
+   "cache": "/var/cache/osbuild/sources"}
+
+exit status: 0 all items are there, 1 an item failed, 2 the request is invalid,
+130 or 143 interrupted
+
+  --service-fd FD, --service-id ID   serve osbuild on the socket FD instead
+  --version                          print the version
+  --help                             print this
+`, s.Name, strings.Repeat("1", 64), s.Example)
 }

@@ -1,16 +1,42 @@
-// Package panics makes a panic an error. A panic ends the process with all that its other goroutines
-// were doing; what goes wrong with one image or one blob is no reason for that. A goroutine that works on
-// data from outside calls Catch. Goroutines that only wait, count or print do not.
+// Package panics turns panics into errors. A panic that is not recovered ends the process with
+// everything its other goroutines are doing, and a fault in one image or blob is no reason for that:
+// every goroutine that works on data from outside calls [Catch]. Goroutines that only wait, count or
+// print do not.
 package panics
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime/debug"
+)
 
-// Catch calls f and returns its error, or an error that says what f panicked with.
+// Debug is the environment variable that, when set, makes [Stack] return stacks.
+const Debug = "OSBUILD_CONTAINERS_DEBUG"
+
+// Error is a recovered panic.
+type Error struct {
+	Value any
+	stack []byte
+}
+
+// Error asks the user to report the panic.
+func (e *Error) Error() string { return fmt.Sprintf("internal error: %v; please report it", e.Value) }
+
+// Catch calls f and returns its error, or an [*Error] if f panics.
 func Catch(f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("internal error: %v; please report it", p)
+			err = &Error{Value: p, stack: debug.Stack()}
 		}
 	}()
 	return f()
+}
+
+// Stack returns the stack of the panic that caused err, or "" if there was no panic or [Debug] is not set.
+func Stack(err error) string {
+	if p, ok := errors.AsType[*Error](err); ok && os.Getenv(Debug) != "" {
+		return string(p.stack)
+	}
+	return ""
 }

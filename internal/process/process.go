@@ -1,13 +1,9 @@
-// Package process is what the executables have in common, whoever starts them: the world around
-// them as a struct, so that a test needs no process; flags, version and exit statuses; and
-// standard input that is read until it is not wanted any more.
+// Package process holds what all executables share: their environment as a struct, so that a test
+// needs no process; version and exit statuses; signals; and reading that ends with a context.
 package process
 
 import (
 	"context"
-	"errors"
-	"flag"
-	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -25,28 +21,21 @@ import (
 const (
 	OK      = 0
 	Failed  = 1
-	Refused = 2 // the command line, or what was to be done: nothing was touched
+	Refused = 2 // the command line or the input is invalid; nothing was touched
 )
-
-// Signalled is the exit status of a process that a signal has ended.
-func Signalled(sig os.Signal) int {
-	if n, ok := sig.(syscall.Signal); ok {
-		return 128 + int(n)
-	}
-	return Failed
-}
 
 // Env is the process around a main function.
 type Env struct {
 	Args             []string // without the program's name
 	Stdin            io.Reader
 	Stdout, Stderr   io.Writer
-	StdinIsTerminal  bool             // nobody is going to write JSON there
+	StdinIsTerminal  bool
 	StderrIsTerminal bool             // progress is drawn as bars
-	Signals          <-chan os.Signal // SIGINT and SIGTERM; nil where there are none
+	Signals          <-chan os.Signal // SIGINT and SIGTERM; nil if none are expected
 }
 
-// OS is the Env of this process. From here on, SIGINT and SIGTERM no longer end it.
+// OS returns the Env of this process. From then on SIGINT and SIGTERM do not end the process: they are
+// sent to Env.Signals.
 func OS() Env {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
@@ -61,15 +50,7 @@ func OS() Env {
 	}
 }
 
-// Module is OS for an executable that a host engine starts: it does not end either when it writes to
-// a pipe that nobody reads.
-func Module() Env {
-	// Received and dropped, not ignored: child processes inherit what is ignored.
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
-	return OS()
-}
-
-// Log is where people see what happens.
+// Log returns a reporter that writes to standard error: bars on a terminal, else lines.
 func (e Env) Log() *progress.Reporter {
 	if e.StderrIsTerminal {
 		return progress.NewBars(e.Stderr)
@@ -77,49 +58,10 @@ func (e Env) Log() *progress.Reporter {
 	return progress.NewLog(e.Stderr)
 }
 
-// Begin understands the command line of a module: the flags given and what a person may try, and
-// nothing else, since input, "the request is" or the like, comes from standard input. It returns
-// the exit status and true where that was all there is to do.
-func (e Env) Begin(name, usage, input string, flags *flag.FlagSet) (status int, done bool) {
-	flags.SetOutput(io.Discard)
-	version := flags.Bool("version", false, "")
-	switch err := flags.Parse(e.Args); {
-	case errors.Is(err, flag.ErrHelp):
-		return e.print(name, usage), true
-	case err != nil:
-		return e.Refuse(name, fmt.Errorf("%w; --help shows what there is", err)), true
-	case flags.NArg() > 0:
-		return e.Refuse(name, fmt.Errorf("unexpected argument %q; %s read from standard input, see --help", flags.Arg(0), input)), true
-	case *version:
-		return e.print(name, name+" "+VersionText()+"\n"), true
-	}
-	return OK, false
-}
-
-// Refuse says what is wrong with the command line.
-func (e Env) Refuse(name string, err error) int {
-	fmt.Fprintf(e.Stderr, "%s: %v\n", name, err)
-	return Refused
-}
-
-// NoInput says that standard input is a terminal, where input, "a request is" or the like, is expected.
-func (e Env) NoInput(name, usage, input string) int {
-	fmt.Fprintf(e.Stderr, "%s: standard input is a terminal; %s expected there\n\n%s", name, input, usage)
-	return Refused
-}
-
-func (e Env) print(name, text string) int {
-	if _, err := io.WriteString(e.Stdout, text); err != nil {
-		fmt.Fprintf(e.Stderr, "%s: write to standard output: %v\n", name, err)
-		return Failed
-	}
-	return OK
-}
-
 // Version is set when a release is built.
 var Version string
 
-// VersionText is Version, or what the build says of itself.
+// VersionText returns Version, or else the module version that Go recorded in the executable.
 func VersionText() string {
 	if Version != "" {
 		return Version
@@ -130,13 +72,13 @@ func VersionText() string {
 	return "unknown"
 }
 
-// Read is request.Read that does not wait for the end of the input when ctx is cancelled.
+// Read is [request.Read] that returns early when ctx is cancelled.
 func Read(ctx context.Context, in io.Reader) ([]byte, error) {
 	return Await(ctx, func() ([]byte, error) { return request.Read(in) })
 }
 
-// Await is what read returns, or why ctx ended before: a pipe, also one that has a name, may never end.
-// read then continues beside the rest of the process, which is about to end.
+// Await calls read in a goroutine and returns its result, or the cause of ctx if that is cancelled
+// first: reading from a pipe may never end. read is then left running; the process is about to exit.
 func Await[T any](ctx context.Context, read func() (T, error)) (T, error) {
 	type outcome struct {
 		got T

@@ -16,6 +16,9 @@ type Arguments struct {
 	Epoch   *int64           // meta.source-epoch in seconds; nil when there is none
 }
 
+// DecodeOptions fills in the options of the stage, which its schema has accepted.
+func (a *Arguments) DecodeOptions(into any) error { return json.Unmarshal(a.Options, into) }
+
 // DecodeArguments makes the arguments of the stage of what its caller gave: osbuild's
 // file of arguments, or standard input. Fields beside those of Arguments are ignored,
 // since osbuild has some that it adds; inputs and options that the stage does not know

@@ -1,7 +1,6 @@
 package request
 
 import (
-	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -14,10 +13,10 @@ const MaxSize = 64 << 20
 func Read(r io.Reader) ([]byte, error) {
 	raw, err := io.ReadAll(io.LimitReader(r, MaxSize+1))
 	if err != nil {
-		return nil, fmt.Errorf("read request: %w", err)
+		return nil, Refuse("", "read request: %v", err)
 	}
 	if len(raw) > MaxSize {
-		return nil, refuse("", "the request is larger than %d MiB", MaxSize>>20)
+		return nil, Refuse("", "the request is larger than %d MiB", MaxSize>>20)
 	}
 	return raw, nil
 }

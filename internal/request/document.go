@@ -27,7 +27,7 @@ func DecodeDocument(schema, raw []byte, v any) error {
 		return err
 	}
 	if err := json.Unmarshal(raw, v); err != nil {
-		return refuse("", "%v", err)
+		return Refuse("", "%v", err)
 	}
 	return nil
 }

@@ -50,8 +50,9 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// refuse is the Error of one problem.
-func refuse(path, format string, args ...any) *Error {
+// Refuse returns an [*Error] with one problem: the value at path, for example
+// options.destination.path, is invalid; or the whole input, if path is empty.
+func Refuse(path, format string, args ...any) error {
 	return &Error{Problems: []Problem{{Path: path, Text: fmt.Sprintf(format, args...)}}}
 }
 

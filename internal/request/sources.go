@@ -57,7 +57,7 @@ func DecodeManifest(raw []byte) (*Wanted, error) {
 func decodeSource(name string, raw []byte) ([]Item, error) {
 	var call map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &call); err != nil || call == nil {
-		return nil, refuse(joinPath("sources", name), "must be an object")
+		return nil, Refuse(joinPath("sources", name), "must be an object")
 	}
 	call["cache"] = json.RawMessage(`"/"`)
 	delete(call, "dst_cache")

@@ -55,7 +55,7 @@ func (t *tree) start() error {
 		return nil
 	}
 	if t.at == len(t.raw) {
-		return refuse("", "the %s is empty: a JSON object is expected", t.kind())
+		return Refuse("", "the %s is empty: a JSON object is expected", t.kind())
 	}
 	begin := t.at
 	v, err := t.value()
@@ -241,5 +241,5 @@ func (t *tree) refuse(format string, args ...any) error {
 	before := t.raw[:t.at]
 	line := bytes.Count(before, []byte("\n")) + 1
 	column := utf8.RuneCount(before[bytes.LastIndexByte(before, '\n')+1:]) + 1
-	return refuse("", "line %d, column %d: %s", line, column, fmt.Sprintf(format, args...))
+	return Refuse("", "line %d, column %d: %s", line, column, fmt.Sprintf(format, args...))
 }

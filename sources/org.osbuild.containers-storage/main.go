@@ -10,13 +10,16 @@ import (
 	"osbuild-containers/internal/module"
 )
 
+const example = `{}`
+
 func main() {
 	if image.Reexec() {
 		return
 	}
-	os.Exit(module.Main(context.Background(), module.OS(), module.Source{
+	os.Exit(module.Source{
 		Name:     "org.osbuild.containers-storage",
+		Example:  example,
 		Download: fetch.Stored,
 		Copy:     fetch.StoredCopy,
-	}))
+	}.Main(context.Background(), module.OS()))
 }

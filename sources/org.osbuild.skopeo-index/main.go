@@ -10,13 +10,16 @@ import (
 	"osbuild-containers/internal/module"
 )
 
+const example = `{"image": {"name": "registry.example.com/team/app"}}`
+
 func main() {
 	if image.Reexec() {
 		return
 	}
-	os.Exit(module.Main(context.Background(), module.OS(), module.Source{
+	os.Exit(module.Source{
 		Name:     "org.osbuild.skopeo-index",
+		Example:  example,
 		Download: fetch.Lists,
 		Copy:     fetch.CopyLists,
-	}))
+	}.Main(context.Background(), module.OS()))
 }

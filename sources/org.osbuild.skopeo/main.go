@@ -10,13 +10,17 @@ import (
 	"osbuild-containers/internal/module"
 )
 
+const example = `{"image": {"name": "registry.example.com/team/app",
+      "digest": "sha256:2222222222222222222222222222222222222222222222222222222222222222"}}`
+
 func main() {
 	if image.Reexec() {
 		return
 	}
-	os.Exit(module.Main(context.Background(), module.OS(), module.Source{
+	os.Exit(module.Source{
 		Name:     "org.osbuild.skopeo",
+		Example:  example,
 		Download: fetch.Images,
 		Copy:     fetch.CopyImages,
-	}))
+	}.Main(context.Background(), module.OS()))
 }

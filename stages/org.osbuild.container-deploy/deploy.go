@@ -15,13 +15,13 @@ import (
 	"osbuild-containers/internal/image/local"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/progress"
-	"osbuild-containers/internal/stage"
+	"osbuild-containers/internal/request"
 )
 
 // run deploys the one image of the input.
-func run(ctx context.Context, a *stage.Arguments, log *progress.Reporter) (err error) {
+func run(ctx context.Context, a *request.Arguments, log *progress.Reporter) (err error) {
 	var opt options
-	if err := stage.Options(a, &opt); err != nil {
+	if err := a.DecodeOptions(&opt); err != nil {
 		return err
 	}
 	if err := opt.check(); err != nil {
@@ -32,7 +32,7 @@ func run(ctx context.Context, a *stage.Arguments, log *progress.Reporter) (err e
 		return err
 	}
 	if len(images) != 1 {
-		return stage.Refuse("inputs.images.data.archives", fmt.Sprintf("must be exactly one image, got %d", len(images)))
+		return request.Refuse("inputs.images.data.archives", "must be exactly one image, got %d", len(images))
 	}
 	img, err := local.Open(ctx, images[0])
 	if err != nil {

@@ -7,14 +7,18 @@ import (
 	"os"
 
 	"osbuild-containers/internal/image"
-	"osbuild-containers/internal/stage"
+	"osbuild-containers/internal/module"
 )
 
 const name = "org.osbuild.container-deploy"
+
+const example = `"inputs": {"images": {"path": "/inputs", "data": {"archives": {
+      "image.tar": {"format": "oci-archive", "name": "localhost/image:v1"}}}}},
+   "options": {"exclude": ["usr/share/doc"]}`
 
 func main() {
 	if image.Reexec() {
 		return
 	}
-	os.Exit(stage.Main(context.Background(), stage.OS(), stage.Stage{Name: name, Run: run}))
+	os.Exit(module.Stage{Name: name, Example: example, Run: run}.Main(context.Background(), module.OS()))
 }

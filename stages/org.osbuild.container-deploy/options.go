@@ -2,14 +2,13 @@ package main
 
 import (
 	"encoding/json"
-	"fmt"
 	"strconv"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 
 	"osbuild-containers/internal/deploy"
-	"osbuild-containers/internal/stage"
+	"osbuild-containers/internal/request"
 )
 
 // options are those of the stage, as its schema describes them.
@@ -40,7 +39,7 @@ func ranges(all []idRange) []deploy.IDRange {
 // check refuses options that contradict each other.
 func (o options) check() error {
 	if o.Ignore && len(o.UIDMap)+len(o.GIDMap) > 0 {
-		return stage.Refuse("options.ignore-owners", "must not be given with uid-map or gid-map, which keep owners")
+		return request.Refuse("options.ignore-owners", "must not be given with uid-map or gid-map, which keep owners")
 	}
 	return nil
 }
@@ -68,18 +67,18 @@ func (o options) upTo(layers []deploy.Layer) ([]deploy.Layer, error) {
 	}
 	if n, err := strconv.Atoi(string(o.LastLayer)); err == nil {
 		if n > len(layers) {
-			return nil, stage.Refuse(path, fmt.Sprintf("the image has %d layers, got %d", len(layers), n))
+			return nil, request.Refuse(path, "the image has %d layers, got %d", len(layers), n)
 		}
 		return layers[:n], nil
 	}
 	var want digest.Digest
 	if err := json.Unmarshal(o.LastLayer, &want); err != nil {
-		return nil, stage.Refuse(path, fmt.Sprintf("must be a number or a digest, got %s", o.LastLayer))
+		return nil, request.Refuse(path, "must be a number or a digest, got %s", o.LastLayer)
 	}
 	for i, l := range layers {
 		if l.Digest == want || l.DiffID == want {
 			return layers[:i+1], nil
 		}
 	}
-	return nil, stage.Refuse(path, fmt.Sprintf("no layer of the image has the digest or diff id %s", want))
+	return nil, request.Refuse(path, "no layer of the image has the digest or diff id %s", want)
 }

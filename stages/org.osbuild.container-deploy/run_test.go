@@ -10,8 +10,8 @@ import (
 	"testing"
 
 	"osbuild-containers/internal/manifest"
+	"osbuild-containers/internal/module"
 	"osbuild-containers/internal/process"
-	"osbuild-containers/internal/stage"
 	"osbuild-containers/test/images"
 )
 
@@ -40,8 +40,7 @@ func call(t *testing.T, args any) (status int, log string) {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	status = stage.Main(context.Background(), stage.Env{Env: process.Env{Stdin: bytes.NewReader(in), Stdout: &out, Stderr: &out}, ArgumentsPath: filepath.Join(t.TempDir(), "none")},
-		stage.Stage{Name: name, Run: run})
+	status = module.Stage{Name: name, Run: run}.Main(context.Background(), module.Env{Env: process.Env{Stdin: bytes.NewReader(in), Stdout: &out, Stderr: &out}, ArgumentsPath: filepath.Join(t.TempDir(), "none")})
 	return status, out.String()
 }
 

@@ -12,17 +12,17 @@ import (
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/pack"
 	"osbuild-containers/internal/progress"
-	"osbuild-containers/internal/stage"
+	"osbuild-containers/internal/request"
 )
 
 // maxEpoch is the latest time that the header of a tar archive can hold, in 2242.
 const maxEpoch = 1<<33 - 1
 
 // archive packs the inputs into one file of the tree.
-func archive(ctx context.Context, a *stage.Arguments, log *progress.Reporter) error {
+func archive(ctx context.Context, a *request.Arguments, log *progress.Reporter) error {
 	var o options
-	if err := stage.Options(a, &o); err != nil {
-		return stage.Refuse("options", err.Error())
+	if err := a.DecodeOptions(&o); err != nil {
+		return request.Refuse("options", "%v", err)
 	}
 	config, err := o.Config.image()
 	if err != nil {
@@ -37,11 +37,11 @@ func archive(ctx context.Context, a *stage.Arguments, log *progress.Reporter) er
 		Compression: pack.Compression{Format: o.Compression, Level: o.Level},
 	}
 	if err := img.Compression.Check(); err != nil {
-		return stage.Refuse("options.level", err.Error())
+		return request.Refuse("options.level", "%v", err)
 	}
 	if a.Epoch != nil {
 		if *a.Epoch < 0 || *a.Epoch > maxEpoch {
-			return stage.Refuse("meta.source-epoch", "is not a time that an archive can hold: it must be between 0 and 8589934591")
+			return request.Refuse("meta.source-epoch", "is not a time that an archive can hold: it must be between 0 and 8589934591")
 		}
 		img.Created = time.Unix(*a.Epoch, 0).UTC()
 		img.Epoch = &img.Created
@@ -55,7 +55,7 @@ func archive(ctx context.Context, a *stage.Arguments, log *progress.Reporter) er
 
 // layers are the inputs from the lowest to the highest: in the order of their names, as
 // osbuild has them, so that a manifest means the same to both.
-func layers(inputs map[string]stage.Input) []pack.Layer {
+func layers(inputs map[string]request.Input) []pack.Layer {
 	var list []pack.Layer
 	for _, name := range slices.Sorted(maps.Keys(inputs)) {
 		list = append(list, pack.Layer{Name: name, Path: inputs[name].Path})

@@ -17,8 +17,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"osbuild-containers/internal/module"
 	"osbuild-containers/internal/process"
-	"osbuild-containers/internal/stage"
 )
 
 // call runs the stage over the arguments, as a process would be, and returns its exit
@@ -26,7 +26,7 @@ import (
 func call(t *testing.T, tree, inputs, options, meta string) (int, string) {
 	t.Helper()
 	var log bytes.Buffer
-	code := stage.Main(context.Background(), stage.Env{
+	code := module.Stage{Name: "org.osbuild.oci-archive", Run: archive}.Main(context.Background(), module.Env{
 		Env: process.Env{
 			Stdin:  strings.NewReader(fmt.Sprintf(`{"tree": %q, "inputs": %s, "options": %s, "meta": %s}`, tree, inputs, options, meta)),
 			Stdout: io.Discard,
@@ -34,7 +34,7 @@ func call(t *testing.T, tree, inputs, options, meta string) (int, string) {
 		},
 		ArgumentsPath: filepath.Join(t.TempDir(), "none"),
 		APISocket:     filepath.Join(t.TempDir(), "none"),
-	}, stage.Stage{Name: "org.osbuild.oci-archive", Run: archive})
+	})
 	return code, log.String()
 }
 

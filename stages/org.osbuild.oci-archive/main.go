@@ -5,12 +5,12 @@ import (
 	"context"
 	"os"
 
-	"osbuild-containers/internal/stage"
+	"osbuild-containers/internal/module"
 )
 
+const example = `"inputs": {"base": {"path": "/inputs/tree"}},
+   "options": {"architecture": "amd64", "filename": "image.tar"}`
+
 func main() {
-	os.Exit(stage.Main(context.Background(), stage.OS(), stage.Stage{
-		Name: "org.osbuild.oci-archive",
-		Run:  archive,
-	}))
+	os.Exit(module.Stage{Name: "org.osbuild.oci-archive", Example: example, Run: archive}.Main(context.Background(), module.OS()))
 }

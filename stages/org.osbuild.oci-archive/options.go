@@ -5,7 +5,7 @@ import (
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"osbuild-containers/internal/stage"
+	"osbuild-containers/internal/request"
 )
 
 // What a container runs, and with which environment, when nothing is said.
@@ -42,7 +42,7 @@ type config struct {
 // image is the config as it is in an image.
 func (c config) image() (v1.ImageConfig, error) {
 	if c.StopSiganl != "" && c.StopSignal != "" && c.StopSiganl != c.StopSignal {
-		return v1.ImageConfig{}, stage.Refuse("options.config.StopSiganl", "must be what StopSignal is; one of the two is enough")
+		return v1.ImageConfig{}, request.Refuse("options.config.StopSiganl", "must be what StopSignal is; one of the two is enough")
 	}
 	img := v1.ImageConfig{
 		Cmd: c.Cmd, Env: c.Env, Entrypoint: c.Entrypoint, User: c.User, WorkingDir: c.WorkingDir,

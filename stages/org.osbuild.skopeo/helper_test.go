@@ -14,8 +14,8 @@ import (
 	"syscall"
 	"testing"
 
+	"osbuild-containers/internal/module"
 	"osbuild-containers/internal/process"
-	"osbuild-containers/internal/stage"
 	"osbuild-containers/test/images"
 	"osbuild-containers/test/inputs"
 	"osbuild-containers/test/store"
@@ -39,10 +39,10 @@ func call(t *testing.T, a *inputs.Arguments) (code int, log string) {
 	t.Helper()
 	var out bytes.Buffer
 	none := filepath.Join(t.TempDir(), "none")
-	code = stage.Main(context.Background(), stage.Env{
+	code = module.Stage{Name: "org.osbuild.skopeo", Run: run}.Main(context.Background(), module.Env{
 		Env:           process.Env{Stdin: bytes.NewReader(a.JSON(t)), Stdout: &out, Stderr: &out},
 		ArgumentsPath: none, APISocket: none,
-	}, stage.Stage{Name: "org.osbuild.skopeo", Run: run})
+	})
 	return code, out.String()
 }
 

@@ -10,7 +10,7 @@ import (
 
 	"osbuild-containers/internal/image/local"
 	"osbuild-containers/internal/manifest"
-	"osbuild-containers/internal/stage"
+	"osbuild-containers/internal/request"
 )
 
 // list is a manifest list of the input.
@@ -23,7 +23,7 @@ type list struct {
 type lists []*list
 
 // readLists reads the manifest lists of the input. There may be none.
-func readLists(a *stage.Arguments) (lists, error) {
+func readLists(a *request.Arguments) (lists, error) {
 	in, ok := a.Inputs["manifest-lists"]
 	if !ok {
 		return nil, nil

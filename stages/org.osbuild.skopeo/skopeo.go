@@ -13,7 +13,6 @@ import (
 	"osbuild-containers/internal/layout"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
-	"osbuild-containers/internal/stage"
 	"osbuild-containers/internal/within"
 )
 
@@ -37,9 +36,9 @@ type options struct {
 }
 
 // run copies the images of the input into the tree.
-func run(ctx context.Context, a *stage.Arguments, log *progress.Reporter) (err error) {
+func run(ctx context.Context, a *request.Arguments, log *progress.Reporter) (err error) {
 	var opt options
-	if err := stage.Options(a, &opt); err != nil {
+	if err := a.DecodeOptions(&opt); err != nil {
 		return err
 	}
 	inputs, err := a.Inputs["images"].Images()
@@ -84,24 +83,24 @@ func (o *options) check(inputs []request.InputImage) error {
 		field, where = "storage-path", cmp.Or(d.StoragePath, defaultStorage)
 	}
 	if text := within.Check(where); text != "" {
-		return stage.Refuse("options.destination."+field, text)
+		return request.Refuse("options.destination."+field, "%v", text)
 	}
 	switch n := len(inputs); {
 	case n == 0:
-		return stage.Refuse(archives, "must have an image")
+		return request.Refuse(archives, "must have an image")
 	case n > 1 && (d.Type == toDir || d.Type == toArchive):
-		return stage.Refuse(archives, fmt.Sprintf("must be exactly one image for %s, got %d: use containers-storage or oci, or a stage for each", d.Type, n))
+		return request.Refuse(archives, "must be exactly one image for %s, got %d: use containers-storage or oci, or a stage for each", d.Type, n)
 	}
 	names := map[string]string{}
 	for _, in := range inputs {
 		name, err := in.Name, error(nil)
 		if d.Type == toStorage {
 			if name, err = transfer.Name(in.Name); err != nil {
-				return stage.Refuse(archives+"."+in.Key+".name", err.Error())
+				return request.Refuse(archives+"."+in.Key+".name", "%v", err)
 			}
 		}
 		if other, ok := names[name]; ok {
-			return stage.Refuse(archives, fmt.Sprintf("two images have the name %q, %s and %s: give each its own", name, other, in.Key))
+			return request.Refuse(archives, "two images have the name %q, %s and %s: give each its own", name, other, in.Key)
 		}
 		names[name] = in.Key
 	}
@@ -111,7 +110,7 @@ func (o *options) check(inputs []request.InputImage) error {
 const defaultStorage = "/var/lib/containers/storage"
 
 // store copies into a containers storage.
-func (o *options) store(ctx context.Context, a *stage.Arguments, images []*local.Image, lists lists, log *progress.Reporter) error {
+func (o *options) store(ctx context.Context, a *request.Arguments, images []*local.Image, lists lists, log *progress.Reporter) error {
 	d := o.Destination
 	root, err := within.Make(a.Tree, cmp.Or(d.StoragePath, defaultStorage))
 	if err != nil {
@@ -135,12 +134,12 @@ func (o *options) store(ctx context.Context, a *stage.Arguments, images []*local
 }
 
 // files copies into a directory or an archive.
-func (o *options) files(ctx context.Context, a *stage.Arguments, images []*local.Image, log *progress.Reporter) error {
+func (o *options) files(ctx context.Context, a *request.Arguments, images []*local.Image, log *progress.Reporter) error {
 	d := o.Destination
 	where, name := d.Path, ""
 	if d.Type == toArchive {
 		if name = path.Base(path.Clean("/" + d.Path)); name == "/" {
-			return stage.Refuse("options.destination.path", "must be the path of a file")
+			return request.Refuse("options.destination.path", "must be the path of a file")
 		}
 		where = path.Dir(path.Clean("/" + d.Path))
 	}

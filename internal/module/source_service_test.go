@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"osbuild-containers/internal/module"
+	"osbuild-containers/internal/process"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
 )
@@ -29,7 +30,7 @@ func service(t *testing.T, s module.Source, signals <-chan os.Signal) (fd int, d
 	go func() {
 		var stdout, stderr bytes.Buffer
 		args := []string{"--service-id", "source/" + name, "--service-fd", strconv.Itoa(fds[1])}
-		code := module.Main(context.Background(), module.Env{Args: args, Stdout: &stdout, Stderr: &stderr, Signals: signals}, s)
+		code := s.Main(context.Background(), module.Env{Env: process.Env{Args: args, Stdout: &stdout, Stderr: &stderr, Signals: signals}})
 		ended <- ending{code, stdout.String(), stderr.String()}
 		_ = unix.Close(fds[1])
 	}()
@@ -107,7 +108,7 @@ func TestServiceEndsWithItsConnection(t *testing.T) {
 		want   ending
 	}{
 		"at once":          {interruptible(true), ending{}},
-		"when it is stuck": {interruptible(false), ending{1, "", name + ": the work has not ended 5s after the connection was closed\n"}},
+		"when it is stuck": {interruptible(false), ending{1, "", name + ": the connection was closed, and the work did not end within 10s\n"}},
 	} {
 		t.Run(title, func(t *testing.T) {
 			t.Parallel()

@@ -3,18 +3,16 @@ package module
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
 	"osbuild-containers/internal/hostsvc"
-	"osbuild-containers/internal/process"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
 )
 
-// serve is osbuild's host service. Nobody reads env.Signals: osbuild ends a service by
-// closing the connection, and then waits for the process.
+// serve is a host service of osbuild. It does not read env.Signals: osbuild ends a service by closing
+// the connection, and then waits for the process.
 func (s Source) serve(ctx context.Context, env Env, fd int) int {
 	log := progress.NewLog(env.Stderr)
 	defer log.Close()
@@ -31,16 +29,15 @@ func (s Source) serve(ctx context.Context, env Env, fd int) int {
 	select {
 	case err = <-served:
 	case <-late:
-		err = fmt.Errorf("the work has not ended %s after the connection was closed", patience)
+		err = fmt.Errorf("the connection was closed, and the work did not end within %s", patience)
 	}
 	if err != nil {
 		fmt.Fprintf(env.Stderr, "%s: %v\n", s.Name, err)
-		return process.Failed
 	}
-	return process.OK
+	return status(err)
 }
 
-// handle answers one call. A failed item is an exception only to an osbuild that knows no other failure.
+// handle answers one call. A failed item is an exception only to an osbuild that ignores replies.
 func (s Source) handle(ctx context.Context, log *progress.Reporter, method string, args json.RawMessage) (any, error) {
 	if method != request.Download && method != request.Copy {
 		return nil, &hostsvc.Exception{Name: "ProtocolError", Value: fmt.Sprintf("unknown method %q", method)}
@@ -52,11 +49,11 @@ func (s Source) handle(ctx context.Context, log *progress.Reporter, method strin
 	}
 	limitMemory(len(args))
 	r, err := request.DecodeArgs(s.Name, method, args)
-	if refused, ok := errors.AsType[*request.Error](err); ok {
-		return nil, &hostsvc.Exception{Name: "RequestError", Value: refused.Error()}
+	if isRefused(err) {
+		return nil, &hostsvc.Exception{Name: "RequestError", Value: err.Error()}
 	}
 	if err != nil {
 		return nil, err
 	}
-	return s.reply(s.do(ctx, r, log), "").toHost(version)
+	return s.reply(s.do(ctx, r, log), nil).toHost(version)
 }

@@ -13,8 +13,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"osbuild-containers/internal/hostsvc"
 	"osbuild-containers/internal/module"
+	"osbuild-containers/internal/panics"
+	"osbuild-containers/internal/process"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
 )
@@ -68,11 +69,11 @@ func answers(errs map[string]string) module.Source {
 func run(t *testing.T, s module.Source, stdin string, change func(*module.Env)) ending {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
-	env := module.Env{Stdin: strings.NewReader(stdin), Stdout: &stdout, Stderr: &stderr}
+	env := module.Env{Env: process.Env{Stdin: strings.NewReader(stdin), Stdout: &stdout, Stderr: &stderr}}
 	if change != nil {
 		change(&env)
 	}
-	code := module.Main(t.Context(), env, s)
+	code := s.Main(t.Context(), env)
 	return ending{code, stdout.String(), stderr.String()}
 }
 
@@ -158,8 +159,8 @@ func TestNobodyReadsTheReply(t *testing.T) {
 
 func TestPanicIsAReply(t *testing.T) {
 	for title, answer := range map[string]module.Answer{
-		"internal error: it broke":                            func(context.Context, *request.Request, *progress.Reporter) []request.Result { panic("it broke") },
-		"internal error: " + name + ": 0 results for 2 items": func(context.Context, *request.Request, *progress.Reporter) []request.Result { return nil },
+		"internal error: it broke; please report it":                            func(context.Context, *request.Request, *progress.Reporter) []request.Result { panic("it broke") },
+		"internal error: " + name + ": 0 results for 2 items; please report it": func(context.Context, *request.Request, *progress.Reporter) []request.Result { return nil },
 	} {
 		s := answers(nil)
 		s.Download = answer
@@ -167,11 +168,11 @@ func TestPanicIsAReply(t *testing.T) {
 		if r := p.reply(t); r.Error != title || r.Success || p.code != 1 || p.stderr != title+"\n" {
 			t.Errorf("exit status %d, got %+v, standard error %q", p.code, r, p.stderr)
 		}
-		t.Setenv(hostsvc.Debug, "1")
+		t.Setenv(panics.Debug, "1")
 		if p := run(t, s, two, nil); !strings.Contains(p.stderr, "goroutine ") {
 			t.Errorf("no stack for debugging in %q", p.stderr)
 		}
-		t.Setenv(hostsvc.Debug, "")
+		t.Setenv(panics.Debug, "")
 	}
 }
 
@@ -204,7 +205,7 @@ func TestSignals(t *testing.T) {
 	}{
 		"SIGINT":                 {interruptible(true), nil, signals{syscall.SIGINT}, 130, 2, 0},
 		"SIGTERM":                {interruptible(true), nil, signals{syscall.SIGTERM}, 143, 2, 0},
-		"stuck":                  {interruptible(false), nil, signals{syscall.SIGTERM}, 143, 0, 5 * time.Second},
+		"stuck":                  {interruptible(false), nil, signals{syscall.SIGTERM}, 143, 0, 10 * time.Second},
 		"a second one":           {interruptible(false), nil, signals{syscall.SIGTERM, syscall.SIGINT}, 130, -1, 0},
 		"before the request":     {answers(nil), func(e *module.Env) { e.Stdin = slow("{}") }, signals{syscall.SIGINT}, 130, 0, 0},
 		"while nobody reads":     {answers(nil), func(e *module.Env) { e.Stdout = blocked{} }, signals{syscall.SIGTERM}, 143, -1, 0},
