@@ -16,6 +16,7 @@ import (
 
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/image"
+	"osbuild-containers/internal/image/policy"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/panics"
 	"osbuild-containers/internal/progress"
@@ -169,7 +170,7 @@ func (in *importer) list(ctx context.Context, raw []byte) error {
 
 // allowed asks policy.json.
 func (in *importer) allowed(ctx context.Context, raw []byte, signatures [][]byte) error {
-	err := image.Carried{Transport: in.from.format, Path: in.from.path, Manifest: raw, Signatures: signatures}.Allowed(ctx)
+	err := policy.File{Transport: in.from.format, Path: in.from.path, Manifest: raw, Signatures: signatures}.Allowed(ctx)
 	if err != nil {
 		if hint := image.Hint(err); hint != "" {
 			err = fmt.Errorf("%w\n%s", err, hint)

@@ -17,7 +17,6 @@ import (
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"osbuild-containers/internal/image"
 	"osbuild-containers/internal/image/files"
 	"osbuild-containers/internal/manifest"
 )
@@ -220,8 +219,8 @@ func (c *carrier) other(d *files.Document, images map[digest.Digest]*carried) er
 		return nil //nolint:nilerr // it is not signatures
 	}
 	img := images[a.Subject.Digest]
-	if n := len(img.signatures) + len(a.Layers); n > image.MaxSignatures {
-		return fmt.Errorf("image %s has %d signatures, the limit is %d", img.title(), n, image.MaxSignatures)
+	if n := len(img.signatures) + len(a.Layers); n > manifest.MaxSignatures {
+		return fmt.Errorf("image %s has %d signatures, the limit is %d", img.title(), n, manifest.MaxSignatures)
 	}
 	for _, l := range a.Layers {
 		if l.Digest.Validate() != nil {

@@ -161,9 +161,7 @@ func parsedOf(a request.Access, ref pin.Reference, platforms []pin.Platform) (pa
 	for _, p := range platforms {
 		s.Platforms = append(s.Platforms, p.String())
 	}
-	var err error
-	if ref.Transport == request.Docker {
-		s.Locations, err = image.Locations(ref.Target(a))
-	}
+	locations, err := image.Locations(ref.Target(a))
+	s.Locations = append(s.Locations, locations...)
 	return s, err
 }

@@ -10,6 +10,7 @@ import (
 
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/image"
+	"osbuild-containers/internal/image/registry"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
@@ -111,11 +112,11 @@ func readAgain(elsewhere bool, damaged *bool) bool {
 func (b *blob) restart(src image.Source, err error) (again bool, _ error) {
 	wrong := errors.Is(err, cache.ErrDigest) || errors.Is(err, cache.ErrSize)
 	switch {
-	case errors.Is(err, image.ErrRange) && !b.noRange:
+	case errors.Is(err, registry.ErrRange) && !b.noRange:
 		b.noRange = true
-	case wrong && readAgain(src.Elsewhere(image.Blob, b.Digest), &b.damaged):
+	case wrong && readAgain(image.Elsewhere(src, registry.Blob, b.Digest), &b.damaged):
 		b.noRange = false
-	case errors.Is(err, image.ErrContent) && readAgain(false, &b.damaged):
+	case errors.Is(err, registry.ErrContent) && readAgain(false, &b.damaged):
 	default:
 		return false, err
 	}

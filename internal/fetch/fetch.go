@@ -19,6 +19,7 @@ import (
 
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/image"
+	"osbuild-containers/internal/image/registry"
 	"osbuild-containers/internal/panics"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
@@ -186,7 +187,7 @@ type item struct {
 func (j *job) newItem(ri request.Item) *item {
 	it := &item{job: j, Item: ri, target: targetOf(ri)}
 	it.log = j.log.Pinned(it.target.Name, it.target.Pinned.String(), it.ID.String())
-	it.target.Mirrors = &image.Mirrors{Note: func(format string, args ...any) { it.log.Note(format, args...) }}
+	it.target.Mirrors = &registry.Mirrors{Note: func(format string, args ...any) { it.log.Note(format, args...) }}
 	it.attempts.Store(1)
 	it.pace.start()
 	return it

@@ -12,6 +12,8 @@ import (
 
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/image"
+	"osbuild-containers/internal/image/policy"
+	"osbuild-containers/internal/image/registry"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
@@ -248,7 +250,7 @@ func (s *session) manifest(ctx context.Context, d digest.Digest) (raw []byte, m 
 // allowed reads the signatures of the instance, or of what is pinned if d is empty, whose manifest is raw,
 // and checks policy.json.
 func (s *session) allowed(ctx context.Context, d digest.Digest, raw []byte) (signatures [][]byte, err error) {
-	if !image.HavePolicy() {
+	if !policy.Exists() {
 		s.it.noPolicy.Do(func() {
 			s.it.job.log.Note("no policy.json: the pinned digests alone decide what is accepted")
 		})
@@ -263,7 +265,7 @@ func (s *session) allowed(ctx context.Context, d digest.Digest, raw []byte) (sig
 		return s.it.target.Allowed(ctx, func() ([]byte, [][]byte, error) { return raw, signatures, nil })
 	}
 	err = allowed()
-	for src := s.source(); image.IsPolicy(err) && src.Elsewhere(image.Signatures, d); { // the origin may have what the mirror has not
+	for src := s.source(); image.IsPolicy(err) && image.Elsewhere(src, registry.Signatures, d); { // the origin may have what the mirror has not
 		w := s.it.newTries(nil).watch(ctx)
 		others, e := src.Signatures(w.traced(), d)
 		if w.stop(e) != nil {

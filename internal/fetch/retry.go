@@ -11,6 +11,8 @@ import (
 
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/image"
+	"osbuild-containers/internal/image/registry"
+	"osbuild-containers/internal/image/storage"
 	"osbuild-containers/internal/request"
 )
 
@@ -59,7 +61,7 @@ func (t *tries) do(ctx context.Context, op func(context.Context) error) error {
 	for {
 		err := op(ctx)
 		if t.it.Image.Transport == request.ContainersStorage {
-			err = image.Local(err)
+			err = storage.Mark(err)
 		}
 		if err == nil {
 			t.it.pace.start() // whatever it was, it is done
@@ -87,7 +89,7 @@ func (t *tries) do(ctx context.Context, op func(context.Context) error) error {
 // reopen gives up, when a second try was lost too, the connection for a new one: from a mirror
 // that died to the next one. Whether that works the next try shows.
 func (t *tries) reopen(ctx context.Context, err error) {
-	var answer *image.StatusError
+	var answer *registry.StatusError
 	if class, _ := classify(err); class == image.Transient && t.failed > 1 && t.renew != nil && !errors.As(err, &answer) {
 		_ = t.renew(ctx)
 	}
@@ -95,7 +97,7 @@ func (t *tries) reopen(ctx context.Context, err error) {
 
 // judge decides what follows a failed try: a wait, or the end with an error.
 func (t *tries) judge(ctx context.Context, err error) (wait time.Duration, final error) {
-	var next *image.NextError
+	var next *registry.NextError
 	if errors.As(err, &next) {
 		return 0, nil
 	}
@@ -132,7 +134,7 @@ func (t *tries) judge(ctx context.Context, err error) (wait time.Duration, final
 // classify is image.Classify that knows stalls.
 func classify(err error) (image.Class, time.Duration) {
 	var stalled errStalled
-	if errors.As(err, &stalled) && !image.IsLocal(err) {
+	if errors.As(err, &stalled) && !storage.IsStorage(err) {
 		return image.Transient, 0
 	}
 	return image.Classify(err)
@@ -159,7 +161,7 @@ func gaveUp(err error, total int) error {
 
 // hintOf returns the remedy for an error of an item that is fetched into c, "" where the error says it all.
 func hintOf(c *cache.Cache, err error) string {
-	if image.IsLocal(err) {
+	if storage.IsStorage(err) {
 		if errors.Is(err, cache.ErrDigest) || errors.Is(err, cache.ErrSize) {
 			return "the storage is damaged: look with podman system check, or pull the image again"
 		}

@@ -5,6 +5,7 @@ import (
 
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/image"
+	"osbuild-containers/internal/image/storage"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
 )
@@ -14,7 +15,7 @@ import (
 func Stored(_ context.Context, r *request.Request, log *progress.Reporter) []request.Result {
 	image.RouteLogs(log.Note)
 	results := make([]request.Result, len(r.Items))
-	store, err := image.OpenStore("")
+	store, err := storage.OpenStore("")
 	if err == nil {
 		defer store.Close()
 	}
@@ -24,7 +25,7 @@ func Stored(_ context.Context, r *request.Request, log *progress.Reporter) []req
 			e = store.Has(it.ID)
 		}
 		results[i] = request.Result{Success: e == nil, Metadata: request.Metadata{Checksum: it.ID.String(), Cached: e == nil}}
-		if e = image.Local(e); e != nil {
+		if e = storage.Mark(e); e != nil {
 			results[i].Error = withHint("image "+it.ID.String()+": "+e.Error(), hintOf(cache.Open(r.Cache), e))
 		}
 	}

@@ -13,6 +13,7 @@ import (
 
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/image"
+	"osbuild-containers/internal/image/registry"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
@@ -104,7 +105,7 @@ func (b *streamed) Read(p []byte) (n int, err error) {
 func (b *streamed) verify() error {
 	if got := digest.NewDigest(b.d.Digest.Algorithm(), b.hash); got != b.d.Digest {
 		wrong := fmt.Errorf("blob %s: %w: got %s, want %s", b.d.Digest, cache.ErrDigest, got, b.d.Digest)
-		if b.src != nil && b.src.Elsewhere(image.Blob, b.d.Digest) {
+		if b.src != nil && image.Elsewhere(b.src, registry.Blob, b.d.Digest) {
 			return &elsewhereError{wrong}
 		}
 		return wrong
@@ -121,11 +122,11 @@ func (e *elsewhereError) Unwrap() error { return e.error }
 func (b *streamed) try(p []byte) (int, error) {
 	if b.r == nil {
 		err := b.open()
-		if errors.Is(err, image.ErrRange) && !b.noRange {
+		if errors.Is(err, registry.ErrRange) && !b.noRange {
 			b.noRange = true
 			err = b.open()
 		}
-		if errors.Is(err, image.ErrContent) { // a second look
+		if errors.Is(err, registry.ErrContent) { // a second look
 			err = b.open()
 		}
 		if err != nil {

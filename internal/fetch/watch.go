@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"osbuild-containers/internal/image"
+	"osbuild-containers/internal/image/registry"
 )
 
 // leastRate is what counts as progress, in bytes a second: a byte now and then does not.
@@ -150,9 +150,9 @@ func (w *watch) stop(err error) error {
 	w.timer.Stop()
 	var stalled errStalled
 	if err != nil && errors.As(context.Cause(w), &stalled) {
-		var next *image.NextError
+		var next *registry.NextError
 		if errors.As(err, &next) {
-			err = &image.NextError{Err: stalled, Next: next.Next}
+			err = &registry.NextError{Err: stalled, Next: next.Next}
 		} else {
 			err = stalled
 		}
@@ -164,7 +164,7 @@ func (w *watch) stop(err error) error {
 // traced follows the requests made with its context, and the bytes of documents that arrive.
 func (w *watch) traced() context.Context {
 	var dialing atomic.Bool // net/http may end a dial after the request got another connection
-	return httptrace.WithClientTrace(image.OnArrival(w, w.moved), &httptrace.ClientTrace{
+	return httptrace.WithClientTrace(registry.OnArrival(w, w.moved), &httptrace.ClientTrace{
 		GetConn: func(string) { dialing.Store(true) },
 		ConnectStart: func(string, string) {
 			if dialing.Load() {

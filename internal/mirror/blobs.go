@@ -9,7 +9,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"osbuild-containers/internal/image"
+	"osbuild-containers/internal/image/registry"
 	"osbuild-containers/internal/manifest"
 )
 
@@ -85,12 +85,12 @@ func (b *blob) want(u *unit) {
 // asked to.
 type mounts struct {
 	once    sync.Once
-	shared  *image.Known
+	shared  *registry.Known
 	yes, no atomic.Bool
 }
 
-func (m *mounts) known() *image.Known {
-	m.once.Do(func() { m.shared = image.NewKnown() })
+func (m *mounts) known() *registry.Known {
+	m.once.Do(func() { m.shared = registry.NewKnown() })
 	return m.shared
 }
 

@@ -7,7 +7,7 @@ import (
 
 	"github.com/distribution/reference"
 
-	"osbuild-containers/internal/image"
+	"osbuild-containers/internal/image/registry"
 	"osbuild-containers/internal/pin"
 	"osbuild-containers/internal/request"
 )
@@ -16,18 +16,18 @@ import (
 // registries that the pins name. What this machine's registries.conf says of those registries is kept in
 // it, since of two parts for one prefix the later is taken.
 func Conf(place Place, from, to request.Access, pins []pin.Image) (string, error) {
-	own, err := image.RegistryOf(to, place.name+"/x")
+	own, err := registry.ConfigOf(to, place.name+"/x")
 	if err != nil {
 		return "", err
 	}
-	mirror := image.RegistryMirror{Insecure: own.Insecure}
+	mirror := registry.Mirror{Insecure: own.Insecure}
 	parts := map[string]string{}
 	for _, p := range pins {
 		named, err := reference.ParseNormalizedNamed(p.Reference)
 		if err != nil || p.Transport != "" {
 			continue
 		}
-		reg, err := image.RegistryOf(from, named.Name())
+		reg, err := registry.ConfigOf(from, named.Name())
 		if err != nil {
 			return "", err
 		}
@@ -38,7 +38,7 @@ func Conf(place Place, from, to request.Access, pins []pin.Image) (string, error
 			reg.Location = reg.Prefix
 		}
 		mirror.Location = place.Path(reg.Prefix)
-		reg.Mirrors = slices.DeleteFunc(reg.Mirrors, func(m image.RegistryMirror) bool { return m.Location == mirror.Location })
+		reg.Mirrors = slices.DeleteFunc(reg.Mirrors, func(m registry.Mirror) bool { return m.Location == mirror.Location })
 		reg.Mirrors = slices.Insert(reg.Mirrors, 0, mirror)
 		parts[reg.Prefix] = part(reg)
 	}
@@ -59,7 +59,7 @@ func Conf(place Place, from, to request.Access, pins []pin.Image) (string, error
 }
 
 // part is the part of one registry.
-func part(reg image.Registry) string {
+func part(reg registry.Config) string {
 	var b strings.Builder
 	insecure := func(is bool) {
 		if is {

@@ -23,7 +23,7 @@ import (
 
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/fetch"
-	"osbuild-containers/internal/image"
+	"osbuild-containers/internal/image/registry"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/panics"
 	"osbuild-containers/internal/pin"
@@ -165,7 +165,7 @@ func (r *run) close() {
 // probe finds out whether the mirror can be reached at all, before anything is read for it.
 func (r *run) probe(ctx context.Context) error {
 	to := r.repos[0]
-	err := to.ask(ctx, func(context.Context, *image.Destination) error { return nil })
+	err := to.ask(ctx, func(context.Context, *registry.Destination) error { return nil })
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}

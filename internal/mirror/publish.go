@@ -8,6 +8,7 @@ import (
 
 	"osbuild-containers/internal/fetch"
 	"osbuild-containers/internal/image"
+	"osbuild-containers/internal/image/registry"
 	"osbuild-containers/internal/progress"
 )
 
@@ -15,7 +16,7 @@ import (
 func (u *unit) publish(ctx context.Context) error {
 	for _, doc := range u.docs {
 		err := u.to.putManifest(ctx, doc)
-		if err != nil && doc.list && u.sparse > 0 && image.IsRefused(err) {
+		if err != nil && doc.list && u.sparse > 0 && registry.IsRefused(err) {
 			return &sparseError{u, err}
 		}
 		if err != nil {
@@ -67,7 +68,7 @@ func (e *explained) Unwrap() error { return e.err }
 func hintOf(err error) string {
 	class, _ := image.Classify(err)
 	_, sparse := errors.AsType[*sparseError](err)
-	to, flag := image.IsSend(err), "--tls-verify=false"
+	to, flag := registry.IsSend(err), "--tls-verify=false"
 	if to {
 		flag = "--dest-tls-verify=false"
 	}

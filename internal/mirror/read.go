@@ -114,7 +114,7 @@ func (u *unit) signatures(ctx context.Context, d digest.Digest) (err error) {
 		err = fmt.Errorf("%s is a manifest list", tag)
 	}
 	if err == nil {
-		err = image.CheckSignatures(len(m.Layers), m.Size())
+		err = manifest.CheckSignatures(len(m.Layers), m.Size())
 	}
 	if err != nil {
 		return fmt.Errorf("read signatures: %w", err)

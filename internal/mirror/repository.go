@@ -6,7 +6,7 @@ import (
 	"sync"
 
 	"osbuild-containers/internal/fetch"
-	"osbuild-containers/internal/image"
+	"osbuild-containers/internal/image/registry"
 	"osbuild-containers/internal/manifest"
 )
 
@@ -16,11 +16,11 @@ type repository struct {
 	name string
 
 	mu   sync.Mutex
-	open []*image.Destination // the last one is in use
+	open []*registry.Destination // the last one is in use
 }
 
 // current is the one in use.
-func (r *repository) current(ctx context.Context) (*image.Destination, error) {
+func (r *repository) current(ctx context.Context) (*registry.Destination, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.open) > 0 {
@@ -30,7 +30,7 @@ func (r *repository) current(ctx context.Context) (*image.Destination, error) {
 }
 
 // renew connects again, unless another did since old was in use.
-func (r *repository) renew(ctx context.Context, old *image.Destination) error {
+func (r *repository) renew(ctx context.Context, old *registry.Destination) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if old == nil || r.open[len(r.open)-1] != old {
@@ -40,8 +40,8 @@ func (r *repository) renew(ctx context.Context, old *image.Destination) error {
 	return err
 }
 
-func (r *repository) connect(ctx context.Context) (*image.Destination, error) {
-	d, err := image.OpenDestination(ctx, r.name, r.run.To, r.run.mounts.known())
+func (r *repository) connect(ctx context.Context) (*registry.Destination, error) {
+	d, err := registry.OpenDestination(ctx, r.name, r.run.To, r.run.mounts.known())
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +56,7 @@ func (r *repository) close() {
 }
 
 // ask asks the repository for something small.
-func (r *repository) ask(ctx context.Context, ask func(context.Context, *image.Destination) error) error {
+func (r *repository) ask(ctx context.Context, ask func(context.Context, *registry.Destination) error) error {
 	s, used := r.sender(r.run.note(nil, r.name))
 	return s.Ask(ctx, func(ctx context.Context) error {
 		d, err := r.current(ctx)
@@ -69,8 +69,8 @@ func (r *repository) ask(ctx context.Context, ask func(context.Context, *image.D
 }
 
 // sender tries again what is sent to the repository. used is to be set to what a try uses.
-func (r *repository) sender(note func(string, ...any)) (s *fetch.Sender, used **image.Destination) {
-	used = new(*image.Destination)
+func (r *repository) sender(note func(string, ...any)) (s *fetch.Sender, used **registry.Destination) {
+	used = new(*registry.Destination)
 	return &fetch.Sender{
 		Options: r.run.Tries, Note: note,
 		Renew: func(ctx context.Context) error { return r.renew(ctx, *used) },
@@ -78,7 +78,7 @@ func (r *repository) sender(note func(string, ...any)) (s *fetch.Sender, used **
 }
 
 func (r *repository) has(ctx context.Context, b manifest.Descriptor) (there bool, err error) {
-	err = r.ask(ctx, func(ctx context.Context, d *image.Destination) (err error) {
+	err = r.ask(ctx, func(ctx context.Context, d *registry.Destination) (err error) {
 		there, err = d.Has(ctx, b)
 		return err
 	})
@@ -86,7 +86,7 @@ func (r *repository) has(ctx context.Context, b manifest.Descriptor) (there bool
 }
 
 func (r *repository) mount(ctx context.Context, b manifest.Descriptor) (there bool, err error) {
-	err = r.ask(ctx, func(ctx context.Context, d *image.Destination) (err error) {
+	err = r.ask(ctx, func(ctx context.Context, d *registry.Destination) (err error) {
 		there, err = d.Mount(ctx, b)
 		return err
 	})
@@ -108,7 +108,7 @@ func (r *repository) put(ctx context.Context, b manifest.Descriptor, note func(s
 
 // putManifest sends a manifest, unless the repository has it.
 func (r *repository) putManifest(ctx context.Context, doc document) error {
-	return r.ask(ctx, func(ctx context.Context, d *image.Destination) error {
+	return r.ask(ctx, func(ctx context.Context, d *registry.Destination) error {
 		there, err := d.HasManifest(ctx, doc.digest, doc.tag)
 		if err != nil || there {
 			return err

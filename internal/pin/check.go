@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"osbuild-containers/internal/image"
+	"osbuild-containers/internal/image/registry"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/request"
 )
@@ -154,7 +155,7 @@ func (c *checker) head(ctx context.Context, ref Reference, t image.Target) *head
 	}
 	c.mu.Unlock()
 	h.once.Do(func() {
-		t.Mirrors = &image.Mirrors{} // of all tries
+		t.Mirrors = &registry.Mirrors{} // of all tries
 		h.err = c.try(ctx, ref, func(ctx context.Context) (err error) {
 			h.digest, h.from, err = image.Head(ctx, t)
 			return err

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"osbuild-containers/internal/image"
+	"osbuild-containers/internal/image/registry"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/panics"
 )
@@ -38,7 +39,7 @@ type found struct {
 // open reads what the reference points to.
 func (l *lookup) open(ctx context.Context) error {
 	target := l.ref.Target(l.Access)
-	target.Mirrors = &image.Mirrors{Note: func(format string, args ...any) {
+	target.Mirrors = &registry.Mirrors{Note: func(format string, args ...any) {
 		l.Note("%s", l.ref.String()+": "+fmt.Sprintf(format, args...))
 	}}
 	err := l.try(ctx, l.ref, func(ctx context.Context) (err error) {
@@ -256,8 +257,8 @@ func (l *lookup) config(ctx context.Context, d manifest.Descriptor) (*manifest.P
 		if got == d.Digest {
 			break
 		}
-		if !l.src.Elsewhere(image.Blob, d.Digest) {
-			return nil, &image.MismatchError{What: "config", Got: got, Want: d.Digest}
+		if !image.Elsewhere(l.src, registry.Blob, d.Digest) {
+			return nil, manifest.Mismatch("config", got, d.Digest)
 		}
 	}
 	p, err := manifest.PlatformOf(raw)

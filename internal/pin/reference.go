@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"osbuild-containers/internal/image"
+	"osbuild-containers/internal/image/registry"
 	"osbuild-containers/internal/request"
 )
 
@@ -62,7 +63,7 @@ func parseReference(a request.Access, text string) (Reference, error) {
 	if err := request.CheckHost(name); err != nil {
 		return Reference{}, err
 	}
-	full, err := image.FullName(a, name, !uri)
+	full, err := registry.FullName(a, name, !uri)
 	if err != nil {
 		return Reference{}, explainName(name, err)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"osbuild-containers/internal/fetch"
 	"osbuild-containers/internal/image"
+	"osbuild-containers/internal/image/storage"
 	"osbuild-containers/internal/panics"
 	"osbuild-containers/internal/request"
 )
@@ -108,7 +109,7 @@ func (r *Resolver) try(ctx context.Context, ref Reference, ask func(context.Cont
 	return fetch.Try(ctx, r.Options, note, func(ctx context.Context) error {
 		err := ask(ctx)
 		if ref.Transport == request.ContainersStorage {
-			err = image.Local(err)
+			err = storage.Mark(err)
 		}
 		return err
 	})

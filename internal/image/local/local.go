@@ -24,8 +24,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"osbuild-containers/internal/image"
 	"osbuild-containers/internal/image/files"
+	"osbuild-containers/internal/image/storage"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/request"
 )
@@ -36,8 +36,8 @@ type Input = request.InputImage
 // Image is an open image. Its methods may be called at the same time; Close comes last.
 type Image struct {
 	in     Input
-	files  *files.Image // nil for an image of a store
-	stored image.Source // nil for others
+	files  *files.Image    // nil for an image of a store
+	stored *storage.Source // nil for others
 	raw    []byte
 	origin []byte // only of an image of a store
 	m      *manifest.Manifest
@@ -76,7 +76,7 @@ func open(ctx context.Context, in Input) (i *Image, err error) {
 }
 
 func (i *Image) openStored(ctx context.Context) (*Image, error) {
-	src, raw, err := image.OpenStored(ctx, i.in.Path, i.in.ImageID())
+	src, raw, err := storage.OpenByID(ctx, i.in.Path, i.in.ImageID())
 	if err != nil {
 		return nil, err
 	}
@@ -140,10 +140,10 @@ func (i *Image) Config(ctx context.Context) ([]byte, error) {
 
 // Layer opens layer n, counted from 0, the lowest: the bytes that the manifest names. Where a
 // containers storage cannot give these back, it is an archive of the same entries whose digest is
-// another; rewritten is then called as image.Expander says. Blob fails on such a layer.
+// another; rewritten is then called as storage.Expander says. Blob fails on such a layer.
 func (i *Image) Layer(ctx context.Context, n int, rewritten func(name string)) (io.ReadCloser, error) {
 	r, err := i.Blob(ctx, i.m.Layers[n])
-	if e, ok := r.(image.Expander); ok {
+	if e, ok := r.(storage.Expander); ok {
 		e.Expand(rewritten)
 	}
 	return r, err

@@ -30,10 +30,11 @@ import (
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/opencontainers/go-digest"
 
-	"osbuild-containers/internal/image"
+	"osbuild-containers/internal/image/internals"
 	"osbuild-containers/internal/image/local"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/progress"
+	"osbuild-containers/internal/scratch"
 )
 
 // Options say what store to write to.
@@ -61,7 +62,7 @@ func Name(name string) (string, error) {
 
 // Store writes the images into the store, which is made when it is not there.
 func Store(ctx context.Context, opt Options, items []Item, log *progress.Reporter) (err error) {
-	image.RouteLogs(log.Note)
+	internals.RouteLogs(log.Note)
 	for _, it := range items {
 		if err := readable(ctx, it); err != nil {
 			return err
@@ -70,7 +71,7 @@ func Store(ctx context.Context, opt Options, items []Item, log *progress.Reporte
 	if err := check(opt.Root, opt.Driver); err != nil {
 		return fmt.Errorf("containers storage %s: %w", opt.Root, err)
 	}
-	scratch, err := image.Scratch()
+	scratch, err := scratch.Dir()
 	if err != nil {
 		return fmt.Errorf("open containers storage: %w", err)
 	}

@@ -1,0 +1,47 @@
+package image
+
+import (
+	"errors"
+	"time"
+
+	"osbuild-containers/internal/image/policy"
+	"osbuild-containers/internal/image/registry"
+	"osbuild-containers/internal/image/storage"
+)
+
+// Class tells whether another try may get past an error.
+type Class = registry.Class
+
+// Classes of errors.
+const (
+	Final     = registry.Final     // the same answer would come again
+	Transient = registry.Transient // the network or the server may be better soon
+	Denied    = registry.Denied    // 401 and 403: a fresh token may help, once
+)
+
+// Classify returns the class of an error of this package. retryAfter is how long the server asked to wait.
+func Classify(err error) (class Class, retryAfter time.Duration) {
+	if IsPolicy(err) || storage.IsStorage(err) {
+		return Final, 0
+	}
+	return registry.Classify(err)
+}
+
+// IsNotFound reports whether the other side has answered that it does not have what was asked for.
+func IsNotFound(err error) bool {
+	return errors.Is(err, storage.ErrNotStored) || registry.IsNotFound(err)
+}
+
+// IsPolicy reports whether the error is of policy.json, and so of this machine.
+func IsPolicy(err error) bool { return policy.IsPolicy(err) }
+
+// Hint returns the remedy of an error, as one line, or "".
+func Hint(err error) string {
+	switch {
+	case IsPolicy(err):
+		return policy.Hint(err)
+	case storage.IsStorage(err):
+		return storage.Hint(err)
+	}
+	return registry.Hint(err)
+}

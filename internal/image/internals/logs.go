@@ -1,0 +1,32 @@
+package internals
+
+import (
+	"io"
+
+	"github.com/sirupsen/logrus"
+)
+
+// RouteLogs sends what the libraries log, warnings and worse, to note, a line each.
+func RouteLogs(note func(format string, args ...any)) {
+	logrus.SetOutput(io.Discard)
+	logrus.SetFormatter(unformatted{})
+	logrus.SetLevel(logrus.WarnLevel)
+	logrus.StandardLogger().ReplaceHooks(logrus.LevelHooks{})
+	logrus.AddHook(logHook{note})
+}
+
+// unformatted saves the work for what is discarded: the hook has the message itself.
+type unformatted struct{}
+
+func (unformatted) Format(*logrus.Entry) ([]byte, error) { return nil, nil }
+
+type logHook struct {
+	note func(format string, args ...any)
+}
+
+func (logHook) Levels() []logrus.Level { return logrus.AllLevels }
+
+func (h logHook) Fire(e *logrus.Entry) error {
+	h.note("%s: %s", e.Level, e.Message)
+	return nil
+}

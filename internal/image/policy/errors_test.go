@@ -1,0 +1,24 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// TestHint pairs errors of policy.json, however they are wrapped, with the beginning of the remedy.
+func TestHint(t *testing.T) {
+	for want, err := range map[string]error{
+		"sign the image":   &refusedError{errors.New("x")},
+		"make policy.json": &fileError{errors.New("x")},
+	} {
+		err = fmt.Errorf("image x: %w", err)
+		if got := Hint(err); !IsPolicy(err) || !strings.HasPrefix(got, want) {
+			t.Errorf("%v: got %q, want %q", err, got, want)
+		}
+	}
+	if err := errors.New("x"); IsPolicy(err) || Hint(err) != "" {
+		t.Errorf("another error: %q", Hint(err))
+	}
+}

@@ -1,0 +1,196 @@
+package registry
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"osbuild-containers/internal/manifest"
+)
+
+// refused returns the error of an answer whose status is an error, by that status and not by the code that its body
+// may have. Nil leaves an answer to the library that it has to see: challenges, what does not exist, and ranges.
+// Their body then has a code that says the same as the status.
+func refused(resp *http.Response) error {
+	switch resp.StatusCode {
+	case http.StatusUnauthorized, http.StatusNotFound:
+		return normalize(resp)
+	case http.StatusRequestedRangeNotSatisfiable:
+		return nil
+	}
+	return &StatusError{Code: resp.StatusCode, Message: errorMessage(drop(resp))}
+}
+
+// codes are those that belong to a status, the first one for those that do not.
+var codes = map[int][]string{
+	http.StatusUnauthorized: {"UNAUTHORIZED"},
+	http.StatusNotFound:     {"NAME_UNKNOWN", "MANIFEST_UNKNOWN", "BLOB_UNKNOWN", "BLOB_UPLOAD_UNKNOWN", "MANIFEST_BLOB_UNKNOWN"},
+}
+
+// normalize gives an error in a registry's format a code that the library takes for what the status says. The words
+// of the registry stay.
+func normalize(resp *http.Response) error {
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, errorBody))
+	closer := resp.Body
+	if err != nil {
+		closer.Close()
+		return err
+	}
+	body := struct {
+		io.Reader
+		io.Closer
+	}{bytes.NewReader(raw), closer}
+	resp.Body = body
+	e, ok := errorDocument(raw)
+	if !ok {
+		return nil
+	}
+	known := codes[resp.StatusCode]
+	for _, code := range known {
+		if e.Code == code {
+			return nil
+		}
+	}
+	code := known[0]
+	switch path := resp.Request.URL.Path; {
+	case resp.StatusCode != http.StatusNotFound:
+	case strings.Contains(path, "/manifests/"):
+		code = "MANIFEST_UNKNOWN"
+	case strings.Contains(path, "/blobs/"):
+		code = "BLOB_UNKNOWN"
+	}
+	raw, err = json.Marshal(map[string]any{"errors": []map[string]string{{"code": code, "message": hideUsers(cmp.Or(e.Message, e.Code))}}})
+	if err != nil {
+		return err
+	}
+	body.Reader = bytes.NewReader(raw)
+	resp.Body, resp.ContentLength = body, int64(len(raw))
+	return nil
+}
+
+// registryError is what a registry says is wrong.
+type registryError struct{ Code, Message string }
+
+// errorDocument reads a document in the format of a registry's errors, or in that of others who say what is wrong.
+func errorDocument(raw []byte) (registryError, bool) {
+	var doc struct {
+		Errors           []registryError `json:"errors"`
+		Message          string          `json:"message"`
+		Detail           string          `json:"detail"`
+		Details          string          `json:"details"`
+		ErrorDescription string          `json:"error_description"`
+		Error            json.RawMessage `json:"error"`
+	}
+	if manifest.Unmarshal(raw, &doc) != nil {
+		var other struct{ Errors []registryError } // an error in the other fields is none of this one
+		if manifest.Unmarshal(raw, &other) != nil && len(other.Errors) == 0 {
+			return registryError{}, false
+		}
+		doc.Errors = other.Errors
+	}
+	if len(doc.Errors) > 0 {
+		return doc.Errors[0], true
+	}
+	var text string
+	_ = manifest.Unmarshal(doc.Error, &text)
+	if text = cmp.Or(doc.Message, doc.ErrorDescription, doc.Detail, doc.Details, text); text != "" {
+		return registryError{Message: text}, true
+	}
+	return registryError{}, false
+}
+
+// ErrContent is that what came is not what was asked for, whatever its digest: a page of a portal, an error with status 200,
+// or something of another size.
+var ErrContent = errors.New("not what was asked for")
+
+// contentError is such an answer.
+type contentError struct {
+	text string
+	page bool // nothing of a registry
+}
+
+func (e *contentError) Error() string        { return e.text }
+func (e *contentError) Is(target error) bool { return target == ErrContent }
+
+// sniffed is how much of an answer is looked at, in bytes.
+const sniffed = 512
+
+// unlike returns the error of content that begins with start and cannot be what was asked for, or nil. kind is its
+// Content-Type.
+func unlike(what, kind string, start []byte) error {
+	trimmed := bytes.TrimLeft(bytes.TrimPrefix(start, []byte("\ufeff")), " \t\r\n")
+	if e, ok := errorDocument(trimmed); ok && bytes.Contains(start, []byte(`"errors"`)) {
+		return &contentError{text: fmt.Sprintf("got an error with status 200, not %s: %s", what, cmp.Or(e.Message, e.Code))}
+	}
+	if bytes.HasPrefix(trimmed, []byte("<")) {
+		return &contentError{fmt.Sprintf("got %s, not %s: %s", described(kind, "a page"), what, firstWords(trimmed)), true}
+	}
+	return nil
+}
+
+// described is a Content-Type without its parameters, or instead if there is none.
+func described(kind, instead string) string {
+	if media, _, err := mime.ParseMediaType(kind); err == nil {
+		return media
+	}
+	return instead
+}
+
+// firstWords quotes the first line of text.
+func firstWords(text []byte) string {
+	line, _, _ := bytes.Cut(bytes.TrimSpace(text), []byte("\n"))
+	const most = 80
+	if len(line) > most {
+		return strconv.Quote(string(line[:most]) + "...")
+	}
+	return strconv.Quote(string(line))
+}
+
+// checkBlob looks at the beginning of an answer that should be the blob of a span, from where on it was asked for.
+func checkBlob(resp *http.Response, sp *span) error {
+	kind := resp.Header.Get("Content-Type")
+	want := sp.size - sp.start
+	wrong := resp.ContentLength >= 0 && resp.ContentLength != want
+	media := described(kind, "")
+	texts := strings.HasPrefix(media, "text/") || strings.HasSuffix(media, "json") || strings.HasSuffix(media, "xml") || strings.HasSuffix(media, "html")
+	if !wrong && !texts || sp.start > 0 && !wrong {
+		return nil
+	}
+	start := make([]byte, sniffed)
+	n, err := io.ReadFull(resp.Body, start)
+	start = start[:n]
+	if err != nil && err != io.EOF && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return err
+	}
+	if sp.start == 0 || wrong {
+		if err := unlike("the blob", kind, start); err != nil {
+			return err
+		}
+	}
+	if wrong {
+		return &contentError{text: fmt.Sprintf("size mismatch: got %d bytes (%s), want %d", resp.ContentLength, described(kind, "no Content-Type"), want)}
+	}
+	resp.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(start), resp.Body), resp.Body}
+	return nil
+}
+
+// checkDocument looks at a document that should be a manifest.
+func checkDocument(raw []byte, kind string) error {
+	if err := unlike("a manifest", kind, raw); err != nil {
+		return err
+	}
+	if !json.Valid(raw) {
+		return &contentError{text: fmt.Sprintf("got %d bytes (%s) that are not a complete manifest: %s", len(raw), described(kind, "no Content-Type"), firstWords(raw))}
+	}
+	return nil
+}

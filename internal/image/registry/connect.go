@@ -1,0 +1,103 @@
+package registry
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+
+	"github.com/containers/image/v5/pkg/tlsclientconfig"
+	"github.com/containers/image/v5/types"
+	"github.com/docker/distribution/registry/client/auth/challenge"
+
+	"osbuild-containers/internal/image/internals"
+)
+
+// idleConnections are kept open to a registry for the next blob; net/http keeps two.
+const idleConnections = 64
+
+// userAgent is how registries see us.
+const userAgent = "osbuild-containers"
+
+// connect asks the registry of a client what it is, as the library would, and has the library send all its
+// requests through wire, from the first one on. Insecure is what registries.conf says of the place; what sys says
+// takes precedence. Challenges are those of the repository, where the registry itself has none.
+func connect(ctx context.Context, sys *types.SystemContext, c *internals.Client, login *login, host string, insecure bool, challenges []internals.Challenge) error {
+	conf, err := c.TLS()
+	if err != nil {
+		return err
+	}
+	if sys.DockerInsecureSkipTLSVerify != types.OptionalBoolUndefined {
+		insecure = sys.DockerInsecureSkipTLSVerify == types.OptionalBoolTrue
+	}
+	conf.InsecureSkipVerify = insecure
+	tr := tlsclientconfig.NewTransport()
+	tr.TLSClientConfig, tr.MaxIdleConnsPerHost = conf, idleConnections
+	w := &wire{RoundTripper: tr, login: login}
+	client := &http.Client{Transport: w, CheckRedirect: checkRedirect}
+	p, err := w.properties(ctx, client, host, insecure)
+	if err != nil {
+		tr.CloseIdleConnections()
+		return err
+	}
+	if len(p.Challenges) == 0 {
+		p.Challenges = challenges
+	}
+	if err := w.knows(p.Challenges, insecure); err != nil {
+		tr.CloseIdleConnections()
+		return err
+	}
+	return c.Connect(client, p)
+}
+
+// dockerHub is the registry that docker.io is a name of.
+const dockerHub = "registry-1.docker.io"
+
+// properties asks a registry which scheme it has, and how it wants to be asked.
+func (w *wire) properties(ctx context.Context, client *http.Client, host string, insecure bool) (p internals.Properties, err error) {
+	if host == "docker.io" {
+		host = dockerHub
+	}
+	p, err = w.ping(ctx, client, "https", host)
+	if err != nil && insecure && ctx.Err() == nil && statusOf(err) == 0 {
+		p, err = w.ping(ctx, client, "http", host)
+	}
+	return p, err
+}
+
+func (w *wire) ping(ctx context.Context, client *http.Client, scheme, host string) (p internals.Properties, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+host+"/v2/", nil)
+	if err != nil {
+		return p, err
+	}
+	w.registry = &url.URL{Scheme: scheme, Host: host}
+	req.Header.Set("Docker-Distribution-API-Version", "registry/2.0")
+	req.Header.Set("User-Agent", userAgent)
+	resp, err := client.Do(req)
+	if err != nil {
+		return p, err
+	}
+	body := drop(resp)
+	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusUnauthorized {
+		return p, &StatusError{Code: resp.StatusCode, Message: errorMessage(body)}
+	}
+	return internals.Properties{
+		Scheme: scheme, Challenges: challengesOf(resp), Signatures: resp.Header.Get("X-Registry-Supports-Signatures") == "1",
+	}, nil
+}
+
+// challengesOf are the challenges in the header of an answer, whatever its status.
+func challengesOf(resp *http.Response) []internals.Challenge {
+	var all []internals.Challenge
+	for _, c := range challenge.ResponseChallenges(&http.Response{StatusCode: http.StatusUnauthorized, Header: resp.Header}) {
+		all = append(all, internals.Challenge{Scheme: c.Scheme, Parameters: c.Parameters})
+	}
+	return all
+}
+
+// challengeError is a challenge for the repository, by a registry that had none when it was first asked.
+type challengeError struct {
+	StatusError
+	challenges []internals.Challenge
+}
+
+func (e *challengeError) Unwrap() error { return &e.StatusError }

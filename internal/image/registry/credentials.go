@@ -1,0 +1,282 @@
+package registry
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/containers/image/v5/pkg/docker/config"
+	"github.com/containers/image/v5/pkg/sysregistriesv2"
+	"github.com/containers/image/v5/types"
+	"github.com/containers/storage/pkg/homedir"
+	"github.com/docker/docker-credential-helpers/client"
+	"github.com/docker/docker-credential-helpers/credentials"
+	"github.com/sirupsen/logrus"
+)
+
+// login is what there is to log in to a registry with.
+//
+// The library would find it by itself, but ends at the first file that it cannot read, and does not say which file
+// and which entry of it an error is about.
+type login struct {
+	auth types.DockerAuthConfig
+	from string      // where it was found; "" for nowhere
+	none string      // why there is none
+	sent atomic.Bool // it was sent to the registry, or to its token server
+}
+
+// findLogin returns the credentials for a repository or a registry, from where the library would take them.
+func findLogin(sys *types.SystemContext, key string) (*login, error) {
+	helpers, err := sysregistriesv2.CredentialHelpers(sys)
+	if err != nil {
+		return nil, err
+	}
+	var none []string
+	var errs []error
+	for _, helper := range helpers {
+		find := loginOf
+		if helper == sysregistriesv2.AuthenticationFileHelper {
+			find = loginInFiles
+		}
+		l, err := find(sys, key, helper)
+		switch {
+		case err != nil:
+			errs = append(errs, err)
+		case l.from != "":
+			return l, nil
+		default:
+			none = append(none, l.none)
+		}
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	return &login{none: strings.Join(none, "; ")}, nil
+}
+
+// withLogin returns a configuration for one repository, which has its credentials.
+func withLogin(sys *types.SystemContext, repository string) (*types.SystemContext, *login, error) {
+	l, err := findLogin(sys, repository)
+	if err != nil {
+		return nil, nil, err
+	}
+	own := *sys
+	own.DockerAuthConfig = &l.auth
+	return &own, l, nil
+}
+
+// loginOf asks a credential helper that registries.conf names.
+func loginOf(_ *types.SystemContext, key, helper string) (*login, error) {
+	host, _, _ := strings.Cut(key, "/")
+	program := "docker-credential-" + helper
+	got, err := client.Get(client.NewShellProgramFunc(program), host)
+	switch {
+	case err != nil && credentials.IsErrCredentialsNotFoundMessage(err.Error()):
+		return &login{none: program + " has none for " + host}, nil
+	case err != nil:
+		return nil, &loginError{"credential-helpers in registries.conf", err}
+	case got.Username == "" && got.Secret == "": // as the library has it
+		return &login{none: program + " has none for " + host}, nil
+	case got.Username == "<token>":
+		return &login{auth: types.DockerAuthConfig{IdentityToken: got.Secret}, from: program}, nil
+	}
+	return &login{auth: types.DockerAuthConfig{Username: got.Username, Password: got.Secret}, from: program}, nil
+}
+
+// loginInFiles looks into the files with credentials. One of the usual places that cannot be read is passed over,
+// one that was named is an error.
+func loginInFiles(sys *types.SystemContext, key, _ string) (*login, error) {
+	var without, empty []string
+	for _, f := range authFiles(sys) {
+		auth, err := f.find(key)
+		var unread *fs.PathError
+		entry, about := f.entry(key)
+		switch {
+		case errors.As(err, &unread) && unread.Path == f.path && sys.AuthFilePath == "":
+			passOver(f.path, unread)
+		case err != nil:
+			return nil, &loginError{strings.TrimSuffix(f.path+": "+entry, ": "), err}
+		case auth != (types.DockerAuthConfig{}):
+			return &login{auth: auth, from: entry + " in " + f.path}, nil
+		case about != "":
+			empty = append(empty, about)
+		case strings.HasPrefix(entry, "auths"):
+			empty = append(empty, fmt.Sprintf(`%s in %s has no "auth"`, entry, f.path))
+		case entry != "":
+			empty = append(empty, entry+" in "+f.path+" has none")
+		case exists(f.path):
+			without = append(without, f.path)
+		case sys.AuthFilePath != "":
+			empty = append(empty, f.path+" does not exist")
+		}
+	}
+	if len(without) > 0 {
+		empty = append(empty, fmt.Sprintf("%s has none for %s", strings.Join(without, " and "), key))
+	}
+	if len(empty) == 0 {
+		empty = []string{"none are configured"}
+	}
+	return &login{none: strings.Join(empty, "; ")}, nil
+}
+
+// authFile is a file with credentials.
+type authFile struct {
+	path   string
+	legacy bool // in the format of .dockercfg
+}
+
+// authFiles are the files with credentials, in the library's order.
+func authFiles(sys *types.SystemContext) []authFile {
+	if sys.AuthFilePath != "" {
+		return []authFile{{path: sys.AuthFilePath}}
+	}
+	runtime, conf, home := os.Getenv("XDG_RUNTIME_DIR"), os.Getenv("XDG_CONFIG_HOME"), homedir.Get()
+	if runtime == "" {
+		runtime = fmt.Sprintf("/run/containers/%d/auth.json", os.Getuid())
+	} else {
+		runtime = filepath.Join(runtime, "containers/auth.json")
+	}
+	if conf == "" {
+		conf = filepath.Join(home, ".config")
+	}
+	return []authFile{
+		{path: runtime},
+		{path: filepath.Join(conf, "containers/auth.json")},
+		{path: filepath.Join(home, ".docker/config.json")},
+		{path: filepath.Join(home, ".dockercfg"), legacy: true},
+	}
+}
+
+// find has the library look into this file alone.
+func (f authFile) find(key string) (types.DockerAuthConfig, error) {
+	sys := &types.SystemContext{SystemRegistriesConfPath: os.DevNull, SystemRegistriesConfDirPath: os.DevNull}
+	if f.legacy {
+		sys.LegacyFormatAuthFilePath = f.path
+	} else {
+		sys.AuthFilePath = f.path
+	}
+	return config.GetCredentials(sys, key)
+}
+
+// entry returns the name of the entry for key, "" if there is none, and what there is to say about a file that seems
+// to have credentials, but has none that are used.
+func (f authFile) entry(key string) (name, about string) {
+	raw, err := os.ReadFile(f.path)
+	if err != nil {
+		return "", ""
+	}
+	var file struct {
+		Auths       map[string]json.RawMessage `json:"auths"`
+		CredHelpers map[string]string          `json:"credHelpers"`
+		CredsStore  string                     `json:"credsStore"`
+	}
+	into := any(&file)
+	if f.legacy {
+		into = &file.Auths
+	}
+	if json.Unmarshal(raw, into) != nil {
+		return "", ""
+	}
+	host, _, _ := strings.Cut(key, "/")
+	if file.CredsStore != "" {
+		about = fmt.Sprintf("credsStore %q in %s is not used: put {%q: %[1]q} into credHelpers", file.CredsStore, f.path, host)
+	}
+	if _, ok := file.CredHelpers[host]; ok {
+		return fmt.Sprintf("credHelpers %q", host), about
+	}
+	for k := key; !f.legacy; {
+		if _, ok := file.Auths[k]; ok {
+			return fmt.Sprintf("auths %q", k), about
+		}
+		slash := strings.LastIndex(k, "/")
+		if slash < 0 {
+			break
+		}
+		k = k[:slash]
+	}
+	var same []string
+	for k := range file.Auths {
+		if f.host(k) == f.host(host) {
+			same = append(same, k)
+		}
+	}
+	if len(same) == 0 {
+		return "", about
+	}
+	return fmt.Sprintf("auths %q", slices.Min(same)), about
+}
+
+// host is the registry that a key of auths is about. The key may be an URL.
+func (f authFile) host(key string) string {
+	host := strings.TrimPrefix(strings.TrimPrefix(key, "http://"), "https://")
+	if f.legacy || host != key {
+		host, _, _ = strings.Cut(host, "/")
+	}
+	if host == "docker.io" || host == dockerHub {
+		return "index.docker.io"
+	}
+	return host
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// passedOver are the places of passOver.
+var passedOver sync.Map
+
+// passOver logs, once for each place, that a file in one of the usual places cannot be read and is not used.
+func passOver(place string, err error) {
+	if _, known := passedOver.LoadOrStore(place, true); !known {
+		logrus.Warnf("%v; continuing without it", err)
+	}
+}
+
+// loginError is an error in what is configured as credentials.
+type loginError struct {
+	where string
+	err   error
+}
+
+func (e *loginError) Error() string {
+	return "read credentials: " + e.where + ": " + fileSaid.ReplaceAllString(e.err.Error(), "")
+}
+func (e *loginError) Unwrap() error { return e.err }
+
+// fileSaid is where an error of the library or of the kernel says which file it is about.
+var fileSaid = regexp.MustCompile(`reading JSON file "[^"]*": |unmarshaling JSON at "[^"]*": |\b(open|read) /[^:]*: `)
+
+// deniedError is a refusal by a registry for want of rights. It says what was sent to log in.
+type deniedError struct {
+	err   error
+	login string
+}
+
+func (e *deniedError) Error() string { return e.err.Error() + " (" + e.login + ")" }
+func (e *deniedError) Unwrap() error { return e.err }
+
+// denied adds to a refusal by a registry what was sent to log in. The login may be nil, where it was not found out.
+func (l *login) denied(err error) error {
+	var other *ElsewhereError
+	var known *deniedError
+	if err == nil || l == nil || classOf(statusOf(err)) != Denied || errors.As(err, &other) || errors.As(err, &known) {
+		return err
+	}
+	err = reword(err) // which knows only errors that nothing is said of yet
+	switch {
+	case l.sent.Load():
+		return &deniedError{err, "credentials were sent: " + l.from}
+	case l.from != "":
+		return &deniedError{err, "the credentials of " + l.from + " were not sent"}
+	}
+	return &deniedError{err, "no credentials were sent: " + l.none}
+}

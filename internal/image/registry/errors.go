@@ -1,0 +1,273 @@
+package registry
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/containers/image/v5/docker"
+	"github.com/docker/distribution/registry/api/errcode"
+)
+
+// ErrRange says that the server cannot resume in the middle of a blob: start from its beginning.
+var ErrRange = errors.New("server refuses the range")
+
+// StatusError is an answer that is an error.
+type StatusError struct {
+	Code       int
+	Message    string        // what the server says about it, "" for nothing
+	RetryAfter time.Duration // 0: the server did not say
+}
+
+func (e *StatusError) Error() string {
+	if e.Message == "" {
+		return statusLine(e.Code)
+	}
+	return statusLine(e.Code) + ": " + e.Message
+}
+
+// brokenError is a connection that ended before the body did.
+type brokenError struct{ text string }
+
+func (e *brokenError) Error() string { return "connection broke: " + e.text }
+
+// Class says what another try could mend.
+type Class int
+
+// Classes of errors.
+const (
+	Final     Class = iota // the same answer would come again
+	Transient              // the network or the server may be better soon
+	Denied                 // 401 and 403: a fresh token may help, once
+)
+
+// Classify sorts an error of this package. retryAfter is how long the server asked to wait.
+func Classify(err error) (class Class, retryAfter time.Duration) {
+	var other *ElsewhereError
+	if errors.As(err, &other) {
+		switch code := other.Err.Code; {
+		case classOf(code) == Denied, code == http.StatusBadRequest, code == http.StatusGone: // another URL may be good
+			return Transient, other.Err.RetryAfter
+		}
+	}
+	var status *StatusError
+	if errors.As(err, &status) {
+		return classOf(status.Code), status.RetryAfter
+	}
+	if code := statusOf(err); code != 0 && !strings.Contains(err.Error(), plainToTLS) {
+		return classOf(code), 0
+	}
+	if isTransient(err) {
+		return Transient, 0
+	}
+	return Final, 0
+}
+
+func classOf(code int) Class {
+	switch code {
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return Denied
+	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
+		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return Transient
+	}
+	return Final
+}
+
+// statusOf digs the HTTP status out of the library's kinds of errors; 0 if there is none.
+func statusOf(err error) int {
+	if err == nil {
+		return 0
+	}
+	var status *StatusError
+	if errors.As(err, &status) {
+		return status.Code
+	}
+	if errors.Is(err, docker.ErrTooManyRequests) {
+		return http.StatusTooManyRequests
+	}
+	var creds docker.ErrUnauthorizedForCredentials
+	if errors.As(err, &creds) {
+		return http.StatusUnauthorized
+	}
+	var unexpected docker.UnexpectedHTTPStatusError
+	if errors.As(err, &unexpected) {
+		return unexpected.StatusCode
+	}
+	var coder errcode.ErrorCoder
+	if errors.As(err, &coder) {
+		code := coder.ErrorCode().Descriptor().HTTPStatusCode
+		switch {
+		case code < 500:
+		case strings.Contains(strings.ToLower(err.Error()), "not found"):
+			return http.StatusNotFound // Harbor, registry.redhat.io
+		default: // the library reads codes only of answers that have a status from 400 to 499
+			return http.StatusBadRequest
+		}
+		return code
+	}
+	var worded *wordedError
+	if errors.As(err, &worded) {
+		err = worded.err
+	}
+	if m := statusCode.FindStringSubmatch(err.Error()); m != nil {
+		code, _ := strconv.Atoi(m[1])
+		return code
+	}
+	return 0
+}
+
+func isTransient(err error) bool {
+	var broken *brokenError
+	var dns *net.DNSError
+	var netErr net.Error
+	switch {
+	case errors.As(err, &broken), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
+		return true
+	case errors.As(err, &dns):
+		return !dns.IsNotFound
+	case isTLS(err):
+		return false
+	case errors.As(err, &netErr) && netErr.Timeout():
+		return true
+	}
+	return isGone(err) || strings.Contains(err.Error(), plainToTLS)
+}
+
+// isGone reports whether a connection could not be made, or has gone away. Which of these errors a lost connection
+// gives depends on who notices first: the kernel, net/http, which closes its side, or what is being sent.
+func isGone(err error) bool {
+	if errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrClosedPipe) ||
+		isErrno(err, syscall.ECONNRESET, syscall.ECONNREFUSED, syscall.ECONNABORTED, syscall.EPIPE, syscall.ENOTCONN, syscall.ESHUTDOWN,
+			syscall.ENETUNREACH, syscall.EHOSTUNREACH, syscall.ENETDOWN, syscall.EHOSTDOWN, syscall.ENETRESET, syscall.ETIMEDOUT,
+			syscall.EADDRNOTAVAIL) {
+		return true
+	}
+	return slices.ContainsFunc(goneTexts, func(text string) bool { return strings.Contains(err.Error(), text) })
+}
+
+// goneTexts are what net/http says of a connection that has gone away where it has no error of that kind.
+var goneTexts = []string{
+	"server closed idle connection", "transport connection broken", "Transport failed to read from server", "malformed HTTP response",
+	"http: ContentLength=", // the end of what was sent was cut off
+}
+
+// plainToTLS is what a server that speaks TLS answers to plain http. The library tries that where
+// it may, when TLS has failed for a reason that it keeps to itself.
+const plainToTLS = "Client sent an HTTP request to an HTTPS server"
+
+func isErrno(err error, errnos ...syscall.Errno) bool {
+	return slices.ContainsFunc(errnos, func(e syscall.Errno) bool { return errors.Is(err, e) })
+}
+
+func isTLS(err error) bool {
+	var verify *tls.CertificateVerificationError
+	var record tls.RecordHeaderError
+	var alert tls.AlertError
+	var unknown x509.UnknownAuthorityError
+	return errors.As(err, &verify) || errors.As(err, &record) || errors.As(err, &alert) || errors.As(err, &unknown) || isAlert(err)
+}
+
+// isAlert says that the server has ended the handshake: it does not like what it was shown.
+func isAlert(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "remote error"
+}
+
+// fileError is a file of this machine's configuration that cannot be read.
+type fileError struct {
+	path string
+	err  error
+}
+
+func (e *fileError) Error() string { return e.err.Error() }
+func (e *fileError) Unwrap() error { return e.err }
+
+// unreadable marks an error of this machine's configuration, which is all that this package reads from files but
+// images, so that it is not taken for one of the cache.
+func unreadable(err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) && errors.Is(err, fs.ErrPermission) {
+		return &fileError{path.Path, err}
+	}
+	return err
+}
+
+// clockHint is that of a certificate which is not valid at this time.
+func clockHint(cert *x509.Certificate, now time.Time) string {
+	const day = "2006-01-02 15:04 MST"
+	which := "it expired at " + cert.NotAfter.UTC().Format(day) + ": have it renewed"
+	if now.Before(cert.NotBefore) {
+		which = "it is valid from " + cert.NotBefore.UTC().Format(day) + " on"
+	}
+	return which + ", or correct the clock of this machine, which says " + now.UTC().Format(day)
+}
+
+// Hint is the way out of an error, as one line, or "".
+func Hint(err error) string {
+	var unknown x509.UnknownAuthorityError
+	var dns *net.DNSError
+	var content *contentError
+	var invalid x509.CertificateInvalidError
+	var config *fileError
+	var login *loginError
+	text := err.Error()
+	switch {
+	case errors.As(err, &content) && content.page:
+		return "a proxy or a login page answers in the registry's place: check the network of this machine, and the proxy in HTTPS_PROXY"
+	case errors.As(err, &content):
+		return "what is served is not what the manifest names: a proxy or the registry damages it, or the image was pushed badly"
+	case strings.Contains(text, "server gave HTTP response to HTTPS client"):
+		return "the registry speaks plain http: use tls-verify: false or mark it insecure in registries.conf"
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired && invalid.Cert != nil:
+		return clockHint(invalid.Cert, time.Now())
+	case errors.As(err, &unknown):
+		return "add the CA to certs.d as a .crt file, or use tls-verify: false; intermediate certificates are for the registry to send"
+	case errors.As(err, new(*realmError)):
+		return "have the registry name an https realm, or accept that with tls-verify: false or insecure in registries.conf"
+	case isAlert(err):
+		return "the registry wants another client certificate: check the one in certs.d"
+	case isTLS(err):
+		return "check the registry's certificate, or use tls-verify: false"
+	case strings.Contains(text, http.StatusText(http.StatusProxyAuthRequired)):
+		return "put the proxy's user name and password into the URL in HTTP_PROXY and HTTPS_PROXY"
+	case strings.Contains(text, "for client certificate"), strings.Contains(text, "missing client certificate"):
+		return "both must be in the registry's directory in certs.d"
+	case errors.As(err, &config):
+		return "this user must be able to read " + config.path
+	case errors.As(err, &login) && strings.Contains(text, "executable file not found"):
+		return "install that credential helper, or remove this entry"
+	case errors.As(err, &login) && strings.Contains(text, "invalid character 'ï'"):
+		return "the file begins with a byte order mark: save it as UTF-8 without one"
+	case errors.As(err, &login):
+		return "correct that, or log in again (podman login)"
+	case errors.As(err, &dns):
+		return "check the registry's name"
+	case isErrno(err, syscall.ECONNREFUSED, syscall.EHOSTUNREACH, syscall.ENETUNREACH):
+		return "check that the registry runs and that this machine can reach it"
+	}
+	var other *ElsewhereError
+	if errors.As(err, &other) {
+		return other.Host + " says that, not the registry: check that host and, where a URL has expired, the clocks of both"
+	}
+	switch code := statusOf(err); {
+	case classOf(code) == Denied:
+		return "log in (podman login, REGISTRY_AUTH_FILE) or check that the account may read this repository"
+	case code == http.StatusRequestEntityTooLarge:
+		return "the registry, or a proxy before it, takes no bodies of that size: raise its limit (nginx: client_max_body_size)"
+	case code == http.StatusMethodNotAllowed:
+		return "the registry does not take this request: it may be read-only, or a proxy of another one"
+	case code == http.StatusNotFound:
+		return "check the name and whether the registry still has this digest"
+	}
+	return ""
+}

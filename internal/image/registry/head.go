@@ -1,0 +1,50 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Head returns the digest under which the image is served, the pinned one or the one its tag points to,
+// and from where: the first of its locations that has it. The digest is what the registry says;
+// nothing is read, and registries that count downloads do not count it.
+func Head(ctx context.Context, img Image) (d digest.Digest, from string, err error) {
+	s, _, err := newSource(img)
+	if err != nil {
+		return "", "", err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	read := false
+	err = s.ask(ctx, aManifest, "", func(ctx context.Context, l *location, r *reader) (err error) {
+		from = l.name()
+		d, err = head(ctx, r.src)
+		if errors.Is(err, digest.ErrDigestInvalidFormat) || statusOf(err) == http.StatusMethodNotAllowed {
+			read = true // it does not answer HEAD as it should
+			return nil
+		}
+		return err
+	})
+	if read {
+		return headByReading(ctx, img)
+	}
+	return d, from, reword(err)
+}
+
+// headByReading opens the image and reads its manifest.
+func headByReading(ctx context.Context, img Image) (d digest.Digest, from string, err error) {
+	src, err := Open(ctx, img)
+	if err != nil {
+		return "", "", err
+	}
+	defer func() { err = errors.Join(err, src.Close()) }()
+	raw, err := src.Manifest(ctx)
+	return digest.FromBytes(raw), src.Origin(), err
+}
+
+// IsNotFound reports whether the registry has answered that it does not have what was asked for.
+func IsNotFound(err error) bool {
+	return statusOf(err) == http.StatusNotFound
+}

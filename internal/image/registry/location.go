@@ -1,0 +1,172 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+
+	"github.com/containers/image/v5/docker"
+	"github.com/containers/image/v5/docker/reference"
+	"github.com/containers/image/v5/pkg/sysregistriesv2"
+	"github.com/containers/image/v5/types"
+	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/internal/image/internals"
+)
+
+// location is one of the places of an image in registries: a mirror, or the registry of its name. It is connected
+// when it is first asked.
+type location struct {
+	sys     *types.SystemContext
+	logical types.ImageReference // the image that is meant
+	place   sysregistriesv2.PullSource
+
+	mu         sync.Mutex
+	pinned     digest.Digest
+	open       []*reader             // the last one is in use
+	challenges []internals.Challenge // of the repository, where the registry itself has none
+	out        error                 // why it is not asked any more
+}
+
+func newLocations(sys *types.SystemContext, img Image, places []sysregistriesv2.PullSource) ([]*location, error) {
+	named, err := img.named(sys)
+	if err != nil {
+		return nil, err
+	}
+	logical, err := docker.NewReference(named)
+	if err != nil {
+		return nil, fmt.Errorf("image name %q: %w", img.Name, err)
+	}
+	all := make([]*location, len(places))
+	for i, p := range places {
+		all[i] = &location{sys: sys, logical: logical, place: p, pinned: img.Pinned}
+	}
+	return all, nil
+}
+
+// name is the name of the repository.
+func (l *location) name() string { return l.place.Reference.Name() }
+
+// fix pins a location that was opened by a tag.
+func (l *location) fix(pinned digest.Digest) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pinned = pinned
+	for _, r := range l.open {
+		r.pinned = pinned
+	}
+}
+
+// do asks the location. Where an answer shows that the repository wants to be asked with credentials although its
+// registry did not, it is asked again with them.
+func (l *location) do(ctx context.Context, ask func(context.Context, *location, *reader) error) error {
+	r, err := l.reader(ctx, nil)
+	if err != nil {
+		return err
+	}
+	err = r.login.denied(ask(ctx, l, r))
+	var challenge *challengeError
+	if !errors.As(err, &challenge) {
+		return err
+	}
+	l.mu.Lock()
+	l.challenges = challenge.challenges
+	l.mu.Unlock()
+	if r, err = l.reader(ctx, r); err != nil {
+		return err
+	}
+	return r.login.denied(ask(ctx, l, r))
+}
+
+// reader connects the location, if it is not connected, or if the connection in use is old.
+func (l *location) reader(ctx context.Context, old *reader) (*reader, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if n := len(l.open); n > 0 && l.open[n-1] != old {
+		return l.open[n-1], nil
+	}
+	physical, err := docker.NewReference(l.place.Reference)
+	if err != nil {
+		return nil, err
+	}
+	sys, login, err := withLogin(l.sys, l.name())
+	if err != nil {
+		return nil, err
+	}
+	src, client, err := internals.NewSource(ctx, sys, l.logical, physical)
+	if err != nil {
+		return nil, err
+	}
+	if err := connect(ctx, sys, client, login, reference.Domain(l.place.Reference), l.place.Endpoint.Insecure, l.challenges); err != nil {
+		return nil, login.denied(err)
+	}
+	r := &reader{src: src, pinned: l.pinned, login: login, client: client}
+	l.open = append(l.open, r)
+	return r, nil
+}
+
+// leave makes the location one that is not asked any more.
+func (l *location) leave(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.out = err
+}
+
+func (l *location) left() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.out
+}
+
+func (l *location) close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var errs []error
+	for _, r := range l.open {
+		errs = append(errs, r.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// headKey is the key of a *headAnswer in the context of a question for a manifest of which only the digest is wanted.
+type headKey struct{}
+
+type headAnswer struct{ header http.Header }
+
+// head asks a source for the digest of its manifest, which it then does not read. The source is of no use after that.
+func head(ctx context.Context, src types.ImageSource) (digest.Digest, error) {
+	answer := &headAnswer{}
+	if _, _, err := src.GetManifest(context.WithValue(ctx, headKey{}, answer), nil); err != nil {
+		return "", err
+	}
+	d := digest.Digest(answer.header.Get("Docker-Content-Digest"))
+	return d, d.Validate()
+}
+
+// blobBody is the body of a blob of which it has the bytes from start on.
+type blobBody struct {
+	io.ReadCloser
+	start, at, size int64
+	broke           func(err error, moved bool) error // is called at an end before the end
+	err             error
+}
+
+// Read implements io.Reader.
+func (b *blobBody) Read(p []byte) (int, error) {
+	if b.err != nil {
+		return 0, b.err
+	}
+	n, err := b.ReadCloser.Read(p)
+	b.at += int64(n)
+	if err == nil || b.at >= b.size {
+		return n, err
+	}
+	if errors.Is(err, io.EOF) {
+		err = fmt.Errorf("answer ended early: got %d bytes, want %d%.0w", b.at, b.size, io.ErrUnexpectedEOF)
+	}
+	b.err = b.broke(err, b.at > b.start)
+	return n, b.err
+}

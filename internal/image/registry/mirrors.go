@@ -1,0 +1,210 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Mirrors records, for one image, which of its locations is asked next for each part of it, also when the image is
+// opened again after a location fell silent. The zero value is ready for use.
+type Mirrors struct {
+	Note func(format string, args ...any) // is told when another location is asked; nil: nothing is
+
+	mu    sync.Mutex
+	turns map[string]turn
+}
+
+// turn is the location whose turn it is to be asked for something.
+type turn struct {
+	at     int
+	broken bool // it has sent some of a blob, and then broke off
+}
+
+// Part is a kind of thing that an image consists of.
+type Part string
+
+// Parts of an image.
+const (
+	aManifest  Part = "manifest"
+	Blob       Part = "blob"
+	Signatures Part = "signatures"
+)
+
+// turnOf is the key of what is asked for. The empty digest is that of what is pinned.
+func turnOf(part Part, d digest.Digest) string {
+	return strings.TrimSpace(string(part) + " " + d.String())
+}
+
+func (m *Mirrors) get(what string, n int) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if at := m.turns[what].at; at < n {
+		return at
+	}
+	return 0
+}
+
+func (m *Mirrors) set(what string, at int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.put(what, turn{at: at})
+}
+
+func (m *Mirrors) put(what string, t turn) {
+	if m.turns == nil {
+		m.turns = make(map[string]turn)
+	}
+	m.turns[what] = t
+}
+
+// broke passes the turn on, unless the location has sent something and broke off for the first time. It returns the
+// location that is asked next, or -1 if there is only one, or all have had their turn.
+func (m *Mirrors) broke(what string, at, n int, moved bool) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	t := m.turns[what]
+	if t.at != at || n == 1 {
+		return -1
+	}
+	if moved && !t.broken {
+		m.put(what, turn{at, true})
+		return at
+	}
+	m.put(what, turn{at: (at + 1) % n})
+	if at+1 == n {
+		return -1
+	}
+	return at + 1
+}
+
+func (m *Mirrors) note(format string, args ...any) {
+	if m.Note != nil {
+		m.Note(format, args...)
+	}
+}
+
+// ask asks the locations, from the one on whose turn it is, until one of them has what is wanted. What the others said
+// is logged then; else it is in the error.
+func (s *Source) ask(ctx context.Context, part Part, d digest.Digest, ask func(context.Context, *location, *reader) error) error {
+	what, n := turnOf(part, d), len(s.locations)
+	var failed attempts
+	var notes []string
+	for i := s.mirrors.get(what, n); i < n; i++ {
+		l, last := s.locations[i], i == n-1
+		known := l.left()
+		err := known
+		if err == nil {
+			err = s.askOne(ctx, l, part, ask)
+		}
+		if err == nil || errors.Is(err, ErrRange) {
+			for _, n := range notes {
+				s.mirrors.note("%s", n)
+			}
+			return err
+		}
+		failed = append(failed, attempt{l.name(), reword(err)})
+		s.mirrors.set(what, (i+1)%n)
+		switch {
+		case ctx.Err() != nil && !last:
+			return &NextError{failed.err(), s.locations[i+1].name()}
+		case ctx.Err() != nil:
+			return failed.err()
+		case !last && known == nil:
+			notes = append(notes, fmt.Sprintf("%s from %s: %v; asking %s", what, l.name(), reword(err), s.locations[i+1].name()))
+			if part == aManifest && s.raw == nil || !l.connected() {
+				l.leave(err)
+			}
+		}
+	}
+	return failed.err()
+}
+
+// askOne asks one location. Where there are others, a token that was good is renewed before they are asked.
+func (s *Source) askOne(ctx context.Context, l *location, part Part, ask func(context.Context, *location, *reader) error) error {
+	err := l.do(ctx, ask)
+	r := l.current()
+	switch {
+	case r == nil:
+	case err == nil:
+		r.worked.Store(true)
+	case len(s.locations) > 1 && part != Signatures && statusOf(err) == http.StatusUnauthorized && r.worked.Load() && ctx.Err() == nil:
+		if _, e := l.reader(ctx, r); e == nil {
+			err = l.do(ctx, ask)
+		}
+	}
+	return err
+}
+
+// current is the connection in use, nil for none.
+func (l *location) current() *reader {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.open) == 0 {
+		return nil
+	}
+	return l.open[len(l.open)-1]
+}
+
+func (l *location) connected() bool { return l.current() != nil }
+
+// NextError is an error after which another location of the image is asked at the next try, or the same one once more
+// for what it did not send: there is nothing to wait for.
+type NextError struct {
+	Err  error
+	Next string // the repository
+}
+
+func (e *NextError) Error() string { return e.Err.Error() + "; asking " + e.Next }
+func (e *NextError) Unwrap() error { return e.Err }
+
+// attempts are the locations that do not have what was asked for, and why.
+type attempts []attempt
+
+type attempt struct {
+	from string
+	err  error
+}
+
+// mirrorsError is what several locations said. It is classified by the one that matters.
+type mirrorsError struct {
+	attempts
+	primary int
+}
+
+func (e *mirrorsError) Unwrap() error { return e.attempts[e.primary].err }
+
+func (e *mirrorsError) Error() string {
+	var others []string
+	for i, a := range e.attempts {
+		if i != e.primary {
+			others = append(others, a.from+": "+a.err.Error())
+		}
+	}
+	a := e.attempts[e.primary]
+	return a.from + ": " + a.err.Error() + " (also asked: " + strings.Join(others, "; ") + ")"
+}
+
+// err is the error that matters most, with the others: one that may pass, else the last one, which is that of the registry itself.
+func (a attempts) err() error {
+	if len(a) == 1 {
+		return a[0].err
+	}
+	primary, best := 0, -1
+	for i, one := range a {
+		rank := 0
+		class, _ := Classify(one.err)
+		if class == Transient {
+			rank = 1
+		}
+		if rank >= best {
+			primary, best = i, rank
+		}
+	}
+	return &mirrorsError{a, primary}
+}

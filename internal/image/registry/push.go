@@ -1,0 +1,197 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/containers/image/v5/docker"
+	"github.com/containers/image/v5/docker/reference"
+	"github.com/containers/image/v5/types"
+	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/internal/image/internals"
+	"osbuild-containers/internal/manifest"
+	"osbuild-containers/internal/request"
+)
+
+// Destination is a repository of a registry to which images are written as they are: nothing is
+// compressed again and no manifest is changed. Its methods may be called at the same time; Close
+// comes last. It retries nothing.
+type Destination struct {
+	name  reference.Named
+	sys   *types.SystemContext
+	login *login // in sys
+	dest  types.ImageDestination
+	known *Known
+
+	client *internals.Client // of dest
+}
+
+// OpenDestination asks the registry whether it can be written to. All destinations with the same Known
+// mount blobs from each other.
+func OpenDestination(ctx context.Context, repository string, a request.Access, known *Known) (*Destination, error) {
+	named, err := reference.ParseNormalizedNamed(repository)
+	if err != nil {
+		return nil, fmt.Errorf("repository %q: %w", repository, err)
+	}
+	ref, err := docker.NewReferenceUnknownDigest(reference.TrimNamed(named)) // manifests get their digests as names
+	if err != nil {
+		return nil, fmt.Errorf("repository %q: %w", repository, err)
+	}
+	d := &Destination{name: reference.TrimNamed(named), known: known}
+	if d.sys, d.login, err = withLogin(systemContext(a), d.Name()); err != nil {
+		return nil, d.sending(err)
+	}
+	d.dest, d.client, err = d.open(ctx, ref)
+	return d, d.sending(err)
+}
+
+func (d *Destination) open(ctx context.Context, ref types.ImageReference) (types.ImageDestination, *internals.Client, error) {
+	dest, err := ref.NewImageDestination(ctx, d.sys)
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := internals.ClientOf(dest)
+	if err != nil {
+		return nil, nil, err
+	}
+	conf, err := c.TLS()
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := connect(ctx, d.sys, c, d.login, reference.Domain(d.name), conf.InsecureSkipVerify, d.known.challengesOf(d.name)); err != nil {
+		return nil, nil, err
+	}
+	return dest, c, nil
+}
+
+// Close gives the connections up.
+func (d *Destination) Close() error { return d.dest.Close() }
+
+// Name is the name of the repository.
+func (d *Destination) Name() string { return d.name.Name() }
+
+func blobInfo(b manifest.Descriptor) types.BlobInfo {
+	return types.BlobInfo{Digest: b.Digest, Size: b.Size, MediaType: b.MediaType}
+}
+
+// Has reports whether the repository has the blob.
+func (d *Destination) Has(ctx context.Context, b manifest.Descriptor) (bool, error) {
+	return d.reuse(ctx, b, noCandidates{d.known.cache})
+}
+
+// Mount gets the blob from another repository of the registry that has it, as is known since one of
+// its Destinations said so. False says that there is none, or that the registry does not do that.
+func (d *Destination) Mount(ctx context.Context, b manifest.Descriptor) (bool, error) {
+	d.known.anyCompression(b.Digest)
+	return d.reuse(ctx, b, d.known.cache)
+}
+
+func (d *Destination) reuse(ctx context.Context, b manifest.Descriptor, known types.BlobInfoCache) (bool, error) {
+	there, info, err := d.dest.TryReusingBlob(ctx, blobInfo(b), known, false)
+	if err == nil && there && (info.Digest != b.Digest || info.Size != b.Size) {
+		err = fmt.Errorf("blob %s: the registry says that it has %d bytes, want %d: have it removed there", b.Digest, info.Size, b.Size)
+	}
+	return there, d.sending(err)
+}
+
+// Put sends the blob. What r reads has to be verified: an error at its end keeps the registry
+// from taking the blob. If the registry has it by now, nothing is read.
+func (d *Destination) Put(ctx context.Context, b manifest.Descriptor, r io.Reader) error {
+	_, err := d.dest.PutBlob(ctx, r, blobInfo(b), d.known.cache, false)
+	if err != nil {
+		err = fmt.Errorf("blob %s: %w", b.Digest, err)
+	}
+	return d.sending(err)
+}
+
+// PutManifest sends a manifest, a list or an image's, of which all parts are there, under its digest
+// and the tag, "" for none.
+func (d *Destination) PutManifest(ctx context.Context, raw []byte, tag string) (err error) {
+	if tag == "" {
+		return d.sending(d.dest.PutManifest(ctx, raw, nil))
+	}
+	ref, err := d.reference(tag, "")
+	if err != nil {
+		return err
+	}
+	dest, _, err := d.open(ctx, ref)
+	if err != nil {
+		return d.sending(err)
+	}
+	defer func() { err = errors.Join(err, dest.Close()) }()
+	return d.sending(dest.PutManifest(ctx, raw, nil))
+}
+
+// reference is that of a manifest with a tag, or else with a digest.
+func (d *Destination) reference(tag string, sum digest.Digest) (types.ImageReference, error) {
+	if tag == "" {
+		named, err := reference.WithDigest(d.name, sum)
+		if err != nil {
+			return nil, err
+		}
+		return docker.NewReference(named)
+	}
+	named, err := reference.WithTag(d.name, tag)
+	if err != nil {
+		return nil, err
+	}
+	return docker.NewReference(named)
+}
+
+// HasManifest reports whether the registry has this manifest, under the tag, or under its digest where the
+// tag is "". False may also say that it does not tell.
+func (d *Destination) HasManifest(ctx context.Context, sum digest.Digest, tag string) (bool, error) {
+	ref, err := d.reference(tag, sum)
+	if err != nil {
+		return false, err
+	}
+	src, err := d.client.Source(ref, ref)
+	if err != nil {
+		return false, err
+	}
+	got, err := head(ctx, src)
+	if err == nil {
+		return got == sum, nil
+	}
+	if class, _ := Classify(err); class == Transient {
+		return false, d.sending(err)
+	}
+	return false, nil
+}
+
+// sendError is what went wrong with a registry that is written to.
+type sendError struct {
+	to  string
+	err error
+}
+
+func (e *sendError) Error() string { return "send to " + e.to + ": " + e.err.Error() }
+func (e *sendError) Unwrap() error { return e.err }
+
+// sending words an error. A challenge that comes with the repository is answered by the next Destination.
+func (d *Destination) sending(err error) error {
+	if err == nil {
+		return nil
+	}
+	var challenge *challengeError
+	if errors.As(err, &challenge) {
+		d.known.learn(d.name, challenge.challenges)
+	}
+	return &sendError{d.name.Name(), reword(d.login.denied(err))}
+}
+
+// IsSend reports whether an error is of a registry that is written to.
+func IsSend(err error) bool {
+	var send *sendError
+	return errors.As(err, &send)
+}
+
+// IsRefused reports whether a registry has answered that it does not take what was sent, with whatever credentials.
+func IsRefused(err error) bool {
+	code := statusOf(err)
+	var rejected types.ManifestTypeRejectedError
+	return errors.As(err, &rejected) || code >= 400 && code < 500 && classOf(code) == Final
+}

@@ -1,0 +1,74 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+
+	imgmanifest "github.com/containers/image/v5/manifest"
+	"github.com/containers/image/v5/types"
+	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/internal/image/internals"
+	"osbuild-containers/internal/manifest"
+)
+
+// reader is a connection to one repository: a source of the library, and the digest it is pinned to.
+type reader struct {
+	src    types.ImageSource
+	pinned digest.Digest
+	login  *login            // to the registry
+	client *internals.Client // of src
+
+	worked    atomic.Bool // it has answered a question
+	lookaside sync.Mutex  // held while signatures are read
+}
+
+func (r *reader) Manifest(ctx context.Context) ([]byte, error) {
+	raw, kind, err := r.src.GetManifest(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	return checked(raw, kind, r.pinned)
+}
+
+func (r *reader) Instance(ctx context.Context, d digest.Digest) ([]byte, error) {
+	raw, kind, err := r.src.GetManifest(ctx, &d)
+	if err != nil {
+		return nil, err
+	}
+	return checked(raw, kind, d)
+}
+
+// checked returns a document that has the digest that is wanted; the empty one is any. What has another digest may
+// not be a manifest at all, which says more.
+func checked(raw []byte, kind string, want digest.Digest) ([]byte, error) {
+	var err error
+	if want != "" {
+		if err = checkManifest(raw, want); err == nil {
+			return raw, nil
+		}
+	}
+	if e := checkDocument(raw, kind); e != nil {
+		return nil, e
+	}
+	return raw, err
+}
+
+// checkManifest checks the digest. That of schema 1 is of the part that was signed: an image of
+// that format is refused for what it is, not for a digest that is right.
+func checkManifest(raw []byte, want digest.Digest) error {
+	got := digest.FromBytes(raw)
+	if got == want {
+		return nil
+	}
+	if _, err := manifest.Parse(raw); errors.Is(err, manifest.ErrSchema1) {
+		if pinned, e := imgmanifest.MatchesDigest(raw, want); e == nil && pinned {
+			return err
+		}
+	}
+	return manifest.Mismatch("manifest", got, want)
+}
+
+func (r *reader) Close() error { return r.src.Close() }

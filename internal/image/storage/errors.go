@@ -1,0 +1,45 @@
+// Package storage reads and writes containers storages: the stores of podman, skopeo and buildah.
+//
+// Nothing is ever written to a store that is read: it may be read-only, and podman may use it at the same time.
+package storage
+
+import "errors"
+
+// ErrNotStored says that the containers storage does not have the image.
+var ErrNotStored = errors.New("not in containers storage")
+
+// noStoreError is a directory that is no containers storage, or one that cannot be read.
+type noStoreError struct {
+	root, why string
+	err       error
+}
+
+func (e *noStoreError) Error() string { return "no containers storage at " + e.root + ": " + e.why }
+func (e *noStoreError) Unwrap() error { return e.err }
+
+// storageError is an error of a containers storage: waiting does not help, nor does the network.
+type storageError struct{ err error }
+
+func (e *storageError) Error() string { return e.err.Error() }
+func (e *storageError) Unwrap() error { return e.err }
+
+// Mark marks an error as one of a containers storage, whatever it looks like.
+func Mark(err error) error {
+	if err == nil || IsStorage(err) {
+		return err
+	}
+	return &storageError{err}
+}
+
+// IsStorage reports whether the error is one of a containers storage: another try would give the same one.
+func IsStorage(err error) bool {
+	return errors.As(err, new(*storageError)) || errors.As(err, new(*noStoreError))
+}
+
+// Hint returns the remedy of an error of a containers storage, as one line, or "" where the error says what to do.
+func Hint(err error) string {
+	if errors.As(err, new(*noStoreError)) {
+		return "check storage-location, or graphroot in storage.conf where none is given"
+	}
+	return ""
+}
