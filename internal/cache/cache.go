@@ -24,7 +24,6 @@
 package cache
 
 import (
-	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -34,9 +33,7 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sys/unix"
 
-	"osbuild-containers/internal/resolve"
 )
 
 // Names below the cache that the host engine knows, and ours.
@@ -108,146 +105,4 @@ func (c *Cache) ImagePath(id digest.Digest) string {
 // FilePath is the file under which the manifest list with that digest is, or would be, published.
 func (c *Cache) FilePath(d digest.Digest) string {
 	return filepath.Join(c.files, d.String())
-}
-
-// openTop opens the cache, "", or one of the two directories in it, once. The path to the cache may run through
-// links, but for those that package resolve refuses; the cache may be a directory that all may write to if it has the
-// sticky bit, so that they cannot touch what is ours.
-func (c *Cache) openTop(name string) (*dir, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.top(name)
-}
-
-func (c *Cache) top(name string) (*dir, error) {
-	if d := c.tops[name]; d != nil {
-		return d, nil
-	}
-	var d *dir
-	if name == "" {
-		f, err := resolve.Dir(c.path)
-		if err != nil {
-			return nil, err
-		}
-		d = &dir{f: f, path: c.path}
-		var st unix.Stat_t
-		if err := unix.Fstat(d.fd(), &st); err != nil {
-			return nil, d.failed("stat", "", err)
-		}
-		if st.Mode&unix.S_ISVTX != 0 {
-			st.Mode &^= unix.S_IWOTH | unix.S_IWGRP
-		}
-		if why := distrust(&st); why != "" {
-			d.close()
-			return nil, &foreignError{c.path, why}
-		}
-	} else {
-		in, err := c.top("")
-		if err != nil {
-			return nil, err
-		}
-		if d, err = in.open(name); err != nil {
-			return nil, err
-		}
-	}
-	c.tops[name] = d
-	return d, nil
-}
-
-// makeTop is openTop for a directory that is made if it is missing, with what is missing above it, durably.
-func (c *Cache) makeTop(name string) (*dir, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if _, err := c.top(""); isAbsent(err) {
-		if err := makeDir(c.path); err != nil {
-			return nil, err
-		}
-	} else if err != nil {
-		return nil, err
-	}
-	in, err := c.top("")
-	if err != nil {
-		return nil, err
-	}
-	d, made, err := in.mkdir(name, dirMode)
-	if err != nil {
-		return nil, err
-	}
-	if made || d.isYoung() {
-		if err := in.sync(); err != nil {
-			d.close()
-			return nil, err
-		}
-	}
-	if old := c.tops[name]; old != nil && old.is(d.f, ".") {
-		d.close()
-		return old, nil
-	}
-	c.tops[name] = d
-	return d, nil
-}
-
-// makeDir creates the directory and what is missing above it, durably. What another process made a moment ago is synced, too:
-// that process may be killed before it does.
-func makeDir(path string) error {
-	parent := filepath.Dir(path)
-	err := os.Mkdir(path, dirMode)
-	if isAbsent(err) && parent != path {
-		if err := makeDir(parent); err != nil {
-			return err
-		}
-		err = os.Mkdir(path, dirMode)
-	}
-	switch {
-	case err == nil:
-		return syncDir(parent)
-	case !errors.Is(err, fs.ErrExist):
-		return err
-	}
-	fi, err := os.Stat(path)
-	if err == nil && !fi.IsDir() {
-		err = &fs.PathError{Op: "mkdir", Path: path, Err: unix.ENOTDIR}
-	}
-	if err != nil || parent == path || !isNew(path) {
-		return err
-	}
-	if err := makeDir(parent); err != nil {
-		return err
-	}
-	if err := syncDir(parent); !errors.Is(err, fs.ErrPermission) { // another user's, who made it
-		return err
-	}
-	return nil
-}
-
-// isNew reports whether a directory was made a moment ago. Where the file system does not record that, each has been.
-func isNew(path string) bool {
-	var st unix.Statx_t
-	err := unix.Statx(unix.AT_FDCWD, path, 0, unix.STATX_BTIME, &st)
-	return err != nil || st.Mask&unix.STATX_BTIME == 0 || isRecent(st.Btime.Sec)
-}
-
-// young is how old a name is that a file system has made durable by itself: twice the longest interval at which one
-// does, the 30 seconds of btrfs and xfs.
-const young = time.Minute
-
-func isRecent(seconds int64) bool {
-	age := time.Since(time.Unix(seconds, 0))
-	return age < young && age > -young
-}
-
-// isYoung reports whether a name was given or taken in the directory a moment ago.
-func (d *dir) isYoung() bool {
-	var st unix.Stat_t
-	return unix.Fstat(d.fd(), &st) != nil || isRecent(int64(st.Ctim.Sec)) //nolint:unconvert // its type depends on the architecture
-}
-
-// syncDir makes the names in a directory above the cache durable.
-func syncDir(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return (&dir{f: f, path: path}).sync()
 }

@@ -1,66 +1,155 @@
 package cache
 
 import (
+	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"time"
 
-	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
+
+	"osbuild-containers/internal/resolve"
 )
 
-// OpenBlob opens a blob of that size which the pool has, or else the image with that id. The error is
-// fs.ErrNotExist where neither has it. It was verified when it got there; whoever relies on that it was not
-// damaged since verifies it again.
-func (c *Cache) OpenBlob(id, blob digest.Digest, size int64) (*os.File, error) {
-	for _, open := range []func() (*os.File, error){
-		func() (*os.File, error) { return c.OpenPooled(blob) },
-		func() (*os.File, error) { return c.OpenImageBlob(id, blob) },
-	} {
-		f, err := open()
+// openTop opens the cache, "", or one of the two directories in it, once. The path to the cache may run through
+// links, but for those that package resolve refuses; the cache may be a directory that all may write to if it has the
+// sticky bit, so that they cannot touch what is ours.
+func (c *Cache) openTop(name string) (*dir, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.top(name)
+}
+
+func (c *Cache) top(name string) (*dir, error) {
+	if d := c.tops[name]; d != nil {
+		return d, nil
+	}
+	var d *dir
+	if name == "" {
+		f, err := resolve.Dir(c.path)
 		if err != nil {
-			continue
+			return nil, err
 		}
-		if fi, err := f.Stat(); err == nil && fi.Size() == size {
-			return f, nil
+		d = &dir{f: f, path: c.path}
+		var st unix.Stat_t
+		if err := unix.Fstat(d.fd(), &st); err != nil {
+			return nil, d.failed("stat", "", err)
 		}
-		f.Close()
+		if st.Mode&unix.S_ISVTX != 0 {
+			st.Mode &^= unix.S_IWOTH | unix.S_IWGRP
+		}
+		if why := distrust(&st); why != "" {
+			d.close()
+			return nil, &foreignError{c.path, why}
+		}
+	} else {
+		in, err := c.top("")
+		if err != nil {
+			return nil, err
+		}
+		if d, err = in.open(name); err != nil {
+			return nil, err
+		}
 	}
-	return nil, fs.ErrNotExist
+	c.tops[name] = d
+	return d, nil
 }
 
-// OpenPooled opens a blob of the pool.
-func (c *Cache) OpenPooled(blob digest.Digest) (*os.File, error) {
-	pool, err := c.openPool("blobs", "sha256")
+// makeTop is openTop for a directory that is made if it is missing, with what is missing above it, durably.
+func (c *Cache) makeTop(name string) (*dir, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, err := c.top(""); isAbsent(err) {
+		if err := makeDir(c.path); err != nil {
+			return nil, err
+		}
+	} else if err != nil {
+		return nil, err
+	}
+	in, err := c.top("")
 	if err != nil {
 		return nil, err
 	}
-	defer pool.close()
-	return pool.openFile(blob.Encoded())
-}
-
-// OpenImageBlob opens a blob of the image that is published under id.
-func (c *Cache) OpenImageBlob(id, blob digest.Digest) (*os.File, error) {
-	pub, err := c.Look(id)
+	d, made, err := in.mkdir(name, dirMode)
 	if err != nil {
 		return nil, err
 	}
-	defer pub.Close()
-	return pub.OpenBlob(blob)
+	if made || d.isYoung() {
+		if err := in.sync(); err != nil {
+			d.close()
+			return nil, err
+		}
+	}
+	if old := c.tops[name]; old != nil && old.is(d.f, ".") {
+		d.close()
+		return old, nil
+	}
+	c.tops[name] = d
+	return d, nil
 }
 
-// OpenFile opens what is published under the digest of a list.
-func (c *Cache) OpenFile(d digest.Digest) (*os.File, error) {
-	files, err := c.openTop(filesDir)
-	if err != nil {
-		return nil, err
+// makeDir creates the directory and what is missing above it, durably. What another process made a moment ago is synced, too:
+// that process may be killed before it does.
+func makeDir(path string) error {
+	parent := filepath.Dir(path)
+	err := os.Mkdir(path, dirMode)
+	if isAbsent(err) && parent != path {
+		if err := makeDir(parent); err != nil {
+			return err
+		}
+		err = os.Mkdir(path, dirMode)
 	}
-	return files.openFile(d.String())
+	switch {
+	case err == nil:
+		return syncDir(parent)
+	case !errors.Is(err, fs.ErrExist):
+		return err
+	}
+	fi, err := os.Stat(path)
+	if err == nil && !fi.IsDir() {
+		err = &fs.PathError{Op: "mkdir", Path: path, Err: unix.ENOTDIR}
+	}
+	if err != nil || parent == path || !isNew(path) {
+		return err
+	}
+	if err := makeDir(parent); err != nil {
+		return err
+	}
+	if err := syncDir(parent); !errors.Is(err, fs.ErrPermission) { // another user's, who made it
+		return err
+	}
+	return nil
 }
 
-// openPool opens a directory of the pool.
-func (c *Cache) openPool(names ...string) (*dir, error) {
-	containers, err := c.openTop(containersDir)
+// isNew reports whether a directory was made a moment ago. Where the file system does not record that, each has been.
+func isNew(path string) bool {
+	var st unix.Statx_t
+	err := unix.Statx(unix.AT_FDCWD, path, 0, unix.STATX_BTIME, &st)
+	return err != nil || st.Mask&unix.STATX_BTIME == 0 || isRecent(st.Btime.Sec)
+}
+
+// young is how old a name is that a file system has made durable by itself: twice the longest interval at which one
+// does, the 30 seconds of btrfs and xfs.
+const young = time.Minute
+
+func isRecent(seconds int64) bool {
+	age := time.Since(time.Unix(seconds, 0))
+	return age < young && age > -young
+}
+
+// isYoung reports whether a name was given or taken in the directory a moment ago.
+func (d *dir) isYoung() bool {
+	var st unix.Stat_t
+	return unix.Fstat(d.fd(), &st) != nil || isRecent(int64(st.Ctim.Sec)) //nolint:unconvert // its type depends on the architecture
+}
+
+// syncDir makes the names in a directory above the cache durable.
+func syncDir(path string) error {
+	f, err := os.Open(path)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return containers.openIn(append([]string{poolDir}, names...)...)
+	defer f.Close()
+	return (&dir{f: f, path: path}).sync()
 }
