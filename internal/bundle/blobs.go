@@ -63,19 +63,19 @@ func (in *importer) blob(ctx context.Context, pool *cache.Pool, img *carried, d 
 		return 0, err
 	}
 	w, err := pool.Acquire(ctx, d.Digest, d.Size, bar.Waiting)
-	if err != nil {
-		return 0, err
-	}
-	if w == nil {
+	if errors.Is(err, cache.ErrExists) {
 		bar.Reusing()
 		return 0, nil
+	}
+	if err != nil {
+		return 0, err
 	}
 	defer w.Close()
 	for _, id := range []digest.Digest{img.id, in.elsewhere(img, d)} {
 		if id == "" {
 			continue
 		}
-		if adopted, err := w.Adopt(ctx, func() (*os.File, error) { return in.cache.OpenImageBlob(id, d.Digest) }); err != nil || adopted {
+		if linked, err := w.Link(ctx, func() (*os.File, error) { return in.cache.OpenImageBlob(id, d.Digest) }); err != nil || linked {
 			bar.Reusing()
 			return 0, err
 		}

@@ -47,12 +47,12 @@ type picked struct {
 
 // pick reads all of an image but its layers.
 func pick(c *cache.Cache, w Wanted) (*picked, error) {
-	pub, err := c.Look(w.ID)
+	pub, err := c.OpenImage(w.ID)
 	if err != nil {
 		return nil, fmt.Errorf("image %s: it is not in the cache: %w", w.title(), err)
 	}
 	p := &picked{Wanted: w, pub: pub}
-	if p.release, err = pub.Hold(); err != nil {
+	if p.release, err = pub.RLock(); err != nil {
 		pub.Close()
 		return nil, fmt.Errorf("image %s: %w", w.title(), err)
 	}
@@ -128,8 +128,8 @@ func ListsIn(c *cache.Cache) (map[digest.Digest][]digest.Digest, error) {
 	}
 	lists := map[digest.Digest][]digest.Digest{}
 	for _, f := range found {
-		raw, ok := c.File(f.Digest)
-		if !ok {
+		raw, err := c.ReadFile(f.Digest)
+		if err != nil {
 			continue
 		}
 		m, err := manifest.Parse(raw)

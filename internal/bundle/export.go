@@ -101,8 +101,8 @@ func (b *Bundle) lists(c *cache.Cache, x *index) (map[digest.Digest]*manifest.Ma
 			if lists[d] != nil {
 				continue
 			}
-			raw, ok := c.File(d)
-			if !ok { // it may lie beside the image that it was pinned for
+			raw, err := c.ReadFile(d)
+			if err != nil { // it may be stored beside the image that it was pinned for
 				beside, err := p.pub.List()
 				if err != nil || digest.FromBytes(beside) != d {
 					return nil, fmt.Errorf("image %s: its manifest list %s is not in the cache: fetch it", p.title(), d)

@@ -104,9 +104,9 @@ func importFrom(ctx context.Context, c *cache.Cache, from *carrier, repair bool,
 	}
 	for _, l := range from.lists {
 		r := Result{Kind: "list", ID: l.Digest, Names: from.named(l.Names), State: Added, Bytes: int64(len(l.Raw))}
-		if _, ok := c.File(l.Digest); ok {
+		if _, err := c.ReadFile(l.Digest); err == nil {
 			r.State, r.Bytes, r.Reused = Cached, 0, r.Bytes
-			if err := c.Settle(ctx, nil, []digest.Digest{l.Digest})[l.Digest]; err != nil {
+			if err := c.Sync(ctx, nil, []digest.Digest{l.Digest})[l.Digest]; err != nil {
 				r.fail(fmt.Errorf("manifest list %s: %w", l.Digest, err))
 			}
 		} else if err := in.list(ctx, l.Raw); err != nil {
@@ -213,7 +213,7 @@ func (in *importer) one(ctx context.Context, img *carried, it *progress.Item, r 
 		for _, o := range in.origins(img, r.Manifest) {
 			_ = in.cache.AddOrigin(ctx, img.id, o) // for people: it is there all the same
 		}
-		return in.withHint(in.cache.Settle(ctx, []digest.Digest{img.id}, nil)[img.id])
+		return in.withHint(in.cache.Sync(ctx, []digest.Digest{img.id}, nil)[img.id])
 	}
 	if err := in.missing(img); err != nil {
 		return err
@@ -242,7 +242,7 @@ func (in *importer) one(ctx context.Context, img *carried, it *progress.Item, r 
 // very image stay, since somebody may have pinned it by them.
 func (in *importer) beside(img *carried) (list []byte, signatures [][]byte) {
 	list, signatures = img.list, img.signatures
-	pub, err := in.cache.Look(img.id)
+	pub, err := in.cache.OpenImage(img.id)
 	if err != nil {
 		return list, signatures
 	}
@@ -283,7 +283,7 @@ func (in *importer) openPool(ctx context.Context) (_ *cache.Pool, err error) {
 // has reports whether the image is in the cache, complete. A manifest that was made here gives way to
 // another one of the same image: that may be what somebody has pinned.
 func (in *importer) has(img *carried, r *Result) bool {
-	pub, err := in.cache.Look(img.id)
+	pub, err := in.cache.OpenImage(img.id)
 	if err != nil {
 		return false
 	}

@@ -29,7 +29,7 @@ func TestFoldersOfTheDirFormat(t *testing.T) {
 	if !bytes.Equal(wantImage(t, into, img.ID), img.Raw) {
 		t.Error("the manifest is another one")
 	}
-	pub, err := cache.Open(into).Look(img.ID)
+	pub, err := cache.Open(into).OpenImage(img.ID)
 	must(t, err)
 	defer pub.Close()
 	sigs, err := pub.Signatures()
@@ -60,7 +60,7 @@ func TestSignaturesTravel(t *testing.T) {
 	if r := only(t, bring(t, second, out.Path)); r.State != Added {
 		t.Fatalf("%+v", r)
 	}
-	pub, err := cache.Open(second).Look(img.ID)
+	pub, err := cache.Open(second).OpenImage(img.ID)
 	must(t, err)
 	defer pub.Close()
 	if sigs, err := pub.Signatures(); err != nil || len(sigs) != 2 || string(sigs[0]) != "one" {
@@ -86,11 +86,11 @@ func TestAListComesWithItsImages(t *testing.T) {
 		}
 	}
 	c := cache.Open(dir)
-	if raw, ok := c.File(list.Digest); !ok || !bytes.Equal(raw, list.Raw) {
+	if raw, err := c.ReadFile(list.Digest); err != nil || !bytes.Equal(raw, list.Raw) {
 		t.Error("the list is not there")
 	}
 	wantImage(t, dir, one.ID)
-	pub, err := c.Look(two.ID)
+	pub, err := c.OpenImage(two.ID)
 	must(t, err)
 	defer pub.Close()
 	if raw, err := pub.List(); err != nil || digest.FromBytes(raw) != list.Digest {
@@ -261,7 +261,7 @@ func TestWhatIsBesideStays(t *testing.T) {
 	inputs.WriteDir(t, from, img, "one")
 	want := func(what string, withList bool) {
 		t.Helper()
-		pub, err := cache.Open(dir).Look(img.ID)
+		pub, err := cache.Open(dir).OpenImage(img.ID)
 		must(t, err)
 		defer pub.Close()
 		sigs, err := pub.Signatures()
@@ -306,7 +306,7 @@ func TestStoredSignaturesStay(t *testing.T) {
 		if r := only(t, done); r.Err != nil {
 			t.Errorf("%s: %v", name, r.Err)
 		}
-		pub, err := cache.Open(dir).Look(img.ID)
+		pub, err := cache.Open(dir).OpenImage(img.ID)
 		must(t, err)
 		sigs, err := pub.Signatures()
 		must(t, err)

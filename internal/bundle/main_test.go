@@ -153,7 +153,7 @@ func only(t testing.TB, done *Imported) Result {
 // wantImage reads an image of a cache, every byte, and returns its manifest.
 func wantImage(t testing.TB, dir string, id digest.Digest) []byte {
 	t.Helper()
-	pub, err := cache.Open(dir).Look(id)
+	pub, err := cache.Open(dir).OpenImage(id)
 	must(t, err)
 	defer pub.Close()
 	raw, err := pub.Manifest()

@@ -64,7 +64,7 @@ func publishedBlobs(c *cache.Cache) map[digest.Digest]digest.Digest {
 		return at
 	}
 	for _, id := range ids {
-		if pub, err := c.Look(id); err == nil {
+		if pub, err := c.OpenImage(id); err == nil {
 			addBlobs(at, pub, id)
 			pub.Close()
 		}

@@ -75,7 +75,7 @@ func TestDockerSave(t *testing.T) {
 					t.Errorf("layer %d is %s, not the one of the config", n, l.Digest)
 				}
 			}
-			pub, err := cache.Open(dir).Look(img.ID)
+			pub, err := cache.Open(dir).OpenImage(img.ID)
 			must(t, err)
 			defer pub.Close()
 			o, err := pub.Origins()
@@ -165,7 +165,7 @@ func TestDockerSaveBeforeManifests(t *testing.T) {
 	if r.State != Added || !slices.Equal(r.Names, []string{"registry.example.com/old/app:1"}) {
 		t.Fatalf("%+v", r)
 	}
-	pub, err := cache.Open(dir).Look(r.ID)
+	pub, err := cache.Open(dir).OpenImage(r.ID)
 	must(t, err)
 	defer pub.Close()
 	m, err := parseImage(wantImage(t, dir, r.ID), r.ID)

@@ -39,7 +39,7 @@ func (c *Cache) OpenPooled(blob digest.Digest) (*os.File, error) {
 
 // OpenImageBlob opens a blob of the image that is published under id.
 func (c *Cache) OpenImageBlob(id, blob digest.Digest) (*os.File, error) {
-	pub, err := c.Look(id)
+	pub, err := c.OpenImage(id)
 	if err != nil {
 		return nil, err
 	}

@@ -33,7 +33,6 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
-
 )
 
 // Names below the cache that the host engine knows, and ours.

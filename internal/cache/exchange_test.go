@@ -58,7 +58,7 @@ func readVariant(c *Cache, variants []picture) (int, error) {
 	if _, err := os.ReadFile(filepath.Join(c.ImagePath(variants[0].id), manifestFile)); err != nil {
 		return 0, fmt.Errorf("by its path: %w", err)
 	}
-	pub, err := c.Look(variants[0].id)
+	pub, err := c.OpenImage(variants[0].id)
 	if err != nil {
 		return 0, err
 	}

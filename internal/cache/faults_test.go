@@ -58,7 +58,7 @@ func (j job) verify() error {
 	}
 	list := allList(0)
 	if _, err := os.Lstat(c.FilePath(descriptor(list).Digest)); err == nil {
-		if _, ok := c.File(descriptor(list).Digest); !ok {
+		if _, err := c.ReadFile(descriptor(list).Digest); err != nil {
 			errs = append(errs, errors.New("the published list is wrong"))
 		}
 	}
@@ -219,7 +219,7 @@ func TestOtherWays(t *testing.T) {
 					t.Errorf("%s: copied is not %t, or the mode is not 644", path, c.copied)
 				}
 			}
-			if ok, err := p.adopt(context.Background(), "/nowhere", img.id, 200); !ok || err != nil {
+			if ok, err := p.linkFile(context.Background(), "/nowhere", img.id, 200); !ok || err != nil {
 				t.Error("the pool lost a blob")
 			}
 		})

@@ -153,23 +153,23 @@ func TestWaitsAreBounded(t *testing.T) {
 
 // An image, or a list, whose publisher was stopped before it synced the name is not relied on: the lock is waited
 // for, and both directories are synced. One that is old costs nothing.
-func TestYoungNameIsSettled(t *testing.T) {
+func TestSyncOfAYoungName(t *testing.T) {
 	img, list := draw(1, 0), allList(0)
-	for name, at := range map[string]func(c *Cache) (path string, settle func(context.Context) error){
+	for name, at := range map[string]func(c *Cache) (path string, sync func(context.Context) error){
 		"image": func(c *Cache) (string, func(context.Context) error) {
-			return filepath.Dir(c.ImagePath(img.id)), func(ctx context.Context) error { return c.Settle(ctx, []digest.Digest{img.id}, nil)[img.id] }
+			return filepath.Dir(c.ImagePath(img.id)), func(ctx context.Context) error { return c.Sync(ctx, []digest.Digest{img.id}, nil)[img.id] }
 		},
 		"list": func(c *Cache) (string, func(context.Context) error) {
 			return c.files, func(ctx context.Context) error {
 				d := descriptor(list).Digest
-				return c.Settle(ctx, nil, []digest.Digest{d})[d]
+				return c.Sync(ctx, nil, []digest.Digest{d})[d]
 			}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(memoryDir(t), "cache")
 			c := Open(dir)
-			path, settle := at(c)
+			path, sync := at(c)
 			stopped, released := make(chan struct{}), make(chan struct{})
 			seen := false
 			j := job{Do: "all", Dir: dir, Seed: 1}
@@ -184,18 +184,18 @@ func TestYoungNameIsSettled(t *testing.T) {
 			<-stopped // the name is there, and not on disk
 			ctx, cancel := context.WithTimeoutCause(t.Context(), 50*time.Millisecond, errors.New("waited"))
 			defer cancel()
-			if err := settle(ctx); err == nil || err.Error() != "waited" {
+			if err := sync(ctx); err == nil || err.Error() != "waited" {
 				t.Errorf("while the publisher is stopped: %v", err)
 			}
 			close(released)
 			must(t, w.Wait())
-			must(t, settle(t.Context()))
+			must(t, sync(t.Context()))
 		})
 	}
 }
 
-// Of many young names that are settled together, one whose publisher has its lock is an error, and the others are not.
-func TestManyYoungNamesAreSettledTogether(t *testing.T) {
+// Of many young names that are syncd together, one whose publisher has its lock is an error, and the others are not.
+func TestSyncOfManyYoungNames(t *testing.T) {
 	c, p := newCache(t)
 	var ids []digest.Digest
 	for seed := range uint64(manyNames + 1) {
@@ -208,9 +208,69 @@ func TestManyYoungNamesAreSettledTogether(t *testing.T) {
 	defer unlock()
 	held := Open(filepath.Dir(c.containers))
 	held.Limit = time.Millisecond
-	errs := held.Settle(t.Context(), append(ids, descriptor([]byte("gone")).Digest), nil)
+	errs := held.Sync(t.Context(), append(ids, descriptor([]byte("gone")).Digest), nil)
 	if len(errs) != 1 || !errors.Is(errs[ids[3]], ErrInUse) {
 		t.Errorf("got %v", errs)
+	}
+}
+
+// The limit is that of the call, not of each name: of many names that are being published the first alone is waited for.
+func TestSyncHasOneLimit(t *testing.T) {
+	c, p := newCache(t)
+	var ids []digest.Digest
+	for seed := range uint64(50) {
+		img := draw(seed+1, 0)
+		img.mustPublish(t, c, p)
+		unlock, err := c.lockImage(t.Context(), img.id, unix.LOCK_EX)
+		must(t, err)
+		defer unlock()
+		ids = append(ids, img.id)
+	}
+	waits := Open(filepath.Dir(c.containers))
+	waits.Limit = 100 * time.Millisecond
+	began := time.Now()
+	errs := waits.Sync(t.Context(), ids, nil)
+	if took := time.Since(began); took > 40*waits.Limit {
+		t.Errorf("it took %s, the limit is %s", took, waits.Limit)
+	}
+	for _, id := range ids {
+		if !errors.Is(errs[id], ErrInUse) {
+			t.Errorf("image %s: got %v", id, errs[id])
+		}
+	}
+}
+
+// A list is neither removed nor recorded as used while another process has the lock of the lists: one that is found
+// used is not removed, and one that is removed is not found.
+func TestListsAreRemovedUnderTheirLock(t *testing.T) {
+	c := Open(filepath.Join(memoryDir(t), "cache"))
+	list := allList(0)
+	d := descriptor(list).Digest
+	must(t, c.PublishFile(t.Context(), d, list))
+	old := time.Now().Add(-2 * useGrain)
+	must(t, os.Chtimes(c.FilePath(d), old, old))
+	was, err := c.Files()
+	must(t, err)
+	unlock, err := c.lockLists(t.Context(), unix.LOCK_EX)
+	must(t, err)
+	c.Limit = time.Millisecond
+	c.UseFile(t.Context(), d)
+	if removed, err := c.RemoveFile(t.Context(), was[0]); removed || !errors.Is(err, ErrInUse) {
+		t.Errorf("while another process has the lock: removed %t, %v", removed, err)
+	}
+	if now, err := c.Files(); err != nil || len(now) != 1 || now[0] != was[0] {
+		t.Errorf("the list is %+v, want %+v; %v", now, was, err)
+	}
+	unlock()
+	c.UseFile(t.Context(), d)
+	if removed, err := c.RemoveFile(t.Context(), was[0]); removed || err != nil {
+		t.Errorf("a list that was used: removed %t, %v", removed, err)
+	}
+	if was, err = c.Files(); err != nil || len(was) != 1 {
+		t.Fatalf("the list is gone: %v", err)
+	}
+	if removed, err := c.RemoveFile(t.Context(), was[0]); !removed || err != nil {
+		t.Errorf("removed %t, %v", removed, err)
 	}
 }
 
@@ -228,7 +288,7 @@ func TestListsHaveALockWithoutAPool(t *testing.T) {
 	must(t, err)
 	defer unlock()
 	c.Limit = time.Millisecond
-	if err := c.Settle(t.Context(), nil, []digest.Digest{d})[d]; !errors.Is(err, ErrInUse) {
+	if err := c.Sync(t.Context(), nil, []digest.Digest{d})[d]; !errors.Is(err, ErrInUse) {
 		t.Errorf("while it is being published: %v", err)
 	}
 }

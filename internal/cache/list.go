@@ -74,13 +74,13 @@ func (p *Published) Stored(blob digest.Digest) (Stored, error) {
 }
 
 // Published is when the image was put together.
-func (p *Published) Published() (time.Time, error) {
+func (p *Published) Created() (time.Time, error) {
 	s, err := p.image.stored(manifestFile, "")
 	return s.Changed, err
 }
 
 // Directory is what the image's directory is on disk: another one for each time that it is published.
-func (p *Published) Folder() (Stored, error) {
+func (p *Published) Stat() (Stored, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(p.image.fd(), &st); err != nil {
 		return Stored{}, p.image.failed("stat", "", err)

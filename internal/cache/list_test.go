@@ -43,7 +43,7 @@ func TestCensus(t *testing.T) {
 	if len(partial) != 1 || partial[0].Digest != descriptor(half).Digest || partial[0].Size != 40 {
 		t.Errorf("partial: %v", partial)
 	}
-	pub, err := c.Look(one.id)
+	pub, err := c.OpenImage(one.id)
 	must(t, err)
 	defer pub.Close()
 	in, err := pub.Stored(one.Blobs[1].Digest)
@@ -56,7 +56,7 @@ func TestCensus(t *testing.T) {
 	if _, err := pub.Stored(descriptor(loose).Digest); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a blob the image does not have: %v", err)
 	}
-	if at, err := pub.Published(); err != nil || at.IsZero() {
+	if at, err := pub.Created(); err != nil || at.IsZero() {
 		t.Errorf("published %s, %v", at, err)
 	}
 	if got, err := c.PartialBlob(descriptor(half).Digest); err != nil || got.Size != 40 {

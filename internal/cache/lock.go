@@ -36,7 +36,7 @@ func flock(f *os.File, how int) error {
 	}
 }
 
-// waiter waits for what another process has.
+// waiter waits for locks of other processes, for no longer than Cache.Limit in all.
 type waiter struct {
 	cache *Cache
 	what  string // that is waited for
@@ -50,7 +50,13 @@ func (c *Cache) waitFor(what string) *waiter {
 	return &waiter{cache: c, what: what, began: now, since: now}
 }
 
-// pause lets some time pass until f, which another process has locked, is tried again. After the limit it is an error.
+// next continues with another lock, within the same limit.
+func (w *waiter) next(what string) *waiter {
+	w.what, w.noted = what, false
+	return w
+}
+
+// pause waits until f, which another process has locked, is to be tried again. After the limit it returns ErrInUse.
 func (w *waiter) pause(ctx context.Context, f *os.File) error {
 	limit := w.cache.Limit
 	if limit <= 0 {
@@ -71,12 +77,11 @@ func (w *waiter) pause(ctx context.Context, f *os.File) error {
 	}
 }
 
-// progressed begins the limit again: who has the lock gets on.
+// progressed begins the limit again: the holder of the lock makes progress.
 func (w *waiter) progressed() { w.since = time.Now() }
 
 // lock locks an open file, waiting for the process that has it.
-func (c *Cache) lock(ctx context.Context, f *os.File, how int, what string) error {
-	w := c.waitFor(what)
+func (w *waiter) lock(ctx context.Context, f *os.File, how int) error {
 	for {
 		err := flock(f, how|unix.LOCK_NB)
 		if err != unix.EWOULDBLOCK {
@@ -91,22 +96,29 @@ func (c *Cache) lock(ctx context.Context, f *os.File, how int, what string) erro
 // locksDir is the directory of the pool in which the locks of images are.
 const locksDir = "locks"
 
-// listsLock is the name of the lock of the manifest lists.
-const listsLock = "lists"
+// The lock of the manifest lists, and what it is called in messages.
+const (
+	listsLock     = "lists"
+	listsLockName = "the manifest lists of the cache"
+)
 
 // lockImage locks the publishing of an image, waiting for the process that has it. It needs a directory of locks,
 // which the pool makes: without one nothing publishes, and without the right to it this process does not.
 func (c *Cache) lockImage(ctx context.Context, id digest.Digest, how int) (unlock func(), err error) {
-	return c.lockNamed(ctx, id.Encoded(), how, "image "+id.String())
+	return c.waitFor(imageLock(id)).lockNamed(ctx, id.Encoded(), how)
 }
+
+// imageLock is what the lock of an image is called in messages.
+func imageLock(id digest.Digest) string { return "image " + id.String() }
 
 // lockLists locks the publishing of manifest lists.
 func (c *Cache) lockLists(ctx context.Context, how int) (unlock func(), err error) {
-	return c.lockNamed(ctx, listsLock, how, "the manifest lists of the cache")
+	return c.waitFor(listsLockName).lockNamed(ctx, listsLock, how)
 }
 
-func (c *Cache) lockNamed(ctx context.Context, name string, how int, what string) (unlock func(), err error) {
-	locks, err := c.openLocks()
+// lockNamed locks the file with that name in the directory of locks. With LOCK_NB it does not wait.
+func (w *waiter) lockNamed(ctx context.Context, name string, how int) (unlock func(), err error) {
+	locks, err := w.cache.openLocks()
 	if isAbsent(err) || errors.Is(err, unix.EACCES) {
 		return func() {}, nil
 	}
@@ -130,7 +142,7 @@ func (c *Cache) lockNamed(ctx context.Context, name string, how int, what string
 		if how&unix.LOCK_NB != 0 {
 			err = flock(f, how)
 		} else {
-			err = c.lock(ctx, f, how, what)
+			err = w.lock(ctx, f, how)
 		}
 		if err == nil && locks.is(f, name) {
 			return func() { f.Close() }, nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
@@ -60,7 +61,10 @@ func openCache(t testing.TB, dir string) (*Cache, *Pool) {
 func put(p *Pool, b []byte) error {
 	d := descriptor(b)
 	w, err := p.Acquire(context.Background(), d.Digest, d.Size, nil)
-	if err != nil || w == nil {
+	if errors.Is(err, ErrExists) {
+		return nil
+	}
+	if err != nil {
 		return err
 	}
 	defer w.Close()
@@ -82,14 +86,17 @@ func put(p *Pool, b []byte) error {
 	return w.Commit()
 }
 
-// adopt puts a file that somebody else wrote into the pool, if it is the blob.
-func (p *Pool) adopt(ctx context.Context, path string, d digest.Digest, size int64) (bool, error) {
+// linkFile links a file into the pool, if it is the blob.
+func (p *Pool) linkFile(ctx context.Context, path string, d digest.Digest, size int64) (bool, error) {
 	w, err := p.Acquire(ctx, d, size, nil)
-	if w == nil {
-		return err == nil, err
+	if errors.Is(err, ErrExists) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
 	}
 	defer w.Close()
-	return w.Adopt(ctx, func() (*os.File, error) { return os.OpenFile(path, unix.O_NOFOLLOW|unix.O_NONBLOCK, 0) })
+	return w.Link(ctx, func() (*os.File, error) { return os.OpenFile(path, unix.O_NOFOLLOW|unix.O_NONBLOCK, 0) })
 }
 
 // append writes in pieces, as a download comes.

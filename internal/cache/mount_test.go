@@ -152,9 +152,9 @@ func TestOtherFileSystems(t *testing.T) {
 			img.mustPublish(t, c, p) // a broken one: repaired
 
 			must(t, os.Remove(p.path(img.Blobs[1].Digest)))
-			ok, err := p.adopt(t.Context(), filepath.Join(c.ImagePath(img.id), img.Blobs[1].Digest.Encoded()), img.Blobs[1].Digest, img.Blobs[1].Size)
+			ok, err := p.linkFile(t.Context(), filepath.Join(c.ImagePath(img.id), img.Blobs[1].Digest.Encoded()), img.Blobs[1].Digest, img.Blobs[1].Size)
 			if !ok || err != nil || !bytes.Equal(pooled(p, img.content[1]), img.content[1]) {
-				t.Errorf("adopted: %t, %v", ok, err)
+				t.Errorf("linked: %t, %v", ok, err)
 			}
 			if modeOf(t, p.path(img.Blobs[1].Digest)) != 0o644 {
 				t.Error("the mode is wrong")
@@ -228,10 +228,10 @@ func TestReadOnlyCacheCanBeRead(t *testing.T) {
 				t.Errorf("publish a list: %v", err)
 			}
 			must(t, img.check(c))
-			if _, ok := c.File(descriptor(list).Digest); !ok {
+			if _, err := c.ReadFile(descriptor(list).Digest); err != nil {
 				t.Error("the list cannot be read")
 			}
-			pub, err := c.Look(img.id)
+			pub, err := c.OpenImage(img.id)
 			must(t, err)
 			defer pub.Close()
 			if !pub.Has(img.Blobs) {

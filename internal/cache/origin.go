@@ -122,7 +122,7 @@ func (c *Cache) AddOrigin(ctx context.Context, id digest.Digest, o Origin) error
 }
 
 func (c *Cache) addOrigin(ctx context.Context, id digest.Digest, o Origin) error {
-	pub, err := c.Look(id)
+	pub, err := c.OpenImage(id)
 	if err != nil {
 		return err
 	}
@@ -136,7 +136,7 @@ func (c *Cache) addOrigin(ctx context.Context, id digest.Digest, o Origin) error
 		return err
 	}
 	defer unlock()
-	parent, err := c.openImage(id)
+	parent, err := c.openImageDir(id)
 	if err != nil {
 		return err
 	}

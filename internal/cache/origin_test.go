@@ -28,7 +28,7 @@ func (p picture) from(name string, at time.Time) *picture {
 // originsOf reads what is recorded, a word for each origin.
 func originsOf(t testing.TB, c *Cache, img picture) string {
 	t.Helper()
-	pub, err := c.Look(img.id)
+	pub, err := c.OpenImage(img.id)
 	must(t, err)
 	defer pub.Close()
 	all, err := pub.Origins()
@@ -113,7 +113,7 @@ func TestOriginsThatCannotBeRecordedFailNothing(t *testing.T) {
 			spoil(filepath.Join(filepath.Dir(c.ImagePath(img.id)), originFile))
 			img.from("a", monday).mustPublish(t, c, p)
 			img.from("b", monday).mustPublish(t, c, p)
-			pub, err := c.Look(img.id)
+			pub, err := c.OpenImage(img.id)
 			must(t, err)
 			defer pub.Close()
 			if all, err := pub.Origins(); name != "directory" && (err != nil || len(all) == 0) {

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -49,7 +50,7 @@ func (c *Cache) OpenPool(ctx context.Context) (_ *Pool, err error) {
 	if err := setMode(p.use, lockMode); err != nil {
 		return nil, fmt.Errorf("open the blob pool: %w", err)
 	}
-	if err := c.lock(ctx, p.use, unix.LOCK_SH, "the blob pool "+root.path); err != nil {
+	if err := c.waitFor("the blob pool "+root.path).lock(ctx, p.use, unix.LOCK_SH); err != nil {
 		return nil, fmt.Errorf("lock the blob pool: %w", err)
 	}
 	sweep(p.staging, stagePrefix)
@@ -138,16 +139,19 @@ func (p *Pool) Has(d digest.Digest, size int64) bool {
 	return err == nil && checkFile(&st, "") == nil && st.Size == size
 }
 
-// Acquire returns the right to write the blob with that digest and size (bytes), continuing what
-// an earlier writer left, or a nil Writer when the blob is in the pool. While another
-// process has that right it waits, calling waiting once, and takes over if that process dies.
+// ErrExists is the error of Acquire for a blob that the pool has.
+var ErrExists = errors.New("the blob is in the pool")
+
+// Acquire returns a Writer for the blob with that digest and size in bytes; it continues what an earlier one
+// left. The error is ErrExists if the pool has the blob. While another process writes the blob, Acquire waits,
+// calling waiting once, and takes over if that process dies.
 func (p *Pool) Acquire(ctx context.Context, d digest.Digest, size int64, waiting func()) (*Writer, error) {
 	unlock, err := p.busy.lock(ctx, d)
 	if err != nil {
 		return nil, err
 	}
 	w, err := p.acquire(ctx, d, size, waiting)
-	if w == nil {
+	if err != nil {
 		unlock()
 		return nil, err
 	}
@@ -156,26 +160,26 @@ func (p *Pool) Acquire(ctx context.Context, d digest.Digest, size int64, waiting
 }
 
 func (p *Pool) acquire(ctx context.Context, d digest.Digest, size int64, waiting func()) (*Writer, error) {
-	there := func() bool { return p.Has(d, size) }
-	f, err := p.lockPartial(ctx, d, there, waiting)
-	if f == nil {
+	pooled := func() bool { return p.Has(d, size) }
+	f, err := p.lockPartial(ctx, d, pooled, waiting)
+	if err != nil {
 		return nil, err
 	}
-	if there() { // finished between the look and the lock
-		err = p.partial.remove(d.Encoded())
+	if pooled() { // finished between the check and the lock
+		err = cmp.Or(p.partial.remove(d.Encoded()), ErrExists)
 		f.Close()
 		return nil, err
 	}
 	return newWriter(p, f, d, size)
 }
 
-// lockPartial opens and locks the partial file of a blob, unless that is there: then it returns nil. The process that has
-// the lock is waited for as long as something is written to the pool: it may have the lock long before it has a connection for
-// this blob.
-func (p *Pool) lockPartial(ctx context.Context, d digest.Digest, there func() bool, waiting func()) (*os.File, error) {
+// lockPartial opens and locks the partial file of a blob. The error is ErrExists if the blob is pooled. It waits for the
+// process that has the lock as long as something is written to the pool: that process may have the lock long before it
+// has a connection for this blob.
+func (p *Pool) lockPartial(ctx context.Context, d digest.Digest, pooled func() bool, waiting func()) (*os.File, error) {
 	w := p.cache.waitFor("blob " + d.String())
 	var seen activity
-	for !there() {
+	for !pooled() {
 		f, err := p.openPartial(d.Encoded())
 		if err != nil {
 			return nil, fmt.Errorf("open partial blob: %w", err)
@@ -208,7 +212,7 @@ func (p *Pool) lockPartial(ctx context.Context, d digest.Digest, there func() bo
 			return nil, err
 		}
 	}
-	return nil, nil
+	return nil, ErrExists
 }
 
 // activityPoll is how often activity is looked at: it reads a directory.

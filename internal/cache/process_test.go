@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -79,8 +80,11 @@ func (j *job) hold() error {
 	b := content(j.Seed, j.Size)
 	d := descriptor(b)
 	w, err := p.Acquire(context.Background(), d.Digest, d.Size, func() { fmt.Println("waiting") })
-	if w == nil {
+	if errors.Is(err, ErrExists) {
 		fmt.Println("there")
+		return nil
+	}
+	if err != nil {
 		return err
 	}
 	defer w.Close()
@@ -114,11 +118,11 @@ func (j *job) many() error {
 		b := content(uint64((i*int(j.Seed))%j.Count), j.Size)
 		d := descriptor(b)
 		w, err := p.Acquire(context.Background(), d.Digest, d.Size, nil)
+		if errors.Is(err, ErrExists) {
+			continue
+		}
 		if err != nil {
 			return err
-		}
-		if w == nil {
-			continue
 		}
 		if err := w.append(b); err != nil {
 			return err
@@ -168,7 +172,7 @@ func (j *job) publish() error {
 	return nil
 }
 
-// all does a bit of everything: an image, its repair, with a list, a file adopted, and a list file.
+// all does a bit of everything: an image, its repair, with a list, a file linked, and a list file.
 func (j *job) all() error {
 	c := Open(j.Dir)
 	p, err := c.OpenPool(context.Background())
@@ -187,13 +191,13 @@ func (j *job) all() error {
 	if err := c.AddOrigin(context.Background(), draw(j.Seed, 0).id, Origin{Name: "known"}); err != nil {
 		return err
 	}
-	adoptee := content(7, 1000)
-	path := filepath.Join(j.Dir, "adoptee")
-	if err := os.WriteFile(path, adoptee, 0o644); err != nil {
+	original := content(7, 1000)
+	path := filepath.Join(j.Dir, "original")
+	if err := os.WriteFile(path, original, 0o644); err != nil {
 		return err
 	}
-	if ok, err := p.adopt(context.Background(), path, descriptor(adoptee).Digest, 1000); err != nil || !ok {
-		return fmt.Errorf("adopt: %t, %w", ok, err)
+	if ok, err := p.linkFile(context.Background(), path, descriptor(original).Digest, 1000); err != nil || !ok {
+		return fmt.Errorf("link: %t, %w", ok, err)
 	}
 	list := allList(0)
 	return c.PublishFile(context.Background(), descriptor(list).Digest, list)

@@ -10,50 +10,50 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Swept is what was removed from the pool.
-type Swept struct {
-	Unused  []Stored // blobs that had no name but that in the pool
-	Partial []Stored // downloads that nobody went on with
+// Pruned is what was removed from the pool.
+type Pruned struct {
+	Unused  []Stored // blobs without another name
+	Partial []Stored // abandoned downloads
 }
 
-// Sweep removes from the pool the blobs that no image has, and the parts of blobs to which nobody wrote
-// since before. For that it must have the pool alone: as long as another process uses it, which may rely
-// on a blob that it saw there, it waits until ctx ends, and then the error is ErrInUse, wrapped.
-func (c *Cache) Sweep(ctx context.Context, before time.Time) (swept Swept, err error) {
+// Prune removes from the pool the blobs that no image has, and the partial blobs that were not written to since before.
+// For that it locks the whole pool: while another process uses it, which may rely on a blob that it found there,
+// Prune waits until ctx ends; the error is then ErrInUse, wrapped.
+func (c *Cache) Prune(ctx context.Context, before time.Time) (pruned Pruned, err error) {
 	root, err := c.openPool()
-	if isAbsent(err) { // nobody has opened a pool here
-		return swept, nil
+	if isAbsent(err) { // no pool was opened here
+		return pruned, nil
 	}
 	if err != nil {
-		return swept, err
+		return pruned, err
 	}
 	defer root.close()
 	lock, err := root.openat(poolLock, os.O_RDWR, 0)
 	if isAbsent(err) {
-		return swept, nil
+		return pruned, nil
 	}
 	if err != nil {
-		return swept, err
+		return pruned, err
 	}
 	defer lock.Close()
 	for err = flock(lock, unix.LOCK_EX|unix.LOCK_NB); err != nil; err = flock(lock, unix.LOCK_EX|unix.LOCK_NB) {
 		if err != unix.EWOULDBLOCK {
-			return swept, fmt.Errorf("lock the blob pool: %w", err)
+			return pruned, fmt.Errorf("lock the blob pool: %w", err)
 		}
 		select {
 		case <-ctx.Done():
-			return swept, fmt.Errorf("the pool is %w: %s fetches", ErrInUse, holder(lock))
+			return pruned, fmt.Errorf("the pool is %w: %s fetches", ErrInUse, holder(lock))
 		case <-time.After(lockPoll):
 		}
 	}
 	if !root.is(lock, poolLock) {
-		return swept, fmt.Errorf("the pool is %w: another process made it again", ErrInUse)
+		return pruned, fmt.Errorf("the pool is %w: it was recreated by another process", ErrInUse)
 	}
-	return swept, c.sweepPool(root, before, &swept)
+	return pruned, c.prunePool(root, before, &pruned)
 }
 
-// sweepPool is Sweep with the pool locked.
-func (c *Cache) sweepPool(root *dir, before time.Time, swept *Swept) error {
+// prunePool is Prune with the pool locked.
+func (c *Cache) prunePool(root *dir, before time.Time, pruned *Pruned) error {
 	if staging, err := root.open("staging"); err == nil {
 		sweep(staging, stagePrefix)
 		staging.close()
@@ -70,7 +70,7 @@ func (c *Cache) sweepPool(root *dir, before time.Time, swept *Swept) error {
 		defer blobs.close()
 		for _, b := range pooled {
 			if b.Links == 1 && blobs.remove(b.Digest.Encoded()) == nil {
-				swept.Unused = append(swept.Unused, b)
+				pruned.Unused = append(pruned.Unused, b)
 			}
 		}
 	}
@@ -85,15 +85,15 @@ func (c *Cache) sweepPool(root *dir, before time.Time, swept *Swept) error {
 	defer partial.close()
 	for _, b := range parts {
 		if b.Changed.Before(before) && partial.remove(b.Digest.Encoded()) == nil {
-			swept.Partial = append(swept.Partial, b)
+			pruned.Partial = append(pruned.Partial, b)
 		}
 	}
 	return nil
 }
 
-// Tidy removes what processes that were killed left beside images and lists, and returns how many bytes of
-// blobs came free. Directories without an image go if nothing happened to them since before.
-func (c *Cache) Tidy(ctx context.Context, before time.Time) (freed int64, err error) {
+// RemoveStale removes what killed processes left beside images and lists, and returns the bytes of blobs that it freed.
+// Directories without an image are removed if they were not changed since before.
+func (c *Cache) RemoveStale(ctx context.Context, before time.Time) (freed int64, err error) {
 	if files, err := c.openTop(filesDir); err == nil {
 		sweep(files, replacePrefix)
 	}
@@ -103,17 +103,17 @@ func (c *Cache) Tidy(ctx context.Context, before time.Time) (freed int64, err er
 	}
 	for _, n := range names {
 		if isID(n) {
-			freed += c.tidy(ctx, containers, digest.Digest(n), before)
+			freed += c.removeStale(ctx, containers, digest.Digest(n), before)
 		}
 	}
 	if containers != nil {
-		c.tidyLocks(ctx, containers)
+		c.removeStaleLocks(ctx, containers)
 	}
 	return freed, nil
 }
 
-// tidyLocks removes the locks of images that are gone.
-func (c *Cache) tidyLocks(ctx context.Context, containers *dir) {
+// removeStaleLocks removes the locks of images that are gone.
+func (c *Cache) removeStaleLocks(ctx context.Context, containers *dir) {
 	locks, err := c.openLocks()
 	if err != nil {
 		return
@@ -134,7 +134,7 @@ func (c *Cache) tidyLocks(ctx context.Context, containers *dir) {
 	}
 }
 
-func (c *Cache) tidy(ctx context.Context, containers *dir, id digest.Digest, before time.Time) (freed int64) {
+func (c *Cache) removeStale(ctx context.Context, containers *dir, id digest.Digest, before time.Time) (freed int64) {
 	unlock, err := c.lockImage(ctx, id, unix.LOCK_EX|unix.LOCK_NB)
 	if err != nil {
 		return 0

@@ -26,10 +26,10 @@ func (j *job) collect() error {
 			return err
 		}
 	}
-	if _, err := c.Tidy(context.Background(), future()); err != nil {
+	if _, err := c.RemoveStale(context.Background(), future()); err != nil {
 		return err
 	}
-	_, err = sweepNow(c, future())
+	_, err = pruneNow(c, future())
 	return err
 }
 
@@ -118,11 +118,11 @@ func TestPublishAndRemoveAtTheSameTime(t *testing.T) {
 		}
 		for seed := range uint64(2) {
 			img := draw(1+seed, 1)
-			pub, err := c.Look(img.id)
+			pub, err := c.OpenImage(img.id)
 			if err != nil {
 				continue
 			}
-			if release, err := pub.Hold(); err == nil {
+			if release, err := pub.RLock(); err == nil {
 				if err := img.check(c); err != nil && draw(1+seed, 0).check(c) != nil {
 					t.Error(fmt.Errorf("held image: %w", err))
 				}

@@ -99,7 +99,7 @@ func (p *Pool) show(in, parent *dir, id digest.Digest, img *Image) error {
 // isAt reports whether this very image is published, with the blobs of the pool. What another user can change is not replaced: that is
 // an error.
 func (p *Pool) isAt(id digest.Digest, img *Image) (bool, error) {
-	pub, err := p.cache.Look(id)
+	pub, err := p.cache.OpenImage(id)
 	if err != nil {
 		if errors.Is(err, ErrForeign) {
 			return false, err

@@ -13,23 +13,26 @@ import (
 // replacePrefix begins the names of directories in which a file that replaces another is written.
 const replacePrefix = ".new-"
 
-// File reads the manifest list published under d, if what is there has that digest.
-func (c *Cache) File(d digest.Digest) ([]byte, bool) {
+// ReadFile reads the manifest list published under d. The error is fs.ErrNotExist if there is none, ErrForeign if another
+// user owns it or can change it, and ErrDigest if it is damaged.
+func (c *Cache) ReadFile(d digest.Digest) ([]byte, error) {
 	files, err := c.openTop(filesDir)
 	if err != nil {
-		return nil, false
+		return nil, err
 	}
 	raw, err := files.read(d.String())
-	return raw, err == nil && digest.FromBytes(raw) == d
+	if err != nil {
+		return nil, err
+	}
+	if got := digest.FromBytes(raw); got != d {
+		return nil, fmt.Errorf("manifest list: %w: got %s, want %s", ErrDigest, got, d)
+	}
+	return raw, nil
 }
 
-// CheckFile returns an error, ErrForeign, if what is published under d is another user's or can be changed by one.
+// CheckFile returns ErrForeign if another user owns what is published under d, or can change it, and nil otherwise.
 func (c *Cache) CheckFile(d digest.Digest) error {
-	files, err := c.openTop(filesDir)
-	if err == nil {
-		_, err = files.read(d.String())
-	}
-	if errors.Is(err, ErrForeign) {
+	if _, err := c.ReadFile(d); errors.Is(err, ErrForeign) {
 		return err
 	}
 	return nil
@@ -65,7 +68,7 @@ func (c *Cache) publishFile(ctx context.Context, d digest.Digest, raw []byte) er
 	defer unlock()
 	err = nameFile(files, d.String(), raw)
 	if errors.Is(err, unix.EEXIST) {
-		if _, right := c.File(d); right { // another process was faster
+		if _, e := c.ReadFile(d); e == nil { // another process was faster
 			err = nil
 		}
 	}
@@ -101,7 +104,7 @@ func nameFile(in *dir, name string, raw []byte) error {
 	return err
 }
 
-// replaceFile writes the file in a directory of its own, which is swept after a crash, and renames
+// replaceFile writes the file in a directory of its own, which is pruned after a crash, and renames
 // it. A directory of that name gives way.
 func replaceFile(in *dir, name string, raw []byte) error {
 	sweep(in, replacePrefix)

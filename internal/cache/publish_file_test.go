@@ -37,8 +37,8 @@ func TestListFileReplacesWhatIsWrong(t *testing.T) {
 			put(t, c.FilePath(d), outside)
 			before, _ := os.ReadFile(outside)
 			must(t, c.PublishFile(t.Context(), d, raw))
-			if got, ok := c.File(d); !ok || !bytes.Equal(got, raw) {
-				t.Errorf("published is %q, %t", got, ok)
+			if got, err := c.ReadFile(d); err != nil || !bytes.Equal(got, raw) {
+				t.Errorf("published is %q, %v", got, err)
 			}
 			if fi, err := os.Lstat(c.FilePath(d)); err != nil || !fi.Mode().IsRegular() || fi.Mode().Perm() != 0o644 {
 				t.Errorf("published is no file with mode 644: %v, %v", fi, err)
@@ -80,8 +80,8 @@ func TestFileIsThereOnlyWithItsDigest(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ca := Open(t.TempDir())
 			c.put(t, ca.FilePath(d))
-			if got, ok := ca.File(d); ok != c.want || ok && !bytes.Equal(got, raw) {
-				t.Errorf("got %q, %t", got, ok)
+			if got, err := ca.ReadFile(d); (err == nil) != c.want || err == nil && !bytes.Equal(got, raw) {
+				t.Errorf("got %q, %v", got, err)
 			}
 		})
 	}

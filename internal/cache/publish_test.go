@@ -35,9 +35,9 @@ func TestImageWorksWithoutThePool(t *testing.T) {
 	must(t, img.check(c))
 	_, p = openCache(t, filepath.Dir(c.containers))
 	for _, b := range img.Blobs { // and its blobs come back from it
-		ok, err := p.adopt(t.Context(), filepath.Join(c.ImagePath(img.id), b.Digest.Encoded()), b.Digest, b.Size)
+		ok, err := p.linkFile(t.Context(), filepath.Join(c.ImagePath(img.id), b.Digest.Encoded()), b.Digest, b.Size)
 		if !ok || err != nil {
-			t.Errorf("not adopted: %v", err)
+			t.Errorf("not linked: %v", err)
 		}
 	}
 	img.mustPublish(t, c, p)
@@ -54,7 +54,7 @@ func TestModesFollowTheUmask(t *testing.T) {
 		}
 		must(t, filepath.WalkDir(filepath.Dir(dir), func(path string, d os.DirEntry, err error) error {
 			name, in := filepath.Base(path), filepath.Base(filepath.Dir(path))
-			if err != nil || name == "adoptee" {
+			if err != nil || name == "original" {
 				return err
 			}
 			want := modes.file
@@ -171,7 +171,7 @@ func TestLinkToAnImageIsNoImage(t *testing.T) {
 	must(t, os.MkdirAll(c.files, 0o755))
 	must(t, os.Rename(c.ImagePath(img.id), elsewhere))
 	link(t, elsewhere, c.ImagePath(img.id))
-	if pub, err := c.Look(img.id); err == nil {
+	if pub, err := c.OpenImage(img.id); err == nil {
 		pub.Close()
 		t.Error("a link is taken for an image")
 	}
@@ -192,7 +192,7 @@ func TestLinkToAFolderOfAnImage(t *testing.T) {
 
 func checkList(t *testing.T, c *Cache, img picture, want []byte) {
 	t.Helper()
-	pub, err := c.Look(img.id)
+	pub, err := c.OpenImage(img.id)
 	must(t, err)
 	defer pub.Close()
 	if got, err := pub.List(); err != nil || !bytes.Equal(got, want) {
@@ -228,7 +228,7 @@ func TestImageWithoutItsBlobsIsNotPublished(t *testing.T) {
 	if err := c.Publish(context.Background(), p, img.id, img.Image); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("error is %v", err)
 	}
-	if _, err := c.Look(img.id); !errors.Is(err, os.ErrNotExist) {
+	if _, err := c.OpenImage(img.id); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("look: %v", err)
 	}
 	wantNothingLeft(t, c)

@@ -1,7 +1,6 @@
 package cache
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -20,10 +19,10 @@ type Published struct {
 	image, parent dir
 }
 
-// Look opens the image published under id. The error is fs.ErrNotExist if there is none, and ErrForeign if another
+// OpenImage opens the image published under id. The error is fs.ErrNotExist if there is none, and ErrForeign if another
 // user can change it. Requests may look at many thousands of images, so this and what follows are
 // plain system calls.
-func (c *Cache) Look(id digest.Digest) (*Published, error) {
+func (c *Cache) OpenImage(id digest.Digest) (*Published, error) {
 	containers, err := c.openTop(containersDir)
 	if err != nil {
 		return nil, err
@@ -41,7 +40,7 @@ func (c *Cache) Look(id digest.Digest) (*Published, error) {
 
 // Check returns an error, ErrForeign, if another user made what is published under id, or can change it.
 func (c *Cache) Check(id digest.Digest) error {
-	pub, err := c.Look(id)
+	pub, err := c.OpenImage(id)
 	if err == nil {
 		err = pub.check()
 		pub.Close()
@@ -73,75 +72,8 @@ func (p *Published) Close() {
 	p.parent.close()
 }
 
-// Settle returns when the names of these images and manifest lists, which were found, are on disk. Only those that are
-// young cost anything: the process that gave one may be about to sync it, or was killed before that, so the lock of that
-// process is waited for, within Limit, and the name synced once more. It returns an error for each name that
-// may not be on disk. A name that is gone is none of those.
-func (c *Cache) Settle(ctx context.Context, images, lists []digest.Digest) map[digest.Digest]error {
-	errs := map[digest.Digest]error{}
-	c.settle(containersDir, images, errs,
-		func(id digest.Digest) (func(), error) { return c.lockImage(ctx, id, unix.LOCK_SH) },
-		func(containers *dir, id digest.Digest) error {
-			parent, err := containers.open(id.String())
-			if err != nil {
-				return err
-			}
-			defer parent.close()
-			return parent.sync()
-		})
-	c.settle(filesDir, lists, errs,
-		func(digest.Digest) (func(), error) { return c.lockLists(ctx, unix.LOCK_SH) },
-		func(*dir, digest.Digest) error { return nil })
-	return errs
-}
-
-// manyNames is from how many names on the whole file system is synced instead of their directories: one flush of the
-// disk instead of one for each. It waits for what else is to be written there, so it is not for a few.
-const manyNames = 16
-
-// settle syncs the young ones of the names in one directory of the cache. sync does what is below one of them.
-func (c *Cache) settle(top string, names []digest.Digest, errs map[digest.Digest]error, lock func(digest.Digest) (func(), error), sync func(*dir, digest.Digest) error) {
-	if len(names) == 0 {
-		return
-	}
-	in, err := c.openTop(top)
-	if isAbsent(err) { // nothing can be settled
-		return
-	}
-	var found []digest.Digest
-	for _, d := range names {
-		st, e := unix.Stat_t{}, err
-		if e == nil {
-			st, e = in.stat(d.String())
-		}
-		if e == nil && !isRecent(int64(st.Ctim.Sec)) || isAbsent(e) { //nolint:unconvert // its type depends on the architecture
-			continue
-		}
-		if e == nil {
-			var unlock func()
-			if unlock, e = lock(d); e == nil {
-				unlock() // who had it has synced the name, or died
-			}
-		}
-		if e != nil {
-			errs[d] = e
-			continue
-		}
-		found = append(found, d)
-	}
-	if len(found) == 0 || len(found) >= manyNames && in.syncAll() == nil {
-		return
-	}
-	above := in.sync() // the cache itself was synced before anything got a name in it
-	for _, d := range found {
-		if err := errors.Join(sync(in, d), above); err != nil && !isAbsent(err) {
-			errs[d] = err
-		}
-	}
-}
-
-// openImage opens the directory of an image, in which image/ is.
-func (c *Cache) openImage(id digest.Digest) (*dir, error) {
+// openImageDir opens the directory of an image, in which image/ is.
+func (c *Cache) openImageDir(id digest.Digest) (*dir, error) {
 	containers, err := c.openTop(containersDir)
 	if err != nil {
 		return nil, err

@@ -39,7 +39,7 @@ func TestImageHasItsBlobsOnlyWithTheirSizes(t *testing.T) {
 			c, p := newCache(t)
 			img := draw(1, 0)
 			img.mustPublish(t, c, p)
-			pub, err := c.Look(img.id)
+			pub, err := c.OpenImage(img.id)
 			must(t, err)
 			defer pub.Close()
 			if !pub.Has(img.Blobs) || !pub.Has(nil) {
@@ -72,7 +72,7 @@ func TestSmallFilesAreReadOnlyIfTheyAreFiles(t *testing.T) {
 			ca, p := newCache(t)
 			img := draw(1, 0)
 			img.mustPublish(t, ca, p)
-			pub, err := ca.Look(img.id)
+			pub, err := ca.OpenImage(img.id)
 			must(t, err)
 			defer pub.Close()
 			replace(t, filepath.Join(pub.Path(), manifestFile), c.put)
@@ -97,7 +97,7 @@ func TestConfigIsVerified(t *testing.T) {
 	c, p := newCache(t)
 	img := draw(1, 0)
 	img.mustPublish(t, c, p)
-	pub, err := c.Look(img.id)
+	pub, err := c.OpenImage(img.id)
 	must(t, err)
 	defer pub.Close()
 	if got, err := pub.Config(img.Blobs[0]); err != nil || string(got) != string(img.content[0]) {
@@ -124,7 +124,7 @@ func TestNoDescriptorStaysOpen(t *testing.T) {
 		draw(seed, 1).mustPublish(t, c, p)
 		must(t, c.PublishFile(t.Context(), img.id, img.List))
 		for _, path := range []string{c.ImagePath(img.id), "/nowhere"} {
-			if ok, err := p.adopt(t.Context(), path, descriptor(content(seed, 7)).Digest, 7); ok || err != nil {
+			if ok, err := p.linkFile(t.Context(), path, descriptor(content(seed, 7)).Digest, 7); ok || err != nil {
 				t.Error(ok, err)
 			}
 		}

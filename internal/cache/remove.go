@@ -16,10 +16,10 @@ var ErrInUse = errors.New("in use")
 // errVersion is of a version file that says something else.
 var errVersion = errors.New("not the version of a dir: image")
 
-// Hold keeps Remove away from the image until release is called, or the process ends. Each user who may read the
+// RLock keeps Remove away from the image until release is called, or the process ends. Each user who may read the
 // image can, and nothing waits for it: that much reading implies. The error is fs.ErrNotExist if what was opened
 // is not published any more.
-func (p *Published) Hold() (release func(), err error) {
+func (p *Published) RLock() (unlock func(), err error) {
 	f, err := p.image.openat(".", unix.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return nil, err
@@ -34,18 +34,17 @@ func (p *Published) Hold() (release func(), err error) {
 	return func() { f.Close() }, nil
 }
 
-// Remove takes the name from an image, in one step, and then deletes it; what it has in common with the
-// pool and with other images stays. It returns how many bytes of blobs came free. The image must
-// still be the one that was looked at, as same says. The error is ErrInUse, wrapped, if it is not, or if
-// a process publishes, holds or has mounted it. What a Remove that was killed leaves has no name that
-// anybody reads; Tidy, or whoever publishes the image, removes it.
+// Remove takes the name from an image, in one step, and then deletes it; blobs that the pool or another image has
+// stay. It returns the bytes of blobs that it freed. same reports whether the image is still the one that the caller
+// read. The error is ErrInUse, wrapped, if it is not, or if a process publishes, locks or has mounted the image. What
+// a killed Remove leaves has no name that is read; RemoveStale and the next Publish of the image remove it.
 func (c *Cache) Remove(ctx context.Context, id digest.Digest, same func(*Published) bool) (freed int64, err error) {
 	unlock, err := c.lockImage(ctx, id, unix.LOCK_EX|unix.LOCK_NB)
 	if err != nil {
 		return 0, err
 	}
 	defer unlock()
-	pub, err := c.Look(id)
+	pub, err := c.OpenImage(id)
 	if err != nil {
 		return 0, err
 	}
@@ -117,13 +116,18 @@ func isBlobName(name string) bool {
 	return digest.NewDigestFromEncoded(digest.SHA256, name).Validate() == nil
 }
 
-// RemoveFile removes a manifest list, unless it was used, published again or removed since it was looked at. It says
-// whether it did.
-func (c *Cache) RemoveFile(was Stored) (bool, error) {
+// RemoveFile removes a manifest list, unless it was used, published again or removed since it was read, and reports
+// whether it did. It holds the lock of the lists, so that none of these happens between the check and the removal.
+func (c *Cache) RemoveFile(ctx context.Context, was Stored) (bool, error) {
 	files, err := c.openTop(filesDir)
 	if err != nil {
 		return false, fmt.Errorf("remove manifest list: %w", err)
 	}
+	unlock, err := c.lockLists(ctx, unix.LOCK_EX)
+	if err != nil {
+		return false, fmt.Errorf("remove manifest list: %w", err)
+	}
+	defer unlock()
 	if is, err := files.stored(was.Digest.String(), was.Digest); err != nil || is != was {
 		return false, nil //nolint:nilerr // it is another by now
 	}

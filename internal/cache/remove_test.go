@@ -21,14 +21,14 @@ func anyImage(*Published) bool { return true }
 // future is a time before which all was touched.
 func future() time.Time { return time.Now().Add(time.Hour) }
 
-// sweepNow is Sweep that does not wait.
-func sweepNow(c *Cache, before time.Time) (Swept, error) {
+// pruneNow is Prune that does not wait.
+func pruneNow(c *Cache, before time.Time) (Pruned, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	return c.Sweep(ctx, before)
+	return c.Prune(ctx, before)
 }
 
-func TestRemoveAndSweep(t *testing.T) {
+func TestRemoveAndPrune(t *testing.T) {
 	c, p := newCache(t)
 	one, two := draw(1, 0), draw(2, 0)
 	two.Blobs[1], two.content[1] = one.Blobs[1], one.content[1] // shared
@@ -46,18 +46,18 @@ func TestRemoveAndSweep(t *testing.T) {
 		t.Errorf("the image's directory is there: %v", err)
 	}
 	must(t, two.check(c))
-	if _, err := sweepNow(c, future()); !errors.Is(err, ErrInUse) {
-		t.Fatalf("the pool is open and was swept: %v", err)
+	if _, err := pruneNow(c, future()); !errors.Is(err, ErrInUse) {
+		t.Fatalf("the pool is open and was pruned: %v", err)
 	}
 	must(t, p.Close())
-	swept, err := sweepNow(c, future())
+	pruned, err := pruneNow(c, future())
 	must(t, err)
 	var bytes int64
-	for _, b := range swept.Unused {
+	for _, b := range pruned.Unused {
 		bytes += b.Size
 	}
-	if want := one.Blobs[0].Size + one.Blobs[2].Size + 77; len(swept.Unused) != 3 || bytes != want {
-		t.Errorf("%d blobs with %d bytes were removed, want 3 with %d", len(swept.Unused), bytes, want)
+	if want := one.Blobs[0].Size + one.Blobs[2].Size + 77; len(pruned.Unused) != 3 || bytes != want {
+		t.Errorf("%d blobs with %d bytes were removed, want 3 with %d", len(pruned.Unused), bytes, want)
 	}
 	must(t, two.check(c))
 	pooled, err := c.Pooled()
@@ -80,8 +80,8 @@ func TestRemoveWithoutPool(t *testing.T) {
 	if freed, err := c.Remove(context.Background(), img.id, anyImage); err != nil || freed != want {
 		t.Errorf("freed %d, %v, want %d", freed, err, want)
 	}
-	if swept, err := sweepNow(c, future()); err != nil || len(swept.Unused) > 0 {
-		t.Errorf("%v, %v", swept, err)
+	if pruned, err := pruneNow(c, future()); err != nil || len(pruned.Unused) > 0 {
+		t.Errorf("%v, %v", pruned, err)
 	}
 	if left, _ := os.ReadDir(c.containers); len(left) > 0 {
 		t.Errorf("left: %v", left)
@@ -97,10 +97,10 @@ func TestPartialDownloadsAreAbandonedAfterATime(t *testing.T) {
 	}
 	at := time.Now().Add(-time.Hour)
 	must(t, os.Chtimes(filepath.Join(p.partial.path, descriptor(old).Digest.Encoded()), at, at))
-	swept, err := sweepNow(c, at.Add(time.Minute))
+	pruned, err := pruneNow(c, at.Add(time.Minute))
 	must(t, err)
-	if len(swept.Partial) != 1 || swept.Partial[0].Size != 50 {
-		t.Errorf("removed: %v", swept.Partial)
+	if len(pruned.Partial) != 1 || pruned.Partial[0].Size != 50 {
+		t.Errorf("removed: %v", pruned.Partial)
 	}
 	if left, err := c.Partial(); err != nil || len(left) != 1 {
 		t.Errorf("left: %v, %v", left, err)
@@ -111,10 +111,10 @@ func TestPartialDownloadsAreAbandonedAfterATime(t *testing.T) {
 func TestRemoveLeavesWhatIsInUse(t *testing.T) {
 	for name, hold := range map[string]func(t *testing.T, c *Cache, img picture) (release func()){
 		"held by a reader": func(t *testing.T, c *Cache, img picture) func() {
-			pub, err := c.Look(img.id)
+			pub, err := c.OpenImage(img.id)
 			must(t, err)
 			t.Cleanup(pub.Close)
-			release, err := pub.Hold()
+			release, err := pub.RLock()
 			must(t, err)
 			return release
 		},
@@ -154,14 +154,14 @@ func TestRemoveLeavesWhatIsInUse(t *testing.T) {
 }
 
 // A reader that was too late to hold an image is told, also if it was replaced.
-func TestHoldOfWhatIsGone(t *testing.T) {
+func TestRLockOfWhatIsGone(t *testing.T) {
 	c, p := newCache(t)
 	draw(1, 0).mustPublish(t, c, p)
-	pub, err := c.Look(draw(1, 0).id)
+	pub, err := c.OpenImage(draw(1, 0).id)
 	must(t, err)
 	defer pub.Close()
 	draw(1, 1).mustPublish(t, c, p)
-	if _, err := pub.Hold(); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := pub.RLock(); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("replaced: %v", err)
 	}
 }

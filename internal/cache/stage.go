@@ -32,7 +32,7 @@ func newStage(in *dir, prefix string) (*stage, error) {
 			}
 			d.close()
 		}
-		if err != nil && err != unix.EWOULDBLOCK && !isAbsent(err) { // these: swept between its making and its lock
+		if err != nil && err != unix.EWOULDBLOCK && !isAbsent(err) { // these: pruned between its making and its lock
 			return nil, err
 		}
 	}

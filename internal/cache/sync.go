@@ -2,10 +2,13 @@ package cache
 
 import (
 	"cmp"
+	"context"
+	"errors"
 	"os"
 	"sync"
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 )
 
@@ -91,4 +94,76 @@ func syncTogether(files []*os.File) error {
 // does not wait. Where the file system cannot, the sync does all of it.
 func startWriteback(f *os.File, offset, length int64) {
 	_ = unix.SyncFileRange(int(f.Fd()), offset, length, unix.SYNC_FILE_RANGE_WRITE)
+}
+
+// Sync returns when the names of these images and manifest lists, which the caller found, are on disk, with an error
+// for each that may not be. A name that is gone has none. Only young names cost anything: the process that gave one may
+// be about to sync it, or was killed before, so Sync waits for the lock of that process, within Limit for all names, and
+// syncs the name once more.
+func (c *Cache) Sync(ctx context.Context, images, lists []digest.Digest) map[digest.Digest]error {
+	errs := map[digest.Digest]error{}
+	w := c.waitFor("")
+	c.syncNames(containersDir, images, errs,
+		func(id digest.Digest) (func(), error) {
+			return w.next(imageLock(id)).lockNamed(ctx, id.Encoded(), unix.LOCK_SH)
+		},
+		func(containers *dir, id digest.Digest) error {
+			parent, err := containers.open(id.String())
+			if err != nil {
+				return err
+			}
+			defer parent.close()
+			return parent.sync()
+		})
+	c.syncNames(filesDir, lists, errs,
+		func(digest.Digest) (func(), error) {
+			return w.next(listsLockName).lockNamed(ctx, listsLock, unix.LOCK_SH)
+		},
+		func(*dir, digest.Digest) error { return nil })
+	return errs
+}
+
+// manyNames is the number of names from which the whole file system is synced instead of their directories: one flush
+// of the disk instead of one for each. It waits for what else is to be written there, so it is not for a few.
+const manyNames = 16
+
+// syncNames syncs the young ones of the names in one directory of the cache. sync syncs what is below one of them.
+func (c *Cache) syncNames(top string, names []digest.Digest, errs map[digest.Digest]error, lock func(digest.Digest) (func(), error), sync func(*dir, digest.Digest) error) {
+	if len(names) == 0 {
+		return
+	}
+	in, err := c.openTop(top)
+	if isAbsent(err) { // so are the names
+		return
+	}
+	var found []digest.Digest
+	for _, d := range names {
+		st, e := unix.Stat_t{}, err
+		if e == nil {
+			st, e = in.stat(d.String())
+		}
+		if e == nil && !isRecent(int64(st.Ctim.Sec)) || isAbsent(e) { //nolint:unconvert // its type depends on the architecture
+			continue
+		}
+		if e == nil {
+			var unlock func()
+			if unlock, e = lock(d); e == nil {
+				unlock() // the process that had it has synced the name, or died
+			}
+		}
+		if e != nil {
+			errs[d] = e
+			continue
+		}
+		found = append(found, d)
+	}
+	if len(found) == 0 || len(found) >= manyNames && in.syncAll() == nil {
+		return
+	}
+	above := in.sync() // the cache itself was synced before anything got a name in it
+	for _, d := range found {
+		if err := errors.Join(sync(in, d), above); err != nil && !isAbsent(err) {
+			errs[d] = err
+		}
+	}
 }

@@ -163,7 +163,7 @@ func TestNoSyncIsForgotten(t *testing.T) {
 	}
 }
 
-// The same through the pool: a writer that is closed, adopts a file or finds the blob wrong is one
+// The same through the pool: a writer that is closed, links a file or finds the blob wrong is one
 // that others need not wait for.
 func TestWritersThatSyncNothingHoldUpNobody(t *testing.T) {
 	b, other := content(1, 1000), content(2, 1000)
@@ -180,10 +180,10 @@ func TestWritersThatSyncNothingHoldUpNobody(t *testing.T) {
 			}
 			return w.Close()
 		},
-		"adopted": func(w *Writer) error {
-			ok, err := w.Adopt(context.Background(), func() (*os.File, error) { return os.Open(path) })
+		"linked": func(w *Writer) error {
+			ok, err := w.Link(context.Background(), func() (*os.File, error) { return os.Open(path) })
 			if !ok && err == nil {
-				err = errors.New("not adopted")
+				err = errors.New("not linked")
 			}
 			return err
 		},

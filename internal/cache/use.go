@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"context"
 	"os"
 	"time"
 
@@ -23,8 +24,9 @@ func (p *Published) Use() {
 	_ = unix.UtimesNanoAt(p.image.fd(), versionFile, now, unix.AT_SYMLINK_NOFOLLOW)
 }
 
-// UseFile notes that somebody wants the manifest list now: it counts as changed, at most once in an hour.
-func (c *Cache) UseFile(d digest.Digest) {
+// UseFile records that the manifest list was used, as its time of modification, at most once an hour. It waits for the
+// lock of the lists: a list that RemoveFile is about to remove is gone when UseFile returns.
+func (c *Cache) UseFile(ctx context.Context, d digest.Digest) {
 	files, err := c.openTop(filesDir)
 	if err != nil {
 		return
@@ -32,6 +34,11 @@ func (c *Cache) UseFile(d digest.Digest) {
 	if s, err := files.stored(d.String(), d); err != nil || time.Since(s.Changed) < useGrain {
 		return
 	}
+	unlock, err := c.lockLists(ctx, unix.LOCK_EX)
+	if err != nil {
+		return
+	}
+	defer unlock()
 	now := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, {Nsec: unix.UTIME_NOW}}
 	_ = unix.UtimesNanoAt(files.fd(), d.String(), now, unix.AT_SYMLINK_NOFOLLOW)
 }

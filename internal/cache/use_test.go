@@ -11,7 +11,7 @@ func TestUseIsNotedOnceInAnHour(t *testing.T) {
 	c, p := newCache(t)
 	img := draw(1, 0)
 	img.mustPublish(t, c, p)
-	pub, err := c.Look(img.id)
+	pub, err := c.OpenImage(img.id)
 	must(t, err)
 	defer pub.Close()
 	path := filepath.Join(pub.Path(), versionFile)

@@ -12,10 +12,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Adopt puts a file that somebody else wrote into the pool as the blob, by link, reflink or copy, and
-// reports that, if its content is right. Else what was written before stays. A file that cannot be opened is not
-// the blob.
-func (w *Writer) Adopt(ctx context.Context, open func() (*os.File, error)) (bool, error) {
+// Link brings an existing file into the pool as the blob, by hard link, reflink or copy, and reports whether it
+// did: only if the file has the blob's digest. Otherwise what was written before stays. A file that open cannot open is
+// not the blob.
+func (w *Writer) Link(ctx context.Context, open func() (*os.File, error)) (bool, error) {
 	f, err := open()
 	if err != nil {
 		return false, nil
@@ -25,11 +25,11 @@ func (w *Writer) Adopt(ctx context.Context, open func() (*os.File, error)) (bool
 	if err != nil || !right {
 		return false, err
 	}
-	if linked, err := w.adoptLink(f); err != nil || linked {
+	if linked, err := w.linkFile(f); err != nil || linked {
 		return linked, err
 	}
 	if err := w.copyFrom(ctx, f); err != nil {
-		return false, fmt.Errorf("adopt blob %s: %w", f.Name(), err)
+		return false, fmt.Errorf("copy blob %s: %w", f.Name(), err)
 	}
 	return true, w.Commit()
 }
@@ -114,9 +114,9 @@ func (w *Writer) isBlob(ctx context.Context, f *os.File) (bool, error) {
 	return err == nil && v.Verified(), nil
 }
 
-// adoptLink links a verified file into the pool, if links are possible and it is like what is
-// published: who owned it otherwise, or could write to it, could change the blob later.
-func (w *Writer) adoptLink(f *os.File) (bool, error) {
+// linkFile links a verified file into the pool, if links are possible and it has the owner and mode of what is
+// published: otherwise its owner, or those who may write to it, could change the blob later.
+func (w *Writer) linkFile(f *os.File) (bool, error) {
 	fi, err := f.Stat()
 	if err != nil || !isOurs(fi) { // a copy will do
 		return false, err

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestAdoptTakesOnlyTheRightFile(t *testing.T) {
+func TestLinkTakesOnlyTheRightFile(t *testing.T) {
 	b := content(1, 300_000)
 	damaged := bytes.Clone(b)
 	damaged[299_999] ^= 1
@@ -54,7 +54,7 @@ func TestAdoptTakesOnlyTheRightFile(t *testing.T) {
 			path := filepath.Join(memoryDir(t), "blob")
 			c.put(t, path)
 			d := descriptor(b)
-			ok, err := p.adopt(t.Context(), path, d.Digest, d.Size)
+			ok, err := p.linkFile(t.Context(), path, d.Digest, d.Size)
 			if err != nil || ok != c.ok {
 				t.Fatalf("got %t, %v, want %t", ok, err, c.ok)
 			}
@@ -75,14 +75,14 @@ func TestAdoptTakesOnlyTheRightFile(t *testing.T) {
 	}
 }
 
-func TestAdoptKeepsAPartThatItCannotReplace(t *testing.T) {
+func TestLinkKeepsAPartThatItCannotReplace(t *testing.T) {
 	_, p := newCache(t)
 	b := content(1, 3000)
 	writeTest(t, partialOf(p, b), b[:2000])
 	path := filepath.Join(t.TempDir(), "blob")
 	writeTest(t, path, content(2, 3000))
 	d := descriptor(b)
-	if ok, err := p.adopt(t.Context(), path, d.Digest, d.Size); ok || err != nil {
+	if ok, err := p.linkFile(t.Context(), path, d.Digest, d.Size); ok || err != nil {
 		t.Fatal(ok, err)
 	}
 	if n, err := acquire(t, p, b).Resume(t.Context()); n != 2000 || err != nil {
@@ -94,12 +94,12 @@ func TestAdoptKeepsAPartThatItCannotReplace(t *testing.T) {
 func TestDamagedPoolBlobIsReplaced(t *testing.T) {
 	for name, mend := range map[string]func(t *testing.T, p *Pool, b []byte) error{
 		"by a download": func(_ *testing.T, p *Pool, b []byte) error { return put(p, b) },
-		"by adoption": func(t *testing.T, p *Pool, b []byte) error {
+		"by link": func(t *testing.T, p *Pool, b []byte) error {
 			path := filepath.Join(t.TempDir(), "blob")
 			writeTest(t, path, b)
-			ok, err := p.adopt(t.Context(), path, descriptor(b).Digest, int64(len(b)))
+			ok, err := p.linkFile(t.Context(), path, descriptor(b).Digest, int64(len(b)))
 			if !ok {
-				t.Error("not adopted")
+				t.Error("not linked")
 			}
 			return err
 		},
@@ -118,7 +118,7 @@ func TestDamagedPoolBlobIsReplaced(t *testing.T) {
 	}
 }
 
-func TestAdoptEndsWithItsContext(t *testing.T) {
+func TestLinkEndsWithItsContext(t *testing.T) {
 	_, p := newCache(t)
 	b := content(1, 3000)
 	path := filepath.Join(t.TempDir(), "blob")
@@ -127,7 +127,7 @@ func TestAdoptEndsWithItsContext(t *testing.T) {
 	why := errors.New("enough")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(why)
-	if ok, err := w.Adopt(ctx, func() (*os.File, error) { return os.OpenFile(path, unix.O_NOFOLLOW|unix.O_NONBLOCK, 0) }); ok || !errors.Is(err, why) {
+	if ok, err := w.Link(ctx, func() (*os.File, error) { return os.OpenFile(path, unix.O_NOFOLLOW|unix.O_NONBLOCK, 0) }); ok || !errors.Is(err, why) {
 		t.Errorf("got %t, %v", ok, err)
 	}
 }

@@ -37,7 +37,7 @@ type Signature struct {
 
 // Inspect reads all of an image that Scan found.
 func Inspect(c *cache.Cache, i *Image) (*Detail, error) {
-	pub, err := c.Look(i.ID)
+	pub, err := c.OpenImage(i.ID)
 	if err != nil {
 		return nil, fmt.Errorf("image %s: %w", i.ID, err)
 	}

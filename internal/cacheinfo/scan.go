@@ -77,7 +77,7 @@ func Scan(c *cache.Cache) ([]*Image, error) {
 
 // read reads one image; nil if it is gone by now.
 func read(c *cache.Cache, id digest.Digest) *Image {
-	pub, err := c.Look(id)
+	pub, err := c.OpenImage(id)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -106,11 +106,11 @@ func (i *Image) readOrigins(pub *cache.Published) {
 		}
 	}
 	if i.Fetched.IsZero() {
-		if at, err := pub.Published(); err == nil {
+		if at, err := pub.Created(); err == nil {
 			i.Fetched = at.UTC()
 		}
 	}
-	i.dir, _ = pub.Folder()
+	i.dir, _ = pub.Stat()
 	if i.Used = pub.Used().UTC(); i.Used.Before(i.Fetched) {
 		i.Used = i.Fetched
 	}
@@ -192,6 +192,6 @@ func (i *Image) Recorded(pub *cache.Published) *Image {
 
 // IsSame reports whether pub is still the image that was read: it was not published again since.
 func (i *Image) IsSame(pub *cache.Published) bool {
-	dir, err := pub.Folder()
+	dir, err := pub.Stat()
 	return err == nil && dir.Ino == i.dir.Ino && dir.Changed.Equal(i.dir.Changed)
 }

@@ -34,7 +34,10 @@ type blob struct {
 func (s *session) blob(ctx context.Context, pool *cache.Pool, d manifest.Descriptor, bar *progress.Blob) error {
 	it := s.it
 	w, err := it.reuse(ctx, pool, d, func() (*os.File, error) { return it.cache.OpenImageBlob(it.ID, d.Digest) }, bar)
-	if w == nil {
+	if errors.Is(err, cache.ErrExists) {
+		return nil
+	}
+	if err != nil {
 		return err
 	}
 	defer w.Close()

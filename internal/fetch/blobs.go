@@ -1,7 +1,9 @@
 package fetch
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"os"
 	"slices"
 
@@ -60,29 +62,26 @@ func (it *item) eachBlob(ctx context.Context, kind string, m *manifest.Manifest,
 	return context.Cause(ctx)
 }
 
-// reuse takes the blob from the pool, or into it from a file that may be it, which file opens. It returns nil if that
-// is done, else the right to write the blob.
-func (it *item) reuse(ctx context.Context, pool *cache.Pool, d manifest.Descriptor, file func() (*os.File, error), bar *progress.Blob) (*cache.Writer, error) {
+// reuse acquires a blob, and links the file that open opens into the pool if it is the blob. The error is cache.ErrExists
+// if the pool has the blob then.
+func (it *item) reuse(ctx context.Context, pool *cache.Pool, d manifest.Descriptor, open func() (*os.File, error), bar *progress.Blob) (*cache.Writer, error) {
 	if it.anew {
 		if err := pool.Discard(ctx, d.Digest); err != nil {
 			return nil, err
 		}
 	}
 	w, err := pool.Acquire(ctx, d.Digest, d.Size, bar.Waiting)
-	if err != nil {
-		return nil, err
-	}
-	if w != nil {
-		adopted, err := w.Adopt(ctx, file)
-		if err == nil && !adopted {
+	if err == nil {
+		var linked bool
+		if linked, err = w.Link(ctx, open); err == nil && !linked {
 			return w, nil
 		}
 		w.Close()
-		if err != nil {
-			return nil, err
-		}
+		err = cmp.Or(err, cache.ErrExists)
 	}
-	it.reused.Add(d.Size)
-	bar.Reusing()
-	return nil, nil
+	if errors.Is(err, cache.ErrExists) {
+		it.reused.Add(d.Size)
+		bar.Reusing()
+	}
+	return nil, err
 }

@@ -25,7 +25,7 @@ func CopyImages(ctx context.Context, r *request.Request, log *progress.Reporter)
 func CopyLists(ctx context.Context, r *request.Request, log *progress.Reporter) []request.Result {
 	from, j := newCopy(r, log)
 	return j.run(ctx, j.usesList, func(ctx context.Context, it *item) error {
-		from.cache.UseFile(it.ID)
+		from.cache.UseFile(ctx, it.ID)
 		raw, ok, err := from.list(ctx, it.Item)
 		if err != nil {
 			return err
@@ -64,7 +64,7 @@ func (it *item) copyImage(ctx context.Context, from *job) error {
 	}
 	defer pub.Close()
 	pub.Use()
-	release, err := pub.Hold()
+	release, err := pub.RLock()
 	if err != nil {
 		return err
 	}
@@ -79,7 +79,10 @@ func (it *item) copyImage(ctx context.Context, from *job) error {
 	}
 	if err := it.eachBlob(ctx, "copy of image", m, func(ctx context.Context, d manifest.Descriptor, bar *progress.Blob) error {
 		w, err := it.reuse(ctx, pool, d, func() (*os.File, error) { return pub.OpenBlob(d.Digest) }, bar)
-		if w == nil {
+		if errors.Is(err, cache.ErrExists) {
+			return nil
+		}
+		if err != nil {
 			return err
 		}
 		w.Close()

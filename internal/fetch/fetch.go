@@ -140,7 +140,7 @@ func (j *job) settle(ctx context.Context, results []request.Result) {
 			images = append(images, it.ID)
 		}
 	}
-	errs := j.cache.Settle(ctx, images, lists)
+	errs := j.cache.Sync(ctx, images, lists)
 	for n, it := range j.req.Items {
 		if !results[n].Success {
 			continue

@@ -74,7 +74,7 @@ func (j *job) noteRefused(it request.Item, err error) {
 // complete opens the image, nil if it is not there as the item pins it. The error is that of policy.json,
 // which is asked with what is stored: who fetched it, under which name and when does not count.
 func (j *job) complete(ctx context.Context, it request.Item) (*cache.Published, error) {
-	pub, err := j.cache.Look(it.ID)
+	pub, err := j.cache.OpenImage(it.ID)
 	if err != nil {
 		return nil, nil //nolint:nilerr // it is not there, whatever the reason
 	}

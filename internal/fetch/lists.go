@@ -18,7 +18,7 @@ func Lists(ctx context.Context, r *request.Request, log *progress.Reporter) []re
 
 // usesList is hasList, and records that the list was wanted.
 func (j *job) usesList(ctx context.Context, it request.Item) bool {
-	j.cache.UseFile(it.ID)
+	j.cache.UseFile(ctx, it.ID)
 	return j.hasList(ctx, it)
 }
 
@@ -30,11 +30,12 @@ func (j *job) hasList(ctx context.Context, it request.Item) bool {
 
 // list reads a list out of the cache. The error is that of policy.json.
 func (j *job) list(ctx context.Context, it request.Item) (raw []byte, there bool, err error) {
-	raw, there = j.cache.File(it.ID)
-	if there { // no signatures are kept of a list
-		err = targetOf(it).Allowed(ctx, func() ([]byte, [][]byte, error) { return raw, nil, nil })
+	raw, notFound := j.cache.ReadFile(it.ID)
+	if notFound != nil {
+		return nil, false, nil //nolint:nilerr // a damaged list is fetched again
 	}
-	return raw, there, err
+	err = targetOf(it).Allowed(ctx, func() ([]byte, [][]byte, error) { return raw, nil, nil }) // no signatures are kept of a list
+	return raw, true, err
 }
 
 var errNoList = errors.New("this is an image, not a manifest list; images are for the source org.osbuild.skopeo")

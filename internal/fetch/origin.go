@@ -52,7 +52,7 @@ func Name(ctx context.Context, dir string, items []request.Item) error {
 	c := cache.Open(dir)
 	var errs []error
 	for _, it := range items {
-		pub, err := c.Look(it.ID)
+		pub, err := c.OpenImage(it.ID)
 		if err != nil {
 			continue
 		}

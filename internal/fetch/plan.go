@@ -136,7 +136,7 @@ func planImage(ctx context.Context, s *session, p *Planned) error {
 	if err != nil {
 		return err
 	}
-	pub, err := s.it.cache.Look(s.it.ID)
+	pub, err := s.it.cache.OpenImage(s.it.ID)
 	if err == nil {
 		defer pub.Close()
 	}

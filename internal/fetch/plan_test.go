@@ -171,7 +171,7 @@ func first(text string, _ []Planned) string { return text }
 // fetched under.
 func (w *world) origins(img *images.Image) (names []string, all []cache.Origin) {
 	w.t.Helper()
-	pub, err := cache.Open(w.cache).Look(img.ID)
+	pub, err := cache.Open(w.cache).OpenImage(img.ID)
 	must(err)
 	defer pub.Close()
 	all, err = pub.Origins()

@@ -29,7 +29,7 @@ func TestAnImageThatIsThereIsUsed(t *testing.T) {
 	}
 	forget()
 	used := func() time.Duration {
-		pub, err := cache.Open(w.cache).Look(img.ID)
+		pub, err := cache.Open(w.cache).OpenImage(img.ID)
 		must(err)
 		defer pub.Close()
 		return time.Since(pub.Used())

@@ -21,8 +21,8 @@ type Collected struct {
 	Busy  []string // why not all of it could be done now; nil if it was
 }
 
-// sweepWait is how long a run waits for the pool; tests do not.
-var sweepWait = 2 * time.Second
+// pruneWait is how long a run waits for the pool; tests do not.
+var pruneWait = 2 * time.Second
 
 // Collect does what a plan says, as far as nobody uses it by now; each step is done or not done, whoever is killed
 // when. Osbuild is kept out of its store as long as images go, since a build that runs needs those that
@@ -33,21 +33,21 @@ func Collect(ctx context.Context, c *cache.Cache, plan *Plan, now time.Time) (*C
 	if err := done.removeImages(ctx, c); err != nil {
 		return done, err
 	}
-	freed, err := c.Tidy(ctx, now.Add(-Grace))
+	freed, err := c.RemoveStale(ctx, now.Add(-Grace))
 	done.Freed = manifest.AddSizes(done.Freed, freed)
 	if err != nil {
 		return done, err
 	}
-	waiting, cancel := context.WithTimeout(ctx, sweepWait)
+	waiting, cancel := context.WithTimeout(ctx, pruneWait)
 	defer cancel()
-	swept, err := c.Sweep(waiting, now.Add(-Grace))
-	done.Partial = swept.Partial
+	pruned, err := c.Prune(waiting, now.Add(-Grace))
+	done.Partial = pruned.Partial
 	gone := map[digest.Digest]bool{}
-	for _, b := range swept.Unused { // those of images that went among them
+	for _, b := range pruned.Unused { // those of images that went among them
 		gone[b.Digest] = true
 	}
 	done.Unused = slices.DeleteFunc(done.Unused, func(b cache.Stored) bool { return !gone[b.Digest] })
-	done.Freed = manifest.AddSizes(done.Freed, manifest.AddSizes(cacheinfo.Bytes(swept.Unused), cacheinfo.Bytes(swept.Partial)))
+	done.Freed = manifest.AddSizes(done.Freed, manifest.AddSizes(cacheinfo.Bytes(pruned.Unused), cacheinfo.Bytes(pruned.Partial)))
 	if ctx.Err() != nil {
 		return done, context.Cause(ctx)
 	}
@@ -93,7 +93,11 @@ func (done *Collected) removeImages(ctx context.Context, c *cache.Cache) error {
 	lists := done.Lists
 	done.Lists = nil
 	for _, l := range lists {
-		went, err := c.RemoveFile(l)
+		went, err := c.RemoveFile(ctx, l)
+		if errors.Is(err, cache.ErrInUse) {
+			done.Busy = append(done.Busy, err.Error())
+			return nil
+		}
 		if err != nil {
 			return err
 		}

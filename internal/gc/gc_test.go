@@ -22,8 +22,8 @@ import (
 // What another process uses stays, it is said, and the next run has it.
 func TestCollectLeavesWhatIsInUse(t *testing.T) {
 	all := Policy{Unused: time.Hour}
-	defer func(wait time.Duration) { sweepWait = wait }(sweepWait)
-	sweepWait = 0
+	defer func(wait time.Duration) { pruneWait = wait }(pruneWait)
+	pruneWait = 0
 	collect := func(s *store) *Collected {
 		t.Helper()
 		plan, err := PlanGC(s.Cache, all, time.Now())
@@ -54,15 +54,15 @@ func TestCollectLeavesWhatIsInUse(t *testing.T) {
 	}
 	osbuild.Close()
 
-	pub, err := s.Cache.Look(base.ID)
+	pub, err := s.Cache.OpenImage(base.ID)
 	s.Must(err)
-	release, err := pub.Hold()
+	release, err := pub.RLock()
 	s.Must(err)
 	done := collect(s) // the pool is open, too
 	if done.Images[0].Why == "" || done.Images[1].Why != "" || done.Freed != 0 || !strings.Contains(strings.Join(done.Busy, " "), " fetches") {
 		t.Errorf("an image is held and the pool open: %+v, freed %d, busy %q", done.Images, done.Freed, done.Busy)
 	}
-	if _, right := s.Cache.File(list.Digest); !right {
+	if _, err := s.Cache.ReadFile(list.Digest); err != nil {
 		t.Error("the list of the image that stays is away")
 	}
 	release()
@@ -84,7 +84,7 @@ func TestCollectLeavesWhatWasUsedMeanwhile(t *testing.T) {
 	s.Pool.Close()
 	plan, err := PlanGC(s.Cache, Policy{Unused: time.Hour}, time.Now())
 	s.Must(err)
-	pub, err := s.Cache.Look(base.ID)
+	pub, err := s.Cache.OpenImage(base.ID)
 	s.Must(err)
 	pub.Use()
 	pub.Close()
@@ -218,8 +218,8 @@ func TestCollectLeavesListsThatWereUsedMeanwhile(t *testing.T) {
 		}
 		done, err := Collect(t.Context(), s.Cache, plan, time.Now())
 		s.Must(err)
-		if _, right := s.Cache.File(list.Digest); right != stays || len(done.Lists) > 0 == stays {
-			t.Errorf("it is there: %v, want %v; %d lists went", right, stays, len(done.Lists))
+		if _, err := s.Cache.ReadFile(list.Digest); (err == nil) != stays || len(done.Lists) > 0 == stays {
+			t.Errorf("reading it gives %v, want it: %v; %d lists went", err, stays, len(done.Lists))
 		}
 	}
 }

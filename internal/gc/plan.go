@@ -161,8 +161,8 @@ func (plan *Plan) chooseLists(c *cache.Cache, p Policy, images []*cacheinfo.Imag
 		if p.Keep[f.Digest] || stays[f.Digest] || !f.Changed.Before(now.Add(-Grace)) {
 			continue
 		}
-		raw, right := c.File(f.Digest)
-		if !right {
+		raw, err := c.ReadFile(f.Digest)
+		if err != nil {
 			continue
 		}
 		m, err := manifest.Parse(raw)

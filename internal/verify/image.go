@@ -17,7 +17,7 @@ import (
 // examine looks at all of an image but its blobs, which it puts among those to be read. It returns nil if
 // the image is gone.
 func (r *reader) examine(i *cacheinfo.Image) *exam {
-	pub, err := r.cache.Look(i.ID)
+	pub, err := r.cache.OpenImage(i.ID)
 	if err != nil {
 		return nil
 	}

@@ -108,8 +108,8 @@ func (r *Repairer) outcome(ctx context.Context, c *cache.Cache, damaged []Damage
 }
 
 func isRight(c *cache.Cache, list digest.Digest) bool {
-	_, right := c.File(list)
-	return right
+	_, err := c.ReadFile(list)
+	return err == nil
 }
 
 // errNotHere says that something of an image is nowhere in the cache.
@@ -123,7 +123,7 @@ func mend(ctx context.Context, c *cache.Cache, pool *cache.Pool, i *cacheinfo.Im
 			return errNotHere
 		}
 	}
-	pub, err := c.Look(i.ID)
+	pub, err := c.OpenImage(i.ID)
 	if err != nil {
 		return err
 	}
@@ -158,7 +158,10 @@ func gather(ctx context.Context, c *cache.Cache, pool *cache.Pool, b manifest.De
 		return err
 	}
 	w, err := pool.Acquire(ctx, b.Digest, b.Size, nil)
-	if w == nil {
+	if errors.Is(err, cache.ErrExists) {
+		return nil
+	}
+	if err != nil {
 		return err
 	}
 	defer w.Close()
@@ -166,7 +169,7 @@ func gather(ctx context.Context, c *cache.Cache, pool *cache.Pool, b manifest.De
 		if !slices.ContainsFunc(i.Blobs, func(other cacheinfo.Blob) bool { return other.Digest == b.Digest && !other.Missing }) {
 			continue
 		}
-		if done, err := w.Adopt(ctx, func() (*os.File, error) { return c.OpenImageBlob(i.ID, b.Digest) }); err != nil || done {
+		if done, err := w.Link(ctx, func() (*os.File, error) { return c.OpenImageBlob(i.ID, b.Digest) }); err != nil || done {
 			return err
 		}
 	}

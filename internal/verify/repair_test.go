@@ -166,7 +166,7 @@ func TestRepairOfLists(t *testing.T) {
 	if mended != "base list, file" || left != "file" {
 		t.Errorf("mended %q, left %q\n%s", mended, left, s.log.String())
 	}
-	if raw, right := s.Cache.File(list.Digest); !right || !bytes.Equal(raw, list.Raw) {
+	if raw, err := s.Cache.ReadFile(list.Digest); err != nil || !bytes.Equal(raw, list.Raw) {
 		t.Error("the list is not right")
 	}
 	if n := s.f.BytesSent("/blobs/"); n != 0 {

@@ -141,7 +141,7 @@ func (e *exam) now(c *cache.Cache) fate {
 	if len(e.damaged) == 0 && !e.unread {
 		return same
 	}
-	pub, err := c.Look(e.ID)
+	pub, err := c.OpenImage(e.ID)
 	if err != nil {
 		return gone
 	}
