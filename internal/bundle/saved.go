@@ -89,20 +89,16 @@ func newLayers(t *files.Tree) *layers {
 
 // image is the image of a config and the files with its layers.
 func (l *layers) image(ctx context.Context, config []byte, tars []string) (*carried, error) {
-	var c struct {
-		RootFS struct {
-			DiffIDs []digest.Digest `json:"diff_ids"`
-		} `json:"rootfs"`
+	ids, err := manifest.DiffIDs(config)
+	if err != nil {
+		return nil, fmt.Errorf("its %w", err)
 	}
-	if err := manifest.Unmarshal(config, &c); err != nil {
-		return nil, fmt.Errorf("its config cannot be read: %w", err)
-	}
-	if len(c.RootFS.DiffIDs) != len(tars) {
-		return nil, fmt.Errorf("its config names %d layers, and the archive has %d of it", len(c.RootFS.DiffIDs), len(tars))
+	if len(ids) != len(tars) {
+		return nil, fmt.Errorf("its config names %d layers, and the archive has %d of it", len(ids), len(tars))
 	}
 	all := make([]manifest.Descriptor, len(tars))
 	for n, tar := range tars {
-		d, err := l.describe(ctx, tar, c.RootFS.DiffIDs[n])
+		d, err := l.describe(ctx, tar, ids[n])
 		if err != nil {
 			return nil, fmt.Errorf("layer %d: %w", n+1, err)
 		}
@@ -110,7 +106,6 @@ func (l *layers) image(ctx context.Context, config []byte, tars []string) (*carr
 	}
 	img := &carried{made: true}
 	img.id = digest.FromBytes(config)
-	var err error
 	if img.raw, err = image.ManifestOf(manifest.Descriptor{Digest: img.id, Size: int64(len(config))}, all); err != nil {
 		return nil, err
 	}

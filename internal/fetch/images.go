@@ -125,15 +125,8 @@ func isUnpacked(pub *cache.Published, m *manifest.Manifest) bool {
 	if err != nil {
 		return false
 	}
-	var config struct {
-		RootFS struct {
-			DiffIDs []digest.Digest `json:"diff_ids"`
-		} `json:"rootfs"`
-	}
-	if manifest.Unmarshal(raw, &config) != nil {
-		return false
-	}
-	return slices.EqualFunc(m.Layers, config.RootFS.DiffIDs, func(l manifest.Descriptor, d digest.Digest) bool { return l.Digest == d })
+	ids, err := manifest.DiffIDs(raw)
+	return err == nil && slices.EqualFunc(m.Layers, ids, func(l manifest.Descriptor, d digest.Digest) bool { return l.Digest == d })
 }
 
 // fetchImage fetches one image and publishes it.

@@ -24,14 +24,14 @@ import (
 	"strconv"
 	"time"
 
-	"osbuild-containers/internal/image/local"
+	"osbuild-containers/internal/image/input"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/progress"
 )
 
 // Image is an image to write.
 type Image struct {
-	*local.Image
+	*input.Image
 	Reference        string // its name in an OCI layout; empty for none
 	RemoveSignatures bool
 }

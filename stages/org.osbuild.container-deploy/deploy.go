@@ -9,10 +9,8 @@ import (
 	"runtime"
 	"sync/atomic"
 
-	"github.com/opencontainers/go-digest"
-
 	"osbuild-containers/internal/deploy"
-	"osbuild-containers/internal/image/local"
+	"osbuild-containers/internal/image/input"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
@@ -34,7 +32,7 @@ func run(ctx context.Context, a *request.Arguments, log *progress.Reporter) (err
 	if len(images) != 1 {
 		return request.Refuse("inputs.images.data.archives", "must be exactly one image, got %d", len(images))
 	}
-	img, err := local.Open(ctx, images[0])
+	img, err := input.Open(ctx, images[0])
 	if err != nil {
 		return err
 	}
@@ -59,29 +57,22 @@ func run(ctx context.Context, a *request.Arguments, log *progress.Reporter) (err
 }
 
 // layersOf returns the layers of the image, the lowest first, and its architecture.
-func layersOf(ctx context.Context, img *local.Image, log *progress.Reporter) ([]deploy.Layer, string, error) {
+func layersOf(ctx context.Context, img *input.Image, log *progress.Reporter) ([]deploy.Layer, string, error) {
 	raw, err := img.Config(ctx)
 	if err != nil {
 		return nil, "", err
 	}
-	var config struct {
-		manifest.Platform
-		RootFS struct {
-			DiffIDs []digest.Digest `json:"diff_ids"`
-		} `json:"rootfs"`
-	}
-	if err := json.Unmarshal(raw, &config); err != nil {
+	var platform manifest.Platform
+	if err := json.Unmarshal(raw, &platform); err != nil {
 		return nil, "", fmt.Errorf("image %q: config: %w", img.Name(), err)
 	}
-	blobs, ids := img.Manifest().Layers, config.RootFS.DiffIDs
-	if len(blobs) != len(ids) {
-		return nil, "", fmt.Errorf("image %q: the config has %d diff ids, the manifest %d layers", img.Name(), len(ids), len(blobs))
+	ids, err := img.Manifest().LayerDiffIDs(raw)
+	if err != nil {
+		return nil, "", fmt.Errorf("image %q: %w", img.Name(), err)
 	}
+	blobs := img.Manifest().Layers
 	var layers []deploy.Layer
 	for n, b := range blobs {
-		if err := ids[n].Validate(); err != nil {
-			return nil, "", fmt.Errorf("image %q: diff id %d: %w", img.Name(), n+1, err)
-		}
 		var rewritten atomic.Bool
 		layers = append(layers, deploy.Layer{
 			Digest: b.Digest, DiffID: ids[n], Size: b.Size,
@@ -95,5 +86,5 @@ func layersOf(ctx context.Context, img *local.Image, log *progress.Reporter) ([]
 			Rewritten: rewritten.Load,
 		})
 	}
-	return layers, config.Normalize().Architecture, nil
+	return layers, platform.Normalize().Architecture, nil
 }

@@ -8,7 +8,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"osbuild-containers/internal/image/local"
+	"osbuild-containers/internal/image/input"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/request"
 )
@@ -70,7 +70,7 @@ func readList(path, key string) (*list, error) {
 
 // names reports whether the list names the image, by the manifest that it has or came
 // into the store with.
-func (l *list) names(i *local.Image) bool {
+func (l *list) names(i *input.Image) bool {
 	known := []digest.Digest{i.Digest()}
 	if raw := i.Origin(); raw != nil {
 		known = append(known, digest.FromBytes(raw))
@@ -80,7 +80,7 @@ func (l *list) names(i *local.Image) bool {
 
 // match makes sure that every list names one of the images. Any number of lists may
 // name an image, and a list any number of images.
-func (ls lists) match(images []*local.Image) error {
+func (ls lists) match(images []*input.Image) error {
 	var lost []string
 	for _, l := range ls {
 		if !slices.ContainsFunc(images, l.names) {
@@ -98,7 +98,7 @@ func (ls lists) match(images []*local.Image) error {
 }
 
 // of are the lists that name the image.
-func (ls lists) of(i *local.Image) [][]byte {
+func (ls lists) of(i *input.Image) [][]byte {
 	var raw [][]byte
 	for _, l := range ls {
 		if l.names(i) {

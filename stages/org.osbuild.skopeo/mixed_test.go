@@ -56,7 +56,7 @@ func TestStoragesThatPodmanCannotReadAreNotWritten(t *testing.T) {
 		a := inputs.New(t)
 		a.Dir(t, "localhost/fine:v1", small(20))
 		a.Dir(t, "localhost/x:v1", img)
-		a.Options = storage("vfs")
+		a.Options = storageOptions("vfs")
 		code, log := call(t, a)
 		if code != 0 {
 			refused++

@@ -46,7 +46,7 @@ func TestPodmanReadsTheStorage(t *testing.T) {
 		a.Dir(t, "two", two)
 		a.Dir(t, "my.test/some/three", three)
 		a.List(t, list)
-		a.Options = storage(driver)
+		a.Options = storageOptions(driver)
 		succeed(t, a)
 		for name, want := range map[string]string{
 			"localhost/one:v1":                     one.ID.Encoded() + " " + list.Digest.String() + " [localhost/one:v1]",

@@ -38,7 +38,7 @@ func killed(t *testing.T, exe string) {
 	store.NeedOverlay(t, t.TempDir())
 	a := inputs.New(t)
 	a.Dir(t, "localhost/x:v1", images.New(images.Layers(4, 20<<20)))
-	a.Options, a.Epoch = storage("overlay"), epoch
+	a.Options, a.Epoch = storageOptions("overlay"), epoch
 	for _, sig := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM} {
 		cmd := exec.Command(exe)
 		cmd.Stdin = bytes.NewReader(a.JSON(t))

@@ -111,7 +111,7 @@ func TestLayersStayInTheStorage(t *testing.T) {
 				images.File{Name: "link", Link: to}, images.File{Name: "link/new", Data: []byte("x")},
 				images.File{Name: "link/victim", Data: []byte("x")}, images.File{Name: "link/.wh.victim"}, images.File{Name: "link/deep/er/new"},
 			)))
-			a.Options, a.Epoch = storage(driver), epoch
+			a.Options, a.Epoch = storageOptions(driver), epoch
 			code, log := call(t, a)
 			if got := listing(t, outside); got != before {
 				t.Fatalf("%s: exit status %d, and outside of the tree there is\n%s\n%s", name, code, got, log)

@@ -8,8 +8,8 @@ import (
 	"path"
 	"time"
 
-	"osbuild-containers/internal/image/local"
-	"osbuild-containers/internal/image/transfer"
+	"osbuild-containers/internal/image/input"
+	"osbuild-containers/internal/image/storage"
 	"osbuild-containers/internal/layout"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
@@ -52,14 +52,14 @@ func run(ctx context.Context, a *request.Arguments, log *progress.Reporter) (err
 	if err != nil {
 		return err
 	}
-	images := make([]*local.Image, 0, len(inputs))
+	images := make([]*input.Image, 0, len(inputs))
 	defer func() {
 		for _, i := range images {
 			err = errors.Join(err, i.Close())
 		}
 	}()
 	for _, in := range inputs {
-		img, err := local.Open(ctx, in)
+		img, err := input.Open(ctx, in)
 		if err != nil {
 			return err
 		}
@@ -95,7 +95,7 @@ func (o *options) check(inputs []request.InputImage) error {
 	for _, in := range inputs {
 		name, err := in.Name, error(nil)
 		if d.Type == toStorage {
-			if name, err = transfer.Name(in.Name); err != nil {
+			if name, err = storage.Name(in.Name); err != nil {
 				return request.Refuse(archives+"."+in.Key+".name", "%v", err)
 			}
 		}
@@ -110,7 +110,7 @@ func (o *options) check(inputs []request.InputImage) error {
 const defaultStorage = "/var/lib/containers/storage"
 
 // store copies into a containers storage.
-func (o *options) store(ctx context.Context, a *request.Arguments, images []*local.Image, lists lists, log *progress.Reporter) error {
+func (o *options) store(ctx context.Context, a *request.Arguments, images []*input.Image, lists lists, log *progress.Reporter) error {
 	d := o.Destination
 	root, err := within.Make(a.Tree, cmp.Or(d.StoragePath, defaultStorage))
 	if err != nil {
@@ -122,19 +122,19 @@ func (o *options) store(ctx context.Context, a *request.Arguments, images []*loc
 			return err
 		}
 	}
-	opt := transfer.Options{Root: root.Path, Driver: cmp.Or(d.StorageDriver, "overlay"), Epoch: a.Epoch}
-	items := make([]transfer.Item, 0, len(images))
+	opt := storage.Options{Root: root.Path, Driver: cmp.Or(d.StorageDriver, "overlay"), Epoch: a.Epoch}
+	items := make([]storage.Item, 0, len(images))
 	for _, i := range images {
-		items = append(items, transfer.Item{Image: i, Lists: lists.of(i), RemoveSignatures: o.RemoveSignatures})
+		items = append(items, storage.Item{Image: i, Lists: lists.of(i), RemoveSignatures: o.RemoveSignatures})
 	}
-	if err := transfer.Store(ctx, opt, items, log); err != nil {
+	if err := storage.Write(ctx, opt, items, log); err != nil {
 		return err
 	}
 	return pin(root, a.Epoch)
 }
 
 // files copies into a directory or an archive.
-func (o *options) files(ctx context.Context, a *request.Arguments, images []*local.Image, log *progress.Reporter) error {
+func (o *options) files(ctx context.Context, a *request.Arguments, images []*input.Image, log *progress.Reporter) error {
 	d := o.Destination
 	where, name := d.Path, ""
 	if d.Type == toArchive {

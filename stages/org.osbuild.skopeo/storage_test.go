@@ -12,14 +12,14 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"osbuild-containers/internal/image/local"
+	"osbuild-containers/internal/image/input"
 	"osbuild-containers/internal/request"
 	"osbuild-containers/test/images"
 	"osbuild-containers/test/inputs"
 	"osbuild-containers/test/store"
 )
 
-func storage(driver string) map[string]any {
+func storageOptions(driver string) map[string]any {
 	return object{"destination": object{"type": toStorage, "storage-driver": driver}}
 }
 
@@ -49,7 +49,7 @@ func TestStorageHoldsTheImages(t *testing.T) {
 		a.Dir(t, "localhost/one:v1", one)
 		a.Dir(t, "my.test/some/two", two)
 		a.Archive(t, "three:v3", three)
-		a.Options = storage(driver)
+		a.Options = storageOptions(driver)
 		succeed(t, a)
 		got := records(t, rootOf(a), driver)
 		for name, img := range map[string]*images.Image{"localhost/one:v1": one, "my.test/some/two:latest": two, "docker.io/library/three:v3": three} {
@@ -57,7 +57,7 @@ func TestStorageHoldsTheImages(t *testing.T) {
 				t.Errorf("%s is %+v", name, r)
 			}
 			in := request.InputImage{Path: rootOf(a), Key: img.ID.String(), Format: request.FormatContainersStorage, Name: name}
-			opened, err := local.Open(t.Context(), in)
+			opened, err := input.Open(t.Context(), in)
 			if err != nil {
 				t.Error(err)
 				continue
@@ -98,7 +98,7 @@ func TestListsAreKept(t *testing.T) {
 		a.Dir(t, "localhost/other:v1", other)
 		a.List(t, shared)
 		a.List(t, second)
-		a.Options = storage(driver)
+		a.Options = storageOptions(driver)
 		succeed(t, a)
 		got := records(t, rootOf(a), driver)
 		for name, want := range map[string][]string{
@@ -132,7 +132,7 @@ func TestListsThatAreRefused(t *testing.T) {
 		a.Dir(t, "localhost/x", img)
 		a.List(t, images.NewList(images.Of(img)))
 		a.List(t, c.list)
-		a.Options = storage("vfs")
+		a.Options = storageOptions("vfs")
 		code, log := call(t, a)
 		if entries, _ := os.ReadDir(a.Tree); code != 1 || !strings.Contains(log, c.want) || len(entries) != 0 {
 			t.Errorf("%s: exit status %d, %d entries in the tree: %s", name, code, len(entries), log)
@@ -152,7 +152,7 @@ func TestStoragesAreReproducible(t *testing.T) {
 				images.File{Name: "./"}, images.File{Name: ".wh.gone"}, images.File{Name: "not/named/.wh.gone"},
 				images.File{Name: "other/.wh..wh..opq"}, images.File{Name: "link", Link: "/not/named"}, images.File{Name: "link/through/file"},
 			)))
-			a.Options, a.Epoch = storage(driver), epoch
+			a.Options, a.Epoch = storageOptions(driver), epoch
 			succeed(t, a)
 			got := listing(t, a.Tree)
 			if first == "" {
@@ -182,7 +182,7 @@ func TestStorageIsAddedTo(t *testing.T) {
 		two := images.New(images.Seed(2), images.Use(one.Layers...), images.Layer(70))
 		a := inputs.New(t)
 		a.Dir(t, "localhost/x:v1", one)
-		a.Options, a.Epoch = storage(driver), epoch
+		a.Options, a.Epoch = storageOptions(driver), epoch
 		succeed(t, a)
 		b := inputs.New(t)
 		b.Tree, b.Options, b.Epoch = a.Tree, a.Options, epoch
@@ -211,7 +211,7 @@ func TestTimesOfTheFutureStay(t *testing.T) {
 		d := digest.FromBytes(plain.Bytes())
 		a := inputs.New(t)
 		a.Dir(t, "localhost/x:v1", images.New(images.Use(images.LayerInfo{Digest: d, DiffID: d, Size: int64(plain.Len()), Blob: plain.Bytes()})))
-		a.Options, a.Epoch = storage(driver), epoch
+		a.Options, a.Epoch = storageOptions(driver), epoch
 		succeed(t, a)
 		for pattern, want := range map[string]time.Time{"directory/file": future, "directory": time.Unix(epoch, 0)} {
 			found, _ := filepath.Glob(filepath.Join(rootOf(a), driver, "*", "*"+d.Encoded()[:8]+"*", pattern)) // vfs/dir/ID

@@ -40,7 +40,7 @@ func TestSignaturesInAStorage(t *testing.T) {
 		img := small(1)
 		a := inputs.New(t)
 		a.Dir(t, "localhost/x:v1", img, "one", "another")
-		a.Options = storage("vfs")
+		a.Options = storageOptions("vfs")
 		a.Options.(map[string]any)["remove-signatures"] = remove
 		succeed(t, a)
 		got := records(t, rootOf(a), "vfs")["localhost/x:v1"]
@@ -73,7 +73,7 @@ func TestFromStorageToStorage(t *testing.T) {
 			if want == list.Digest.String() {
 				a.List(t, list)
 			}
-			a.Options = storage(driver)
+			a.Options = storageOptions(driver)
 			succeed(t, a)
 			got := records(t, rootOf(a), driver)["localhost/y:v1"]
 			if got.ID != img.ID.Encoded() || got.Digest != want || !slices.Contains(got.BigData, "manifest-"+img.Digest.String()) {
@@ -95,7 +95,7 @@ func TestFailureLeavesNothing(t *testing.T) {
 		if err := os.WriteFile(layer, data, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		a.Options = storage(driver)
+		a.Options = storageOptions(driver)
 		if code, log := call(t, a); code != 1 || !strings.Contains(log, `image "localhost/x:v1": layer 3/3 `) || !strings.Contains(log, "is damaged") {
 			t.Errorf("exit status %d: %s", code, log)
 		}
@@ -137,7 +137,7 @@ func TestWhatIsNoStorageIsRefused(t *testing.T) {
 		} {
 			a := inputs.New(t)
 			a.Dir(t, "localhost/x:v1", small(1))
-			a.Options = storage(driver)
+			a.Options = storageOptions(driver)
 			outside := filepath.Join(filepath.Dir(a.Tree), "outside")
 			must(t, os.MkdirAll(outside, 0o755))
 			must(t, os.WriteFile(filepath.Join(outside, "victim"), []byte("as it was"), 0o600))
@@ -178,7 +178,7 @@ func TestTimesThatAreNotSaid(t *testing.T) {
 		config := `{` + created + `"architecture": "amd64", "os": "linux", "config": {}, "rootfs": {"type": "layers", "diff_ids": []}}`
 		a := inputs.New(t)
 		a.Dir(t, "localhost/x:v1", images.New(images.ConfigBytes([]byte(config))))
-		a.Options, a.Epoch = storage("vfs"), epoch
+		a.Options, a.Epoch = storageOptions("vfs"), epoch
 		code, log := call(t, a)
 		if code != 0 {
 			if created != `"created": "",` && created != `"created": 5,` { // podman cannot read these
@@ -204,7 +204,7 @@ func TestSparseFilesOfAStorage(t *testing.T) {
 			s.Add(t, "localhost/x:v1", img)
 			into := inputs.New(t)
 			into.Dir(t, "localhost/x:v1", img)
-			into.Options = storage(driver)
+			into.Options = storageOptions(driver)
 			succeed(t, into)
 			for of, root := range map[string]string{"the library's": s.Root, "ours": rootOf(into)} {
 				lost := version == "1.0" && (of != "ours" || driver == "vfs")

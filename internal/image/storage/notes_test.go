@@ -1,4 +1,4 @@
-package transfer
+package storage
 
 import (
 	"archive/tar"

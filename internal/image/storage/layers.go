@@ -1,4 +1,4 @@
-package transfer
+package storage
 
 import (
 	"bytes"
@@ -17,7 +17,6 @@ import (
 	"github.com/containers/storage/pkg/archive"
 	"github.com/opencontainers/go-digest"
 
-	"osbuild-containers/internal/image/local"
 	"osbuild-containers/internal/layer"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/panics"
@@ -47,13 +46,13 @@ type chain struct {
 }
 
 // plan is what the image's layers are in the store.
-func (w *writer) plan(ctx context.Context, img *local.Image) ([]*chain, error) {
+func (w *writer) plan(ctx context.Context, img Image) ([]*chain, error) {
 	config, err := img.Config(ctx)
 	if err != nil {
 		return nil, err
 	}
 	layers := img.Manifest().Layers
-	diffs, err := diffIDs(config, len(layers))
+	diffs, err := img.Manifest().LayerDiffIDs(config)
 	if err != nil {
 		return nil, fmt.Errorf("image %q: %w", img.Name(), err)
 	}
@@ -75,7 +74,7 @@ func (w *writer) plan(ctx context.Context, img *local.Image) ([]*chain, error) {
 	return chains, nil
 }
 
-func opener(ctx context.Context, img *local.Image, d manifest.Descriptor) func() (io.ReadCloser, error) {
+func opener(ctx context.Context, img Image, d manifest.Descriptor) func() (io.ReadCloser, error) {
 	return func() (io.ReadCloser, error) { return img.Blob(ctx, d) }
 }
 

@@ -1,4 +1,4 @@
-package transfer
+package storage
 
 import (
 	"context"
@@ -36,7 +36,7 @@ func (w *writer) record(ctx context.Context, it Item) error {
 		return err
 	}
 	m := it.Image.Manifest()
-	diffs, err := diffIDs(config, len(m.Layers))
+	diffs, err := m.LayerDiffIDs(config)
 	if err != nil {
 		return err
 	}
@@ -128,5 +128,5 @@ func (w *writer) imageOptions(it Item, config []byte) *storage.ImageOptions {
 	return opt
 }
 
-// time is the time that is pinned.
+// time is the time that everything new gets.
 func (w *writer) time() time.Time { return time.Unix(*w.opt.Epoch, 0).UTC() }

@@ -1,26 +1,10 @@
-// Package transfer writes images into a containers storage, so that podman has them as
-// if it had pulled them.
-//
-// Layers are what takes time. They are decompressed, verified against digest and diff id
-// and unpacked side by side, each once, whatever number of images share it; only the
-// bookkeeping of the store happens in order. With overlay, unpacking is the library's in
-// a thread whose root is the layer's directory, rather than in a process of its own, since
-// to send all data through pipes takes a third of the time.
-//
-// What it promises: nothing is mounted below the store after Store has returned, also
-// when it failed, nor when the process is killed; no device node and no temporary file
-// stays there; and what the store writes at random or with the time of day is pinned
-// afterwards, for the layers and images that are new (see pin.go). Two runs into an
-// empty store differ in nothing.
-//
-// What it does not: it does not ask policy.json, the sources have done that; and a store
-// that lies where others write at the same time is not what it is made for.
-package transfer
+package storage
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -28,10 +12,8 @@ import (
 	"github.com/containers/image/v5/docker/reference"
 	"github.com/containers/storage"
 	graphdriver "github.com/containers/storage/drivers"
-	"github.com/opencontainers/go-digest"
 
 	"osbuild-containers/internal/image/internals"
-	"osbuild-containers/internal/image/local"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/scratch"
@@ -44,10 +26,27 @@ type Options struct {
 	Epoch  *int64 // the time, in seconds, that everything new is to have; nil for now
 }
 
+// An Image is what an image to write is read from.
+type Image interface {
+	// Name is the name the image gets in the store; a tag is added where it has none.
+	Name() string
+	Manifest() *manifest.Manifest
+	// Raw returns the bytes of the manifest.
+	Raw() []byte
+	// Origin returns the manifest that the image has elsewhere, with its layers compressed; nil for none.
+	Origin() []byte
+	// Config returns the config, which has the digest that the manifest says.
+	Config(ctx context.Context) ([]byte, error)
+	// Blob opens a blob that the manifest names, and need not verify it.
+	Blob(ctx context.Context, d manifest.Descriptor) (io.ReadCloser, error)
+	// Signatures returns the signatures in the format of the dir: transport.
+	Signatures() [][]byte
+}
+
 // Item is an image to write.
 type Item struct {
-	Image            *local.Image
-	Lists            [][]byte // manifest lists that name it
+	Image            Image
+	Lists            [][]byte // indexes that name it
 	RemoveSignatures bool
 }
 
@@ -60,8 +59,20 @@ func Name(name string) (string, error) {
 	return reference.TagNameOnly(named).String(), nil
 }
 
-// Store writes the images into the store, which is made when it is not there.
-func Store(ctx context.Context, opt Options, items []Item, log *progress.Reporter) (err error) {
+// Write writes the images into the store, which is created if it does not exist, so that podman has them as if it had
+// pulled them.
+//
+// Layers take most of the time. They are decompressed, verified against digest and diff ID and unpacked side by side,
+// each once, however many images share it; only the bookkeeping of the store happens in order. With overlay, the
+// library unpacks in a thread whose root is the layer's directory, rather than in a process of its own, since sending
+// all data through pipes takes a third of the time.
+//
+// Nothing is mounted below the store after Write has returned, also when it failed, nor when the process is killed; no
+// device node and no temporary file stays there. What the store writes at random or with the time of day is normalized
+// afterwards, for the layers and images that are new (see normalize.go): two runs into an empty store differ in nothing.
+//
+// It does not ask policy.json, which the sources have done, and others must not write to the store at the same time.
+func Write(ctx context.Context, opt Options, items []Item, log *progress.Reporter) (err error) {
 	internals.RouteLogs(log.Note)
 	for _, it := range items {
 		if err := readable(ctx, it); err != nil {
@@ -76,7 +87,7 @@ func Store(ctx context.Context, opt Options, items []Item, log *progress.Reporte
 		return fmt.Errorf("open containers storage: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
-	w, err := open(opt, scratch, log)
+	w, err := openWriter(opt, scratch, log)
 	if err != nil {
 		return err
 	}
@@ -87,7 +98,7 @@ func Store(ctx context.Context, opt Options, items []Item, log *progress.Reporte
 	if err != nil {
 		return err
 	}
-	return w.pin()
+	return w.normalize()
 }
 
 // writer is an open store.
@@ -100,7 +111,7 @@ type writer struct {
 	added map[string]*chain // layers that were not, by their ids
 }
 
-func open(opt Options, scratch string, log *progress.Reporter) (*writer, error) {
+func openWriter(opt Options, scratch string, log *progress.Reporter) (*writer, error) {
 	o := storage.StoreOptions{
 		GraphRoot:       opt.Root,
 		RunRoot:         filepath.Join(scratch, "run"),
@@ -130,8 +141,8 @@ func open(opt Options, scratch string, log *progress.Reporter) (*writer, error) 
 	return w, nil
 }
 
-// mountNothing keeps the store from mounting anything below the tree, which whoever is
-// killed would leave there: neither its own directory over itself, nor overlays to try what
+// mountNothing keeps the store from mounting anything below the tree, which a killed process
+// would leave there: neither its own directory over itself, nor overlays to try what
 // the kernel can. Nothing depends on that: nothing is mounted here, and podman finds out
 // by itself, since the answers given here are not a part of the store.
 func mountNothing(o *storage.StoreOptions) error {
@@ -184,25 +195,4 @@ func (w *writer) all(ctx context.Context, items []Item) error {
 		}
 	}
 	return nil
-}
-
-// diffIDs are what the config says of the layers, the lowest first.
-func diffIDs(config []byte, n int) ([]digest.Digest, error) {
-	var c struct {
-		RootFS struct {
-			DiffIDs []digest.Digest `json:"diff_ids"`
-		} `json:"rootfs"`
-	}
-	if err := manifest.Unmarshal(config, &c); err != nil {
-		return nil, fmt.Errorf("config cannot be read: %w", err)
-	}
-	if got := len(c.RootFS.DiffIDs); got != n {
-		return nil, fmt.Errorf("the config has %d diff ids and the manifest %d layers", got, n)
-	}
-	for _, d := range c.RootFS.DiffIDs {
-		if err := d.Validate(); err != nil || d.Algorithm() != digest.SHA256 {
-			return nil, fmt.Errorf("diff id %q is not sha256: and 64 hexadecimal digits", d)
-		}
-	}
-	return c.RootFS.DiffIDs, nil
 }

@@ -1,19 +1,17 @@
-// Package local reads the images that a stage is given: directories of the dir: format, OCI
-// archives, and images in a containers storage. They are all read in the same way; what
-// lies in plain files can be reached as such, too, so that it can be linked or copied
+// Package input reads the images that a stage is given: directories of the dir: format, OCI
+// archives, and images of a containers storage. They are all read in the same way; what
+// is stored in plain files can be reached as such, too, so that it can be cloned or copied
 // without being read.
 //
-// What it promises: nothing is written to what is read, and it may be read-only; a
-// containers storage is opened as an additional image store of an empty one, which is
-// gone after Close. The config is verified. What it does not: layers are not verified;
-// whoever reads them does.
+// Nothing is written to what is read, and it may be read-only. The config is verified; layers
+// are not: the caller verifies them.
 //
 // An image of a containers storage has no compressed layers. Its manifest is rewritten
 // to name them uncompressed, by their diff ids: its id stays, its digest does not.
 //
 // Programs that read files only are better served by package files, which brings no
 // library with it.
-package local
+package input
 
 import (
 	"bytes"

@@ -1,4 +1,4 @@
-package transfer
+package storage
 
 import (
 	"crypto/sha256"
@@ -17,17 +17,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pin replaces what the store wrote at random, or with the time of day, by what follows
+// normalize replaces what the store wrote at random, or with the time of day, by what follows
 // from the layers: the short names of overlay's layers, by which they refer to each
 // other; the times at which layers were added; what lock files say of their last owner;
 // and the times of files and directories outside of the layers. Only what is new is touched.
 // The store is closed.
-func (w *writer) pin() error {
-	if err := w.pinRecords(); err != nil {
+func (w *writer) normalize() error {
+	if err := w.normalizeRecords(); err != nil {
 		return fmt.Errorf("containers storage %s: %w", w.opt.Root, err)
 	}
 	if w.opt.Driver == "overlay" {
-		if err := w.pinLinks(); err != nil {
+		if err := w.normalizeLinks(); err != nil {
 			return fmt.Errorf("containers storage %s: %w", w.opt.Root, err)
 		}
 	}
@@ -42,7 +42,7 @@ func (w *writer) pin() error {
 	if w.opt.Epoch == nil {
 		return nil
 	}
-	return w.pinTimes()
+	return w.normalizeTimes()
 }
 
 // escape is for Glob.
@@ -50,9 +50,9 @@ func escape(path string) string {
 	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(path)
 }
 
-// pinRecords sets the times of layers, and what of the compressed layer is not recorded
+// normalizeRecords sets the times of layers, and what of the compressed layer is not recorded
 // of one that was unpacked beside the store.
-func (w *writer) pinRecords() error {
+func (w *writer) normalizeRecords() error {
 	path := filepath.Join(w.opt.Root, w.opt.Driver+"-layers", "layers.json")
 	raw, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -96,7 +96,7 @@ func linkOf(id string) string {
 	return base32.StdEncoding.EncodeToString(sum[:])[:26]
 }
 
-func (w *writer) pinLinks() error {
+func (w *writer) normalizeLinks() error {
 	home := filepath.Join(w.opt.Root, "overlay")
 	names := map[string]string{}
 	for id := range w.added {
@@ -136,9 +136,9 @@ func (w *writer) pinLinks() error {
 	return nil
 }
 
-// pinTimes gives the time to what was written since the beginning. The files of a layer
+// normalizeTimes gives the time to what was written since the beginning. The files of a layer
 // have times of their own; with vfs, directories that the layer does not name have not.
-func (w *writer) pinTimes() error {
+func (w *writer) normalizeTimes() error {
 	skip := func(path string) bool {
 		rel, err := filepath.Rel(filepath.Join(w.opt.Root, "overlay"), path)
 		parts := strings.Split(rel, string(filepath.Separator))
