@@ -7,13 +7,13 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"strings"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 
 	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/image/files"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/panics"
@@ -202,14 +202,12 @@ func unpack(ctx context.Context, w *cache.Writer, c content) error {
 
 // withHint adds the remedy to an error of the cache.
 func (in *importer) withHint(err error) error {
-	if err == nil || strings.Contains(err.Error(), "\n") {
-		return err
+	if err == nil {
+		return nil
 	}
-	if hint := in.cache.Hint(err); hint != "" {
-		return fmt.Errorf("%w\n%s", err, hint)
-	}
+	err = hint.With(err, in.cache.Hint(err))
 	if errors.Is(err, cache.ErrDigest) || errors.Is(err, cache.ErrSize) {
-		return fmt.Errorf("%w\nit was damaged on its way: copy it here again, or export it again", err)
+		return hint.Add(err, "it was damaged on its way: copy it here again, or export it again")
 	}
 	return err
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/manifest"
 )
 
@@ -58,7 +59,7 @@ func pick(c *cache.Cache, w Wanted) (*picked, error) {
 	}
 	if err := p.read(); err != nil {
 		p.close()
-		return nil, fmt.Errorf("image %s: in the cache it is damaged: %w\nosbuild-containers fetch repairs it", w.title(), err)
+		return nil, hint.Add(fmt.Errorf("image %s: in the cache it is damaged: %w", w.title(), err), "osbuild-containers fetch repairs it")
 	}
 	return p, nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/test/images"
 )
 
@@ -32,7 +33,7 @@ func TestNamesWithoutEnd(t *testing.T) {
 	} {
 		c, err := open(t.Context(), write(t, layoutOf(entries, append(blobsOf(img), list.Raw, nested)...)...))
 		if want != "" {
-			if err == nil || !strings.HasSuffix(err.Error(), want) {
+			if err == nil || !strings.HasSuffix(hint.Text(err, hint.Flags), want) {
 				t.Errorf("got %v, want …%s", err, want)
 			}
 			continue
@@ -76,7 +77,7 @@ func TestSignaturesWithoutEnd(t *testing.T) {
 		}
 		from, err := open(t.Context(), write(t, layoutOf(entries, blobs...)...))
 		switch {
-		case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):
+		case c.want != "" && (err == nil || !strings.Contains(hint.Text(err, hint.Flags), c.want)):
 			t.Errorf("got %v, want …%s", err, c.want)
 		case c.want == "":
 			must(t, err)

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/image"
 	"osbuild-containers/internal/image/policy"
 	"osbuild-containers/internal/manifest"
@@ -99,7 +100,7 @@ func importFrom(ctx context.Context, c *cache.Cache, from *carrier, repair bool,
 	}
 	_ = g.Wait()
 	for _, r := range from.broken {
-		log.Item(from.path).Fail(r.Err)
+		log.Item(from.path).Fail(hint.Text(r.Err, hint.Flags))
 		done.Results = append(done.Results, r)
 	}
 	for _, l := range from.lists {
@@ -111,7 +112,7 @@ func importFrom(ctx context.Context, c *cache.Cache, from *carrier, repair bool,
 			}
 		} else if err := in.list(ctx, l.Raw); err != nil {
 			r.fail(fmt.Errorf("manifest list %s: %w", l.Digest, err))
-			log.Item(from.path).Fail(r.Err)
+			log.Item(from.path).Fail(hint.Text(r.Err, hint.Flags))
 		}
 		done.Results = append(done.Results, r)
 	}
@@ -150,7 +151,8 @@ func (in *importer) alone() []error {
 		case other == nil:
 			first[img.id] = img
 		case !bytes.Equal(other.raw, img.raw):
-			errs[n] = fmt.Errorf("it is the image %s in another form, %s, and a cache holds one\nexport or save one of them", other.title(), digest.FromBytes(other.raw))
+			errs[n] = hint.Add(fmt.Errorf("it is the image %s in another form, %s, and a cache holds one", other.title(), digest.FromBytes(other.raw)),
+				"export or save one of them")
 		}
 	}
 	return errs
@@ -172,11 +174,9 @@ func (in *importer) list(ctx context.Context, raw []byte) error {
 func (in *importer) allowed(ctx context.Context, raw []byte, signatures [][]byte) error {
 	err := policy.File{Transport: in.from.format, Path: in.from.path, Manifest: raw, Signatures: signatures}.Allowed(ctx)
 	if err != nil {
-		if hint := image.Hint(err); hint != "" {
-			err = fmt.Errorf("%w\n%s", err, hint)
-		}
+		return hint.With(err, image.Hint(err))
 	}
-	return err
+	return nil
 }
 
 // image imports an image, unless there is a reason not to.
@@ -192,7 +192,7 @@ func (in *importer) image(ctx context.Context, img *carried, why error) Result {
 	case err != nil && ctx.Err() != nil:
 		r.fail(fmt.Errorf("image %s: %w", img.title(), context.Cause(ctx)))
 	case err != nil:
-		it.Fail(err)
+		it.Fail(hint.Text(err, hint.Flags))
 		r.fail(fmt.Errorf("image %s: %w", img.title(), err))
 	case r.State == Added:
 		it.Copied(r.Bytes, time.Since(began))

@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/test/images"
@@ -139,7 +140,7 @@ func TestDamaged(t *testing.T) {
 					continue
 				}
 				failed++
-				if text := r.Err.Error(); !strings.Contains(text, c.want) || r.ID != "" && !strings.Contains(text, "example.com/app:1") {
+				if text := hint.Text(r.Err, hint.Flags); !strings.Contains(text, c.want) || r.ID != "" && !strings.Contains(text, "example.com/app:1") {
 					t.Errorf("%v\nwant %s", r.Err, c.want)
 				}
 			}
@@ -187,7 +188,7 @@ func TestRefused(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "cache")
 			path := write(t, c.files...)
 			_, err := Import(t.Context(), cache.Open(dir), path, false, nil)
-			if err == nil || !strings.Contains(err.Error(), c.want) || !strings.HasPrefix(err.Error(), path+": ") {
+			if err == nil || !strings.Contains(hint.Text(err, hint.Flags), c.want) || !strings.HasPrefix(err.Error(), path+": ") {
 				t.Errorf("%v\nwant %s", err, c.want)
 			}
 			if _, err := os.Stat(dir); err == nil {

@@ -6,6 +6,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/manifest"
 )
 
@@ -51,9 +52,17 @@ func (e *missingError) Error() string {
 	}
 	text := fmt.Sprintf("blob %s is neither in %s nor in the cache%s", e.blob.Digest, e.path, more)
 	if e.cut {
-		return text + ": the archive is cut off\ncopy or export it again"
+		text += ": the archive is cut off"
 	}
-	return text + "\nif it was exported with --have, import what it continues top of first; or export again without --have"
+	return text
+}
+
+// Hint is the remedy.
+func (e *missingError) Hint() hint.Hint {
+	if e.cut {
+		return hint.New("copy or export it again")
+	}
+	return hint.New("if it was exported with --have, import what it continues first; or export again without --have")
 }
 
 // publishedBlobs are the images of the cache that have a blob, one for each, for those that no pool has.

@@ -17,6 +17,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/image/files"
 	"osbuild-containers/internal/manifest"
 )
@@ -94,11 +95,8 @@ func carrierOf(ctx context.Context, path, abs string, tree *files.Tree, err erro
 	if _, ok := errors.AsType[*files.TempError](err); ok {
 		return nil, err
 	}
-	if err != nil && strings.Contains(err.Error(), "\n") { // it has its remedy
-		return nil, &RefusedError{err}
-	}
 	if err != nil {
-		return nil, &RefusedError{fmt.Errorf("%w\nimport reads OCI layouts, archives of docker save, and directories of the dir: format", err)}
+		return nil, &RefusedError{hint.Add(err, "import reads OCI layouts, archives of docker save, and directories of the dir: format")}
 	}
 	c := &carrier{path: abs, tree: tree}
 	err = c.read(ctx)
@@ -114,7 +112,7 @@ func carrierOf(ctx context.Context, path, abs string, tree *files.Tree, err erro
 			return nil, context.Cause(ctx)
 		}
 		if !tree.Ended() {
-			err = fmt.Errorf("the archive is cut off: %w\ncopy or export it again", err)
+			err = hint.Add(fmt.Errorf("the archive is cut off: %w", err), "copy or export it again")
 		}
 		return nil, &RefusedError{fmt.Errorf("%s: %w", path, err)}
 	}

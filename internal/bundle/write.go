@@ -11,6 +11,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sys/unix"
 
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/output"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/resolve"
@@ -117,7 +118,7 @@ func written(path string, err error) error {
 		return nil
 	}
 	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
-		err = fmt.Errorf("%w\nmake room, or write to another disk with -o", err)
+		err = hint.Add(err, "make room, or write to another disk with -o")
 	}
 	return fmt.Errorf("write %s: %w", path, err)
 }

@@ -12,13 +12,15 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
+
+	"osbuild-containers/internal/hint"
 )
 
 // ErrForeign is the error of a file or directory below the cache that another user made, or can change.
 var ErrForeign = errors.New("the cache is not this user's alone")
 
 // ForeignHint is the remedy for ErrForeign.
-const ForeignHint = "what a cache holds belongs to root or to the user who runs this, is no link, and no one else may write to it: look at what is there, then remove it or give it the right owner and mode, or name another cache"
+var ForeignHint = hint.New("what a cache holds belongs to root or to the user who runs this, is no link, and no one else may write to it: look at what is there, then remove it or give it the right owner and mode, or name another cache")
 
 // foreignError says what is wrong with a path below the cache.
 type foreignError struct{ path, why string }

@@ -7,11 +7,13 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"osbuild-containers/internal/hint"
 )
 
-// Hint returns the remedy for an error of a file or directory of the cache, "" for other errors: a full disk or a
+// Hint returns the remedy for an error of a file or directory of the cache, none for other errors: a full disk or a
 // missing right elsewhere says nothing about the cache.
-func (c *Cache) Hint(err error) string {
+func (c *Cache) Hint(err error) hint.Hint {
 	if errors.Is(err, ErrForeign) {
 		return ForeignHint
 	}
@@ -21,15 +23,15 @@ func (c *Cache) Hint(err error) string {
 	case errors.As(err, &path) && c.holds(path.Path):
 	case errors.As(err, &link) && (c.holds(link.Old) || c.holds(link.New)):
 	default:
-		return ""
+		return hint.Hint{}
 	}
 	switch {
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
-		return "the disk of the cache is full: make room and run again; what is there is kept and used next time"
+		return hint.New("the disk of the cache is full: make room and run again; what is there is kept and used next time")
 	case errors.Is(err, unix.EROFS), errors.Is(err, unix.EACCES):
-		return "the cache must be writable: check its mount and its permissions"
+		return hint.New("the cache must be writable: check its mount and its permissions")
 	}
-	return ""
+	return hint.Hint{}
 }
 
 // holds reports whether a path is the cache's, or that of something below it.

@@ -23,14 +23,14 @@ func TestHintIsForTheCache(t *testing.T) {
 		"read-only":        {&fs.PathError{Op: "mkdir", Path: "/some/cache", Err: unix.EROFS}, "must be writable"},
 		"no right":         {fmt.Errorf("open the pool: %w", &fs.PathError{Op: "open", Path: "/some/cache/.pool", Err: unix.EACCES}), "must be writable"},
 		"link":             {&os.LinkError{Op: "rename", Old: "/elsewhere/a", New: "/some/cache/b", Err: unix.EACCES}, "must be writable"},
-		"of another user":  {&foreignError{"/some/cache/.pool", "is a symbolic link"}, ForeignHint},
+		"of another user":  {&foreignError{"/some/cache/.pool", "is a symbolic link"}, ForeignHint.Field},
 		"a file elsewhere": {&fs.PathError{Op: "open", Path: "/run/containers/0/auth.json", Err: unix.EACCES}, ""},
 		"a full TMPDIR":    {&fs.PathError{Op: "write", Path: "/some/cache-tmp/x", Err: unix.ENOSPC}, ""},
 		"no path":          {unix.ENOSPC, ""},
 		"another error":    {&fs.PathError{Op: "open", Path: "/some/cache/x", Err: unix.EIO}, ""},
 		"no error of ours": {errors.New("permission denied"), ""},
 	} {
-		if got := c.Hint(tc.err); (got == "") != (tc.want == "") || !strings.Contains(got, tc.want) {
+		if got := c.Hint(tc.err).Field; (got == "") != (tc.want == "") || !strings.Contains(got, tc.want) {
 			t.Errorf("%s: got %q, want %q", name, got, tc.want)
 		}
 	}
@@ -53,7 +53,7 @@ func TestErrorsOfTheDiskHaveAHint(t *testing.T) {
 	}
 	defer p.Close()
 	err = put(p, content(1, 300<<10))
-	if got := c.Hint(err); !strings.Contains(got, "disk of the cache is full") {
+	if got := c.Hint(err).Field; !strings.Contains(got, "disk of the cache is full") {
 		t.Errorf("%v: got %q", err, got)
 	}
 }

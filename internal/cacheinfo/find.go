@@ -9,6 +9,7 @@ import (
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/progress"
 )
 
@@ -26,7 +27,8 @@ func Find(images []*Image, what string) ([]*Image, error) {
 		}
 	}
 	if len(found) == 0 {
-		return nil, fmt.Errorf("no image in the cache is called %q, by name[:tag] or by the beginning of an id\nsee what there is with list", what)
+		return nil, hint.Add(fmt.Errorf("no image in the cache is called %q, by name[:tag] or by the beginning of an id", what),
+			"see what there is with list")
 	}
 	return found, nil
 }

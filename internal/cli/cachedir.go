@@ -11,6 +11,7 @@ import (
 
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/cacheinfo"
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/progress"
 )
 
@@ -39,7 +40,7 @@ func (a *app) cacheDir() (string, error) {
 			return "", refused(errors.New("--store is empty: name a directory"))
 		}
 		if !isStore(path) && isCache(path) {
-			return "", refused(fmt.Errorf("%s is the cache of a store, want the store\nuse --cache %[1]s", path))
+			return "", refused(hint.Add(fmt.Errorf("%s is the cache of a store, want the store", path), "use --cache %s", path))
 		}
 		path = filepath.Join(path, "sources")
 	case !a.changed("cache") && os.Getenv(cacheVariable) != "":
@@ -54,13 +55,13 @@ func (a *app) cacheDir() (string, error) {
 	if right, what := cacheNear(dir); right != "" {
 		switch from {
 		case "--store":
-			return "", refused(fmt.Errorf("%s is %s, want the store\nuse --store %s", a.flags.store, what, filepath.Dir(right)))
+			return "", refused(hint.Add(fmt.Errorf("%s is %s, want the store", a.flags.store, what), "use --store %s", filepath.Dir(right)))
 		case cacheVariable:
 			from += "="
 		default:
 			from += " "
 		}
-		return "", refused(fmt.Errorf("%s is %s, want its cache\nuse %s%s", path, what, from, right))
+		return "", refused(hint.Add(fmt.Errorf("%s is %s, want its cache", path, what), "use %s%s", from, right))
 	}
 	return dir, nil
 }
@@ -127,18 +128,19 @@ func (a *app) noCache(dir string) error {
 	case !errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("read the cache: %w", err)
 	}
-	lines := []string{"there is no cache " + dir}
+	err = errors.New("there is no cache " + dir)
+	var seen []error
 	if !a.changed("cache") && !a.changed("store") && os.Getenv(cacheVariable) == "" {
 		for _, path := range usualCaches {
 			if isCache(path) {
-				lines = append(lines, "there is one in "+path+": use --cache "+path)
+				seen = append(seen, fmt.Errorf("there is one in %s: use --cache %[1]s", path))
 			}
 		}
-		if len(lines) == 1 {
-			lines = append(lines, "name it with --cache, or osbuild's store with --store")
+		if len(seen) == 0 {
+			err = hint.Add(err, "name it with --cache, or osbuild's store with --store")
 		}
 	}
-	return errors.New(strings.Join(lines, "\n"))
+	return errors.Join(append([]error{err}, seen...)...)
 }
 
 // noteCache says what there is to say of a cache without images.
@@ -148,7 +150,7 @@ func (a *app) noteCache(dir string, images int) {
 		err = fmt.Errorf("no images in the cache %s", dir)
 	}
 	if err != nil {
-		for line := range strings.Lines(err.Error()) {
+		for line := range strings.Lines(hint.Text(err, hint.Flags)) {
 			progress.NewLog(a.env.Stderr).Note("%s", strings.TrimSuffix(line, "\n"))
 		}
 	}

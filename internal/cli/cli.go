@@ -28,9 +28,9 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/panics"
 	"osbuild-containers/internal/process"
-	"osbuild-containers/internal/progress"
 )
 
 // Name is what the executable is called.
@@ -72,7 +72,7 @@ func Main(ctx context.Context, env Env) int {
 		status = &statusError{status: exitFailed, err: err}
 	}
 	if status.err != nil {
-		fmt.Fprintf(env.Stderr, "%s: %s\n", Name, cleanLines(status.err.Error()))
+		fmt.Fprintf(env.Stderr, "%s: %s\n", Name, hint.Text(status.err, hint.Flags))
 	}
 	return status.status
 }
@@ -91,15 +91,6 @@ func (e *statusError) Error() string {
 }
 
 func (e *statusError) Unwrap() error { return e.err }
-
-// cleanLines makes each line of a text fit for a terminal.
-func cleanLines(text string) string {
-	lines := strings.Split(text, "\n")
-	for i, line := range lines {
-		lines[i] = progress.Clean(line)
-	}
-	return strings.Join(lines, "\n")
-}
 
 // refused says that the command line, or a file that it names, is wrong.
 func refused(err error) error {
@@ -139,9 +130,10 @@ elsewhere.`,
 	root.SetVersionTemplate(Name + " {{.Version}}\n")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		if wrong, ok := errors.AsType[*pflag.InvalidValueError](err); ok && wrong.GetFlag().Value.Type() == "bool" {
-			return refused(fmt.Errorf("--%s: want true or false, got %q\nuse --%[1]s alone for true", wrong.GetFlag().Name, wrong.GetValue()))
+			return refused(hint.Add(fmt.Errorf("--%s: want true or false, got %q", wrong.GetFlag().Name, wrong.GetValue()),
+				"use --%s alone for true", wrong.GetFlag().Name))
 		}
-		return refused(fmt.Errorf("%w\nsee %s --help", err, cmd.CommandPath()))
+		return refused(hint.Add(err, "see %s --help", cmd.CommandPath()))
 	})
 	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages", ".FlagUsagesWrapped 80"))
 	a.flags.add(root.PersistentFlags())
@@ -174,7 +166,7 @@ func refusedArgs(check cobra.PositionalArgs, line []string) cobra.PositionalArgs
 			return refused(err)
 		}
 		if err := check(cmd, args); err != nil {
-			return refused(fmt.Errorf("%w\nsee %s --help", err, cmd.CommandPath()))
+			return refused(hint.Add(err, "see %s --help", cmd.CommandPath()))
 		}
 		return nil
 	}

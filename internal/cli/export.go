@@ -17,6 +17,7 @@ import (
 	"osbuild-containers/internal/bundle"
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/fetch"
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/pin"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
@@ -75,7 +76,7 @@ func (e *exportCommand) target() (bundle.Output, error) {
 	var err error
 	switch {
 	case pin.Transport(e.output) != "":
-		err = fmt.Errorf("-o %s: want a path\nleave out %s, and name the format with --format", e.output, pin.Transport(e.output))
+		err = hint.Add(fmt.Errorf("-o %s: want a path", e.output), "leave out %s, and name the format with --format", pin.Transport(e.output))
 	case e.output == "":
 		err = errors.New("-o is missing: name the file or the directory to write, or - for standard output")
 	case o.Format != bundle.FormatOCI && o.Format != bundle.FormatArchive:
@@ -182,7 +183,8 @@ func (e *exportCommand) wanted(ctx context.Context, dir string, args []string) (
 	files := e.pins
 	if len(args)+len(files) == 0 {
 		if _, err := os.Stat(pin.FileName); errors.Is(err, fs.ErrNotExist) {
-			return nil, refused(fmt.Errorf("nothing is named, and there is no %s here: name images of the cache, or --pins\nsee %s export --help", pin.FileName, Name))
+			return nil, refused(hint.Add(fmt.Errorf("nothing is named, and there is no %s here: name images of the cache, or --pins", pin.FileName),
+				"see %s export --help", Name))
 		}
 		files = []string{pin.FileName}
 	}

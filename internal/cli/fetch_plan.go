@@ -10,6 +10,7 @@ import (
 
 	"osbuild-containers/internal/cacheinfo"
 	"osbuild-containers/internal/fetch"
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
@@ -88,7 +89,7 @@ func planned(kind string, plans []fetch.Planned) []planJSON {
 			j.Digest = j.ID
 		}
 		if p.Err != nil {
-			j.Error = cleanLines(p.Err.Error())
+			j.Error = hint.Line(p.Err, hint.Flags)
 			j.Download, j.Reuse, j.Size = 0, 0, 0
 		}
 		for _, b := range p.Blobs {

@@ -1,12 +1,12 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"os"
 
 	"github.com/spf13/pflag"
 
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/request"
 )
 
@@ -31,7 +31,7 @@ func (f *flags) add(set *pflag.FlagSet) {
 	set.StringVar(&f.certDir, "cert-dir", "", "directory with the certificates for registries")
 	set.BoolVar(&f.tlsVerify, "tls-verify", true, "check the certificates of registries")
 	f.options = request.DefaultOptions()
-	f.options.Flags = true
+	f.options.Spelling = hint.Flags
 	set.IntVar(&f.options.Retries, "retries", f.options.Retries, "further tries after one that failed")
 	set.Var((*wait)(&f.options.Timeout), "timeout", "give up what made no progress for this `TIME`, retries included: 300, 90s, 5m")
 	set.Var((*wait)(&f.options.StallTimeout), "stall-timeout", "connect again when a connection made no progress for this `TIME`")
@@ -48,7 +48,7 @@ func (f *flags) check() error {
 		return err
 	}
 	if _, err := request.New(defaultCache, nil, f.options); err != nil {
-		return refused(errors.New(request.AsFlags(err.Error())))
+		return refused(err)
 	}
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 	"osbuild-containers/internal/bundle"
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/cacheinfo"
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/pin"
 	"osbuild-containers/internal/progress"
@@ -53,7 +54,7 @@ func (a *app) runImport(ctx context.Context, path string, repair bool) error {
 	}
 	if prefix := pin.Transport(path); prefix != "" {
 		if _, err := os.Stat(path); err != nil {
-			return refused(fmt.Errorf("%s: want a path\nleave out %s", path, prefix))
+			return refused(hint.Add(fmt.Errorf("%s: want a path", path), "leave out %s", prefix))
 		}
 	}
 	log := a.env.Log()
@@ -123,7 +124,7 @@ func importJSON(dir, path string, done *bundle.Imported) importAnswer {
 			Kind: r.Kind, State: r.State, ID: r.ID, Manifest: r.Manifest, Names: orEmpty(r.Names), Bytes: r.Bytes, Reused: r.Reused,
 		}
 		if r.Err != nil {
-			i.Error = cleanLines(r.Err.Error())
+			i.Error = hint.Text(r.Err, hint.Flags)
 		}
 		answer.Items = append(answer.Items, i)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/mirror"
 	"osbuild-containers/internal/pin"
 	"osbuild-containers/internal/progress"
@@ -101,7 +102,7 @@ func (m *mirrorCommand) options(set *pflag.FlagSet, dest string) (o mirror.Optio
 // run is the command.
 func (m *mirrorCommand) run(ctx context.Context, set *pflag.FlagSet, dest string, names []string) error {
 	if kindOf(dest) != "" {
-		return refused(fmt.Errorf("%s is %s, want a registry\nuse %s export to write a file or a directory", dest, kindOf(dest), Name))
+		return refused(hint.Add(fmt.Errorf("%s is %s, want a registry", dest, kindOf(dest)), "use %s export to write a file or a directory", Name))
 	}
 	if err := refuseFiles("mirror", names); err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/mirror"
 	"osbuild-containers/internal/progress"
 )
@@ -39,7 +40,7 @@ func mirrorAnswerOf(place mirror.Place, res *mirror.Result, conf string) mirrorA
 	for _, i := range res.Images {
 		j := mirrorImage{Reference: i.Reference, Destination: i.To, Digest: i.Digest, Platforms: i.Platforms, mirrorSum: mirrorSum(i.Sum)}
 		if i.Err != nil {
-			j.Error = cleanLines(i.Err.Error())
+			j.Error = hint.Line(i.Err, hint.Flags)
 		}
 		a.Images = append(a.Images, j)
 	}
@@ -53,7 +54,7 @@ func (m *mirrorCommand) showPlan(res *mirror.Result) error {
 		b.WriteString(cutStart(progress.Clean(i.Reference), width) + "\n")
 		b.WriteString(field("  to", 12, i.To))
 		if i.Err != nil {
-			for n, line := range strings.Split(i.Err.Error(), "\n") {
+			for n, line := range strings.Split(hint.Line(i.Err, hint.Flags), "\n") {
 				b.WriteString(field([]string{"  failed", ""}[min(n, 1)], 12, line))
 			}
 			continue

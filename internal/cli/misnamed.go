@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/pin"
 )
 
@@ -51,7 +52,7 @@ func refuseFiles(command string, args []string) error {
 		} else if filepath.IsAbs(arg) || strings.HasPrefix(arg, ".") {
 			advice = "name an image"
 		}
-		errs = append(errs, fmt.Errorf("%s is %s, not the name of an image\n%s", arg, kind, advice))
+		errs = append(errs, hint.Add(fmt.Errorf("%s is %s, not the name of an image", arg, kind), "%s", advice))
 	}
 	return refused(errors.Join(errs...))
 }
@@ -134,7 +135,7 @@ func refuseSwitches(cmd *cobra.Command, args []string) error {
 			continue
 		}
 		if flag := cmd.Flags().Lookup(name); flag != nil && flag.Value.Type() == "bool" {
-			return fmt.Errorf("%s takes no value of its own, got %q\nuse %s=%s", before, arg, before, strings.ToLower(arg))
+			return hint.Add(fmt.Errorf("%s takes no value of its own, got %q", before, arg), "use %s=%s", before, strings.ToLower(arg))
 		}
 	}
 	return nil

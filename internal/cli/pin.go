@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/pin"
 	"osbuild-containers/internal/progress"
 )
@@ -180,7 +181,7 @@ func (p *pinCommand) references(ctx context.Context, args []string) ([]pin.Refer
 		}
 	}
 	if len(args) == 0 {
-		errs = append(errs, errors.New("no image is named\nsee osbuild-containers pin --help"))
+		errs = append(errs, hint.Add(errors.New("no image is named"), "see %s pin --help", Name))
 	}
 	return all, errors.Join(errs...)
 }

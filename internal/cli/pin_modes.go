@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/image"
 	"osbuild-containers/internal/pin"
 	"osbuild-containers/internal/request"
@@ -49,7 +50,7 @@ func (p *pinCommand) resolve(ctx context.Context, args []string) ([]pin.Image, e
 	}
 	images, err := p.resolver().Resolve(ctx, wanted)
 	if err != nil {
-		return nil, fmt.Errorf("%w\n%s was not changed", err, p.file)
+		return nil, errors.Join(err, fmt.Errorf("%s was not changed", p.file))
 	}
 	return images, nil
 }
@@ -86,9 +87,9 @@ func (p *pinCommand) runCheck(ctx context.Context, names []string) error {
 func verdict(worst pin.State) error {
 	switch worst {
 	case pin.Gone:
-		return &statusError{exitGone, errors.New("what is pinned is not served any more\npin it again, or serve it from a mirror that still has it")}
+		return &statusError{exitGone, hint.Add(errors.New("what is pinned is not served any more"), "pin it again, or serve it from a mirror that still has it")}
 	case pin.Moved:
-		return &statusError{exitMoved, errors.New("tags have moved\nfollow them with " + Name + " pin --update")}
+		return &statusError{exitMoved, hint.Add(errors.New("tags have moved"), "follow them with %s pin --update", Name)}
 	case pin.Failed:
 		return errors.New("not all pins could be checked")
 	}
@@ -113,7 +114,7 @@ func (p *pinCommand) runUpdate(ctx context.Context, names []string) error {
 	}
 	changes, err := p.resolver().Update(ctx, images)
 	if err != nil {
-		return fmt.Errorf("%w\n%s was not changed", err, p.file)
+		return errors.Join(err, fmt.Errorf("%s was not changed", p.file))
 	}
 	now := make([]pin.Image, len(changes))
 	for n := range changes {

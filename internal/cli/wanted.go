@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/inject"
 	"osbuild-containers/internal/pin"
 	"osbuild-containers/internal/process"
@@ -33,7 +34,8 @@ func (f *fetchCommand) wants(ctx context.Context, args []string) (*wanted, error
 	files := f.files
 	if len(args)+len(f.files)+len(f.manifests) == 0 {
 		if _, err := os.Stat(pin.FileName); errors.Is(err, fs.ErrNotExist) {
-			return nil, refused(fmt.Errorf("nothing is named, and there is no %s here: name images, --file or --manifest\nsee %s fetch --help", pin.FileName, Name))
+			return nil, refused(hint.Add(fmt.Errorf("nothing is named, and there is no %s here: name images, --file or --manifest", pin.FileName),
+				"see %s fetch --help", Name))
 		}
 		files = []string{pin.FileName}
 	}
@@ -159,7 +161,7 @@ func notPinned(path string, open []inject.Unpinned) error {
 	if len(names) == 0 {
 		remedy = "make the manifest again, with the sources of all its images"
 	}
-	return errors.New(strings.Join(append(lines, remedy), "\n"))
+	return hint.Add(errors.New(strings.Join(lines, "\n")), "%s", remedy)
 }
 
 // over is how a manifest says a registry is reached, with what the flags say besides.

@@ -4,12 +4,12 @@
 // then, for each item left, manifest by pinned digest, config checked against the image id,
 // blobs into the pool, one rename. It promises that one item's failure does not touch another,
 // that what can be mended by waiting is waited for (and said), within bounds, and that an
-// error names the image and the way out.
+// error names the image and has a hint.
 package fetch
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/image"
 	"osbuild-containers/internal/image/registry"
 	"osbuild-containers/internal/panics"
@@ -220,8 +221,9 @@ func (j *job) fetchItem(ctx context.Context, ri request.Item, fetch func(context
 
 // failed says why the item could not be fetched.
 func (it *item) failed(err error, meta request.Metadata) request.Result {
-	it.log.Fail(it.explain(err, false))
-	return request.Result{Metadata: meta, Error: it.explain(err, true).Error()}
+	err = it.withHint(err)
+	it.log.Fail(hint.Line(err, it.req.Options.Spelling))
+	return request.Result{Metadata: meta, Error: hint.Line(fmt.Errorf("%s: %w", it.target, err), it.req.Options.Spelling)}
 }
 
 func targetOf(it request.Item) image.Target {
@@ -232,22 +234,5 @@ func targetOf(it request.Item) image.Target {
 	return t
 }
 
-// explain makes an error one that a person can act on: the image, if named, what went wrong, and
-// on a line of its own the way out.
-func (it *item) explain(err error, named bool) error {
-	text := err.Error()
-	if named {
-		text = it.target.String() + ": " + text
-	}
-	return errors.New(withHint(text, it.req.Options.Spell(hintOf(it.cache, err))))
-}
-
-// withHint makes a text one line that is fit for a person's eyes, without credentials, and puts the
-// way out of the error on a line of its own.
-func withHint(text, hint string) string {
-	text = progress.Clean(text)
-	if hint != "" {
-		text += "\n" + hint
-	}
-	return text
-}
+// withHint adds the remedy to an error.
+func (it *item) withHint(err error) error { return hint.With(err, hintOf(it.cache, err)) }

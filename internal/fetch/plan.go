@@ -21,7 +21,7 @@ type Planned struct {
 	From   string        // the repository it would be fetched from, a mirror's or the registry's, or the store
 	Size   int64         // of all its blobs, or of the list, bytes; 0 where it is cached
 	Blobs  []PlannedBlob // config and layers, each digest once
-	Err    error         // why it cannot be planned, nor fetched, with the way out
+	Err    error         // why it cannot be planned, nor fetched, with a hint
 }
 
 // PlannedBlob is what would be done for one blob.
@@ -101,7 +101,7 @@ func (j *job) plan(ctx context.Context, present func(context.Context, request.It
 				err = context.Cause(ctx)
 			}
 			if err != nil {
-				p.Err = it.explain(err, false)
+				p.Err = it.withHint(err)
 			}
 			return nil
 		})

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
 	"osbuild-containers/test/images"
@@ -40,7 +41,7 @@ func (w *world) plan(items ...request.Item) (string, []Planned) {
 		}
 		switch {
 		case p.Err != nil:
-			blobs += " " + p.Err.Error()
+			blobs += " " + hint.Line(p.Err, hint.Fields)
 		case p.Cached:
 			blobs += " cached"
 		default:

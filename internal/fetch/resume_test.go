@@ -159,7 +159,7 @@ func TestTimeoutBounds(t *testing.T) {
 	f.On(registry.Blob(string(layer.Digest)), registry.Status(503, "", "Retry-After", "3600"))
 	w := newWorld(t)
 	began := time.Now()
-	w.images(itemOf(layered, name)).failed("<name>: blob <layer>: 503 Service Unavailable (gave up: no progress for 0s, and the next try would be in 1h0m0s; the limit, timeout, is 1m0s)\n"+
+	w.images(itemOf(layered, name)).failed("<name>: blob <layer>: 503 Service Unavailable (gave up: no progress for 0s, and the next try would be in 1h0m0s; the timeout is 1m0s)\n"+
 		"the registry or the network is in trouble: try again later, or raise retries and timeout; what was downloaded is kept and used next time",
 		"<name>", name+"@"+string(layered.Digest), "<layer>", string(layer.Digest))
 	if took := time.Since(began); took > 20*time.Second {

@@ -10,6 +10,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 
 	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/image"
 	"osbuild-containers/internal/image/registry"
 	"osbuild-containers/internal/image/storage"
@@ -125,8 +126,8 @@ func (t *tries) judge(ctx context.Context, err error) (wait time.Duration, final
 	}
 	wait = max(t.waits.NextBackOff(), after)
 	if idle := t.idle(); idle+wait > opts.Timeout {
-		return 0, fmt.Errorf("%w (gave up: no progress for %s, and the next try would be in %s; the limit, %s, is %s)",
-			err, idle.Round(time.Second), wait.Round(time.Second), opts.Spell("timeout"), opts.Timeout)
+		return 0, fmt.Errorf("%w (gave up: no progress for %s, and the next try would be in %s; the timeout is %s)",
+			err, idle.Round(time.Second), wait.Round(time.Second), opts.Timeout)
 	}
 	return wait, nil
 }
@@ -159,34 +160,28 @@ func gaveUp(err error, total int) error {
 	return fmt.Errorf("%w (gave up after %d tries)", err, total)
 }
 
-// hintOf returns the remedy for an error of an item that is fetched into c, "" where the error says it all.
-func hintOf(c *cache.Cache, err error) string {
-	if storage.IsStorage(err) {
-		if errors.Is(err, cache.ErrDigest) || errors.Is(err, cache.ErrSize) {
-			return "the storage is damaged: look with podman system check, or pull the image again"
-		}
-		return cmp.Or(image.Hint(err), c.Hint(err))
-	}
+// hintOf returns the remedy for an error of an item that is fetched into c, none where the error says it all.
+func hintOf(c *cache.Cache, err error) hint.Hint {
+	damaged := errors.Is(err, cache.ErrDigest) || errors.Is(err, cache.ErrSize)
 	var stalled errStalled
-	if errors.As(err, &stalled) {
+	switch {
+	case damaged && storage.IsStorage(err):
+		return hint.New("the storage is damaged: look with podman system check, or pull the image again")
+	case errors.As(err, &stalled) && !storage.IsStorage(err):
 		return stalled.hint()
+	case damaged:
+		return hint.New("what is served is not what the manifest names: a proxy or the registry damages it, or the image was pushed badly")
+	case errors.Is(err, errNotThere):
+		return hint.New("run download first")
 	}
-	if errors.Is(err, cache.ErrDigest) || errors.Is(err, cache.ErrSize) {
-		return "what is served is not what the manifest names: a proxy or the registry damages it, or the image was pushed badly"
-	}
-	if errors.Is(err, errNotThere) {
-		return "run download first"
-	}
-	if hint := image.Hint(err); hint != "" {
-		return hint
-	}
-	if hint := c.Hint(err); hint != "" {
-		return hint
+	if h := cmp.Or(image.Hint(err), c.Hint(err)); h != (hint.Hint{}) {
+		return h
 	}
 	if class, _ := classify(err); class == image.Transient {
-		return "the registry or the network is in trouble: try again later, or raise retries and timeout; what was downloaded is kept and used next time"
+		return hint.New("the registry or the network is in trouble: try again later, or raise %s and %s; what was downloaded is kept and used next time",
+			hint.Option("retries"), hint.Option("timeout"))
 	}
-	return ""
+	return hint.Hint{}
 }
 
 // logTry is the log of tries that concern an item as a whole.

@@ -2,8 +2,10 @@ package fetch
 
 import (
 	"context"
+	"fmt"
 
 	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/image"
 	"osbuild-containers/internal/image/storage"
 	"osbuild-containers/internal/progress"
@@ -26,7 +28,8 @@ func Stored(_ context.Context, r *request.Request, log *progress.Reporter) []req
 		}
 		results[i] = request.Result{Success: e == nil, Metadata: request.Metadata{Checksum: it.ID.String(), Cached: e == nil}}
 		if e = storage.Mark(e); e != nil {
-			results[i].Error = withHint("image "+it.ID.String()+": "+e.Error(), hintOf(cache.Open(r.Cache), e))
+			e = hint.With(fmt.Errorf("image %s: %w", it.ID, e), hintOf(cache.Open(r.Cache), e))
+			results[i].Error = hint.Line(e, r.Options.Spelling)
 		}
 	}
 	return results

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/request"
 	"osbuild-containers/test/images"
 	"osbuild-containers/test/store"
@@ -131,7 +132,7 @@ func TestStoreIsLocal(t *testing.T) {
 			request.Item{Image: request.Image{Transport: request.ContainersStorage}})
 		tries := 0
 		got := it.newTries(func(int, time.Duration, error) {}).do(t.Context(), func(context.Context) error { tries++; return err })
-		if tries != 1 || !errors.Is(got, err) || hintOf(it.cache, got) != "" {
+		if tries != 1 || !errors.Is(got, err) || hintOf(it.cache, got) != (hint.Hint{}) {
 			t.Errorf("%v: %d tries, then %v and the hint %q", err, tries, got, hintOf(it.cache, got))
 		}
 	}

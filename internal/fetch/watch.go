@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/image/registry"
 )
 
@@ -36,11 +37,12 @@ func (e errStalled) Error() string {
 	return fmt.Sprintf("stalled: no byte for %s", e.after.Round(time.Millisecond))
 }
 
-func (e errStalled) hint() string {
+func (e errStalled) hint() hint.Hint {
+	timeout := hint.Option("timeout")
 	if e.answer {
-		return "the registry may be fetching it from elsewhere: try again later, or raise header-timeout and timeout"
+		return hint.New("the registry may be fetching it from elsewhere: try again later, or raise %s and %s", hint.Option("header-timeout"), timeout)
 	}
-	return "check the network, or raise stall-timeout and timeout; what was downloaded is kept and used next time"
+	return hint.New("check the network, or raise %s and %s; what was downloaded is kept and used next time", hint.Option("stall-timeout"), timeout)
 }
 
 // pace tells how far something is behind the least rate. It is the time up to which the bytes that have

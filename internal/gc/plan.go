@@ -11,6 +11,7 @@ import (
 
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/cacheinfo"
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/manifest"
 )
 
@@ -233,7 +234,8 @@ func (w *weights) give(i *cacheinfo.Image) (needs int64) {
 }
 
 // errKeepsNothing guards against a file that was taken for another.
-var errKeepsNothing = errors.New("what is to be kept names no image, so that all would go\nuse --older-than, or delete the cache, if that is meant")
+var errKeepsNothing = hint.Add(errors.New("what is to be kept names no image, so that all would go"),
+	"use --older-than, or delete the cache, if that is meant")
 
 var errNegative = errors.New("a duration and a size must not be negative")
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/image/policy"
 	"osbuild-containers/internal/image/registry"
 	"osbuild-containers/internal/image/storage"
@@ -35,13 +36,10 @@ func IsNotFound(err error) bool {
 // IsPolicy reports whether the error is of policy.json, and so of this machine.
 func IsPolicy(err error) bool { return policy.IsPolicy(err) }
 
-// Hint returns the remedy of an error, as one line, or "".
-func Hint(err error) string {
-	switch {
-	case IsPolicy(err):
-		return policy.Hint(err)
-	case storage.IsStorage(err):
-		return storage.Hint(err)
+// Hint returns the remedy of an error, none where the error says it all.
+func Hint(err error) hint.Hint {
+	if h := hint.Of(err); h != (hint.Hint{}) || IsPolicy(err) || storage.IsStorage(err) {
+		return h
 	}
 	return registry.Hint(err)
 }

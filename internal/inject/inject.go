@@ -22,6 +22,7 @@ import (
 
 	"github.com/tailscale/hujson"
 
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/pin"
 )
 
@@ -241,11 +242,11 @@ func checkVersion(root *hujson.Object, version *hujson.Value) error {
 	case version == nil && pipeline == nil:
 		return errors.New(`not an osbuild manifest: it has no "version"`)
 	case version == nil || text(version) == "1":
-		return errors.New("an osbuild manifest of version 1, which has no containers\n" +
+		return hint.Add(errors.New("an osbuild manifest of version 1, which has no containers"),
 			`write it as version 2: "version": "2" and a list of "pipelines", as image-builder and osbuild-mpp do`)
 	case version.Value.Kind() == '0':
-		return fmt.Errorf("not an osbuild manifest: its version is %s, and that of a manifest is \"2\", with quotation marks\n"+
-			"name a manifest, or a pin file with --file", version.Value)
+		return hint.Add(fmt.Errorf("not an osbuild manifest: its version is %s, and that of a manifest is \"2\", with quotation marks", version.Value),
+			"name a manifest, or a pin file with --file")
 	case version.Value.Kind() != '"' || text(version) != "2":
 		return fmt.Errorf(`not an osbuild manifest of version "2": its version is %s`, version.Value)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/rogpeppe/go-internal/txtar"
 
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/pin"
 	"osbuild-containers/internal/request"
 )
@@ -100,7 +101,7 @@ func TestCases(t *testing.T) {
 			var got, wrong string
 			result, err := Apply([]byte(long(part["manifest"])), opts)
 			if err != nil {
-				wrong = shorten(err.Error()) + "\n"
+				wrong = shorten(hint.Text(err, hint.Flags)) + "\n"
 			} else {
 				got = shorten(string(result.Data))
 			}

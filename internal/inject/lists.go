@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/pin"
 )
 
@@ -60,7 +61,8 @@ func (s *stage) readLists(in *input) error {
 	for n := range s.lists.len() {
 		key := s.lists.key(n)
 		if !idPattern.MatchString(key) {
-			return fmt.Errorf("%s.inputs.%s: %q is not the digest of a list\nleave it out: a list is added with its image", s.at, listsName, key)
+			return hint.Add(fmt.Errorf("%s.inputs.%s: %q is not the digest of a list", s.at, listsName, key),
+				"leave it out: a list is added with its image")
 		}
 		l := list{old: key, key: key}
 		for _, r := range in.refs {
@@ -132,8 +134,8 @@ func (s *stage) replaceGroup(m *model, in *input, name string, places []int) err
 	case images == 0, open != nil && moved == nil:
 		return nil
 	case open != nil:
-		return fmt.Errorf("%s.inputs.%s: a list belongs to %s, which is pinned, or to %s, which is not\npin both",
-			s.at, listsName, moved.label(), open.label())
+		return hint.Add(fmt.Errorf("%s.inputs.%s: a list belongs to %s, which is pinned, or to %s, which is not",
+			s.at, listsName, moved.label(), open.label()), "pin both")
 	case len(wanted) == 0 && moved == nil && !fresh:
 		return nil
 	}

@@ -2,12 +2,14 @@ package inject
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/distribution/reference"
 
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/pin"
 	"osbuild-containers/internal/request"
 )
@@ -182,18 +184,18 @@ func (m *matcher) named(r *mention) ([]candidate, error) {
 		return nil, err
 	}
 	if ref.Transport == request.ContainersStorage && r.storage && ref.Location != "" {
-		return nil, fmt.Errorf("image %s: an input of type %s reads the host's own storage\nleave out the brackets", r.key, storageInput)
+		return nil, hint.Add(fmt.Errorf("image %s: an input of type %s reads the host's own storage", r.key, storageInput), "leave out the brackets")
 	}
 	found := filter(m.pins, func(c candidate) bool {
 		return c.transport == ref.Transport && c.StorageLocation == ref.Location && c.Reference == ref.String()
 	})
 	if len(found) == 0 {
-		return nil, fmt.Errorf("image %s is not pinned\npin it first: osbuild-containers pin %s", r.key, text)
+		return nil, hint.Add(fmt.Errorf("image %s is not pinned", r.key), "pin it first: osbuild-containers pin %s", text)
 	}
 	if ref.Digest != "" {
 		for _, c := range found {
 			if c.Pinned() != ref.Digest && c.Manifest != ref.Digest {
-				return nil, fmt.Errorf("image %s is pinned to %s\nwrite it without digest, or pin it again", r.key, c.Pinned())
+				return nil, hint.Add(fmt.Errorf("image %s is pinned to %s", r.key, c.Pinned()), "write it without digest, or pin it again")
 			}
 		}
 	}
@@ -219,11 +221,12 @@ func (r *mention) ambiguous(found []candidate) error {
 		fmt.Fprintf(&b, "\n  %s", c)
 		references[c.Reference], platforms[c.Platform] = true, true
 	}
+	var remedies []string
 	if len(platforms) > 1 {
-		b.WriteString("\nsay for which architecture the manifest is, with --arch")
+		remedies = append(remedies, "say for which architecture the manifest is, with --arch")
 	}
 	if len(references) > 1 {
-		fmt.Fprintf(&b, "\nsay which by its name: put %q in the place of the id", found[0].Reference)
+		remedies = append(remedies, fmt.Sprintf("say which by its name: put %q in the place of the id", found[0].Reference))
 	}
-	return fmt.Errorf("%s", b.String())
+	return hint.Add(errors.New(b.String()), "%s", strings.Join(remedies, "; "))
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/distribution/reference"
 	"github.com/tailscale/hujson"
 
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/pin"
 	"osbuild-containers/internal/request"
 )
@@ -106,8 +107,8 @@ func (m *model) writeSources(o *Options) error {
 	for _, i := range images {
 		if d, known := decided[i.key]; known {
 			if o := m.open[i.key]; o != nil && o.item.digest != d.manifest {
-				return fmt.Errorf("%s: %s, which is pinned, and %s, which is not, are the same image, %s, in two manifests\npin both",
-					o.at, d.by.finalName(), o.label(), i.key)
+				return hint.Add(fmt.Errorf("%s: %s, which is pinned, and %s, which is not, are the same image, %s, in two manifests",
+					o.at, d.by.finalName(), o.label(), i.key), "pin both")
 			}
 			other := func(p *pin.Image) bool { return p.Manifest.String() != d.manifest }
 			if rest := slices.DeleteFunc(slices.Clone(i.pins), other); len(rest) > 0 {
@@ -129,10 +130,9 @@ func (m *model) writeSources(o *Options) error {
 }
 
 func (s *stage) twoManifests(a, b *mention) error {
-	return fmt.Errorf("%s: %s and %s are the same image, %s, in two manifests\n"+
-		"a cache keeps one manifest of an image, and their lists name different ones\n"+
-		"copy one image to the place of the other and pin that, or give one a stage with its id and without %s",
-		s.at, a.finalName(), b.finalName(), a.result(), listsName)
+	return hint.Add(fmt.Errorf("%s: %s and %s are the same image, %s, in two manifests: "+
+		"a cache keeps one manifest of an image, and their lists name different ones", s.at, a.finalName(), b.finalName(), a.result()),
+		"copy one image to the place of the other and pin that, or give one a stage with its id and without %s", listsName)
 }
 
 // choose is the pin whose name an item is fetched under, of several that are the same image: the one

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/tailscale/hujson"
+
+	"osbuild-containers/internal/hint"
 )
 
 // label is what a reference is called in errors.
@@ -86,8 +88,8 @@ func (s *stage) divide(in *input) ([]int, error) {
 			continue
 		}
 		if len(others) > 0 && !s.canSplit() {
-			return nil, fmt.Errorf("%s: %s and %s are the same image, %s, and a stage has room for one name of an image\nmake two stages of it",
-				in.at, others[0].finalName(), r.finalName(), r.result())
+			return nil, hint.Add(fmt.Errorf("%s: %s and %s are the same image, %s, and a stage has room for one name of an image",
+				in.at, others[0].finalName(), r.finalName(), r.result()), "make two stages of it")
 		}
 		places[n] = next[r.result()]
 		next[r.result()]++
@@ -114,7 +116,7 @@ func (in *input) write(d *document) error {
 		}
 		in.slots.setKey(n, r.result())
 		if r.name == "" && r.fresh && !in.slots.setName(&d.style, n, r.finalName()) {
-			return fmt.Errorf("%s: %q has no place for the name of the image\nwrite {%q: {\"name\": %q}}", in.at, r.key, r.key, r.finalName())
+			return hint.Add(fmt.Errorf("%s: %q has no place for the name of the image", in.at, r.key), "write {%q: {\"name\": %q}}", r.key, r.finalName())
 		}
 	}
 	return nil

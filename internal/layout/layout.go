@@ -24,6 +24,7 @@ import (
 	"strconv"
 	"time"
 
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/image/input"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/progress"
@@ -46,8 +47,11 @@ type Options struct {
 type SignedError struct{ Destination string }
 
 func (e *SignedError) Error() string {
-	return "is signed, and " + e.Destination + " has no place for signatures\nset remove-signatures to leave them behind"
+	return "is signed, and " + e.Destination + " has no place for signatures"
 }
+
+// Hint is the remedy.
+func (e *SignedError) Hint() hint.Hint { return hint.New("set remove-signatures to leave them behind") }
 
 // Dir writes the image as a directory of the dir: format at the directory, which is empty or
 // has another such image.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/image"
 	"osbuild-containers/internal/pin"
 	"osbuild-containers/internal/progress"
@@ -153,7 +154,7 @@ func (w *world) failure(pins []pin.Image) string {
 	if err == nil {
 		w.t.Fatal("it is mirrored")
 	}
-	return strings.ReplaceAll(err.Error(), w.to.Addr, "ADDR")
+	return strings.ReplaceAll(hint.Line(err, hint.Flags), w.to.Addr, "ADDR")
 }
 
 // has reports whether the mirror has a manifest under a digest or a tag, with these bytes.

@@ -23,6 +23,7 @@ import (
 
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/fetch"
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/image/registry"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/panics"
@@ -54,7 +55,7 @@ type Image struct {
 	Digest    digest.Digest
 	Platforms []string
 	Sum
-	Err error // why it is not there, or not whole, with the way out
+	Err error // why it is not there, or not whole, with a hint
 }
 
 // Sum is what became of blobs, in bytes. A blob that several repositories want counts for each.
@@ -71,7 +72,8 @@ func (s *Sum) add(o Sum) {
 }
 
 // ErrNothing says that nothing is left to mirror.
-var ErrNothing = errors.New("nothing is pinned that can be mirrored: images of a containers storage have no registry\nexport them, or push them and pin what you pushed")
+var ErrNothing = hint.Add(errors.New("nothing is pinned that can be mirrored: images of a containers storage have no registry"),
+	"export them, or push them and pin what you pushed")
 
 // RefusedError says that what is asked for cannot be, and nothing was touched.
 type RefusedError struct{ Err error }
@@ -169,7 +171,7 @@ func (r *run) probe(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	return explain("", err)
+	return withHint(err)
 }
 
 // inSlot does something when there is a slot for it.
@@ -197,7 +199,9 @@ func (r *run) read(ctx context.Context) {
 func (r *run) result() *Result {
 	res := &Result{}
 	for _, u := range r.units {
-		u.Err = explain(u.Reference, u.Err)
+		if u.Err != nil {
+			u.Err = withHint(fmt.Errorf("%s: %w", u.Reference, u.Err))
+		}
 		res.Images = append(res.Images, u.Image)
 		res.add(u.Sum)
 	}

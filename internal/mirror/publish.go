@@ -4,12 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"osbuild-containers/internal/fetch"
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/image"
 	"osbuild-containers/internal/image/registry"
-	"osbuild-containers/internal/progress"
 )
 
 // publish sends the manifests of the unit, whose blobs are there.
@@ -38,52 +37,32 @@ func (e *sparseError) Error() string {
 
 func (e *sparseError) Unwrap() error { return e.err }
 
-// explain makes an error one that a person can act on: the image, if named, what went wrong, and on a line of
-// its own the way out.
-func explain(name string, err error) error {
+// withHint adds the remedy to an error.
+func withHint(err error) error {
 	if err == nil {
 		return nil
 	}
-	text := err.Error()
-	if name != "" {
-		text = name + ": " + text
-	}
-	text = progress.Clean(text)
-	if hint := hintOf(err); hint != "" {
-		text += "\n" + hint
-	}
-	return &explained{text, err}
+	return hint.With(err, hintOf(err))
 }
 
-// explained is an error in words for a person.
-type explained struct {
-	text string
-	err  error
-}
-
-func (e *explained) Error() string { return e.text }
-func (e *explained) Unwrap() error { return e.err }
-
-// hintOf is the way out, "" where the error says it all.
-func hintOf(err error) string {
+// hintOf returns the remedy for an error, none where the error says it all.
+func hintOf(err error) hint.Hint {
 	class, _ := image.Classify(err)
-	_, sparse := errors.AsType[*sparseError](err)
-	to, flag := registry.IsSend(err), "--tls-verify=false"
-	if to {
-		flag = "--dest-tls-verify=false"
+	to := registry.IsSend(err)
+	if _, sparse := errors.AsType[*sparseError](err); sparse {
+		return hint.New("copy the other images too with --all, or have the registry take such lists (distribution: validation.manifests.indexes.platforms: none)")
 	}
-	hint := image.Hint(err)
-	switch {
-	case sparse:
-		return "copy the other images too with --all, or have the registry take such lists (distribution: validation.manifests.indexes.platforms: none)"
-	case to && class == image.Denied:
-		return "log in (podman login, --dest-authfile), and check that the account may push to this repository"
-	case to && image.IsNotFound(err):
-		return "check the prefix: some registries want a project, or the repository, to be made first"
-	case hint != "":
-		return strings.ReplaceAll(hint, "tls-verify: false", flag)
-	case fetch.IsTransient(err):
-		return "the registry or the network is in trouble: run it again, what is there is not sent again; or raise --retries"
+	if to && class == image.Denied {
+		return hint.New("log in (podman login, --dest-authfile), and check that the account may push to this repository")
 	}
-	return ""
+	if to && image.IsNotFound(err) {
+		return hint.New("check the prefix: some registries want a project, or the repository, to be made first")
+	}
+	if h := image.Hint(err); h != (hint.Hint{}) {
+		return h
+	}
+	if fetch.IsTransient(err) {
+		return hint.New("the registry or the network is in trouble: run it again, what is there is not sent again; or raise %s", hint.Option("retries"))
+	}
+	return hint.Hint{}
 }

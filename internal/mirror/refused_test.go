@@ -12,6 +12,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/test/images"
 	"osbuild-containers/test/registry"
 )
@@ -145,7 +146,7 @@ func TestWhatIsRefused(t *testing.T) {
 	for n := range pins {
 		pins[n].Transport = "containers-storage"
 	}
-	if got := w.failure(pins); got != ErrNothing.Error() {
+	if got := w.failure(pins); got != hint.Text(ErrNothing, hint.Flags) {
 		t.Errorf("got %s", got)
 	}
 	pins = pins[:1]

@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"osbuild-containers/internal/fetch"
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/pin"
 	"osbuild-containers/internal/progress"
@@ -118,7 +119,8 @@ func (r *run) tags() error {
 		case other == nil:
 			taken[at] = u
 		case other.name != u.name:
-			return fmt.Errorf("%s and %s would both be %s\nkeep them apart with --scoped, which has the registries in the paths, or mirror them to different prefixes", other.Reference, u.Reference, at)
+			return hint.Add(fmt.Errorf("%s and %s would both be %s", other.Reference, u.Reference, at),
+				"keep them apart with --scoped, which has the registries in the paths, or mirror them to different prefixes")
 		default:
 			old := u
 			if latest(other).Before(latest(u)) {
@@ -160,7 +162,7 @@ func (u *unit) fail(err error) {
 // finish says how it ended.
 func (u *unit) finish() {
 	if u.Err != nil {
-		u.item.Fail(explain("", u.Err))
+		u.item.Fail(hint.Line(withHint(u.Err), hint.Flags))
 		return
 	}
 	u.item.Done(progress.Summary{Sent: true, Bytes: u.Sent, Reused: u.Mounted + u.There, Elapsed: time.Since(u.began)})

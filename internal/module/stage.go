@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/hostsvc"
 	"osbuild-containers/internal/panics"
 	"osbuild-containers/internal/process"
@@ -89,7 +90,7 @@ func (s Stage) report(env Env, err error) {
 	if err == nil {
 		return
 	}
-	text, head := err.Error(), "failed: "
+	text, head := hint.Text(err, hint.Fields), "failed: "
 	if isRefused(err) {
 		head = "arguments refused: "
 		if strings.Contains(text, "\n") {
@@ -97,7 +98,7 @@ func (s Stage) report(env Env, err error) {
 		}
 	}
 	for line := range strings.Lines(head + text) {
-		fmt.Fprintf(env.Stderr, "%s: %s\n", s.Name, progress.Clean(strings.TrimSuffix(line, "\n")))
+		fmt.Fprintf(env.Stderr, "%s: %s\n", s.Name, strings.TrimSuffix(line, "\n"))
 	}
 	_, _ = io.WriteString(env.Stderr, panics.Stack(err))
 	if err := sendException(env.APISocket, err); err != nil {
@@ -130,7 +131,11 @@ func sendException(socket string, failed error) error {
 	} else if _, ok := errors.AsType[*panics.Error](failed); ok {
 		kind = "Panic"
 	}
-	return hostsvc.Tell(socket, exception{"exception", exceptionDetails{kind, failed.Error(), panics.Stack(failed)}})
+	value := failed.Error() // all of it, however long
+	if h := hint.Of(failed).Spell(hint.Fields); h != "" {
+		value += "\n" + h
+	}
+	return hostsvc.Tell(socket, exception{"exception", exceptionDetails{kind, value, panics.Stack(failed)}})
 }
 
 func (s Stage) usage() string {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/image"
 	"osbuild-containers/internal/image/registry"
 	"osbuild-containers/internal/manifest"
@@ -40,7 +41,7 @@ type Status struct {
 	Missing   []string      `json:"missing"`        // what is not served: list, manifest, tag
 	Base      *BaseStatus   `json:"base,omitempty"` // if the image says what it was built on
 	Errors    []string      `json:"errors"`         // why it cannot be told
-	Hint      string        `json:"hint,omitempty"` // the way out of the errors
+	Hint      string        `json:"hint,omitempty"` // the remedy for the errors
 }
 
 // BaseStatus reports whether the image that another was built on is still the current one of its
@@ -112,7 +113,7 @@ func (r *Resolver) Check(ctx context.Context, images []Image) ([]Status, error) 
 // fail notes that something could not be asked for.
 func (s *Status) fail(ref Reference, what string, err error) {
 	s.Errors = append(s.Errors, fmt.Sprintf("%s: %v", what, err))
-	s.Hint = hintOf(ref, err)
+	s.Hint = hintOf(ref, err).Spell(hint.Flags)
 }
 
 // judge sums up.

@@ -22,6 +22,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/output"
 	"osbuild-containers/internal/request"
@@ -97,7 +98,7 @@ func (f *File) sort() {
 func Read(path string) (*File, error) {
 	raw, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w\npin images first, or name the pin file", err)
+		return nil, hint.Add(err, "pin images first, or name the pin file")
 	}
 	if err != nil {
 		return nil, err

@@ -8,6 +8,8 @@ import (
 
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/internal/hint"
 )
 
 // Lines is the name of the format that EncodeLines writes.
@@ -36,8 +38,8 @@ func (f *File) EncodeLines() ([]byte, error) {
 			seen[i.Reference] = i.Pinned()
 			fmt.Fprintln(&b, i.withDigest())
 		case d != i.Pinned():
-			return nil, fmt.Errorf("%s is pinned to both %s and %s, the format %s has room for one\npin it for all its platforms at once",
-				i.Reference, Short(d), Short(i.Pinned()), Lines)
+			return nil, hint.Add(fmt.Errorf("%s is pinned to both %s and %s, the format %s has room for one",
+				i.Reference, Short(d), Short(i.Pinned()), Lines), "pin it for all its platforms at once")
 		}
 	}
 	return b.Bytes(), nil

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/image"
 	"osbuild-containers/internal/request"
 	"osbuild-containers/test/home"
@@ -104,7 +105,7 @@ func (w *world) refuse(want, text string, arches ...string) {
 	got, err := w.Resolve(w.t.Context(), []Wanted{w.want(text, arches...)})
 	if err == nil {
 		w.t.Errorf("%s %q is pinned: %+v", text, arches, got)
-	} else if msg := strings.ReplaceAll(err.Error(), w.Addr, "ADDR"); msg != want {
+	} else if msg := strings.ReplaceAll(hint.Text(err, hint.Flags), w.Addr, "ADDR"); msg != want {
 		w.t.Errorf("%s %q\ngot  %s\nwant %s", text, arches, msg, want)
 	}
 }

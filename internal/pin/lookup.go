@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/image"
 	"osbuild-containers/internal/image/registry"
 	"osbuild-containers/internal/manifest"
@@ -94,10 +95,11 @@ func (l *lookup) single(ctx context.Context, platforms []Platform) ([]*found, er
 		switch {
 		case p.Any || p.fits(f.platform):
 		case f.platform.Architecture == "":
-			errs = append(errs, fmt.Errorf("is not made for several platforms, and its config does not say for which it is, asked for was %s\npin it with --arch any", p))
+			errs = append(errs, hint.Add(fmt.Errorf("is not made for several platforms, and its config does not say for which it is, asked for was %s", p),
+				"pin it with --arch any"))
 		default:
-			errs = append(errs, fmt.Errorf("is not made for several platforms: it is for %s, asked for was %s\npin it with --arch %s, or with --arch any if it runs all the same",
-				f.platform, p, archOf(f.platform)))
+			errs = append(errs, hint.Add(fmt.Errorf("is not made for several platforms: it is for %s, asked for was %s", f.platform, p),
+				"pin it with --arch %s, or with --arch any if it runs all the same", archOf(f.platform)))
 		}
 	}
 	return slices.Repeat([]*found{f}, len(platforms)), errors.Join(errs...)

@@ -11,6 +11,7 @@ import (
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/image"
 	"osbuild-containers/internal/image/registry"
 	"osbuild-containers/internal/request"
@@ -44,7 +45,7 @@ func parseReference(a request.Access, text string) (Reference, error) {
 		rest := strings.TrimPrefix(strings.TrimPrefix(text, transport), "//")
 		path, _, _ := strings.Cut(rest, ":")
 		remedy := strings.NewReplacer("<path>", cmp.Or(path, "PATH"), "<name>", cmp.Or(rest, "NAME")).Replace(elsewhere[strings.TrimSuffix(transport, ":")])
-		return Reference{}, fmt.Errorf("no image is read from %s\n%s", transport, remedy)
+		return Reference{}, hint.Add(fmt.Errorf("no image is read from %s", transport), "%s", remedy)
 	}
 	if rest, ok := strings.CutPrefix(text, "containers-storage:"); ok {
 		return parseStored(rest)

@@ -1,6 +1,7 @@
 package pin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"osbuild-containers/internal/fetch"
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/image"
 	"osbuild-containers/internal/image/storage"
 	"osbuild-containers/internal/panics"
@@ -47,7 +49,7 @@ func (r *Resolver) Resolve(ctx context.Context, wanted []Wanted) ([]Image, error
 	}
 	for n, err := range errs {
 		if err != nil {
-			errs[n] = explain(wanted[n].Reference, err)
+			errs[n] = named(wanted[n].Reference, err)
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -71,34 +73,30 @@ func (r *Resolver) each(n int, do func(n int) error) []error {
 	return errs
 }
 
-// explain names the image, and puts the way out on a line of its own. Of several errors it does so
-// for each.
-func explain(ref Reference, err error) error {
+// named adds the reference to an error, or to each of several, and a hint.
+func named(ref Reference, err error) error {
 	if several, ok := err.(interface{ Unwrap() []error }); ok {
 		var errs []error
 		for _, e := range several.Unwrap() {
-			errs = append(errs, explain(ref, e))
+			errs = append(errs, named(ref, e))
 		}
 		return errors.Join(errs...)
 	}
-	if hint := hintOf(ref, err); hint != "" {
-		return fmt.Errorf("%s: %w\n%s", ref, err, hint)
-	}
-	return fmt.Errorf("%s: %w", ref, err)
+	return hint.With(fmt.Errorf("%s: %w", ref, err), hintOf(ref, err))
 }
 
-// hintOf is the way out of an error, or "".
-func hintOf(ref Reference, err error) string {
+// hintOf returns the remedy for an error of a reference, none where the error says it all.
+func hintOf(ref Reference, err error) hint.Hint {
 	if image.IsNotFound(err) && ref.Transport == request.Docker {
-		return "check the name and the tag, and whether the registry still has it"
+		return hint.New("check the name and the tag, and whether the registry still has it")
 	}
-	if hint := image.Hint(err); hint != "" {
-		return request.AsFlags(hint)
+	if h := cmp.Or(hint.Of(err), image.Hint(err)); h != (hint.Hint{}) {
+		return h
 	}
 	if class, _ := image.Classify(err); class == image.Transient {
-		return "the registry or the network is in trouble: try again later, or raise --retries"
+		return hint.New("the registry or the network is in trouble: try again later, or raise %s", hint.Option("retries"))
 	}
-	return ""
+	return hint.Hint{}
 }
 
 // try is fetch.Try for one reference.

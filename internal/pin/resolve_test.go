@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/request"
 	"osbuild-containers/test/images"
 	"osbuild-containers/test/registry"
@@ -227,7 +228,7 @@ log in (podman login, REGISTRY_AUTH_FILE) or check that the account may read thi
 registry.example/images/good:v4: manifest is schema 1: it has no config blob, so the image id cannot be verified; push the image again with a current tool
 registry.example/images/good:v5: read manifest: 403 Forbidden: "<html>a page that is no answer of a registry, and ..." (no credentials were sent: none are configured)
 log in (podman login, REGISTRY_AUTH_FILE) or check that the account may read this repository`
-	if err == nil || err.Error() != want {
+	if err == nil || hint.Text(err, hint.Flags) != want {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}
 	if got != nil {

@@ -32,7 +32,7 @@ func TestEvents(t *testing.T) {
 		b.Reset(0)
 		b.Done()
 		i.Done(Summary{Bytes: 48_200_000, Reused: 7200, Elapsed: 7 * time.Second, Attempts: 2})
-		r.Pinned("my.test/a/c", digest, "sha256:dead").Fail(errors.New("it is gone\nlook <elsewhere>"))
+		r.Pinned("my.test/a/c", digest, "sha256:dead").Fail("it is gone\nlook <elsewhere>")
 		r.Item("other").Done(Summary{Cached: true})
 		r.Close()
 		r.End()
@@ -80,7 +80,7 @@ func TestEventsAreCleanToo(t *testing.T) {
 	i := r.Pinned("a\x1b[31m", "sha256:\x07", "\xff")
 	i.Note("Authorization: Bearer %s", "secret")
 	i.Blob("layer", 1, 1, "\x00", 1).Retry(1, 0, errors.New("https://ann:secret@example.com/"))
-	i.Fail(errors.New("https://ann:secret@example.com/\nAuthorization: Basic secret"))
+	i.Fail("https://ann:secret@example.com/\nAuthorization: Basic secret")
 	r.Close()
 	for _, line := range l.got {
 		if strings.Contains(line, "secret") || strings.ContainsAny(line, "\x1b\x07\x00") || strings.Contains(line, `\u00`) {

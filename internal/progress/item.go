@@ -118,14 +118,14 @@ func (i *Item) Copied(bytes int64, took time.Duration) {
 	i.end(doneEvent{itemRef: i.ref, Bytes: bytes, Seconds: inSeconds(took)}, "done: "+Bytes(bytes)+" copied, "+seconds(took))
 }
 
-// Fail says that the item could not be fetched, and why. The further lines of an
-// error, which are hints, are indented.
-func (i *Item) Fail(err error) {
+// Fail says that the item could not be fetched, and why: the text of an error. Its further lines, as of a hint, are
+// indented.
+func (i *Item) Fail(why string) {
 	if i == nil {
 		return
 	}
 	var lines []string
-	for line := range strings.Lines(strings.TrimSpace(err.Error())) {
+	for line := range strings.Lines(strings.TrimSpace(why)) {
 		if line = Clean(line); len(lines) > 0 {
 			line = "    " + line
 		}
@@ -137,7 +137,7 @@ func (i *Item) Fail(err error) {
 	if len(lines) == 0 {
 		lines = []string{"no reason given"}
 	}
-	why := strings.Join(lines, "\n")
+	why = strings.Join(lines, "\n")
 	lines[0] = "failed: " + lines[0]
 	i.end(failedEvent{itemRef: i.ref, Error: strings.ReplaceAll(why, "\n    ", "\n")}, lines...)
 }

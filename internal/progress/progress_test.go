@@ -174,8 +174,8 @@ func TestLog(t *testing.T) {
 			name + ": done: in the cache already",
 		}},
 		{"the hints of an error are indented", func(_ *Reporter, i *Item) {
-			i.Fail(errors.Join(errors.New("read manifest: unauthorized"), errors.New("hint: log in\r")))
-			i.Fail(errors.New(""))
+			i.Fail("read manifest: unauthorized\nhint: log in\r")
+			i.Fail("")
 		}, []string{
 			name + ": failed: read manifest: unauthorized",
 			name + ":     hint: log in",
@@ -183,7 +183,7 @@ func TestLog(t *testing.T) {
 		}},
 		{"a failed item's blobs are heard of no more", func(_ *Reporter, i *Item) {
 			layer(i).Downloading()
-			i.Fail(io.ErrUnexpectedEOF)
+			i.Fail(io.ErrUnexpectedEOF.Error())
 			time.Sleep(time.Minute)
 		}, []string{layer3 + "downloading", name + ": failed: unexpected EOF"}},
 		{"closing stops heartbeats, not lines", func(r *Reporter, i *Item) {
@@ -212,7 +212,7 @@ func TestLog(t *testing.T) {
 func TestLinesAreShorterThanOsbuildCuts(t *testing.T) {
 	var l lines
 	r := NewLog(&l)
-	r.Item(strings.Repeat("ö", 50_000)).Fail(errors.New(strings.Repeat(strings.Repeat("ü", 50_000)+"\n", 50)))
+	r.Item(strings.Repeat("ö", 50_000)).Fail(strings.Repeat(strings.Repeat("ü", 50_000)+"\n", 50))
 	if got := len(l.got); got != maxErrorLines+1 {
 		t.Errorf("%d lines, want %d", got, maxErrorLines+1)
 	}
@@ -258,7 +258,7 @@ func TestNilTellsNobody(t *testing.T) {
 	b.Retry(1, 0, io.EOF)
 	b.Done()
 	i.Done(Summary{})
-	i.Fail(io.EOF)
+	i.Fail(io.EOF.Error())
 	r.Close()
 	if i != nil || b != nil {
 		t.Error("a nil Reporter has items")

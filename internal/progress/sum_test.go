@@ -1,7 +1,6 @@
 package progress
 
 import (
-	"errors"
 	"testing"
 	"time"
 )
@@ -33,7 +32,7 @@ one 1/2 11111111…  [============>            ]    20.0 MB / 40.0 MB   43.8 MB/
 two 1/1 33333333…  [>                        ]        0 B / 40.0 MB       0 B/s
 all: 1 of 3 done   [==========>              ]   40.0 MB / 100.0 MB   43.8 MB/s
 `)
-		two.Fail(errors.New("gone"))
+		two.Fail("gone")
 		time.Sleep(200 * time.Millisecond)
 		see("what failed is not waited for", `
 my.test/a/two@sha256:89abcdef…: failed: gone

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"osbuild-containers/internal/hint"
 )
 
 // New makes a request to download the items into the cache of what a program knows, by the rules
@@ -17,18 +19,18 @@ func New(cache string, items []Item, o Options) (*Request, error) {
 		found.add("cache", "%s", text)
 	}
 	if o.Retries < 0 || o.Retries > maxRetries {
-		found.add("retries", "must be from 0 to %d, got %d", maxRetries, o.Retries)
+		found.add(o.path("retries"), "must be from 0 to %d, got %d", maxRetries, o.Retries)
 	}
 	for _, limit := range []struct {
-		name string
+		name hint.Option
 		got  time.Duration
 	}{{"timeout", o.Timeout}, {"stall-timeout", o.StallTimeout}, {"header-timeout", o.HeaderTimeout}} {
 		if limit.got < time.Second || limit.got > maxTimeout {
-			found.add(limit.name, "must be from %s to %s, got %s", time.Second, maxTimeout, limit.got)
+			found.add(o.path(limit.name), "must be from %s to %s, got %s", time.Second, maxTimeout, limit.got)
 		}
 	}
 	if o.MaxParallel < 1 || o.MaxParallel > maxParallel {
-		found.add("max-parallel", "must be from 1 to %d, got %d", maxParallel, o.MaxParallel)
+		found.add(o.path("max-parallel"), "must be from 1 to %d, got %d", maxParallel, o.MaxParallel)
 	}
 	r := &Request{Method: Download, Options: o, Cache: cache, Items: slices.Clone(items)}
 	for i := range r.Items {
@@ -50,6 +52,9 @@ func New(cache string, items []Item, o Options) (*Request, error) {
 	}
 	return r, nil
 }
+
+// path is what a problem calls an option.
+func (o *Options) path(name hint.Option) string { return name.Spell(o.Spelling) }
 
 // The limits that the schemas have.
 const (

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/internal/hint"
 )
 
 // Methods a source answers.
@@ -61,7 +63,7 @@ type Options struct {
 	Timeout      time.Duration // give an item up when it made no progress for so long, retries included
 	StallTimeout time.Duration // reconnect when a connection made no progress for so long
 	MaxParallel  int           // downloads at one time
-	Flags        bool          // hints spell options as flags of a command line, not as fields of a request
+	Spelling     hint.Spelling // of options in hints
 
 	// HeaderTimeout is how long a registry may take until the first byte of an answer comes; a value
 	// below StallTimeout counts as StallTimeout.

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/userns"
 )
 
@@ -143,8 +144,8 @@ func (r *Root) attrError(name, attr string, node bool, err error) error {
 		return nil
 	default:
 		err = fmt.Errorf("set attribute %q: %w", attr, err)
-		if remedy := userns.Remedy(err); remedy != "" && namesIDs(attr) {
-			return fmt.Errorf("%w\n%s", err, remedy)
+		if namesIDs(attr) {
+			return hint.With(err, userns.Remedy(err))
 		}
 		return err
 	}

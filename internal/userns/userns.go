@@ -10,36 +10,35 @@ import (
 	"github.com/moby/sys/user"
 	"github.com/moby/sys/userns"
 	"golang.org/x/sys/unix"
+
+	"osbuild-containers/internal/hint"
 )
 
 // Restricted reports whether this process is not root of the host.
 func Restricted() bool { return userns.RunningInUserNS() || unix.Geteuid() != 0 }
 
 // OwnerError wraps the error of a call that gave something the owner uid:gid. Where the reason is that the user namespace
-// does not map the owner, or that there is none, a second line has the remedy.
+// does not map the owner, or that there is none, it has a hint.
 func OwnerError(uid, gid int, err error) error {
 	if err == nil {
 		return nil
 	}
 	err = fmt.Errorf("set owner %d:%d: %w", uid, gid, err)
-	if remedy := Remedy(err); remedy != "" {
-		return fmt.Errorf("%w\n%s", err, remedy)
-	}
-	return err
+	return hint.With(err, Remedy(err))
 }
 
-// Remedy returns what helps against an error of giving something an owner, or an ACL with owners, and "" for all other
-// errors.
-func Remedy(err error) string {
+// Remedy returns what helps against an error of giving something an owner, or an ACL with owners, and none for all
+// other errors.
+func Remedy(err error) hint.Hint {
 	switch {
 	case errors.Is(err, unix.EINVAL) && userns.RunningInUserNS():
-		return fmt.Sprintf("the user namespace maps only uids %s and gids %s: give the user who builds more ids in /etc/subuid and /etc/subgid"+
+		return hint.New("the user namespace maps only uids %s and gids %s: give the user who builds more ids in /etc/subuid and /etc/subgid"+
 			" (usermod --add-subuids FIRST-LAST --add-subgids FIRST-LAST USER), or set the option ignore-owners",
 			mapped(user.CurrentProcessUIDMap), mapped(user.CurrentProcessGIDMap))
 	case errors.Is(err, unix.EPERM) && unix.Geteuid() != 0:
-		return "only root can give files to others: run this in a user namespace, for example with podman unshare, or set the option ignore-owners"
+		return hint.New("only root can give files to others: run this in a user namespace, for example with podman unshare, or set the option ignore-owners")
 	default:
-		return ""
+		return hint.Hint{}
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"testing"
 
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/image/files"
 	"osbuild-containers/test/images"
 	"osbuild-containers/test/inputs"
@@ -120,7 +121,7 @@ func TestArchivesThatAreRefused(t *testing.T) {
 		if err == nil {
 			img.Close()
 		}
-		if err == nil || !strings.Contains(err.Error(), c.want) {
+		if err == nil || !strings.Contains(err.Error()+"\n"+hint.Of(err).Field, c.want) {
 			t.Errorf("%s\ngot  %v\nwant …%s…", name, err, c.want)
 		}
 	}
@@ -159,7 +160,7 @@ func TestFoldersThatAreRefused(t *testing.T) {
 			_, err = got.Blob(got.Manifest().Layers[0])
 			got.Close()
 		}
-		if err == nil || !strings.Contains(err.Error(), c.want) {
+		if err == nil || !strings.Contains(err.Error()+"\n"+hint.Of(err).Field, c.want) {
 			t.Errorf("%s\ngot  %v\nwant …%s…", name, err, c.want)
 		}
 	}

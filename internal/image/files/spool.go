@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/panics"
 )
 
@@ -20,9 +21,17 @@ type TempError struct {
 
 func (e *TempError) Error() string {
 	if e.Dir == "" {
-		return fmt.Sprintf("no directory for a temporary file: %v\nset TMPDIR", e.Err)
+		return fmt.Sprintf("no directory for a temporary file: %v", e.Err)
 	}
-	return fmt.Sprintf("write a temporary file in %s: %v\nmake room there, or set TMPDIR", e.Dir, e.Err)
+	return fmt.Sprintf("write a temporary file in %s: %v", e.Dir, e.Err)
+}
+
+// Hint is the remedy.
+func (e *TempError) Hint() hint.Hint {
+	if e.Dir == "" {
+		return hint.New("set TMPDIR")
+	}
+	return hint.New("make room there, or set TMPDIR")
 }
 
 func (e *TempError) Unwrap() error { return e.Err }

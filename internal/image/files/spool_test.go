@@ -12,6 +12,8 @@ import (
 
 	"github.com/ulikunitz/xz"
 	"golang.org/x/sys/unix"
+
+	"osbuild-containers/internal/hint"
 )
 
 // A disk that is full under the temporary file is an error that names the directory.
@@ -26,7 +28,7 @@ func TestTemporaryFull(t *testing.T) {
 		t.Fatalf("got %v", err)
 	}
 	const want = "write a temporary file in /var/tmp: no space left on device\nmake room there, or set TMPDIR"
-	if err.Error() != want {
+	if hint.Text(err, hint.Fields) != want {
 		t.Errorf("got %q, want %q", err, want)
 	}
 }

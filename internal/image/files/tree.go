@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/layer"
 )
 
@@ -86,7 +87,7 @@ func treeOf(ctx context.Context, name string, file *os.File) (*Tree, error) {
 // cutOff calls an archive what it is that ended too early.
 func cutOff(err error) error {
 	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, layer.ErrCutOff) {
-		return fmt.Errorf("the archive is cut off: %w\ncopy or export it again", err)
+		return hint.Add(fmt.Errorf("the archive is cut off: %w", err), "copy or export it again")
 	}
 	return err
 }

@@ -15,6 +15,8 @@ import (
 
 	"github.com/ulikunitz/xz"
 	"github.com/ulikunitz/xz/lzma"
+
+	"osbuild-containers/internal/hint"
 )
 
 // An xzReader reads the blocks of xz streams, one after another, with the library's decoder of LZMA2. The library's
@@ -196,17 +198,18 @@ func (x *xzReader) beginBlock(size byte) error {
 		return errXz
 	}
 	if flags&0x3f != 0 || filter[0] != 0x21 || filter[1] != 1 {
-		return errors.New("an xz filter other than LZMA2 is not supported\ncompress it without one")
+		return hint.Add(errors.New("an xz filter other than LZMA2 is not supported"), "compress it without one")
 	}
 	dictionary, err := lzma.DecodeDictCap(filter[2])
 	if err != nil {
 		return errXz
 	}
 	if dictionary > maxWindow {
-		return fmt.Errorf("the xz dictionary needs %d bytes of memory, more than the limit of %d\ncompress it with xz -9 or less", dictionary, maxWindow)
+		return hint.Add(fmt.Errorf("the xz dictionary needs %d bytes of memory, more than the limit of %d", dictionary, maxWindow), "compress it with xz -9 or less")
 	}
 	if x.dictionaries += dictionary; x.dictionaries > maxDictionaries+dictionaryRatio*x.out {
-		return fmt.Errorf("the xz blocks ask for %d bytes of dictionaries for %d bytes of data, more than the limit\ncompress it with larger blocks", x.dictionaries, x.out)
+		return hint.Add(fmt.Errorf("the xz blocks ask for %d bytes of dictionaries for %d bytes of data, more than the limit", x.dictionaries, x.out),
+			"compress it with larger blocks")
 	}
 	x.sum = x.check()
 	x.block, err = lzma.Reader2Config{DictCap: int(dictionary)}.NewReader2(x.in)

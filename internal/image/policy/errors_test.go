@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"osbuild-containers/internal/hint"
 )
 
 // TestHint pairs errors of policy.json, however they are wrapped, with the beginning of the remedy.
@@ -14,11 +16,11 @@ func TestHint(t *testing.T) {
 		"make policy.json": &fileError{errors.New("x")},
 	} {
 		err = fmt.Errorf("image x: %w", err)
-		if got := Hint(err); !IsPolicy(err) || !strings.HasPrefix(got, want) {
+		if got := hint.Of(err).Field; !IsPolicy(err) || !strings.HasPrefix(got, want) {
 			t.Errorf("%v: got %q, want %q", err, got, want)
 		}
 	}
-	if err := errors.New("x"); IsPolicy(err) || Hint(err) != "" {
-		t.Errorf("another error: %q", Hint(err))
+	if err := errors.New("x"); IsPolicy(err) || hint.Of(err) != (hint.Hint{}) {
+		t.Errorf("another error: %q", hint.Of(err))
 	}
 }

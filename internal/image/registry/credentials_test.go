@@ -16,6 +16,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/sirupsen/logrus/hooks/test"
 
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
 )
@@ -130,7 +131,7 @@ func TestLoginSaysWhere(t *testing.T) {
 				if got := strings.ReplaceAll(reword(err).Error(), path, "<file>"); got != c.err {
 					t.Errorf("got  %s\nwant %s", got, c.err)
 				}
-				if Hint(err) == "" {
+				if Hint(err) == (hint.Hint{}) {
 					t.Error("no hint")
 				}
 				return

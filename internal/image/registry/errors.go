@@ -16,6 +16,8 @@ import (
 
 	"github.com/containers/image/v5/docker"
 	"github.com/docker/distribution/registry/api/errcode"
+
+	"osbuild-containers/internal/hint"
 )
 
 // ErrRange says that the server cannot resume in the middle of a blob: start from its beginning.
@@ -203,17 +205,17 @@ func unreadable(err error) error {
 }
 
 // clockHint is that of a certificate which is not valid at this time.
-func clockHint(cert *x509.Certificate, now time.Time) string {
+func clockHint(cert *x509.Certificate, now time.Time) hint.Hint {
 	const day = "2006-01-02 15:04 MST"
 	which := "it expired at " + cert.NotAfter.UTC().Format(day) + ": have it renewed"
 	if now.Before(cert.NotBefore) {
 		which = "it is valid from " + cert.NotBefore.UTC().Format(day) + " on"
 	}
-	return which + ", or correct the clock of this machine, which says " + now.UTC().Format(day)
+	return hint.New("%s, or correct the clock of this machine, which says %s", which, now.UTC().Format(day))
 }
 
-// Hint is the way out of an error, as one line, or "".
-func Hint(err error) string {
+// Hint returns the remedy of an error of a registry, none where the error says it all.
+func Hint(err error) hint.Hint {
 	var unknown x509.UnknownAuthorityError
 	var dns *net.DNSError
 	var content *contentError
@@ -221,53 +223,57 @@ func Hint(err error) string {
 	var config *fileError
 	var login *loginError
 	text := err.Error()
+	unverified := hint.Option("tls-verify: false")
+	if IsSend(err) {
+		unverified = "dest-tls-verify: false" // of the tool, which alone sends
+	}
 	switch {
 	case errors.As(err, &content) && content.page:
-		return "a proxy or a login page answers in the registry's place: check the network of this machine, and the proxy in HTTPS_PROXY"
+		return hint.New("a proxy or a login page answers in the registry's place: check the network of this machine, and the proxy in HTTPS_PROXY")
 	case errors.As(err, &content):
-		return "what is served is not what the manifest names: a proxy or the registry damages it, or the image was pushed badly"
+		return hint.New("what is served is not what the manifest names: a proxy or the registry damages it, or the image was pushed badly")
 	case strings.Contains(text, "server gave HTTP response to HTTPS client"):
-		return "the registry speaks plain http: use tls-verify: false or mark it insecure in registries.conf"
+		return hint.New("the registry speaks plain http: use %s or mark it insecure in registries.conf", unverified)
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired && invalid.Cert != nil:
 		return clockHint(invalid.Cert, time.Now())
 	case errors.As(err, &unknown):
-		return "add the CA to certs.d as a .crt file, or use tls-verify: false; intermediate certificates are for the registry to send"
+		return hint.New("add the CA to certs.d as a .crt file, or use %s; intermediate certificates are for the registry to send", unverified)
 	case errors.As(err, new(*realmError)):
-		return "have the registry name an https realm, or accept that with tls-verify: false or insecure in registries.conf"
+		return hint.New("have the registry name an https realm, or accept that with %s or insecure in registries.conf", unverified)
 	case isAlert(err):
-		return "the registry wants another client certificate: check the one in certs.d"
+		return hint.New("the registry wants another client certificate: check the one in certs.d")
 	case isTLS(err):
-		return "check the registry's certificate, or use tls-verify: false"
+		return hint.New("check the registry's certificate, or use %s", unverified)
 	case strings.Contains(text, http.StatusText(http.StatusProxyAuthRequired)):
-		return "put the proxy's user name and password into the URL in HTTP_PROXY and HTTPS_PROXY"
+		return hint.New("put the proxy's user name and password into the URL in HTTP_PROXY and HTTPS_PROXY")
 	case strings.Contains(text, "for client certificate"), strings.Contains(text, "missing client certificate"):
-		return "both must be in the registry's directory in certs.d"
+		return hint.New("both must be in the registry's directory in certs.d")
 	case errors.As(err, &config):
-		return "this user must be able to read " + config.path
+		return hint.New("this user must be able to read %s", config.path)
 	case errors.As(err, &login) && strings.Contains(text, "executable file not found"):
-		return "install that credential helper, or remove this entry"
+		return hint.New("install that credential helper, or remove this entry")
 	case errors.As(err, &login) && strings.Contains(text, "invalid character 'ï'"):
-		return "the file begins with a byte order mark: save it as UTF-8 without one"
+		return hint.New("the file begins with a byte order mark: save it as UTF-8 without one")
 	case errors.As(err, &login):
-		return "correct that, or log in again (podman login)"
+		return hint.New("correct that, or log in again (podman login)")
 	case errors.As(err, &dns):
-		return "check the registry's name"
+		return hint.New("check the registry's name")
 	case isErrno(err, syscall.ECONNREFUSED, syscall.EHOSTUNREACH, syscall.ENETUNREACH):
-		return "check that the registry runs and that this machine can reach it"
+		return hint.New("check that the registry runs and that this machine can reach it")
 	}
 	var other *ElsewhereError
 	if errors.As(err, &other) {
-		return other.Host + " says that, not the registry: check that host and, where a URL has expired, the clocks of both"
+		return hint.New("%s says that, not the registry: check that host and, where a URL has expired, the clocks of both", other.Host)
 	}
 	switch code := statusOf(err); {
 	case classOf(code) == Denied:
-		return "log in (podman login, REGISTRY_AUTH_FILE) or check that the account may read this repository"
+		return hint.New("log in (podman login, REGISTRY_AUTH_FILE) or check that the account may read this repository")
 	case code == http.StatusRequestEntityTooLarge:
-		return "the registry, or a proxy before it, takes no bodies of that size: raise its limit (nginx: client_max_body_size)"
+		return hint.New("the registry, or a proxy before it, takes no bodies of that size: raise its limit (nginx: client_max_body_size)")
 	case code == http.StatusMethodNotAllowed:
-		return "the registry does not take this request: it may be read-only, or a proxy of another one"
+		return hint.New("the registry does not take this request: it may be read-only, or a proxy of another one")
 	case code == http.StatusNotFound:
-		return "check the name and whether the registry still has this digest"
+		return hint.New("check the name and whether the registry still has this digest")
 	}
-	return ""
+	return hint.Hint{}
 }

@@ -116,7 +116,7 @@ func TestHint(t *testing.T) {
 		"no helper":    {&loginError{"/a/auth.json", errors.New(`exec: "docker-credential-x": executable file not found in $PATH`)}, "install that credential helper, or remove this entry"},
 		"no cert":      {errors.New("missing client certificate x.cert for key x.key"), "both must be in the registry's directory in certs.d"},
 	} {
-		if got := Hint(reword(c.err)); got != c.want {
+		if got := Hint(reword(c.err)).Field; got != c.want {
 			t.Errorf("%s: got %q, want %q", name, got, c.want)
 		}
 	}
@@ -130,12 +130,12 @@ func TestClockHint(t *testing.T) {
 		2019: "it is valid from 2020-01-02 03:04 UTC on, or correct the clock of this machine, which says 2019-01-02 03:04 UTC",
 		2024: "it expired at 2021-01-02 03:04 UTC: have it renewed, or correct the clock of this machine, which says 2024-01-02 03:04 UTC",
 	} {
-		if got := clockHint(cert, at(year)); got != want {
+		if got := clockHint(cert, at(year)).Field; got != want {
 			t.Errorf("%d: got %q, want %q", year, got, want)
 		}
 	}
 	expired := sent(&tls.CertificateVerificationError{Err: x509.CertificateInvalidError{Cert: cert, Reason: x509.Expired}})
-	if got := Hint(expired); !strings.Contains(got, "the clock of this machine") {
+	if got := Hint(expired).Field; !strings.Contains(got, "the clock of this machine") {
 		t.Errorf("got %q", got)
 	}
 }

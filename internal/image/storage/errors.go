@@ -3,7 +3,11 @@
 // Nothing is ever written to a store that is read: it may be read-only, and podman may use it at the same time.
 package storage
 
-import "errors"
+import (
+	"errors"
+
+	"osbuild-containers/internal/hint"
+)
 
 // ErrNotStored says that the containers storage does not have the image.
 var ErrNotStored = errors.New("not in containers storage")
@@ -16,6 +20,11 @@ type noStoreError struct {
 
 func (e *noStoreError) Error() string { return "no containers storage at " + e.root + ": " + e.why }
 func (e *noStoreError) Unwrap() error { return e.err }
+
+// Hint is the remedy.
+func (e *noStoreError) Hint() hint.Hint {
+	return hint.New("check storage-location, or graphroot in storage.conf where none is given")
+}
 
 // storageError is an error of a containers storage: waiting does not help, nor does the network.
 type storageError struct{ err error }
@@ -34,12 +43,4 @@ func Mark(err error) error {
 // IsStorage reports whether the error is one of a containers storage: another try would give the same one.
 func IsStorage(err error) bool {
 	return errors.As(err, new(*storageError)) || errors.As(err, new(*noStoreError))
-}
-
-// Hint returns the remedy of an error of a containers storage, as one line, or "" where the error says what to do.
-func Hint(err error) string {
-	if errors.As(err, new(*noStoreError)) {
-		return "check storage-location, or graphroot in storage.conf where none is given"
-	}
-	return ""
 }

@@ -6,22 +6,24 @@ import (
 
 	imgmanifest "github.com/containers/image/v5/manifest"
 	"github.com/containers/image/v5/types"
+
+	"osbuild-containers/internal/hint"
 )
 
 // readable refuses an image that those who read the store could not: podman fails on the whole
 // store for one such image. What they read is what the library reads, so the library is asked.
 func readable(ctx context.Context, it Item) error {
 	raw := it.Image.Raw()
-	hint := "\nits manifest has media types that do not belong together: build it again with those of OCI or of Docker, not both, or use the destination oci, which has those of OCI"
+	remedy := hint.New("its manifest has media types that do not belong together: build it again with those of OCI or of Docker, not both, or use the destination oci, which has those of OCI")
 	m, err := imgmanifest.FromBlob(raw, imgmanifest.GuessMIMEType(raw))
 	if err == nil {
 		_, err = m.Inspect(func(types.BlobInfo) ([]byte, error) {
-			hint = "" // it is the config
+			remedy = hint.Hint{} // it is the config
 			return it.Image.Config(ctx)
 		})
 	}
 	if err != nil {
-		return fmt.Errorf("image %q: podman could not read it from a containers storage: %w%s", it.Image.Name(), err, hint)
+		return hint.With(fmt.Errorf("image %q: podman could not read it from a containers storage: %w", it.Image.Name(), err), remedy)
 	}
 	return nil
 }

@@ -13,6 +13,8 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	tarsplit "github.com/vbatts/tar-split/tar/storage"
+
+	"osbuild-containers/internal/hint"
 )
 
 const (
@@ -195,7 +197,8 @@ func (s *sparseReader) fill(raw []byte, h *tar.Header) {
 // data in the archive.
 func (s *sparseReader) expand(h *tar.Header, last []byte) error {
 	if s.rewritten == nil {
-		return fmt.Errorf("the layer's archive cannot be written again: %q is in it in GNU tar's sparse format 1.0, of which a containers storage does not keep the map\nuse the image from its registry, or pack the layer without --sparse", h.Name)
+		return hint.Add(fmt.Errorf("the layer's archive cannot be written again: %q is in it in GNU tar's sparse format 1.0, of which a containers storage does not keep the map", h.Name),
+			"use the image from its registry, or pack the layer without --sparse")
 	}
 	plain, err := tar.NewReader(bytes.NewReader(last)).Next()
 	if err != nil {

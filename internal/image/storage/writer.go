@@ -13,6 +13,7 @@ import (
 	"github.com/containers/storage"
 	graphdriver "github.com/containers/storage/drivers"
 
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/image/internals"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/progress"
@@ -125,7 +126,7 @@ func openWriter(opt Options, scratch string, log *progress.Reporter) (*writer, e
 	began := time.Now().Truncate(time.Second) // file systems' clocks are behind
 	s, err := storage.GetStore(o)
 	if errors.Is(err, graphdriver.ErrIncompatibleFS) {
-		err = fmt.Errorf("%w\nuse a tree on another file system, or the storage-driver vfs", err)
+		err = hint.Add(err, "use a tree on another file system, or the storage-driver vfs")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open containers storage %s: %w", opt.Root, err)
