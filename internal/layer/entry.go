@@ -41,6 +41,19 @@ type Entry struct {
 	Xattrs       map[string]string
 }
 
+// Clone copies the texts of the entry, which are parts of its headers, so that these do not
+// stay in memory with it.
+func (e *Entry) Clone() {
+	e.Name, e.Link = strings.Clone(e.Name), strings.Clone(e.Link)
+	if len(e.Xattrs) > 0 {
+		all := make(map[string]string, len(e.Xattrs))
+		for name, value := range e.Xattrs {
+			all[strings.Clone(name)] = strings.Clone(value)
+		}
+		e.Xattrs = all
+	}
+}
+
 func (r *Reader) entry(h *tar.Header) (*Entry, error) {
 	e := &Entry{
 		Index: r.count,

@@ -81,9 +81,34 @@ func NewTally(l Limits) *Tally { return &Tally{limits: l.withDefaults()} }
 // Limits returns the limits, with the defaults filled in.
 func (t *Tally) Limits() Limits { return t.limits }
 
+// Counts are what a Tally has counted: entries, bytes of archives, bytes that files declare, and
+// bytes of names and attributes.
+type Counts struct{ entries, archive, declared, names int64 }
+
+// Counts returns what was counted so far.
+func (t *Tally) Counts() Counts {
+	return Counts{t.entries.Load(), t.archive.Load(), t.declared.Load(), t.name.Load()}
+}
+
+// Add counts what another Tally, of one layer, counted between two moments.
+func (t *Tally) Add(before, after Counts) error {
+	if err := t.entriesOf(after.entries - before.entries); err != nil {
+		return err
+	}
+	if err := t.bytes(after.archive - before.archive); err != nil {
+		return err
+	}
+	if err := t.names(after.names - before.names); err != nil {
+		return err
+	}
+	return t.file(after.declared - before.declared)
+}
+
 // Entry counts an entry of the image, or a directory that an entry implies.
-func (t *Tally) Entry() error {
-	return count(&t.entries, 1, "entries and directories in the image", t.limits.Entries)
+func (t *Tally) Entry() error { return t.entriesOf(1) }
+
+func (t *Tally) entriesOf(n int64) error {
+	return count(&t.entries, n, "entries and directories in the image", t.limits.Entries)
 }
 
 // bytes counts n bytes of archive.

@@ -129,6 +129,9 @@ func (s *Stream) next() error {
 			c.err = context.Canceled
 		}
 		s.cur, s.piece = c, c.data
+		if err := s.image.bytes(int64(len(c.data))); err != nil {
+			s.cur.data, s.cur.err, s.piece = nil, err, nil
+		}
 	}
 	return nil
 }
@@ -172,8 +175,6 @@ func (s *Stream) decompress(ctx context.Context, src *source, out chan<- chunk) 
 		}
 		if total += int64(n); total > s.image.limits.LayerBytes {
 			err = &LimitError{"bytes in the layer's archive", s.image.limits.LayerBytes}
-		} else if e := s.image.bytes(int64(n)); e != nil {
-			err = e
 		}
 		if n == 0 {
 			s.share.give(buf)
