@@ -17,7 +17,7 @@ func (r *Root) Mkdir(name string) (there bool, err error) {
 	if err != nil {
 		return false, fail("make directory", name, err)
 	}
-	err = unix.Mkdirat(d.fd, base, 0o700)
+	err = r.room(func() error { return unix.Mkdirat(d.fd, base, 0o700) })
 	if err == nil {
 		return false, nil
 	}
@@ -145,10 +145,11 @@ func (r *Root) node(op, name string, m *Meta, link bool, create func(fd int, bas
 	if err != nil {
 		return fail(op, name, err)
 	}
-	err = create(d.fd, base)
+	try := func() error { return create(d.fd, base) }
+	err = r.room(try)
 	if err == unix.EEXIST {
 		if err = d.clear(base); err == nil {
-			err = create(d.fd, base)
+			err = r.room(try)
 		}
 	}
 	if err == nil && m != nil {

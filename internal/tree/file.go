@@ -26,10 +26,16 @@ func (r *Root) Create(name string, sparse bool) (*File, error) {
 		return nil, fail("create", name, err)
 	}
 	const flags = unix.O_CREAT | unix.O_EXCL | unix.O_WRONLY
-	fd, err := openat2(d.fd, base, flags)
+	var fd int
+	try := func() error {
+		var err error
+		fd, err = openat2(d.fd, base, flags)
+		return err
+	}
+	err = r.room(try)
 	if err == unix.EEXIST {
 		if err = d.clear(base); err == nil {
-			fd, err = openat2(d.fd, base, flags)
+			err = r.room(try)
 		}
 	}
 	if err != nil {
@@ -49,11 +55,14 @@ func (f *File) Write(p []byte) (int, error) {
 func (f *File) write(p []byte) (int, error) {
 	done := 0
 	for done < len(p) {
-		n, err := retry(func() (int, error) { return unix.Write(f.fd, p[done:]) })
+		err := f.root.room(func() error {
+			n, err := retry(func() (int, error) { return unix.Write(f.fd, p[done:]) })
+			done += max(n, 0)
+			return err
+		})
 		if err != nil {
 			return done, fail("write", f.name, err)
 		}
-		done += n
 	}
 	f.at += int64(done)
 	return done, nil

@@ -52,7 +52,7 @@ func (r *Root) apply(fd int, name string, m *Meta, in *dir, wasThere bool) error
 		}
 	}
 	for _, attr := range m.attrs() {
-		err := unix.Fsetxattr(fd, attr, []byte(m.Xattrs[attr]), 0)
+		err := r.room(func() error { return unix.Fsetxattr(fd, attr, []byte(m.Xattrs[attr]), 0) })
 		if err := r.attrError(name, attr, false, err); err != nil {
 			return err
 		}
@@ -87,7 +87,7 @@ func (r *Root) applyAt(d *dir, name, base string, m *Meta, link bool) error {
 // setAt sets all but the owner, and takes nothing away.
 func (r *Root) setAt(d *dir, name, base string, m *Meta, link bool) error {
 	for _, attr := range m.attrs() {
-		err := unix.Lsetxattr(beside(d, base), attr, []byte(m.Xattrs[attr]), 0)
+		err := r.room(func() error { return unix.Lsetxattr(beside(d, base), attr, []byte(m.Xattrs[attr]), 0) })
 		if err := r.attrError(name, attr, true, err); err != nil {
 			return err
 		}

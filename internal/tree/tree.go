@@ -47,6 +47,10 @@ type Root struct {
 	// that is an error. Where attr is empty, a device is left out.
 	Unsupported func(name, attr, why string)
 
+	// Full, where set, is called when the file system is full. Where it reports that it has
+	// made room, what failed is tried again.
+	Full func() bool
+
 	leftOut bool // a device was
 
 	// Steps counts the components of the names that had to be walked.
@@ -130,6 +134,15 @@ func retry(f func() (int, error)) (int, error) {
 			return n, err
 		}
 	}
+}
+
+// room calls f, and again if the file system was full and Full has made room.
+func (r *Root) room(f func() error) error {
+	err := f()
+	if (err == unix.ENOSPC || err == unix.EDQUOT) && r.Full != nil && r.Full() {
+		err = f()
+	}
+	return err
 }
 
 // split returns the parent and the last component of a clean name.

@@ -1,0 +1,96 @@
+package tree
+
+import (
+	"crypto/rand"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// Scratch makes a directory with a random name in the root, for files that get their
+// place later, and returns it as a Root of its own. remove removes it with all that is in
+// it; then the root has the time that it had, unless something else was made in it.
+func (r *Root) Scratch() (s *Root, remove func() error, err error) {
+	fd := r.dirs.root.fd
+	name := ".container-deploy-" + rand.Text()
+	var before, after unix.Stat_t
+	if err := unix.Fstat(fd, &before); err != nil {
+		return nil, nil, fail("stat", ".", err)
+	}
+	if s, err = r.Sub(name); err != nil {
+		return nil, nil, err
+	}
+	if err := unix.Fstat(fd, &after); err != nil {
+		return nil, nil, fail("stat", ".", err)
+	}
+	return s, func() error {
+		_ = s.Close()
+		var now unix.Stat_t
+		if err := unix.Fstat(fd, &now); err != nil {
+			return fail("stat", ".", err)
+		}
+		if err := r.Remove(name); err != nil {
+			return err
+		}
+		if now.Mtim != after.Mtim {
+			return nil
+		}
+		if err := futimens(fd, []unix.Timespec{{Nsec: unix.UTIME_OMIT}, before.Mtim}); err != nil {
+			return fail("set time", ".", err)
+		}
+		return nil
+	}, nil
+}
+
+// Sub makes a directory and returns it as a Root of its own, which another goroutine may use.
+func (r *Root) Sub(name string) (*Root, error) {
+	parent, base := split(name)
+	d, err := r.parent(parent, base)
+	if err == nil {
+		err = unix.Mkdirat(d.fd, base, 0o700)
+	}
+	var top *dir
+	if err == nil {
+		top, err = d.open(".", base)
+	}
+	if err != nil {
+		return nil, fail("make directory", name, err)
+	}
+	sub := &Root{}
+	sub.dirs.init(top, &sub.Steps)
+	return sub, nil
+}
+
+// Move takes a file out of another Root and gives it a name here, in the place of what has
+// that name, as Create does.
+func (r *Root) Move(name string, from *Root, old string) error {
+	parent, base := split(name)
+	d, err := r.parent(parent, base)
+	if err == nil && !valid(old) {
+		err = ErrName
+	}
+	if err == nil {
+		err = r.room(func() error { return unix.Renameat(from.dirs.root.fd, old, d.fd, base) })
+	}
+	if err == unix.EISDIR {
+		err = ErrIsDir
+	}
+	if err != nil {
+		return fail("create", name, err)
+	}
+	return nil
+}
+
+// OpenFile opens a regular file to read it.
+func (r *Root) OpenFile(name string) (*os.File, error) {
+	parent, base := split(name)
+	d, err := r.parent(parent, base)
+	var fd int
+	if err == nil {
+		fd, err = openat2(d.fd, base, unix.O_RDONLY|unix.O_NONBLOCK)
+	}
+	if err != nil {
+		return nil, fail("open", name, err)
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
