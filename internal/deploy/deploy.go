@@ -34,9 +34,6 @@ import (
 	"osbuild-containers/internal/tree"
 )
 
-// readAhead is the memory for what was decompressed and is not written yet.
-const readAhead = 96 << 20
-
 // Layer is a layer of the image; the first is the lowest.
 type Layer = layer.Blob
 
@@ -85,9 +82,12 @@ func newDeployer(root string, layers []Layer, opt Options, log *progress.Reporte
 		paths:  newTrie[merged](),
 		wanted: newTrie[wanted](),
 		late:   map[int32]map[int32]*inode{},
-		buf:    make([]byte, 256<<10),
+		buf:    make([]byte, bufferSize),
 		lost:   unsupported{log: log, kinds: map[string]*lost{}},
+		procs:  runtime.GOMAXPROCS(0),
+		pause:  func(int) {},
 	}
+	d.most = int64(d.procs) * aheadBytes
 	d.paths.root().v = merged{kind: dir, made: true, there: !empty}
 	t.Unsupported = d.lost.add
 	return d, nil
@@ -127,56 +127,52 @@ type deployer struct {
 	wanted *trie[wanted]              // hard links to layers below that were not read yet
 	late   map[int32]map[int32]*inode // by layer and entry: written in a second pass
 	buf    []byte
+
+	procs int             // how many layers are read at a time
+	most  int64           // bytes of entries that may be ahead of the layer that is merged
+	pause func(bytes int) // for tests: called before each entry and each piece of a file
 }
 
-// all reads the layers, the top one first, and those below it ahead.
-func (d *deployer) all(ctx context.Context) error {
-	n := len(d.layers)
-	budget := layer.NewBudget(readAhead)
-	ahead := min(max(runtime.GOMAXPROCS(0), 2), 8)
-	streams := make([]*layer.Stream, n+1)
-	defer func() {
-		for _, s := range streams {
-			if s != nil {
-				s.Close()
-			}
-		}
-	}()
-	started := n + 1
-	for k := n; k >= 1; k-- {
-		for ; started > 1 && started > k-ahead; started-- {
-			streams[started-1] = layer.Start(ctx, d.layers[started-2], budget, d.image)
-		}
-		if err := d.layer(ctx, k, streams[k]); err != nil {
+// all merges the layers, the top one first. Those below it are read ahead.
+func (d *deployer) all(ctx context.Context) (err error) {
+	a := d.startAhead(ctx)
+	defer func() { err = errors.Join(err, a.close()) }()
+	for k := len(d.layers); k >= 1; k-- {
+		if err := d.layer(ctx, a.turn(k)); err != nil {
 			return d.in(k, err)
 		}
-		streams[k].Close()
-		streams[k] = nil
+		a.done(k)
 	}
 	return nil
 }
 
-// layer writes what is to be written of one layer.
-func (d *deployer) layer(ctx context.Context, k int, s *layer.Stream) error {
-	began := time.Now()
-	l := newLayer(k)
+// layer merges one layer into what is there of those above.
+func (d *deployer) layer(ctx context.Context, r *reader) error {
+	l := newLayer(r.k)
 	defer d.forget(l)
-	entries := s.Entries()
 	before, steps, count := d.entries, d.steps+d.tree.Steps, 0
+	var counted layer.Counts
 	for {
-		e, err := entries.Next()
-		if err == io.EOF {
-			break
-		}
+		d.pause(0)
+		e, err := r.next()
 		if err == nil {
 			err = context.Cause(ctx)
+		}
+		if err == nil || err == io.EOF {
+			if e := d.image.Add(counted, r.counts); e != nil {
+				return e
+			}
+			counted = r.counts
+		}
+		if err == io.EOF {
+			break
 		}
 		if err != nil {
 			return err
 		}
 		d.entries++
 		count++
-		if err := d.entry(l, e, entries); err != nil {
+		if err := d.entry(l, e, r); err != nil {
 			return err
 		}
 		if err := d.maySpend("layer", d.steps+d.tree.Steps-steps, d.entries-before); err != nil {
@@ -186,8 +182,8 @@ func (d *deployer) layer(ctx context.Context, k int, s *layer.Stream) error {
 	if err := d.resolveLinks(ctx, l); err != nil {
 		return err
 	}
-	d.log.Note("layer %d/%d %s: %s, %d entries, %.1f s", k, len(d.layers), progress.Short(d.layers[k-1].Name()),
-		progress.Bytes(s.Bytes()), count, time.Since(began).Seconds())
+	d.log.Note("layer %d/%d %s: %s, %d entries, %.1f s", r.k, len(d.layers), progress.Short(d.layers[r.k-1].Name()),
+		progress.Bytes(r.stream.Bytes()), count, time.Since(r.began).Seconds())
 	return nil
 }
 

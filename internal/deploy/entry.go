@@ -247,26 +247,42 @@ func (d *deployer) write(name string, e *layer.Entry, m tree.Meta, content io.Re
 	}
 }
 
-// file writes a regular file.
+// file writes a regular file, or moves it where it was written ahead.
 func (d *deployer) file(name string, e *layer.Entry, m tree.Meta, content io.Reader) error {
+	if r, ok := content.(*reader); ok {
+		if moved, err := r.moveTo(d.tree, name); moved || err != nil {
+			return err
+		}
+	}
 	f, err := d.tree.Create(name, e.Sparse)
 	if err != nil {
 		return err
 	}
+	if unread, err := fill(f, content, d.buf, d.pause); err != nil {
+		f.Abort()
+		if unread {
+			err = fmt.Errorf("%q: %w", name, err)
+		}
+		return err
+	}
+	return f.Close(m)
+}
+
+// fill writes the content of a file. unread means that the error is one of reading it.
+func fill(f *tree.File, content io.Reader, buf []byte, pause func(int)) (unread bool, err error) {
 	for {
-		n, err := content.Read(d.buf)
+		n, err := content.Read(buf)
+		pause(n)
 		if n > 0 {
-			if _, err := f.Write(d.buf[:n]); err != nil {
-				f.Abort()
-				return err
+			if _, err := f.Write(buf[:n]); err != nil {
+				return false, err
 			}
 		}
 		if err == io.EOF {
-			return f.Close(m)
+			return false, nil
 		}
 		if err != nil {
-			f.Abort()
-			return fmt.Errorf("%q: %w", name, err)
+			return true, err
 		}
 	}
 }

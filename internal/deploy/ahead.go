@@ -1,0 +1,392 @@
+package deploy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"osbuild-containers/internal/layer"
+	"osbuild-containers/internal/panics"
+	"osbuild-containers/internal/tree"
+)
+
+// What may be in memory for each layer that is read at a time. See docs/deploy.md.
+const (
+	chunkBytes = 16 << 20 // decompressed, not read yet
+	aheadBytes = 16 << 20 // entries read ahead
+	bufferSize = 256 << 10
+)
+
+// maxBegun is how many layers may be begun and not merged: each has a directory open.
+const maxBegun = 128
+
+// ahead reads layers ahead of the one that is being merged, each in a goroutine of its own.
+// It writes the files to a scratch directory, with their metadata, whatever layers above
+// have; all that is decided is decided in turn. It stops reading a layer, for good, when the
+// limits of what may be ahead are reached: the rest is read when the layer's turn comes.
+type ahead struct {
+	d      *deployer
+	ctx    context.Context
+	budget *layer.Budget
+
+	mu      sync.Mutex
+	readers []*reader // by layer; nil: not begun, or done
+	below   int       // layers from this one on are not begun ahead
+	running int
+
+	scratch *tree.Root // nil: nothing is read ahead
+	remove  func() error
+
+	memory, disk atomic.Int64 // of what is ahead
+}
+
+// startAhead begins to read.
+func (d *deployer) startAhead(ctx context.Context) *ahead {
+	n := len(d.layers)
+	a := &ahead{d: d, ctx: ctx, readers: make([]*reader, n+1), below: n, budget: layer.NewBudget(int64(d.procs) * chunkBytes)}
+	if d.procs > 1 && n > 1 {
+		// Where there is no room for a directory, there is none to write ahead.
+		a.scratch, a.remove, _ = d.tree.Scratch()
+	}
+	d.tree.Full = a.discard
+	return a
+}
+
+// turn returns the reader of layer k, which is the caller's from then on.
+func (a *ahead) turn(k int) *reader {
+	a.mu.Lock()
+	a.below = k
+	r := a.readers[k]
+	if r == nil {
+		r = a.open(k)
+	}
+	a.mu.Unlock()
+	a.begin()
+	if r.ended == nil {
+		return r
+	}
+	r.stop.Store(true)
+	<-r.ended
+	if r.failed { // there was no room: it is read again
+		r.close()
+		a.mu.Lock()
+		r = a.open(k)
+		a.mu.Unlock()
+	}
+	return r
+}
+
+// done closes the reader of layer k.
+func (a *ahead) done(k int) {
+	a.mu.Lock()
+	r := a.readers[k]
+	a.readers[k] = nil
+	a.mu.Unlock()
+	r.close()
+}
+
+// open begins to decompress layer k.
+func (a *ahead) open(k int) *reader {
+	ctx, cancel := context.WithCancel(a.ctx)
+	r := &reader{k: k, ahead: a, cancel: cancel, tally: layer.NewTally(a.d.limits), began: time.Now()}
+	r.stream = layer.Start(ctx, a.d.layers[k-1], a.budget, r.tally)
+	r.entries = r.stream.Entries()
+	a.readers[k] = r
+	return r
+}
+
+// begin begins to read layers ahead, as many as may be: the largest first, since the last
+// to end is what everything waits for.
+func (a *ahead) begin() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for a.scratch != nil && a.running < a.d.procs-1 && a.room() && a.ctx.Err() == nil {
+		next, begun := 0, 0
+		for k := a.below - 1; k >= 1; k-- {
+			if a.readers[k] != nil {
+				begun++
+			} else if next == 0 || a.d.layers[k-1].Size > a.d.layers[next-1].Size {
+				next = k
+			}
+		}
+		if next == 0 || begun >= maxBegun {
+			return
+		}
+		dir, err := a.scratch.Sub(strconv.Itoa(next))
+		if err != nil {
+			a.scratch = nil
+			return
+		}
+		r := a.open(next)
+		r.dir, r.ended = dir, make(chan struct{})
+		a.running++
+		go a.run(r)
+	}
+}
+
+func (a *ahead) room() bool {
+	return a.memory.Load() < a.d.most && a.disk.Load() < a.d.limits.LayerBytes
+}
+
+// run reads a layer ahead.
+func (a *ahead) run(r *reader) {
+	err := panics.Catch(func() error {
+		r.read()
+		return nil
+	})
+	if err != nil {
+		r.err = err
+	}
+	a.mu.Lock()
+	a.running--
+	if r.failed {
+		a.scratch = nil
+	}
+	a.mu.Unlock()
+	close(r.ended)
+	a.begin()
+}
+
+// discard throws away all that is ahead, when the disk is full: some of it may be hidden, and
+// then would never have been written. It reports whether there was anything.
+func (a *ahead) discard() bool {
+	a.mu.Lock()
+	a.scratch = nil
+	var found []*reader
+	for k := 1; k < a.below; k++ {
+		if r := a.readers[k]; r != nil {
+			found = append(found, r)
+			a.readers[k] = nil
+		}
+	}
+	a.mu.Unlock()
+	for _, r := range found {
+		r.close()
+	}
+	return len(found) > 0
+}
+
+// close ends all that runs and removes what is left.
+func (a *ahead) close() error {
+	a.discard()
+	a.d.tree.Full = nil
+	for _, r := range a.readers {
+		if r != nil {
+			r.close()
+		}
+	}
+	if a.remove == nil {
+		return nil
+	}
+	return a.remove()
+}
+
+// reader reads one layer: what was read ahead first, if anything was, and then the stream.
+type reader struct {
+	k       int
+	ahead   *ahead
+	cancel  context.CancelFunc
+	stream  *layer.Stream
+	entries *layer.Reader
+	tally   *layer.Tally
+	began   time.Time
+
+	// Of reading ahead.
+	dir    *tree.Root    // for files
+	stop   atomic.Bool   // it is the layer's turn
+	ended  chan struct{} // closed when reading ahead has; nil: there was none
+	failed bool          // the disk did not take it
+	queue  []*readAhead
+	err    error // at the end of the queue; nil: the stream has more
+
+	counts  layer.Counts // up to the entry that next returned
+	cur     *readAhead   // that entry, if it was read ahead
+	content *os.File     // of cur
+}
+
+// readAhead is an entry that was read ahead.
+type readAhead struct {
+	entry  *layer.Entry
+	counts layer.Counts
+	memory int64
+
+	written bool  // its content was read, to a file
+	whole   bool  // the file has all of it, and its metadata
+	err     error // of reading the content, after what the file has
+}
+
+// read reads ahead.
+func (r *reader) read() {
+	buf := make([]byte, bufferSize)
+	for !r.stop.Load() && r.ahead.room() {
+		r.ahead.d.pause(0)
+		var e *layer.Entry
+		if e, r.err = r.entries.Next(); r.err != nil {
+			return
+		}
+		e.Clone()
+		p := &readAhead{entry: e, counts: r.tally.Counts(), memory: memoryOf(e)}
+		r.queue = append(r.queue, p)
+		r.ahead.memory.Add(p.memory)
+		if !hasContent(e) {
+			continue
+		}
+		if r.ahead.disk.Load()+e.Size > r.ahead.d.limits.LayerBytes {
+			return // its content is still in the stream
+		}
+		r.write(p, buf)
+		if r.failed || r.err != nil {
+			return
+		}
+	}
+}
+
+// hasContent reports whether the content of an entry may be written.
+func hasContent(e *layer.Entry) bool {
+	what, _, err := parse(clean(e.Name))
+	return e.Type == layer.File && what == plain && err == nil
+}
+
+// write writes a file to the scratch directory. An error of its metadata comes up again when
+// the file gets its name, if it gets one.
+func (r *reader) write(p *readAhead, buf []byte) {
+	p.written = true
+	r.ahead.disk.Add(p.entry.Size)
+	f, err := r.dir.Create(r.name(p), p.entry.Sparse)
+	if err != nil {
+		r.failed = true
+		return
+	}
+	unread, err := fill(f, r.entries, buf, r.ahead.d.pause)
+	switch {
+	case unread:
+		p.err, r.err = err, err
+		f.Abort()
+		return
+	case err != nil:
+		r.failed = true
+		f.Abort()
+		return
+	}
+	m, err := r.ahead.d.meta(p.entry)
+	if err != nil {
+		f.Abort()
+		return
+	}
+	p.whole = f.Close(m) == nil
+}
+
+func (r *reader) name(p *readAhead) string { return strconv.Itoa(p.entry.Index) }
+
+// next returns the next entry. Its content is what Read returns then.
+func (r *reader) next() (*layer.Entry, error) {
+	if r.cur != nil {
+		if err := r.drop(); err != nil {
+			return nil, err
+		}
+	}
+	if len(r.queue) > 0 {
+		r.cur, r.queue[0], r.queue = r.queue[0], nil, r.queue[1:]
+		r.counts = r.cur.counts
+		return r.cur.entry, nil
+	}
+	e, err := (*layer.Entry)(nil), r.err
+	if err == nil {
+		e, err = r.entries.Next()
+	}
+	r.counts = r.tally.Counts()
+	return e, err
+}
+
+// moveTo gives the file that was read ahead its name. moved is false when there is none, or
+// none that can be moved: then its content can be read.
+func (r *reader) moveTo(t *tree.Root, name string) (moved bool, err error) {
+	if r.cur == nil || !r.cur.whole {
+		return false, nil
+	}
+	if err := t.Move(name, r.dir, r.name(r.cur)); err != nil {
+		if errors.Is(err, unix.EXDEV) { // a mount in the tree
+			err = nil
+		}
+		return false, err
+	}
+	r.ahead.disk.Add(-r.cur.entry.Size)
+	r.cur.written = false
+	return true, nil
+}
+
+// Read reads the content of the entry that next returned.
+func (r *reader) Read(p []byte) (n int, err error) {
+	if r.cur == nil || !r.cur.written {
+		return r.entries.Read(p)
+	}
+	if r.content == nil {
+		if r.content, err = r.dir.OpenFile(r.name(r.cur)); err != nil {
+			return 0, err
+		}
+	}
+	n, err = r.content.Read(p)
+	if err == io.EOF && r.cur.err != nil {
+		err = r.cur.err
+	}
+	return n, err
+}
+
+// drop removes what was read ahead of the last entry and is not in the tree.
+func (r *reader) drop() error {
+	p := r.cur
+	r.cur = nil
+	r.ahead.memory.Add(-p.memory)
+	if !p.written {
+		return nil
+	}
+	if r.content != nil {
+		_ = r.content.Close()
+		r.content = nil
+	}
+	r.ahead.disk.Add(-p.entry.Size)
+	return r.dir.Remove(r.name(p))
+}
+
+// close ends reading, and removes what was written and has no name.
+func (r *reader) close() {
+	r.cancel()
+	if r.ended != nil {
+		<-r.ended
+	}
+	r.stream.Close()
+	for _, p := range append(r.queue, r.cur) {
+		if p == nil {
+			continue
+		}
+		r.ahead.memory.Add(-p.memory)
+		if p.written {
+			r.ahead.disk.Add(-p.entry.Size)
+			_ = r.dir.Remove(r.name(p)) // at the end all are removed
+		}
+	}
+	r.queue, r.cur = nil, nil
+	if r.content != nil {
+		_ = r.content.Close()
+	}
+	if r.dir != nil {
+		_ = r.dir.Close()
+	}
+}
+
+// memoryOf is what an entry takes that is in a queue.
+func memoryOf(e *layer.Entry) int64 {
+	n := int64(unsafe.Sizeof(readAhead{})) + int64(unsafe.Sizeof(*e)) + 8 + int64(len(e.Name)+len(e.Link))
+	for name, value := range e.Xattrs {
+		n += attributeBytes(name, value)
+	}
+	return n
+}
