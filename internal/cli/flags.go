@@ -47,7 +47,7 @@ func (f *flags) check() error {
 	if err := checkAuthfile("--authfile", f.authfile); err != nil {
 		return err
 	}
-	if _, err := request.New(defaultCache, nil, f.options); err != nil {
+	if err := f.options.Check(); err != nil {
 		return refused(err)
 	}
 	return nil

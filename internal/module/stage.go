@@ -120,7 +120,7 @@ type exceptionDetails struct {
 
 // sendException sends failed to the socket, if there is one.
 func sendException(socket string, failed error) error {
-	if info, err := os.Stat(socket); err != nil || info.Mode().Type() != os.ModeSocket {
+	if info, err := os.Stat(socket); err == nil && info.Mode().Type() != os.ModeSocket || errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
 	kind := "StageError"

@@ -53,7 +53,7 @@ func TestStageReportsItsError(t *testing.T) {
 		"refused by run": {good + "}", request.Refuse("options.x", "is bad"), ending{2, "", stageName + ": arguments refused: options.x: is bad\n"}},
 		"refused": {
 			good, nil,
-			ending{2, "", stageName + fmt.Sprintf(": arguments refused: line 1, column %d: not JSON: the text ends where a comma or } is expected\n", len(good)+1)},
+			ending{2, "", stageName + fmt.Sprintf(": arguments refused: line 1, column %d: not JSON: the text is incomplete\n", len(good)+1)},
 		},
 		"two problems": {
 			`{"options": {}}`, nil,

@@ -29,17 +29,37 @@ func DecodeArguments(stage string, raw []byte) (*Arguments, error) {
 		return nil, fmt.Errorf("compile schema of %s: %w", stage, err)
 	}
 	var found problems
-	doc, err := (&tree{raw: raw, found: &found}).object()
+	text, err := newDocument(raw, "text")
 	if err != nil {
 		return nil, err
 	}
 	a := &Arguments{Inputs: map[string]Input{}}
+	doc := map[string]any{}
+	err = text.fields(func(key string) (err error) {
+		if key != "options" {
+			doc[key], err = text.value()
+			return err
+		}
+		v, err := text.dec.ReadValue()
+		if err != nil {
+			return text.explain(err)
+		}
+		a.Options = json.RawMessage(v.Clone())
+		doc[key], err = part(v, key).value()
+		return err
+	})
+	if err == nil {
+		err = text.end()
+	}
+	if err != nil {
+		return nil, err
+	}
 	a.Tree = treeOf(doc, &found)
 	a.inputs(doc, s.inputs, &found)
-	a.Options = json.RawMessage(`{}`)
-	if options := orEmpty(doc["options"]); check(s.options, options, &found, "options") {
-		a.Options, _ = json.Marshal(options) // it was JSON before
+	if doc["options"] == nil {
+		a.Options = json.RawMessage(`{}`)
 	}
+	check(s.options, orEmpty(doc["options"]), &found, "options")
 	a.epoch(doc, &found)
 	if err := found.err(); err != nil {
 		return nil, err
@@ -88,12 +108,11 @@ func (a *Arguments) inputs(doc map[string]any, schema *jsonschema.Schema, found 
 		} else if text != "" {
 			found.add(joinPath(append(at, "path")...), "%s", text)
 		}
-		data := orEmpty(fields["data"])
-		if _, ok := data.(map[string]any); !ok {
-			found.add(joinPath(append(at, "data")...), "must be an object, got %s", describe(data))
+		data, ok := orEmpty(fields["data"]).(map[string]any)
+		if !ok {
+			found.add(joinPath(append(at, "data")...), "must be an object, got %s", describe(fields["data"]))
 		}
-		raw, _ := json.Marshal(data)
-		a.Inputs[name] = Input{Path: path, Data: raw, at: at}
+		a.Inputs[name] = Input{Path: path, data: data, at: at}
 	}
 }
 

@@ -69,22 +69,20 @@ func newDecoder(source string) (*decoder, error) {
 	return &decoder{schemas: s, names: map[string]string{}, envelope: map[string]any{}, key: "items"}, nil
 }
 
+// read reads the fields of the envelope, and the items.
 func (d *decoder) read(raw []byte) error {
-	t := &tree{raw: raw, found: &d.found}
-	if err := t.start(); err != nil {
+	doc, err := newDocument(raw, "request")
+	if err != nil {
 		return err
 	}
 	known := d.schemas.envelope.Properties
-	err := t.fields(func(key string) error {
-		if _, twice := d.envelope[key]; twice {
-			d.found.add(key, "is given twice")
-		}
-		if (key == "items" || key == "digests") && t.next() == '{' {
+	err = doc.fields(func(key string) error {
+		if (key == "items" || key == "digests") && doc.dec.PeekKind() == '{' {
 			d.key = key
 			d.envelope[key] = map[string]any{}
-			return d.readItems(t)
+			return d.readItems(doc)
 		}
-		v, err := t.value()
+		v, err := doc.value()
 		if known[key] != nil || !d.open {
 			d.envelope[key] = v
 		}
@@ -93,23 +91,23 @@ func (d *decoder) read(raw []byte) error {
 	if err != nil {
 		return err
 	}
-	return t.end()
+	return doc.end()
 }
 
 // readItems reads the object that comes next.
-func (d *decoder) readItems(t *tree) error {
-	return t.fields(func(key string) error {
-		v, err := t.value()
+func (d *decoder) readItems(doc *document) error {
+	return doc.fields(func(key string) error {
+		raw, err := doc.dec.ReadValue()
 		if err != nil {
-			return err
+			return doc.explain(err)
 		}
 		id, ok := parseDigest(key)
 		if !ok {
 			d.found.add(d.key, "a key %s", notDigest(key))
 		}
-		fine := check(d.schemas.item, v, &d.found, d.key, key)
-		d.items = append(d.items, Item{ID: id, Image: d.image(v, fine, d.key, key)})
-		return nil
+		img, err := d.image(raw, d.key, key)
+		d.items = append(d.items, Item{ID: id, Image: img})
+		return err
 	})
 }
 
@@ -127,11 +125,6 @@ func (d *decoder) finish() (*Request, error) {
 		d.found.add("dst_cache", "is for copy only, not for download")
 	}
 	slices.SortFunc(r.Items, func(a, b Item) int { return strings.Compare(string(a.ID), string(b.ID)) })
-	for i := 1; i < len(r.Items); i++ {
-		if id := r.Items[i].ID; id != "" && id == r.Items[i-1].ID {
-			d.found.add(joinPath(d.key, string(id)), "is given twice")
-		}
-	}
 	if err := d.found.err(); err != nil {
 		return nil, err
 	}

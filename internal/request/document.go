@@ -18,11 +18,15 @@ func DecodeDocument(schema, raw []byte, v any) error {
 		return fmt.Errorf("compile schema: %w", err)
 	}
 	var found problems
-	doc, err := (&tree{raw: raw, found: &found, noun: "file"}).object()
+	doc, err := newDocument(raw, "file")
 	if err != nil {
 		return err
 	}
-	check(compiled, doc, &found)
+	generic, err := doc.object()
+	if err != nil {
+		return err
+	}
+	check(compiled, generic, &found)
 	if err := found.err(); err != nil {
 		return err
 	}

@@ -21,7 +21,7 @@ func TestDecodeDocument(t *testing.T) {
 	}
 	for in, want := range map[string]string{
 		``:                                     "the file is empty: a JSON object is expected",
-		`[]`:                                   "line 1, column 1: the file must be an object, got a list",
+		`[]`:                                   "the file must be a JSON object, got a list",
 		`{"digest": "` + good + `"} x`:         "line 1, column 87: something follows the file: one JSON object is expected",
 		`{"digest": "x"}`:                      `digest: must be sha256: and 64 lower-case hexadecimal digits, got "x"`,
 		`{"digest": "` + good + `", "foo": 1}`: `unknown field "foo"`,

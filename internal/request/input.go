@@ -1,8 +1,6 @@
 package request
 
 import (
-	"bytes"
-	"encoding/json"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -12,10 +10,10 @@ import (
 
 // Input is one input of a stage.
 type Input struct {
-	Path string          // absolute
-	Data json.RawMessage // an object; what is in it depends on the kind of input
+	Path string // absolute
 
-	at []string // where in the arguments it is
+	data map[string]any // its contents depend on the kind of input
+	at   []string       // where in the arguments it is
 }
 
 // Formats of an image that a stage reads.
@@ -107,14 +105,7 @@ func (in Input) Files() ([]InputFile, error) {
 // entries is the object of that name in the input's data, and where it is.
 func (in Input) entries(name string, found *problems) (map[string]any, []string) {
 	at := append(slices.Clone(in.at), "data", name)
-	var data map[string]any
-	d := json.NewDecoder(bytes.NewReader(in.Data))
-	d.UseNumber()
-	if err := d.Decode(&data); err != nil {
-		found.add(joinPath(at[:len(at)-1]...), "is not an object: %v", err)
-		return nil, at
-	}
-	v, given := data[name]
+	v, given := in.data[name]
 	entries, ok := v.(map[string]any)
 	switch {
 	case !given:

@@ -9,29 +9,16 @@ import (
 	"osbuild-containers/internal/hint"
 )
 
-// New makes a request to download the items into the cache of what a program knows, by the rules
-// for one that comes as JSON. The Image of each says where it is, Transport may be left empty; without
-// a Digest the key itself is what is pinned, that of a manifest list. Items that have their key
-// and their digest in common are one, the one with the first name. What is refused is an *Error.
+// New returns a request to download items into the cache, checked by the rules for a request in JSON. An
+// empty Transport means Docker. An item without a Digest is a manifest list, and its key is the digest.
+// Of several items with the same key and digest only the first, by name, is kept. A refusal is an
+// [*Error].
 func New(cache string, items []Item, o Options) (*Request, error) {
 	var found problems
 	if text := parsePath(cache); text != "" {
 		found.add("cache", "%s", text)
 	}
-	if o.Retries < 0 || o.Retries > maxRetries {
-		found.add(o.path("retries"), "must be from 0 to %d, got %d", maxRetries, o.Retries)
-	}
-	for _, limit := range []struct {
-		name hint.Option
-		got  time.Duration
-	}{{"timeout", o.Timeout}, {"stall-timeout", o.StallTimeout}, {"header-timeout", o.HeaderTimeout}} {
-		if limit.got < time.Second || limit.got > maxTimeout {
-			found.add(o.path(limit.name), "must be from %s to %s, got %s", time.Second, maxTimeout, limit.got)
-		}
-	}
-	if o.MaxParallel < 1 || o.MaxParallel > maxParallel {
-		found.add(o.path("max-parallel"), "must be from 1 to %d, got %d", maxParallel, o.MaxParallel)
-	}
+	o.check(&found)
 	r := &Request{Method: Download, Options: o, Cache: cache, Items: slices.Clone(items)}
 	for i := range r.Items {
 		r.Items[i].Image.Transport = cmp.Or(r.Items[i].Image.Transport, Docker)
@@ -56,6 +43,30 @@ func New(cache string, items []Item, o Options) (*Request, error) {
 // path is what a problem calls an option.
 func (o *Options) path(name hint.Option) string { return name.Spell(o.Spelling) }
 
+// Check returns an [*Error] that names the options that are out of bounds.
+func (o Options) Check() error {
+	var found problems
+	o.check(&found)
+	return found.err()
+}
+
+func (o Options) check(found *problems) {
+	if o.Retries < 0 || o.Retries > maxRetries {
+		found.add(o.path("retries"), "must be from 0 to %d, got %d", maxRetries, o.Retries)
+	}
+	for _, limit := range []struct {
+		name hint.Option
+		got  time.Duration
+	}{{"timeout", o.Timeout}, {"stall-timeout", o.StallTimeout}, {"header-timeout", o.HeaderTimeout}} {
+		if limit.got < time.Second || limit.got > maxTimeout {
+			found.add(o.path(limit.name), "must be from %s to %s, got %s", time.Second, maxTimeout, limit.got)
+		}
+	}
+	if o.MaxParallel < 1 || o.MaxParallel > maxParallel {
+		found.add(o.path("max-parallel"), "must be from 1 to %d, got %d", maxParallel, o.MaxParallel)
+	}
+}
+
 // The limits that the schemas have.
 const (
 	maxRetries  = 100
@@ -63,7 +74,7 @@ const (
 	maxParallel = 64
 )
 
-// check says what is wrong with the item.
+// check notes what is wrong with the item.
 func (it Item) check(found *problems) {
 	img := it.Image
 	if _, ok := parseDigest(string(it.ID)); !ok {

@@ -44,8 +44,7 @@ func parsePath(s string) string {
 		return "is empty: give an absolute path"
 	case strings.ContainsRune(s, 0):
 		return fmt.Sprintf("has a NUL byte in it: %s", quote(s))
-	case strings.ContainsRune(s, utf8.RuneError):
-		// JSON has no way to write it, and decoding has put another character in its place.
+	case !utf8.ValidString(s):
 		return fmt.Sprintf("is not valid Unicode: %s", quote(s))
 	case !filepath.IsAbs(s):
 		return fmt.Sprintf("must be an absolute path, got %s", quote(s))
@@ -111,47 +110,6 @@ func isUpper(s string) bool {
 	lower := strings.ToLower(s)
 	_, err := reference.ParseNormalizedNamed(lower)
 	return lower != s && err == nil
-}
-
-// image makes the typed image of an item. About what is missing or of a wrong type the
-// schema has said what there is to say; where it has not, fine is true.
-func (d *decoder) image(v any, fine bool, at ...string) Image {
-	schema := resolve(d.schemas.item).Properties["image"]
-	item, _ := v.(map[string]any)
-	fields, ok := item["image"].(map[string]any)
-	if !ok || schema == nil {
-		return Image{}
-	}
-	at = append(at, "image")
-	img := Image{Access: Access{TLSVerify: true}, Transport: Docker}
-	if s, ok := fields["digest"].(string); ok {
-		if img.Digest, ok = parseDigest(s); !ok && fine {
-			d.found.add(joinPath(append(at, "digest")...), "%s", notDigest(s))
-		}
-	}
-	elsewhere := "in the item's key"
-	if schema.Properties["digest"] != nil {
-		elsewhere = "in the field digest"
-	}
-	img.Name, _ = fields["name"].(string)
-	if text := d.name(img.Name, elsewhere); text != "" {
-		d.found.add(joinPath(append(at, "name")...), "%s", text)
-	}
-	if v, ok := fields["tls-verify"].(bool); ok {
-		img.TLSVerify = v
-	}
-	if v, ok := fields["containers-transport"].(string); ok {
-		img.Transport = v
-	}
-	location, _ := fields["storage-location"].(string)
-	if location == "" || img.Transport != ContainersStorage {
-		return img // for docker it means nothing, and osbuild lets it pass
-	}
-	if text := parsePath(location); text != "" {
-		d.found.add(joinPath(append(at, "storage-location")...), "%s", text)
-	}
-	img.StorageLocation = location
-	return img
 }
 
 // name is parseName, once for all the items of one name.

@@ -1,0 +1,141 @@
+package request
+
+import (
+	"bytes"
+	stdjson "encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// maxNumber is the length of a number, in characters: what is longer is not a value of any field, and
+// costs much to check.
+const maxNumber = 18
+
+// document reads one JSON object strictly: duplicate names and invalid UTF-8 are errors. Its errors are
+// [*Error], with the line and column of a syntax error.
+type document struct {
+	raw  []byte
+	noun string // what the text is, in errors: "request"
+	dec  *jsontext.Decoder
+	at   []string // where the text is in a larger document
+}
+
+// newDocument returns a document whose decoder is at the beginning of an object.
+func newDocument(raw []byte, noun string) (*document, error) {
+	d := &document{raw: raw, noun: noun, dec: jsontext.NewDecoder(bytes.NewBuffer(raw))}
+	if d.dec.PeekKind() == '{' {
+		return d, nil
+	}
+	if len(bytes.TrimSpace(raw)) == 0 {
+		return nil, Refuse("", "the %s is empty: a JSON object is expected", noun)
+	}
+	v, err := d.value()
+	if err != nil {
+		return nil, err
+	}
+	return nil, Refuse("", "the %s must be a JSON object, got %s", noun, describe(v))
+}
+
+// part returns the document of a value within another document, which is found at a path.
+func part(raw jsontext.Value, at ...string) *document {
+	return &document{raw: raw, dec: jsontext.NewDecoder(bytes.NewBuffer(raw)), at: at}
+}
+
+// object reads the whole document.
+func (d *document) object() (map[string]any, error) {
+	v, err := d.value()
+	if err != nil {
+		return nil, err
+	}
+	return v.(map[string]any), d.end()
+}
+
+// end makes sure that the document has been read to its end.
+func (d *document) end() error {
+	if at := d.dec.InputOffset(); len(bytes.TrimSpace(d.raw[at:])) > 0 {
+		at += int64(len(d.raw[at:]) - len(bytes.TrimLeft(d.raw[at:], " \t\r\n")))
+		return d.refuse(at, "something follows the "+d.noun+": one JSON object is expected")
+	}
+	return nil
+}
+
+// fields reads an object. It calls visit for each field, which must read its value.
+func (d *document) fields(visit func(name string) error) error {
+	if _, err := d.dec.ReadToken(); err != nil {
+		return d.explain(err)
+	}
+	for d.dec.PeekKind() == '"' {
+		name, err := d.dec.ReadToken()
+		if err != nil {
+			return d.explain(err)
+		}
+		if err := visit(name.String()); err != nil {
+			return err
+		}
+	}
+	_, err := d.dec.ReadToken()
+	return d.explain(err)
+}
+
+// value reads the value that comes next, as map[string]any, []any, string, bool, json.Number or nil.
+func (d *document) value() (v any, err error) {
+	err = json.UnmarshalDecode(d.dec, &v, numbers)
+	return v, d.explain(err)
+}
+
+// numbers keeps numbers as they are written.
+var numbers = json.WithUnmarshalers(json.UnmarshalFromFunc(func(dec *jsontext.Decoder, v *any) error {
+	if dec.PeekKind() != '0' {
+		return errors.ErrUnsupported
+	}
+	n, err := dec.ReadValue()
+	if err != nil {
+		return err
+	}
+	if len(n) > maxNumber || bytes.ContainsAny(n, "eE") {
+		return fmt.Errorf("must be a number of at most %d digits without an exponent, got %s", maxNumber, cut(string(n)))
+	}
+	*v = stdjson.Number(n)
+	return nil
+}))
+
+// explain makes an [*Error] of an error of the decoder.
+func (d *document) explain(err error) error {
+	if err == nil {
+		return nil
+	}
+	if semantic, ok := errors.AsType[*json.SemanticError](err); ok {
+		return Refuse(d.path(semantic.JSONPointer), "%v", semantic.Err)
+	}
+	syntax, ok := errors.AsType[*jsontext.SyntacticError](err)
+	switch {
+	case !ok:
+		return Refuse("", "not JSON: %v", err)
+	case errors.Is(syntax, jsontext.ErrDuplicateName):
+		return Refuse(d.path(syntax.JSONPointer), "is given twice")
+	}
+	text := syntax.Err.Error()
+	if errors.Is(syntax, io.ErrUnexpectedEOF) {
+		text = "the text is incomplete"
+	}
+	return d.refuse(syntax.ByteOffset, "not JSON: "+text)
+}
+
+// path returns where in the document p points to.
+func (d *document) path(p jsontext.Pointer) string {
+	return joinPath(slices.AppendSeq(slices.Clone(d.at), p.Tokens())...)
+}
+
+// refuse returns an error with the line and the column, in characters, of an offset.
+func (d *document) refuse(offset int64, text string) error {
+	before := d.raw[:offset]
+	line := bytes.Count(before, []byte("\n")) + 1
+	column := utf8.RuneCount(before[bytes.LastIndexByte(before, '\n')+1:]) + 1
+	return Refuse("", "line %d, column %d: %s", line, column, text)
+}
