@@ -1,0 +1,412 @@
+// Package qcow2 writes disk images of QEMU's format, version 3.
+//
+// An Image is a device of a fixed size, all zeros or what its backing image has, whose
+// clusters of 64 KiB take space in the file once they are written to. Close makes it an
+// image that others can read: it keeps exactly the clusters that differ from what is below,
+// and of those that are zeros only a mark.
+//
+// What it promises: the same calls give the same bytes; qemu-img check finds nothing. A file
+// whose Image was not closed is no image. What it does not: it reads no image that it did
+// not write itself.
+package qcow2
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// ClusterSize is the size in bytes of what an image has or has not.
+const ClusterSize = 64 << 10
+
+// File is what an image is written to, an empty one.
+type File interface {
+	io.ReaderAt
+	io.WriterAt
+	Truncate(size int64) error
+}
+
+// Options describe an image.
+type Options struct {
+	Size int64 // in bytes, a multiple of 512
+
+	// Backing has what the image differs from, nil for zeros. Behind its end are zeros.
+	Backing io.ReaderAt
+	// BackingName is where readers find that, relative to the image or absolute, and
+	// BackingFormat is "qcow2" or "raw".
+	BackingName, BackingFormat string
+}
+
+// Image is an image that is being written. It is for one goroutine at a time.
+//
+// The file has the header, the clusters with data in the order in which they were first
+// written, and at its end the tables: a level-1 table has the places of level-2 tables,
+// of which each has those of 8,192 clusters, and a table of blocks with a count for each
+// cluster of the file, here always 1. All numbers are big-endian.
+type Image struct {
+	file File
+	opt  Options
+	// tables has for each level-2 table and cluster the cluster of the file, or a mark.
+	tables []*[perTable]uint32
+	owner  []uint32 // by cluster of the file, the cluster of the image; the header has none
+	a, b   []byte
+	closed bool
+}
+
+const (
+	perTable   = ClusterSize / 8
+	perCounts  = ClusterSize / 2 // counts in a block of them: 16 bits each
+	none       = 0               // it is not in the file; the header's cluster has no data
+	zeroMark   = ^uint32(0)      // it is zeros, whatever is below
+	headerSize = 112
+	copied     = 1 << 63 // of an entry: the count is 1
+	isZeros    = 1       // of an entry of a level-2 table
+)
+
+var be = binary.BigEndian
+
+// Create begins an image in an empty file.
+func Create(file File, opt Options) (*Image, error) {
+	switch {
+	case opt.Size < 0 || opt.Size%512 != 0 || opt.Size > 1<<45:
+		return nil, fmt.Errorf("qcow2: %d bytes: not a multiple of 512 up to 32 TiB", opt.Size)
+	case (opt.Backing == nil) != (opt.BackingName == "") || (opt.BackingName == "") != (opt.BackingFormat == ""):
+		return nil, errors.New("qcow2: a backing image needs a name and a format")
+	case opt.BackingFormat != "" && opt.BackingFormat != "qcow2" && opt.BackingFormat != "raw":
+		return nil, fmt.Errorf("qcow2: backing format %q is neither qcow2 nor raw", opt.BackingFormat)
+	case len(opt.BackingName) > 1023:
+		return nil, fmt.Errorf("qcow2: the name of the backing image has %d bytes, at most 1023 are possible", len(opt.BackingName))
+	}
+	clusters := ceil(opt.Size, ClusterSize)
+	return &Image{
+		file: file, opt: opt, tables: make([]*[perTable]uint32, ceil(clusters, perTable)),
+		owner: make([]uint32, 1), a: make([]byte, ClusterSize), b: make([]byte, ClusterSize),
+	}, nil
+}
+
+func ceil(a, b int64) int64 { return (a + b - 1) / b }
+
+// Size returns the size of the device.
+func (m *Image) Size() int64 { return m.opt.Size }
+
+// Clusters returns how many clusters have data in the file; after Close, those that differ
+// from what is below and are not zeros.
+func (m *Image) Clusters() int64 { return int64(len(m.owner)) - 1 }
+
+// at returns where a cluster is in the file, none or zeroMark.
+func (m *Image) at(cluster int64) uint32 {
+	if t := m.tables[cluster/perTable]; t != nil {
+		return t[cluster%perTable]
+	}
+	return none
+}
+
+func (m *Image) set(cluster int64, at uint32) {
+	t := &m.tables[cluster/perTable]
+	if *t == nil {
+		if at == none {
+			return
+		}
+		*t = new([perTable]uint32)
+	}
+	(*t)[cluster%perTable] = at
+}
+
+// ReadAt reads from the image, or what is below.
+func (m *Image) ReadAt(p []byte, off int64) (int, error) {
+	if off < 0 {
+		return 0, fmt.Errorf("qcow2: read at %d", off)
+	}
+	var end error
+	if int64(len(p)) > m.opt.Size-off {
+		p, end = p[:max(m.opt.Size-off, 0)], io.EOF
+	}
+	for done := 0; done < len(p); {
+		cluster, in := off/ClusterSize, off%ClusterSize
+		part := p[done:min(len(p), done+int(ClusterSize-in))]
+		if err := m.read(cluster, part, in); err != nil {
+			return done, err
+		}
+		done += len(part)
+		off += int64(len(part))
+	}
+	return len(p), end
+}
+
+// read reads a part of a cluster.
+func (m *Image) read(cluster int64, p []byte, in int64) error {
+	switch at := m.at(cluster); at {
+	case none:
+		return m.readBelow(cluster, p, in)
+	case zeroMark:
+		clear(p)
+		return nil
+	default:
+		return readAll(m.file, p, int64(at)*ClusterSize+in)
+	}
+}
+
+func (m *Image) readBelow(cluster int64, p []byte, in int64) error {
+	if m.opt.Backing == nil {
+		clear(p)
+		return nil
+	}
+	return readAll(m.opt.Backing, p, cluster*ClusterSize+in)
+}
+
+// readAll reads what there is, and behind that zeros.
+func readAll(r io.ReaderAt, p []byte, off int64) error {
+	n, err := r.ReadAt(p, off)
+	if err != nil && err != io.EOF {
+		return fmt.Errorf("qcow2: read %d bytes at %d: %w", len(p), off, err)
+	}
+	clear(p[n:])
+	return nil
+}
+
+// empty reports whether it is known that there are only zeros below a cluster.
+func (m *Image) empty(cluster int64) bool {
+	if m.opt.Backing == nil {
+		return true
+	}
+	below, ok := m.opt.Backing.(*Image)
+	if !ok {
+		return false
+	}
+	if cluster >= ceil(below.opt.Size, ClusterSize) {
+		return true
+	}
+	switch below.at(cluster) {
+	case none:
+		return below.empty(cluster)
+	case zeroMark:
+		return true
+	default:
+		return false
+	}
+}
+
+// WriteAt writes to the image.
+func (m *Image) WriteAt(p []byte, off int64) (int, error) {
+	if m.closed || off < 0 || off+int64(len(p)) > m.opt.Size {
+		return 0, fmt.Errorf("qcow2: write %d bytes at %d of an image of %d bytes, closed: %v", len(p), off, m.opt.Size, m.closed)
+	}
+	for done := 0; done < len(p); {
+		cluster, in := off/ClusterSize, off%ClusterSize
+		part := p[done:min(len(p), done+int(ClusterSize-in))]
+		if err := m.writePart(cluster, part, in); err != nil {
+			return done, err
+		}
+		done += len(part)
+		off += int64(len(part))
+	}
+	return len(p), nil
+}
+
+// writePart writes a part of a cluster. One that is new to the file is written whole, unless
+// the rest is zeros, as the file has them.
+func (m *Image) writePart(cluster int64, p []byte, in int64) error {
+	at := m.at(cluster)
+	if at == none {
+		if len(p) < ClusterSize && !m.empty(cluster) {
+			if err := m.readBelow(cluster, m.a, 0); err != nil {
+				return err
+			}
+			copy(m.a[in:], p)
+			p, in = m.a, 0
+		}
+		at = m.add(cluster)
+	}
+	return m.write(p, at, in)
+}
+
+// add gives a cluster a place in the file.
+func (m *Image) add(cluster int64) uint32 {
+	at := uint32(len(m.owner))
+	m.owner = append(m.owner, uint32(cluster))
+	m.set(cluster, at)
+	return at
+}
+
+func (m *Image) write(p []byte, at uint32, in int64) error {
+	if _, err := m.file.WriteAt(p, int64(at)*ClusterSize+in); err != nil {
+		return fmt.Errorf("qcow2: %w", err)
+	}
+	return nil
+}
+
+// Close drops what is the same as below and writes the tables and the header. The Image can
+// be read from after that, and be the backing of another one.
+func (m *Image) Close() error {
+	if m.closed {
+		return nil
+	}
+	if err := m.compact(); err != nil {
+		return err
+	}
+	m.closed = true
+	return m.writeTables()
+}
+
+// compact drops the clusters that are the same as below, and those that are zeros. The last
+// ones of the file take their places.
+func (m *Image) compact() error {
+	for at := uint32(1); int(at) < len(m.owner); {
+		cluster := int64(m.owner[at])
+		keep, mark, err := m.differs(cluster, at)
+		if err != nil {
+			return err
+		}
+		if keep {
+			at++
+			continue
+		}
+		m.set(cluster, mark)
+		last := uint32(len(m.owner) - 1)
+		if at != last {
+			if err := readAll(m.file, m.a, int64(last)*ClusterSize); err != nil {
+				return err
+			}
+			if err := m.write(m.a, at, 0); err != nil {
+				return err
+			}
+			m.owner[at] = m.owner[last]
+			m.set(int64(m.owner[at]), at)
+		}
+		m.owner = m.owner[:last]
+	}
+	return nil
+}
+
+// differs reports whether the content of a cluster must be in the file, or how it is marked.
+func (m *Image) differs(cluster int64, at uint32) (keep bool, mark uint32, err error) {
+	const part = 4 << 10 // mostly enough to see that it is not all zeros
+	empty := m.empty(cluster)
+	zeros, same := true, !empty
+	for in := int64(0); in < ClusterSize && (zeros || same); in += part {
+		a, b := m.a[:part], m.b[:part]
+		if err := readAll(m.file, a, int64(at)*ClusterSize+in); err != nil {
+			return false, 0, err
+		}
+		if same {
+			if err := m.readBelow(cluster, b, in); err != nil {
+				return false, 0, err
+			}
+			same = bytes.Equal(a, b)
+		}
+		zeros = zeros && isZero(a)
+	}
+	switch {
+	case same || zeros && empty:
+		return false, none, nil
+	case zeros:
+		return false, zeroMark, nil
+	default:
+		return true, 0, nil
+	}
+}
+
+func isZero(p []byte) bool { return len(p) == 0 || p[0] == 0 && bytes.Equal(p[1:], p[:len(p)-1]) }
+
+// writeTables writes what readers need, the header last.
+func (m *Image) writeTables() error {
+	next := int64(len(m.owner))
+	if err := m.file.Truncate(next * ClusterSize); err != nil {
+		return fmt.Errorf("qcow2: %w", err)
+	}
+	place := func(clusters int64) int64 {
+		next += clusters
+		return next - clusters
+	}
+	l1 := make([]byte, 8*max(len(m.tables), 1))
+	for i, t := range m.tables {
+		if t == nil || *t == ([perTable]uint32{}) {
+			continue
+		}
+		p := make([]byte, ClusterSize)
+		for j, at := range t {
+			switch at {
+			case none:
+			case zeroMark:
+				be.PutUint64(p[8*j:], isZeros)
+			default:
+				be.PutUint64(p[8*j:], uint64(at)*ClusterSize|copied)
+			}
+		}
+		at := place(1)
+		be.PutUint64(l1[8*i:], uint64(at)*ClusterSize|copied)
+		if err := m.write(p, uint32(at), 0); err != nil {
+			return err
+		}
+	}
+	l1At := place(ceil(int64(len(l1)), ClusterSize))
+	if err := m.writeWhole(l1, l1At); err != nil {
+		return err
+	}
+	// The counts count themselves.
+	blocks, tableSize := int64(1), int64(1)
+	for {
+		all := next + blocks + tableSize
+		b := ceil(all, perCounts)
+		s := ceil(b, perTable)
+		if b == blocks && s == tableSize {
+			break
+		}
+		blocks, tableSize = b, s
+	}
+	tableAt, blocksAt := place(tableSize), place(blocks)
+	table := make([]byte, tableSize*ClusterSize)
+	counts := make([]byte, blocks*ClusterSize)
+	for i := range blocks {
+		be.PutUint64(table[8*i:], uint64(blocksAt+i)*ClusterSize)
+	}
+	for i := range next {
+		be.PutUint16(counts[2*i:], 1)
+	}
+	if err := m.writeWhole(table, tableAt); err != nil {
+		return err
+	}
+	if err := m.writeWhole(counts, blocksAt); err != nil {
+		return err
+	}
+	return m.write(m.header(l1At, len(l1)/8, tableAt, tableSize), 0, 0)
+}
+
+// writeWhole writes whole clusters.
+func (m *Image) writeWhole(p []byte, at int64) error {
+	whole := make([]byte, ceil(int64(len(p)), ClusterSize)*ClusterSize)
+	copy(whole, p)
+	return m.write(whole, uint32(at), 0)
+}
+
+// header returns the first cluster: the header, its extension with the format of the backing
+// image, and that one's name.
+func (m *Image) header(l1At int64, l1Size int, countsAt, countsSize int64) []byte {
+	p := make([]byte, ClusterSize)
+	copy(p, "QFI\xfb")
+	be.PutUint32(p[4:], 3)
+	be.PutUint32(p[20:], 16) // a cluster is 1 << 16 bytes
+	be.PutUint64(p[24:], uint64(m.opt.Size))
+	be.PutUint32(p[36:], uint32(l1Size))
+	be.PutUint64(p[40:], uint64(l1At*ClusterSize))
+	be.PutUint64(p[48:], uint64(countsAt*ClusterSize))
+	be.PutUint32(p[56:], uint32(countsSize))
+	be.PutUint32(p[96:], 4) // a count is 1 << 4 bits
+	be.PutUint32(p[100:], headerSize)
+	at := headerSize
+	if f := m.opt.BackingFormat; f != "" {
+		be.PutUint32(p[at:], 0xE2792ACA)
+		be.PutUint32(p[at+4:], uint32(len(f)))
+		copy(p[at+8:], f)
+		at += 8 + (len(f)+7)&^7
+	}
+	at += 8 // an extension of type 0 is the last one
+	if name := m.opt.BackingName; name != "" {
+		be.PutUint64(p[8:], uint64(at))
+		be.PutUint32(p[16:], uint32(len(name)))
+		copy(p[at:], name)
+	}
+	return p
+}
