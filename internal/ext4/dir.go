@@ -1,0 +1,406 @@
+package ext4
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"fmt"
+	"math/bits"
+	"slices"
+)
+
+// directory is what a directory has besides its inode.
+//
+// On the disk its blocks hold entries: inode, length of the entry, length of the name, type,
+// name. One that fits into a block is just that, with "." and ".." first. A larger one is a
+// tree: its first block, and maybe a level of blocks below that, says in which block the
+// names of which hashes are. All blocks end with a checksum.
+type directory struct {
+	parent  *node
+	names   map[string]entry
+	subdirs uint32
+	indexed bool              // it is a tree
+	listed  bool              // among the directories with changed entries
+	sum     [sha256.Size]byte // of its blocks
+}
+
+// entry is a name in a directory. One that is gone is not in the tree any more, but a file that
+// takes its place before Sync can use its inode and blocks.
+type entry struct {
+	*node
+	gone bool
+}
+
+const maxLinks = 65000
+
+// Where things are in blocks of directories.
+const (
+	entryHeader = 8
+	dotSize     = 12                        // an entry of "." or ".."
+	tailSize    = 12                        // an entry without a name that has the checksum
+	entriesEnd  = blockSize - tailSize      // where entries end
+	rootHead    = 2*dotSize + 8             // "." and "..", and what says how names are hashed
+	nodeHead    = entryHeader               // an empty entry of the whole block
+	indexEntry  = 8                         // hash and block
+	indexEnd    = blockSize - indexEntry    // where the checksum of a block of the tree is
+	rootEntries = (indexEnd - rootHead) / 8 // also counts the one that has limit and count
+	nodeEntries = (indexEnd - nodeHead) / 8
+)
+
+const halfMD4 = 1
+
+// newDir makes a directory that has no name yet. An inode of 0 means any.
+func (fs *FS) newDir(parent *node, ino uint32) *node {
+	n := &node{mode: typeDir | 0o755, mtime: fs.time, links: 1}
+	n.dir = &directory{parent: parent, names: map[string]entry{}}
+	if ino == 0 {
+		ino = fs.inodes.take(true)
+	}
+	fs.give(n, ino)
+	fs.listDir(n)
+	return n
+}
+
+// give gives an inode to a new node.
+func (fs *FS) give(n *node, ino uint32) {
+	n.ino = ino
+	fs.inodes.set(ino, n)
+	fs.nodes++
+	fs.peakNodes = max(fs.peakNodes, fs.nodes)
+	fs.full = fs.full || fs.inodes.full
+	fs.touch(n)
+}
+
+// takeBack makes the inode of a node free.
+func (fs *FS) takeBack(n *node) {
+	fs.inodes.set(n.ino, nil)
+	fs.nodes--
+	n.released = true
+	fs.touch(n)
+}
+
+// listDir takes note that the entries of a directory changed.
+func (fs *FS) listDir(n *node) {
+	fs.touch(n)
+	if !n.dir.listed {
+		n.dir.listed = true
+		fs.dirs = append(fs.dirs, n)
+	}
+}
+
+// enter gives a node a name in a directory, in place of what has it.
+func (fs *FS) enter(in *node, base string, n *node) {
+	old := in.dir.names[base]
+	if old.node != n {
+		if old.node != nil {
+			fs.remove(in, old)
+		}
+		if n.dir != nil {
+			in.dir.subdirs++
+		}
+	}
+	in.dir.names[base] = entry{node: n}
+	fs.listDir(in)
+}
+
+// remove takes a node out of a directory in which it had a name.
+func (fs *FS) remove(in *node, e entry) {
+	if e.dir != nil {
+		in.dir.subdirs--
+	}
+	fs.removed = append(fs.removed, e.node)
+	fs.listDir(in)
+}
+
+// releaseRemoved gives back the inodes and blocks of what has no name any more.
+func (fs *FS) releaseRemoved() {
+	for _, in := range fs.dirs {
+		for base, e := range in.dir.names {
+			if e.gone {
+				delete(in.dir.names, base)
+				fs.remove(in, e)
+			}
+		}
+	}
+	for len(fs.removed) > 0 {
+		n := fs.removed[len(fs.removed)-1]
+		fs.removed = fs.removed[:len(fs.removed)-1]
+		fs.touch(n)
+		if n.links--; n.links > 0 {
+			continue
+		}
+		if n.dir != nil {
+			for _, e := range n.dir.names {
+				fs.removed = append(fs.removed, e.node)
+			}
+			n.dir.names = nil
+		}
+		fs.releaseData(n)
+		fs.releaseAttrs(n)
+		fs.takeBack(n)
+	}
+}
+
+// sortedNames returns the names of a directory that are in the tree.
+func (d *directory) sortedNames() []string {
+	names := make([]string, 0, len(d.names))
+	for name, e := range d.names {
+		if !e.gone {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// writeDir writes a directory to blocks of its own, next to each other: where it was before
+// stays as it is.
+func (fs *FS) writeDir(n *node) error {
+	names := n.dir.sortedNames()
+	size := 2 * dotSize
+	for _, name := range names {
+		size += entrySize(name)
+	}
+	var blocks []byte
+	n.dir.indexed = size > entriesEnd
+	if n.dir.indexed {
+		var err error
+		if blocks, err = fs.encodeTree(n, names); err != nil {
+			return fmt.Errorf("directory with inode %d: %w", n.ino, err)
+		}
+	} else {
+		count := 1
+		if n == fs.lost {
+			count = lostBlocks
+		}
+		blocks = make([]byte, count*blockSize)
+		fs.putNames(n, blocks[:blockSize], putDots(blocks, n, dotSize), names)
+		for i := 1; i < count; i++ {
+			fs.putNames(n, blocks[i*blockSize:][:blockSize], 0, nil)
+		}
+	}
+	sum := sha256.Sum256(blocks)
+	if sum == n.dir.sum {
+		return nil
+	}
+	fs.releaseData(n)
+	n.dir.sum = sum
+	n.size = int64(len(blocks))
+	n.data = fs.allocate(uint64(len(blocks) / blockSize))
+	n.dataChanged = true
+	for _, e := range n.data {
+		fs.write(e.block, blocks[int(e.at)*blockSize:][:int(e.count)*blockSize])
+	}
+	return nil
+}
+
+func entrySize(name string) int { return (entryHeader + len(name) + 3) &^ 3 }
+
+// putEntry writes an entry of size bytes.
+func putEntry(p []byte, ino uint32, size int, kind byte, name string) {
+	le.PutUint32(p, ino)
+	le.PutUint16(p[4:], uint16(size))
+	p[6], p[7] = byte(len(name)), kind
+	copy(p[entryHeader:], name)
+}
+
+// entryType returns what an entry says of its inode's type.
+func entryType(n *node) byte {
+	switch n.mode & typeMask {
+	case typeFile:
+		return 1
+	case typeDir:
+		return 2
+	case typeChar:
+		return 3
+	case typeBlock:
+		return 4
+	case typeFifo:
+		return 5
+	case typeSocket:
+		return 6
+	default:
+		return 7
+	}
+}
+
+// putDots writes "." and ".."; the latter with so many bytes.
+func putDots(p []byte, n *node, size int) (end int) {
+	putEntry(p, n.ino, dotSize, 2, ".")
+	putEntry(p[dotSize:], n.dir.parent.ino, size, 2, "..")
+	return dotSize + size
+}
+
+// putNames fills a block from at on with entries, of which the last one has all that is left,
+// and ends it with a checksum.
+func (fs *FS) putNames(n *node, p []byte, at int, names []string) {
+	last := at - dotSize // that of ".."
+	for _, name := range names {
+		m := n.dir.names[name]
+		last = at
+		putEntry(p[at:], m.ino, entrySize(name), entryType(m.node), name)
+		at += entrySize(name)
+	}
+	switch {
+	case at == 0:
+		putEntry(p, 0, entriesEnd, 0, "")
+	case at < entriesEnd:
+		le.PutUint16(p[last+4:], uint16(entriesEnd-last))
+	}
+	putEntry(p[entriesEnd:], 0, tailSize, 0xDE, "")
+	le.PutUint32(p[entriesEnd+entryHeader:], crc(fs.sumOf(n), p[:entriesEnd]))
+}
+
+// leaf is a block of names in the order of their hashes.
+type leaf struct {
+	hash  uint32 // the first one; odd if the block before has names of this hash too
+	names []string
+}
+
+// encodeTree returns the blocks of a directory that needs more than one.
+func (fs *FS) encodeTree(n *node, names []string) ([]byte, error) {
+	leaves := fs.leaves(names)
+	levels := 0
+	inner := 0
+	if len(leaves) > rootEntries {
+		levels = 1
+		inner = (len(leaves) + nodeEntries - 1) / nodeEntries
+		if inner > rootEntries {
+			return nil, ErrLinks
+		}
+	}
+	p := make([]byte, (1+inner+len(leaves))*blockSize)
+	at := 1 + inner
+	for i, l := range leaves {
+		fs.putNames(n, p[(at+i)*blockSize:][:blockSize], 0, l.names)
+	}
+	top := make([]indexed, 0, rootEntries)
+	if levels == 0 {
+		for i, l := range leaves {
+			top = append(top, indexed{l.hash, uint32(at + i)})
+		}
+	}
+	for i := range inner {
+		part := leaves[i*nodeEntries : min((i+1)*nodeEntries, len(leaves))]
+		var index []indexed
+		for j, l := range part {
+			index = append(index, indexed{l.hash, uint32(at + i*nodeEntries + j)})
+		}
+		block := p[(1+i)*blockSize:][:blockSize]
+		putEntry(block, 0, blockSize, 0, "")
+		fs.putIndex(n, block, nodeHead, nodeEntries, index)
+		top = append(top, indexed{part[0].hash, uint32(1 + i)})
+	}
+	putDots(p, n, blockSize-dotSize)
+	p[rootHead-4] = halfMD4
+	p[rootHead-3] = 8 // bytes of this information
+	p[rootHead-2] = byte(levels)
+	fs.putIndex(n, p[:blockSize], rootHead, rootEntries, top)
+	return p, nil
+}
+
+// indexed is an entry of a block of the tree: from which hash on names are in which block.
+type indexed struct{ hash, block uint32 }
+
+// putIndex writes the entries of a block of the tree. The first one has their number and
+// how many there can be in place of a hash.
+func (fs *FS) putIndex(n *node, p []byte, at, limit int, index []indexed) {
+	end := at + len(index)*indexEntry
+	for i, e := range index {
+		le.PutUint32(p[at+i*indexEntry:], e.hash)
+		le.PutUint32(p[at+i*indexEntry+4:], e.block)
+	}
+	le.PutUint16(p[at:], uint16(limit))
+	le.PutUint16(p[at+2:], uint16(len(index)))
+	sum := crc(fs.sumOf(n), p[:end])
+	tail := p[at+limit*indexEntry:][:indexEntry]
+	sum = crc(sum, tail)
+	le.PutUint32(tail[4:], sum)
+}
+
+// leaves distributes names to blocks.
+func (fs *FS) leaves(names []string) []leaf {
+	type hashed struct {
+		hash, minor uint32
+		name        string
+	}
+	all := make([]hashed, len(names))
+	for i, name := range names {
+		h, minor := dirHash(fs.opt.HashSeed, name)
+		all[i] = hashed{h, minor, name}
+	}
+	slices.SortFunc(all, func(a, b hashed) int {
+		return cmp.Or(cmp.Compare(a.hash, b.hash), cmp.Compare(a.minor, b.minor), cmp.Compare(a.name, b.name))
+	})
+	leaves := []leaf{{}}
+	size := 0
+	for i, h := range all {
+		if size+entrySize(h.name) > entriesEnd {
+			first := h.hash
+			if all[i-1].hash == first {
+				first |= 1
+			}
+			leaves = append(leaves, leaf{hash: first})
+			size = 0
+		}
+		l := &leaves[len(leaves)-1]
+		l.names = append(l.names, h.name)
+		size += entrySize(h.name)
+	}
+	return leaves
+}
+
+// dirHash returns the two hashes of a name: a shortened MD4 of 32 bytes at a time.
+func dirHash(seed [16]byte, name string) (hash, minor uint32) {
+	sum := [4]uint32{0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476}
+	if seed != [16]byte{} {
+		for i := range sum {
+			sum[i] = le.Uint32(seed[4*i:])
+		}
+	}
+	for rest := name; len(rest) > 0; rest = rest[min(32, len(rest)):] {
+		shortMD4(&sum, hashInput(rest))
+	}
+	hash = sum[1] &^ 1
+	if hash == 0xfffffffe { // which means the end of a directory
+		hash -= 2
+	}
+	return hash, sum[2]
+}
+
+// hashInput returns the first 32 bytes of a name, as signed characters, padded with its length.
+func hashInput(name string) (in [8]uint32) {
+	pad := uint32(len(name)) | uint32(len(name))<<8
+	pad |= pad << 16
+	for i := range in {
+		v := pad
+		for j := 4 * i; j < min(4*i+4, len(name)); j++ {
+			v = uint32(int32(int8(name[j]))) + v<<8
+		}
+		in[i] = v
+	}
+	return in
+}
+
+// shortMD4 does the three rounds of MD4 with 8 words in place of 16.
+func shortMD4(sum *[4]uint32, in [8]uint32) {
+	rounds := [3]struct {
+		f     func(x, y, z uint32) uint32
+		add   uint32
+		order [8]int
+		shift [4]int
+	}{
+		{func(x, y, z uint32) uint32 { return z ^ x&(y^z) }, 0, [8]int{0, 1, 2, 3, 4, 5, 6, 7}, [4]int{3, 7, 11, 19}},
+		{func(x, y, z uint32) uint32 { return x&y + (x^y)&z }, 0x5A827999, [8]int{1, 3, 5, 7, 0, 2, 4, 6}, [4]int{3, 5, 9, 13}},
+		{func(x, y, z uint32) uint32 { return x ^ y ^ z }, 0x6ED9EBA1, [8]int{3, 7, 2, 6, 1, 5, 0, 4}, [4]int{3, 9, 11, 15}},
+	}
+	s := *sum
+	for _, r := range rounds {
+		for i, k := range r.order {
+			a := (4 - i%4) % 4 // each in turn, from the first one backwards
+			s[a] = bits.RotateLeft32(s[a]+r.f(s[(a+1)%4], s[(a+2)%4], s[(a+3)%4])+in[k]+r.add, r.shift[i%4])
+		}
+	}
+	for i := range sum {
+		sum[i] += s[i]
+	}
+}

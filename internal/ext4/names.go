@@ -1,0 +1,336 @@
+package ext4
+
+import (
+	"errors"
+	"fmt"
+	iofs "io/fs"
+	"strings"
+	"time"
+)
+
+// Meta is what a file, directory, link or device has besides its content.
+type Meta struct {
+	UID, GID int
+	Mode     uint32    // permissions with setuid, setgid and sticky
+	ModTime  time.Time // zero: Options.Time; the time of access is the same
+	Xattrs   map[string]string
+}
+
+// Info describes what has a name.
+type Info struct {
+	Meta
+	Type         uint32 // one of S_IFREG, S_IFDIR, S_IFLNK, S_IFCHR, S_IFBLK, S_IFIFO, S_IFSOCK
+	Size         int64  // of files, symbolic links and, after Sync, directories
+	Inode, Links uint32
+	Target       string // of symbolic links
+	Major, Minor uint32 // of devices
+}
+
+func fail(op, name string, err error) error { return fmt.Errorf("%s %q: %w", op, name, err) }
+
+// split returns the directory and the last component of a name that is not ".".
+func split(name string) (parent, base string) {
+	i := strings.LastIndexByte(name, '/')
+	if i < 0 {
+		return ".", name
+	}
+	return name[:i], name[i+1:]
+}
+
+func valid(base string) bool {
+	return base != "" && base != "." && base != ".." && len(base) <= 255 && strings.IndexByte(base, 0) < 0
+}
+
+// find returns what has a name.
+func (fs *FS) find(name string) (*node, error) {
+	n := fs.root
+	if name == "." {
+		return n, nil
+	}
+	for base := range strings.SplitSeq(name, "/") {
+		switch {
+		case !valid(base):
+			return nil, ErrName
+		case n.dir == nil:
+			return nil, ErrNotDir
+		}
+		e := n.dir.names[base]
+		if e.node == nil || e.gone {
+			return nil, iofs.ErrNotExist
+		}
+		n = e.node
+	}
+	return n, nil
+}
+
+// parent returns the directory in which a name is, and its last component.
+func (fs *FS) parent(name string) (in *node, base string, err error) {
+	dir, base := split(name)
+	if !valid(base) {
+		return nil, "", ErrName
+	}
+	if in, err = fs.find(dir); err == nil && in.dir == nil {
+		err = ErrNotDir
+	}
+	return in, base, err
+}
+
+// forLeaf returns where something that is not a directory can be made.
+func (fs *FS) forLeaf(name string) (in *node, base string, err error) {
+	if in, base, err = fs.parent(name); err != nil {
+		return nil, "", err
+	}
+	if e := in.dir.names[base]; e.node != nil && e.dir != nil && (!e.gone || e.node == fs.lost) {
+		return nil, "", ErrIsDir
+	}
+	return in, base, nil
+}
+
+// reusable returns the node of a name, if what takes its place can use its inode: then
+// the directory stays as it is, and the inode table changes in one place.
+func reusable(in *node, base string) *node {
+	if e := in.dir.names[base]; e.node != nil && e.dir == nil && e.links == 1 {
+		return e.node
+	}
+	return nil
+}
+
+// leaf returns the empty node for something that is not a directory.
+func (fs *FS) leaf(in *node, base string, kind uint32) *node {
+	n := reusable(in, base)
+	if n == nil {
+		n = &node{links: 1}
+		fs.give(n, fs.inodes.take(false))
+	} else {
+		fs.releaseData(n)
+	}
+	fs.enterLeaf(in, base, n, kind)
+	n.size, n.target, n.dev = 0, "", [2]uint32{}
+	return n
+}
+
+// enterLeaf gives a node its name, unless it has it already and its type is the same.
+func (fs *FS) enterLeaf(in *node, base string, n *node, kind uint32) {
+	if e := in.dir.names[base]; e.node != n || n.mode&typeMask != kind {
+		fs.enter(in, base, n)
+	} else {
+		in.dir.names[base] = entry{node: n}
+	}
+	n.mode = kind | n.mode&permissions
+	fs.touch(n)
+}
+
+func (fs *FS) releaseData(n *node) {
+	fs.releaseExtents(n.data)
+	for _, b := range n.tree {
+		fs.release(b.block, 1)
+	}
+	n.data, n.tree, n.dataChanged = nil, nil, true
+}
+
+// Mkdir makes a directory, which is that of root, with mode 0755, until SetMeta. A directory
+// that exists stays as it is, and there is true.
+func (fs *FS) Mkdir(name string) (there bool, err error) {
+	if name == "." {
+		return true, nil
+	}
+	in, base, err := fs.parent(name)
+	if err != nil {
+		return false, fail("make directory", name, err)
+	}
+	e := in.dir.names[base]
+	switch {
+	case e.node == nil || e.gone && e.dir == nil:
+		fs.enter(in, base, fs.newDir(in, 0))
+		return false, nil
+	case e.dir == nil:
+		return false, fail("make directory", name, ErrNotDir)
+	case !e.gone:
+		return true, nil
+	}
+	// It was removed since Sync: it is there again, and what was in it is not.
+	in.dir.names[base] = entry{node: e.node}
+	fs.removeAll(e.node)
+	return false, fs.setMeta(e.node, Meta{Mode: 0o755})
+}
+
+// removeAll removes what is in a directory.
+func (fs *FS) removeAll(n *node) {
+	for base, e := range n.dir.names {
+		n.dir.names[base] = entry{e.node, true}
+	}
+	if len(n.dir.names) > 0 {
+		fs.listDir(n)
+	}
+}
+
+// Remove removes what has that name, with all that is below it. A name that does not exist is
+// not an error. The directory lost+found, which is needed for repairs, is only emptied.
+func (fs *FS) Remove(name string) error {
+	in, base, err := fs.parent(name)
+	if errors.Is(err, iofs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fail("remove", name, err)
+	}
+	switch e := in.dir.names[base]; {
+	case e.node == nil || e.gone:
+	case e.node == fs.lost:
+		fs.removeAll(e.node)
+		return fs.setMeta(e.node, Meta{Mode: 0o700})
+	default:
+		in.dir.names[base] = entry{e.node, true}
+		fs.listDir(in)
+	}
+	return nil
+}
+
+// Symlink makes a symbolic link. The target is text: nothing looks at it.
+func (fs *FS) Symlink(name, target string, m Meta) error {
+	const op = "make symbolic link"
+	if target == "" || len(target) >= blockSize || strings.IndexByte(target, 0) >= 0 {
+		return fail(op, name, fmt.Errorf("invalid target %q", target))
+	}
+	in, base, err := fs.forLeaf(name)
+	if err != nil {
+		return fail(op, name, err)
+	}
+	n := fs.leaf(in, base, typeSymlink)
+	n.size, n.target = int64(len(target)), target
+	if len(target) >= inodeBlockSize { // else it is in the inode
+		n.data = fs.allocate(1)
+		block := make([]byte, blockSize)
+		copy(block, target)
+		fs.write(n.data[0].block, block)
+	}
+	m.Mode = permissions & 0o777
+	if err := fs.setMeta(n, m); err != nil {
+		return fail(op, name, err)
+	}
+	return nil
+}
+
+// Mknod makes a device, a fifo or a socket: kind is S_IFCHR, S_IFBLK, S_IFIFO or S_IFSOCK.
+func (fs *FS) Mknod(name string, kind, major, minor uint32, m Meta) error {
+	const op = "make device, fifo or socket"
+	switch kind {
+	case typeChar, typeBlock:
+		if major >= 1<<12 || minor >= 1<<20 {
+			return fail(op, name, fmt.Errorf("invalid device number %d:%d", major, minor))
+		}
+	case typeFifo, typeSocket:
+		major, minor = 0, 0
+	default:
+		return fail(op, name, fmt.Errorf("invalid type %#o", kind))
+	}
+	in, base, err := fs.forLeaf(name)
+	if err != nil {
+		return fail(op, name, err)
+	}
+	n := fs.leaf(in, base, kind)
+	n.dev = [2]uint32{major, minor}
+	if err := fs.setMeta(n, m); err != nil {
+		return fail(op, name, err)
+	}
+	return nil
+}
+
+// Link makes name a hard link to what was made as old, which is not followed.
+func (fs *FS) Link(name, old string) error {
+	n, err := fs.find(old)
+	switch {
+	case err != nil:
+	case n.dir != nil:
+		err = ErrIsDir
+	case n.links >= maxLinks:
+		err = ErrLinks
+	}
+	if err != nil {
+		return fail("hard link to", old, err)
+	}
+	in, base, err := fs.forLeaf(name)
+	if err != nil {
+		return fail("hard link", name, err)
+	}
+	if e := in.dir.names[base]; e.node == n && !e.gone {
+		return nil
+	}
+	n.links++
+	fs.enter(in, base, n)
+	fs.touch(n)
+	return nil
+}
+
+// SetMeta gives something other metadata, in place of all that it has. The mode of a symbolic
+// link stays 0777.
+func (fs *FS) SetMeta(name string, m Meta) error {
+	n, err := fs.find(name)
+	if err == nil {
+		if n.mode&typeMask == typeSymlink {
+			m.Mode = 0o777
+		}
+		err = fs.setMeta(n, m)
+	}
+	if err != nil {
+		return fail("set metadata of", name, err)
+	}
+	return nil
+}
+
+func (fs *FS) setMeta(n *node, m Meta) error {
+	fs.touch(n)
+	n.uid, n.gid = uint32(m.UID), uint32(m.GID)
+	n.mode = n.mode&typeMask | m.Mode&permissions
+	n.mtime = fs.time
+	if !m.ModTime.IsZero() {
+		n.mtime = newTimestamp(m.ModTime)
+	}
+	return fs.setAttrs(n, m.Xattrs)
+}
+
+// Stat describes what has a name; the error is that of package io/fs when there is nothing.
+func (fs *FS) Stat(name string) (Info, error) {
+	n, err := fs.find(name)
+	if err != nil {
+		return Info{}, fail("look up", name, err)
+	}
+	return fs.info(n)
+}
+
+func (fs *FS) info(n *node) (Info, error) {
+	attrs, err := fs.attrsOf(n)
+	i := Info{
+		Meta: Meta{UID: int(n.uid), GID: int(n.gid), Mode: n.mode & permissions, ModTime: n.mtime.time(), Xattrs: attrs},
+		Type: n.mode & typeMask, Size: n.size, Inode: n.ino, Links: n.links,
+		Target: n.target, Major: n.dev[0], Minor: n.dev[1],
+	}
+	if n.dir != nil {
+		i.Links = 2 + n.dir.subdirs
+	}
+	return i, err
+}
+
+// Walk calls f for all that is in the tree, directories before what is in them and names in
+// order. What f returns ends it. f may change metadata, and nothing else.
+func (fs *FS) Walk(f func(name string, i Info) error) error { return fs.walk(".", fs.root, f) }
+
+func (fs *FS) walk(name string, n *node, f func(string, Info) error) error {
+	i, err := fs.info(n)
+	if err == nil {
+		err = f(name, i)
+	}
+	if err != nil || n.dir == nil {
+		return err
+	}
+	for _, base := range n.dir.sortedNames() {
+		path := base
+		if name != "." {
+			path = name + "/" + base
+		}
+		if err := fs.walk(path, n.dir.names[base].node, f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
