@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/ctxio"
 	"osbuild-containers/internal/hint"
-	"osbuild-containers/internal/image/files"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/panics"
 	"osbuild-containers/internal/progress"
@@ -196,7 +196,7 @@ func unpack(ctx context.Context, w *cache.Writer, c content) error {
 		return err
 	}
 	defer in.Close()
-	_, err = w.ReadFrom(files.UntilDone(ctx, in))
+	_, err = w.ReadFrom(ctxio.Reader(ctx, in))
 	return err
 }
 

@@ -9,8 +9,8 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"osbuild-containers/internal/cache"
-	"osbuild-containers/internal/layout"
 	"osbuild-containers/internal/manifest"
+	"osbuild-containers/internal/ocilayout"
 	"osbuild-containers/internal/progress"
 )
 
@@ -21,7 +21,7 @@ type Bundle struct {
 	Blobs  Sum             // configs and layers in it
 	Left   Sum             // that are left out, since the other side has them
 
-	content *layout.Content
+	content *ocilayout.Content
 	picked  []*picked
 }
 
@@ -47,7 +47,7 @@ func New(c *cache.Cache, wanted []Wanted, have Have) (b *Bundle, err error) {
 	if err != nil {
 		return nil, &RefusedError{err}
 	}
-	b = &Bundle{content: &layout.Content{}}
+	b = &Bundle{content: &ocilayout.Content{}}
 	defer func() {
 		if err != nil {
 			b.Close()

@@ -11,7 +11,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"osbuild-containers/internal/image/files"
+	"osbuild-containers/internal/ocilayout"
 )
 
 // Have is what the other side has already: blobs and how long they are.
@@ -23,7 +23,7 @@ const blobDir = "blobs/sha256/"
 // Look adds the blobs of the OCI layout at path, a directory or an archive. They are known by their
 // names, and not read.
 func (h Have) Look(ctx context.Context, path string) error {
-	t, err := files.OpenTree(ctx, path)
+	t, err := ocilayout.OpenTree(ctx, path)
 	if err != nil && ctx.Err() != nil {
 		return context.Cause(ctx)
 	}

@@ -117,7 +117,7 @@ func TestDamaged(t *testing.T) {
 		"more than a layer":    {layer, append(bytes.Clone(img.Layers[0].Blob), 0), "size mismatch: got"},
 		"no layer":             {layer, nil, "is neither in"},
 		"a byte of the config": {config, append([]byte(" "), img.Config[1:]...), "digest mismatch"},
-		"the manifest":         {name(img.Digest), append([]byte(" "), img.Raw...), "is damaged: got digest"},
+		"the manifest":         {name(img.Digest), append([]byte(" "), img.Raw...), "digest mismatch: got sha256:"},
 		"no manifest":          {name(img.Digest), nil, "is missing"},
 	} {
 		t.Run(what, func(t *testing.T) {
@@ -175,11 +175,11 @@ func TestRefused(t *testing.T) {
 		"index":             {[]file{{"oci-layout", nil}, {"index.json", []byte("[]")}}, "index is not JSON as it should be: it is of the type array"},
 		"no image":          {layoutOf(nil), "there is no image in it"},
 		"an artifact":       {layoutOf([]map[string]any{entry([]byte("{}"), "application/vnd.example", "a")}, []byte("{}")), "is left out: "},
-		"config":            {swap(saved(img, asIs), img.ID.Encoded()+".json", other.Config), "is damaged: got digest"},
+		"config":            {swap(saved(img, asIs), img.ID.Encoded()+".json", other.Config), "digest mismatch: got sha256:"},
 		"layers":            {append(saved(img, asIs)[:2], file{"manifest.json", toJSON([]any{map[string]any{"Config": img.ID.Encoded() + ".json"}})}), "its config names 1 layers, and the archive has 0 of it"},
 		"no layer":          {saved(img, asIs)[:1:1], "there is neither"},
 		"a layer elsewhere": {append(saved(img, asIs)[:1], saved(img, asIs)[2]), `"0/layer.tar" is missing`},
-		"packed layer":      {swap(saved(img, zipped), "0/layer.tar", zipped(other.Layers[0].Blob)), "is damaged: got sha256:"},
+		"packed layer":      {swap(saved(img, zipped), "0/layer.tar", zipped(other.Layers[0].Blob)), " has digest sha256:"},
 		"parent":            {oldSave(plain(2, 10, 10), "")[3:], "is missing"},
 		"name of nothing":   {oldSave(plain(2, 10, 10), `{"a": {"b": "cc"}}`), "which is missing"},
 		"dir":               {[]file{{"manifest.json", []byte("{}")}}, "manifest has neither layers nor manifests"},

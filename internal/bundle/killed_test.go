@@ -185,7 +185,7 @@ func TestExportVerifies(t *testing.T) {
 		parent := t.TempDir()
 		o.Path = filepath.Join(parent, "bundle")
 		err := exportAll(t.Context(), from, o)
-		if err == nil || !strings.Contains(err.Error(), "is damaged: got sha256:") || !strings.Contains(err.Error(), img.Layers[0].Digest.String()) {
+		if err == nil || !strings.Contains(err.Error(), "blob has digest sha256:") || !strings.Contains(err.Error(), img.Layers[0].Digest.String()) {
 			t.Errorf("%+v: %v", o, err)
 		}
 		if entries, err := os.ReadDir(parent); err != nil || len(entries) > 0 {

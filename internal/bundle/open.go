@@ -18,16 +18,17 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"osbuild-containers/internal/hint"
-	"osbuild-containers/internal/image/files"
 	"osbuild-containers/internal/manifest"
+	"osbuild-containers/internal/ocilayout"
+	"osbuild-containers/internal/scratch"
 )
 
 // carrier is a file or directory that images are in.
 type carrier struct {
 	path   string // from the root
 	format string // as policy.json calls it
-	tree   *files.Tree
-	lists  []*files.Document
+	tree   *ocilayout.Tree
+	lists  []*ocilayout.Document
 	images []*carried
 	broken []Result // what cannot be used, and why
 	notes  []string
@@ -57,7 +58,7 @@ func (i *carried) title() string {
 
 // content is where a blob lies. It is closed by close.
 type content struct {
-	files.Blob
+	ocilayout.Blob
 	packed bool   // what is wanted is in it, compressed
 	bytes  []byte // not nil: it lies nowhere, this is all
 }
@@ -74,7 +75,7 @@ func open(ctx context.Context, path string) (*carrier, error) {
 	if err != nil {
 		return nil, &RefusedError{err}
 	}
-	tree, err := files.OpenTree(ctx, path)
+	tree, err := ocilayout.OpenTree(ctx, path)
 	return carrierOf(ctx, path, abs, tree, err)
 }
 
@@ -83,16 +84,16 @@ const stdin = "/dev/stdin"
 
 // readFrom is open for a stream.
 func readFrom(ctx context.Context, r io.Reader) (*carrier, error) {
-	tree, err := files.ReadTree(ctx, "standard input", r)
+	tree, err := ocilayout.ReadTree(ctx, "standard input", r)
 	return carrierOf(ctx, "standard input", stdin, tree, err)
 }
 
 // carrierOf reads what is in a tree, if that could be opened. path is what messages call it.
-func carrierOf(ctx context.Context, path, abs string, tree *files.Tree, err error) (*carrier, error) {
+func carrierOf(ctx context.Context, path, abs string, tree *ocilayout.Tree, err error) (*carrier, error) {
 	if err != nil && ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	if _, ok := errors.AsType[*files.TempError](err); ok {
+	if _, ok := errors.AsType[*scratch.FileError](err); ok {
 		return nil, err
 	}
 	if err != nil {
@@ -128,9 +129,9 @@ func (c *carrier) read(ctx context.Context) error {
 		if c.tree.Archive() {
 			c.format = FormatArchive
 		}
-		return c.layout(l, files.BlobName)
+		return c.layout(l, ocilayout.BlobName)
 	}
-	if !errors.Is(err, files.ErrNoLayout) {
+	if !errors.Is(err, ocilayout.ErrNoLayout) {
 		return err
 	}
 	raw, err := c.tree.Document("manifest.json", "")
@@ -152,9 +153,9 @@ func (c *carrier) read(ctx context.Context) error {
 }
 
 // layout takes what is in a layout, or in a directory of the dir: format. at is the file of a blob.
-func (c *carrier) layout(l *files.Layout, at func(digest.Digest) string) error {
+func (c *carrier) layout(l *ocilayout.Layout, at func(digest.Digest) string) error {
 	c.lists = l.Lists
-	lists := map[digest.Digest]*files.Document{}
+	lists := map[digest.Digest]*ocilayout.Document{}
 	for _, d := range l.Lists {
 		lists[d.Digest] = d
 	}
@@ -203,11 +204,11 @@ func (c *carrier) named(names []string) []string {
 }
 
 // other is what is no image: the signatures of one, something beside one, or something broken.
-func (c *carrier) other(d *files.Document, images map[digest.Digest]*carried) error {
+func (c *carrier) other(d *ocilayout.Document, images map[digest.Digest]*carried) error {
 	if !errors.Is(d.Err, manifest.ErrArtifact) {
 		c.broken = append(c.broken, Result{
 			Kind: "image", Manifest: d.Digest, Names: c.named(d.Names), State: Failed,
-			Err: fmt.Errorf("manifest %s %w", cmp.Or(d.Digest, "without a digest"), d.Err),
+			Err: fmt.Errorf("manifest %s: %w", cmp.Or(d.Digest, "without a digest"), d.Err),
 		})
 		return nil
 	}
@@ -224,7 +225,7 @@ func (c *carrier) other(d *files.Document, images map[digest.Digest]*carried) er
 		if l.Digest.Validate() != nil {
 			return fmt.Errorf("signatures of image %s: the digest %q is none", img.title(), l.Digest)
 		}
-		sig, err := c.tree.Document(files.BlobName(l.Digest), l.Digest)
+		sig, err := c.tree.Document(ocilayout.BlobName(l.Digest), l.Digest)
 		if err != nil {
 			return fmt.Errorf("signatures of image %s: %w", img.title(), err)
 		}

@@ -10,9 +10,10 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
+	"osbuild-containers/internal/ctxio"
 	"osbuild-containers/internal/image"
-	"osbuild-containers/internal/image/files"
 	"osbuild-containers/internal/manifest"
+	"osbuild-containers/internal/ocilayout"
 )
 
 // saved takes the images that docker save wrote. Their manifests are made here: the layers that they
@@ -68,7 +69,7 @@ func (c *carrier) savedV1(ctx context.Context) error {
 
 // layers are the layers of images that docker saved.
 type layers struct {
-	tree  *files.Tree
+	tree  *ocilayout.Tree
 	known map[place]manifest.Descriptor // of what was decompressed or hashed
 	at    map[digest.Digest]string
 	left  int64 // bytes that may still come of that
@@ -83,7 +84,7 @@ type place struct {
 // maxRead is how many bytes all layers of an import may have that are read to be described.
 const maxRead = 256 << 30
 
-func newLayers(t *files.Tree) *layers {
+func newLayers(t *ocilayout.Tree) *layers {
 	return &layers{tree: t, known: map[place]manifest.Descriptor{}, at: map[digest.Digest]string{}, left: maxRead}
 }
 
@@ -135,7 +136,7 @@ func (l *layers) describe(ctx context.Context, name string, diffID digest.Digest
 			return d, err
 		}
 		if d.Digest != diffID {
-			return d, fmt.Errorf("%s is damaged: got %s, want %s", name, d.Digest, diffID)
+			return d, manifest.Mismatch(name, d.Digest, diffID)
 		}
 	}
 	l.at[diffID] = name
@@ -169,7 +170,7 @@ func (l *layers) readContent(ctx context.Context, name string, c content) (manif
 	}
 	defer in.Close()
 	hash := digest.SHA256.Digester()
-	limited := io.LimitReader(files.UntilDone(ctx, in), l.left+1)
+	limited := io.LimitReader(ctxio.Reader(ctx, in), l.left+1)
 	size, err := io.CopyBuffer(hash.Hash(), struct{ io.Reader }{limited}, make([]byte, 1<<20))
 	if err != nil {
 		return manifest.Descriptor{}, fmt.Errorf("%s: %w", name, err)

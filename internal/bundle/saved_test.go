@@ -15,7 +15,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"osbuild-containers/internal/cache"
-	"osbuild-containers/internal/image/files"
+	"osbuild-containers/internal/ocilayout"
 	"osbuild-containers/test/images"
 	"osbuild-containers/test/inputs"
 )
@@ -98,7 +98,7 @@ func TestAPlaceIsReadOnce(t *testing.T) {
 	for n := range 5 {
 		must(t, os.Symlink(fmt.Sprint(n), filepath.Join(dir, fmt.Sprint(n+1))))
 	}
-	tree, err := files.OpenTree(t.Context(), dir)
+	tree, err := ocilayout.OpenTree(t.Context(), dir)
 	must(t, err)
 	defer tree.Close()
 	l := newLayers(tree)

@@ -161,7 +161,7 @@ func (b *Bundle) file(ctx context.Context, place *resolve.Place, compressed bool
 			err = f.Sync()
 		}
 	} else {
-		err = b.content.Archive(ctx, f.File)
+		err = b.content.WriteArchive(ctx, f.File)
 	}
 	if err != nil {
 		return err
@@ -189,7 +189,7 @@ func (b *Bundle) folder(ctx context.Context, place *resolve.Place) (err error) {
 		}
 		dir.Close()
 	}()
-	if err := b.content.Folder(ctx, dir); err != nil {
+	if err := b.content.WriteDir(ctx, dir); err != nil {
 		return err
 	}
 	if ctx.Err() != nil {

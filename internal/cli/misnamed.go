@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"osbuild-containers/internal/compression"
 	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/pin"
 )
@@ -114,12 +115,7 @@ func kindOfFile(path string) string {
 
 // isArchive reports whether a file begins like a tar archive, or like something compressed.
 func isArchive(head []byte) bool {
-	for _, magic := range []string{"\x1f\x8b", "\x28\xb5\x2f\xfd", "BZh", "\xfd7zXZ\x00"} {
-		if strings.HasPrefix(string(head), magic) {
-			return true
-		}
-	}
-	return len(head) == 512 && string(head[257:262]) == "ustar"
+	return compression.Of(head) != compression.None || len(head) == 512 && string(head[257:262]) == "ustar"
 }
 
 // refuseSwitches refuses true and false as an argument of their own after a flag that takes no value: they

@@ -53,10 +53,10 @@ func TestDamagedLayerIsNamed(t *testing.T) {
 		layer Layer
 		want  string
 	}{
-		"truncated":                        {bad(data(whole)[:whole.Size-9]), fmt.Sprintf("the blob is damaged: got %d bytes, want %d bytes", whole.Size-9, whole.Size)},
-		"too long":                         {bad(append(data(whole), 0)), fmt.Sprintf("the blob is damaged: got more than %d bytes, want %d bytes", whole.Size, whole.Size)},
-		"a bit":                            {bad(flipped), "the blob is damaged: got sha256:"},
-		"another archive":                  {otherArchive, "the archive is damaged: got " + other.DiffID.String() + ", want " + otherArchive.DiffID.String()},
+		"truncated":                        {bad(data(whole)[:whole.Size-9]), fmt.Sprintf("blob has size %d bytes, want %d bytes", whole.Size-9, whole.Size)},
+		"too long":                         {bad(append(data(whole), 0)), fmt.Sprintf("blob has size more than %d bytes, want %d bytes", whole.Size, whole.Size)},
+		"a bit":                            {bad(flipped), "blob has digest sha256:"},
+		"another archive":                  {otherArchive, "archive has digest " + other.DiffID.String() + ", want " + otherArchive.DiffID.String()},
 		"more after the archive":           {extra, "there is more after the end of the archive"},
 		"more after the compressed data":   {blob(trailing, plain), "gzip: bad header, or something else after the compressed data"},
 		"an archive that ends in an entry": {zipped(t, plain[:2000]), "the archive ends in the middle of an entry"},
@@ -142,7 +142,7 @@ func TestALayerThatChangesIsRefused(t *testing.T) {
 	opened := low
 	opened.Open = func() (io.ReadCloser, error) { return low.Open() }
 	_, err := newPlace(t).deploy(t, Options{}, opened, layerOf(t, file("a", "new")))
-	if err == nil || !strings.Contains(err.Error(), "the blob is damaged: got "+other.Digest.String()) {
+	if err == nil || !strings.Contains(err.Error(), "blob has digest "+other.Digest.String()) {
 		t.Errorf("error %v", err)
 	}
 }

@@ -24,10 +24,11 @@
 package layer
 
 import (
-	"fmt"
 	"io"
 
 	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/internal/manifest"
 )
 
 // Blob is a layer that can be opened, as often as need be.
@@ -53,12 +54,5 @@ func (b Blob) Name() string {
 	return b.DiffID.String()
 }
 
-// MismatchError says that a layer is not what the image says it is.
-type MismatchError struct {
-	What      string // "blob" or "archive"
-	Got, Want string
-}
-
-func (e *MismatchError) Error() string {
-	return fmt.Sprintf("the %s is damaged: got %s, want %s", e.What, e.Got, e.Want)
-}
+// MismatchError reports a layer that is not what the image says it is; What is "blob" or "archive".
+type MismatchError = manifest.MismatchError

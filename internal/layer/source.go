@@ -10,6 +10,8 @@ import (
 	"io"
 
 	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/internal/manifest"
 )
 
 const (
@@ -57,7 +59,7 @@ func (s *source) run(ctx context.Context, b Blob) {
 		size += int64(n)
 		sum.Write(buf[:n])
 		if b.Size >= 0 && size > b.Size && !b.rewritten() {
-			err = &MismatchError{"blob", fmt.Sprintf("more than %d bytes", b.Size), fmt.Sprintf("%d bytes", b.Size)}
+			err = manifest.TooLong("blob", b.Size)
 		} else if err == io.EOF {
 			err = sum.check("blob", b, size)
 		}
@@ -186,7 +188,7 @@ func (s sum) check(what string, b Blob, size int64) error {
 	}
 	want := b.Digest
 	if what == "blob" && b.Size >= 0 && size != b.Size {
-		return &MismatchError{what, fmt.Sprintf("%d bytes", size), fmt.Sprintf("%d bytes", b.Size)}
+		return manifest.SizeMismatch(what, size, b.Size)
 	}
 	if what == "archive" {
 		want = b.DiffID
@@ -195,7 +197,7 @@ func (s sum) check(what string, b Blob, size int64) error {
 		return io.EOF
 	}
 	if got := digest.NewDigest(want.Algorithm(), s.Hash); got != want {
-		return &MismatchError{what, got.String(), want.String()}
+		return manifest.Mismatch(what, got, want)
 	}
 	return io.EOF
 }

@@ -3,39 +3,41 @@ package manifest
 import (
 	"errors"
 	"fmt"
-	"strconv"
 
 	"github.com/opencontainers/go-digest"
 )
 
 // A MismatchError reports content that does not have the digest or the size that it was asked for by.
 type MismatchError struct {
-	What      string // such as "manifest" or "config"; "" where the caller names it
-	Kind      string // "digest" or "size"
-	Got, Want string // digests, or numbers of bytes
+	What      string // such as "manifest" or "blob"; "" where the caller names it
+	Got, Want string // digests, or sizes with their unit
 }
 
 // Error implements error.
 func (e *MismatchError) Error() string {
-	if e.What == "" {
-		return fmt.Sprintf("%s mismatch: got %s, want %s", e.Kind, e.Got, e.Want)
+	kind := "size"
+	if digest.Digest(e.Want).Validate() == nil {
+		kind = "digest"
 	}
-	return fmt.Sprintf("%s has %s %s, want %s", e.What, e.Kind, e.Got, e.Want)
+	if e.What == "" {
+		return fmt.Sprintf("%s mismatch: got %s, want %s", kind, e.Got, e.Want)
+	}
+	return fmt.Sprintf("%s has %s %s, want %s", e.What, kind, e.Got, e.Want)
 }
 
 // Mismatch returns the error of content that has another digest than the one wanted.
 func Mismatch(what string, got, want digest.Digest) error {
-	return &MismatchError{what, "digest", got.String(), want.String()}
+	return &MismatchError{what, got.String(), want.String()}
 }
 
 // SizeMismatch returns the error of content that has another size, in bytes, than the one wanted.
 func SizeMismatch(what string, got, want int64) error {
-	return &MismatchError{what, "size", strconv.FormatInt(got, 10) + " bytes", strconv.FormatInt(want, 10)}
+	return &MismatchError{what, fmt.Sprintf("%d bytes", got), fmt.Sprintf("%d bytes", want)}
 }
 
 // TooLong returns the error of content that has more bytes than the size wanted.
 func TooLong(what string, want int64) error {
-	return &MismatchError{what, "size", fmt.Sprintf("more than %d bytes", want), strconv.FormatInt(want, 10)}
+	return &MismatchError{what, fmt.Sprintf("more than %d bytes", want), fmt.Sprintf("%d bytes", want)}
 }
 
 // IsMismatch reports whether an error says that content does not have the digest or the size it was asked for by.

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"osbuild-containers/internal/image/files"
+	"osbuild-containers/internal/ocilayout"
 	"osbuild-containers/test/images"
 	"osbuild-containers/test/inputs"
 	"osbuild-containers/test/store"
@@ -89,7 +89,7 @@ func TestArchiveIsALayoutThatDependsOnTheImageOnly(t *testing.T) {
 		if !bytes.Equal(got, first) {
 			t.Errorf("from %s: another archive", from)
 		}
-		opened, err := files.OpenArchive(path)
+		opened, err := ocilayout.OpenArchive(path)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -203,7 +203,7 @@ func TestDockerInOCI(t *testing.T) {
 	a.Dir(t, "localhost/x", img)
 	a.Options = to(toArchive, "/x.tar")
 	succeed(t, a)
-	got, err := files.OpenArchive(filepath.Join(a.Tree, "x.tar"))
+	got, err := ocilayout.OpenArchive(filepath.Join(a.Tree, "x.tar"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -255,7 +255,7 @@ func TestDamageIsFoundWhileCopying(t *testing.T) {
 					must(t, os.WriteFile(filepath.Join(a.Tree, "x"), []byte("before"), 0o600))
 				}
 				code, log := call(t, a)
-				if code != 1 || !strings.Contains(log, "damaged: got ") || !strings.Contains(log, l.Digest.String()) {
+				if code != 1 || !strings.Contains(log, "blob has ") || !strings.Contains(log, l.Digest.String()) {
 					t.Errorf("%s from %s: exit status %d: %s", kind, input, code, log)
 				}
 				if kind == toArchive && string(read(t, filepath.Join(a.Tree, "x"))) != "before" {
@@ -282,7 +282,7 @@ func TestDocumentsAreVerified(t *testing.T) {
 			a.List(t, list)
 			file, want := filepath.Join(a.Path(), img.ID.String(), path), "name none of the images"
 			if name == "list" {
-				file, want = filepath.Join(a.Path(), list.Digest.String()), "is damaged: got digest "
+				file, want = filepath.Join(a.Path(), list.Digest.String()), "digest mismatch: got "
 			}
 			data := read(t, file)
 			data[len(data)-10] ^= 1
@@ -305,7 +305,7 @@ func TestImageOfAStorage(t *testing.T) {
 			a.Stored(t, "localhost/x:v1", s.Root, driver, img)
 			a.Options = to(toArchive, "/x.tar")
 			succeed(t, a)
-			got, err := files.OpenArchive(filepath.Join(a.Tree, "x.tar"))
+			got, err := ocilayout.OpenArchive(filepath.Join(a.Tree, "x.tar"))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -56,7 +56,7 @@ func readList(path, key string) (*list, error) {
 		return nil, err
 	}
 	if want, err := digest.Parse(key); err == nil && digest.FromBytes(raw) != want {
-		return nil, fmt.Errorf("is damaged: got digest %s, want %s", digest.FromBytes(raw), want)
+		return nil, manifest.Mismatch("", digest.FromBytes(raw), want)
 	}
 	m, err := manifest.Parse(raw)
 	if err != nil {

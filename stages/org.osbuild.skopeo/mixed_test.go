@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"osbuild-containers/internal/image/files"
+	"osbuild-containers/internal/ocilayout"
 	"osbuild-containers/test/images"
 	"osbuild-containers/test/inputs"
 )
@@ -81,7 +81,7 @@ func TestLayoutsHaveMediaTypesOfOneKind(t *testing.T) {
 		a.Dir(t, "localhost/x", img)
 		a.Options = to(toArchive, "/x.tar")
 		succeed(t, a)
-		got, err := files.OpenArchive(filepath.Join(a.Tree, "x.tar"))
+		got, err := ocilayout.OpenArchive(filepath.Join(a.Tree, "x.tar"))
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue

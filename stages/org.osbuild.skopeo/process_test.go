@@ -93,7 +93,7 @@ func onAnotherMount(t *testing.T, exe string) {
 			log, err := cmd.CombinedOutput()
 			switch {
 			case strings.Contains(string(log), " cloned, "): // and nothing is verified
-			case damaged && (err == nil || !strings.Contains(string(log), "blob is damaged: got sha256:")):
+			case damaged && (err == nil || !strings.Contains(string(log), "blob has digest sha256:")):
 				t.Errorf("%s: %v: %s", kind, err, log)
 			case !damaged && (err != nil || strings.Count(string(log), " copied, ") != len(img.Layers)):
 				t.Errorf("%s: %v: %s", kind, err, log)

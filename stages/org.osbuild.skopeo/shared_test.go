@@ -75,7 +75,7 @@ func TestClonesAreVerified(t *testing.T) {
 			a.Options = to(kind, "/x")
 			code, log := call(t, a)
 			switch {
-			case damaged && (code != 1 || !strings.Contains(log, "blob is damaged: got sha256:")):
+			case damaged && (code != 1 || !strings.Contains(log, "blob has digest sha256:")):
 				t.Errorf("%s: exit status %d: %s", kind, code, log)
 			case !damaged && (code != 0 || strings.Count(log, " cloned, ") != len(img.Layers)):
 				t.Errorf("%s: exit status %d, not cloned: %s", kind, code, log)

@@ -10,7 +10,7 @@ import (
 
 	"osbuild-containers/internal/image/input"
 	"osbuild-containers/internal/image/storage"
-	"osbuild-containers/internal/layout"
+	"osbuild-containers/internal/ocilayout"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
 	"osbuild-containers/internal/within"
@@ -148,22 +148,22 @@ func (o *options) files(ctx context.Context, a *request.Arguments, images []*inp
 		return err
 	}
 	defer to.Close()
-	var all []layout.Image
+	var all []ocilayout.Item
 	for _, i := range images {
 		reference := ""
 		if len(images) > 1 {
 			reference = i.Name()
 		}
-		all = append(all, layout.Image{Image: i, Reference: reference, RemoveSignatures: o.RemoveSignatures})
+		all = append(all, ocilayout.Item{Source: i, Reference: reference, RemoveSignatures: o.RemoveSignatures})
 	}
-	opt := layout.Options{Epoch: a.Epoch, Log: log}
+	opt := ocilayout.Options{Epoch: a.Epoch, Log: log}
 	switch d.Type {
 	case toDir:
-		err = layout.Dir(ctx, to.File, all[0], opt)
+		err = ocilayout.WriteDir(ctx, to.File, all[0], opt)
 	case toOCI:
-		err = layout.OCI(ctx, to.File, all, opt)
+		err = ocilayout.WriteLayout(ctx, to.File, all, opt)
 	case toArchive:
-		err = layout.Archive(ctx, to.File, name, all[0], opt)
+		err = ocilayout.WriteArchive(ctx, to.File, name, all[0], opt)
 	}
 	if err != nil {
 		return fmt.Errorf("write %s to %s: %w", d.Type, d.Path, err)

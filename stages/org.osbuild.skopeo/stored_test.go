@@ -96,7 +96,7 @@ func TestFailureLeavesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		a.Options = storageOptions(driver)
-		if code, log := call(t, a); code != 1 || !strings.Contains(log, `image "localhost/x:v1": layer 3/3 `) || !strings.Contains(log, "is damaged") {
+		if code, log := call(t, a); code != 1 || !strings.Contains(log, `image "localhost/x:v1": layer 3/3 `) || !strings.Contains(log, " has digest ") {
 			t.Errorf("exit status %d: %s", code, log)
 		}
 		nothingLeft(t, a.Tree)

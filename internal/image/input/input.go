@@ -22,9 +22,9 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"osbuild-containers/internal/image/files"
 	"osbuild-containers/internal/image/storage"
 	"osbuild-containers/internal/manifest"
+	"osbuild-containers/internal/ocilayout"
 	"osbuild-containers/internal/request"
 )
 
@@ -34,8 +34,8 @@ type Input = request.InputImage
 // Image is an open image. Its methods may be called at the same time; Close comes last.
 type Image struct {
 	in     Input
-	files  *files.Image    // nil for an image of a store
-	stored *storage.Source // nil for others
+	files  *ocilayout.Image // nil for an image of a store
+	stored *storage.Source  // nil for others
 	raw    []byte
 	origin []byte // only of an image of a store
 	m      *manifest.Manifest
@@ -58,9 +58,9 @@ func open(ctx context.Context, in Input) (i *Image, err error) {
 	i = &Image{in: in}
 	switch in.Format {
 	case request.FormatDir:
-		i.files, err = files.OpenDir(in.Path)
+		i.files, err = ocilayout.OpenDir(in.Path)
 	case request.FormatOCIArchive:
-		i.files, err = files.OpenArchive(in.Path)
+		i.files, err = ocilayout.OpenArchive(in.Path)
 	case request.FormatContainersStorage:
 		return i.openStored(ctx)
 	default:
@@ -131,7 +131,7 @@ func (i *Image) Config(ctx context.Context) ([]byte, error) {
 		return nil, i.errorf("read config %s: %w", d.Digest, err)
 	}
 	if got := digest.FromBytes(raw); got != d.Digest {
-		return nil, i.errorf("config is damaged: got digest %s, want %s", got, d.Digest)
+		return nil, i.errorf("%w", manifest.Mismatch("config", got, d.Digest))
 	}
 	return raw, nil
 }
@@ -164,12 +164,12 @@ func (i *Image) Blob(ctx context.Context, d manifest.Descriptor) (io.ReadCloser,
 }
 
 // File is where the blob lies. ok is false when it lies in no file.
-func (i *Image) File(d manifest.Descriptor) (b files.Blob, ok bool, err error) {
+func (i *Image) File(d manifest.Descriptor) (b ocilayout.Blob, ok bool, err error) {
 	if i.stored != nil {
-		return files.Blob{}, false, nil
+		return ocilayout.Blob{}, false, nil
 	}
 	if b, err = i.files.Blob(d); err != nil {
-		return files.Blob{}, false, i.errorf("%w", err)
+		return ocilayout.Blob{}, false, i.errorf("%w", err)
 	}
 	return b, true, nil
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/vbatts/tar-split/tar/storage"
 	"golang.org/x/sys/unix"
 
-	"osbuild-containers/internal/image/files"
+	"osbuild-containers/internal/ctxio"
 	"osbuild-containers/internal/layer"
 )
 
@@ -59,7 +59,7 @@ func split(ctx context.Context, in *layer.Reader, raw *bytes.Buffer, notes stora
 		e.SetName(h.Name)
 		if e.Size > 0 {
 			sum = 0
-			if _, err := io.CopyBuffer(&sum, files.UntilDone(ctx, in), buf); err != nil {
+			if _, err := io.CopyBuffer(&sum, ctxio.Reader(ctx, in), buf); err != nil {
 				return err
 			}
 			e.Payload = binary.BigEndian.AppendUint64(nil, uint64(sum))

@@ -1,15 +1,4 @@
-// Package files reads images that are plain files: a directory of the dir: format, as the
-// sources write it, and an OCI archive. It needs no library and no directory for temporary
-// files, and leaves an archive packed: a blob is a part of a file, which can be read,
-// linked or copied by the kernel.
-//
-// What it promises: a manifest is understood in one way or refused; a blob that is
-// missing, or has another size than the manifest says, is an error before anything is
-// read of it; nothing outside the directory or the archive is opened, whatever names there
-// are in it.
-//
-// What it does not: it does not verify the digests of layers; whoever reads them does.
-package files
+package ocilayout
 
 import (
 	"errors"
@@ -91,7 +80,7 @@ func (i *Image) Blob(d manifest.Descriptor) (Blob, error) {
 		return Blob{}, fmt.Errorf("open blob %s: %w", d.Digest, err)
 	}
 	if b.Size != d.Size {
-		return Blob{}, fmt.Errorf("blob %s is damaged: got %d bytes, want %d", d.Digest, b.Size, d.Size)
+		return Blob{}, manifest.SizeMismatch("blob "+d.Digest.String(), b.Size, d.Size)
 	}
 	return b, nil
 }
@@ -99,7 +88,7 @@ func (i *Image) Blob(d manifest.Descriptor) (Blob, error) {
 // read reads a whole document, which has to have that digest unless it is empty.
 func read(b Blob, want digest.Digest) ([]byte, error) {
 	if b.Size > manifest.MaxSize {
-		return nil, fmt.Errorf("is %d bytes long, the limit is %d", b.Size, manifest.MaxSize)
+		return nil, fmt.Errorf("%d bytes long, the limit is %d", b.Size, manifest.MaxSize)
 	}
 	raw := make([]byte, b.Size)
 	if _, err := io.ReadFull(b.Reader(), raw); err != nil {
@@ -109,7 +98,7 @@ func read(b Blob, want digest.Digest) ([]byte, error) {
 		return raw, nil
 	}
 	if got := digest.FromBytes(raw); got != want {
-		return nil, fmt.Errorf("is damaged: got digest %s, want %s", got, want)
+		return nil, manifest.Mismatch("", got, want)
 	}
 	return raw, nil
 }

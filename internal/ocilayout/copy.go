@@ -1,15 +1,16 @@
-package layout
+package ocilayout
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
+	"hash"
 	"io"
 	"os"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
-	"osbuild-containers/internal/image/files"
 	"osbuild-containers/internal/manifest"
 )
 
@@ -17,11 +18,11 @@ import (
 // processor's cache from the first to the last.
 const piece = 256 << 10
 
-// source is what blobs are read from.
-type source interface {
+// blobSource is what blobs are read from.
+type blobSource interface {
 	// File opens the file that a blob is stored in, which the caller closes. ok is false
 	// when it is stored in none.
-	File(d manifest.Descriptor) (b files.Blob, ok bool, err error)
+	File(d manifest.Descriptor) (b Blob, ok bool, err error)
 	// Blob opens a blob that is stored in no file.
 	Blob(ctx context.Context, d manifest.Descriptor) (io.ReadCloser, error)
 }
@@ -35,17 +36,17 @@ const (
 // copyBlob writes a blob into the file at the offset and reports how. What is hashed is what
 // was written, so a source that changes meanwhile is found, too. tell, which may be nil, is
 // called for every piece that is written and verified.
-func copyBlob(ctx context.Context, to *os.File, at int64, src source, d manifest.Descriptor, tell func(at, n int64)) (how string, err error) {
+func copyBlob(ctx context.Context, to *os.File, at int64, src blobSource, d manifest.Descriptor, tell func(at, n int64)) (how string, err error) {
 	b, inFile, err := src.File(d)
 	if err != nil {
 		return "", err
 	}
-	hash := newHash()
+	hash := sha256.New()
 	switch {
 	case !inFile:
 		how, err = copied, copyStream(ctx, to, at, src, d, hash)
 	case at == 0 && b.Whole && clone(to, b):
-		how, err = cloned, pass(ctx, files.Blob{File: to, Size: b.Size}, nil, 0, hash, tell)
+		how, err = cloned, pass(ctx, Blob{File: to, Size: b.Size}, nil, 0, hash, tell)
 	default:
 		how, err = copied, pass(ctx, b, to, at, hash, tell)
 	}
@@ -55,23 +56,20 @@ func copyBlob(ctx context.Context, to *os.File, at int64, src source, d manifest
 	if err != nil {
 		return "", fmt.Errorf("copy blob %s: %w", d.Digest, err)
 	}
-	if got := (sum{hash}).String(); got != d.Digest.String() {
-		return "", &DamagedError{Got: got, Want: d.Digest}
-	}
-	return how, nil
+	return how, verify(hash, d.Digest)
 }
 
 // clone makes the empty file share the blob's storage, and reports whether the file system
 // could. A clone is a file of its own: what is written to one is not in the other. It has the
 // blob's size, whatever the file has become since it was opened.
-func clone(to *os.File, b files.Blob) bool {
+func clone(to *os.File, b Blob) bool {
 	return unix.IoctlFileClone(int(to.Fd()), int(b.File.Fd())) == nil && to.Truncate(b.Size) == nil
 }
 
 // pass reads a blob, hashes it and writes it into the file at the offset, if there is one. The
 // kernel's own copy_file_range is no faster where it cannot clone, since all has to be
 // read for the hash; and what it has copied would have to be read back.
-func pass(ctx context.Context, b files.Blob, to *os.File, at int64, hash io.Writer, tell func(at, n int64)) error {
+func pass(ctx context.Context, b Blob, to *os.File, at int64, hash io.Writer, tell func(at, n int64)) error {
 	buf := make([]byte, min(piece, b.Size))
 	for done := int64(0); done < b.Size; {
 		if err := context.Cause(ctx); err != nil {
@@ -97,14 +95,12 @@ func pass(ctx context.Context, b files.Blob, to *os.File, at int64, hash io.Writ
 	return nil
 }
 
-// DamagedError says that a blob is not what its digest says.
-type DamagedError struct {
-	Got  string
-	Want digest.Digest
-}
-
-func (e *DamagedError) Error() string {
-	return fmt.Sprintf("blob is damaged: got %s, want %s", e.Got, e.Want)
+// verify returns the error of bytes that do not have the digest.
+func verify(hash hash.Hash, want digest.Digest) error {
+	if got := digest.NewDigest(digest.SHA256, hash); got != want {
+		return manifest.Mismatch("blob", got, want)
+	}
+	return nil
 }
 
 func noEOF(err error) error {
@@ -114,7 +110,7 @@ func noEOF(err error) error {
 	return err
 }
 
-func copyStream(ctx context.Context, to *os.File, at int64, src source, d manifest.Descriptor, hash io.Writer) error {
+func copyStream(ctx context.Context, to *os.File, at int64, src blobSource, d manifest.Descriptor, hash io.Writer) error {
 	r, err := src.Blob(ctx, d)
 	if err != nil {
 		return err

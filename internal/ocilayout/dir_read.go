@@ -1,4 +1,4 @@
-package files
+package ocilayout
 
 import (
 	"errors"
@@ -14,15 +14,12 @@ import (
 // ErrNoDir says that a directory is not in the dir: format.
 var ErrNoDir = errors.New("there is no manifest.json: this is not an image in the dir: format")
 
-// maxSignatures is how many signatures an image may have, as in the library.
-const maxSignatures = 127
-
 // Dir reads what is in a directory of the dir: format: one image or, in the place of its manifest, a
 // list, and those of its images that are there.
 func (t *Tree) Dir() (*Layout, error) { return dirOf(t.place) }
 
 func dirOf(from place) (*Layout, error) {
-	raw, err := document(from, "manifest.json", "")
+	raw, err := readDocument(from, "manifest.json", "")
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, ErrNoDir
 	}
@@ -51,7 +48,7 @@ func (l *Layout) instances(from place, list *Document) error {
 			continue
 		}
 		seen[e.Digest] = true
-		raw, err := document(from, e.Digest.Encoded()+".manifest.json", e.Digest)
+		raw, err := readDocument(from, e.Digest.Encoded()+".manifest.json", e.Digest)
 		if errors.Is(err, os.ErrNotExist) {
 			continue
 		}
@@ -84,20 +81,18 @@ func (l *Layout) instances(from place, list *Document) error {
 // signatures reads signature-1 and those that follow.
 func signatures(from place, prefix string) ([][]byte, error) {
 	var sigs [][]byte
-	size := 0
+	var size int64
 	for n := 1; ; n++ {
-		sig, err := document(from, prefix+"signature-"+strconv.Itoa(n), "")
+		sig, err := readDocument(from, prefix+"signature-"+strconv.Itoa(n), "")
 		if errors.Is(err, os.ErrNotExist) {
 			return sigs, nil
 		}
 		if err != nil {
 			return nil, err
 		}
-		if n > maxSignatures {
-			return nil, fmt.Errorf("there are more than %d signatures", maxSignatures)
-		}
-		if size += len(sig); size > manifest.MaxSize {
-			return nil, fmt.Errorf("signatures with more than the limit of %d bytes", manifest.MaxSize)
+		size += int64(len(sig))
+		if err := manifest.CheckSignatures(n, size); err != nil {
+			return nil, fmt.Errorf("read signatures: %w", err)
 		}
 		sigs = append(sigs, sig)
 	}

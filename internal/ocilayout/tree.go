@@ -1,4 +1,4 @@
-package files
+package ocilayout
 
 import (
 	"context"
@@ -77,7 +77,7 @@ func treeOf(ctx context.Context, name string, file *os.File) (*Tree, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", name, cutOff(err)), file.Close())
 	}
-	a := &archive{file: plain}
+	a := &archiveReader{file: plain}
 	if err := a.read(); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", name, cutOff(err)), a.Close())
 	}
@@ -94,14 +94,14 @@ func cutOff(err error) error {
 
 // Archive reports whether it is an archive, not a directory.
 func (t *Tree) Archive() bool {
-	_, ok := t.place.(*archive)
+	_, ok := t.place.(*archiveReader)
 	return ok
 }
 
 // Ended reports whether an archive has the zeros that end it. One that has none may be whole, as tar and the tools
 // for containers see it, or be cut off between two of its files. A directory has an end.
 func (t *Tree) Ended() bool {
-	a, ok := t.place.(*archive)
+	a, ok := t.place.(*archiveReader)
 	return !ok || a.ended
 }
 
@@ -120,19 +120,19 @@ func (t *Tree) File(name string) (Blob, error) { return t.blob(name) }
 
 // Document reads a whole small file, which has to have that digest unless it is empty.
 func (t *Tree) Document(name string, want digest.Digest) ([]byte, error) {
-	return document(t.place, name, want)
+	return readDocument(t.place, name, want)
 }
 
 // Names are the names of all files of an archive, sorted.
 func (t *Tree) Names() []string {
-	a, ok := t.place.(*archive)
+	a, ok := t.place.(*archiveReader)
 	if !ok {
 		return nil
 	}
 	return slices.Sorted(maps.Keys(a.index))
 }
 
-func document(from place, name string, want digest.Digest) ([]byte, error) {
+func readDocument(from place, name string, want digest.Digest) ([]byte, error) {
 	b, err := from.blob(name)
 	if err != nil {
 		return nil, err
@@ -140,7 +140,7 @@ func document(from place, name string, want digest.Digest) ([]byte, error) {
 	defer b.Close()
 	raw, err := read(b, want)
 	if err != nil {
-		return nil, fmt.Errorf("%s %w", name, err)
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return raw, nil
 }
@@ -164,7 +164,7 @@ func openRegular(root *os.Root, name string) (*os.File, int64, error) {
 	if info, err := root.Stat(name); err != nil {
 		return nil, 0, err
 	} else if !info.Mode().IsRegular() {
-		return nil, 0, fmt.Errorf("%s is not a file", name)
+		return nil, 0, fmt.Errorf("%s: not a regular file", name)
 	}
 	file, err := root.OpenFile(name, unix.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
@@ -172,7 +172,7 @@ func openRegular(root *os.Root, name string) (*os.File, int64, error) {
 	}
 	info, err := file.Stat()
 	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s is not a file", name)
+		err = fmt.Errorf("%s: not a regular file", name)
 	}
 	if err != nil {
 		return nil, 0, errors.Join(err, file.Close())

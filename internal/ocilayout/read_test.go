@@ -1,4 +1,4 @@
-package files_test
+package ocilayout_test
 
 import (
 	"archive/tar"
@@ -15,7 +15,7 @@ import (
 	"testing"
 
 	"osbuild-containers/internal/hint"
-	"osbuild-containers/internal/image/files"
+	"osbuild-containers/internal/ocilayout"
 	"osbuild-containers/test/images"
 	"osbuild-containers/test/inputs"
 )
@@ -38,7 +38,7 @@ func compressed(data []byte) []byte {
 }
 
 // same reads all of the image and compares it with what it was made of.
-func same(t *testing.T, got *files.Image, err error, want *images.Image) {
+func same(t *testing.T, got *ocilayout.Image, err error, want *images.Image) {
 	t.Helper()
 	if err != nil {
 		t.Error(err)
@@ -64,14 +64,14 @@ func TestTheSameImageFromEverything(t *testing.T) {
 	img := images.New(images.Layers(2, 10_000), images.LayerAs(images.Zstd, 500))
 	dir := t.TempDir()
 	inputs.WriteDir(t, dir, img, "one", "two")
-	got, err := files.OpenDir(dir)
+	got, err := ocilayout.OpenDir(dir)
 	same(t, got, err, img)
 	if sigs := got.Signatures(); len(sigs) != 2 || string(sigs[0]) != "one" || string(sigs[1]) != "two" {
 		t.Errorf("signatures %q", sigs)
 	}
 	archive := inputs.Archive(img)
 	for _, data := range [][]byte{archive, compressed(archive)} {
-		got, err := files.OpenArchive(write(t, data))
+		got, err := ocilayout.OpenArchive(write(t, data))
 		same(t, got, err, img)
 	}
 }
@@ -90,14 +90,14 @@ func TestOneImageOfAList(t *testing.T) {
 		}
 	}
 	put("manifest.json", list.Raw)
-	if _, err := files.OpenDir(dir); err == nil || !strings.Contains(err.Error(), "none of its images") {
+	if _, err := ocilayout.OpenDir(dir); err == nil || !strings.Contains(err.Error(), "none of its images") {
 		t.Errorf("got %v", err)
 	}
 	put(img.Digest.Encoded()+".manifest.json", img.Raw)
-	got, err := files.OpenDir(dir)
+	got, err := ocilayout.OpenDir(dir)
 	same(t, got, err, img)
 	put(other.Digest.Encoded()+".manifest.json", other.Raw)
-	if _, err := files.OpenDir(dir); err == nil || !strings.Contains(err.Error(), "several images") {
+	if _, err := ocilayout.OpenDir(dir); err == nil || !strings.Contains(err.Error(), "several images") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -115,9 +115,9 @@ func TestArchivesThatAreRefused(t *testing.T) {
 		"text":       {[]byte(strings.Repeat("no tar ", 200)), "read archive: "},
 		"cut":        {archive[:len(archive)/2], "cut off"},
 		"cut gzip":   {compressed(archive)[:300], "decompress: unexpected EOF"},
-		"manifest":   {bytes.Replace(archive, []byte(`"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest`), []byte(`"schemaVersion":2,"mediaType":"application/vnd.oci.image.MANIFEST`), 1), "is damaged: got digest"},
+		"manifest":   {bytes.Replace(archive, []byte(`"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest`), []byte(`"schemaVersion":2,"mediaType":"application/vnd.oci.image.MANIFEST`), 1), "digest mismatch: got sha256:"},
 	} {
-		img, err := files.OpenArchive(write(t, c.data))
+		img, err := ocilayout.OpenArchive(write(t, c.data))
 		if err == nil {
 			img.Close()
 		}
@@ -126,7 +126,7 @@ func TestArchivesThatAreRefused(t *testing.T) {
 		}
 	}
 	// The same image under two names is one.
-	got, err := files.OpenArchive(write(t, inputs.Archive(one, one)))
+	got, err := ocilayout.OpenArchive(write(t, inputs.Archive(one, one)))
 	same(t, got, err, one)
 }
 
@@ -139,7 +139,7 @@ func TestFoldersThatAreRefused(t *testing.T) {
 	}{
 		"no manifest": {func(dir string) error { return os.Remove(dir + "/manifest.json") }, "there is no manifest.json"},
 		"no layer":    {func(dir string) error { return os.Remove(dir + "/" + layer) }, "is missing"},
-		"short layer": {func(dir string) error { return os.Truncate(dir+"/"+layer, 3) }, "is damaged: got 3 bytes"},
+		"short layer": {func(dir string) error { return os.Truncate(dir+"/"+layer, 3) }, " has size 3 bytes, want"},
 		"layer elsewhere": {func(dir string) error {
 			_ = os.Remove(dir + "/" + layer)
 			return os.Symlink("/etc/passwd", dir+"/"+layer)
@@ -148,14 +148,14 @@ func TestFoldersThatAreRefused(t *testing.T) {
 		"manifest a directory": {func(dir string) error {
 			_ = os.Remove(dir + "/manifest.json")
 			return os.Mkdir(dir+"/manifest.json", 0o700)
-		}, "is not a file"},
+		}, "not a regular file"},
 	} {
 		dir := t.TempDir()
 		inputs.WriteDir(t, dir, img)
 		if err := c.spoil(dir); err != nil {
 			t.Fatal(err)
 		}
-		got, err := files.OpenDir(dir)
+		got, err := ocilayout.OpenDir(dir)
 		if err == nil {
 			_, err = got.Blob(got.Manifest().Layers[0])
 			got.Close()
@@ -189,7 +189,7 @@ func TestLinksInArchives(t *testing.T) {
 	put(&tar.Header{Name: "round", Typeflag: tar.TypeLink, Linkname: "circle"}, "")
 	put(&tar.Header{Name: "out", Typeflag: tar.TypeSymlink, Linkname: "/etc/passwd"}, "")
 	_ = w.Close()
-	tree, err := files.OpenTree(t.Context(), write(t, b.Bytes()))
+	tree, err := ocilayout.OpenTree(t.Context(), write(t, b.Bytes()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,7 +218,7 @@ func TestLongNamesInArchives(t *testing.T) {
 			t.Fatal(err)
 		}
 		_ = w.Close()
-		tree, err := files.OpenTree(t.Context(), write(t, b.Bytes()))
+		tree, err := ocilayout.OpenTree(t.Context(), write(t, b.Bytes()))
 		if err == nil {
 			tree.Close()
 		}
@@ -232,7 +232,7 @@ func TestLongNamesInArchives(t *testing.T) {
 func TestDecompressionEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	tree, err := files.OpenTree(ctx, write(t, compressed(inputs.Archive(images.New()))))
+	tree, err := ocilayout.OpenTree(ctx, write(t, compressed(inputs.Archive(images.New()))))
 	if err == nil {
 		tree.Close()
 	}
@@ -247,7 +247,7 @@ func TestArchiveThatIsAFIFO(t *testing.T) {
 	if err := syscall.Mkfifo(path, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := files.OpenArchive(path); err == nil || !strings.Contains(err.Error(), "is not a file") {
+	if _, err := ocilayout.OpenArchive(path); err == nil || !strings.Contains(err.Error(), "not a regular file") {
 		t.Errorf("error is %v", err)
 	}
 }

@@ -1,14 +1,13 @@
-package layout
+package ocilayout
 
 import (
 	"archive/tar"
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"time"
-
-	"github.com/opencontainers/go-digest"
 
 	"osbuild-containers/internal/manifest"
 )
@@ -21,13 +20,7 @@ func (c *Content) Stream(ctx context.Context, w io.Writer) error {
 		return err
 	}
 	s := &stream{w: w}
-	s.file("oci-layout", []byte(layoutVersion))
-	s.file("index.json", index)
-	s.header(tar.TypeDir, "blobs/", 0o755, 0)
-	s.header(tar.TypeDir, blobDir, 0o755, 0)
-	for _, raw := range c.Documents {
-		s.file(blobDir+digest.FromBytes(raw).Encoded(), raw)
-	}
+	begin(s, index, c.Documents)
 	for _, d := range c.Blobs {
 		s.header(tar.TypeReg, blobDir+d.Digest.Encoded(), 0o644, d.Size)
 		if s.err == nil {
@@ -46,7 +39,7 @@ func (c *Content) stream(ctx context.Context, s *stream, d manifest.Descriptor) 
 		return err
 	}
 	defer b.Close()
-	hash, in := newHash(), b.Reader()
+	hash, in := sha256.New(), b.Reader()
 	buf := make([]byte, piece)
 	for done := int64(0); done < d.Size; {
 		if err := context.Cause(ctx); err != nil {
@@ -64,10 +57,7 @@ func (c *Content) stream(ctx context.Context, s *stream, d manifest.Descriptor) 
 			c.Told(d.Digest, int64(n))
 		}
 	}
-	if got := (sum{hash}).String(); got != d.Digest.String() {
-		return &DamagedError{Got: got, Want: d.Digest}
-	}
-	return nil
+	return verify(hash, d.Digest)
 }
 
 // stream is a tar file that is written from its beginning to its end.
@@ -89,10 +79,11 @@ func (s *stream) put(p []byte) {
 	}
 }
 
-func (s *stream) header(kind byte, name string, mode, size int64) {
+func (s *stream) header(kind byte, name string, mode, size int64) int64 {
 	header, err := tarHeader(kind, name, mode, size, time.Unix(0, 0))
 	s.err = cmp.Or(s.err, err)
 	s.put(header)
+	return s.n
 }
 
 func (s *stream) file(name string, content []byte) {

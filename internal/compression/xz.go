@@ -1,4 +1,4 @@
-package files
+package compression
 
 import (
 	"bufio"
@@ -204,8 +204,8 @@ func (x *xzReader) beginBlock(size byte) error {
 	if err != nil {
 		return errXz
 	}
-	if dictionary > maxWindow {
-		return hint.Add(fmt.Errorf("the xz dictionary needs %d bytes of memory, more than the limit of %d", dictionary, maxWindow), "compress it with xz -9 or less")
+	if dictionary > MaxWindow {
+		return hint.Add(fmt.Errorf("the xz dictionary needs %d bytes of memory, more than the limit of %d", dictionary, MaxWindow), "compress it with xz -9 or less")
 	}
 	if x.dictionaries += dictionary; x.dictionaries > maxDictionaries+dictionaryRatio*x.out {
 		return hint.Add(fmt.Errorf("the xz blocks ask for %d bytes of dictionaries for %d bytes of data, more than the limit", x.dictionaries, x.out),

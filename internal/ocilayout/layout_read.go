@@ -1,4 +1,4 @@
-package files
+package ocilayout
 
 import (
 	"cmp"
@@ -9,16 +9,14 @@ import (
 	"slices"
 
 	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"osbuild-containers/internal/manifest"
 )
 
-// Annotations with which layouts name their images. The second is that of containerd and docker,
-// where the first has the tag alone.
-const (
-	refName   = "org.opencontainers.image.ref.name"
-	imageName = "io.containerd.image.name"
-)
+// AnnotationImageName is the annotation with which containerd and docker name an image, where
+// org.opencontainers.image.ref.name has the tag alone.
+const AnnotationImageName = "io.containerd.image.name"
 
 const (
 	maxDocuments = 256 << 20 // how many bytes all documents of a layout may have
@@ -55,7 +53,7 @@ var ErrNoLayout = errors.New("there is no index.json in it: this is not an OCI a
 func (t *Tree) Layout() (*Layout, error) { return layoutOf(t.place) }
 
 func layoutOf(from place) (*Layout, error) {
-	raw, err := document(from, "index.json", "")
+	raw, err := readDocument(from, v1.ImageIndexFile, "")
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, ErrNoLayout
 	}
@@ -93,10 +91,10 @@ type entry struct {
 
 // name is what the index calls the entry, "" for nothing.
 func (e *entry) name() string {
-	if name := e.Annotations[imageName]; name != "" {
+	if name := e.Annotations[AnnotationImageName]; name != "" {
 		return name
 	}
-	return e.Annotations[refName]
+	return e.Annotations[v1.AnnotationRefName]
 }
 
 // list adds what an index names: index.json, or the list in by.

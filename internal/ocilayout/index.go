@@ -1,4 +1,4 @@
-package layout
+package ocilayout
 
 import (
 	"encoding/json"
@@ -15,12 +15,8 @@ import (
 const (
 	blobDir       = "blobs/sha256/"
 	layoutVersion = `{"imageLayoutVersion": "1.0.0"}`
-	refName       = "org.opencontainers.image.ref.name"
 
-	ociManifest = "application/vnd.oci.image.manifest.v1+json"
-	ociIndex    = "application/vnd.oci.image.index.v1+json"
-	ociConfig   = "application/vnd.oci.image.config.v1+json"
-	ociLayer    = "application/vnd.oci.image.layer."
+	ociLayer = "application/vnd.oci.image.layer." // how the media types of layers begin
 )
 
 // index is an index.json.
@@ -31,15 +27,6 @@ type index struct {
 	Annotations   json.RawMessage   `json:"annotations,omitempty"`
 }
 
-// descriptor is an entry of it, and a blob of a manifest.
-type descriptor struct {
-	MediaType   string            `json:"mediaType"`
-	Digest      digest.Digest     `json:"digest"`
-	Size        int64             `json:"size"`
-	URLs        []string          `json:"urls,omitempty"`
-	Annotations map[string]string `json:"annotations,omitempty"`
-}
-
 // document is a manifest as it is written.
 type document struct {
 	raw    []byte
@@ -48,13 +35,13 @@ type document struct {
 }
 
 // index reads the index of the layout that is there, if there is one.
-func (f *folder) index() (*index, error) {
+func (f *dirWriter) index() (*index, error) {
 	names, err := f.at.Readdirnames(-1)
 	if err != nil || len(names) == 0 {
 		return &index{}, err
 	}
-	raw, err := f.read("index.json")
-	_, none := f.read("oci-layout")
+	raw, err := f.read(v1.ImageIndexFile)
+	_, none := f.read(v1.ImageLayoutFile)
 	if errors.Is(err, os.ErrNotExist) || none != nil {
 		return nil, errors.New("the directory is there, and what is in it is no OCI layout: use another path")
 	}
@@ -71,20 +58,25 @@ func (f *folder) index() (*index, error) {
 // add adds a manifest. It takes the place of one with the same name, or, when it has no
 // name, of itself.
 func (i *index) add(d document) {
-	entry := descriptor{MediaType: ociManifest, Digest: d.digest, Size: int64(len(d.raw))}
+	entry := v1.Descriptor{MediaType: v1.MediaTypeImageManifest, Digest: d.digest, Size: int64(len(d.raw))}
 	if d.name != "" {
-		entry.Annotations = map[string]string{refName: d.name}
+		entry.Annotations = map[string]string{v1.AnnotationRefName: d.name}
 	}
 	i.Manifests = slices.DeleteFunc(i.Manifests, func(raw json.RawMessage) bool {
-		var e descriptor
+		var e v1.Descriptor
 		if json.Unmarshal(raw, &e) != nil {
 			return false
 		}
 		if d.name != "" {
-			return e.Annotations[refName] == d.name
+			return e.Annotations[v1.AnnotationRefName] == d.name
 		}
-		return e.Digest == d.digest && e.Annotations[refName] == ""
+		return e.Digest == d.digest && e.Annotations[v1.AnnotationRefName] == ""
 	})
+	i.append(entry)
+}
+
+// append adds an entry at the end.
+func (i *index) append(entry v1.Descriptor) {
 	raw, err := json.Marshal(entry)
 	if err != nil {
 		panic(err) // strings and numbers always have a JSON form
@@ -94,7 +86,8 @@ func (i *index) add(d document) {
 
 func (i *index) encode() []byte {
 	i.SchemaVersion = 2
-	i.MediaType = ociIndex
+	i.Manifests = append([]json.RawMessage{}, i.Manifests...)
+	i.MediaType = v1.MediaTypeImageIndex
 	raw, err := json.Marshal(i)
 	if err != nil {
 		panic(err) // it was JSON before
@@ -103,7 +96,7 @@ func (i *index) encode() []byte {
 }
 
 // documents are the images' manifests in OCI's words.
-func documents(images []Image, destination string) ([]document, error) {
+func documents(images []Item, destination string) ([]document, error) {
 	var docs []document
 	for _, img := range images {
 		if len(img.Signatures()) > 0 && !img.RemoveSignatures {
@@ -134,8 +127,8 @@ func asOCI(raw []byte) ([]byte, error) {
 	if err := json.Unmarshal(raw, &out); err != nil {
 		return nil, err
 	}
-	oci := out.MediaType == ociManifest || out.MediaType == "" && out.Config.MediaType == ociConfig
-	same := oci && out.Config.MediaType == ociConfig
+	oci := out.MediaType == v1.MediaTypeImageManifest || out.MediaType == "" && out.Config.MediaType == v1.MediaTypeImageConfig
+	same := oci && out.Config.MediaType == v1.MediaTypeImageConfig
 	for i := range out.Layers {
 		l := &out.Layers[i]
 		media, docker := ociLayers[l.MediaType]
@@ -149,7 +142,7 @@ func asOCI(raw []byte) ([]byte, error) {
 	if same {
 		return raw, nil
 	}
-	out.MediaType, out.Config.MediaType = ociManifest, ociConfig
+	out.MediaType, out.Config.MediaType = v1.MediaTypeImageManifest, v1.MediaTypeImageConfig
 	if out.Layers == nil {
 		out.Layers = []v1.Descriptor{}
 	}

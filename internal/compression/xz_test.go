@@ -1,4 +1,4 @@
-package files
+package compression
 
 import (
 	"bytes"
@@ -74,7 +74,7 @@ func TestXz(t *testing.T) {
 	}
 }
 
-// A block that asks for more memory than maxWindow is refused wherever it is, before memory is allocated.
+// A block that asks for more memory than MaxWindow is refused wherever it is, before memory is allocated.
 func TestXzDictionary(t *testing.T) {
 	const most = 30 // the code of 128 MiB
 	if _, err := io.ReadAll(newXz(bytes.NewReader(asking(t, most)))); err != nil {
@@ -93,7 +93,7 @@ func TestXzDictionary(t *testing.T) {
 // TestXzEmptyBlocks shows that blocks without data cannot ask for one dictionary after the other.
 func TestXzEmptyBlocks(t *testing.T) {
 	one := asking(t, 30)
-	_, err := io.ReadAll(newXz(bytes.NewReader(bytes.Repeat(one, maxDictionaries/maxWindow+1))))
+	_, err := io.ReadAll(newXz(bytes.NewReader(bytes.Repeat(one, maxDictionaries/MaxWindow+1))))
 	if err == nil || !strings.Contains(err.Error(), "more than the limit") {
 		t.Errorf("got %v", err)
 	}

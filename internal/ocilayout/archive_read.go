@@ -1,4 +1,4 @@
-package files
+package ocilayout
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
 
 	"osbuild-containers/internal/layer"
@@ -22,8 +23,8 @@ const (
 	tarBlock   = 512     // to a multiple of which the content of a file is padded
 )
 
-// archive is an OCI layout in a tar file, and where in it the files are.
-type archive struct {
+// archiveReader is an OCI layout in a tar file, and where in it the files are.
+type archiveReader struct {
 	file  *os.File
 	index map[string]span
 	ended bool // there is something behind the last entry: the zeros that end an archive
@@ -52,7 +53,7 @@ func openArchive(file *os.File) (*Image, error) {
 	if err != nil {
 		return nil, errors.Join(cutOff(err), file.Close())
 	}
-	a := &archive{file: plain}
+	a := &archiveReader{file: plain}
 	img, err := a.image()
 	if err != nil {
 		return nil, errors.Join(err, a.Close())
@@ -60,11 +61,11 @@ func openArchive(file *os.File) (*Image, error) {
 	return img, nil
 }
 
-func (a *archive) image() (*Image, error) {
+func (a *archiveReader) image() (*Image, error) {
 	if err := a.read(); err != nil {
 		return nil, cutOff(err)
 	}
-	if _, ok := a.index["oci-layout"]; !ok {
+	if _, ok := a.index[v1.ImageLayoutFile]; !ok {
 		return nil, errors.New("there is no oci-layout in it: this is not an OCI archive")
 	}
 	found, err := a.choose()
@@ -75,13 +76,13 @@ func (a *archive) image() (*Image, error) {
 }
 
 // read notes where the files are. The tar reader steps over them.
-func (a *archive) read() error {
+func (a *archiveReader) read() error {
 	info, err := a.file.Stat()
 	if err != nil {
 		return err
 	}
 	if !info.Mode().IsRegular() {
-		return errors.New("is not a file")
+		return errors.New("not a regular file")
 	}
 	a.index = map[string]span{}
 	links := map[string]string{}
@@ -141,7 +142,7 @@ func clean(name string) string {
 	return strings.TrimPrefix(path.Clean("/"+name), "/")
 }
 
-func (a *archive) blob(name string) (Blob, error) {
+func (a *archiveReader) blob(name string) (Blob, error) {
 	s, ok := a.index[name]
 	if !ok {
 		return Blob{}, os.ErrNotExist
@@ -149,9 +150,9 @@ func (a *archive) blob(name string) (Blob, error) {
 	return Blob{File: a.file, Offset: s.offset, Size: s.size}, nil
 }
 
-func (a *archive) open(d digest.Digest) (Blob, error) {
+func (a *archiveReader) open(d digest.Digest) (Blob, error) {
 	return a.blob(BlobName(d))
 }
 
 // Close closes the archive.
-func (a *archive) Close() error { return a.file.Close() }
+func (a *archiveReader) Close() error { return a.file.Close() }

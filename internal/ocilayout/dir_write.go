@@ -1,4 +1,4 @@
-package layout
+package ocilayout
 
 import (
 	"cmp"
@@ -18,18 +18,18 @@ import (
 	"osbuild-containers/internal/output"
 )
 
-// directory is what is written, below a handle.
-type folder struct {
+// dirWriter is what is written, below a handle.
+type dirWriter struct {
 	opt  Options
 	at   *os.File
 	dirs map[string]*os.File
 }
 
-func newFolder(at *os.File, opt Options) *folder {
-	return &folder{opt: opt, at: at, dirs: map[string]*os.File{"": at}}
+func newDirWriter(at *os.File, opt Options) *dirWriter {
+	return &dirWriter{opt: opt, at: at, dirs: map[string]*os.File{"": at}}
 }
 
-func (f *folder) close() {
+func (f *dirWriter) close() {
 	for name, d := range f.dirs {
 		if name != "" {
 			d.Close()
@@ -38,7 +38,7 @@ func (f *folder) close() {
 }
 
 // finish sets the times of the directories.
-func (f *folder) finish() error {
+func (f *dirWriter) finish() error {
 	t, given := f.opt.time()
 	if !given {
 		return nil
@@ -64,7 +64,7 @@ func setTime(f *os.File, t time.Time) error {
 }
 
 // mkdir makes a directory, or opens the one that is there.
-func (f *folder) mkdir(name string) error {
+func (f *dirWriter) mkdir(name string) error {
 	in, base := f.parent(name)
 	if err := unix.Mkdirat(int(in.Fd()), base, 0o755); err != nil && err != unix.EEXIST {
 		return fmt.Errorf("make directory %s: %w", name, err)
@@ -78,14 +78,14 @@ func (f *folder) mkdir(name string) error {
 }
 
 // parent is the directory that the file lies in, which mkdir has opened.
-func (f *folder) parent(name string) (*os.File, string) {
+func (f *dirWriter) parent(name string) (*os.File, string) {
 	dir, base := path.Split(name)
 	return f.dirs[strings.TrimSuffix(dir, "/")], base
 }
 
 // put writes a file. It has its name, and what had the name loses it, only when fill has
 // written all of it: no file is there half written, or not verified.
-func (f *folder) put(name string, fill func(*os.File) error) error {
+func (f *dirWriter) put(name string, fill func(*os.File) error) error {
 	in, base := f.parent(name)
 	return put(in, base, f.opt, fill)
 }
@@ -111,7 +111,7 @@ func put(in *os.File, base string, opt Options, fill func(*os.File) error) error
 	return nil
 }
 
-func (f *folder) write(name string, content []byte) error {
+func (f *dirWriter) write(name string, content []byte) error {
 	return f.put(name, func(file *os.File) error {
 		_, err := file.Write(content)
 		return err
@@ -120,7 +120,7 @@ func (f *folder) write(name string, content []byte) error {
 
 // open opens a regular file of the directory for reading. The type is looked at first: to open a
 // FIFO or a device may wait for others, or have an effect.
-func (f *folder) open(name string) (*os.File, error) {
+func (f *dirWriter) open(name string) (*os.File, error) {
 	var st unix.Stat_t
 	if err := unix.Fstatat(int(f.at.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return nil, err
@@ -142,7 +142,7 @@ func (f *folder) open(name string) (*os.File, error) {
 var errNotRegular = errors.New("not a regular file")
 
 // read reads a small file; there is none if the error is fs.ErrNotExist.
-func (f *folder) read(name string) ([]byte, error) {
+func (f *dirWriter) read(name string) ([]byte, error) {
 	file, err := f.open(name)
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: name, Err: err}
@@ -156,7 +156,7 @@ func (f *folder) read(name string) ([]byte, error) {
 }
 
 // clear empties a directory that has an image, and refuses one that has something else.
-func (f *folder) clear(mark, begins string) error {
+func (f *dirWriter) clear(mark, begins string) error {
 	names, err := f.at.Readdirnames(-1)
 	if err != nil || len(names) == 0 {
 		return err
@@ -173,9 +173,9 @@ func (f *folder) clear(mark, begins string) error {
 }
 
 // blobs puts the images' blobs there, each once, several at a time.
-func (f *folder) blobs(ctx context.Context, prefix string, images []Image) error {
+func (f *dirWriter) blobs(ctx context.Context, prefix string, images []Item) error {
 	var blobs []manifest.Descriptor
-	from := map[digest.Digest]Image{}
+	from := map[digest.Digest]Item{}
 	for _, img := range images {
 		for _, d := range img.Manifest().Blobs() {
 			if _, seen := from[d.Digest]; !seen {

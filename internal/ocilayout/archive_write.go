@@ -1,4 +1,4 @@
-package layout
+package ocilayout
 
 import (
 	"archive/tar"
@@ -11,15 +11,16 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"osbuild-containers/internal/manifest"
 )
 
 const block = 512 // of a tar file
 
-// archive is a tar file. All sizes are known beforehand, so blobs are written to their
+// archiveWriter is a tar file. All sizes are known beforehand, so blobs are written to their
 // places in any order.
-type archive struct {
+type archiveWriter struct {
 	opt Options
 	out *os.File
 	end int64 // where the next entry goes
@@ -27,7 +28,7 @@ type archive struct {
 }
 
 // header writes an entry's header and returns where its content goes.
-func (a *archive) header(kind byte, name string, mode, size int64) int64 {
+func (a *archiveWriter) header(kind byte, name string, mode, size int64) int64 {
 	t, _ := a.opt.time()
 	header, err := tarHeader(kind, name, mode, size, t)
 	if err == nil {
@@ -47,25 +48,39 @@ func tarHeader(kind byte, name string, mode, size int64, t time.Time) ([]byte, e
 	return b.Bytes(), err
 }
 
+// tarWriter writes the entries of an archive, in their order.
+type tarWriter interface {
+	// header begins an entry and returns the offset of its content.
+	header(kind byte, name string, mode, size int64) int64
+	// file writes a whole entry.
+	file(name string, content []byte)
+}
+
+// begin writes all of an archive that is not a large blob.
+func begin(w tarWriter, index []byte, documents [][]byte) {
+	w.file(v1.ImageLayoutFile, []byte(layoutVersion))
+	w.file(v1.ImageIndexFile, index)
+	w.header(tar.TypeDir, "blobs/", 0o755, 0)
+	w.header(tar.TypeDir, blobDir, 0o755, 0)
+	for _, raw := range documents {
+		w.file(blobDir+digest.FromBytes(raw).Encoded(), raw)
+	}
+}
+
 // padded is the size that content has in a tar file.
 func padded(size int64) int64 { return (size + block - 1) / block * block }
 
-func (a *archive) folder(name string) { a.header(tar.TypeDir, name, 0o755, 0) }
-
-func (a *archive) file(name string, content []byte) {
+func (a *archiveWriter) file(name string, content []byte) {
 	at := a.header(tar.TypeReg, name, 0o644, int64(len(content)))
 	_, err := a.out.WriteAt(content, at)
 	a.err = cmp.Or(a.err, err)
 }
 
 // blobs writes the image's blobs, in the order of their digests.
-func (a *archive) blobs(ctx context.Context, img Image) error {
+func (a *archiveWriter) blobs(ctx context.Context, img Item) error {
 	blobs := img.Manifest().Blobs()
 	slices.SortFunc(blobs, func(x, y manifest.Descriptor) int { return cmp.Compare(x.Digest, y.Digest) })
-	places := make(map[digest.Digest]int64, len(blobs))
-	for _, d := range blobs {
-		places[d.Digest] = a.header(tar.TypeReg, blobDir+d.Digest.Encoded(), 0o644, d.Size)
-	}
+	places := a.places(blobs)
 	return each(ctx, blobs, func(ctx context.Context, d manifest.Descriptor) error {
 		began := time.Now()
 		how, err := copyBlob(ctx, a.out, places[d.Digest], img, d, nil)
@@ -76,6 +91,15 @@ func (a *archive) blobs(ctx context.Context, img Image) error {
 	})
 }
 
+// places begins an entry for each blob, and returns the offsets of their contents.
+func (a *archiveWriter) places(blobs []manifest.Descriptor) map[digest.Digest]int64 {
+	places := make(map[digest.Digest]int64, len(blobs))
+	for _, d := range blobs {
+		places[d.Digest] = a.header(tar.TypeReg, blobDir+d.Digest.Encoded(), 0o644, d.Size)
+	}
+	return places
+}
+
 // sizeOf is the size of an archive whose last entry ends there: two empty blocks follow, and what
 // fills up its last record, as tar does.
 func sizeOf(end int64) int64 {
@@ -84,6 +108,6 @@ func sizeOf(end int64) int64 {
 }
 
 // finish ends the archive.
-func (a *archive) finish() error {
+func (a *archiveWriter) finish() error {
 	return errors.Join(a.err, a.out.Truncate(sizeOf(a.end)), a.out.Chmod(0o644))
 }

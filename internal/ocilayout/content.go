@@ -1,10 +1,8 @@
-package layout
+package ocilayout
 
 import (
-	"archive/tar"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -17,7 +15,6 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
-	"osbuild-containers/internal/image/files"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/panics"
 )
@@ -43,27 +40,27 @@ func (c *Content) sort() {
 }
 
 func (c *Content) index() ([]byte, error) {
-	raw, err := json.Marshal(struct {
-		SchemaVersion int             `json:"schemaVersion"`
-		MediaType     string          `json:"mediaType"`
-		Manifests     []v1.Descriptor `json:"manifests"`
-	}{2, ociIndex, slices.Concat([]v1.Descriptor{}, c.Index)})
-	if err == nil && len(raw) > manifest.MaxSize {
-		err = fmt.Errorf("index.json would be %d bytes long, the limit is %d: put less into one", len(raw), manifest.MaxSize)
+	var i index
+	for _, d := range c.Index {
+		i.append(d)
 	}
-	return raw, err
+	raw := i.encode()
+	if len(raw) > manifest.MaxSize {
+		return nil, fmt.Errorf("index.json would be %d bytes long, the limit is %d: put less into one", len(raw), manifest.MaxSize)
+	}
+	return raw, nil
 }
 
 // File implements source.
-func (c *Content) File(d manifest.Descriptor) (files.Blob, bool, error) {
+func (c *Content) File(d manifest.Descriptor) (Blob, bool, error) {
 	file, err := c.Open(d.Digest)
 	if err != nil {
-		return files.Blob{}, false, err
+		return Blob{}, false, err
 	}
-	b, err := files.Whole(file)
+	b, err := Whole(file)
 	if err == nil && b.Size != d.Size {
 		b.Close()
-		err = &DamagedError{Got: fmt.Sprintf("%d bytes", b.Size), Want: d.Digest}
+		err = manifest.SizeMismatch("blob "+d.Digest.String(), b.Size, d.Size)
 	}
 	return b, err == nil, err
 }
@@ -103,25 +100,16 @@ func each(ctx context.Context, blobs []manifest.Descriptor, one func(context.Con
 	return group.Wait()
 }
 
-// Archive writes the content as a tar file.
-func (c *Content) Archive(ctx context.Context, out *os.File) error {
+// WriteArchive writes the content as a tar file.
+func (c *Content) WriteArchive(ctx context.Context, out *os.File) error {
 	c.sort()
 	index, err := c.index()
 	if err != nil {
 		return err
 	}
-	a := &archive{out: out} // what is in it is from 1970, the file itself is from now
-	a.file("oci-layout", []byte(layoutVersion))
-	a.file("index.json", index)
-	a.folder("blobs/")
-	a.folder(blobDir)
-	for _, raw := range c.Documents {
-		a.file(blobDir+digest.FromBytes(raw).Encoded(), raw)
-	}
-	places := make(map[digest.Digest]int64, len(c.Blobs))
-	for _, d := range c.Blobs {
-		places[d.Digest] = a.header(tar.TypeReg, blobDir+d.Digest.Encoded(), 0o644, d.Size)
-	}
+	a := &archiveWriter{out: out} // what is in it is from 1970, the file itself is from now
+	begin(a, index, c.Documents)
+	places := a.places(c.Blobs)
 	if err := each(ctx, c.Blobs, func(ctx context.Context, d manifest.Descriptor) error {
 		return c.copy(ctx, out, places[d.Digest], d)
 	}); err != nil {
@@ -133,15 +121,15 @@ func (c *Content) Archive(ctx context.Context, out *os.File) error {
 	return out.Sync()
 }
 
-// Directory writes the content into a directory, which is empty.
-func (c *Content) Folder(ctx context.Context, to *os.File) error {
+// WriteDir writes the content into a directory, which is empty.
+func (c *Content) WriteDir(ctx context.Context, to *os.File) error {
 	c.sort()
 	index, err := c.index()
 	if err != nil {
 		return err
 	}
 	var epoch int64
-	f := newFolder(to, Options{Epoch: &epoch})
+	f := newDirWriter(to, Options{Epoch: &epoch})
 	defer f.close()
 	for _, dir := range []string{"blobs", "blobs/sha256"} {
 		if err := f.mkdir(dir); err != nil {
@@ -161,7 +149,7 @@ func (c *Content) Folder(ctx context.Context, to *os.File) error {
 			return err
 		}
 	}
-	if err := errors.Join(f.write("oci-layout", []byte(layoutVersion)), f.write("index.json", index), f.finish()); err != nil {
+	if err := errors.Join(f.write(v1.ImageLayoutFile, []byte(layoutVersion)), f.write(v1.ImageIndexFile, index), f.finish()); err != nil {
 		return err
 	}
 	if err := unix.Syncfs(int(to.Fd())); err != nil {

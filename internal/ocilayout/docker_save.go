@@ -1,4 +1,4 @@
-package files
+package ocilayout
 
 import (
 	"cmp"
@@ -67,7 +67,7 @@ func (t *Tree) Saved() ([]Saved, error) {
 		}
 		s := Saved{ID: digest.FromBytes(config), Config: config, Names: e.RepoTags}
 		if m := hexName.FindStringSubmatch(e.Config); m != nil && m[1] != s.ID.Encoded() {
-			return nil, fmt.Errorf("%s: image %d: the config %s is damaged: got digest %s", savedManifest, n+1, e.Config, s.ID)
+			return nil, fmt.Errorf("%s: image %d: the config %s: %w", savedManifest, n+1, e.Config, manifest.Mismatch("", s.ID, digest.NewDigestFromEncoded(digest.SHA256, m[1])))
 		}
 		if err := checkNames(s.ID.String(), s.Names); err != nil {
 			return nil, fmt.Errorf("%s: image %w", savedManifest, err)

@@ -1,4 +1,4 @@
-package files
+package ocilayout
 
 import (
 	"errors"
@@ -9,7 +9,7 @@ import (
 )
 
 // choose finds the one image of the archive.
-func (a *archive) choose() (*Document, error) {
+func (a *archiveReader) choose() (*Document, error) {
 	l, err := layoutOf(a)
 	if err != nil {
 		return nil, err

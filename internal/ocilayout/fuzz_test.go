@@ -1,11 +1,11 @@
-package files_test
+package ocilayout_test
 
 import (
 	"os"
 	"path/filepath"
 	"testing"
 
-	"osbuild-containers/internal/image/files"
+	"osbuild-containers/internal/ocilayout"
 	"osbuild-containers/test/images"
 	"osbuild-containers/test/inputs"
 )
@@ -23,7 +23,7 @@ func FuzzArchive(f *testing.F) {
 		if err := os.WriteFile(path, data, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		img, err := files.OpenArchive(path)
+		img, err := ocilayout.OpenArchive(path)
 		if err != nil {
 			return
 		}

@@ -1,38 +1,45 @@
-// Package layout writes images as files: as a directory of the dir: format, as an OCI
-// layout, and as an archive of one.
+// Package ocilayout reads and writes images as plain files: directories of the dir: format, OCI layouts, and archives of
+// them; it also reads what docker save writes.
 //
-// What it promises: nothing is recompressed, and the manifest is the one that the image
-// has, so that its digest stays, with one exception: an OCI layout has no Docker
-// manifests, so such a manifest is written in OCI's words, with the same config and
-// layers, and the image keeps its id. What is written depends on the images alone: an
-// archive is the same byte for byte, and so is each file of a directory.
+// What is read stays packed: a blob is a byte range of a file, which can be read, cloned or copied by the kernel. A
+// manifest is understood in one way or refused; a blob that is missing, or has another size than the manifest says, is
+// an error before anything of it is read; nothing outside the directory or the archive is opened, whatever names are in
+// it. Digests of layers are not verified by reading: the caller verifies them.
 //
-// A blob is cloned where the file system can, and else copied; it is never a link to the
-// file that it is read from, which others would change with it. What has been written is
-// verified, cloned or not, before it has its name.
-//
-// What it does not: of an image that could not be written completely, the files that could
-// be stay where they are.
-package layout
+// What is written is not recompressed, and has the manifest that the image has, so that its digest stays, with one
+// exception: an OCI layout has no Docker manifests, so such a manifest is written with OCI's media types, the same
+// config and the same layers; the image keeps its id. The bytes depend on the images alone. A blob is cloned where the
+// file system can, and else copied; it is never a link to the file it is read from, which others would change with it.
+// It is verified, cloned or not, before it has its name. Of an image that could not be written completely, the blobs
+// that could be stay.
+package ocilayout
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"os"
 	"strconv"
 	"time"
 
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"osbuild-containers/internal/hint"
-	"osbuild-containers/internal/image/input"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/progress"
 )
 
-// Image is an image to write.
-type Image struct {
-	*input.Image
+// A Source is what an image to write is read from.
+type Source interface {
+	Name() string // names the image in messages
+	Manifest() *manifest.Manifest
+	Raw() []byte          // the bytes of the manifest
+	Signatures() [][]byte // in the format of the dir: transport
+	blobSource
+}
+
+// An Item is an image to write.
+type Item struct {
+	Source
 	Reference        string // its name in an OCI layout; empty for none
 	RemoveSignatures bool
 }
@@ -53,10 +60,10 @@ func (e *SignedError) Error() string {
 // Hint is the remedy.
 func (e *SignedError) Hint() hint.Hint { return hint.New("set remove-signatures to leave them behind") }
 
-// Dir writes the image as a directory of the dir: format at the directory, which is empty or
+// WriteDir writes the image as a directory of the dir: format at the directory, which is empty or
 // has another such image.
-func Dir(ctx context.Context, to *os.File, img Image, opt Options) error {
-	f := newFolder(to, opt)
+func WriteDir(ctx context.Context, to *os.File, img Item, opt Options) error {
+	f := newDirWriter(to, opt)
 	defer f.close()
 	if err := f.clear("version", "Directory Transport Version: "); err != nil {
 		return err
@@ -64,7 +71,7 @@ func Dir(ctx context.Context, to *os.File, img Image, opt Options) error {
 	if err := f.write("version", []byte("Directory Transport Version: 1.1\n")); err != nil {
 		return err
 	}
-	if err := f.blobs(ctx, "", []Image{img}); err != nil {
+	if err := f.blobs(ctx, "", []Item{img}); err != nil {
 		return err
 	}
 	if !img.RemoveSignatures {
@@ -80,13 +87,13 @@ func Dir(ctx context.Context, to *os.File, img Image, opt Options) error {
 	return f.finish()
 }
 
-// OCI adds the images to the OCI layout in the directory, which may be empty.
-func OCI(ctx context.Context, to *os.File, images []Image, opt Options) error {
+// WriteLayout adds the images to the OCI layout in the directory, which may be empty.
+func WriteLayout(ctx context.Context, to *os.File, images []Item, opt Options) error {
 	docs, err := documents(images, "an OCI layout")
 	if err != nil {
 		return err
 	}
-	f := newFolder(to, opt)
+	f := newDirWriter(to, opt)
 	defer f.close()
 	index, err := f.index()
 	if err != nil {
@@ -106,30 +113,26 @@ func OCI(ctx context.Context, to *os.File, images []Image, opt Options) error {
 		}
 		index.add(d)
 	}
-	if err := f.write("oci-layout", []byte(layoutVersion)); err != nil {
+	if err := f.write(v1.ImageLayoutFile, []byte(layoutVersion)); err != nil {
 		return err
 	}
-	if err := f.write("index.json", index.encode()); err != nil {
+	if err := f.write(v1.ImageIndexFile, index.encode()); err != nil {
 		return err
 	}
 	return f.finish()
 }
 
-// Archive writes the image as an OCI archive in the directory, under that name.
-func Archive(ctx context.Context, in *os.File, name string, img Image, opt Options) error {
-	docs, err := documents([]Image{img}, "an OCI archive")
+// WriteArchive writes the image as an OCI archive in the directory, under that name.
+func WriteArchive(ctx context.Context, in *os.File, name string, img Item, opt Options) error {
+	docs, err := documents([]Item{img}, "an OCI archive")
 	if err != nil {
 		return err
 	}
 	var index index
 	index.add(docs[0])
 	err = put(in, name, opt, func(out *os.File) error {
-		a := &archive{out: out, opt: opt}
-		a.file("oci-layout", []byte(layoutVersion))
-		a.file("index.json", index.encode())
-		a.folder("blobs/")
-		a.folder(blobDir)
-		a.file(blobDir+docs[0].digest.Encoded(), docs[0].raw)
+		a := &archiveWriter{out: out, opt: opt}
+		begin(a, index.encode(), [][]byte{docs[0].raw})
 		if err := a.blobs(ctx, img); err != nil {
 			return err
 		}
@@ -150,7 +153,7 @@ func (o Options) time() (t time.Time, given bool) {
 }
 
 // told says of a blob that it is there.
-func (o Options) told(img Image, d manifest.Descriptor, how string, began time.Time) {
+func (o Options) told(img Item, d manifest.Descriptor, how string, began time.Time) {
 	layers := img.Manifest().Layers
 	for i, l := range layers {
 		if l.Digest == d.Digest {
@@ -160,12 +163,3 @@ func (o Options) told(img Image, d manifest.Descriptor, how string, began time.T
 		}
 	}
 }
-
-// sum is a SHA-256 that is being taken.
-type sum struct {
-	h interface{ Sum([]byte) []byte }
-}
-
-func (s sum) String() string { return "sha256:" + hex.EncodeToString(s.h.Sum(nil)) }
-
-var newHash = sha256.New

@@ -1,4 +1,4 @@
-package files
+package ocilayout
 
 import (
 	"errors"
@@ -9,8 +9,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// directory is an image in the dir: format.
-type folder struct {
+// dirReader is an image in the dir: format.
+type dirReader struct {
 	root *os.Root
 
 	mu     sync.Mutex
@@ -24,7 +24,7 @@ func OpenDir(path string) (*Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open image directory: %w", err)
 	}
-	f := &folder{root: root, opened: map[string]*os.File{}}
+	f := &dirReader{root: root, opened: map[string]*os.File{}}
 	img, err := f.image()
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("image in %s: %w", path, err), f.Close())
@@ -32,7 +32,7 @@ func OpenDir(path string) (*Image, error) {
 	return img, nil
 }
 
-func (f *folder) image() (*Image, error) {
+func (f *dirReader) image() (*Image, error) {
 	l, err := dirOf(f)
 	if err != nil {
 		return nil, err
@@ -51,12 +51,12 @@ func (f *folder) image() (*Image, error) {
 	return &Image{raw: d.Raw, m: d.Manifest, from: f, sigs: d.Signatures}, nil
 }
 
-func (f *folder) open(d digest.Digest) (Blob, error) { return f.file(d.Encoded()) }
+func (f *dirReader) open(d digest.Digest) (Blob, error) { return f.file(d.Encoded()) }
 
-func (f *folder) blob(name string) (Blob, error) { return f.file(name) }
+func (f *dirReader) blob(name string) (Blob, error) { return f.file(name) }
 
 // file opens a file once.
-func (f *folder) file(name string) (Blob, error) {
+func (f *dirReader) file(name string) (Blob, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	file := f.opened[name]
@@ -75,7 +75,7 @@ func (f *folder) file(name string) (Blob, error) {
 }
 
 // Close closes the directory and its files.
-func (f *folder) Close() error {
+func (f *dirReader) Close() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, file := range f.opened {
