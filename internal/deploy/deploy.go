@@ -2,9 +2,9 @@
 //
 // It exists because the other ways do the work twice: unpack every layer into a
 // store, mount their union, copy that, remove what is not wanted. Here the layers are
-// read from the top one down, several at a time, and an entry is written only when no
-// layer above has replaced or removed it and no pattern excludes it. What would not
-// be in the tree at the end is never written.
+// merged from the top one down, and an entry gets its place only when no layer above has
+// replaced or removed it and no pattern excludes it. On several cores, layers are read
+// ahead of that and their files written aside; see docs/design/deploy.md.
 //
 // What a layer means is what overlayfs makes of it as podman unpacks it: each layer is
 // a tree of its own, in which its symbolic links are followed as under chroot, and

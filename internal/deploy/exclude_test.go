@@ -109,7 +109,7 @@ func TestExcludedIsNeverWritten(t *testing.T) {
 }
 
 // A disk that has room for what is there at the end has room enough: what a layer above
-// replaces, removes or hides, and what is excluded, is not written at any time.
+// replaces, removes or hides, and what is excluded, is not written, or makes way.
 func TestNothingIsWrittenInVain(t *testing.T) {
 	p := newPlace(t)
 	if err := unix.Mount("none", p.tree, "tmpfs", 0, "size=1m"); err != nil {
