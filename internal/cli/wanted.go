@@ -118,18 +118,14 @@ func (w *wanted) addManifest(ctx context.Context, a *app, path string) error {
 }
 
 // readManifest reads an osbuild manifest of which all images are pinned. One without containers is noted.
-func (a *app) readManifest(ctx context.Context, path string) (*request.Wanted, error) {
+func (a *app) readManifest(ctx context.Context, path string) (*inject.Manifest, error) {
 	raw, err := a.readFile(ctx, path)
 	if err != nil {
 		return nil, err
 	}
-	m, err := request.DecodeManifest(raw)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	open, err := inject.FindUnpinned(raw)
-	if err == nil && len(open) > 0 {
-		err = notPinned(path, open)
+	m, err := inject.Read(raw)
+	if err == nil && len(m.Unpinned) > 0 {
+		err = notPinned(path, m.Unpinned)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)

@@ -157,44 +157,21 @@ type document struct {
 
 func (d *document) pack() []byte { return d.whole.Pack() }
 
-// FindUnpinned returns the references of a manifest that no source has an item for: the names of images that
-// are to be filled in, and ids and digests that would have to be there already. A manifest that is not of
-// version 2 has none.
-func FindUnpinned(manifest []byte) ([]Unpinned, error) {
-	d, err := parse(manifest)
-	if err != nil {
-		return nil, nil //nolint:nilerr // what is wrong with it is for others to say
-	}
-	m, err := readModel(d)
+// parse reads a manifest of version 2.
+func parse(raw []byte) (*document, error) {
+	d, err := parseAny(raw)
 	if err != nil {
 		return nil, err
 	}
-	var all []Unpinned
-	for _, r := range m.mentions() {
-		source := skopeoSource
-		if r.storage {
-			source = storageSource
-		}
-		if _, ok := m.images[source+r.key]; !ok {
-			all = append(all, Unpinned{r.at, r.key, r.fresh, r.storage})
-		}
+	if err := d.checkVersion(); err != nil {
+		return nil, err
 	}
-	for _, s := range m.stages {
-		if s.lists == nil {
-			continue
-		}
-		for n := range s.lists.len() {
-			key := s.lists.key(n)
-			if _, ok := m.images[indexSource+key]; !ok {
-				all = append(all, Unpinned{At: s.at + ".inputs." + listsName, Key: key})
-			}
-		}
-	}
-	return all, nil
+	d.style = styleOf(&d.whole, d.root)
+	return d, nil
 }
 
-// parse reads a manifest of version 2.
-func parse(raw []byte) (*document, error) {
+// parseAny reads a manifest of any version.
+func parseAny(raw []byte) (*document, error) {
 	if err := json.Unmarshal(raw, new(json.RawMessage)); err != nil {
 		return nil, notJSON(raw, err)
 	}
@@ -207,25 +184,15 @@ func parse(raw []byte) (*document, error) {
 		return nil, errors.New("not an osbuild manifest: no JSON object")
 	}
 	d := &document{whole: whole, root: root}
-	version, err := get(root, "", "version")
-	if err != nil {
-		return nil, err
+	if version, err := get(root, "", "version"); version != nil || err != nil {
+		return d, err
 	}
-	if version == nil { // what gen-manifests of osbuild/images and composer's tests have
-		if inner, err := object(root, "", "manifest"); err != nil {
-			return nil, err
-		} else if inner != nil {
-			d.root, d.at = inner, "manifest."
-			if version, err = get(inner, d.at, "version"); err != nil {
-				return nil, err
-			}
-		}
+	// gen-manifests of osbuild/images and composer's tests have it in a field.
+	inner, err := object(root, "", "manifest")
+	if inner != nil {
+		d.root, d.at = inner, "manifest."
 	}
-	if err := checkVersion(d.root, version); err != nil {
-		return nil, err
-	}
-	d.style = styleOf(&d.whole, d.root)
-	return d, nil
+	return d, err
 }
 
 func notJSON(raw []byte, err error) error {
@@ -237,8 +204,12 @@ func notJSON(raw []byte, err error) error {
 	return fmt.Errorf("not JSON: %w", err)
 }
 
-func checkVersion(root *hujson.Object, version *hujson.Value) error {
-	switch pipeline, _ := get(root, "", "pipeline"); {
+func (d *document) checkVersion() error {
+	version, err := get(d.root, d.at, "version")
+	if err != nil {
+		return err
+	}
+	switch pipeline, _ := get(d.root, d.at, "pipeline"); {
 	case version == nil && pipeline == nil:
 		return errors.New(`not an osbuild manifest: it has no "version"`)
 	case version == nil || text(version) == "1":

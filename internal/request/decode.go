@@ -4,6 +4,8 @@ import (
 	"io"
 	"slices"
 	"strings"
+
+	"github.com/santhosh-tekuri/jsonschema/v5"
 )
 
 // MaxSize is how many bytes a request may have: some 250,000 images.
@@ -52,13 +54,16 @@ func DecodeArgs(source, method string, args []byte) (*Request, error) {
 // decoder makes one request. The items go from JSON to their types one by one; what
 // remains of the request, small, is the envelope.
 type decoder struct {
-	schemas  *schemaSet
-	open     bool // ignore fields that are not known
-	found    problems
-	names    map[string]string // what is wrong with a name
-	envelope map[string]any
-	items    []Item
-	key      string // what the request calls its items
+	schemas *schemaSet
+	noun    string // what is decoded, in errors
+	open    bool   // ignore unknown fields of the envelope
+
+	envelopeSchema *jsonschema.Schema
+	found          problems
+	names          map[string]string // what is wrong with a name
+	envelope       map[string]any
+	items          []Item
+	key            string // what the request calls its items
 }
 
 func newDecoder(source string) (*decoder, error) {
@@ -66,16 +71,16 @@ func newDecoder(source string) (*decoder, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &decoder{schemas: s, names: map[string]string{}, envelope: map[string]any{}, key: "items"}, nil
+	return &decoder{schemas: s, noun: "request", envelopeSchema: s.envelope, names: map[string]string{}, envelope: map[string]any{}, key: "items"}, nil
 }
 
 // read reads the fields of the envelope, and the items.
 func (d *decoder) read(raw []byte) error {
-	doc, err := newDocument(raw, "request")
+	doc, err := newDocument(raw, d.noun)
 	if err != nil {
 		return err
 	}
-	known := d.schemas.envelope.Properties
+	known := d.envelopeSchema.Properties
 	err = doc.fields(func(key string) error {
 		if (key == "items" || key == "digests") && doc.dec.PeekKind() == '{' {
 			d.key = key
@@ -113,7 +118,8 @@ func (d *decoder) readItems(doc *document) error {
 
 // finish checks the envelope and returns the request if nothing at all is wrong.
 func (d *decoder) finish() (*Request, error) {
-	check(d.schemas.envelope, d.envelope, &d.found)
+	check(d.envelopeSchema, d.envelope, &d.found)
+	d.sort()
 	r := &Request{Method: d.method(), Items: d.items, Options: d.options()}
 	r.Cache = d.dir("cache")
 	r.DstCache = d.dir("dst_cache")
@@ -124,11 +130,14 @@ func (d *decoder) finish() (*Request, error) {
 	if r.Method == Download && given {
 		d.found.add("dst_cache", "is for copy only, not for download")
 	}
-	slices.SortFunc(r.Items, func(a, b Item) int { return strings.Compare(string(a.ID), string(b.ID)) })
 	if err := d.found.err(); err != nil {
 		return nil, err
 	}
 	return r, nil
+}
+
+func (d *decoder) sort() {
+	slices.SortFunc(d.items, func(a, b Item) int { return strings.Compare(string(a.ID), string(b.ID)) })
 }
 
 func (d *decoder) method() string {

@@ -11,10 +11,11 @@ import (
 	"osbuild-containers/schemas"
 )
 
-// schemaSet is what a request of one source is checked against, piece by piece: the
-// envelope without its items, and then each item on its own.
+// schemaSet holds the schemas of a source. A request is checked in parts: the envelope without its items,
+// and each item on its own.
 type schemaSet struct {
-	envelope *jsonschema.Schema
+	envelope *jsonschema.Schema // of a request on standard input
+	source   *jsonschema.Schema // of a manifest's part for the source
 	item     *jsonschema.Schema
 	options  *jsonschema.Schema
 }
@@ -24,7 +25,7 @@ var (
 	compiled   = map[string]*schemaSet{}
 )
 
-// schemasOf compiles the schemas of the source at their first use.
+// schemasOf returns the schemas of a source, compiled once.
 func schemasOf(source string) (*schemaSet, error) {
 	compiledMu.Lock()
 	defer compiledMu.Unlock()
@@ -59,6 +60,7 @@ func compile(source string) (*schemaSet, error) {
 		url string
 	}{
 		{&s.envelope, request1},
+		{&s.source, source1},
 		{&s.item, source1 + "#/definitions/item"},
 		{&s.options, source1 + "#/properties/options"},
 	} {
@@ -69,7 +71,7 @@ func compile(source string) (*schemaSet, error) {
 	return &s, nil
 }
 
-// stageSchema is what the arguments of one stage are checked against.
+// stageSchema holds the schemas of a stage.
 type stageSchema struct {
 	inputs, options *jsonschema.Schema
 }
@@ -85,7 +87,7 @@ func stageSchemas(stage string) (*stageSchema, error) {
 	if err := json.Unmarshal(raw, &meta); err != nil {
 		return nil, err
 	}
-	// A stage that says nothing has neither, as osbuild understands it.
+	// To osbuild, a stage without one of the schemas has no inputs or no options.
 	for _, part := range []string{"inputs", "options"} {
 		if meta.Schema[part] == nil {
 			meta.Schema[part] = json.RawMessage(`{"type": "object", "additionalProperties": false}`)
@@ -108,7 +110,7 @@ func stageSchemas(stage string) (*stageSchema, error) {
 	return s, err
 }
 
-// compiler knows these schemas, by URL. They are JSON Schema, Draft 4, as osbuild's are.
+// compiler returns a compiler of schemas by URL. They are JSON Schema, Draft 4, as osbuild's are.
 func compiler(byURL map[string][]byte) (*jsonschema.Compiler, error) {
 	c := jsonschema.NewCompiler()
 	c.Draft = jsonschema.Draft4
