@@ -12,12 +12,14 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"osbuild-containers/internal/cli"
 	"osbuild-containers/internal/image"
+	"osbuild-containers/internal/userns"
 	"osbuild-containers/test/images"
 	"osbuild-containers/test/registry"
 )
@@ -73,8 +75,12 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
 			home := filepath.Join(env.WorkDir, ".home")
+			defaultCache := "/var/cache/osbuild/sources"
+			if userns.Restricted() {
+				defaultCache = filepath.Join(home, ".cache/osbuild/sources")
+			}
 			env.Vars = append(env.Vars,
-				"HOME="+home, "XDG_RUNTIME_DIR="+filepath.Join(home, "run"),
+				"HOME="+home, "XDG_RUNTIME_DIR="+filepath.Join(home, "run"), "DEFAULT_CACHE="+defaultCache,
 				"REG="+reg.Addr, "NAME="+reg.Addr+"/"+strings.ReplaceAll(filepath.Base(env.WorkDir), "script-", ""),
 				"CONTAINERS_REGISTRIES_CONF="+filepath.Join(home, ".config/containers/registries.conf"))
 			config := filepath.Join(home, ".config", "containers")
@@ -102,6 +108,39 @@ func TestScripts(t *testing.T) {
 			"interrupt": interrupt,
 		},
 	})
+}
+
+// TestScriptsAsOrdinaryUser runs scripts of all commands a second time where the tests run as root.
+func TestScriptsAsOrdinaryUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("TestScripts is that")
+	}
+	if st, err := os.Stat("."); err != nil || st.Mode()&0o005 != 0o005 {
+		t.Skipf("no other user can read this directory: %v", err)
+	}
+	top, err := os.MkdirTemp("", "u")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(top)
+	program := filepath.Join(top, "test") // that other users can start
+	if err := errors.Join(os.Chmod(top, 0o777), copyFile("/proc/self/exe", program)); err != nil {
+		t.Fatal(err)
+	}
+	again := exec.Command(program, "-test.run=^TestScripts$/^(caches|pin|fetch|list|verify|gc|bundle_have|mirror)$")
+	again.Env = append(os.Environ(), "TMPDIR="+top)
+	again.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 4711, Gid: 4712}}
+	if out, err := again.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+func copyFile(from, to string) error {
+	data, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, data, 0o755)
 }
 
 // pushImage is the command image.

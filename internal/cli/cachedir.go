@@ -13,16 +13,29 @@ import (
 	"osbuild-containers/internal/cacheinfo"
 	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/progress"
+	"osbuild-containers/internal/userns"
 )
 
-// defaultCache is the cache of the store that image-builder uses.
-const defaultCache = "/var/cache/osbuild/sources"
+// rootCache is the cache of root of the host where nothing else is said.
+const rootCache = "/var/cache/osbuild/sources"
+
+// defaultCache returns the cache where nothing else is said: an ordinary user has one of his own, in a user namespace too.
+func defaultCache() string {
+	if userns.Restricted() {
+		if dir, err := os.UserCacheDir(); err == nil {
+			return filepath.Join(dir, "osbuild", "sources")
+		}
+	}
+	return rootCache
+}
 
 // cacheVariable is the environment variable that names the cache where no flag does.
 const cacheVariable = "OSBUILD_CONTAINERS_CACHE"
 
-// usualCaches are the caches of the stores that osbuild and image-builder use if nothing else is said.
-var usualCaches = []string{".osbuild/sources", "/var/cache/image-builder/store/sources", defaultCache}
+// usualCaches returns the caches of the stores that osbuild and image-builder use if nothing else is said.
+func usualCaches() []string {
+	return []string{".osbuild/sources", "/var/cache/image-builder/store/sources", defaultCache(), rootCache}
+}
 
 // parts are the directories of a cache that osbuild's sources make.
 var parts = []string{"org.osbuild.containers", "org.osbuild.files", "org.osbuild.ostree"}
@@ -45,6 +58,8 @@ func (a *app) cacheDir() (string, error) {
 		path = filepath.Join(path, "sources")
 	case !a.changed("cache") && os.Getenv(cacheVariable) != "":
 		path, from = os.Getenv(cacheVariable), cacheVariable
+	case !a.changed("cache"):
+		path = defaultCache()
 	case path == "":
 		return "", refused(errors.New("--cache is empty: name a directory"))
 	}
@@ -131,7 +146,7 @@ func (a *app) noCache(dir string) error {
 	err = errors.New("there is no cache " + dir)
 	var seen []error
 	if !a.changed("cache") && !a.changed("store") && os.Getenv(cacheVariable) == "" {
-		for _, path := range usualCaches {
+		for _, path := range slices.Compact(usualCaches()) {
 			if isCache(path) {
 				seen = append(seen, fmt.Errorf("there is one in %s: use --cache %[1]s", path))
 			}

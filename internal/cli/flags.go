@@ -25,7 +25,7 @@ type flags struct {
 func (f *flags) add(set *pflag.FlagSet) {
 	set.BoolVar(&f.json, "json", false, "answer in JSON")
 	f.set = set
-	set.StringVar(&f.cache, "cache", defaultCache, "the cache, a `DIR`; "+cacheVariable+" names it where no flag does")
+	set.StringVar(&f.cache, "cache", "", "the cache, a `DIR`; "+cacheVariable+" names it where no flag does; without it "+rootCache+" for root, ~/.cache/osbuild/sources for others")
 	set.StringVar(&f.store, "store", "", "the store of osbuild, a `DIR`: the cache is DIR/sources")
 	set.StringVar(&f.authfile, "authfile", "", "file with the credentials of registries")
 	set.StringVar(&f.certDir, "cert-dir", "", "directory with the certificates for registries")
