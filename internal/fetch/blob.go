@@ -13,7 +13,6 @@ import (
 	"osbuild-containers/internal/image/registry"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/progress"
-	"osbuild-containers/internal/request"
 )
 
 // blob is one blob on its way into the pool.
@@ -81,7 +80,7 @@ func (b *blob) fetch(ctx context.Context) error {
 func (b *blob) inSlot(ctx context.Context, download func() error) error {
 	queued := time.Now()
 	queues := []chan struct{}{b.it.slots}
-	if b.it.Image.Transport == request.ContainersStorage {
+	if image.TransportOf(b.it.Image.Transport).Unpacked {
 		queues = []chan struct{}{b.it.stores, b.it.slots}
 	}
 	for _, queue := range queues {

@@ -104,7 +104,7 @@ func isPinned(pub *cache.Published, it request.Item) (raw []byte, pinned bool) {
 	}
 	served := digest.FromBytes(raw)
 	return raw, served == it.Image.Digest || viaList(pub, it.Image.Digest, served) ||
-		it.Image.Transport == request.ContainersStorage && isUnpacked(pub, m)
+		image.TransportOf(it.Image.Transport).Unpacked && isUnpacked(pub, m)
 }
 
 // viaList reports whether the image was pinned by this list, which names the manifest that is served.

@@ -14,7 +14,6 @@ import (
 	"osbuild-containers/internal/image"
 	"osbuild-containers/internal/image/registry"
 	"osbuild-containers/internal/image/storage"
-	"osbuild-containers/internal/request"
 )
 
 // Waits between tries: they double from the first to the longest, each with jitter.
@@ -60,10 +59,7 @@ func (t *tries) reached(offset int64) {
 // do runs op until it succeeds, fails for good, or the bounds of the request are met.
 func (t *tries) do(ctx context.Context, op func(context.Context) error) error {
 	for {
-		err := op(ctx)
-		if t.it.Image.Transport == request.ContainersStorage {
-			err = storage.Mark(err)
-		}
+		err := image.TransportOf(t.it.Image.Transport).Mark(op(ctx))
 		if err == nil {
 			t.it.pace.start() // whatever it was, it is done
 			return nil

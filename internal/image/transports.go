@@ -19,6 +19,7 @@ type Transport struct {
 	// vouches for them with its diff IDs.
 	Unpacked bool
 
+	mark      func(error) error // marks errors as ones that another try does not get past; nil: Classify decides
 	open      func(context.Context, Target) (Source, error)
 	head      func(context.Context, Target) (d digest.Digest, from string, err error)
 	identity  func(Target) (types.ImageReference, error) // what policy.json knows the target by
@@ -37,6 +38,7 @@ var transports = map[string]Transport{
 	},
 	request.ContainersStorage: {
 		Unpacked: true,
+		mark:     storage.Mark,
 		open:     openStored,
 		head: func(ctx context.Context, t Target) (d digest.Digest, from string, err error) {
 			src, err := openStored(ctx, t)
@@ -59,6 +61,21 @@ func TransportOf(name string) Transport {
 		return t
 	}
 	return transports[request.Docker]
+}
+
+// IsTransport reports whether images can be read from a transport with that name.
+func IsTransport(name string) bool {
+	_, ok := transports[name]
+	return ok
+}
+
+// Mark returns an error met while an image was read over the transport, for Classify: what a transport of this machine
+// does not give is not worth another try, whatever the error looks like.
+func (t Transport) Mark(err error) error {
+	if t.mark == nil || err == nil {
+		return err
+	}
+	return t.mark(err)
 }
 
 func (t Target) inRegistry() registry.Image {

@@ -14,7 +14,6 @@ import (
 	"osbuild-containers/internal/image"
 	"osbuild-containers/internal/image/registry"
 	"osbuild-containers/internal/manifest"
-	"osbuild-containers/internal/request"
 )
 
 // State reports whether a pin is still true.
@@ -176,8 +175,8 @@ func (c *checker) served(ctx context.Context, ref Reference, i *Image, s *Status
 		}
 		ref.Digest = what.digest
 		t := ref.Target(c.Access)
-		if ref.Transport == request.ContainersStorage {
-			t.ID = i.ID
+		if image.TransportOf(ref.Transport).Unpacked {
+			t.ID = i.ID // a store finds an image by it
 		}
 		h := c.head(ctx, ref, t)
 		note(func() {

@@ -13,7 +13,7 @@ import (
 	"osbuild-containers/internal/fetch"
 	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/image"
-	"osbuild-containers/internal/image/storage"
+	"osbuild-containers/internal/image/registry"
 	"osbuild-containers/internal/panics"
 	"osbuild-containers/internal/request"
 )
@@ -87,7 +87,7 @@ func named(ref Reference, err error) error {
 
 // hintOf returns the remedy for an error of a reference, none where the error says it all.
 func hintOf(ref Reference, err error) hint.Hint {
-	if image.IsNotFound(err) && ref.Transport == request.Docker {
+	if registry.IsNotFound(err) {
 		return hint.New("check the name and the tag, and whether the registry still has it")
 	}
 	if h := cmp.Or(hint.Of(err), image.Hint(err)); h != (hint.Hint{}) {
@@ -105,11 +105,7 @@ func (r *Resolver) try(ctx context.Context, ref Reference, ask func(context.Cont
 		r.Note("%s", ref.String()+": "+fmt.Sprintf(format, args...))
 	}
 	return fetch.Try(ctx, r.Options, note, func(ctx context.Context) error {
-		err := ask(ctx)
-		if ref.Transport == request.ContainersStorage {
-			err = storage.Mark(err)
-		}
-		return err
+		return image.TransportOf(ref.Transport).Mark(ask(ctx))
 	})
 }
 

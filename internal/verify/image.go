@@ -10,8 +10,8 @@ import (
 
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/cacheinfo"
+	"osbuild-containers/internal/image"
 	"osbuild-containers/internal/manifest"
-	"osbuild-containers/internal/request"
 )
 
 // examine looks at all of an image but its blobs, which it puts among those to be read. It returns nil if
@@ -47,7 +47,7 @@ func (r *reader) examine(i *cacheinfo.Image) *exam {
 	case len(pins) > 0:
 		e.wrong(PartManifest, e.only(e.List), path, "%s", got)
 	default:
-		e.unvouched = !e.isStored()
+		e.unvouched = !e.isUnpacked()
 	}
 	e.checkSignatures(pub, got)
 	for _, d := range m.Blobs() {
@@ -60,7 +60,7 @@ func (r *reader) examine(i *cacheinfo.Image) *exam {
 func (e *exam) pins() []digest.Digest {
 	var pins []digest.Digest
 	for _, o := range e.Origins {
-		if o.Transport != request.ContainersStorage && o.Digest != "" && !slices.Contains(pins, o.Digest) {
+		if !image.TransportOf(o.Transport).Unpacked && o.Digest != "" && !slices.Contains(pins, o.Digest) {
 			pins = append(pins, o.Digest)
 		}
 	}
@@ -76,10 +76,10 @@ func (e *exam) only(but ...digest.Digest) digest.Digest {
 	return left[0]
 }
 
-// isStored says that the image is from a containers storage, whose manifest is made of the config: the
-// config vouches for the layers.
-func (e *exam) isStored() bool {
-	return slices.ContainsFunc(e.Origins, func(o cache.Origin) bool { return o.Transport == request.ContainersStorage })
+// isUnpacked reports whether the image is from a transport that keeps layers unpacked, so that its manifest was made of
+// the config: the config vouches for the layers.
+func (e *exam) isUnpacked() bool {
+	return slices.ContainsFunc(e.Origins, func(o cache.Origin) bool { return image.TransportOf(o.Transport).Unpacked })
 }
 
 // checkList checks the list beside the image, and reports whether the manifest is right by it. A list that is

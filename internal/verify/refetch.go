@@ -10,6 +10,7 @@ import (
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/cacheinfo"
 	"osbuild-containers/internal/fetch"
+	"osbuild-containers/internal/image"
 	"osbuild-containers/internal/request"
 )
 
@@ -47,9 +48,9 @@ func (r *Repairer) fetch(ctx context.Context, c *cache.Cache, all, broken []*cac
 	}
 }
 
-// isImport says that an image is from a file or a directory.
+// isImport reports whether an image is from a file or a directory.
 func isImport(o cache.Origin) bool {
-	return o.Transport != "" && o.Transport != request.ContainersStorage
+	return o.Transport != "" && !image.IsTransport(o.Transport)
 }
 
 // fetchSome fetches some images from one place each.
@@ -151,7 +152,7 @@ func usable(i *cacheinfo.Image, damaged []Damage) []cache.Origin {
 	})
 	var places []cache.Origin
 	for _, o := range i.Origins {
-		stored := o.Transport == request.ContainersStorage
+		stored := image.IsTransport(o.Transport)
 		if o.Digest != "" && (stored || o.Transport == "" && (lost || o.Digest == i.Manifest || o.Digest == i.List)) {
 			places = append(places, o)
 		}

@@ -255,7 +255,7 @@ func TestDamageIsFoundWhileCopying(t *testing.T) {
 					must(t, os.WriteFile(filepath.Join(a.Tree, "x"), []byte("before"), 0o600))
 				}
 				code, log := call(t, a)
-				if code != 1 || !strings.Contains(log, "blob has ") || !strings.Contains(log, l.Digest.String()) {
+				if code != 1 || !strings.Contains(log, " has digest ") || !strings.Contains(log, l.Digest.String()) {
 					t.Errorf("%s from %s: exit status %d: %s", kind, input, code, log)
 				}
 				if kind == toArchive && string(read(t, filepath.Join(a.Tree, "x"))) != "before" {
