@@ -177,7 +177,7 @@ func parseAny(raw []byte) (*document, error) {
 	}
 	whole, err := hujson.Parse(raw) // the decoder above has bounded how deep it can go
 	if err != nil {
-		return nil, fmt.Errorf("not JSON: %w", err)
+		return nil, fmt.Errorf("not an osbuild manifest: not JSON: %w", err)
 	}
 	root, ok := whole.Value.(*hujson.Object)
 	if !ok {
@@ -199,9 +199,9 @@ func notJSON(raw []byte, err error) error {
 	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
 		before := raw[:max(0, min(int(syntax.Offset), len(raw))-1)]
 		column := len(before) - bytes.LastIndexByte(before, '\n')
-		return fmt.Errorf("not JSON: line %d, column %d: %w", 1+bytes.Count(before, []byte("\n")), column, err)
+		return fmt.Errorf("not an osbuild manifest: not JSON: line %d, column %d: %w", 1+bytes.Count(before, []byte("\n")), column, err)
 	}
-	return fmt.Errorf("not JSON: %w", err)
+	return fmt.Errorf("not an osbuild manifest: not JSON: %w", err)
 }
 
 func (d *document) checkVersion() error {

@@ -42,7 +42,7 @@ func TestReadRefuses(t *testing.T) {
 	const at = `sources."org.osbuild.skopeo"`
 	for in, want := range map[string]string{
 		`[]`:               "not an osbuild manifest: no JSON object",
-		`x`:                "not JSON: line 1, column 1: invalid character 'x' looking for beginning of value",
+		`x`:                "not an osbuild manifest: not JSON: line 1, column 1: invalid character 'x' looking for beginning of value",
 		`{"version": 1}`:   "not an osbuild manifest: it has neither sources nor pipelines",
 		`{"sources": [1]}`: "sources must be an object",
 		`{"sources": {"org.osbuild.skopeo": []}}`:                                                                    at + ": the source must be a JSON object, got a list",

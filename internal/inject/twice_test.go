@@ -57,7 +57,7 @@ func TestOddBytes(t *testing.T) {
 		t.Errorf("got  %q\nwant %q", got.Data, want)
 	}
 	for _, odd := range []string{"\xef\xbb\xbf" + doc, doc + "{}", doc + "// end", "", strings.Repeat("[", 1<<20), doc[:len(doc)-3]} {
-		if _, err := Apply([]byte(odd), o); err == nil || !strings.HasPrefix(err.Error(), "not JSON: ") {
+		if _, err := Apply([]byte(odd), o); err == nil || !strings.HasPrefix(err.Error(), "not an osbuild manifest: not JSON: ") {
 			t.Errorf("got %v", err)
 		}
 	}
