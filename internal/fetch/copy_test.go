@@ -20,7 +20,7 @@ func (w *world) copyTo(to *world, items ...request.Item) outcome {
 	if items[0].Image.Digest == "" {
 		what = "copies of lists"
 	}
-	o := order{What: what, Request: request.Request{Method: request.Copy, Items: items, Options: w.options, Cache: w.cache, DstCache: to.cache}}
+	o := childRequest{What: what, Request: request.Request{Method: request.Copy, Items: items, Options: w.options, Cache: w.cache, DstCache: to.cache}}
 	var out outcome
 	if w.home == "" {
 		out = o.run(w.t.Context())

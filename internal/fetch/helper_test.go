@@ -24,8 +24,8 @@ func TestMain(m *testing.M) {
 	if image.Reexec() {
 		return
 	}
-	if order := os.Getenv(orderVariable); order != "" {
-		os.Exit(obey(order))
+	if path := os.Getenv(childVariable); path != "" {
+		os.Exit(runChild(path))
 	}
 	os.Exit(runTests(m))
 }
@@ -39,7 +39,7 @@ func runTests(m *testing.M) int {
 	shared.dir = filepath.Join(dir, "registry")
 	defer shared.close()
 	place := filepath.Join(dir, "home")
-	if err := home.Furnish(place, home.AcceptAnything); err != nil {
+	if err := home.Setup(place, home.AcceptAnything); err != nil {
 		panic(err)
 	}
 	home.Isolate(place)
@@ -223,7 +223,7 @@ func newWorld(t testing.TB) *world {
 // alone lets the world have a process, a home and an environment of its own.
 func (w *world) alone(env ...string) *world {
 	w.home = w.t.TempDir()
-	if err := home.Furnish(w.home, ""); err != nil {
+	if err := home.Setup(w.home, ""); err != nil {
 		w.t.Fatal(err)
 	}
 	w.env = env
@@ -248,7 +248,7 @@ func (w *world) lists(items ...request.Item) outcome {
 func (w *world) do(what string, items []request.Item) outcome {
 	w.t.Helper()
 	slices.SortFunc(items, func(a, b request.Item) int { return strings.Compare(string(a.ID), string(b.ID)) })
-	o := order{What: what, Wait: w.wait, Request: request.Request{Method: request.Download, Items: items, Options: w.options, Cache: w.cache}}
+	o := childRequest{What: what, Wait: w.wait, Request: request.Request{Method: request.Download, Items: items, Options: w.options, Cache: w.cache}}
 	var out outcome
 	if w.home == "" {
 		out = o.run(w.t.Context())

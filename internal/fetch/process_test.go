@@ -17,32 +17,32 @@ import (
 	"osbuild-containers/internal/request"
 )
 
-// orderVariable names, in a process that a test started, the file with its order.
-const orderVariable = "FETCH_TEST_ORDER"
+// childVariable names, in a process started by a test, the file with its childRequest.
+const childVariable = "FETCH_TEST_CHILD"
 
-// order is one job of a test.
-type order struct {
+// A childRequest is one job for a child process of a test.
+type childRequest struct {
 	What    string // images, lists, stored, or copies of images or lists
 	Wait    time.Duration
 	Request request.Request
 }
 
 // run does what Images, Lists and Stored do, with shorter waits.
-func (o order) run(ctx context.Context) outcome {
+func (r childRequest) run(ctx context.Context) outcome {
 	var log safeBuffer
 	rep := progress.NewLog(&log)
 	var res []request.Result
-	switch o.What {
+	switch r.What {
 	case "stored":
-		res = Stored(ctx, &o.Request, rep)
+		res = Stored(ctx, &r.Request, rep)
 	case "copies of images":
-		res = CopyImages(ctx, &o.Request, rep)
+		res = CopyImages(ctx, &r.Request, rep)
 	case "copies of lists":
-		res = CopyLists(ctx, &o.Request, rep)
+		res = CopyLists(ctx, &r.Request, rep)
 	case "images", "lists":
-		j := newJob(&o.Request, rep)
-		j.firstWait = o.Wait
-		if o.What == "images" {
+		j := newJob(&r.Request, rep)
+		j.firstWait = r.Wait
+		if r.What == "images" {
 			res = j.run(ctx, j.hasImage, fetchImage)
 		} else {
 			res = j.run(ctx, j.hasList, fetchList)
@@ -53,29 +53,29 @@ func (o order) run(ctx context.Context) outcome {
 	return outcome{Results: res, Log: log.String()}
 }
 
-// command is a process of the world's own that does what is ordered and writes the outcome to
+// command returns a child process that runs the request and writes the outcome to
 // standard output.
-func (w *world) command(o order) *exec.Cmd {
+func (w *world) command(r childRequest) *exec.Cmd {
 	w.t.Helper()
-	raw, err := json.Marshal(o)
+	raw, err := json.Marshal(r)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	path := filepath.Join(w.t.TempDir(), "order.json")
+	path := filepath.Join(w.t.TempDir(), "child.json")
 	put(path, string(raw))
 	exe, err := os.Executable()
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	cmd := exec.CommandContext(w.t.Context(), exe)
-	cmd.Env = append(os.Environ(), "HOME="+w.home, "XDG_RUNTIME_DIR="+filepath.Join(w.home, "run"), "PATH="+filepath.Join(w.home, "bin")+":"+os.Getenv("PATH"), "TMPDIR="+filepath.Join(w.home, "tmp"), orderVariable+"="+path)
+	cmd.Env = append(os.Environ(), "HOME="+w.home, "XDG_RUNTIME_DIR="+filepath.Join(w.home, "run"), "PATH="+filepath.Join(w.home, "bin")+":"+os.Getenv("PATH"), "TMPDIR="+filepath.Join(w.home, "tmp"), childVariable+"="+path)
 	cmd.Env = append(cmd.Env, w.env...)
 	return cmd
 }
 
-func (w *world) send(o order) outcome {
+func (w *world) send(r childRequest) outcome {
 	w.t.Helper()
-	cmd := w.command(o)
+	cmd := w.command(r)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil || stderr.Len() > 0 {
@@ -88,15 +88,15 @@ func (w *world) send(o order) outcome {
 	return out
 }
 
-// obey is what a process that a test started does.
-func obey(path string) (status int) {
-	var o order
+// runChild is the main function of a child process.
+func runChild(path string) (status int) {
+	var r childRequest
 	raw, err := os.ReadFile(path)
 	if err == nil {
-		err = json.Unmarshal(raw, &o)
+		err = json.Unmarshal(raw, &r)
 	}
 	if err == nil {
-		out := o.run(context.Background())
+		out := r.run(context.Background())
 		out.Peak = peakMemory()
 		err = json.NewEncoder(os.Stdout).Encode(out)
 	}

@@ -93,7 +93,7 @@ func TestKilledAndRunAgain(t *testing.T) {
 	f, name := serve(t, layered)
 	f.On(registry.Blob(string(layer.Digest)).First(1), registry.Stall(60_000))
 	w := newWorld(t).alone()
-	o := order{What: "images", Wait: w.wait, Request: request.Request{
+	o := childRequest{What: "images", Wait: w.wait, Request: request.Request{
 		Items: []request.Item{itemOf(layered, name)}, Options: w.options, Cache: w.cache,
 	}}
 	cmd := w.command(o)

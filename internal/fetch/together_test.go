@@ -51,7 +51,7 @@ func TestOtherDies(t *testing.T) {
 	f.On(registry.Blob(string(layer.Digest)).First(1), registry.Stall(60_000))
 	w := newWorld(t).alone()
 	items := []request.Item{itemOf(layered, name)}
-	other := w.command(order{What: "images", Request: request.Request{Items: items, Options: w.options, Cache: w.cache}})
+	other := w.command(childRequest{What: "images", Request: request.Request{Items: items, Options: w.options, Cache: w.cache}})
 	must(other.Start())
 	for deadline := time.Now().Add(30 * time.Second); w.partial(layer.Digest) < 60_000; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -86,7 +86,7 @@ func TestInterrupted(t *testing.T) {
 		}
 		cancel(why)
 	}()
-	o := order{What: "images", Request: request.Request{Items: []request.Item{itemOf(layered, name)}, Options: w.options, Cache: w.cache}}
+	o := childRequest{What: "images", Request: request.Request{Items: []request.Item{itemOf(layered, name)}, Options: w.options, Cache: w.cache}}
 	began := time.Now()
 	out := o.run(ctx)
 	out.t = t

@@ -91,7 +91,7 @@ func executable(t testing.TB, source string) string {
 func environ(t testing.TB) []string {
 	t.Helper()
 	dir := t.TempDir()
-	must(t, home.Furnish(dir, home.AcceptAnything))
+	must(t, home.Setup(dir, home.AcceptAnything))
 	return home.Environ(dir)
 }
 

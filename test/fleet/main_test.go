@@ -65,7 +65,7 @@ func executable(t testing.TB, name string) string {
 func (w *world) command(conf, name string, args ...string) *exec.Cmd {
 	w.t.Helper()
 	dir := w.t.TempDir()
-	if err := home.Furnish(dir, home.AcceptAnything); err != nil {
+	if err := home.Setup(dir, home.AcceptAnything); err != nil {
 		w.t.Fatal(err)
 	}
 	cmd := exec.Command(executable(w.t, name), args...)

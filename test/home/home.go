@@ -1,8 +1,7 @@
 // Package home gives tests a home directory of their own.
 //
-// It promises that the containers library finds in the directory all the configuration that it looks
-// for, so that nothing of the machine's counts: no registries.conf, no policy.json, no
-// credentials, no proxies.
+// containers/image finds all its configuration there, so that the configuration of the machine is not
+// used: no registries.conf, no policy.json, no credentials, no proxies.
 package home
 
 import (
@@ -11,34 +10,34 @@ import (
 	"testing"
 )
 
-// AcceptAnything is a policy.json that asks for no signatures.
+// AcceptAnything is a policy.json that requires no signatures.
 const AcceptAnything = `{"default": [{"type": "insecureAcceptAnything"}]}`
 
-// configuration are the variables by which the machine's configuration could get in.
+// configuration lists the environment variables that name other configuration.
 var configuration = []string{
 	"XDG_CONFIG_HOME", "XDG_DATA_HOME", "REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "CONTAINERS_REGISTRIES_CONF",
 	"CONTAINERS_STORAGE_CONF", "CONTAINERS_GRAPHROOT", "CONTAINERS_RUNROOT", "STORAGE_DRIVER", "STORAGE_OPTS",
 	"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR",
 }
 
-// Run runs the tests of a package in a home directory of its own, which a policy makes accept
-// anything, and returns the status to exit with. It is for TestMain: the library reads HOME once.
+// Run runs the tests of a package with a new home directory and the policy [AcceptAnything], and returns
+// the exit status. It is for TestMain: the library reads HOME once.
 func Run(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "home-")
 	if err != nil {
 		panic(err)
 	}
 	defer os.RemoveAll(dir)
-	if err := Furnish(dir, AcceptAnything); err != nil {
+	if err := Setup(dir, AcceptAnything); err != nil {
 		panic(err)
 	}
 	Isolate(dir)
 	return m.Run()
 }
 
-// Furnish makes a home directory whose presence keeps /etc/containers out. Without a policy, that of
-// the machine would count.
-func Furnish(dir, policy string) error {
+// Setup writes configuration into a home directory, so that /etc/containers is not used; without a
+// policy, that of the machine is.
+func Setup(dir, policy string) error {
 	for _, d := range []string{".config/containers/registries.d", ".docker", "run", "bin", "tmp"} {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
 			return err
@@ -51,7 +50,7 @@ func Furnish(dir, policy string) error {
 	return os.WriteFile(filepath.Join(config, "policy.json"), []byte(policy), 0o644)
 }
 
-// Isolate makes a home directory the only place for this process' configuration.
+// Isolate makes dir the home directory of this process, and its only source of configuration.
 func Isolate(dir string) {
 	for _, name := range configuration {
 		os.Unsetenv(name)
@@ -60,7 +59,7 @@ func Isolate(dir string) {
 	os.Setenv("XDG_RUNTIME_DIR", filepath.Join(dir, "run"))
 }
 
-// Environ is the environment of a process with a home directory, in which nothing else counts.
+// Environ returns the environment of a child process with the home directory dir.
 func Environ(dir string) []string {
 	return []string{"HOME=" + dir, "XDG_RUNTIME_DIR=" + filepath.Join(dir, "run"), "TMPDIR=" + filepath.Join(dir, "tmp"), "PATH=" + os.Getenv("PATH")}
 }
