@@ -11,8 +11,8 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sys/unix"
 
+	"osbuild-containers/internal/atomicfile"
 	"osbuild-containers/internal/hint"
-	"osbuild-containers/internal/output"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/resolve"
 )
@@ -150,7 +150,7 @@ func (b *Bundle) special(ctx context.Context, place *resolve.Place, compressed b
 
 // file writes an archive, which takes the place of the file that has its name.
 func (b *Bundle) file(ctx context.Context, place *resolve.Place, compressed bool) error {
-	f, err := output.CreateIn(place.Dir, place.Base)
+	f, err := atomicfile.CreateIn(place.Dir, place.Base)
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"osbuild-containers/internal/hint"
+	"osbuild-containers/internal/userns"
 )
 
 // ErrForeign is the error of a file or directory below the cache that another user made, or can change.
@@ -341,15 +342,16 @@ func isID(name string) bool {
 
 func tempName(prefix string) string { return prefix + rand.Text() }
 
-// distrust says how another user could change what is there, "" if none can. A group that may write must be
-// root's or one of this process's, as where the umask is 002: its members were trusted by who gave it the group.
+// distrust returns how another user could change a file or directory, "" if none can. A group that may write must be
+// root's or one of this process's, as where the umask is 002: giving it that group was trust in its members. In a
+// user namespace, a user or group that it does not map may be any, and is not trusted.
 func distrust(st *unix.Stat_t) string {
 	switch {
-	case st.Uid != 0 && int(st.Uid) != euid:
+	case st.Uid != 0 && int(st.Uid) != euid || userns.Unmapped(st.Uid):
 		return fmt.Sprintf("belongs to user %d, and this process is user %d", st.Uid, euid)
 	case st.Mode&unix.S_IWOTH != 0:
 		return fmt.Sprintf("can be changed by every user: its mode is %04o", st.Mode&0o7777)
-	case st.Mode&unix.S_IWGRP != 0 && !slices.Contains(groups(), int(st.Gid)):
+	case st.Mode&unix.S_IWGRP != 0 && (!slices.Contains(groups(), int(st.Gid)) || userns.Unmapped(st.Gid)):
 		return fmt.Sprintf("can be changed by group %d, which this process is not in: its mode is %04o", st.Gid, st.Mode&0o7777)
 	}
 	return ""

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"os"
 
-	"osbuild-containers/internal/output"
+	"osbuild-containers/internal/atomicfile"
 )
 
 // File is Apply for a manifest in a file, which Save then changes.
@@ -26,5 +26,5 @@ func (r *Result) Save() error {
 	if !r.Changed {
 		return nil
 	}
-	return output.Replace(r.path, r.Data)
+	return atomicfile.Replace(r.path, r.Data)
 }

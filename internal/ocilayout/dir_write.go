@@ -14,8 +14,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
+	"osbuild-containers/internal/atomicfile"
 	"osbuild-containers/internal/manifest"
-	"osbuild-containers/internal/output"
 )
 
 // dirWriter is what is written, below a handle.
@@ -91,7 +91,7 @@ func (f *dirWriter) put(name string, fill func(*os.File) error) error {
 }
 
 func put(in *os.File, base string, opt Options, fill func(*os.File) error) error {
-	file, err := output.CreateIn(in, base)
+	file, err := atomicfile.CreateIn(in, base)
 	if err != nil {
 		return fmt.Errorf("create %s: %w", base, err)
 	}

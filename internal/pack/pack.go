@@ -29,7 +29,7 @@ import (
 	"github.com/opencontainers/image-spec/specs-go"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"osbuild-containers/internal/output"
+	"osbuild-containers/internal/atomicfile"
 )
 
 // Layer is one tree to pack.
@@ -58,7 +58,7 @@ func Archive(ctx context.Context, root, name string, layers []Layer, img Image, 
 	if err := img.Compression.Check(); err != nil {
 		return err
 	}
-	out, err := output.Create(root, name)
+	out, err := atomicfile.Create(root, name)
 	if err != nil {
 		return fmt.Errorf("create archive %q: %w", name, err)
 	}

@@ -22,9 +22,9 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"osbuild-containers/internal/atomicfile"
 	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/manifest"
-	"osbuild-containers/internal/output"
 	"osbuild-containers/internal/request"
 	"osbuild-containers/internal/resolve"
 	"osbuild-containers/schemas"
@@ -228,7 +228,7 @@ func (f *File) Write(path string) error {
 		}
 		return fmt.Errorf("%s cannot be written: %w", path, err)
 	}
-	return output.Replace(path, raw)
+	return atomicfile.Replace(path, raw)
 }
 
 // readsBack returns an error unless a file with this content is read, and would be written the same.

@@ -1,4 +1,5 @@
-// Package resolve finds where a path leads.
+// Package resolve finds where a path leads: on this machine (Find, Target, Dir), or in a tree that others
+// filled (OpenInTree, MkdirInTree), which it never leaves.
 //
 // A path that a user names may run through symbolic links, and most of them are
 // meant. Those that another user put into a directory that all may write to, such
@@ -20,6 +21,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"osbuild-containers/internal/userns"
 )
 
 // maxLinks is how many symbolic links a path may run through, as in the kernel.
@@ -240,8 +243,11 @@ func (w *walk) follow(fd int, st *unix.Stat_t, name, path string) (*Place, error
 		return nil, err
 	}
 	to := string(buf[:n])
-	if p := w.pathless(name, path, to); p != nil {
-		return p, nil
+	var fs unix.Statfs_t
+	if unix.Fstatfs(fd, &fs) == nil && fs.Type == unix.PROC_SUPER_MAGIC {
+		if p, entered, err := w.followProc(name, path, to); p != nil || entered || err != nil {
+			return p, err
+		}
 	}
 	if w.onlySlashes() {
 		w.link = path
@@ -249,33 +255,44 @@ func (w *walk) follow(fd int, st *unix.Stat_t, name, path string) (*Place, error
 	return nil, w.begin(to)
 }
 
-// pathless is the place of a link of /proc that leads to an open file which the text of the link
-// does not name: a pipe, a socket, a file that was removed.
-func (w *walk) pathless(name, path, to string) *Place {
-	var fs unix.Statfs_t
-	if !w.onlySlashes() || unix.Fstatfs(int(w.dir.Fd()), &fs) != nil || fs.Type != unix.PROC_SUPER_MAGIC {
-		return nil
-	}
+// followProc follows a link of /proc where its text need not be the path of what it leads to. Where a link to a directory
+// leads, such as that to the root of a process in another mount namespace, only the kernel knows. A link to an open file
+// whose text does not name that file, such as a pipe or a file that was removed, is the place itself. The text of other
+// links is followed as always.
+func (w *walk) followProc(name, path, to string) (p *Place, entered bool, err error) {
+	in := int(w.dir.Fd())
 	var st, named unix.Stat_t
-	if unix.Fstatat(int(w.dir.Fd()), name, &st, 0) != nil || st.Mode&unix.S_IFMT == unix.S_IFDIR {
-		return nil
+	if err := unix.Fstatat(in, name, &st, 0); err != nil {
+		return nil, false, err
 	}
-	if strings.HasPrefix(to, "/") && unix.Lstat(to, &named) == nil && named.Dev == st.Dev && named.Ino == st.Ino {
-		return nil
+	switch {
+	case st.Mode&unix.S_IFMT == unix.S_IFDIR:
+		fd, err := unix.Openat(in, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return nil, false, err
+		}
+		w.dir.Close()
+		w.dir, w.path = os.NewFile(uintptr(fd), path), path
+		return nil, true, nil
+	case len(w.rest) > 0:
+		return nil, false, unix.ENOTDIR
+	case unix.Fstatat(in, to, &named, unix.AT_SYMLINK_NOFOLLOW) == nil && named.Dev == st.Dev && named.Ino == st.Ino:
+		return nil, false, nil
 	}
-	return &Place{Dir: w.dir, Base: name, Path: path, Stat: &st, Proc: true}
+	return &Place{Dir: w.dir, Base: name, Path: path, Stat: &st, Proc: true}, false, nil
 }
 
 // Vet is the kernel's rule for what another user put into a directory that has the
-// sticky bit and that all may write to: the owner of that directory and the user
-// who runs this are trusted, others are not.
+// sticky bit and that all may write to: the owner of that directory and the user of
+// this process are trusted, others are not. In a user namespace, a user that it does
+// not map is never trusted: the owner of the directory may be another one.
 func Vet(dir *os.File, st *unix.Stat_t, path string) error {
 	var in unix.Stat_t
 	if err := unix.Fstat(int(dir.Fd()), &in); err != nil {
 		return err
 	}
 	const shared = unix.S_ISVTX | unix.S_IWOTH
-	if in.Mode&shared != shared || st.Uid == in.Uid || int(st.Uid) == os.Geteuid() {
+	if in.Mode&shared != shared || (st.Uid == in.Uid || int(st.Uid) == os.Geteuid()) && !userns.Unmapped(st.Uid) {
 		return nil
 	}
 	return fmt.Errorf("%s %s belongs to user %d, %w", kindOf(st), path, st.Uid, ErrForeign)

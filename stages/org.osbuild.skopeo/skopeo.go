@@ -13,7 +13,7 @@ import (
 	"osbuild-containers/internal/ocilayout"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
-	"osbuild-containers/internal/within"
+	"osbuild-containers/internal/resolve"
 )
 
 // The types of a destination.
@@ -82,7 +82,7 @@ func (o *options) check(inputs []request.InputImage) error {
 	if d.Type == toStorage {
 		field, where = "storage-path", cmp.Or(d.StoragePath, defaultStorage)
 	}
-	if text := within.Check(where); text != "" {
+	if text := resolve.CheckInTree(where); text != "" {
 		return request.Refuse("options.destination."+field, "%v", text)
 	}
 	switch n := len(inputs); {
@@ -112,7 +112,7 @@ const defaultStorage = "/var/lib/containers/storage"
 // store copies into a containers storage.
 func (o *options) store(ctx context.Context, a *request.Arguments, images []*input.Image, lists lists, log *progress.Reporter) error {
 	d := o.Destination
-	root, err := within.Make(a.Tree, cmp.Or(d.StoragePath, defaultStorage))
+	root, err := resolve.MkdirInTree(a.Tree, cmp.Or(d.StoragePath, defaultStorage))
 	if err != nil {
 		return err
 	}
@@ -143,7 +143,7 @@ func (o *options) files(ctx context.Context, a *request.Arguments, images []*inp
 		}
 		where = path.Dir(path.Clean("/" + d.Path))
 	}
-	to, err := within.Make(a.Tree, where)
+	to, err := resolve.MkdirInTree(a.Tree, where)
 	if err != nil {
 		return err
 	}
@@ -172,7 +172,7 @@ func (o *options) files(ctx context.Context, a *request.Arguments, images []*inp
 }
 
 // pin gives the directories that were made the time that the tree is to have.
-func pin(f *within.Folder, epoch *int64) error {
+func pin(f *resolve.TreeDir, epoch *int64) error {
 	if epoch == nil {
 		return nil
 	}

@@ -1,25 +1,24 @@
-// Package output makes a file that is there completely or not at all.
+// Package atomicfile writes files that exist completely or not at all.
 //
-// It promises that a file has no name before it is complete, so that nothing is left of one when
-// the process dies, and that it takes the place of what has its name in one step. Where the
-// file system has no files without a name, it has a temporary one, which begins with a dot. Only
-// Replace promises that the file is on disk: other callers that need it sync the file before
-// Commit, and its name after.
-package output
+// A file has no name before it is complete, so that nothing of it is left when the process dies, and
+// replaces the file that has its name in one step. On a file system without unnamed files it has a
+// temporary name, which begins with a dot. Only Replace makes the file durable: other callers that
+// need it sync the file before Commit, and its name after.
+package atomicfile
 
 import (
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"os"
 	"path"
-	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"osbuild-containers/internal/resolve"
 )
 
-// File is a file that has no name yet.
+// A File is a file that has no name yet.
 type File struct {
 	*os.File
 	dir  int
@@ -27,37 +26,38 @@ type File struct {
 	temp string // empty: no name yet
 }
 
-// Create opens the directory of name, in root, and a new file in it. Links on the way lead to where
-// they would if root were the root of the file system; one at the file's own place is replaced.
+// Create creates a file that Commit names name, in the tree root. Links in the path lead to where they would if root
+// were the root of the file system; a link that has the name of the file is replaced. The mode is 0644.
 func Create(root, name string) (*File, error) {
 	parent, base := path.Split(name)
 	switch {
 	case name == "", strings.ContainsRune(name, 0), base == "", base == ".", base == "..":
-		return nil, errors.New("this is no name of a file")
-	case slices.Contains(strings.Split(parent, "/"), ".."):
-		return nil, errors.New("a path with .. may lead out of the tree")
+		return nil, fmt.Errorf("not a file name: %q", name)
 	}
-	top, err := unix.Open(root, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	dir, err := resolve.OpenInTree(root, parent)
 	if err != nil {
-		return nil, fmt.Errorf("open tree %q: %w", root, err)
+		return nil, err
 	}
-	defer func() { _ = unix.Close(top) }()
-	how := unix.OpenHow{
-		Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
-	}
-	dir, err := unix.Openat2(top, "./"+parent, &how)
-	if err != nil {
-		return nil, fmt.Errorf("open directory %q: %w", parent, err)
-	}
-	return create(dir, base, true)
+	defer dir.Close()
+	return CreateIn(dir.File, base)
 }
 
-// CreateIn opens a new file in the directory, which stays open. What has the name is replaced,
-// but for a directory.
-func CreateIn(in *os.File, base string) (*File, error) { return createIn(in, base, true) }
+// CreateIn creates a file that Commit names base, in an open directory. Commit replaces what has the name, except a
+// directory. The mode is 0644.
+func CreateIn(in *os.File, base string) (*File, error) {
+	f, err := createIn(in, base, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.Chmod(0o644); err != nil { // whatever the umask
+		f.Discard()
+		return nil, err
+	}
+	return f, nil
+}
 
-func createIn(in *os.File, base string, exact bool) (*File, error) {
+// createIn creates the file with a mode, less the umask.
+func createIn(in *os.File, base string, mode uint32) (*File, error) {
 	dir, err := unix.Openat(int(in.Fd()), ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err == unix.EACCES { // this user may write to it, and not read it
 		dir, err = unix.FcntlInt(in.Fd(), unix.F_DUPFD_CLOEXEC, 0)
@@ -65,41 +65,34 @@ func createIn(in *os.File, base string, exact bool) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return create(dir, base, exact)
-}
-
-func create(dir int, base string, exact bool) (*File, error) {
 	f := &File{dir: dir, base: base}
-	if err := f.open(exact); err != nil {
+	if err := f.open(mode); err != nil {
 		f.Discard()
 		return nil, err
 	}
 	return f, nil
 }
 
-// open creates the file, unless a directory is in its place. The mode is 0644, exactly or less the umask.
-func (f *File) open(exact bool) error {
+// open creates the file, unless a directory has its name.
+func (f *File) open(mode uint32) error {
 	var st unix.Stat_t
 	if err := unix.Fstatat(f.dir, f.base, &st, unix.AT_SYMLINK_NOFOLLOW); err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR {
 		return unix.EISDIR
 	}
-	fd, err := unix.Openat(f.dir, ".", unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o644)
+	fd, err := unix.Openat(f.dir, ".", unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, mode)
 	if err == unix.EOPNOTSUPP || err == unix.EISDIR || err == unix.ENOENT {
 		f.temp = tempName()
-		fd, err = unix.Openat(f.dir, f.temp, unix.O_CREAT|unix.O_EXCL|unix.O_RDWR|unix.O_CLOEXEC, 0o644)
+		fd, err = unix.Openat(f.dir, f.temp, unix.O_CREAT|unix.O_EXCL|unix.O_RDWR|unix.O_CLOEXEC, mode)
 	}
 	if err != nil {
 		f.temp = ""
 		return err
 	}
 	f.File = os.NewFile(uintptr(fd), f.base)
-	if exact {
-		return unix.Fchmod(fd, 0o644)
-	}
 	return nil
 }
 
-// Commit closes the file and gives it its name, in the place of what had it before.
+// Commit closes the file and names it, replacing the file that has the name.
 func (f *File) Commit() error {
 	if f.temp == "" {
 		err := f.link(f.base)

@@ -1,4 +1,4 @@
-package output_test
+package atomicfile_test
 
 import (
 	"errors"
@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"osbuild-containers/internal/output"
+	"osbuild-containers/internal/atomicfile"
 )
 
 // TestReplace looks at what stays of a file whose content is replaced through a link.
@@ -26,7 +26,7 @@ func TestReplace(t *testing.T) {
 		}
 		return info.Sys().(*syscall.Stat_t)
 	}
-	if err := output.Replace(file, []byte("new")); err != nil {
+	if err := atomicfile.Replace(file, []byte("new")); err != nil {
 		t.Fatal(err)
 	}
 	if mode := stat().Mode & 0o777; mode&^0o644 != 0 || mode&0o600 != 0o600 {
@@ -46,7 +46,7 @@ func TestReplace(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := stat()
-	if err := output.Replace(link, []byte("newer")); err != nil {
+	if err := atomicfile.Replace(link, []byte("newer")); err != nil {
 		t.Fatal(err)
 	}
 	after := stat()
@@ -72,7 +72,7 @@ func TestReplace(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := output.Replace(path, nil); err == nil {
+		if err := atomicfile.Replace(path, nil); err == nil {
 			t.Errorf("%s: it was written", what)
 		}
 	}
@@ -91,7 +91,7 @@ func TestReplaceInAFolderOfAGroup(t *testing.T) {
 		t.Fatal(err)
 	}
 	file := filepath.Join(dir, "file")
-	if err := output.Replace(file, nil); err != nil {
+	if err := atomicfile.Replace(file, nil); err != nil {
 		t.Fatal(err)
 	}
 	info, err := os.Stat(file)
@@ -130,7 +130,7 @@ func TestReplaceByAMemberOfTheGroup(t *testing.T) {
 			done <- err
 			return
 		}
-		done <- output.Replace(file, []byte("new"))
+		done <- atomicfile.Replace(file, []byte("new"))
 	}()
 	if err := <-done; err != nil {
 		t.Fatal(err)
@@ -169,7 +169,7 @@ func TestReplaceRefuses(t *testing.T) {
 			}
 		}
 		before, _ := os.Lstat(path)
-		if err := output.Replace(path, []byte("new")); err == nil {
+		if err := atomicfile.Replace(path, []byte("new")); err == nil {
 			t.Errorf("%s: it was written", name)
 		}
 		after, err := os.Lstat(path)

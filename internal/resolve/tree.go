@@ -1,12 +1,4 @@
-// Package within finds places in a tree that somebody else has filled.
-//
-// A path in a tree means what it would mean if the tree were the root of the file
-// system: a symbolic link in it leads to a place in the tree, whatever it says. What is
-// found is a handle, and a path that has no symbolic link in it below the tree.
-//
-// What it promises: nothing outside the tree is opened or made. What it does not: it
-// does not protect against others who rename the tree's directories at the same time.
-package within
+package resolve
 
 import (
 	"errors"
@@ -20,25 +12,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxLinks is how many symbolic links a path may run through, as in the kernel.
-const maxLinks = 40
-
-// Directory is a directory in a tree.
-type Folder struct {
+// A TreeDir is an open directory in a tree.
+type TreeDir struct {
 	File *os.File // the handle
-	Path string   // the tree's own path and then no symbolic link
+	Path string   // the path of the tree, and no symbolic link below it
 
-	made []string // directories that were missing, the upper ones first
+	made []string // directories that were missing, parents first
 }
 
 // Close closes the handle.
-func (f *Folder) Close() error { return f.File.Close() }
+func (f *TreeDir) Close() error { return f.File.Close() }
 
 // New reports whether the directory was missing.
-func (f *Folder) New() bool { return slices.Contains(f.made, f.Path) }
+func (f *TreeDir) New() bool { return slices.Contains(f.made, f.Path) }
 
-// SetTime gives the directories that were made that time, after all was put there.
-func (f *Folder) SetTime(t time.Time) error {
+// SetTime sets the times of the directories that were missing. Call it when they are complete.
+func (f *TreeDir) SetTime(t time.Time) error {
 	for _, dir := range slices.Backward(f.made) {
 		if err := os.Chtimes(dir, t, t); err != nil {
 			return fmt.Errorf("set time: %w", err)
@@ -47,8 +36,8 @@ func (f *Folder) SetTime(t time.Time) error {
 	return nil
 }
 
-// Check says what is wrong with a path in a tree, or nothing.
-func Check(path string) string {
+// CheckInTree returns what is wrong with a path in a tree, "" if nothing is.
+func CheckInTree(path string) string {
 	switch {
 	case strings.ContainsRune(path, 0):
 		return "has a NUL byte in it"
@@ -58,16 +47,23 @@ func Check(path string) string {
 	return ""
 }
 
-// Make opens the directory at path in the tree, making those that are missing.
-func Make(tree, path string) (*Folder, error) {
-	if text := Check(path); text != "" {
+// OpenInTree opens the directory at path in a tree. The path means what it would if the tree were the root of the file
+// system: a symbolic link leads to a place in the tree, whatever its target is. Nothing outside the tree is opened or
+// made. That holds for what is in the tree, not for processes that rename its directories meanwhile.
+func OpenInTree(tree, path string) (*TreeDir, error) { return inTree(tree, path, false) }
+
+// MkdirInTree is OpenInTree that makes the directories that are missing, with mode 0755.
+func MkdirInTree(tree, path string) (*TreeDir, error) { return inTree(tree, path, true) }
+
+func inTree(tree, path string, mkdir bool) (*TreeDir, error) {
+	if text := CheckInTree(path); text != "" {
 		return nil, fmt.Errorf("path %s", text)
 	}
 	root, err := os.Open(tree)
 	if err != nil {
 		return nil, fmt.Errorf("open tree: %w", err)
 	}
-	w := &walk{tree: tree, dirs: []*os.File{root}}
+	w := &treeWalk{tree: tree, mkdir: mkdir, dirs: []*os.File{root}}
 	err = w.to(path)
 	last := w.dirs[len(w.dirs)-1]
 	for _, d := range w.dirs[:len(w.dirs)-1] {
@@ -76,21 +72,23 @@ func Make(tree, path string) (*Folder, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%s in the tree: %w", path, err), last.Close())
 	}
-	return &Folder{File: last, Path: w.path(), made: w.made}, nil
+	return &TreeDir{File: last, Path: w.path(), made: w.made}, nil
 }
 
-// walk is on its way from the root of the tree to a directory.
-type walk struct {
+// treeWalk walks from the root of a tree to a directory. It keeps all handles, so that ".." needs no system call that
+// could leave the tree.
+type treeWalk struct {
 	tree  string
-	dirs  []*os.File // from the root to where it is
+	mkdir bool
+	dirs  []*os.File // from the root to the current directory
 	names []string   // of dirs but the first
 	links int
 	made  []string
 }
 
-func (w *walk) path() string { return filepath.Join(append([]string{w.tree}, w.names...)...) }
+func (w *treeWalk) path() string { return filepath.Join(append([]string{w.tree}, w.names...)...) }
 
-func (w *walk) to(path string) error {
+func (w *treeWalk) to(path string) error {
 	rest := strings.Split(path, "/")
 	for len(rest) > 0 {
 		name := rest[0]
@@ -126,12 +124,12 @@ func (w *walk) to(path string) error {
 	return nil
 }
 
-// step enters the directory of that name, or returns where a symbolic link leads.
-func (w *walk) step(name string) (target string, err error) {
+// step enters the directory of that name, or returns the target of a symbolic link.
+func (w *treeWalk) step(name string) (target string, err error) {
 	in := int(w.dirs[len(w.dirs)-1].Fd())
 	const flags = unix.O_DIRECTORY | unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_CLOEXEC
 	fd, err := unix.Openat(in, name, flags, 0)
-	if err == unix.ENOENT {
+	if err == unix.ENOENT && w.mkdir {
 		if err := unix.Mkdirat(in, name, 0o755); err != nil {
 			return "", fmt.Errorf("make directory %q: %w", name, err)
 		}

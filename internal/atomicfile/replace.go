@@ -1,4 +1,4 @@
-package output
+package atomicfile
 
 import (
 	"errors"
@@ -32,7 +32,11 @@ func replace(path string, data []byte) error {
 	if p.Stat != nil && !p.IsDir() && !p.IsRegular() {
 		return errors.New("not a regular file")
 	}
-	f, err := createIn(p.Dir, p.Base, false)
+	mode := uint32(0o644)
+	if p.Stat != nil {
+		mode = 0o600 // until inherit gives it the mode of the file that it replaces, which others may not read
+	}
+	f, err := createIn(p.Dir, p.Base, mode)
 	if err != nil {
 		return err
 	}

@@ -1,4 +1,4 @@
-package within_test
+package resolve_test
 
 import (
 	"os"
@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"osbuild-containers/internal/within"
+	"osbuild-containers/internal/resolve"
 )
 
 // TestPathsStayInTheTree makes directories through symbolic links that lead out, and looks
@@ -50,7 +50,7 @@ func TestPathsStayInTheTree(t *testing.T) {
 		if strings.HasPrefix(path, "/outside") {
 			want = filepath.Join(outside, "etc/x")
 		}
-		f, err := within.Make(tree, path)
+		f, err := resolve.MkdirInTree(tree, path)
 		if want == "" {
 			if err == nil {
 				t.Errorf("%s: is %s", path, f.Path)
@@ -81,24 +81,24 @@ func TestPathsStayInTheTree(t *testing.T) {
 
 func TestPathsThatSayTheyLeave(t *testing.T) {
 	for _, path := range []string{"..", "/a/../../b", "a/..", "/x\x00"} {
-		if text := within.Check(path); text == "" {
+		if text := resolve.CheckInTree(path); text == "" {
 			t.Errorf("%q is fine", path)
 		}
-		if _, err := within.Make(t.TempDir(), path); err == nil {
+		if _, err := resolve.MkdirInTree(t.TempDir(), path); err == nil {
 			t.Errorf("%q is made", path)
 		}
 	}
-	if text := within.Check("/a/..b/c.."); text != "" {
+	if text := resolve.CheckInTree("/a/..b/c.."); text != "" {
 		t.Errorf("two dots in a name: %s", text)
 	}
 }
 
-func TestTimesOfNewFoldersOnly(t *testing.T) {
+func TestTimesOfNewDirectoriesOnly(t *testing.T) {
 	tree := t.TempDir()
 	if err := os.Mkdir(tree+"/old", 0o700); err != nil {
 		t.Fatal(err)
 	}
-	f, err := within.Make(tree, "old/new/newer")
+	f, err := resolve.MkdirInTree(tree, "old/new/newer")
 	if err != nil {
 		t.Fatal(err)
 	}

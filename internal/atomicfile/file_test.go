@@ -1,11 +1,11 @@
-package output_test
+package atomicfile_test
 
 import (
 	"os"
 	"path/filepath"
 	"testing"
 
-	"osbuild-containers/internal/output"
+	"osbuild-containers/internal/atomicfile"
 )
 
 func names(t *testing.T, dir string) []string {
@@ -25,7 +25,7 @@ func TestAFileIsThereCompletelyOrNotAtAll(t *testing.T) {
 	dir := t.TempDir()
 	for _, content := range []string{"first", "second"} {
 		before := len(names(t, dir))
-		f, err := output.Create(dir, "name")
+		f, err := atomicfile.Create(dir, "name")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -56,7 +56,7 @@ func TestADiscardedFileLeavesNothing(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "name"), []byte("old"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	f, err := output.Create(dir, "name")
+	f, err := atomicfile.Create(dir, "name")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +72,7 @@ func TestNamesThatAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"", ".", "..", "x/", "../x", "a/../../x", "x\x00y", "missing/x", "directory"} {
-		f, err := output.Create(dir, name)
+		f, err := atomicfile.Create(dir, name)
 		if err == nil {
 			f.Discard()
 			t.Errorf("%q was taken", name)
