@@ -1,20 +1,28 @@
 package gunzip
 
-import (
-	"encoding/binary"
-	"io"
-)
+import "io"
 
 // codes decodes the block's codes into buf from out on, until the block ends or the
 // next code might not fit. Nothing before low may be referred to.
 //
 // The longest code with what belongs to it has 20 bits for a length and 28 for a
 // distance. A refill gives at least 56: enough for both, or for three bytes of output
-// whose codes need no subtable.
+// whose codes need no subtable. bits itself is full then: the 16 bits that are left
+// after the longest copy are enough to look up the next entry before its bits are
+// counted, while the copy is made.
+//
+// Its loads and stores are not checked. Each turn of the loop begins with margin bytes
+// at in[pos], of which two refills use 15, and with maxMatch+margin bytes at buf[out]:
+// two bytes and a copy, which fills up at most its last 16 bytes, need less. No table
+// has a longer copy, and distances are compared with low.
 func (r *Reader) codes(buf []byte, out, low int) (int, error) {
+	if err := r.refill(); err != nil {
+		return out, err
+	}
 	lit, dist := &r.huff.lit, &r.huff.dist
 	in, pos, bits, n := r.in, r.pos, r.bits, r.n
 	limit := len(buf) - maxMatch - margin
+	e := lit[bits&(1<<litBits-1)]
 	for out <= limit {
 		if len(in)-pos < margin {
 			r.pos, r.bits, r.n = pos, bits, n
@@ -23,32 +31,32 @@ func (r *Reader) codes(buf []byte, out, low int) (int, error) {
 			}
 			in, pos = r.in, r.pos
 		}
-		bits |= binary.LittleEndian.Uint64(in[pos:]) << (n & 63)
+		bits |= load64(in, pos) << (n & 63)
 		pos += int((63 - n) >> 3)
 		n |= 56
 
-		e := lit[bits&(1<<litBits-1)]
 		if e&isByte != 0 {
 			bits >>= e & 63
 			n -= uint(e & 63)
-			buf[out] = byte(e >> 16)
+			store8(buf, out, byte(e>>16))
 			out++
 			e = lit[bits&(1<<litBits-1)]
 			if e&isByte != 0 {
 				bits >>= e & 63
 				n -= uint(e & 63)
-				buf[out] = byte(e >> 16)
+				store8(buf, out, byte(e>>16))
 				out++
 				e = lit[bits&(1<<litBits-1)]
 				if e&isByte != 0 {
 					bits >>= e & 63
 					n -= uint(e & 63)
-					buf[out] = byte(e >> 16)
+					store8(buf, out, byte(e>>16))
 					out++
+					e = lit[bits&(1<<litBits-1)]
 					continue
 				}
 			}
-			bits |= binary.LittleEndian.Uint64(in[pos:]) << (n & 63)
+			bits |= load64(in, pos) << (n & 63)
 			pos += int((63 - n) >> 3)
 			n |= 56
 		}
@@ -60,8 +68,9 @@ func (r *Reader) codes(buf []byte, out, low int) (int, error) {
 				if e&isByte != 0 {
 					bits >>= e & 63
 					n -= uint(e & 63)
-					buf[out] = byte(e >> 16)
+					store8(buf, out, byte(e>>16))
 					out++
+					e = lit[bits&(1<<litBits-1)]
 					continue
 				}
 			}
@@ -99,29 +108,31 @@ func (r *Reader) codes(buf []byte, out, low int) (int, error) {
 		bits >>= e & 63
 		n -= uint(e & 63)
 
-		from := out - distance
-		if from < low {
+		if out-distance < low {
 			r.pos, r.bits, r.n = pos, bits, n
 			return out, ErrData
 		}
+		e = lit[bits&(1<<litBits-1)]
 		end := out + length
 		switch {
-		case distance >= length && length > 32:
-			copy(buf[out:end], buf[from:from+length])
+		case distance >= 16:
+			copy16(buf, out, out-distance)
+			copy16(buf, out+16, out+16-distance) // most copies are no longer than this
+			for at := out + 32; at < end; at += 16 {
+				copy16(buf, at, at-distance)
+			}
 		case distance >= 8:
 			for at := out; at < end; at += 8 {
-				binary.LittleEndian.PutUint64(buf[at:], binary.LittleEndian.Uint64(buf[from:]))
-				from += 8
+				store64(buf, at, load64(buf, at-distance))
 			}
 		case distance == 1:
-			v := uint64(buf[from]) * 0x0101010101010101
+			v := uint64(buf[out-1]) * 0x0101010101010101
 			for at := out; at < end; at += 8 {
-				binary.LittleEndian.PutUint64(buf[at:], v)
+				store64(buf, at, v)
 			}
 		default:
 			for at := out; at < end; at++ {
-				buf[at] = buf[from]
-				from++
+				buf[at] = buf[at-distance]
 			}
 		}
 		out = end

@@ -26,12 +26,17 @@ func pieces(data []byte, size int) func() ([]byte, error) {
 	}
 }
 
+// unzip decompresses data, and panics if anything behind the buffer is written.
 func unzip(data []byte, size, buffer int) ([]byte, error) {
+	const behind = "behind the buffer"
 	r := New(pieces(data, size))
-	buf := make([]byte, buffer)
+	buf := append(make([]byte, buffer, buffer+len(behind)), behind...)
 	var out []byte
 	for {
-		n, err := r.Fill(buf)
+		n, err := r.Fill(buf[:buffer])
+		if string(buf[buffer:]) != behind {
+			panic("wrote behind the buffer")
+		}
 		out = append(out, buf[History:History+n]...)
 		if err == io.EOF {
 			return out, nil
