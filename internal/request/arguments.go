@@ -19,10 +19,9 @@ type Arguments struct {
 // DecodeOptions fills in the options of the stage, which its schema has accepted.
 func (a *Arguments) DecodeOptions(into any) error { return json.Unmarshal(a.Options, into) }
 
-// DecodeArguments makes the arguments of the stage of what its caller gave: osbuild's
-// file of arguments, or standard input. Fields beside those of Arguments are ignored,
-// since osbuild has some that it adds; inputs and options that the stage does not know
-// are refused. Arguments that are refused are an *Error.
+// DecodeArguments decodes the arguments of a stage, which are the same on standard input and in osbuild's
+// file. Unknown fields are ignored, since osbuild adds some; unknown inputs and options are refused. A
+// refusal is an [*Error].
 func DecodeArguments(stage string, raw []byte) (*Arguments, error) {
 	s, err := stageSchemas(stage)
 	if err != nil {
@@ -135,7 +134,7 @@ func (a *Arguments) epoch(doc map[string]any, found *problems) {
 	a.Epoch = &seconds
 }
 
-// orEmpty is v, or an empty object where there is nothing.
+// orEmpty returns v, or an empty object if v is null or absent.
 func orEmpty(v any) any {
 	if v == nil {
 		return map[string]any{}

@@ -13,8 +13,8 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v5"
 )
 
-// check validates doc, which is found below at, and notes in a person's words all
-// that is wrong. It reports whether nothing is.
+// check validates doc, which is found at a path, and adds everything that is wrong to found. It reports
+// whether doc is valid.
 func check(schema *jsonschema.Schema, doc any, found *problems, at ...string) bool {
 	err := schema.Validate(doc)
 	if err == nil {
@@ -28,8 +28,8 @@ func check(schema *jsonschema.Schema, doc any, found *problems, at ...string) bo
 	return false
 }
 
-// explain notes the leaves of the tree of errors: the others only say that a part of
-// them is wrong.
+// explain adds the leaves of the validator's tree of errors: the other nodes only say that a part of them
+// is wrong.
 func explain(schema *jsonschema.Schema, doc any, err *jsonschema.ValidationError, found *problems, at []string) {
 	keyword := path.Base(err.KeywordLocation)
 	if keyword != "oneOf" && len(err.Causes) > 0 {
@@ -57,8 +57,8 @@ func explain(schema *jsonschema.Schema, doc any, err *jsonschema.ValidationError
 	}
 }
 
-// member is the value of that key in an object or list, and its schema. Where nobody
-// says what the value should be, its schema is one that says nothing.
+// member returns the value of a key in an object or list, and its schema, which is empty if no schema
+// describes the value.
 func member(schema *jsonschema.Schema, doc any, key string) (*jsonschema.Schema, any) {
 	schema = resolve(schema)
 	none := &jsonschema.Schema{}
@@ -94,8 +94,8 @@ func member(schema *jsonschema.Schema, doc any, key string) (*jsonschema.Schema,
 	return none, nil
 }
 
-// explainType explains what is wrong with an object that has one of several forms, of
-// which its field "type" says which. It reports whether the schema is of that kind.
+// explainType explains what is wrong with an object whose field "type" selects one of several schemas. It
+// reports whether the schema is of that kind.
 func explainType(schema *jsonschema.Schema, doc any, found *problems, at []string) bool {
 	var types []string
 	fields, _ := doc.(map[string]any)
@@ -125,7 +125,7 @@ func explainType(schema *jsonschema.Schema, doc any, found *problems, at []strin
 	return true
 }
 
-// wording says what the keyword of the schema has against the value.
+// wording returns what is wrong with a value that violates a keyword of its schema.
 func wording(keyword string, schema *jsonschema.Schema, v any, fallback string) (texts []string) {
 	fields, _ := v.(map[string]any)
 	switch keyword {
@@ -173,7 +173,7 @@ func wording(keyword string, schema *jsonschema.Schema, v any, fallback string) 
 	return texts
 }
 
-// typeNames leaves null out: that it is allowed too helps nobody.
+// typeNames names JSON types. It leaves out null.
 func typeNames(types []string) string {
 	names := map[string]string{
 		"object": "an object", "array": "a list", "string": "a string",
@@ -195,7 +195,7 @@ func resolve(s *jsonschema.Schema) *jsonschema.Schema {
 	return s
 }
 
-// unescape undoes what the validator does to a key in a location.
+// unescape undoes the validator's escaping of a key in a location.
 func unescape(key string) string {
 	if plain, err := url.PathUnescape(key); err == nil {
 		key = plain

@@ -8,10 +8,11 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v5"
 )
 
-// MaxSize is how many bytes a request may have: some 250,000 images.
+// MaxSize is the maximum size of a request, in bytes: some 250,000 images.
 const MaxSize = 64 << 20
 
-// Read reads a request to its end. One of more than MaxSize bytes is an *Error.
+// Read reads a request to its end. It returns an [*Error] if the request cannot be read or is larger than
+// MaxSize.
 func Read(r io.Reader) ([]byte, error) {
 	raw, err := io.ReadAll(io.LimitReader(r, MaxSize+1))
 	if err != nil {
@@ -23,8 +24,8 @@ func Read(r io.Reader) ([]byte, error) {
 	return raw, nil
 }
 
-// Decode makes a request to the source of what a caller wrote to its standard input.
-// A request that is refused is an *Error, which says all that is wrong with it.
+// Decode decodes and checks a request to a source, in the form that standard input has. A refusal is an
+// [*Error] that names everything that is wrong.
 func Decode(source string, raw []byte) (*Request, error) {
 	d, err := newDecoder(source)
 	if err != nil {
@@ -36,8 +37,8 @@ func Decode(source string, raw []byte) (*Request, error) {
 	return d.finish()
 }
 
-// DecodeArgs makes a request of the arguments of a call by osbuild. Unknown arguments are
-// ignored: they belong to some version of osbuild.
+// DecodeArgs decodes and checks the arguments of a call by osbuild. Unknown arguments are ignored: they
+// belong to some version of osbuild.
 func DecodeArgs(source, method string, args []byte) (*Request, error) {
 	d, err := newDecoder(source)
 	if err != nil {
@@ -51,8 +52,8 @@ func DecodeArgs(source, method string, args []byte) (*Request, error) {
 	return d.finish()
 }
 
-// decoder makes one request. The items go from JSON to their types one by one; what
-// remains of the request, small, is the envelope.
+// decoder decodes one request. Items are decoded one by one, so that the generic form of a large request
+// is never in memory as a whole; the envelope is everything else.
 type decoder struct {
 	schemas *schemaSet
 	noun    string // what is decoded, in errors
@@ -60,10 +61,10 @@ type decoder struct {
 
 	envelopeSchema *jsonschema.Schema
 	found          problems
-	names          map[string]string // what is wrong with a name
+	names          map[string]string // by name of an image: what is wrong with it, or ""
 	envelope       map[string]any
 	items          []Item
-	key            string // what the request calls its items
+	key            string // "items" or "digests"
 }
 
 func newDecoder(source string) (*decoder, error) {
@@ -116,7 +117,7 @@ func (d *decoder) readItems(doc *document) error {
 	})
 }
 
-// finish checks the envelope and returns the request if nothing at all is wrong.
+// finish checks the envelope and returns the request if nothing is wrong.
 func (d *decoder) finish() (*Request, error) {
 	check(d.envelopeSchema, d.envelope, &d.found)
 	d.sort()
@@ -147,8 +148,7 @@ func (d *decoder) method() string {
 	return Download
 }
 
-// dir returns the path in a field. The schema has something to say about one that is
-// missing or not a string.
+// dir returns the path in a field. The schema reports one that is missing or not a string.
 func (d *decoder) dir(key string) string {
 	s, ok := d.envelope[key].(string)
 	if !ok {

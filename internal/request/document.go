@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// DecodeDocument makes v of a JSON file that schema describes, which is its JSON Schema, Draft 4. A
-// file that is refused is an *Error, which says all that is wrong with it and where.
+// DecodeDocument decodes a JSON file into v after checking it against a JSON Schema, Draft 4. A refusal is
+// an [*Error] that names everything that is wrong.
 func DecodeDocument(schema, raw []byte, v any) error {
 	const url = "embedded:///document.json"
 	c, err := compiler(map[string][]byte{url: schema})

@@ -7,17 +7,17 @@ import (
 )
 
 const (
-	shown = 20   // problems that an Error's text names
-	kept  = 1000 // problems that are kept at all; the others are counted
+	shown = 20   // problems in the text of an Error
+	kept  = 1000 // problems that are kept; the others are counted
 )
 
-// Problem is one thing that is wrong with a request.
+// A Problem is one thing that is wrong with a request.
 type Problem struct {
-	Path string // where in the JSON, as items.<key>.image.name; empty for the request as a whole
-	Text string // what is wrong, for a person
+	Path string // of the value, for example items.<key>.image.name; empty for the request as a whole
+	Text string // what is wrong
 }
 
-// String is the problem on one line.
+// String returns the problem on one line.
 func (p Problem) String() string {
 	if p.Path == "" {
 		return p.Text
@@ -25,14 +25,14 @@ func (p Problem) String() string {
 	return p.Path + ": " + p.Text
 }
 
-// Error says why a request is refused: all that is wrong with it, not only what was
-// found first. No request with an Error has touched anything.
+// Error says why input is refused: everything that is wrong with it, not only what was found first. Nothing
+// was touched because of it.
 type Error struct {
 	Problems []Problem // sorted by path, at least one
-	More     int       // how many there are beyond those
+	More     int       // number of further problems
 }
 
-// Error is the text for a person: a line for each problem, the first twenty.
+// Error returns a line for each of the first twenty problems.
 func (e *Error) Error() string {
 	var b strings.Builder
 	for i, p := range e.Problems {
@@ -70,7 +70,7 @@ func (p *problems) add(path, format string, args ...any) {
 	p.list = append(p.list, Problem{Path: path, Text: fmt.Sprintf(format, args...)})
 }
 
-// err returns nil when nothing is wrong.
+// err returns nil if nothing is wrong, else an [*Error].
 func (p *problems) err() error {
 	if len(p.list) == 0 {
 		return nil

@@ -25,15 +25,15 @@ const (
 
 // InputImage is one image of an input.
 type InputImage struct {
-	Path   string // of the directory or the archive, or of the store
+	Path   string // of the directory, the archive or the store
 	Key    string // the image id, or the name of the archive
-	Format string // one of the three
+	Format string // one of the formats above
 	Name   string // the name the image is to have, as given
 	Driver string // containers-storage only: what the host's storage.conf says, or empty
 }
 
-// Images are the images of an input of org.osbuild.containers or
-// org.osbuild.containers-storage, sorted by key. What is wrong with them is an *Error.
+// Images returns the images of an input of org.osbuild.containers or org.osbuild.containers-storage, sorted
+// by key. A refusal is an [*Error].
 func (in Input) Images() ([]InputImage, error) {
 	var found problems
 	archives, at := in.entries("archives", &found)
@@ -83,11 +83,10 @@ func (in Input) image(key string, v any, at []string, found *problems) InputImag
 // InputFile is one file of an input.
 type InputFile struct {
 	Path string
-	Key  string // what the input calls it: by convention a digest
+	Key  string // by convention a digest
 }
 
-// Files are the files of an input of org.osbuild.files, sorted by key. What is wrong
-// with them is an *Error.
+// Files returns the files of an input of org.osbuild.files, sorted by key. A refusal is an [*Error].
 func (in Input) Files() ([]InputFile, error) {
 	var found problems
 	entries, at := in.entries("files", &found)
@@ -102,7 +101,7 @@ func (in Input) Files() ([]InputFile, error) {
 	return files, found.err()
 }
 
-// entries is the object of that name in the input's data, and where it is.
+// entries returns the object with that name in the input's data, and its path.
 func (in Input) entries(name string, found *problems) (map[string]any, []string) {
 	at := append(slices.Clone(in.at), "data", name)
 	v, given := in.data[name]
@@ -116,13 +115,13 @@ func (in Input) entries(name string, found *problems) (map[string]any, []string)
 	return entries, at
 }
 
-// ImageID is the key as an image id, or "" where it is none.
+// ImageID returns the key if it is an image id, else "".
 func (img InputImage) ImageID() digest.Digest {
 	id, _ := parseDigest(img.Key)
 	return id
 }
 
-// checkFileName refuses a key that would lead out of the input's directory.
+// checkFileName refuses a key that is not the name of a file in the input's directory.
 func checkFileName(key string, at []string, found *problems) {
 	if key == "" || key == "." || key == ".." || strings.ContainsAny(key, "/\x00") {
 		found.add(joinPath(at[:len(at)-1]...), "a key must be the name of a file, got %s", quote(key))

@@ -23,8 +23,8 @@ const (
 	defaultMaxParallel   = 6
 )
 
-// parseDigest accepts sha256 only, in lower case, and nothing around it: the result
-// may become part of a path.
+// parseDigest accepts sha256 only, in lower case and with nothing around it: the result may become part of
+// a path.
 func parseDigest(s string) (digest.Digest, bool) {
 	hex, ok := strings.CutPrefix(s, "sha256:")
 	if !ok || len(hex) != 64 || strings.Trim(hex, "0123456789abcdef") != "" {
@@ -37,7 +37,7 @@ func notDigest(v any) string {
 	return "must be sha256: and 64 lower-case hexadecimal digits, got " + describe(v)
 }
 
-// parsePath says what is wrong with a path, or nothing.
+// parsePath returns what is wrong with a path, "" if nothing is.
 func parsePath(s string) string {
 	switch {
 	case s == "":
@@ -52,8 +52,8 @@ func parsePath(s string) string {
 	return ""
 }
 
-// parseName says what is wrong with the name of an image, or nothing; the schema says
-// that one is empty. elsewhere says where its digest belongs.
+// parseName returns what is wrong with the name of an image, "" if nothing is; the schema reports an empty
+// one. elsewhere says where the digest belongs.
 func parseName(s, elsewhere string) string {
 	if s == "" {
 		return ""
@@ -88,8 +88,8 @@ func parseName(s, elsewhere string) string {
 	return ""
 }
 
-// simpleName reports whether s is so simple that it is surely valid: the parser of
-// references takes longer than all the rest of an item.
+// simpleName reports whether s is so simple that it is surely valid: parsing a reference takes longer than
+// the rest of an item.
 func simpleName(s string) bool {
 	separated := true // whether the last character was a separator
 	for _, c := range []byte(s) {
@@ -112,7 +112,7 @@ func isUpper(s string) bool {
 	return lower != s && err == nil
 }
 
-// name is parseName, once for all the items of one name.
+// name calls parseName once for each name.
 func (d *decoder) name(s, elsewhere string) string {
 	if simpleName(s) {
 		return ""
@@ -125,7 +125,7 @@ func (d *decoder) name(s, elsewhere string) string {
 	return text
 }
 
-// DefaultOptions are the options of a request that has none.
+// DefaultOptions returns the options of a request that has none.
 func DefaultOptions() Options {
 	return Options{
 		Retries:       defaultRetries,

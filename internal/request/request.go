@@ -1,8 +1,9 @@
-// Package request turns the JSON a caller sends into a typed request.
+// Package request decodes and checks the JSON that modules are called with: requests to sources and
+// arguments of stages.
 //
-// Nothing behind this package sees a raw string where a digest, a path or a name
-// is meant: digests are parsed once, strictly; names are normalised references;
-// an unknown field, at any level, is an error that names it.
+// It decodes in one direction: bytes, JSON without duplicate names, the module's JSON Schema, types. The
+// result is safe to use: digests are parsed once, strictly; paths are absolute; names are valid references.
+// An unknown field is an error that names it. See [Decode], [DecodeArgs] and [DecodeArguments].
 package request
 
 import (
@@ -40,7 +41,7 @@ type Item struct {
 	Image Image         // the zero Image for org.osbuild.containers-storage
 }
 
-// Image says where an item is fetched from.
+// Image says where to fetch an item from.
 type Image struct {
 	Name            string        // as the caller wrote it; a valid image reference without digest
 	Digest          digest.Digest // pinned manifest digest; empty for org.osbuild.skopeo-index
@@ -50,7 +51,7 @@ type Image struct {
 	StorageLocation string        // graph root of the store; empty: the host's storage.conf decides
 }
 
-// Access says how a registry is reached, beyond the configuration of the machine.
+// Access says how to reach a registry, in addition to the machine's configuration.
 type Access struct {
 	TLSVerify bool   // default true
 	AuthFile  string // instead of the usual places; a request cannot say it

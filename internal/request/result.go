@@ -1,10 +1,10 @@
 package request
 
-// Result is what a source answers for one item. The names on the wire are osbuild's.
+// Result is the answer of a source for one item. The JSON names are osbuild's.
 type Result struct {
 	Success  bool     `json:"success"`
 	Metadata Metadata `json:"metadata"`
-	Error    string   `json:"error"` // for a person: what, which image, what to do; empty on success
+	Error    string   `json:"error"` // what went wrong and with which image; empty on success
 }
 
 // Metadata of a result. osbuild knows the first two; it ignores the rest.
