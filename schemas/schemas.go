@@ -1,10 +1,9 @@
-// Package schemas holds the descriptions of the modules, of their requests and of the files that
-// the tool for people writes.
+// Package schemas embeds the meta.json files of the modules and the JSON Schemas of requests and of pin
+// files.
 //
-// A module's meta.json is what osbuild reads when a manifest is loaded and what the
-// module itself checks its request against: the installed file and the embedded one
-// are the same. The schemas are JSON Schema, Draft 4. Their patterns mean the same
-// to Python's re and to Go's regexp, and are anchored.
+// osbuild reads a module's meta.json when it loads a manifest, and the module checks its request against the
+// same file, embedded. The schemas are JSON Schema, Draft 4. Their patterns are anchored and mean the same to
+// Python's re and to Go's regexp.
 package schemas
 
 import (

@@ -102,7 +102,7 @@ func TestNotAnImage(t *testing.T) {
 		},
 		"lying mediaType": {
 			images.New(images.Layer(5), images.MediaType(images.OCIIndex)), "",
-			"<name>: manifest lies: its media type is application/vnd.oci.image.index.v1+json, but it has layers",
+			"<name>: manifest is inconsistent: its media type is application/vnd.oci.image.index.v1+json, but it has layers",
 		},
 		"both": {
 			images.NewList(images.Of(amd), images.Edit(layers)), "", "<name>: manifest is ambiguous: it has both layers and manifests",

@@ -1,4 +1,4 @@
-// Package hostsvc speaks osbuild's host-service protocol, from the side of the service.
+// Package hostsvc implements the service side of osbuild's host-service protocol.
 //
 // osbuild starts an executable with --service-id ID --service-fd FD, where FD is one
 // end of a connected pair of AF_UNIX SOCK_SEQPACKET sockets. One packet is one message,
@@ -9,13 +9,11 @@
 // services in order.
 //
 // A message of more bytes than a socket may buffer (/proc/sys/net/core/wmem_max) is
-// put into a memory file: the packet is then the bytes <args-via-fd>, and the first of
-// its descriptors is that file. osbuild does so since v129; both directions follow the
-// same rule.
+// sent in a memory file: the packet is then the bytes <args-via-fd>, and the first of
+// its descriptors is that file. osbuild does so since v129, in both directions.
 //
-// What Serve promises: whatever a packet holds, there is an answer as long as somebody
-// listens, and no descriptor that came with it stays open. It does not promise to
-// answer calls in parallel.
+// [Serve] answers every packet, whatever it contains, and closes the descriptors that came with it. It
+// answers one call at a time.
 package hostsvc
 
 import (
@@ -24,15 +22,14 @@ import (
 	"fmt"
 )
 
-// The types of a message. A signal would be sent before a reply; osbuild drops those
-// of sources, and nothing here sends any.
+// The types of a message. Signals are not sent: osbuild drops those of sources.
 const (
 	typeMethod    = "method"
 	typeReply     = "reply"
 	typeException = "exception"
 )
 
-// message is what every packet holds.
+// message is the content of a packet.
 type message struct {
 	Type string `json:"type"`
 	Data any    `json:"data"`
@@ -50,25 +47,23 @@ type reply struct {
 }
 
 // Exception is the data of a message of type "exception": the call failed in a way
-// that its reply cannot express. osbuild raises it as its RemoteError. All three
-// fields are always there, since osbuild requires them.
+// that its reply cannot express. osbuild raises it as RemoteError and requires all three fields.
 type Exception struct {
-	Name      string `json:"name"`      // as a class is called: ProtocolError
-	Value     string `json:"value"`     // the text for a person
+	Name      string `json:"name"`      // as a class is named, for example ProtocolError
+	Value     string `json:"value"`     // what went wrong
 	Backtrace string `json:"backtrace"` // usually empty
 }
 
-// Error is name and value, as osbuild shows them.
+// Error returns name and value, as osbuild shows them.
 func (e *Exception) Error() string { return e.Name + ": " + e.Value }
 
-// protocolError is the Exception that osbuild's own services answer to a message that
-// they do not understand.
+// protocolError returns the exception with which osbuild's own services answer an invalid message.
 func protocolError(format string, args ...any) *Exception {
 	return &Exception{Name: "ProtocolError", Value: fmt.Sprintf(format, args...)}
 }
 
-// DecodeMethod returns the call that a message holds. Fields that are not known are
-// ignored, as osbuild does. The error is an *Exception to answer with.
+// DecodeMethod decodes the message of a call. Unknown fields are ignored, as osbuild does. The error is an
+// [*Exception] to answer with.
 func DecodeMethod(raw []byte) (Method, error) {
 	var m struct {
 		Type json.RawMessage
@@ -105,8 +100,7 @@ func DecodeMethod(raw []byte) (Method, error) {
 	return method, nil
 }
 
-// encode makes the message that answers a call. A reply that has no JSON form becomes
-// an exception.
+// encode returns the message that answers a call. A reply that cannot be encoded becomes an exception.
 func encode(result any, failed *Exception) []byte {
 	if failed == nil {
 		raw, err := json.Marshal(message{Type: typeReply, Data: reply{result}})

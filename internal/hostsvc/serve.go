@@ -16,12 +16,11 @@ import (
 // other one under the name Error.
 type Handler func(ctx context.Context, method string, args json.RawMessage) (reply any, err error)
 
-// errPeerClosed is the cause of a call's end when nobody waits for its reply.
+// errPeerClosed is the cause of the context of a call whose caller has closed the connection.
 var errPeerClosed = errors.New("the caller closed the connection")
 
-// Serve answers the calls that come in on the socket fd, one after the other. It
-// returns nil when the peer closes the connection or ctx is cancelled; also then, it
-// waits for a call's handler to return. fd is not closed.
+// Serve answers calls on the socket fd, one at a time. It returns nil when the peer closes the connection or
+// ctx is cancelled, after the handler of the current call has returned. It does not close fd.
 func Serve(ctx context.Context, fd int, handle Handler) error {
 	if kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE); err != nil {
 		return fmt.Errorf("descriptor %d of the service: %w", fd, err)
@@ -52,7 +51,7 @@ func Serve(ctx context.Context, fd int, handle Handler) error {
 	}
 }
 
-// nilIfOver drops an error that only says that the work is over.
+// nilIfOver drops an error that only means that the connection or the context ended.
 func nilIfOver(err error) error {
 	if errors.Is(err, errClosed) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return nil
@@ -60,7 +59,7 @@ func nilIfOver(err error) error {
 	return err
 }
 
-// call runs the handler while another goroutine watches whether the peer is there.
+// call runs the handler while another goroutine watches for the peer closing the connection.
 func (s socket) call(ctx context.Context, raw []byte, handle Handler) (reply any, failed *Exception) {
 	m, err := DecodeMethod(raw)
 	if err != nil {
@@ -96,8 +95,8 @@ func (s socket) call(ctx context.Context, raw []byte, handle Handler) (reply any
 	return nil, &Exception{Name: name, Value: err.Error(), Backtrace: panics.Stack(err)}
 }
 
-// wait returns nil when one of the events, or the end of the connection, has come, and
-// the context's error when that is cancelled before.
+// wait returns nil after one of the events or the end of the connection, and the context's error if that is
+// cancelled first.
 func (s socket) wait(ctx context.Context, events int16) error {
 	if err := ctx.Err(); err != nil {
 		return err

@@ -12,16 +12,16 @@ import (
 )
 
 const (
-	// viaFile is the packet whose message is in the file that comes with it.
+	// viaFile is the packet whose message is in the attached file.
 	viaFile = "<args-via-fd>"
 
-	// MaxMessage is how many bytes a message may have.
+	// MaxMessage is the maximum size of a message, in bytes.
 	MaxMessage = 65 << 20
 
 	maxFiles = 253 // descriptors in one packet, the kernel's SCM_MAX_FD
 )
 
-// errClosed says that the peer is gone.
+// errClosed means that the peer has closed the connection.
 var errClosed = errors.New("connection closed")
 
 // socket is one end of the connection. Messages are read by one goroutine at a time.
@@ -29,8 +29,8 @@ type socket struct {
 	fd int
 }
 
-// receive waits for the next message. It closes all descriptors that come with it. An *Exception is to
-// be answered, and the connection continues; errClosed and other errors end it.
+// receive waits for the next message and closes all descriptors that come with it. After an [*Exception],
+// which is the answer, the connection continues; errClosed and other errors end it.
 func (s socket) receive() ([]byte, error) {
 	size, err := retry(func() (int, error) {
 		n, _, err := unix.Recvfrom(s.fd, nil, unix.MSG_PEEK|unix.MSG_TRUNC)
@@ -54,13 +54,13 @@ func (s socket) receive() ([]byte, error) {
 	files := filesOf(control[:controlLen])
 	defer closeAll(files)
 	if flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 {
-		return nil, protocolError("message came incomplete")
+		return nil, protocolError("message was truncated")
 	}
 	if string(raw[:n]) != viaFile {
 		return raw[:n], nil
 	}
 	if len(files) == 0 {
-		return nil, protocolError("message is said to be in a file, but there is none")
+		return nil, protocolError("message has no file descriptor, want one with the message")
 	}
 	raw, err = readFile(files[0])
 	if err != nil {
@@ -69,15 +69,14 @@ func (s socket) receive() ([]byte, error) {
 	return raw, nil
 }
 
-// readFile reads a message from the beginning of a file. One that is not a regular file, or
-// has more than MaxMessage bytes, is an error.
+// readFile reads a message from the beginning of a regular file of at most MaxMessage bytes.
 func readFile(f *os.File) ([]byte, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, errors.New("is not a regular file")
+		return nil, errors.New("not a regular file")
 	}
 	if info.Size() > MaxMessage {
 		return nil, fmt.Errorf("has %d bytes, more than %d", info.Size(), MaxMessage)
@@ -125,8 +124,7 @@ func (s socket) sendPacket(raw, control []byte) error {
 	return closedOr("send message", err)
 }
 
-// maxPacket is how many bytes a message may have to be sent as one packet, as the file
-// at path says.
+// maxPacket returns the size up to which a message is sent as one packet, in bytes, from the file at path.
 func maxPacket(path string) int {
 	const withoutProc = 64000 // what osbuild takes where /proc is missing
 	raw, err := os.ReadFile(path)
@@ -140,7 +138,7 @@ func maxPacket(path string) int {
 	return n
 }
 
-// filesOf takes over the descriptors that came with a packet.
+// filesOf returns the descriptors that came with a packet, as files that the caller must close.
 func filesOf(control []byte) (files []*os.File) {
 	messages, err := unix.ParseSocketControlMessage(control)
 	if err != nil {

@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Tell sends one message to the socket at path, where osbuild listens to its stages,
-// and waits for no answer.
+// Tell sends one message to the socket at path, on which osbuild listens to its stages. It does not wait for
+// an answer.
 func Tell(path string, message any) error {
 	raw, err := json.Marshal(message)
 	if err != nil {

@@ -1,10 +1,9 @@
-// Package manifest reads manifests and manifest lists as what they are: bytes from
-// strangers, pinned by digest.
+// Package manifest parses image manifests and manifest lists (OCI indexes are the same thing, and are called
+// manifest lists here, too). They are untrusted input, pinned by digest.
 //
-// It promises that a document is understood in one way or refused with a reason. Tools
-// differ on documents that carry both layers and manifests, that lie about their media
-// type or that have no config; a pin must not depend on which tool looks, so those are
-// refused here. It never changes or re-encodes what it reads.
+// Every document is understood in one way or refused. Tools differ on documents with both layers and
+// manifests, with a media type that contradicts their fields, or without a config; a pin must not depend on
+// which tool reads it, so [Parse] refuses those. Nothing is changed or encoded again.
 package manifest
 
 import (
@@ -24,10 +23,10 @@ import (
 // containers/image and of the common registries.
 const MaxSize = 4 << 20
 
-// Bounds of what a manifest may claim and hold. Real images have less than a hundred layers, and lists some dozens
-// of entries; the counts bound the memory that 4 MiB of empty objects would take.
+// Limits of a manifest. Real images have less than a hundred layers, and lists some dozens of entries; the
+// count bounds the memory that 4 MiB of empty objects would take.
 const (
-	MaxBlob     = 1 << 50 // bytes, of a blob, and of all that a document names together
+	MaxBlob     = 1 << 50 // bytes, of a blob, and of all blobs of a document together
 	maxElements = 50_000  // objects and arrays of a document
 )
 
@@ -47,17 +46,17 @@ type Descriptor struct {
 	MediaType string        `json:"mediaType"`
 	Digest    digest.Digest `json:"digest"`
 	Size      int64         `json:"size"` // bytes
-	URLs      []string      `json:"urls"` // where a foreign layer is to be had
+	URLs      []string      `json:"urls"` // where a foreign layer can be downloaded
 }
 
-// Platform says what an entry of a manifest list runs on.
+// Platform is what an image runs on.
 type Platform struct {
 	OS           string `json:"os"`
 	Architecture string `json:"architecture"`
 	Variant      string `json:"variant"`
 }
 
-// String is the usual spelling, os/architecture[/variant]; "unknown" where nothing is said.
+// String returns os/architecture[/variant], or "unknown" if both are empty.
 func (p *Platform) String() string {
 	if p == nil || p.OS == "" && p.Architecture == "" {
 		return "unknown"
@@ -69,7 +68,7 @@ func (p *Platform) String() string {
 	return s
 }
 
-// Entry is one manifest that a manifest list names.
+// An Entry is one manifest of a manifest list.
 type Entry struct {
 	Descriptor
 	Platform *Platform `json:"platform"`
@@ -79,15 +78,15 @@ type Entry struct {
 type Manifest struct {
 	List    bool
 	Config  Descriptor
-	Layers  []Descriptor // lowest first, as written: one that repeats is repeated
+	Layers  []Descriptor // lowest first, including repeated ones
 	Entries []Entry
 	Mixed   bool // an image with media types of both OCI and Docker: see MixedNote
 }
 
-// MixedNote is what is to be said of an image whose manifest is mixed, which converters and rebasing make.
+// MixedNote is the note for an image whose manifest is mixed, as converters and rebasing make them.
 const MixedNote = "its manifest mixes media types of OCI and of Docker: skopeo and podman refuse most of these"
 
-// Blobs are the config and the layers of an image, each digest once, config first.
+// Blobs returns the config and the layers of an image, config first, each digest once.
 func (m *Manifest) Blobs() []Descriptor {
 	blobs := make([]Descriptor, 0, len(m.Layers)+1)
 	seen := make(map[digest.Digest]bool, len(m.Layers)+1)
@@ -104,7 +103,7 @@ func (m *Manifest) Blobs() []Descriptor {
 	return blobs
 }
 
-// Size is how many bytes the blobs have together.
+// Size returns the size of all blobs, in bytes.
 func (m *Manifest) Size() (total int64) {
 	for _, d := range m.Blobs() {
 		total += d.Size
@@ -156,7 +155,7 @@ func Parse(raw []byte) (*Manifest, error) {
 	return d.image()
 }
 
-// notJSON says what is wrong with a document in its own terms, not in those of Go's types.
+// notJSON describes a decoding error in terms of the document, not of Go's types.
 func notJSON(err error) error {
 	if errors.As(err, new(*elementsError)) {
 		return fmt.Errorf("manifest has %w", err)
@@ -203,11 +202,11 @@ func (d *document) isList() (bool, error) {
 	switch *d.MediaType {
 	case ociIndex, dockerList:
 		if image {
-			return false, fmt.Errorf("manifest lies: its media type is %s, but it has layers", *d.MediaType)
+			return false, fmt.Errorf("manifest is inconsistent: its media type is %s, but it has layers", *d.MediaType)
 		}
 	case ociManifest, dockerManifest:
 		if list {
-			return false, fmt.Errorf("manifest lies: its media type is %s, but it lists manifests", *d.MediaType)
+			return false, fmt.Errorf("manifest is inconsistent: its media type is %s, but it lists manifests", *d.MediaType)
 		}
 	default:
 		return false, fmt.Errorf("manifest has the unknown media type %q: %w", *d.MediaType, ErrArtifact)
@@ -256,7 +255,7 @@ func (d *document) image() (*Manifest, error) {
 			return nil, fmt.Errorf("manifest: layers[%d]: %w", i, err)
 		}
 		if size, seen := sizes[l.Digest]; seen && size != l.Size {
-			return nil, fmt.Errorf("manifest lies: %s is %d bytes long in one place and %d in another", l.Digest, size, l.Size)
+			return nil, fmt.Errorf("manifest is inconsistent: %s is %d bytes long in one place and %d in another", l.Digest, size, l.Size)
 		}
 		sizes[l.Digest] = l.Size
 		if total += l.Size; total > MaxBlob { // each summand is below, so nothing overflows
@@ -280,8 +279,8 @@ func (d *document) mixed() bool {
 	return has("application/vnd.oci.") && has("application/vnd.docker.")
 }
 
-// foreign returns the media type of the first layer, if there is one and none of the layers is a file system:
-// attestations, signatures and bills of materials come with the config of an image.
+// foreign returns the media type of the first layer if no layer is a file system: attestations, signatures
+// and bills of materials have the config of an image, too.
 func (d *document) foreign() string {
 	for _, l := range d.Layers {
 		if isFileSystem(l.MediaType) {
@@ -294,8 +293,8 @@ func (d *document) foreign() string {
 	return d.Layers[0].MediaType
 }
 
-// isFileSystem reports whether a layer of that media type may be a file system. Of the many types in use all
-// say that they are an archive, and some say nothing.
+// isFileSystem reports whether a layer with the media type may be a file system. All types in use name an
+// archive, or are empty.
 func isFileSystem(mediaType string) bool {
 	if strings.HasSuffix(mediaType, "json") {
 		return false
@@ -304,12 +303,12 @@ func isFileSystem(mediaType string) bool {
 		mediaType == ""
 }
 
-// errTotal is a document whose parts are larger than anything.
+// errTotal is returned for a document whose blobs are too large together.
 var errTotal = fmt.Errorf("the sizes add up to more than the limit of %d bytes", int64(MaxBlob))
 
-// Unmarshal is json.Unmarshal for manifests, configs and all else that comes with an image. It refuses a document,
-// before it is decoded, that has more objects and arrays than any real one: a decoder makes some hundred bytes of
-// memory of two bytes of text.
+// Unmarshal is like json.Unmarshal, for manifests, configs and everything else that comes with an image. It
+// refuses a document with more objects and arrays than any real one before decoding it: a decoder needs some
+// hundred bytes of memory for two bytes of text.
 func Unmarshal(raw []byte, v any) error {
 	if n := elements(raw); n > maxElements {
 		return &elementsError{n}
@@ -317,7 +316,7 @@ func Unmarshal(raw []byte, v any) error {
 	return json.Unmarshal(raw, v)
 }
 
-// elementsError is a document with too many objects and arrays.
+// elementsError is returned for a document with too many objects and arrays.
 type elementsError struct{ n int }
 
 func (e *elementsError) Error() string {
@@ -342,8 +341,8 @@ func elements(raw []byte) int {
 	return n
 }
 
-// AddSizes returns the sum of two sizes, or the largest number where it would overflow: a document is bounded in what
-// it claims, any number of them together is not.
+// AddSizes returns the sum of two sizes, or the largest number if that would overflow: the sizes of one
+// document are limited, those of any number of documents are not.
 func AddSizes(a, b int64) int64 {
 	if a > math.MaxInt64-b {
 		return math.MaxInt64
@@ -351,7 +350,7 @@ func AddSizes(a, b int64) int64 {
 	return a + b
 }
 
-// check refuses what could not become a file name or a length.
+// check refuses a digest that is not a safe file name, and a size out of range.
 func (d *Descriptor) check() error {
 	if !isSHA256(string(d.Digest)) {
 		return fmt.Errorf("digest %q is not sha256: and 64 lower case hex digits", d.Digest)

@@ -129,7 +129,7 @@ func TestMixed(t *testing.T) {
 	}
 }
 
-// TestRefused pairs a document with the reason a person reads.
+// TestRefused pairs a document with its error.
 func TestRefused(t *testing.T) {
 	image := func(fields string) string { return `{"schemaVersion": 2, ` + fields + `}` }
 	layer := func(digest string) string {
@@ -160,11 +160,11 @@ func TestRefused(t *testing.T) {
 		"config and manifests": {image(`"config": <config>, "manifests": []`), "manifest is ambiguous: it has both config and manifests"},
 		"image as list": {
 			image(`"mediaType": "<index>", "config": <config>, "layers": [<layer>]`),
-			"manifest lies: its media type is application/vnd.oci.image.index.v1+json, but it has layers",
+			"manifest is inconsistent: its media type is application/vnd.oci.image.index.v1+json, but it has layers",
 		},
 		"list as image": {
 			image(`"mediaType": "<docker image>", "manifests": []`),
-			"manifest lies: its media type is application/vnd.docker.distribution.manifest.v2+json, but it lists manifests",
+			"manifest is inconsistent: its media type is application/vnd.docker.distribution.manifest.v2+json, but it lists manifests",
 		},
 		"list type alone": {image(`"mediaType": "<index>"`), "manifest has neither layers nor manifests: not a container image"},
 		"unknown type": {
@@ -225,11 +225,11 @@ func TestRefused(t *testing.T) {
 		},
 		"two sizes": {
 			image(`"config": <config>, "layers": [<layer>, {"digest": "<B>", "size": 4}]`),
-			"manifest lies: sha256:" + hexB + " is 3 bytes long in one place and 4 in another",
+			"manifest is inconsistent: sha256:" + hexB + " is 3 bytes long in one place and 4 in another",
 		},
 		"two sizes, config": {
 			image(`"config": <config>, "layers": [{"digest": "<A>", "size": 4}]`),
-			"manifest lies: sha256:" + hexA + " is 2 bytes long in one place and 4 in another",
+			"manifest is inconsistent: sha256:" + hexA + " is 2 bytes long in one place and 4 in another",
 		},
 		"config without a digest": {image(`"config": {"size": 2}, "layers": []`), badDigest("config", "")},
 		"layer without a digest":  {layer(""), badDigest("layers[1]", "")},
@@ -275,7 +275,7 @@ func TestKindsOfRefusal(t *testing.T) {
 	}
 }
 
-// TestManyLayers shows that nobody's idea of a usual number of layers is built in.
+// TestManyLayers shows that there is no small limit on layers.
 func TestManyLayers(t *testing.T) {
 	for _, n := range []int{0, 1, 200, 20_000} {
 		var doc strings.Builder

@@ -7,13 +7,13 @@ import (
 	"strings"
 )
 
-// fields are the names that this package reads, of all objects.
+// fields are the names of all fields that this package reads.
 var fields = []string{
 	"schemaVersion", "mediaType", "artifactType", "config", "layers", "manifests", "fsLayers",
 	"digest", "size", "urls", "platform", "os", "architecture", "variant",
 }
 
-// fieldBit numbers them.
+// fieldBit is the bit of each field in object.seen.
 var fieldBit = func() map[string]uint {
 	bits := make(map[string]uint, len(fields))
 	for i, name := range fields {
@@ -22,16 +22,17 @@ var fieldBit = func() map[string]uint {
 	return bits
 }()
 
-// object is an object, or an array, that the scan is in.
+// object is an open object or array.
 type object struct {
 	array bool
-	ours  bool   // its fields are read
-	seen  uint64 // which of fields it has
-	next  bool   // what follows is read, too: the value of a field that holds objects
+	ours  bool   // this package reads its fields
+	seen  uint64 // the fields seen so far
+	next  bool   // this package reads the fields of the next value
 }
 
-// checkNames refuses a document that has a field twice, or one in another case: Go's decoder takes
-// Layers for layers and merges what is there twice, other tools do not. raw is valid JSON.
+// checkNames refuses duplicate fields and fields in another case: Go's decoder takes Layers for layers and
+// merges duplicates, other tools do not. raw is valid JSON. Only names that this package reads matter:
+// others, such as annotations, may be anything.
 func checkNames(raw []byte) error {
 	var stack []object
 	key := false // a name is expected
@@ -72,7 +73,7 @@ func endOfString(raw []byte, start int) int {
 	}
 }
 
-// name notes a field of the object.
+// name records a field of the object.
 func (o *object) name(quoted []byte) error {
 	o.next = false
 	if !o.ours {

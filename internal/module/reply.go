@@ -12,7 +12,7 @@ type Reply struct {
 	Name       string           `json:"name"`        // "source " and the module's name
 	SourceType string           `json:"source_type"` // the module's name
 	Success    bool             `json:"success"`     // every item is there
-	Output     string           `json:"output"`      // a sentence for people, with every error
+	Output     string           `json:"output"`      // one sentence, and every error
 	Results    []request.Result `json:"results"`     // one per item, in the order of sorted keys
 	// Error says why the request was refused or ended early.
 	Error string `json:"error,omitempty"`

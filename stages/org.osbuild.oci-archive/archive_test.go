@@ -173,7 +173,7 @@ func TestLayersAreInTheOrderOfTheirNames(t *testing.T) {
 		log   string
 	}{
 		{[]string{"base", "layer.1", "layer.2", "layer.9"}, ""},
-		{[]string{"base", "layer.1", "layer.10", "layer.100", "layer.11", "layer.2", "layer.9"}, "warning: layer.100 lies below layer.11: layers are in the order of their names\n"},
+		{[]string{"base", "layer.1", "layer.10", "layer.100", "layer.11", "layer.2", "layer.9"}, "warning: layer.100 is below layer.11: layers are in the order of their names\n"},
 	} {
 		tree := t.TempDir()
 		code, log := call(t, tree, folders(t, test.names...), `{"filename": "f", "architecture": "a"}`, `{}`)
