@@ -85,12 +85,12 @@ func (b *blob) want(u *unit) {
 // asked to.
 type mounts struct {
 	once    sync.Once
-	shared  *registry.Known
+	shared  *registry.BlobLocations
 	yes, no atomic.Bool
 }
 
-func (m *mounts) known() *registry.Known {
-	m.once.Do(func() { m.shared = registry.NewKnown() })
+func (m *mounts) known() *registry.BlobLocations {
+	m.once.Do(func() { m.shared = registry.NewBlobLocations() })
 	return m.shared
 }
 

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -20,6 +19,8 @@ import (
 	"github.com/docker/docker-credential-helpers/client"
 	"github.com/docker/docker-credential-helpers/credentials"
 	"github.com/sirupsen/logrus"
+
+	"osbuild-containers/internal/image/internals"
 )
 
 // login is what there is to log in to a registry with.
@@ -248,12 +249,9 @@ type loginError struct {
 }
 
 func (e *loginError) Error() string {
-	return "read credentials: " + e.where + ": " + fileSaid.ReplaceAllString(e.err.Error(), "")
+	return "read credentials: " + e.where + ": " + internals.WithoutFile(e.err.Error())
 }
 func (e *loginError) Unwrap() error { return e.err }
-
-// fileSaid is where an error of the library or of the kernel says which file it is about.
-var fileSaid = regexp.MustCompile(`reading JSON file "[^"]*": |unmarshaling JSON at "[^"]*": |\b(open|read) /[^:]*: `)
 
 // deniedError is a refusal by a registry for want of rights. It says what was sent to log in.
 type deniedError struct {

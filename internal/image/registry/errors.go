@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -18,6 +17,7 @@ import (
 	"github.com/docker/distribution/registry/api/errcode"
 
 	"osbuild-containers/internal/hint"
+	"osbuild-containers/internal/image/internals"
 )
 
 // ErrRange says that the server cannot resume in the middle of a blob: start from its beginning.
@@ -32,9 +32,9 @@ type StatusError struct {
 
 func (e *StatusError) Error() string {
 	if e.Message == "" {
-		return statusLine(e.Code)
+		return internals.StatusLine(e.Code)
 	}
-	return statusLine(e.Code) + ": " + e.Message
+	return internals.StatusLine(e.Code) + ": " + e.Message
 }
 
 // brokenError is a connection that ended before the body did.
@@ -121,11 +121,7 @@ func statusOf(err error) int {
 	if errors.As(err, &worded) {
 		err = worded.err
 	}
-	if m := statusCode.FindStringSubmatch(err.Error()); m != nil {
-		code, _ := strconv.Atoi(m[1])
-		return code
-	}
-	return 0
+	return internals.Status(err.Error())
 }
 
 func isTransient(err error) bool {

@@ -24,14 +24,14 @@ type Destination struct {
 	sys   *types.SystemContext
 	login *login // in sys
 	dest  types.ImageDestination
-	known *Known
+	known *BlobLocations
 
 	client *internals.Client // of dest
 }
 
-// OpenDestination asks the registry whether it can be written to. All destinations with the same Known
+// OpenDestination asks the registry whether it can be written to. All destinations with the same BlobLocations
 // mount blobs from each other.
-func OpenDestination(ctx context.Context, repository string, a request.Access, known *Known) (*Destination, error) {
+func OpenDestination(ctx context.Context, repository string, a request.Access, known *BlobLocations) (*Destination, error) {
 	named, err := reference.ParseNormalizedNamed(repository)
 	if err != nil {
 		return nil, fmt.Errorf("repository %q: %w", repository, err)
@@ -85,7 +85,7 @@ func (d *Destination) Has(ctx context.Context, b manifest.Descriptor) (bool, err
 // Mount gets the blob from another repository of the registry that has it, as is known since one of
 // its Destinations said so. False says that there is none, or that the registry does not do that.
 func (d *Destination) Mount(ctx context.Context, b manifest.Descriptor) (bool, error) {
-	d.known.anyCompression(b.Digest)
+	internals.AnyCompression(d.known.cache, b.Digest)
 	return d.reuse(ctx, b, d.known.cache)
 }
 

@@ -17,7 +17,7 @@ import (
 )
 
 // destination opens a repository of a registry with a login.
-func destination(t *testing.T, f *registry.Faults, name string, known *Known) *Destination {
+func destination(t *testing.T, f *registry.Faults, name string, known *BlobLocations) *Destination {
 	t.Helper()
 	internals.RouteLogs(t.Logf)
 	t.Cleanup(func() { internals.RouteLogs(func(string, ...any) {}) })
@@ -41,7 +41,7 @@ func TestDestinations(t *testing.T) {
 	f := reg.Faults(t)
 	img := images.New(images.Layer(2000))
 	layer := img.Layers[0]
-	known := NewKnown()
+	known := NewBlobLocations()
 	a, b := destination(t, f, "a", known), destination(t, f, "b", known)
 	for _, blob := range []manifest.Descriptor{{Digest: layer.Digest, Size: layer.Size}, {Digest: img.ID, Size: int64(len(img.Config))}} {
 		content := layer.Blob
@@ -85,7 +85,7 @@ func TestUploadsElsewhereGetNoCredentials(t *testing.T) {
 	f.On(registry.Method(http.MethodPost, "/blobs/uploads/"), registry.Header("Location", elsewhere.URL+"/upload/1"))
 	content := []byte("some bytes")
 	blob := manifest.Descriptor{Digest: images.New().ID, Size: int64(len(content))}
-	if err := destination(t, f, "a", NewKnown()).Put(t.Context(), blob, bytes.NewReader(content)); err == nil {
+	if err := destination(t, f, "a", NewBlobLocations()).Put(t.Context(), blob, bytes.NewReader(content)); err == nil {
 		t.Error("it was taken")
 	}
 	got := elsewhere.Requests()
