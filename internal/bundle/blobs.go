@@ -153,7 +153,7 @@ func (in *importer) copy(ctx context.Context, w *cache.Writer, c content, d mani
 	if err == nil {
 		err = w.Verify()
 	}
-	if begun == 0 || ctx.Err() != nil || !errors.Is(err, cache.ErrDigest) {
+	if begun == 0 || ctx.Err() != nil || !manifest.IsMismatch(err) {
 		return d.Size - begun, err
 	}
 	if err := w.Reset(); err != nil {
@@ -176,7 +176,7 @@ func read(ctx context.Context, w *cache.Writer, c content, d manifest.Descriptor
 		size = c.Size
 	}
 	if size != d.Size {
-		return fmt.Errorf("%w: got %d bytes, want %d", cache.ErrSize, size, d.Size)
+		return manifest.SizeMismatch("", size, d.Size)
 	}
 	if c.bytes != nil {
 		_, err := w.ReadFrom(bytes.NewReader(c.bytes[w.Offset():]))
@@ -206,7 +206,7 @@ func (in *importer) withHint(err error) error {
 		return nil
 	}
 	err = hint.With(err, in.cache.Hint(err))
-	if errors.Is(err, cache.ErrDigest) || errors.Is(err, cache.ErrSize) {
+	if manifest.IsMismatch(err) {
 		return hint.Add(err, "it was damaged on its way: copy it here again, or export it again")
 	}
 	return err

@@ -8,13 +8,15 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
+
+	"osbuild-containers/internal/manifest"
 )
 
 // replacePrefix begins the names of directories in which a file that replaces another is written.
 const replacePrefix = ".new-"
 
 // ReadFile reads the manifest list published under d. The error is fs.ErrNotExist if there is none, ErrForeign if another
-// user owns it or can change it, and ErrDigest if it is damaged.
+// user owns it or can change it, and a manifest.MismatchError if it is damaged.
 func (c *Cache) ReadFile(d digest.Digest) ([]byte, error) {
 	files, err := c.openTop(filesDir)
 	if err != nil {
@@ -25,7 +27,7 @@ func (c *Cache) ReadFile(d digest.Digest) ([]byte, error) {
 		return nil, err
 	}
 	if got := digest.FromBytes(raw); got != d {
-		return nil, fmt.Errorf("manifest list: %w: got %s, want %s", ErrDigest, got, d)
+		return nil, manifest.Mismatch("manifest list", got, d)
 	}
 	return raw, nil
 }

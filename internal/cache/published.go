@@ -123,14 +123,14 @@ func (p *Published) hasFile(name string, size int64) bool {
 	return err == nil && st.Size == size && st.Mode&unix.S_IFMT == unix.S_IFREG && distrust(&st) == ""
 }
 
-// Config reads the config blob. The error is ErrDigest, wrapped, if what is there is not it.
+// Config reads the config blob. The error is a manifest.MismatchError if the file has another digest.
 func (p *Published) Config(d manifest.Descriptor) ([]byte, error) {
 	raw, err := p.image.read(d.Digest.Encoded())
 	if err != nil {
 		return nil, err
 	}
 	if got := digest.FromBytes(raw); got != d.Digest {
-		return nil, fmt.Errorf("config: %w: got %s, want %s", ErrDigest, got, d.Digest)
+		return nil, manifest.Mismatch("config", got, d.Digest)
 	}
 	return raw, nil
 }

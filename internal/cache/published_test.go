@@ -104,7 +104,7 @@ func TestConfigIsVerified(t *testing.T) {
 		t.Errorf("%d bytes, %v", len(got), err)
 	}
 	replace(t, pub.BlobPath(img.id), bytesOf(make([]byte, 200)))
-	if _, err := pub.Config(img.Blobs[0]); !errors.Is(err, ErrDigest) {
+	if _, err := pub.Config(img.Blobs[0]); !manifest.IsMismatch(err) {
 		t.Errorf("error is %v", err)
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"os"
 
 	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/internal/manifest"
 )
 
 // bufferSize is the unit of reading and writing blobs, in bytes; a writer has one buffer.
@@ -17,12 +19,6 @@ const bufferSize = 256 << 10
 // flushEvery is after how many bytes the kernel is told to start writing to disk, so that
 // the sync at the end finds little to do.
 const flushEvery = 8 << 20
-
-// Errors of a blob that is not what its descriptor says.
-var (
-	ErrDigest = errors.New("digest mismatch")
-	ErrSize   = errors.New("size mismatch")
-)
 
 // Writer writes one blob into the pool. Until Commit succeeds nothing is visible under the
 // blob's name; what was written stays, unless Reset, for whoever acquires the blob next.
@@ -97,15 +93,15 @@ func (w *Writer) buffer() []byte {
 	return w.buf
 }
 
-// ReadFrom appends all of r, hashing on the way. More bytes than the blob has are ErrSize, and
-// not one of them is written.
+// ReadFrom appends all of r, hashing on the way. More bytes than the blob has are a
+// manifest.MismatchError, and not one of them is written.
 func (w *Writer) ReadFrom(r io.Reader) (int64, error) {
 	var total int64
 	buf := w.buffer()
 	for {
 		n, err := r.Read(buf)
 		if int64(n) > w.size-w.offset {
-			return total, fmt.Errorf("%w: got more than %d bytes", ErrSize, w.size)
+			return total, manifest.TooLong("", w.size)
 		}
 		if n > 0 {
 			if _, e := w.f.Write(buf[:n]); e != nil {
@@ -141,15 +137,15 @@ func (w *Writer) flush() {
 	}
 }
 
-// Verify checks length and digest of what was written: nil, ErrSize or ErrDigest, wrapped
-// with what was got and wanted.
+// Verify checks length and digest of what was written: nil, or a
+// manifest.MismatchError.
 func (w *Writer) Verify() error {
 	if w.offset != w.size {
-		return fmt.Errorf("%w: got %d bytes, want %d", ErrSize, w.offset, w.size)
+		return manifest.SizeMismatch("", w.offset, w.size)
 	}
 	if got := digest.NewDigest(w.digest.Algorithm(), w.hash); got != w.digest {
 		w.wrong = true
-		return fmt.Errorf("%w: got %s, want %s", ErrDigest, got, w.digest)
+		return manifest.Mismatch("", got, w.digest)
 	}
 	return nil
 }

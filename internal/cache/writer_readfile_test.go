@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"osbuild-containers/internal/manifest"
 )
 
 // inside is a file that has the content somewhere in it.
@@ -81,7 +83,7 @@ func TestReadFileSaysWhatIsWrong(t *testing.T) {
 	if err := w.ReadFile(t.Context(), f, 513); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.Commit(); !errors.Is(err, ErrDigest) {
+	if err := w.Commit(); !manifest.IsMismatch(err) {
 		t.Errorf("other bytes: got %v", err)
 	}
 	must(t, w.Close())

@@ -112,7 +112,7 @@ func readAgain(elsewhere bool, damaged *bool) bool {
 // restart decides to start the blob again from its beginning: once if the server cannot continue in the middle, or as
 // readAgain says.
 func (b *blob) restart(src image.Source, err error) (again bool, _ error) {
-	wrong := errors.Is(err, cache.ErrDigest) || errors.Is(err, cache.ErrSize)
+	wrong := manifest.IsMismatch(err)
 	switch {
 	case errors.Is(err, registry.ErrRange) && !b.noRange:
 		b.noRange = true

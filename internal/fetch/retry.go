@@ -14,6 +14,7 @@ import (
 	"osbuild-containers/internal/image"
 	"osbuild-containers/internal/image/registry"
 	"osbuild-containers/internal/image/storage"
+	"osbuild-containers/internal/manifest"
 )
 
 // Waits between tries: they double from the first to the longest, each with jitter.
@@ -158,7 +159,7 @@ func gaveUp(err error, total int) error {
 
 // hintOf returns the remedy for an error of an item that is fetched into c, none where the error says it all.
 func hintOf(c *cache.Cache, err error) hint.Hint {
-	damaged := errors.Is(err, cache.ErrDigest) || errors.Is(err, cache.ErrSize)
+	damaged := manifest.IsMismatch(err)
 	var stalled errStalled
 	switch {
 	case damaged && storage.IsStorage(err):

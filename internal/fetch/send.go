@@ -8,7 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/request"
 )
 
@@ -74,7 +74,7 @@ func (s *Sender) Send(ctx context.Context, size int64, open func(context.Context
 			return err
 		}
 		var elsewhere *elsewhereError
-		if !errors.Is(unread, cache.ErrDigest) || !readAgain(errors.As(unread, &elsewhere), &damaged) {
+		if !manifest.IsMismatch(unread) || !readAgain(errors.As(unread, &elsewhere), &damaged) {
 			return unread
 		}
 		s.Note("%v; sending it again from the beginning", unread)

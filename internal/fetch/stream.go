@@ -11,7 +11,6 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/image"
 	"osbuild-containers/internal/image/registry"
 	"osbuild-containers/internal/manifest"
@@ -58,7 +57,7 @@ func (s *Stream) Allowed(ctx context.Context, d digest.Digest, raw []byte) error
 	return err
 }
 
-// Blob reads a blob. At its end the reader returns cache.ErrDigest, wrapped, if the bytes were not those of
+// Blob reads a blob. At its end the reader returns a manifest.MismatchError if the bytes were not those of
 // the blob.
 func (s *Stream) Blob(ctx context.Context, d manifest.Descriptor) io.ReadCloser {
 	b := &streamed{ctx: ctx, s: s.s, d: d, hash: d.Digest.Algorithm().Hash()}
@@ -104,7 +103,7 @@ func (b *streamed) Read(p []byte) (n int, err error) {
 
 func (b *streamed) verify() error {
 	if got := digest.NewDigest(b.d.Digest.Algorithm(), b.hash); got != b.d.Digest {
-		wrong := fmt.Errorf("blob %s: %w: got %s, want %s", b.d.Digest, cache.ErrDigest, got, b.d.Digest)
+		wrong := fmt.Errorf("blob %s: %w", b.d.Digest, manifest.Mismatch("", got, b.d.Digest))
 		if b.src != nil && image.Elsewhere(b.src, registry.Blob, b.d.Digest) {
 			return &elsewhereError{wrong}
 		}

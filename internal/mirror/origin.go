@@ -10,7 +10,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/progress"
 )
 
@@ -124,23 +124,23 @@ func (k *keeping) Read(p []byte) (int, error) {
 type verified struct {
 	io.ReadCloser
 	want  digest.Digest
-	sum   digest.Verifier
+	sum   digest.Digester
 	wrong func()
 }
 
 func verify(want digest.Digest, r io.ReadCloser, wrong func()) io.ReadCloser {
-	return &verified{r, want, want.Verifier(), wrong}
+	return &verified{r, want, want.Algorithm().Digester(), wrong}
 }
 
 // Read implements io.Reader.
 func (v *verified) Read(p []byte) (int, error) {
 	n, err := v.ReadCloser.Read(p)
-	_, _ = v.sum.Write(p[:n])
-	if err == io.EOF && !v.sum.Verified() || err != nil && err != io.EOF {
+	_, _ = v.sum.Hash().Write(p[:n])
+	if err == io.EOF && v.sum.Digest() != v.want || err != nil && err != io.EOF {
 		if v.wrong != nil {
 			v.wrong()
 		}
-		return n, fmt.Errorf("blob %s: damaged on this machine: %w", v.want, errors.Join(cache.ErrDigest, err))
+		return n, fmt.Errorf("blob %s: damaged on this machine: %w", v.want, errors.Join(manifest.Mismatch("", v.sum.Digest(), v.want), err))
 	}
 	return n, err
 }
