@@ -71,10 +71,11 @@ func unpack(items []item, lower model) (*own, bool) {
 			if !ok || below(target, name) || below(name, target) {
 				return nil, false
 			}
-			if before := o.tree[name]; before != "" {
-				delete(o.tree, name) // as unpacking does first
+			if o.tree[name] != "" {
+				before := maps.Clone(o.tree)
+				remove(o.tree, name) // as unpacking does first
 				without, _ := in(clean(i.Linkname))
-				if o.tree[name] = before; without != target {
+				if o.tree = before; without != target {
 					return nil, false
 				}
 			}
