@@ -34,6 +34,7 @@ var works = []work{
 	{"together", (*bench).together},
 	{"killed", (*bench).killed},
 	{"deploy", (*bench).deploy},
+	{"skewed", (*bench).skewed},
 	{"dir", func(b *bench) error { return b.place("dir") }},
 	{"oci", func(b *bench) error { return b.place("oci") }},
 	{"pack", (*bench).pack},
@@ -57,9 +58,17 @@ func main() {
 	flag.StringVar(&o.fresh, "fresh", os.Getenv("BENCH_FRESH"), "command that empties the scratch directory, such as one that makes a new file system")
 	flag.StringVar(&o.osbuild, "osbuild", os.Getenv("OSBUILD"), "checkout of osbuild, for whole builds")
 	only := flag.String("only", "", "what to measure, with commas between: "+strings.Join(names, ", "))
+	read := flag.String("read", "", "read this layer, and do nothing else")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
+	if *read != "" {
+		if err := readLayer(ctx, *read); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	if err := run(ctx, o, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)

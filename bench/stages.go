@@ -81,7 +81,7 @@ func (b *bench) deploy() error {
 	}
 	const podman = "podman --storage-driver overlay --root $PWD/root --runroot $PWD/runroot "
 	tools := []tool{
-		ours,
+		ours, oneCore(ours),
 		{name: "skopeo, podman mount, cp -a", prepare: b.fetched, line: "skopeo copy -q dir:inputs/" + id +
 			" containers-storage:[overlay@$PWD/root+$PWD/runroot]localhost/t && m=$(" + podman + "image mount localhost/t) && cp -a $m/. tree/ && " +
 			podman + "image umount localhost/t >/dev/null && " + podman + "rmi localhost/t >/dev/null; e=$?; umount root/overlay 2>/dev/null; exit $e"},
