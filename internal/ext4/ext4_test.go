@@ -260,6 +260,50 @@ func TestFreeSpace(t *testing.T) {
 	check(t, path)
 }
 
+// Names that were removed can be made again before Sync, in any way.
+func TestAgain(t *testing.T) {
+	t.Parallel()
+	path := image(t, options(64<<20), func(fs *ext4.FS) {
+		fill := func() {
+			for _, d := range []string{"a", "a/b", "c", "lost+found/x"} {
+				mkdir(t, fs, d, meta(0o755))
+			}
+			file(t, fs, "a/b/f", "x", meta(0o644))
+			must(t, fs.Link("c/f", "a/b/f"))
+			must(t, fs.Link("f", "c/f"))
+			must(t, fs.Symlink("a/l", "f", meta(0)))
+			file(t, fs, "a/g", text(10000, 1), meta(0o644))
+		}
+		for _, again := range []func(){
+			func() {},
+			func() { must(t, fs.Remove("c/f")); must(t, fs.Link("c/f", "f")) },
+			func() { must(t, fs.Remove("a")); fill() },
+			func() { must(t, fs.Remove("a")); file(t, fs, "a", "x", meta(0o644)) },
+			func() { must(t, fs.Remove("a")); fill() },
+			func() {
+				must(t, fs.Remove("a/g"))
+				mkdir(t, fs, "a/g", meta(0o755))
+				mkdir(t, fs, "a/g/h", meta(0o755))
+			},
+			func() { must(t, fs.Remove("a/g")); must(t, fs.Symlink("a/g", "x", meta(0))) },
+			func() { must(t, fs.Symlink("a/b/f", "x", meta(0))); file(t, fs, "a/l", "x", meta(0o644)) },
+			func() { must(t, fs.Remove("lost+found")); must(t, fs.Remove("c")); fill(); must(t, fs.Remove("c")) },
+			func() {
+				must(t, fs.Link("a/g", "a/b/f"))
+				must(t, fs.Link("a/g", "a/b/f"))
+				must(t, fs.Remove("a/b/f"))
+			},
+		} {
+			if _, err := fs.Stat("f"); err != nil {
+				fill()
+			}
+			again()
+			must(t, fs.Sync())
+		}
+	})
+	check(t, path)
+}
+
 // What cannot be is an error that says why, and changes nothing.
 func TestErrors(t *testing.T) {
 	t.Parallel()

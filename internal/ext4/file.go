@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"math"
+	"slices"
 )
 
 // File is a regular file that is being written. Others can be made only after Close.
@@ -238,7 +239,10 @@ func (f *File) Close(m Meta) error {
 		f.releaseOld()
 		f.fs.enterLeaf(f.in, f.base, n, typeFile)
 	}
-	n.size, n.data, n.dataChanged = f.at, f.data, true
+	if !slices.Equal(n.data, f.data) {
+		n.data, n.dataChanged = f.data, true
+	}
+	n.size = f.at
 	if err := f.fs.setMeta(n, m); err != nil {
 		return fail("file", f.name, err)
 	}

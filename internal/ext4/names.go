@@ -196,13 +196,18 @@ func (fs *FS) Symlink(name, target string, m Meta) error {
 	if err != nil {
 		return fail(op, name, err)
 	}
-	n := fs.leaf(in, base, typeSymlink)
-	n.size, n.target = int64(len(target)), target
-	if len(target) >= inodeBlockSize { // else it is in the inode
-		n.data = fs.allocate(1)
-		block := make([]byte, blockSize)
-		copy(block, target)
-		fs.write(n.data[0].block, block)
+	n := reusable(in, base)
+	if n != nil && n.target == target {
+		fs.enterLeaf(in, base, n, typeSymlink)
+	} else {
+		n = fs.leaf(in, base, typeSymlink)
+		n.size, n.target = int64(len(target)), target
+		if len(target) >= inodeBlockSize { // else it is in the inode
+			n.data = fs.allocate(1)
+			block := make([]byte, blockSize)
+			copy(block, target)
+			fs.write(n.data[0].block, block)
+		}
 	}
 	m.Mode = permissions & 0o777
 	if err := fs.setMeta(n, m); err != nil {
@@ -253,7 +258,8 @@ func (fs *FS) Link(name, old string) error {
 	if err != nil {
 		return fail("hard link", name, err)
 	}
-	if e := in.dir.names[base]; e.node == n && !e.gone {
+	if in.dir.names[base].node == n {
+		in.dir.names[base] = entry{node: n} // it may have been removed since Sync
 		return nil
 	}
 	n.links++
