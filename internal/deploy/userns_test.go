@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"osbuild-containers/internal/hint"
 )
 
 // inNamespace is set in the environment of a test that runs again with fewer rights.
@@ -112,7 +114,7 @@ func TestUnmappedOwners(t *testing.T) {
 		`set metadata "g": set owner 9:9` + remedy:                               owned(hardlink("g", "f"), 9, 9),
 	} {
 		log, err := newPlace(t).deploy(t, Options{}, layerOf(t, file("f"), i))
-		if err == nil || !strings.HasSuffix(err.Error(), want) {
+		if err == nil || !strings.HasSuffix(hint.Text(err, hint.Fields), want) {
 			t.Errorf("got  %v\nwant %s\n%s", err, want, log)
 		}
 	}
@@ -182,7 +184,7 @@ func TestOwnersAsOrdinaryUser(t *testing.T) {
 		return
 	}
 	const want = "set owner 0:0: operation not permitted\nonly root can give files to others: run this in a user namespace, for example with podman unshare, or set the option ignore-owners"
-	if _, err := newPlace(t).deploy(t, Options{}, layerOf(t, file("f"))); err == nil || !strings.HasSuffix(err.Error(), want) {
+	if _, err := newPlace(t).deploy(t, Options{}, layerOf(t, file("f"))); err == nil || !strings.HasSuffix(hint.Text(err, hint.Fields), want) {
 		t.Errorf("got %v, want %s", err, want)
 	}
 }
