@@ -13,6 +13,7 @@ import (
 	"osbuild-containers/internal/image/registry"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/progress"
+	"osbuild-containers/internal/retry"
 )
 
 // blob is one blob on its way into the pool.
@@ -21,7 +22,7 @@ type blob struct {
 	manifest.Descriptor
 	bar      *progress.Blob
 	w        *cache.Writer
-	tries    *tries
+	op       *retry.Operation
 	damaged  bool // it was started again from its beginning
 	noRange  bool // the server cannot continue in the middle
 	resumed  int64
@@ -41,7 +42,7 @@ func (s *session) blob(ctx context.Context, pool *cache.Pool, d manifest.Descrip
 	}
 	defer w.Close()
 	b := &blob{session: s, Descriptor: d, bar: bar, w: w}
-	b.tries = it.newTries(func(attempt int, wait time.Duration, err error) { bar.Retry(attempt, wait, err) })
+	b.op = it.tries.New(func(attempt int, wait time.Duration, err error) { bar.Retry(attempt, wait, err) })
 	if err := b.fetch(ctx); err != nil {
 		return fmt.Errorf("blob %s: %w", d.Digest, err)
 	}
@@ -59,10 +60,10 @@ func (b *blob) fetch(ctx context.Context) error {
 		return err
 	}
 	b.it.reused.Add(b.resumed)
-	b.tries.far, b.tries.mark = b.resumed, b.resumed
+	b.op.StartAt(b.resumed)
 	var src image.Source
-	b.tries.renew = func(ctx context.Context) error { return b.renew(ctx, b.tries, src) }
-	return b.tries.do(ctx, func(ctx context.Context) error {
+	b.op.Renew = func(ctx context.Context) error { return b.renew(ctx, b.op, src) }
+	return b.op.Do(ctx, func(ctx context.Context) error {
 		src = b.source()
 		return b.inSlot(ctx, func() error {
 			for {
@@ -94,7 +95,7 @@ func (b *blob) inSlot(ctx context.Context, download func() error) error {
 			return context.Cause(ctx)
 		}
 	}
-	b.tries.began = b.tries.began.Add(time.Since(queued))
+	b.op.Excuse(time.Since(queued))
 	return download()
 }
 
@@ -125,8 +126,8 @@ func (b *blob) restart(src image.Source, err error) (again bool, _ error) {
 	if e := b.begin(0); e != nil {
 		return false, e
 	}
-	b.it.attempts.Add(1)
-	b.bar.Retry(b.tries.total+1, 0, fmt.Errorf("%w; starting again from the beginning", err))
+	b.it.tries.AddAttempt()
+	b.bar.Retry(b.op.Failed()+1, 0, fmt.Errorf("%w; starting again from the beginning", err))
 	return true, nil
 }
 
@@ -157,21 +158,21 @@ func (b *blob) read(ctx context.Context, src image.Source) error {
 			return err
 		}
 	}
-	w := b.tries.watch(ctx)
-	r, start, err := src.Blob(w.traced(), b.Descriptor, b.w.Offset())
+	w := b.op.Watch(ctx)
+	r, start, err := src.Blob(w.Traced(), b.Descriptor, b.w.Offset())
 	if err != nil {
-		return w.stop(err)
+		return w.Stop(err)
 	}
 	defer r.Close()
 	if err := b.begin(start); err != nil {
-		return w.stop(err)
+		return w.Stop(err)
 	}
 	b.say(start)
 	_, err = b.w.ReadFrom(&counter{r: r, b: b, w: w})
 	if err == nil && b.w.Offset() < b.Size {
 		err = fmt.Errorf("answer ended early: got %d bytes, want %d%.0w", b.w.Offset(), b.Size, io.ErrUnexpectedEOF)
 	}
-	return w.stop(err)
+	return w.Stop(err)
 }
 
 func (b *blob) say(start int64) {
@@ -188,7 +189,7 @@ func (b *blob) say(start int64) {
 type counter struct {
 	r io.Reader
 	b *blob
-	w *watch
+	w *retry.Watch
 }
 
 func (c *counter) Read(p []byte) (int, error) {
@@ -197,10 +198,10 @@ func (c *counter) Read(p []byte) (int, error) {
 	}
 	n, err := c.r.Read(p)
 	if n > 0 {
-		c.w.moved(n)
+		c.w.Moved(n)
 		c.b.bar.Add(int64(n))
 		c.b.it.bytes.Add(int64(n))
-		c.b.tries.reached(c.b.w.Offset() + int64(n))
+		c.b.op.Reached(c.b.w.Offset() + int64(n))
 	}
 	return n, err
 }

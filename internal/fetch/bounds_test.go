@@ -11,6 +11,7 @@ import (
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
+	"osbuild-containers/internal/retry"
 	"osbuild-containers/test/images"
 	"osbuild-containers/test/registry"
 )
@@ -94,8 +95,8 @@ func TestBlobsOfACancelledItemAreLeftAlone(t *testing.T) {
 	if w, err := pool.Acquire(ctx, layer.Digest, layer.Size, nil); w != nil || !errors.Is(err, stopped) {
 		t.Errorf("acquire gives %v, %v", w, err)
 	}
-	it := &item{job: &job{req: &request.Request{Options: request.Options{StallTimeout: time.Minute}}}}
-	c := &counter{w: newWatch(ctx, time.Minute, 0), b: &blob{session: &session{it: it}}}
+	op := retry.NewGroup(retry.Policy{Stall: time.Minute}).New(nil)
+	c := &counter{w: op.Watch(ctx), b: &blob{session: &session{it: &item{}}}}
 	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, stopped) {
 		t.Errorf("read gives %v", err)
 	}

@@ -24,6 +24,7 @@ import (
 	"osbuild-containers/internal/panics"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
+	"osbuild-containers/internal/retry"
 )
 
 // job is one request being worked on.
@@ -35,7 +36,7 @@ type job struct {
 	fan   chan struct{} // one for each blob that is looked after
 	began time.Time     // what is recorded as the time of all that this job fetches
 
-	firstWait time.Duration // before the first retry
+	firstWait time.Duration // before the first retry; 0 for the usual one
 
 	stores chan struct{} // one for each layer that may be read from a containers storage
 
@@ -60,8 +61,7 @@ func newJob(r *request.Request, log *progress.Reporter) *job {
 		fan:   make(chan struct{}, fanOut*r.Options.MaxParallel),
 		began: time.Now(),
 
-		firstWait: firstWait,
-		stores:    make(chan struct{}, storeReaders),
+		stores: make(chan struct{}, storeReaders),
 	}
 }
 
@@ -179,18 +179,18 @@ type item struct {
 	target image.Target
 	log    *progress.Item
 
-	attempts atomic.Int32
-	bytes    atomic.Int64 // downloaded, what was thrown away included
-	reused   atomic.Int64
-	pace     pace // of new bytes
+	tries  *retry.Group
+	bytes  atomic.Int64 // downloaded, what was thrown away included
+	reused atomic.Int64
 }
 
 func (j *job) newItem(ri request.Item) *item {
 	it := &item{job: j, Item: ri, target: targetOf(ri)}
 	it.log = j.log.Pinned(it.target.Name, it.target.Pinned.String(), it.ID.String())
 	it.target.Mirrors = &registry.Mirrors{Note: func(format string, args ...any) { it.log.Note(format, args...) }}
-	it.attempts.Store(1)
-	it.pace.start()
+	policy := image.RetryPolicy(ri.Image.Transport, j.req.Options)
+	policy.FirstWait = j.firstWait
+	it.tries = retry.NewGroup(policy)
 	return it
 }
 
@@ -206,7 +206,7 @@ func (j *job) fetchItem(ctx context.Context, ri request.Item, fetch func(context
 	}
 	sum := progress.Summary{
 		Bytes: it.bytes.Load(), Reused: it.reused.Load(),
-		Elapsed: time.Since(began), Attempts: int(it.attempts.Load()),
+		Elapsed: time.Since(began), Attempts: it.tries.Attempts(),
 	}
 	meta := request.Metadata{
 		Checksum: ri.ID.String(), Bytes: sum.Bytes, Reused: sum.Reused,

@@ -17,6 +17,7 @@ import (
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
+	"osbuild-containers/internal/retry"
 )
 
 // Images fetches images by pinned digest, each published under its image id.
@@ -259,12 +260,15 @@ func (s *session) allowed(ctx context.Context, d digest.Digest, raw []byte) (sig
 	}
 	err = allowed()
 	for src := s.source(); image.IsPolicy(err) && image.Elsewhere(src, registry.Signatures, d); { // the origin may have what the mirror has not
-		w := s.it.newTries(nil).watch(ctx)
-		others, e := src.Signatures(w.traced(), d)
-		if w.stop(e) != nil {
+		if s.it.tries.New(nil).Once(ctx, func(ctx context.Context) error {
+			others, e := src.Signatures(ctx, d)
+			if e == nil {
+				signatures = others
+			}
+			return e
+		}) != nil {
 			break
 		}
-		signatures = others
 		err = allowed()
 	}
 	return signatures, err
@@ -278,8 +282,8 @@ func isTrouble(err error) bool {
 	if err == nil {
 		return false
 	}
-	class, _ := classify(err)
-	return class != image.Final
+	class, _ := image.Classify(err)
+	return class != retry.Final
 }
 
 // pick finds the manifest of a list whose config is the item's id, whatever its platform.

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"osbuild-containers/internal/image"
+	"osbuild-containers/internal/retry"
 )
 
 // session is the open source of an item. It can be opened again, with a fresh token, while
@@ -20,8 +21,8 @@ type session struct {
 // newSession opens the item's source, trying again where that may help.
 func (it *item) newSession(ctx context.Context) (*session, error) {
 	s := &session{it: it}
-	t := it.newTries(it.logTry("open")) // nothing to renew: each try asks for a token of its own
-	err := t.do(ctx, func(ctx context.Context) error { return s.renew(ctx, t, nil) })
+	op := it.tries.New(it.logTry("open")) // nothing to renew: each try asks for a token of its own
+	err := op.Do(ctx, func(ctx context.Context) error { return s.renew(ctx, op, nil) })
 	if err != nil {
 		return nil, err
 	}
@@ -36,19 +37,19 @@ func (s *session) source() image.Source {
 }
 
 // renew opens the source again, unless another blob did since old was in use.
-func (s *session) renew(ctx context.Context, t *tries, old image.Source) error {
+func (s *session) renew(ctx context.Context, op *retry.Operation, old image.Source) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if old != nil && s.open[len(s.open)-1] != old {
 		return nil
 	}
-	w := t.watch(ctx)
-	src, err := image.Open(w.traced(), s.it.target)
-	if err := w.stop(err); err != nil {
+	return op.Once(ctx, func(ctx context.Context) error {
+		src, err := image.Open(ctx, s.it.target)
+		if err == nil {
+			s.open = append(s.open, src)
+		}
 		return err
-	}
-	s.open = append(s.open, src)
-	return nil
+	})
 }
 
 func (s *session) close() error {
@@ -64,12 +65,11 @@ func (s *session) close() error {
 // call asks the source for something small, within the stall time-out, trying again where that
 // may help. what names it in the log.
 func (s *session) call(ctx context.Context, what string, ask func(context.Context, image.Source) error) error {
-	t := s.it.newTries(s.it.logTry(what))
+	op := s.it.tries.New(s.it.logTry(what))
 	var src image.Source
-	t.renew = func(ctx context.Context) error { return s.renew(ctx, t, src) }
-	return t.do(ctx, func(ctx context.Context) error {
+	op.Renew = func(ctx context.Context) error { return s.renew(ctx, op, src) }
+	return op.Ask(ctx, func(ctx context.Context) error {
 		src = s.source()
-		w := t.watch(ctx)
-		return w.stop(ask(w.traced(), src))
+		return ask(ctx, src)
 	})
 }

@@ -15,6 +15,7 @@ import (
 
 	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/request"
+	"osbuild-containers/internal/retry"
 	"osbuild-containers/test/images"
 	"osbuild-containers/test/store"
 )
@@ -127,11 +128,11 @@ func TestPlacesOfImages(t *testing.T) {
 // advice is about the network.
 func TestStoreIsLocal(t *testing.T) {
 	t.Parallel()
-	for _, err := range []error{io.ErrUnexpectedEOF, unix.ECONNREFUSED, unix.ETIMEDOUT, errStalled{after: time.Second}} {
+	for _, err := range []error{io.ErrUnexpectedEOF, unix.ECONNREFUSED, unix.ETIMEDOUT, retry.StallError{After: time.Second}} {
 		it := newJob(&request.Request{Options: request.Options{Retries: 3, Timeout: time.Minute}}, nil).newItem(
 			request.Item{Image: request.Image{Transport: request.ContainersStorage}})
 		tries := 0
-		got := it.newTries(func(int, time.Duration, error) {}).do(t.Context(), func(context.Context) error { tries++; return err })
+		got := it.tries.New(func(int, time.Duration, error) {}).Do(t.Context(), func(context.Context) error { tries++; return err })
 		if tries != 1 || !errors.Is(got, err) || hintOf(it.cache, got) != (hint.Hint{}) {
 			t.Errorf("%v: %d tries, then %v and the hint %q", err, tries, got, hintOf(it.cache, got))
 		}

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"math"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -16,6 +14,7 @@ import (
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
+	"osbuild-containers/internal/retry"
 )
 
 // Streams open images that are not to be kept, but sent elsewhere as they come. They are read as
@@ -61,8 +60,8 @@ func (s *Stream) Allowed(ctx context.Context, d digest.Digest, raw []byte) error
 // the blob.
 func (s *Stream) Blob(ctx context.Context, d manifest.Descriptor) io.ReadCloser {
 	b := &streamed{ctx: ctx, s: s.s, d: d, hash: d.Digest.Algorithm().Hash()}
-	b.tries = s.s.it.newTries(s.s.it.logTry("blob " + progress.Short(d.Digest.String())))
-	b.tries.renew = func(ctx context.Context) error { return s.s.renew(ctx, b.tries, b.src) }
+	b.op = s.s.it.tries.New(s.s.it.logTry("blob " + progress.Short(d.Digest.String())))
+	b.op.Renew = func(ctx context.Context) error { return s.s.renew(ctx, b.op, b.src) }
 	return b
 }
 
@@ -71,25 +70,22 @@ type streamed struct {
 	ctx     context.Context
 	s       *session
 	d       manifest.Descriptor
-	tries   *tries
+	op      *retry.Operation
 	src     image.Source
 	r       io.ReadCloser // nil: not open
-	w       *watch        // of r
+	w       *retry.Watch  // of r
 	at      int64
 	noRange bool // the server cannot continue in the middle
 	hash    hash.Hash
 }
-
-// forever is for how long whoever reads may do something else.
-const forever = time.Duration(math.MaxInt64)
 
 // Read implements io.Reader.
 func (b *streamed) Read(p []byte) (n int, err error) {
 	if b.at == b.d.Size {
 		return 0, b.verify()
 	}
-	b.tries.began = time.Now() // what passed meanwhile is not the registry's
-	err = b.tries.do(b.ctx, func(context.Context) (err error) {
+	b.op.Restart() // the time since the last Read is not the registry's
+	err = b.op.Do(b.ctx, func(context.Context) (err error) {
 		n, err = b.try(p[:min(int64(len(p)), b.d.Size-b.at)])
 		return err
 	})
@@ -105,17 +101,17 @@ func (b *streamed) verify() error {
 	if got := digest.NewDigest(b.d.Digest.Algorithm(), b.hash); got != b.d.Digest {
 		wrong := fmt.Errorf("blob %s: %w", b.d.Digest, manifest.Mismatch("", got, b.d.Digest))
 		if b.src != nil && image.Elsewhere(b.src, registry.Blob, b.d.Digest) {
-			return &elsewhereError{wrong}
+			return &ElsewhereError{wrong}
 		}
 		return wrong
 	}
 	return io.EOF
 }
 
-// elsewhereError is a blob that was wrong, and that another location may have.
-type elsewhereError struct{ error }
+// ElsewhereError is the error of a blob that does not match, and that another location may have.
+type ElsewhereError struct{ error }
 
-func (e *elsewhereError) Unwrap() error { return e.error }
+func (e *ElsewhereError) Unwrap() error { return e.error }
 
 // try reads some bytes, from a new connection where there is none.
 func (b *streamed) try(p []byte) (int, error) {
@@ -132,12 +128,12 @@ func (b *streamed) try(p []byte) (int, error) {
 			return 0, err
 		}
 	}
-	b.w.resume()
+	b.w.Resume()
 	n, err := b.r.Read(p)
-	b.w.moved(n)
+	b.w.Moved(n)
 	if n > 0 || err == nil {
-		b.tries.reached(b.at + int64(n))
-		b.w.pause()
+		b.op.Reached(b.at + int64(n))
+		b.w.Pause()
 		return n, nil
 	}
 	if err == io.EOF {
@@ -153,13 +149,13 @@ func (b *streamed) open() error {
 		offset = 0
 	}
 	b.src = b.s.source()
-	b.w = b.tries.watch(b.ctx)
-	r, start, err := b.src.Blob(b.w.traced(), b.d, offset)
+	b.w = b.op.Watch(b.ctx)
+	r, start, err := b.src.Blob(b.w.Traced(), b.d, offset)
 	if err != nil {
-		return b.w.stop(err)
+		return b.w.Stop(err)
 	}
 	b.r = r
-	defer b.w.pause()
+	defer b.w.Pause()
 	if _, err := io.CopyN(io.Discard, kicking{r, b.w}, b.at-start); err != nil {
 		return b.drop(fmt.Errorf("answer ended early: %w%.0w", err, io.ErrUnexpectedEOF))
 	}
@@ -169,7 +165,7 @@ func (b *streamed) open() error {
 func (b *streamed) drop(err error) error {
 	b.r.Close()
 	b.r = nil
-	return b.w.stop(err)
+	return b.w.Stop(err)
 }
 
 // Close implements io.Closer.
@@ -183,17 +179,11 @@ func (b *streamed) Close() error {
 // kicking says that bytes come.
 type kicking struct {
 	io.Reader
-	w *watch
+	w *retry.Watch
 }
 
 func (k kicking) Read(p []byte) (int, error) {
 	n, err := k.Reader.Read(p)
-	k.w.moved(n)
+	k.w.Moved(n)
 	return n, err
-}
-
-// IsTransient says that another try may mend an error: of a registry, or of the network.
-func IsTransient(err error) bool {
-	class, _ := classify(err)
-	return class == image.Transient
 }

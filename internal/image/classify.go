@@ -8,22 +8,13 @@ import (
 	"osbuild-containers/internal/image/policy"
 	"osbuild-containers/internal/image/registry"
 	"osbuild-containers/internal/image/storage"
-)
-
-// Class tells whether another try may get past an error.
-type Class = registry.Class
-
-// Classes of errors.
-const (
-	Final     = registry.Final     // the same answer would come again
-	Transient = registry.Transient // the network or the server may be better soon
-	Denied    = registry.Denied    // 401 and 403: a fresh token may help, once
+	"osbuild-containers/internal/retry"
 )
 
 // Classify returns the class of an error of this package. retryAfter is how long the server asked to wait.
-func Classify(err error) (class Class, retryAfter time.Duration) {
+func Classify(err error) (class retry.Class, retryAfter time.Duration) {
 	if IsPolicy(err) || storage.IsStorage(err) {
-		return Final, 0
+		return retry.Final, 0
 	}
 	return registry.Classify(err)
 }

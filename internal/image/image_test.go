@@ -11,6 +11,7 @@ import (
 
 	"osbuild-containers/internal/image/storage"
 	"osbuild-containers/internal/request"
+	"osbuild-containers/internal/retry"
 	"osbuild-containers/test/home"
 	"osbuild-containers/test/images"
 	"osbuild-containers/test/store"
@@ -36,11 +37,11 @@ func TestTransports(t *testing.T) {
 // TestClassifyLocal shows that an error of this machine is final, whatever it wraps.
 func TestClassifyLocal(t *testing.T) {
 	busy := docker.ErrTooManyRequests
-	if class, _ := Classify(busy); class != Transient {
+	if class, _ := Classify(busy); class != retry.Transient {
 		t.Errorf("the error itself: class %d", class)
 	}
 	for _, err := range []error{storage.Mark(busy), fmt.Errorf("%w: x", storage.ErrNotStored), errors.New("x")} {
-		if class, _ := Classify(err); class != Final {
+		if class, _ := Classify(err); class != retry.Final {
 			t.Errorf("%v: class %d", err, class)
 		}
 	}

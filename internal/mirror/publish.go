@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 
-	"osbuild-containers/internal/fetch"
 	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/image"
 	"osbuild-containers/internal/image/registry"
+	"osbuild-containers/internal/retry"
 )
 
 // publish sends the manifests of the unit, whose blobs are there.
@@ -52,7 +52,7 @@ func hintOf(err error) hint.Hint {
 	if _, sparse := errors.AsType[*sparseError](err); sparse {
 		return hint.New("copy the other images too with --all, or have the registry take such lists (distribution: validation.manifests.indexes.platforms: none)")
 	}
-	if to && class == image.Denied {
+	if to && class == retry.Denied {
 		return hint.New("log in (podman login, --dest-authfile), and check that the account may push to this repository")
 	}
 	if to && image.IsNotFound(err) {
@@ -61,7 +61,7 @@ func hintOf(err error) hint.Hint {
 	if h := image.Hint(err); h != (hint.Hint{}) {
 		return h
 	}
-	if fetch.IsTransient(err) {
+	if class == retry.Transient {
 		return hint.New("the registry or the network is in trouble: run it again, what is there is not sent again; or raise %s", hint.Option("retries"))
 	}
 	return hint.Hint{}

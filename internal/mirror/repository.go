@@ -2,12 +2,17 @@ package mirror
 
 import (
 	"context"
+	"errors"
 	"io"
 	"sync"
+	"time"
 
 	"osbuild-containers/internal/fetch"
+	"osbuild-containers/internal/image"
 	"osbuild-containers/internal/image/registry"
 	"osbuild-containers/internal/manifest"
+	"osbuild-containers/internal/request"
+	"osbuild-containers/internal/retry"
 )
 
 // repository is a repository of the mirror. It is opened when it is wanted, and again for a fresh token.
@@ -57,8 +62,8 @@ func (r *repository) close() {
 
 // ask asks the repository for something small.
 func (r *repository) ask(ctx context.Context, ask func(context.Context, *registry.Destination) error) error {
-	s, used := r.sender(r.run.note(nil, r.name))
-	return s.Ask(ctx, func(ctx context.Context) error {
+	op, used := r.operation(r.run.note(nil, r.name))
+	return op.Ask(ctx, func(ctx context.Context) error {
 		d, err := r.current(ctx)
 		if err != nil {
 			return err
@@ -68,13 +73,16 @@ func (r *repository) ask(ctx context.Context, ask func(context.Context, *registr
 	})
 }
 
-// sender tries again what is sent to the repository. used is to be set to what a try uses.
-func (r *repository) sender(note func(string, ...any)) (s *fetch.Sender, used **registry.Destination) {
+// operation returns something to do in the repository. used is to be set to what a try uses.
+func (r *repository) operation(note func(string, ...any)) (op *retry.Operation, used **registry.Destination) {
 	used = new(*registry.Destination)
-	return &fetch.Sender{
-		Options: r.run.Tries, Note: note,
-		Renew: func(ctx context.Context) error { return r.renew(ctx, *used) },
-	}, used
+	op = retry.NewGroup(image.RetryPolicy(request.Docker, r.run.Tries)).New(func(attempt int, wait time.Duration, err error) {
+		note("attempt %d failed, next in %s: %v", attempt, wait.Round(100*time.Millisecond), err)
+	})
+	op.Renew = func(ctx context.Context) error {
+		return op.Once(ctx, func(ctx context.Context) error { return r.renew(ctx, *used) })
+	}
+	return op, used
 }
 
 func (r *repository) has(ctx context.Context, b manifest.Descriptor) (there bool, err error) {
@@ -93,17 +101,30 @@ func (r *repository) mount(ctx context.Context, b manifest.Descriptor) (there bo
 	return there, err
 }
 
-// put sends a blob that open opens.
+// put sends a blob that open opens. One that does not match is read again: from another location of its registry, if
+// there is one, or else once.
 func (r *repository) put(ctx context.Context, b manifest.Descriptor, note func(string, ...any), open func(context.Context) (io.ReadCloser, error)) error {
-	s, used := r.sender(note)
-	return s.Send(ctx, b.Size, open, func(ctx context.Context, body io.Reader) error {
-		d, err := r.current(ctx)
-		if err != nil {
+	op, used := r.operation(note)
+	for damaged := false; ; {
+		err := op.Send(ctx, b.Size, open, func(ctx context.Context, body io.Reader) error {
+			d, err := r.current(ctx)
+			if err != nil {
+				return err
+			}
+			*used = d
+			return d.Put(ctx, b, body)
+		})
+		unread, ok := errors.AsType[*retry.UnreadError](err)
+		if !ok {
 			return err
 		}
-		*used = d
-		return d.Put(ctx, b, body)
-	})
+		_, elsewhere := errors.AsType[*fetch.ElsewhereError](unread)
+		if !manifest.IsMismatch(unread) || damaged && !elsewhere {
+			return unread.Err
+		}
+		damaged = damaged || !elsewhere
+		note("%v; sending it again from the beginning", unread)
+	}
 }
 
 // putManifest sends a manifest, unless the repository has it.

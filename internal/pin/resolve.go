@@ -10,12 +10,12 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"osbuild-containers/internal/fetch"
 	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/image"
 	"osbuild-containers/internal/image/registry"
 	"osbuild-containers/internal/panics"
 	"osbuild-containers/internal/request"
+	"osbuild-containers/internal/retry"
 )
 
 // fanOut is how many references are looked up at one time for each download that Options allow: the answers
@@ -93,20 +93,18 @@ func hintOf(ref Reference, err error) hint.Hint {
 	if h := cmp.Or(hint.Of(err), image.Hint(err)); h != (hint.Hint{}) {
 		return h
 	}
-	if class, _ := image.Classify(err); class == image.Transient {
+	if class, _ := image.Classify(err); class == retry.Transient {
 		return hint.New("the registry or the network is in trouble: try again later, or raise %s", hint.Option("retries"))
 	}
 	return hint.Hint{}
 }
 
-// try is fetch.Try for one reference.
+// try asks for something small of one reference, in as many tries as it takes.
 func (r *Resolver) try(ctx context.Context, ref Reference, ask func(context.Context) error) error {
-	note := func(format string, args ...any) {
-		r.Note("%s", ref.String()+": "+fmt.Sprintf(format, args...))
-	}
-	return fetch.Try(ctx, r.Options, note, func(ctx context.Context) error {
-		return image.TransportOf(ref.Transport).Mark(ask(ctx))
+	op := retry.NewGroup(image.RetryPolicy(ref.Transport, r.Options)).New(func(attempt int, wait time.Duration, err error) {
+		r.Note("%s: attempt %d failed, next in %s: %v", ref, attempt, wait.Round(100*time.Millisecond), err)
 	})
+	return op.Ask(ctx, ask)
 }
 
 // resolve pins one reference for its platforms.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"sync/atomic"
+
+	"osbuild-containers/internal/retry"
 )
 
 // maxAnswers is how long the answers to one question may be together, in bytes: a manifest may have
@@ -16,22 +18,6 @@ type tooLongError struct{}
 
 func (tooLongError) Error() string {
 	return fmt.Sprintf("the registry's answer is longer than %d bytes", maxAnswers)
-}
-
-// OnArrival is a context for Open and for the methods of a Source in which moved is called with the
-// number of bytes of a document that have arrived: of a manifest, a token, a signature, an error. Bytes
-// of a blob are seen by the reader of it.
-func OnArrival(ctx context.Context, moved func(bytes int)) context.Context {
-	return context.WithValue(ctx, arrivalKey{}, moved)
-}
-
-type arrivalKey struct{}
-
-func onArrival(ctx context.Context) func(int) {
-	if moved, ok := ctx.Value(arrivalKey{}).(func(int)); ok {
-		return moved
-	}
-	return func(int) {}
 }
 
 // limited is a context for one question: the documents that answer it have maxAnswers together.
@@ -50,7 +36,7 @@ type document struct {
 
 func newDocument(ctx context.Context, body io.ReadCloser) document {
 	arrived, _ := ctx.Value(arrivedKey{}).(*atomic.Int64)
-	return document{body, onArrival(ctx), arrived}
+	return document{body, retry.Progress(ctx), arrived}
 }
 
 // Read implements io.Reader.

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"osbuild-containers/internal/retry"
 	"osbuild-containers/test/images"
 	"osbuild-containers/test/registry"
 )
@@ -50,7 +51,7 @@ func TestEndlessErrors(t *testing.T) {
 			if err == nil {
 				t.Errorf("error is %v", err)
 			}
-			if class, _ := Classify(err); class == Transient {
+			if class, _ := Classify(err); class == retry.Transient {
 				t.Error("it would be tried again")
 			}
 			if n := sent.Load(); n > maxAnswers {

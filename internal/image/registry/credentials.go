@@ -21,6 +21,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"osbuild-containers/internal/image/internals"
+	"osbuild-containers/internal/retry"
 )
 
 // login is what there is to log in to a registry with.
@@ -266,7 +267,7 @@ func (e *deniedError) Unwrap() error { return e.err }
 func (l *login) denied(err error) error {
 	var other *ElsewhereError
 	var known *deniedError
-	if err == nil || l == nil || classOf(statusOf(err)) != Denied || errors.As(err, &other) || errors.As(err, &known) {
+	if err == nil || l == nil || classOf(statusOf(err)) != retry.Denied || errors.As(err, &other) || errors.As(err, &known) {
 		return err
 	}
 	err = reword(err) // which knows only errors that nothing is said of yet

@@ -18,6 +18,7 @@ import (
 
 	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/image/internals"
+	"osbuild-containers/internal/retry"
 )
 
 // ErrRange says that the server cannot resume in the middle of a blob: start from its beginning.
@@ -42,23 +43,13 @@ type brokenError struct{ text string }
 
 func (e *brokenError) Error() string { return "connection broke: " + e.text }
 
-// Class says what another try could mend.
-type Class int
-
-// Classes of errors.
-const (
-	Final     Class = iota // the same answer would come again
-	Transient              // the network or the server may be better soon
-	Denied                 // 401 and 403: a fresh token may help, once
-)
-
 // Classify sorts an error of this package. retryAfter is how long the server asked to wait.
-func Classify(err error) (class Class, retryAfter time.Duration) {
+func Classify(err error) (class retry.Class, retryAfter time.Duration) {
 	var other *ElsewhereError
 	if errors.As(err, &other) {
 		switch code := other.Err.Code; {
-		case classOf(code) == Denied, code == http.StatusBadRequest, code == http.StatusGone: // another URL may be good
-			return Transient, other.Err.RetryAfter
+		case classOf(code) == retry.Denied, code == http.StatusBadRequest, code == http.StatusGone: // another URL may be good
+			return retry.Transient, other.Err.RetryAfter
 		}
 	}
 	var status *StatusError
@@ -69,20 +60,20 @@ func Classify(err error) (class Class, retryAfter time.Duration) {
 		return classOf(code), 0
 	}
 	if isTransient(err) {
-		return Transient, 0
+		return retry.Transient, 0
 	}
-	return Final, 0
+	return retry.Final, 0
 }
 
-func classOf(code int) Class {
+func classOf(code int) retry.Class {
 	switch code {
 	case http.StatusUnauthorized, http.StatusForbidden:
-		return Denied
+		return retry.Denied
 	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
 		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return Transient
+		return retry.Transient
 	}
-	return Final
+	return retry.Final
 }
 
 // statusOf digs the HTTP status out of the library's kinds of errors; 0 if there is none.
@@ -262,7 +253,7 @@ func Hint(err error) hint.Hint {
 		return hint.New("%s says that, not the registry: check that host and, where a URL has expired, the clocks of both", other.Host)
 	}
 	switch code := statusOf(err); {
-	case classOf(code) == Denied:
+	case classOf(code) == retry.Denied:
 		return hint.New("log in (podman login, REGISTRY_AUTH_FILE) or check that the account may read this repository")
 	case code == http.StatusRequestEntityTooLarge:
 		return hint.New("the registry, or a proxy before it, takes no bodies of that size: raise its limit (nginx: client_max_body_size)")

@@ -19,6 +19,7 @@ import (
 	"github.com/docker/distribution/registry/api/errcode"
 
 	"osbuild-containers/internal/manifest"
+	"osbuild-containers/internal/retry"
 )
 
 // sent is an error as net/http wraps it.
@@ -34,49 +35,49 @@ func dial(errno syscall.Errno) error {
 func TestClassify(t *testing.T) {
 	for name, c := range map[string]struct {
 		err   error
-		class Class
+		class retry.Class
 		after time.Duration
 	}{
-		"408":                {&StatusError{Code: 408}, Transient, 0},
-		"429":                {&StatusError{Code: 429, RetryAfter: 7 * time.Second}, Transient, 7 * time.Second},
-		"503, sent":          {sent(&StatusError{Code: 503}), Transient, 0},
-		"500 of the library": {docker.UnexpectedHTTPStatusError{StatusCode: 500}, Transient, 0},
-		"501 of the library": {docker.UnexpectedHTTPStatusError{StatusCode: 501}, Final, 0},
-		"429 of the library": {docker.ErrTooManyRequests, Transient, 0},
-		"401 of the library": {docker.ErrUnauthorizedForCredentials{Err: errors.New("no")}, Denied, 0},
-		"401 code":           {errcode.ErrorCodeUnauthorized.WithMessage("no"), Denied, 0},
-		"403 code":           {errcode.ErrorCodeDenied.WithMessage("no"), Denied, 0},
-		"429 code":           {errcode.ErrorCodeTooManyRequests.WithMessage("no"), Transient, 0},
-		"503 code":           {errcode.ErrorCodeUnavailable.WithMessage("no"), Final, 0}, // the status is not 503
-		"unknown code":       {errcode.ErrorCodeUnknown.WithMessage("internal"), Final, 0},
-		"closed":             {sent(&net.OpError{Op: "write", Net: "tcp", Err: net.ErrClosed}), Transient, 0},
-		"closed pipe":        {sent(io.ErrClosedPipe), Transient, 0},
-		"broken pipe":        {sent(&net.OpError{Op: "write", Err: syscall.EPIPE}), Transient, 0},
-		"shut down":          {sent(&net.OpError{Op: "write", Err: syscall.ENOTCONN}), Transient, 0},
-		"no port left":       {dial(syscall.EADDRNOTAVAIL), Transient, 0},
-		"malformed":          {sent(errors.New("net/http: HTTP/1.x transport connection broken: malformed HTTP response \"x\"")), Transient, 0},
-		"not all was sent":   {sent(errors.New("http: ContentLength=9 with Body length 5")), Transient, 0},
-		"not found, unknown": {errcode.ErrorCodeUnknown.WithMessage("Not Found"), Final, 0},
-		"408 text":           {errors.New(`StatusCode: 408, "x"`), Transient, 0},
-		"404 text":           {errors.New(`StatusCode: 404, "x"`), Final, 0},
-		"403 text":           {errors.New(`StatusCode: 403, ""`), Denied, 0},
-		"plain http to TLS":  {errors.New(`StatusCode: 400, "Client sent an HTTP request to an HTTPS server.\n"`), Transient, 0},
-		"refused":            {dial(syscall.ECONNREFUSED), Transient, 0},
-		"unreachable":        {dial(syscall.EHOSTUNREACH), Transient, 0},
-		"reset":              {sent(&net.OpError{Op: "read", Err: syscall.ECONNRESET}), Transient, 0},
-		"no such host":       {sent(&net.DNSError{Err: "no such host", IsNotFound: true}), Final, 0},
-		"DNS in trouble":     {sent(&net.DNSError{Err: "server misbehaving", IsTemporary: true}), Transient, 0},
-		"unexpected EOF":     {fmt.Errorf("x: %w", io.ErrUnexpectedEOF), Transient, 0},
-		"EOF":                {sent(io.EOF), Transient, 0},
-		"broken":             {&brokenError{"x"}, Transient, 0},
-		"time-out":           {sent(&net.OpError{Op: "dial", Err: timeout{}}), Transient, 0},
-		"idle":               {sent(errors.New("http: server closed idle connection")), Transient, 0},
-		"unknown CA":         {sent(x509.UnknownAuthorityError{}), Final, 0},
-		"bad certificate":    {sent(&tls.CertificateVerificationError{Err: x509.HostnameError{Certificate: &x509.Certificate{}}}), Final, 0},
-		"alert":              {sent(&net.OpError{Op: "remote error", Err: errors.New("tls: certificate required")}), Final, 0},
-		"no range":           {sent(fmt.Errorf("%w: x", ErrRange)), Final, 0},
-		"mismatch":           {manifest.Mismatch("manifest", "", ""), Final, 0},
-		"anything":           {errors.New("anything"), Final, 0},
+		"408":                {&StatusError{Code: 408}, retry.Transient, 0},
+		"429":                {&StatusError{Code: 429, RetryAfter: 7 * time.Second}, retry.Transient, 7 * time.Second},
+		"503, sent":          {sent(&StatusError{Code: 503}), retry.Transient, 0},
+		"500 of the library": {docker.UnexpectedHTTPStatusError{StatusCode: 500}, retry.Transient, 0},
+		"501 of the library": {docker.UnexpectedHTTPStatusError{StatusCode: 501}, retry.Final, 0},
+		"429 of the library": {docker.ErrTooManyRequests, retry.Transient, 0},
+		"401 of the library": {docker.ErrUnauthorizedForCredentials{Err: errors.New("no")}, retry.Denied, 0},
+		"401 code":           {errcode.ErrorCodeUnauthorized.WithMessage("no"), retry.Denied, 0},
+		"403 code":           {errcode.ErrorCodeDenied.WithMessage("no"), retry.Denied, 0},
+		"429 code":           {errcode.ErrorCodeTooManyRequests.WithMessage("no"), retry.Transient, 0},
+		"503 code":           {errcode.ErrorCodeUnavailable.WithMessage("no"), retry.Final, 0}, // the status is not 503
+		"unknown code":       {errcode.ErrorCodeUnknown.WithMessage("internal"), retry.Final, 0},
+		"closed":             {sent(&net.OpError{Op: "write", Net: "tcp", Err: net.ErrClosed}), retry.Transient, 0},
+		"closed pipe":        {sent(io.ErrClosedPipe), retry.Transient, 0},
+		"broken pipe":        {sent(&net.OpError{Op: "write", Err: syscall.EPIPE}), retry.Transient, 0},
+		"shut down":          {sent(&net.OpError{Op: "write", Err: syscall.ENOTCONN}), retry.Transient, 0},
+		"no port left":       {dial(syscall.EADDRNOTAVAIL), retry.Transient, 0},
+		"malformed":          {sent(errors.New("net/http: HTTP/1.x transport connection broken: malformed HTTP response \"x\"")), retry.Transient, 0},
+		"not all was sent":   {sent(errors.New("http: ContentLength=9 with Body length 5")), retry.Transient, 0},
+		"not found, unknown": {errcode.ErrorCodeUnknown.WithMessage("Not Found"), retry.Final, 0},
+		"408 text":           {errors.New(`StatusCode: 408, "x"`), retry.Transient, 0},
+		"404 text":           {errors.New(`StatusCode: 404, "x"`), retry.Final, 0},
+		"403 text":           {errors.New(`StatusCode: 403, ""`), retry.Denied, 0},
+		"plain http to TLS":  {errors.New(`StatusCode: 400, "Client sent an HTTP request to an HTTPS server.\n"`), retry.Transient, 0},
+		"refused":            {dial(syscall.ECONNREFUSED), retry.Transient, 0},
+		"unreachable":        {dial(syscall.EHOSTUNREACH), retry.Transient, 0},
+		"reset":              {sent(&net.OpError{Op: "read", Err: syscall.ECONNRESET}), retry.Transient, 0},
+		"no such host":       {sent(&net.DNSError{Err: "no such host", IsNotFound: true}), retry.Final, 0},
+		"DNS in trouble":     {sent(&net.DNSError{Err: "server misbehaving", IsTemporary: true}), retry.Transient, 0},
+		"unexpected EOF":     {fmt.Errorf("x: %w", io.ErrUnexpectedEOF), retry.Transient, 0},
+		"EOF":                {sent(io.EOF), retry.Transient, 0},
+		"broken":             {&brokenError{"x"}, retry.Transient, 0},
+		"time-out":           {sent(&net.OpError{Op: "dial", Err: timeout{}}), retry.Transient, 0},
+		"idle":               {sent(errors.New("http: server closed idle connection")), retry.Transient, 0},
+		"unknown CA":         {sent(x509.UnknownAuthorityError{}), retry.Final, 0},
+		"bad certificate":    {sent(&tls.CertificateVerificationError{Err: x509.HostnameError{Certificate: &x509.Certificate{}}}), retry.Final, 0},
+		"alert":              {sent(&net.OpError{Op: "remote error", Err: errors.New("tls: certificate required")}), retry.Final, 0},
+		"no range":           {sent(fmt.Errorf("%w: x", ErrRange)), retry.Final, 0},
+		"mismatch":           {manifest.Mismatch("manifest", "", ""), retry.Final, 0},
+		"anything":           {errors.New("anything"), retry.Final, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, err := range []error{c.err, fmt.Errorf("blob x: %w", c.err), reword(c.err), reword(fmt.Errorf("fetching blob: %w", c.err))} {

@@ -18,6 +18,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"osbuild-containers/internal/image/internals"
+	"osbuild-containers/internal/retry"
 )
 
 // maxRedirects is the limit of net/http, which a CheckRedirect function replaces.
@@ -182,7 +183,7 @@ func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 			return nil, &challengeError{StatusError{Code: resp.StatusCode, Message: errorMessage(drop(resp))}, challenges}
 		}
 	}
-	if classOf(resp.StatusCode) == Transient || other != "" && resp.StatusCode >= 400 && !w.mayBe(resp.StatusCode, req) {
+	if classOf(resp.StatusCode) == retry.Transient || other != "" && resp.StatusCode >= 400 && !w.mayBe(resp.StatusCode, req) {
 		err := &StatusError{Code: resp.StatusCode, Message: errorMessage(drop(resp)), RetryAfter: retryAfter(resp.Header, time.Now())}
 		if other != "" {
 			return nil, redirected(req, &ElsewhereError{other, err})

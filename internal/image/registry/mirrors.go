@@ -9,6 +9,8 @@ import (
 	"sync"
 
 	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/internal/retry"
 )
 
 // Mirrors records, for one image, which of its locations is asked next for each part of it, also when the image is
@@ -112,7 +114,7 @@ func (s *Source) ask(ctx context.Context, part Part, d digest.Digest, ask func(c
 		s.mirrors.set(what, (i+1)%n)
 		switch {
 		case ctx.Err() != nil && !last:
-			return &NextError{failed.err(), s.locations[i+1].name()}
+			return &retry.NextError{Err: failed.err(), Next: s.locations[i+1].name()}
 		case ctx.Err() != nil:
 			return failed.err()
 		case !last && known == nil:
@@ -153,16 +155,6 @@ func (l *location) current() *reader {
 
 func (l *location) connected() bool { return l.current() != nil }
 
-// NextError is an error after which another location of the image is asked at the next try, or the same one once more
-// for what it did not send: there is nothing to wait for.
-type NextError struct {
-	Err  error
-	Next string // the repository
-}
-
-func (e *NextError) Error() string { return e.Err.Error() + "; asking " + e.Next }
-func (e *NextError) Unwrap() error { return e.Err }
-
 // attempts are the locations that do not have what was asked for, and why.
 type attempts []attempt
 
@@ -199,7 +191,7 @@ func (a attempts) err() error {
 	for i, one := range a {
 		rank := 0
 		class, _ := Classify(one.err)
-		if class == Transient {
+		if class == retry.Transient {
 			rank = 1
 		}
 		if rank >= best {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"osbuild-containers/internal/request"
+	"osbuild-containers/internal/retry"
 	"osbuild-containers/test/images"
 	"osbuild-containers/test/registry"
 )
@@ -167,13 +168,13 @@ func TestHeadErrors(t *testing.T) {
 	for name, c := range map[string]struct {
 		fault    registry.Fault
 		notFound bool
-		class    Class
+		class    retry.Class
 	}{
-		"404":   {registry.Status(404, ""), true, Final},
-		"known": {registry.Error(404, "MANIFEST_UNKNOWN", "manifest unknown"), true, Final},
-		"500":   {registry.Status(500, ""), false, Transient},
-		"reset": {registry.Reset(), false, Transient},
-		"403":   {registry.Error(403, "DENIED", "denied"), false, Denied},
+		"404":   {registry.Status(404, ""), true, retry.Final},
+		"known": {registry.Error(404, "MANIFEST_UNKNOWN", "manifest unknown"), true, retry.Final},
+		"500":   {registry.Status(500, ""), false, retry.Transient},
+		"reset": {registry.Reset(), false, retry.Transient},
+		"403":   {registry.Error(403, "DENIED", "denied"), false, retry.Denied},
 	} {
 		f.Reset()
 		f.On(registry.Any("/manifests/"), c.fault)

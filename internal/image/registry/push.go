@@ -14,6 +14,7 @@ import (
 	"osbuild-containers/internal/image/internals"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/request"
+	"osbuild-containers/internal/retry"
 )
 
 // Destination is a repository of a registry to which images are written as they are: nothing is
@@ -156,7 +157,7 @@ func (d *Destination) HasManifest(ctx context.Context, sum digest.Digest, tag st
 	if err == nil {
 		return got == sum, nil
 	}
-	if class, _ := Classify(err); class == Transient {
+	if class, _ := Classify(err); class == retry.Transient {
 		return false, d.sending(err)
 	}
 	return false, nil
@@ -193,5 +194,5 @@ func IsSend(err error) bool {
 func IsRefused(err error) bool {
 	code := statusOf(err)
 	var rejected types.ManifestTypeRejectedError
-	return errors.As(err, &rejected) || code >= 400 && code < 500 && classOf(code) == Final
+	return errors.As(err, &rejected) || code >= 400 && code < 500 && classOf(code) == retry.Final
 }

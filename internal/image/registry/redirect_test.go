@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"osbuild-containers/internal/image/internals"
+	"osbuild-containers/internal/retry"
 )
 
 // TestCredentialsDoNotFollowARedirectOfTheManifest: a redirect of the first answer of all takes no credentials to
@@ -45,7 +46,7 @@ func TestCredentialsDoNotFollowARedirectOfTheManifest(t *testing.T) {
 	if leaked.Load() {
 		t.Error("the credentials were sent to another port")
 	}
-	if class, _ := Classify(err); class != Final {
+	if class, _ := Classify(err); class != retry.Final {
 		t.Error("such a redirect is tried again")
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"osbuild-containers/internal/retry"
 	"osbuild-containers/test/images"
 	"osbuild-containers/test/registry"
 )
@@ -70,7 +71,7 @@ func TestLimitsOfSignatures(t *testing.T) {
 				t.Errorf("%d signatures, %v", len(sigs), err)
 			}
 			if err != nil {
-				if class, _ := Classify(err); class != Final {
+				if class, _ := Classify(err); class != retry.Final {
 					t.Error("it would be tried again")
 				}
 			}

@@ -25,6 +25,7 @@ import (
 
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/request"
+	"osbuild-containers/internal/retry"
 )
 
 // Image is one image, or one index, in a registry.
@@ -191,7 +192,7 @@ func (s *Source) broke(d digest.Digest, l *location, err error, moved bool) erro
 	if next < 0 {
 		return err
 	}
-	return &NextError{err, s.locations[next].name()}
+	return &retry.NextError{Err: err, Next: s.locations[next].name()}
 }
 
 // systemContext is the configuration the library cannot find by itself: what its users, skopeo and

@@ -1,4 +1,4 @@
-package fetch
+package retry
 
 import (
 	"context"
@@ -7,8 +7,6 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"osbuild-containers/internal/request"
 )
 
 // mute is a body whose bytes never come. It must not be closed while it is read.
@@ -39,11 +37,11 @@ func (m *mute) Close() error {
 // Where a registry answers before it has got all, an HTTP client may still read what is to be sent: the answer
 // counts, and what is read is over.
 func TestAnAnswerBeforeAllIsSent(t *testing.T) {
-	s := &Sender{Options: request.DefaultOptions(), Note: t.Logf}
+	op := NewGroup(policy()).New(func(int, time.Duration, error) {})
 	refused := errors.New("refused")
 	read, over := make(chan struct{}), make(chan struct{})
 	var body io.Reader
-	err := s.Send(t.Context(), 9, func(ctx context.Context) (io.ReadCloser, error) {
+	err := op.Send(t.Context(), 9, func(ctx context.Context) (io.ReadCloser, error) {
 		return &mute{t: t, ctx: ctx, read: read}, nil
 	}, func(_ context.Context, r io.Reader) error {
 		body = r
@@ -63,20 +61,41 @@ func TestAnAnswerBeforeAllIsSent(t *testing.T) {
 	}
 }
 
-// A registry that is asked for a fresh token and hangs is asked again.
-func TestAFreshTokenThatDoesNotCome(t *testing.T) {
+// A server that is asked for fresh credentials and hangs is asked again.
+func TestFreshCredentialsThatDoNotCome(t *testing.T) {
 	asked := 0
-	s := &Sender{Options: request.DefaultOptions(), Note: t.Logf, Renew: func(ctx context.Context) error {
-		<-ctx.Done()
-		return context.Cause(ctx)
-	}}
-	s.Options.StallTimeout = 50 * time.Millisecond
-	if err := s.Ask(t.Context(), func(context.Context) error {
+	p := policy()
+	p.Stall, p.FirstWait = 50*time.Millisecond, time.Millisecond
+	op := NewGroup(p).New(func(int, time.Duration, error) {})
+	op.Renew = func(ctx context.Context) error {
+		return op.Once(ctx, func(ctx context.Context) error {
+			<-ctx.Done()
+			return context.Cause(ctx)
+		})
+	}
+	if err := op.Ask(t.Context(), func(context.Context) error {
 		if asked++; asked == 1 {
-			return errors.New("StatusCode: 401")
+			return errDenied
 		}
 		return nil
 	}); err != nil || asked != 2 {
 		t.Errorf("asked %d times: %v", asked, err)
+	}
+}
+
+// TestContentThatCannotBeRead shows that a Send does not blame the server, and does not try again, for what it could
+// not read.
+func TestContentThatCannotBeRead(t *testing.T) {
+	lost, tries := errors.New("lost"), 0
+	op := NewGroup(policy()).New(func(int, time.Duration, error) {})
+	err := op.Send(t.Context(), 9, func(context.Context) (io.ReadCloser, error) {
+		tries++
+		return nil, lost
+	}, func(_ context.Context, r io.Reader) error {
+		_, err := io.ReadAll(r)
+		return errors.Join(errTransient, err)
+	})
+	if !errors.As(err, new(*UnreadError)) || !errors.Is(err, lost) || tries != 1 {
+		t.Errorf("%d tries, then %v", tries, err)
 	}
 }

@@ -1,0 +1,54 @@
+package fetch
+
+import (
+	"cmp"
+	"errors"
+	"time"
+
+	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/hint"
+	"osbuild-containers/internal/image"
+	"osbuild-containers/internal/image/storage"
+	"osbuild-containers/internal/manifest"
+	"osbuild-containers/internal/retry"
+)
+
+// hintOf returns the remedy for an error of an item that is fetched into c, none where the error says it all.
+func hintOf(c *cache.Cache, err error) hint.Hint {
+	damaged := manifest.IsMismatch(err)
+	var stalled retry.StallError
+	switch {
+	case damaged && storage.IsStorage(err):
+		return hint.New("the storage is damaged: look with podman system check, or pull the image again")
+	case errors.As(err, &stalled) && !storage.IsStorage(err):
+		return stallHint(stalled)
+	case damaged:
+		return hint.New("what is served is not what the manifest names: a proxy or the registry damages it, or the image was pushed badly")
+	case errors.Is(err, errNotThere):
+		return hint.New("run download first")
+	}
+	if h := cmp.Or(image.Hint(err), c.Hint(err)); h != (hint.Hint{}) {
+		return h
+	}
+	if class, _ := image.Classify(err); class == retry.Transient {
+		return hint.New("the registry or the network is in trouble: try again later, or raise %s and %s; what was downloaded is kept and used next time",
+			hint.Option("retries"), hint.Option("timeout"))
+	}
+	return hint.Hint{}
+}
+
+// stallHint returns the remedy for a connection that makes no progress.
+func stallHint(err retry.StallError) hint.Hint {
+	timeout := hint.Option("timeout")
+	if err.Answer {
+		return hint.New("the registry may be fetching it from elsewhere: try again later, or raise %s and %s", hint.Option("header-timeout"), timeout)
+	}
+	return hint.New("check the network, or raise %s and %s; what was downloaded is kept and used next time", hint.Option("stall-timeout"), timeout)
+}
+
+// logTry is the log of tries that concern an item as a whole.
+func (it *item) logTry(what string) func(int, time.Duration, error) {
+	return func(attempt int, wait time.Duration, err error) {
+		it.log.Note("%s: attempt %d failed, next in %s: %v", what, attempt, wait.Round(100*time.Millisecond), err)
+	}
+}

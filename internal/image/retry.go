@@ -1,0 +1,20 @@
+package image
+
+import (
+	"errors"
+
+	"osbuild-containers/internal/image/registry"
+	"osbuild-containers/internal/request"
+	"osbuild-containers/internal/retry"
+)
+
+// RetryPolicy is how an image of a transport is asked for: which errors are worth another try, within the bounds that
+// the options have.
+func RetryPolicy(transport string, o request.Options) retry.Policy {
+	return retry.Policy{
+		Retries: o.Retries, Timeout: o.Timeout, Stall: o.StallTimeout, Header: o.HeaderTimeout,
+		Classify:  Classify,
+		Reconnect: func(err error) bool { return !errors.As(err, new(*registry.StatusError)) }, // else it has answered
+		Mark:      TransportOf(transport).Mark,
+	}
+}
