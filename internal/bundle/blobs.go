@@ -99,26 +99,15 @@ func (in *importer) blob(ctx context.Context, pool *cache.Pool, img *carried, d 
 	return copied, nil
 }
 
-// slot is the right to read and hash a blob, until it is given back.
-func (in *importer) slot(ctx context.Context) (release func(), err error) {
-	select {
-	case in.slots <- struct{}{}:
-		return func() { <-in.slots }, nil
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-}
-
 // discard removes a blob from the pool that is not what its name says, when that is what is wanted.
 func (in *importer) discard(ctx context.Context, pool *cache.Pool, d manifest.Descriptor) error {
 	if !in.repair {
 		return nil
 	}
-	release, err := in.slot(ctx)
-	if err != nil {
-		return err
+	if in.slots.Acquire(ctx, 1) != nil {
+		return context.Cause(ctx)
 	}
-	defer release()
+	defer in.slots.Release(1)
 	return pool.Discard(ctx, d.Digest)
 }
 
@@ -135,11 +124,10 @@ func (in *importer) elsewhere(img *carried, d manifest.Descriptor) digest.Digest
 // copy writes what is missing of the blob, and verifies the whole. What an earlier import has left is
 // thrown away, once, if it is not the blob's beginning.
 func (in *importer) copy(ctx context.Context, w *cache.Writer, c content, d manifest.Descriptor, bar *progress.Blob) (int64, error) {
-	release, err := in.slot(ctx)
-	if err != nil {
-		return 0, err
+	if in.slots.Acquire(ctx, 1) != nil {
+		return 0, context.Cause(ctx)
 	}
-	defer release()
+	defer in.slots.Release(1)
 	begun, err := w.Resume(ctx)
 	if err != nil {
 		return 0, err

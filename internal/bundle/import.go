@@ -13,6 +13,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/hint"
@@ -83,7 +84,7 @@ func importFrom(ctx context.Context, c *cache.Cache, from *carrier, repair bool,
 	}
 	in := &importer{
 		cache: c, from: from, log: log, began: time.Now(), repair: repair,
-		slots:     make(chan struct{}, max(2, runtime.GOMAXPROCS(0))),
+		slots:     semaphore.NewWeighted(int64(max(2, runtime.GOMAXPROCS(0)))),
 		published: sync.OnceValue(func() map[digest.Digest]digest.Digest { return publishedBlobs(c) }),
 	}
 	defer in.close()
@@ -126,7 +127,7 @@ type importer struct {
 	log    *progress.Reporter
 	began  time.Time
 	repair bool
-	slots  chan struct{} // one for each blob that is copied
+	slots  *semaphore.Weighted // blobs that are read and hashed at one time
 
 	mu   sync.Mutex
 	pool *cache.Pool // opened when something has to be copied

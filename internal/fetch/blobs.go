@@ -34,9 +34,8 @@ func (it *item) eachBlob(ctx context.Context, kind string, m *manifest.Manifest,
 		number[l.Digest] = i + 1
 	}
 	g, running := errgroup.WithContext(ctx)
-	g.SetLimit(fanOut * it.req.Options.MaxParallel)
 	for _, d := range all {
-		if running.Err() != nil {
+		if it.fan.Acquire(running, 1) != nil {
 			break
 		}
 		kind := "layer"
@@ -45,15 +44,8 @@ func (it *item) eachBlob(ctx context.Context, kind string, m *manifest.Manifest,
 		}
 		bar := it.log.Blob(kind, number[d.Digest], len(m.Layers), d.Digest.String(), d.Size)
 		g.Go(func() error {
-			return panics.Catch(func() error {
-				select {
-				case it.fan <- struct{}{}:
-					defer func() { <-it.fan }()
-					return do(running, d, bar)
-				case <-running.Done():
-					return context.Cause(running)
-				}
-			})
+			defer it.fan.Release(1)
+			return panics.Catch(func() error { return do(running, d, bar) })
 		})
 	}
 	if err := g.Wait(); err != nil {
@@ -64,7 +56,7 @@ func (it *item) eachBlob(ctx context.Context, kind string, m *manifest.Manifest,
 
 // reuse acquires a blob, and links the file that open opens into the pool if it is the blob. The error is cache.ErrExists
 // if the pool has the blob then.
-func (it *item) reuse(ctx context.Context, pool *cache.Pool, d manifest.Descriptor, open func() (*os.File, error), bar *progress.Blob) (*cache.Writer, error) {
+func (it *item) acquire(ctx context.Context, pool *cache.Pool, d manifest.Descriptor, open func() (*os.File, error), bar *progress.Blob) (*cache.Writer, error) {
 	if it.anew {
 		if err := pool.Discard(ctx, d.Digest); err != nil {
 			return nil, err

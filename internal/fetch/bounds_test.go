@@ -3,12 +3,14 @@ package fetch
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
 	"osbuild-containers/internal/retry"
@@ -96,8 +98,8 @@ func TestBlobsOfACancelledItemAreLeftAlone(t *testing.T) {
 		t.Errorf("acquire gives %v, %v", w, err)
 	}
 	op := retry.NewGroup(retry.Policy{Stall: time.Minute}).New(nil)
-	c := &counter{w: op.Watch(ctx), b: &blob{session: &session{it: &item{}}}}
-	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, stopped) {
+	r := &reader{ctx: ctx, op: op, w: op.Watch(ctx), r: io.NopCloser(strings.NewReader("x")), d: manifest.Descriptor{Size: 1}}
+	if _, err := r.Read(make([]byte, 1)); !errors.Is(err, stopped) {
 		t.Errorf("read gives %v", err)
 	}
 }

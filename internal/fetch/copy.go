@@ -78,7 +78,7 @@ func (it *item) copyImage(ctx context.Context, from *job) error {
 		return err
 	}
 	if err := it.eachBlob(ctx, "copy of image", m, func(ctx context.Context, d manifest.Descriptor, bar *progress.Blob) error {
-		w, err := it.reuse(ctx, pool, d, func() (*os.File, error) { return pub.OpenBlob(d.Digest) }, bar)
+		w, err := it.acquire(ctx, pool, d, func() (*os.File, error) { return pub.OpenBlob(d.Digest) }, bar)
 		if errors.Is(err, cache.ErrExists) {
 			return nil
 		}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/hint"
@@ -32,13 +33,13 @@ type job struct {
 	req   *request.Request
 	cache *cache.Cache
 	log   *progress.Reporter
-	slots chan struct{} // one for each download that may run
-	fan   chan struct{} // one for each blob that is looked after
-	began time.Time     // what is recorded as the time of all that this job fetches
+	slots *semaphore.Weighted // connections that may be open
+	fan   *semaphore.Weighted // blobs that are in progress: some wait for other processes, some for the disk
+	began time.Time           // what is recorded as the time of all that this job fetches
 
 	firstWait time.Duration // before the first retry; 0 for the usual one
 
-	stores chan struct{} // one for each layer that may be read from a containers storage
+	stores *semaphore.Weighted // layers that may be read from containers storages
 
 	anew bool // what the pool has counts if it has its digest
 
@@ -57,11 +58,11 @@ func newJob(r *request.Request, log *progress.Reporter) *job {
 		req:   r,
 		cache: c,
 		log:   log,
-		slots: make(chan struct{}, r.Options.MaxParallel),
-		fan:   make(chan struct{}, fanOut*r.Options.MaxParallel),
+		slots: semaphore.NewWeighted(int64(r.Options.MaxParallel)),
+		fan:   semaphore.NewWeighted(int64(fanOut * r.Options.MaxParallel)),
 		began: time.Now(),
 
-		stores: make(chan struct{}, storeReaders),
+		stores: semaphore.NewWeighted(storeReaders),
 	}
 }
 
@@ -88,16 +89,17 @@ func (j *job) run(ctx context.Context, present func(context.Context, request.Ite
 	items := j.req.Items
 	j.log.Begin(len(items))
 	results := make([]request.Result, len(items))
-	var next atomic.Int64
-	var wg sync.WaitGroup
-	for range hitWorkers {
-		wg.Go(func() {
-			for n := next.Add(1) - 1; n < int64(len(items)) && ctx.Err() == nil; n = next.Add(1) - 1 {
+	var hits errgroup.Group
+	hits.SetLimit(hitWorkers)
+	for n := range items {
+		hits.Go(func() error {
+			if ctx.Err() == nil {
 				results[n] = j.cached(ctx, items[n], present)
 			}
+			return nil
 		})
 	}
-	wg.Wait()
+	_ = hits.Wait()
 	j.settle(ctx, results)
 	j.sayPlan(results)
 

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
 
 	"osbuild-containers/internal/image/registry"
 	"osbuild-containers/internal/manifest"
@@ -104,20 +105,15 @@ func (r *run) copyBlobs(ctx context.Context, all []*blob) {
 			break
 		}
 	}
-	var wg sync.WaitGroup
-	next := make(chan *blob)
-	for range cap(r.slots) {
-		wg.Go(func() {
-			for b := range next {
-				r.copyBlob(ctx, b)
-			}
+	var g errgroup.Group
+	g.SetLimit(r.Tries.MaxParallel)
+	for _, b := range all {
+		g.Go(func() error {
+			r.copyBlob(ctx, b)
+			return nil
 		})
 	}
-	for _, b := range all {
-		next <- b
-	}
-	close(next)
-	wg.Wait()
+	_ = g.Wait()
 }
 
 // missing are those who do not have the blob that they want, and whether another repository has it.

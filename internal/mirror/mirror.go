@@ -20,6 +20,7 @@ import (
 	"sync"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/semaphore"
 
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/fetch"
@@ -137,8 +138,8 @@ type run struct {
 	log     *progress.Reporter
 	streams *fetch.Streams
 	units   []*unit
-	repos   []*repository // of the mirror
-	slots   chan struct{} // one for each thing that may be done at one time
+	repos   []*repository       // of the mirror
+	slots   *semaphore.Weighted // requests that may run at one time
 	mounts  mounts
 }
 
@@ -146,7 +147,7 @@ func newRun(ctx context.Context, o Options, pins []pin.Image, log *progress.Repo
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	r := &run{Options: o, log: log, streams: fetch.NewStreams(o.Tries, log), slots: make(chan struct{}, o.Tries.MaxParallel)}
+	r := &run{Options: o, log: log, streams: fetch.NewStreams(o.Tries, log), slots: semaphore.NewWeighted(int64(o.Tries.MaxParallel))}
 	if err := r.group(pins); err != nil {
 		return nil, &RefusedError{err}
 	}
@@ -174,16 +175,12 @@ func (r *run) probe(ctx context.Context) error {
 	return withHint(err)
 }
 
-// inSlot does something when there is a slot for it.
+// inSlot calls do when there is a slot for it.
 func (r *run) inSlot(ctx context.Context, do func() error) error {
-	select {
-	case r.slots <- struct{}{}:
-		defer func() { <-r.slots }()
-	case <-ctx.Done():
-	}
-	if ctx.Err() != nil {
+	if r.slots.Acquire(ctx, 1) != nil {
 		return context.Cause(ctx)
 	}
+	defer r.slots.Release(1)
 	return panics.Catch(do)
 }
 

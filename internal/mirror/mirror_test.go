@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/semaphore"
 
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/test/images"
@@ -309,7 +310,7 @@ func damage(t *testing.T, path string) {
 
 // A panic is an error, and leaves its slot to others.
 func TestSlotAfterPanic(t *testing.T) {
-	r := &run{slots: make(chan struct{}, 1)}
+	r := &run{slots: semaphore.NewWeighted(1)}
 	if err := r.inSlot(t.Context(), func() error { panic("oh") }); err == nil {
 		t.Error("no error")
 	}

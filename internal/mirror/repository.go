@@ -118,7 +118,8 @@ func (r *repository) put(ctx context.Context, b manifest.Descriptor, note func(s
 		if !ok {
 			return err
 		}
-		_, elsewhere := errors.AsType[*fetch.ElsewhereError](unread)
+		wrong, _ := errors.AsType[*fetch.DamagedError](unread)
+		elsewhere := wrong != nil && wrong.Elsewhere
 		if !manifest.IsMismatch(unread) || damaged && !elsewhere {
 			return unread.Err
 		}

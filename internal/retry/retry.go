@@ -132,10 +132,21 @@ func (o *Operation) Excuse(d time.Duration) { o.began = o.began.Add(d) }
 
 // Do runs try until it succeeds, fails for good, or meets a bound of the policy.
 func (o *Operation) Do(ctx context.Context, try func(context.Context) error) error {
+	err := o.Repeat(ctx, try)
+	if err == nil {
+		o.Done()
+	}
+	return err
+}
+
+// Done notes that the operation is done, which is progress.
+func (o *Operation) Done() { o.group.pace.start() }
+
+// Repeat is Do for a part of the operation: only what Reached is told of is progress.
+func (o *Operation) Repeat(ctx context.Context, try func(context.Context) error) error {
 	for {
 		err := try(ctx)
 		if err == nil {
-			o.group.pace.start() // it is done, and so it was progress
 			return nil
 		}
 		if o.group.policy.Mark != nil {
