@@ -108,8 +108,8 @@ func once(manifest []byte, o *Options) (*Result, error) {
 
 // settle finds the items that need not change.
 func (m *model) settle() {
-	m.open, m.settled = map[string]*mention{}, map[string]bool{}
-	for _, r := range m.mentions() {
+	m.open, m.settled = map[string]*imageRef{}, map[string]bool{}
+	for _, r := range m.references() {
 		switch image := m.imageOf(skopeoSource, r.result()); {
 		case r.pin == nil && r.item.name != "":
 			m.open[r.key] = r

@@ -67,7 +67,7 @@ func (m *model) readItem(source, at string, member *hujson.ObjectMember) error {
 // imageOf is the object with what a source's item said; nil if there was none.
 func (m *model) imageOf(source, key string) *hujson.Object { return m.images[source+key] }
 
-func (m *model) item(r *mention) item {
+func (m *model) item(r *imageRef) item {
 	if r.storage {
 		return item{}
 	}
@@ -86,21 +86,21 @@ func (m *model) index(key string) string {
 	return ""
 }
 
-// findLoose finds the items of images that no input refers to: they are fetched all the same.
-func (m *model) findLoose() {
+// findUnreferenced finds the items of images that no input refers to: they are fetched all the same.
+func (m *model) findUnreferenced() {
 	used := m.referenced()
 	for _, name := range []string{skopeoSource, storageSource} {
 		if m.sources[name] == nil {
 			continue
 		}
 		for n := range m.sources[name].Members {
-			r := &mention{
+			r := &imageRef{
 				at:  fmt.Sprintf("%ssources.%s", m.doc.at, name),
 				key: text(&m.sources[name].Members[n].Name), storage: name == storageSource,
 			}
 			if !used[r.key] {
 				r.item = m.item(r)
-				m.loose = append(m.loose, r)
+				m.unreferenced = append(m.unreferenced, r)
 			}
 		}
 	}

@@ -13,8 +13,8 @@ type list struct {
 	old    string // digest that is there now, "" if it is new
 	key    string // digest that it becomes, "" if it goes
 	pin    *pin.Image
-	owners []*mention // images of the stage that it belongs to, as far as that is known
-	stays  []*mention // images that are pinned as they are, and that a list which stays may belong to
+	owners []*imageRef // images of the stage that it belongs to, if known
+	stays  []*imageRef // images that are not changed and that a list which stays may belong to
 }
 
 // planLists finds what becomes of the manifest lists of a stage. A list belongs to the images that
@@ -102,7 +102,7 @@ func (s *stage) replaceLists(m *model, in *input) error {
 // tools.
 func (m *model) listName(key string, in *input) string {
 	name := m.index(key)
-	if slices.ContainsFunc(in.refs, func(r *mention) bool { return r.belongs(name) }) {
+	if slices.ContainsFunc(in.refs, func(r *imageRef) bool { return r.belongs(name) }) {
 		return name
 	}
 	return ""
@@ -110,7 +110,7 @@ func (m *model) listName(key string, in *input) string {
 
 // replaceGroup replaces the lists that belong to the images of one name.
 func (s *stage) replaceGroup(m *model, in *input, name string, places []int) error {
-	var moved, open *mention
+	var moved, open *imageRef
 	var images int
 	var wanted []*pin.Image
 	for _, r := range in.refs {
@@ -129,7 +129,7 @@ func (s *stage) replaceGroup(m *model, in *input, name string, places []int) err
 			wanted = append(wanted, r.pin)
 		}
 	}
-	fresh := slices.ContainsFunc(in.refs, func(r *mention) bool { return r.fresh && (name == "" || r.belongs(name)) })
+	fresh := slices.ContainsFunc(in.refs, func(r *imageRef) bool { return r.fresh && (name == "" || r.belongs(name)) })
 	switch {
 	case images == 0, open != nil && moved == nil:
 		return nil
@@ -152,12 +152,12 @@ func (s *stage) replaceGroup(m *model, in *input, name string, places []int) err
 }
 
 // moves says that an image that is there becomes another one, or the same in another manifest.
-func (m *model) moves(r *mention) bool {
+func (m *model) moves(r *imageRef) bool {
 	return !r.fresh && (r.key != r.result() || !m.settled[r.key])
 }
 
 // belongs reports whether a list that is fetched under a name can be that of the image.
-func (r *mention) belongs(name string) bool {
+func (r *imageRef) belongs(name string) bool {
 	return name != "" && (r.item.name != "" && repository(r.item.name) == name || r.pin != nil && repository(r.pin.Reference) == name)
 }
 

@@ -24,13 +24,13 @@ const (
 
 // model is what a manifest says about images.
 type model struct {
-	doc     *document
-	sources map[string]*hujson.Object // items of the sources above
-	images  map[string]*hujson.Object // what each item says, by source and key
-	stages  []*stage                  // those with images
-	loose   []*mention                // source items that nothing refers to
-	open    map[string]*mention       // references that are not pinned, and have an item, by key
-	settled map[string]bool           // ids whose item stays: something not pinned has it too, or a pin is the same
+	doc          *document
+	sources      map[string]*hujson.Object // items of the sources above
+	images       map[string]*hujson.Object // what each item says, by source and key
+	stages       []*stage                  // those with images
+	unreferenced []*imageRef               // source items that nothing refers to
+	open         map[string]*imageRef      // references that are not pinned, and have an item, by key
+	settled      map[string]bool           // ids whose item stays: something not pinned has it too, or a pin is the same
 }
 
 // stage is a stage that has images as its inputs.
@@ -53,11 +53,11 @@ type input struct {
 	name    string // of the input
 	storage bool   // from the host's containers storage
 	slots   *slots
-	refs    []*mention // one for each slot
+	refs    []*imageRef // one for each slot
 }
 
-// mention is a reference to one image.
-type mention struct {
+// An imageRef is a reference to one image.
+type imageRef struct {
 	at      string
 	key     string // image id, or the name of an image
 	name    string // what the image is called where it is copied to, "" if it is not said
@@ -71,7 +71,7 @@ type mention struct {
 }
 
 // result is the key that the reference will have.
-func (r *mention) result() string {
+func (r *imageRef) result() string {
 	if r.pin != nil {
 		return r.pin.ID.String()
 	}
@@ -113,7 +113,7 @@ func readModel(d *document) (*model, error) {
 			}
 		}
 	}
-	m.findLoose()
+	m.findUnreferenced()
 	return m, nil
 }
 
@@ -176,7 +176,7 @@ func (m *model) readInput(s *stage, name, at string) error {
 	}
 	in := &input{at: at, name: name, storage: kind == storageInput, slots: refs}
 	for n := range refs.len() {
-		r := &mention{
+		r := &imageRef{
 			at: at, key: refs.key(n), name: textOf(refs.options(n), "name"), storage: in.storage,
 		}
 		r.fresh = !idPattern.MatchString(r.key)
@@ -190,14 +190,14 @@ func (m *model) readInput(s *stage, name, at string) error {
 	return nil
 }
 
-// mentions are all references, in the order of the manifest.
-func (m *model) mentions() (all []*mention) {
+// references returns all references to images, in the order of the manifest.
+func (m *model) references() (all []*imageRef) {
 	for _, s := range m.stages {
 		for _, in := range s.images {
 			all = append(all, in.refs...)
 		}
 	}
-	return append(all, m.loose...)
+	return append(all, m.unreferenced...)
 }
 
 // listed are the images of a stage that manifest lists can belong to.

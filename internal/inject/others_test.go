@@ -137,7 +137,7 @@ func pinsOf(t *testing.T, path string, raw []byte) (pins []pin.Image, left int) 
 		t.Fatalf("%s: %v", path, err)
 	}
 	seen := map[string]bool{}
-	for _, r := range m.mentions() {
+	for _, r := range m.references() {
 		p := pin.Image{Platform: "linux/amd64", ID: digest.Digest(r.key), Manifest: digest.Digest(r.item.digest)}
 		name := cmp.Or(r.item.name, r.name)
 		if r.storage {

@@ -40,7 +40,7 @@ func (r *Result) fragments(places bool) ([]byte, error) {
 	}
 	f := fragments{Sources: map[string]fragmentItems{}, Stages: []fragmentStage{}}
 	used := map[string]bool{}
-	for _, r := range m.loose {
+	for _, r := range m.unreferenced {
 		used[r.key] = pinned[r.key]
 	}
 	for _, s := range m.stages {
@@ -49,7 +49,7 @@ func (r *Result) fragments(places bool) ([]byte, error) {
 			stage.At = s.at
 		}
 		for _, in := range s.images {
-			if slices.ContainsFunc(in.refs, func(r *mention) bool { return pinned[r.key] }) {
+			if slices.ContainsFunc(in.refs, func(r *imageRef) bool { return pinned[r.key] }) {
 				s.show(&stage, in.name, in.slots, used)
 			}
 		}
@@ -129,7 +129,7 @@ func Fragments(o Options) ([]byte, error) {
 		return nil, err
 	}
 	result := &Result{doc: d}
-	for _, r := range m.mentions() {
+	for _, r := range m.references() {
 		var n int
 		if _, err := fmt.Sscanf(r.key, "%d", &n); err != nil {
 			return nil, err

@@ -70,7 +70,7 @@ func Read(raw []byte) (*Manifest, error) {
 // unpinned returns the references that no source has an item for: the names of images that are to be
 // filled in, and ids and digests whose item is missing.
 func (m *model) unpinned() (all []Unpinned) {
-	for _, r := range m.mentions() {
+	for _, r := range m.references() {
 		source := skopeoSource
 		if r.storage {
 			source = storageSource

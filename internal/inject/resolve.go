@@ -16,11 +16,11 @@ import (
 
 // resolve finds the pin that each reference means.
 func (m *model) resolve(o *Options, result *Result) error {
-	match := matcher{parse: o.Parse, same: map[string][]*mention{}}
+	match := matcher{parse: o.Parse, same: map[string][]*imageRef{}}
 	for n := range o.Pins {
 		match.pins = append(match.pins, newCandidate(&o.Pins[n]))
 	}
-	all := m.mentions()
+	all := m.references()
 	for _, r := range all {
 		match.same[r.key] = append(match.same[r.key], r)
 	}
@@ -33,7 +33,7 @@ func (m *model) resolve(o *Options, result *Result) error {
 	return nil
 }
 
-func (result *Result) note(r *mention) {
+func (result *Result) note(r *imageRef) {
 	if r.pin == nil {
 		result.Left = append(result.Left, Left{At: r.at, ID: r.key, Name: cmp.Or(r.name, r.item.name)})
 		return
@@ -74,11 +74,11 @@ func (c candidate) same(o candidate) bool {
 type matcher struct {
 	pins  []candidate
 	parse func(string) (pin.Reference, error)
-	same  map[string][]*mention // by key
+	same  map[string][]*imageRef // by key
 }
 
 // resolve finds the pin of one reference. A reference that has an id may be left without.
-func (m *matcher) resolve(r *mention) error {
+func (m *matcher) resolve(r *imageRef) error {
 	if r.pin != nil {
 		return nil
 	}
@@ -107,19 +107,19 @@ func (m *matcher) resolve(r *mention) error {
 }
 
 // isNow says that what the manifest has is what c is.
-func (r *mention) isNow(c candidate) bool { return c.ID.String() == r.key || r.isManifest(c) }
+func (r *imageRef) isNow(c candidate) bool { return c.ID.String() == r.key || r.isManifest(c) }
 
-func (r *mention) isManifest(c candidate) bool {
+func (r *imageRef) isManifest(c candidate) bool {
 	return r.item.digest != "" && c.Manifest.String() == r.item.digest
 }
 
-func (r *mention) hasList(c candidate) bool {
+func (r *imageRef) hasList(c candidate) bool {
 	return c.List != "" && r.lists != nil && r.lists.has(c.List.String())
 }
 
 // known are the pins that a reference with an id can mean: by its name, or else by the name that
 // its item is fetched under.
-func (m *matcher) known(r *mention) ([]candidate, error) {
+func (m *matcher) known(r *imageRef) ([]candidate, error) {
 	transport := cmp.Or(r.item.transport, request.Docker)
 	if r.storage {
 		transport = request.ContainersStorage
@@ -148,8 +148,8 @@ func (m *matcher) known(r *mention) ([]candidate, error) {
 
 // explained says that a reference's source item has its name from another reference, one that is
 // called so, or that only the item says what it is: two names of one image share an item.
-func (m *matcher) explained(r *mention, repository string) bool {
-	return slices.ContainsFunc(m.same[r.key], func(o *mention) bool {
+func (m *matcher) explained(r *imageRef, repository string) bool {
+	return slices.ContainsFunc(m.same[r.key], func(o *imageRef) bool {
 		if o == r {
 			return false
 		}
@@ -174,7 +174,7 @@ func (m *matcher) read(transport, name string) pin.Reference {
 }
 
 // named are the pins of a name that is to be filled in.
-func (m *matcher) named(r *mention) ([]candidate, error) {
+func (m *matcher) named(r *imageRef) ([]candidate, error) {
 	text := r.key
 	if r.storage && !strings.HasPrefix(text, request.ContainersStorage+":") {
 		text = request.ContainersStorage + ":" + text
@@ -212,7 +212,7 @@ func filter(all []candidate, keep func(candidate) bool) (found []candidate) {
 }
 
 // ambiguous says between what there is no choice.
-func (r *mention) ambiguous(found []candidate) error {
+func (r *imageRef) ambiguous(found []candidate) error {
 	var b strings.Builder
 	label := cmp.Or(r.name, r.item.name, r.key)
 	fmt.Fprintf(&b, "image %s could be one of several pins:", label)

@@ -13,8 +13,8 @@ import (
 	"osbuild-containers/internal/request"
 )
 
-// want is an item that a source has to have.
-type want struct {
+// A sourceItem is an item that a source must have.
+type sourceItem struct {
 	key   string
 	from  string // key of the item whose place it takes, "" if it is new
 	pins  []*pin.Image
@@ -22,10 +22,10 @@ type want struct {
 	keep  bool       // the item stays as it is: something that is not pinned has it too
 }
 
-// wants are the items of a source, in the order of the manifest.
-type wants []*want
+// sourceItems are the items of a source, in the order of the manifest.
+type sourceItems []*sourceItem
 
-func (w *wants) add(key, from string, p *pin.Image) *want {
+func (w *sourceItems) add(key, from string, p *pin.Image) *sourceItem {
 	for _, old := range *w {
 		if old.key == key {
 			if !slices.Contains(old.pins, p) {
@@ -35,63 +35,96 @@ func (w *wants) add(key, from string, p *pin.Image) *want {
 			return old
 		}
 	}
-	*w = append(*w, &want{key: key, from: from, pins: []*pin.Image{p}})
+	*w = append(*w, &sourceItem{key: key, from: from, pins: []*pin.Image{p}})
 	return (*w)[len(*w)-1]
 }
 
-// decision is which manifest of an image is fetched, since a list beside it names that one.
+// decision is the manifest with which an image must be fetched, since a list beside a reference names it.
 type decision struct {
-	by       *mention
+	by       *imageRef
 	manifest string
+}
+
+// newItems are the items that the sources must have, and the keys of items that they replace.
+type newItems struct {
+	images, lists, stored sourceItems
+	replaced              map[string]bool
 }
 
 // writeSources gives the sources the items that the stages refer to now.
 func (m *model) writeSources(o *Options) error {
-	var images, lists, stored wants
-	gone := map[string]bool{} // keys that were replaced
-	note := func(r *mention) {
-		if r.pin == nil {
-			return
-		}
-		gone[r.key] = true
-		w, from := &images, r.key
-		if r.storage {
-			w = &stored
-		}
-		if r.fresh {
-			from = ""
-		}
-		added := w.add(r.result(), from, r.pin)
-		if r.alias && added.alias == nil {
-			added.alias = r.pin
+	items := m.newItems()
+	decisions, err := m.decideManifests()
+	if err != nil {
+		return err
+	}
+	if err := m.choosePins(items.images, decisions); err != nil {
+		return err
+	}
+	w := &writer{model: m, insecure: m.insecure(), verify: !o.Insecure, used: m.referenced(), gone: items.replaced}
+	for _, r := range m.unreferenced {
+		w.used[r.result()] = true
+	}
+	for _, source := range []struct {
+		name  string
+		items sourceItems
+	}{{skopeoSource, items.images}, {indexSource, items.lists}, {storageSource, items.stored}} {
+		if err := w.write(source.name, source.items); err != nil {
+			return err
 		}
 	}
-	decided := map[string]decision{}
+	return nil
+}
+
+// newItems collects the items of all references that are pinned, and of their lists.
+func (m *model) newItems() *newItems {
+	items := &newItems{replaced: map[string]bool{}}
 	for _, s := range m.stages {
 		for _, in := range s.images {
 			for _, r := range in.refs {
-				note(r)
+				items.addImage(r)
 			}
 		}
 		for _, l := range s.listItems {
-			gone[l.old] = true
-			if l.key == "" {
-				continue
+			items.replaced[l.old] = true
+			if l.key != "" && l.pin != nil {
+				items.lists.add(l.key, l.old, l.pin)
 			}
-			var decisions []decision
-			for _, r := range l.stays {
-				decisions = append(decisions, decision{r, r.item.digest})
-			}
-			if l.pin != nil {
-				lists.add(l.key, l.old, l.pin)
-				for _, r := range l.owners {
-					decisions = append(decisions, decision{r, r.pin.Manifest.String()})
-				}
-			}
-			for _, d := range decisions {
+		}
+	}
+	for _, r := range m.unreferenced {
+		items.addImage(r)
+	}
+	return items
+}
+
+func (items *newItems) addImage(r *imageRef) {
+	if r.pin == nil {
+		return
+	}
+	items.replaced[r.key] = true
+	to, from := &items.images, r.key
+	if r.storage {
+		to = &items.stored
+	}
+	if r.fresh {
+		from = ""
+	}
+	added := to.add(r.result(), from, r.pin)
+	if r.alias && added.alias == nil {
+		added.alias = r.pin
+	}
+}
+
+// decideManifests returns, by image id, the manifests that lists name.
+func (m *model) decideManifests() (map[string]decision, error) {
+	decided := map[string]decision{}
+	for _, s := range m.stages {
+		for _, l := range s.listItems {
+			for _, d := range l.decisions() {
 				first, known := decided[d.by.result()]
 				if known && first.manifest != d.manifest {
-					return s.twoManifests(first.by, d.by)
+					return nil, s.twoManifests(first.by, d.by)
 				}
 				if !known {
 					decided[d.by.result()] = d
@@ -99,16 +132,34 @@ func (m *model) writeSources(o *Options) error {
 			}
 		}
 	}
-	w := &writer{model: m, insecure: m.insecure(), verify: !o.Insecure, used: m.referenced(), gone: gone}
-	for _, r := range m.loose {
-		note(r)
-		w.used[r.result()] = true
+	return decided, nil
+}
+
+// decisions returns the manifests that the list names.
+func (l *list) decisions() (all []decision) {
+	if l.key == "" {
+		return nil
 	}
+	for _, r := range l.stays {
+		all = append(all, decision{r, r.item.digest})
+	}
+	if l.pin == nil {
+		return all
+	}
+	for _, r := range l.owners {
+		all = append(all, decision{r, r.pin.Manifest.String()})
+	}
+	return all
+}
+
+// choosePins leaves each image one of the pins that are the same image.
+func (m *model) choosePins(images sourceItems, decisions map[string]decision) error {
 	for _, i := range images {
-		if d, known := decided[i.key]; known {
-			if o := m.open[i.key]; o != nil && o.item.digest != d.manifest {
+		open := m.open[i.key]
+		if d, known := decisions[i.key]; known {
+			if open != nil && open.item.digest != d.manifest {
 				return hint.Add(fmt.Errorf("%s: %s, which is pinned, and %s, which is not, are the same image, %s, in two manifests",
-					o.at, d.by.finalName(), o.label(), i.key), "pin both")
+					open.at, d.by.finalName(), open.label(), i.key), "pin both")
 			}
 			other := func(p *pin.Image) bool { return p.Manifest.String() != d.manifest }
 			if rest := slices.DeleteFunc(slices.Clone(i.pins), other); len(rest) > 0 {
@@ -116,20 +167,12 @@ func (m *model) writeSources(o *Options) error {
 			}
 		}
 		i.pins = []*pin.Image{m.choose(i)}
-		i.keep = m.open[i.key] != nil
-	}
-	for _, source := range []struct {
-		name  string
-		wants wants
-	}{{skopeoSource, images}, {indexSource, lists}, {storageSource, stored}} {
-		if err := w.write(source.name, source.wants); err != nil {
-			return err
-		}
+		i.keep = open != nil
 	}
 	return nil
 }
 
-func (s *stage) twoManifests(a, b *mention) error {
+func (s *stage) twoManifests(a, b *imageRef) error {
 	return hint.Add(fmt.Errorf("%s: %s and %s are the same image, %s, in two manifests: "+
 		"a cache keeps one manifest of an image, and their lists name different ones", s.at, a.finalName(), b.finalName(), a.result()),
 		"copy one image to the place of the other and pin that, or give one a stage with its id and without %s", listsName)
@@ -137,7 +180,7 @@ func (s *stage) twoManifests(a, b *mention) error {
 
 // choose is the pin whose name an item is fetched under, of several that are the same image: the one
 // that nothing else names, or that is there, or of the same name.
-func (m *model) choose(w *want) *pin.Image {
+func (m *model) choose(w *sourceItem) *pin.Image {
 	if slices.Contains(w.pins, w.alias) {
 		return w.alias
 	}

@@ -12,11 +12,11 @@ import (
 )
 
 // label is what a reference is called in errors.
-func (r *mention) label() string { return cmp.Or(r.name, r.item.name, r.key) }
+func (r *imageRef) label() string { return cmp.Or(r.name, r.item.name, r.key) }
 
 // finalName is what the image will be called where it is copied to: a name that is filled in is
 // called as it is pinned.
-func (r *mention) finalName() string {
+func (r *imageRef) finalName() string {
 	if r.name == "" && r.fresh && r.pin != nil {
 		name, _, _ := strings.Cut(r.pin.Reference, "@")
 		return name
@@ -76,14 +76,14 @@ const dropped = -1
 // divide says in which stage each reference has its place: 0 is this one, n its nth copy.
 func (s *stage) divide(in *input) ([]int, error) {
 	places := make([]int, len(in.refs))
-	same, next := map[string][]*mention{}, map[string]int{}
+	same, next := map[string][]*imageRef{}, map[string]int{}
 	for n, r := range in.refs {
 		others := same[r.result()]
-		if r.pin == nil && !slices.ContainsFunc(others, func(o *mention) bool { return o.pin != nil }) {
+		if r.pin == nil && !slices.ContainsFunc(others, func(o *imageRef) bool { return o.pin != nil }) {
 			same[r.result()], next[r.result()] = append(others, r), 1
 			continue // a list may have an id twice, whatever osbuild makes of it
 		}
-		if slices.ContainsFunc(others, func(o *mention) bool { return o.finalName() == r.finalName() }) {
+		if slices.ContainsFunc(others, func(o *imageRef) bool { return o.finalName() == r.finalName() }) {
 			places[n] = dropped
 			continue
 		}
@@ -125,7 +125,7 @@ func (in *input) write(d *document) error {
 // reduce takes out of a stage, which may be a copy, what is not its share.
 func (s *stage) reduce(o *hujson.Object, shares []share, original bool) {
 	inputs, _ := object(o, "", "inputs")
-	kept := map[*mention]bool{}
+	kept := map[*imageRef]bool{}
 	for _, sh := range shares {
 		in := s.images[slices.IndexFunc(s.images, func(in *input) bool { return in.name == sh.input })]
 		slots := slotsOf(inputs, sh.input)
@@ -156,7 +156,7 @@ func (s *stage) reduce(o *hujson.Object, shares []share, original bool) {
 
 // wantsList reports whether a list belongs to one of the images. What belongs to no image that is known
 // stays where it was.
-func (s *stage) wantsList(key string, kept map[*mention]bool, original bool) bool {
+func (s *stage) wantsList(key string, kept map[*imageRef]bool, original bool) bool {
 	for _, l := range s.listItems {
 		if l.key != key {
 			continue
@@ -165,7 +165,7 @@ func (s *stage) wantsList(key string, kept map[*mention]bool, original bool) boo
 		if len(images) == 0 {
 			return original
 		}
-		return slices.ContainsFunc(images, func(r *mention) bool { return kept[r] })
+		return slices.ContainsFunc(images, func(r *imageRef) bool { return kept[r] })
 	}
 	return original
 }

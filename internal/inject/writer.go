@@ -18,9 +18,9 @@ type writer struct {
 
 // write gives a source the items it has to have, each in the place of the one that it follows, and
 // takes out those that were replaced.
-func (w *writer) write(source string, wants wants) error {
+func (w *writer) write(source string, wanted sourceItems) error {
 	items := w.model.sources[source]
-	if items == nil && len(wants) == 0 {
+	if items == nil && len(wanted) == 0 {
 		return nil
 	}
 	if items == nil {
@@ -33,7 +33,7 @@ func (w *writer) write(source string, wants wants) error {
 	for n := range items.Members {
 		at[text(&items.Members[n].Name)] = true
 	}
-	for _, i := range wants {
+	for _, i := range wanted {
 		switch {
 		case at[i.key] && source == indexSource:
 			// the digest says all, whatever name it is fetched under
@@ -109,7 +109,7 @@ func (w *writer) content(source string, p *pin.Image) []field {
 
 // refresh makes an item that is there say what the pin says. What it says beyond that stays, unless it
 // was about another registry.
-func (w *writer) refresh(source string, items *hujson.Object, i *want) {
+func (w *writer) refresh(source string, items *hujson.Object, i *sourceItem) {
 	p := i.pins[0]
 	n, _ := find(items, "", i.key)
 	o, _ := items.Members[n].Value.Value.(*hujson.Object)
