@@ -2,6 +2,7 @@ package tree
 
 import (
 	"errors"
+	"hash/maphash"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -70,7 +71,7 @@ func (r *Root) SetMeta(name string, m Meta, link bool) error {
 	} else {
 		err = r.setAt(d, name, base, &m, link)
 	}
-	if err != nil && !r.isLeftOut(err) {
+	if err != nil && !r.isLeftOut(name, err) {
 		return fail("set metadata", name, err)
 	}
 	return nil
@@ -104,15 +105,30 @@ func (r *Root) Mknod(name string, kind, major, minor uint32, m Meta) error {
 		return unix.Mknodat(fd, base, kind|0o600, dev)
 	})
 	if kind != unix.S_IFIFO && errors.Is(err, unix.EPERM) && r.Unsupported != nil && userns.Restricted() {
-		r.leftOut = true
+		r.leaveOut(name)
 		r.Unsupported(name, "", NoDevices)
 		return nil
 	}
 	return err
 }
 
-// isLeftOut reports whether an error is that of a device that was left out.
-func (r *Root) isLeftOut(err error) bool { return r.leftOut && errors.Is(err, unix.ENOENT) }
+// leaveOut records that a name was left out. A hash stands for it: there may be many, and an error that it does not
+// exist has to go with it.
+func (r *Root) leaveOut(name string) {
+	if r.leftOut == nil {
+		r.leftOut, r.seed = map[uint64]struct{}{}, maphash.MakeSeed()
+	}
+	r.leftOut[maphash.String(r.seed, name)] = struct{}{}
+}
+
+// isLeftOut reports whether an error is that of a name that does not exist since it was left out.
+func (r *Root) isLeftOut(name string, err error) bool {
+	if len(r.leftOut) == 0 || !errors.Is(err, unix.ENOENT) {
+		return false
+	}
+	_, left := r.leftOut[maphash.String(r.seed, name)]
+	return left
+}
 
 // Link makes name a hard link to what was made as old, which is not followed.
 func (r *Root) Link(name, old string) error {
@@ -130,7 +146,8 @@ func (r *Root) Link(name, old string) error {
 	err = r.node("hard link", name, nil, false, func(to int, base string) error {
 		return unix.Linkat(fd, oldBase, to, base, 0)
 	})
-	if r.isLeftOut(err) {
+	if r.isLeftOut(old, err) {
+		r.leaveOut(name)
 		r.Unsupported(name, "", NoDevices)
 		return nil
 	}

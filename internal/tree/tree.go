@@ -24,6 +24,7 @@ package tree
 import (
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -51,7 +52,8 @@ type Root struct {
 	// made room, what failed is tried again.
 	Full func() bool
 
-	leftOut bool // a device was
+	leftOut map[uint64]struct{} // hashes of the names of devices that were, and of links to them
+	seed    maphash.Seed
 
 	// Steps counts the components of the names that had to be walked.
 	Steps int64
