@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"osbuild-containers/internal/hint"
+	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/progress"
 )
 
@@ -44,7 +45,7 @@ func FindOne(images []*Image, what string) (*Image, error) {
 	}
 	lines := make([]string, 0, len(found))
 	for _, i := range found {
-		lines = append(lines, Short(i.ID)+"  "+i.Title())
+		lines = append(lines, manifest.Short(i.ID)+"  "+i.Title())
 	}
 	slices.Sort(lines)
 	if more := len(lines) - shownMatches; more > 0 {
@@ -53,7 +54,7 @@ func FindOne(images []*Image, what string) (*Image, error) {
 	return nil, fmt.Errorf("%d images in the cache are called %q: say which by its id\n  %s", len(found), what, strings.Join(lines, "\n  "))
 }
 
-// isCalled reports whether the image is what somebody means.
+// isCalled reports whether the image matches what a user wrote.
 func (i *Image) isCalled(what string) bool {
 	what = strings.TrimPrefix(strings.TrimPrefix(what, "docker://"), "containers-storage:")
 	if what == "" {
@@ -110,7 +111,7 @@ func (i *Image) Names() []Name {
 
 func ParseName(s string) Name {
 	named, err := reference.ParseNormalizedNamed(s)
-	if err != nil { // somebody else wrote it
+	if err != nil { // written by another program
 		return Name{Repository: s}
 	}
 	n := Name{Repository: named.Name()}
@@ -142,13 +143,4 @@ func (i *Image) Arch() string {
 		return "-"
 	}
 	return strings.TrimPrefix(i.Platform.String(), "linux/")
-}
-
-// Short is as much of a digest as people compare; "-" stands for none.
-func Short(d digest.Digest) string {
-	_, hex, _ := strings.Cut(d.String(), ":") // what is damaged may be called anything
-	if hex == "" {
-		return "-"
-	}
-	return hex[:min(len(hex), 12)]
 }

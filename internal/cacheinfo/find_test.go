@@ -9,6 +9,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/manifest"
 	"osbuild-containers/test/images"
 )
 
@@ -41,7 +42,7 @@ func TestFind(t *testing.T) {
 		}
 	}
 	_, err := FindOne(all, "base")
-	lines := []string{Short(base.ID) + "  docker.io/library/base:latest amd64", Short(top.ID) + "  127.0.0.1:5000/top amd64"}
+	lines := []string{manifest.Short(base.ID) + "  docker.io/library/base:latest amd64", manifest.Short(top.ID) + "  127.0.0.1:5000/top amd64"}
 	slices.Sort(lines)
 	if want := "2 images in the cache are called \"base\": say which by its id\n  " + strings.Join(lines, "\n  "); err == nil || err.Error() != want {
 		t.Errorf("got %v\nwant %s", err, want)

@@ -55,7 +55,7 @@ func usageText(u *cacheinfo.Usage) string {
 		rows := make([][]string, 0, len(u.Images))
 		for _, i := range u.Images {
 			title := cutStart(i.Title(), 42)
-			rows = append(rows, []string{cacheinfo.Short(i.ID), title, progress.Bytes(i.Size), progress.Bytes(i.Unshared)})
+			rows = append(rows, []string{short(i.ID), title, progress.Bytes(i.Size), progress.Bytes(i.Unshared)})
 		}
 		columns := []column{{name: "IMAGE ID"}, {name: "NAME:TAG ARCH"}, {name: "SIZE", right: true}, {name: "ADDS", right: true}}
 		b.WriteString(strings.Join(align(columns, rows), "\n") + "\n\n")
@@ -65,10 +65,10 @@ func usageText(u *cacheinfo.Usage) string {
 	}
 	line(u.Disk, "%s, %s if nothing were shared: sharing saves %s", count(len(u.Images), "image"), progress.Bytes(u.Size), progress.Bytes(u.Saved()))
 	if u.Twice > 0 {
-		line(u.Twice, "of that are there more than once, and could be shared")
+		line(u.Twice, "of that are stored more than once, and could be shared")
 	}
 	if len(u.Unused) > 0 {
-		line(cacheinfo.Bytes(u.Unused), "%s that no image has; gc removes what nobody needs", count(len(u.Unused), "blob"))
+		line(cacheinfo.Bytes(u.Unused), "%s that no image has; gc removes them", count(len(u.Unused), "blob"))
 	}
 	if len(u.Partial) > 0 {
 		line(cacheinfo.Bytes(u.Partial), "%s running or interrupted; fetch continues from there", count(len(u.Partial), "download"))
@@ -85,7 +85,7 @@ type (
 		Size    int64     `json:"size"`  // of the images, each by itself
 		Disk    int64     `json:"disk"`  // of the images, what they share once
 		Saved   int64     `json:"saved"` // by sharing
-		Twice   int64     `json:"twice"` // of disk: what is there more than once
+		Twice   int64     `json:"twice"` // of disk: what is stored more than once
 		Unused  duBlobs   `json:"unused"`
 		Partial duBlobs   `json:"partial"`
 		Total   int64     `json:"total"` // disk, unused and partial

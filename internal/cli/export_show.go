@@ -49,7 +49,7 @@ func (a *app) showExported(o bundle.Output, b *bundle.Bundle) error {
 	for n := range b.Images {
 		i := &b.Images[n]
 		for _, name := range carriedNames(i.Names) {
-			rows = append(rows, []string{cacheinfo.Short(i.ID), i.Platform.String(), name})
+			rows = append(rows, []string{short(i.ID), i.Platform.String(), name})
 		}
 	}
 	if err := a.lines(columns, rows); err != nil {

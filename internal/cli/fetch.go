@@ -9,7 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"osbuild-containers/internal/cacheinfo"
 	"osbuild-containers/internal/fetch"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/progress"
@@ -36,8 +35,8 @@ do: those of a pin file, those that the sources of an osbuild manifest name,
 and those that references point to now. Without any of them it takes the pin
 file of this directory.
 
-What is there already is not fetched again, and what was begun is continued.
-What is fetched is verified against its digests, and what is there is complete.
+What the cache has is not fetched again, and an interrupted download is resumed.
+What is fetched is verified against its digests, and what is published is complete.
 
 With --json, standard output is a stream of events, one in a line; see
 docs/events.md. With --plan it is the plan.`,
@@ -154,7 +153,7 @@ func (s *fetched) add(kind string, items []request.Item, results []request.Resul
 		}
 		s.bytes = manifest.AddSizes(s.bytes, r.Metadata.Bytes)
 		s.reused = manifest.AddSizes(s.reused, r.Metadata.Reused)
-		s.rows = append(s.rows, []string{state, kind, cacheinfo.Short(items[n].ID), items[n].Image.Name})
+		s.rows = append(s.rows, []string{state, kind, short(items[n].ID), items[n].Image.Name})
 	}
 }
 
@@ -181,7 +180,7 @@ func (a *app) showFetched(s *fetched) error {
 	slices.SortStableFunc(s.rows, func(a, b []string) int { // lists first, as they were fetched
 		return cmp.Or(strings.Compare(b[1], a[1]), strings.Compare(a[3], b[3]))
 	})
-	if err := a.table([]string{"STATE", "KIND", "ID", "NAME"}, s.rows); err != nil {
+	if err := a.lines([]column{{name: "STATE"}, {name: "KIND"}, {name: "ID"}, {name: "NAME"}}, s.rows); err != nil {
 		return err
 	}
 	var parts []string

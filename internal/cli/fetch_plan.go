@@ -8,7 +8,6 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"osbuild-containers/internal/cacheinfo"
 	"osbuild-containers/internal/fetch"
 	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/manifest"
@@ -107,7 +106,7 @@ func (p *planAnswer) text() string {
 	}
 	var b strings.Builder
 	for _, i := range p.Items {
-		tail := "  " + i.Kind + " " + cacheinfo.Short(i.ID)
+		tail := "  " + i.Kind + " " + short(i.ID)
 		b.WriteString(cutStart(progress.Clean(i.Name), width-len(tail)) + tail + "\n")
 		b.WriteString(i.text())
 	}

@@ -30,12 +30,12 @@ func (a *app) gcCommand() *cobra.Command {
 	g := &gcCommand{app: a}
 	cmd := &cobra.Command{
 		Use:     "gc",
-		Short:   "Remove from a cache what nobody needs",
+		Short:   "Remove unused images and blobs from a cache",
 		GroupID: groupCache,
 		Long: `gc removes what downloads and removed images left in the pool: blobs that no
-image has, and downloads that nobody went on with for a day. The flags let it
+image has, and downloads that were not resumed for a day. The flags let it
 remove images, too: all that are not to be kept; with --older-than only those
-that nobody used for that time; with --max-size those used longest ago, until
+that were not used for that time; with --max-size those used longest ago, until
 the cache is no larger. With an image go the lists that name no other.
 
 What another process uses stays: an osbuild that runs keeps all images of its
@@ -141,7 +141,7 @@ func gcText(done *gc.Collected, dry bool) string {
 			} else {
 				went++
 			}
-			rows = append(rows, []string{cacheinfo.Short(r.ID), cutStart(r.Title(), 34), date(r.Used), progress.Bytes(r.Size), frees})
+			rows = append(rows, []string{short(r.ID), cutStart(r.Title(), 34), date(r.Used), progress.Bytes(r.Size), frees})
 		}
 		b.WriteString(strings.Join(align(columns, rows), "\n") + "\n\n")
 	}
@@ -174,7 +174,7 @@ func gcText(done *gc.Collected, dry bool) string {
 	}
 	for _, r := range done.Images {
 		if r.Why != "" && !slices.Contains(done.Busy, r.Why) {
-			b.WriteString(field("", 12, cacheinfo.Short(r.ID)+" "+r.Why))
+			b.WriteString(field("", 12, short(r.ID)+" "+r.Why))
 		}
 	}
 	if len(done.Missing) > 0 {

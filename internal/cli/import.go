@@ -14,7 +14,6 @@ import (
 
 	"osbuild-containers/internal/bundle"
 	"osbuild-containers/internal/cache"
-	"osbuild-containers/internal/cacheinfo"
 	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/pin"
@@ -34,8 +33,8 @@ old ones too, and directories of the dir: format. Archives may be compressed
 with gzip, zstd, xz or bzip2, and come from a pipe; - is standard input.
 
 Every byte is verified. An import that was interrupted continues where it stopped
-when it is run again; an image is there complete, or not at all. What is there
-already is not read again, but with --repair it is, and replaced if damaged.`,
+when it is run again; an image is published complete, or not at all. What the
+cache has is not read again, but with --repair it is, and replaced if damaged.`,
 		Example: `  osbuild-containers import images.tar
   docker save app:1 -o app.tar && osbuild-containers import app.tar --json
   podman save app:1 | osbuild-containers import -`,
@@ -143,7 +142,7 @@ func (a *app) showImported(done *bundle.Imported) error {
 		states[r.State]++
 		copied, reused = manifest.AddSizes(copied, r.Bytes), manifest.AddSizes(reused, r.Reused)
 		for _, name := range carriedNames(r.Names) {
-			rows = append(rows, []string{string(r.State), r.Kind, cacheinfo.Short(r.ID), cacheinfo.Short(r.Manifest), name})
+			rows = append(rows, []string{string(r.State), r.Kind, short(r.ID), short(r.Manifest), name})
 		}
 	}
 	if err := a.lines(columns, rows); err != nil {

@@ -25,7 +25,7 @@ func (a *app) inspectCommand() *cobra.Command {
 		GroupID: groupCache,
 		Long: `inspect shows an image's config, its layers with the images that share them,
 where it was fetched from, and its signatures. What is named as for list must
-be one image. With --json the whole config is there.`,
+be one image. With --json the whole config is shown.`,
 		Example: `  osbuild-containers inspect fedora-bootc:42
   osbuild-containers inspect 12dcd147b9ee --json`,
 		Args: cobra.ExactArgs(1),
@@ -98,7 +98,7 @@ func detailText(d *cacheinfo.Detail, images []*cacheinfo.Image) string {
 	return b.String()
 }
 
-// originTexts say where an image is from, and since when it is there.
+// originTexts tell where an image is from, and when it was fetched.
 func originTexts(i *cacheinfo.Image) []string {
 	if len(i.Origins) == 0 {
 		return []string{"(not recorded)", "there since " + moment(i.Fetched)}
@@ -180,7 +180,7 @@ func layersText(d *cacheinfo.Detail, images []*cacheinfo.Image) string {
 	named := map[digest.Digest]bool{}
 	for n, l := range d.Layers {
 		shared := slices.DeleteFunc(slices.Clone(l.Images), func(id digest.Digest) bool { return id == d.ID })
-		rows = append(rows, []string{strconv.Itoa(n + 1), cacheinfo.Short(l.Digest), progress.Bytes(l.Size), sharers(shared, named)})
+		rows = append(rows, []string{strconv.Itoa(n + 1), short(l.Digest), progress.Bytes(l.Size), sharers(shared, named)})
 	}
 	columns := []column{{name: "#", right: true}, {name: "LAYER"}, {name: "SIZE", right: true}, {name: "SHARED WITH"}}
 	var b strings.Builder
@@ -190,7 +190,7 @@ func layersText(d *cacheinfo.Detail, images []*cacheinfo.Image) string {
 	}
 	for _, i := range images {
 		if named[i.ID] {
-			b.WriteString(cacheinfo.Short(i.ID) + "  " + cutStart(i.Title(), width-14) + "\n")
+			b.WriteString(short(i.ID) + "  " + cutStart(i.Title(), width-14) + "\n")
 		}
 	}
 	return b.String()
@@ -205,7 +205,7 @@ func sharers(ids []digest.Digest, named map[digest.Digest]bool) string {
 			break
 		}
 		named[id] = true
-		texts = append(texts, cacheinfo.Short(id))
+		texts = append(texts, short(id))
 	}
 	return strings.Join(texts, " ")
 }

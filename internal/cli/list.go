@@ -83,7 +83,7 @@ func listText(entries []cacheinfo.Entry) string {
 	rows := make([][]string, 0, len(entries))
 	for _, e := range entries {
 		rows = append(rows, []string{
-			e.Arch(), cacheinfo.Short(e.ID), cacheinfo.Short(e.Manifest), date(e.Created), date(e.Fetched),
+			e.Arch(), short(e.ID), short(e.Manifest), date(e.Created), date(e.Fetched),
 			progress.Bytes(e.Size), progress.Bytes(e.Unshared),
 		})
 	}

@@ -38,7 +38,7 @@ manifest lists, manifests and layers byte for byte, under their digests and
 tags. DEST is host[:port]/prefix; repositories keep their paths below it.
 
 What the registry has is not sent again, and what another of its repositories
-has is mounted. What lies in the cache is taken from there, and the rest is read
+has is mounted. What is in the cache is taken from there, and the rest is read
 once. A run that was interrupted continues where it was when it is called again.
 
 Standard output is the part of registries.conf that has every tool on a machine

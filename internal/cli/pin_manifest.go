@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"osbuild-containers/internal/inject"
+	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/pin"
 	"osbuild-containers/internal/process"
 	"osbuild-containers/internal/progress"
@@ -174,7 +175,7 @@ func (p *pinCommand) showManifest(r *inject.Result) error {
 // shortID is the beginning of an image id, "" for what is none.
 func shortID(id string) string {
 	if d := digest.Digest(id); d.Validate() == nil {
-		return pin.Short(d)
+		return manifest.Short(d)
 	}
 	return ""
 }

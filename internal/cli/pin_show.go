@@ -48,14 +48,14 @@ func (p *pinCommand) showPins(images []pin.Image, added, changed int) error {
 		if n == 0 || images[n-1].Reference != i.Reference || images[n-1].List != i.List {
 			fmt.Fprintln(&b, i.Reference)
 			if i.List != "" {
-				fmt.Fprintf(&b, "  list %s\n", pin.Short(i.List))
+				fmt.Fprintf(&b, "  list %s\n", manifest.Short(i.List))
 			}
 			if i.From != "" {
 				fmt.Fprintf(&b, "  from %s\n", i.From)
 			}
 		}
 		fmt.Fprintf(&b, "  %-13s manifest %s  id %s  %s  %s\n",
-			i.Platform, pin.Short(i.Manifest), pin.Short(i.ID), count(len(i.Layers), "layer"), progress.Bytes(i.Size()))
+			i.Platform, manifest.Short(i.Manifest), manifest.Short(i.ID), count(len(i.Layers), "layer"), progress.Bytes(i.Size()))
 	}
 	fmt.Fprintf(&b, "%s: %d pinned, %d new, %d changed\n", p.file, len(images), added, changed)
 	return p.print("%s", b.String())
@@ -100,17 +100,17 @@ func (p *pinCommand) showChanges(changes []pin.Change) error {
 		fmt.Fprintf(&b, "%s  %s\n", c.Reference, c.Platform)
 		step := func(what string, was, is digest.Digest) {
 			if was != is {
-				fmt.Fprintf(&b, "  %-9s %s → %s\n", what, cmp.Or(pin.Short(was), "none"), cmp.Or(pin.Short(is), "none"))
+				fmt.Fprintf(&b, "  %-9s %s → %s\n", what, cmp.Or(manifest.Short(was), "none"), cmp.Or(manifest.Short(is), "none"))
 			}
 		}
 		step("list", c.Old.List, c.New.List)
 		step("manifest", c.Old.Manifest, c.New.Manifest)
 		step("id", c.Old.ID, c.New.ID)
 		for _, l := range c.Removed {
-			fmt.Fprintf(&b, "  - layer   %s  %s\n", pin.Short(l.Digest), progress.Bytes(l.Size))
+			fmt.Fprintf(&b, "  - layer   %s  %s\n", manifest.Short(l.Digest), progress.Bytes(l.Size))
 		}
 		for _, l := range c.Added {
-			fmt.Fprintf(&b, "  + layer   %s  %s\n", pin.Short(l.Digest), progress.Bytes(l.Size))
+			fmt.Fprintf(&b, "  + layer   %s  %s\n", manifest.Short(l.Digest), progress.Bytes(l.Size))
 		}
 		fmt.Fprintf(&b, "  %s, %s\n", layers("come", c.Added), layers("stay", c.Kept))
 	}

@@ -1,10 +1,14 @@
 package cli
 
 import (
+	"cmp"
 	"strings"
 	"time"
 	"unicode/utf8"
 
+	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/progress"
 )
 
@@ -123,3 +127,6 @@ func moment(t time.Time) string {
 	}
 	return t.UTC().Format("2006-01-02 15:04:05 UTC")
 }
+
+// short is how tables show a digest, "-" for none.
+func short(d digest.Digest) string { return cmp.Or(manifest.Short(d), "-") }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -268,21 +267,15 @@ func (s *Status) Lines() []string {
 		}
 	}
 	if s.Tag != "" && s.Tag != s.Pinned {
-		lines = append(lines, fmt.Sprintf("the tag moved: %s → %s", Short(s.Pinned), Short(s.Tag)))
+		lines = append(lines, fmt.Sprintf("the tag moved: %s → %s", manifest.Short(s.Pinned), manifest.Short(s.Tag)))
 	}
 	if lines = append(lines, s.Errors...); s.Hint != "" {
 		lines = append(lines, s.Hint)
 	}
 	if b := s.Base; b != nil && b.Moved {
-		lines = append(lines, fmt.Sprintf("its base %s moved: %s → %s", b.Name, Short(b.Digest), Short(b.Now)))
+		lines = append(lines, fmt.Sprintf("its base %s moved: %s → %s", b.Name, manifest.Short(b.Digest), manifest.Short(b.Now)))
 	} else if b != nil && b.Error != "" {
 		lines = append(lines, fmt.Sprintf("its base %s: %s", b.Name, b.Error))
 	}
 	return lines
-}
-
-// Short is as much of a digest as people compare.
-func Short(d digest.Digest) string {
-	_, hex, _ := strings.Cut(d.String(), ":")
-	return hex[:min(len(hex), 12)]
 }

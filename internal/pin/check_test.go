@@ -9,6 +9,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"osbuild-containers/internal/manifest"
 	"osbuild-containers/test/images"
 	"osbuild-containers/test/registry"
 )
@@ -53,12 +54,12 @@ func TestCheckStates(t *testing.T) {
 		"nothing": {func(*world) {}, OK, nil},
 		"moved": {
 			func(w *world) { w.push("images/name:v1", other) }, Moved,
-			[]string{"the tag moved: " + Short(list.Digest) + " → " + Short(other.Digest)},
+			[]string{"the tag moved: " + manifest.Short(list.Digest) + " → " + manifest.Short(other.Digest)},
 		},
 		"untagged": {func(w *world) { w.delete("images/name", "v1") }, Moved, []string{"the tag is not there any more"}},
 		"list gone": {
 			func(w *world) { w.push("images/name:v1", other); w.delete("images/name", list.Digest.String()) }, Gone,
-			[]string{"its list is not served any more", "the tag moved: " + Short(list.Digest) + " → " + Short(other.Digest)},
+			[]string{"its list is not served any more", "the tag moved: " + manifest.Short(list.Digest) + " → " + manifest.Short(other.Digest)},
 		},
 		"manifest gone": {func(w *world) { w.delete("images/name", amd.Digest.String()) }, Gone, []string{"its manifest is not served any more"}},
 		"forbidden": {
@@ -157,7 +158,7 @@ func TestBase(t *testing.T) {
 			if got.Base == nil || got.Base.Moved != c.moved || (got.Base.Error != "") != (c.error != "") {
 				t.Fatalf("base %+v, want moved %t", got.Base, c.moved)
 			}
-			if c.moved && !strings.HasPrefix(strings.Join(got.Lines(), ""), "its base registry.example/base/name:v1 moved: "+Short(c.base)) {
+			if c.moved && !strings.HasPrefix(strings.Join(got.Lines(), ""), "its base registry.example/base/name:v1 moved: "+manifest.Short(c.base)) {
 				t.Errorf("said %q", got.Lines())
 			}
 		})

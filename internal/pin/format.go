@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"osbuild-containers/internal/hint"
+	"osbuild-containers/internal/manifest"
 )
 
 // Lines is the name of the format that EncodeLines writes.
@@ -39,7 +40,7 @@ func (f *File) EncodeLines() ([]byte, error) {
 			fmt.Fprintln(&b, i.withDigest())
 		case d != i.Pinned():
 			return nil, hint.Add(fmt.Errorf("%s is pinned to both %s and %s, the format %s has room for one",
-				i.Reference, Short(d), Short(i.Pinned()), Lines), "pin it for all its platforms at once")
+				i.Reference, manifest.Short(d), manifest.Short(i.Pinned()), Lines), "pin it for all its platforms at once")
 		}
 	}
 	return b.Bytes(), nil

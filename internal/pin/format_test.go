@@ -7,6 +7,8 @@ import (
 
 	"osbuild-containers/internal/hint"
 	"osbuild-containers/test/images"
+
+	"osbuild-containers/internal/manifest"
 )
 
 // TestLinesRoundTrip shows that pins that are written as lines and read again name the same bytes.
@@ -91,7 +93,7 @@ func TestLinesWithoutANotation(t *testing.T) {
 	two.Images[1].List = sum("later")
 	for want, f := range map[string]*File{
 		"localhost/name:v1 is pinned in containers-storage, which the format lines has no notation for": stored,
-		"docker.io/library/name:v1 is pinned to both " + Short(sum("list")) + " and " + Short(sum("later")) +
+		"docker.io/library/name:v1 is pinned to both " + manifest.Short(sum("list")) + " and " + manifest.Short(sum("later")) +
 			", the format lines has room for one\npin it for all its platforms at once": two,
 	} {
 		if _, err := f.EncodeLines(); err == nil || hint.Text(err, hint.Flags) != want {
