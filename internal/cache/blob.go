@@ -8,7 +8,7 @@ import (
 )
 
 // OpenBlob opens a blob of that size which the pool has, or else the image with that id. The error is
-// fs.ErrNotExist where neither has it. It was verified when it got there; whoever relies on that it was not
+// fs.ErrNotExist where neither has it. It was verified when it was stored; a caller that relies on that it was not
 // damaged since verifies it again.
 func (c *Cache) OpenBlob(id, blob digest.Digest, size int64) (*os.File, error) {
 	for _, open := range []func() (*os.File, error){

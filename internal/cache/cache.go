@@ -14,7 +14,7 @@
 //     holder, so nothing needs repair or unlocking after a crash. On NFS they hold only as
 //     far as the server implements flock: where it does not, one process at a time may write
 //     to the cache, since what another one writes to the same file is not what was hashed;
-//   - success is reported when the name is on disk, whoever gave it: one that is young is
+//   - success is reported when the name is on disk, whichever process gave it: a young name is
 //     synced by each process that relies on it.
 //
 // Everything below the cache is opened through handles, from one on the cache itself, and no
@@ -43,7 +43,7 @@ const (
 	poolDir       = ".pool"
 	manifestFile  = "manifest.json"
 	versionFile   = "version"
-	// listFile lies beside image/: the manifest list through which the image was pinned.
+	// listFile is stored beside image/: the manifest list through which the image was pinned.
 	listFile = "manifest-list.json"
 	// version is the content of the file of that name, as the dir: transport writes it.
 	version = "Directory Transport Version: 1.1\n"
@@ -76,9 +76,9 @@ func published(mode fs.FileMode) fs.FileMode { return mode &^ umask() }
 
 // Cache is one cache of the host engine, osbuild's <store>/sources.
 type Cache struct {
-	// Limit is how long a lock is waited for that another process has; 0 is five minutes.
+	// Limit is the longest wait for the lock of another process; 0 is five minutes.
 	Limit time.Duration
-	// Note, if it is set, is told once of each longer wait, and who is waited for, and that another user's pool is left out.
+	// Note, if it is set, is called once for each longer wait, with the holder of the lock, and for another user's pool that is left out.
 	Note func(format string, args ...any)
 
 	path       string

@@ -23,7 +23,7 @@ var ErrForeign = errors.New("the cache is not this user's alone")
 // ForeignHint is the remedy for ErrForeign.
 var ForeignHint = hint.New("what a cache holds belongs to root or to the user who runs this, is no link, and no one else may write to it: look at what is there, then remove it or give it the right owner and mode, or name another cache")
 
-// foreignError says what is wrong with a path below the cache.
+// foreignError is ErrForeign with the path and the reason.
 type foreignError struct{ path, why string }
 
 func (e *foreignError) Error() string { return e.path + " " + e.why }
@@ -98,7 +98,7 @@ func (d *dir) open(name string) (*dir, error) {
 	return sub, nil
 }
 
-// look is open for a directory that is only looked at. It is for thousands of them: no more than the two system calls.
+// look is open for a directory of which only names are used. It is for thousands of them: two system calls, no more.
 func (d *dir) look(name string) (dir, error) {
 	fd, err := unix.Openat(d.fd(), name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -118,7 +118,7 @@ func (d *dir) look(name string) (dir, error) {
 	return sub, nil
 }
 
-// noDir says of what is not a directory that it is a link, if it is.
+// noDir explains ENOTDIR for a symbolic link.
 func (d *dir) noDir(name string, err error) error {
 	if errors.Is(err, unix.ENOTDIR) {
 		if st, e := d.stat(name); e == nil && st.Mode&unix.S_IFMT == unix.S_IFLNK {
@@ -153,7 +153,7 @@ func (d *dir) openIn(names ...string) (*dir, error) {
 	return at, nil
 }
 
-// mkdir makes a directory, unless it is there, and opens it.
+// mkdir makes a directory, unless it exists, and opens it.
 func (d *dir) mkdir(name string, mode uint32) (sub *dir, made bool, err error) {
 	for {
 		err = unix.Mkdirat(d.fd(), name, mode)
@@ -185,7 +185,7 @@ func (d *dir) openFile(name string) (*os.File, error) {
 	return f, nil
 }
 
-// checkFile says what is wrong with a file that is read.
+// checkFile returns an error for what is not a regular file, or another user can change.
 func checkFile(st *unix.Stat_t, path string) error {
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return &fs.PathError{Op: "open", Path: path, Err: errNotRegular}

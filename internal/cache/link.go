@@ -104,5 +104,5 @@ func exchange(in *dir, fresh string, parent *dir, old string) error {
 	return parent.removeAll(away)
 }
 
-// noFlag says that the file system, or the kernel, does not know renameat2 or the flag.
+// noFlag reports whether the file system, or the kernel, does not know renameat2 or the flag.
 func noFlag(err error) bool { return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) }

@@ -18,7 +18,7 @@ import (
 func (c *Cache) Images() ([]digest.Digest, error) {
 	containers, names, err := c.list(containersDir)
 	if err != nil {
-		return nil, fmt.Errorf("look for images: %w", err)
+		return nil, fmt.Errorf("list images: %w", err)
 	}
 	ids := make([]digest.Digest, 0, len(names))
 	for _, n := range names {
@@ -73,13 +73,13 @@ func (p *Published) Stored(blob digest.Digest) (Stored, error) {
 	return p.image.stored(blob.Encoded(), blob)
 }
 
-// Published is when the image was put together.
+// Created returns when the image was published.
 func (p *Published) Created() (time.Time, error) {
 	s, err := p.image.stored(manifestFile, "")
 	return s.Changed, err
 }
 
-// Directory is what the image's directory is on disk: another one for each time that it is published.
+// Stat describes the image's directory: each publication makes a new one.
 func (p *Published) Stat() (Stored, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(p.image.fd(), &st); err != nil {
@@ -93,7 +93,7 @@ func (p *Published) Stat() (Stored, error) {
 func (c *Cache) Files() ([]Stored, error) {
 	files, names, err := c.list(filesDir)
 	if err != nil {
-		return nil, fmt.Errorf("look for manifest lists: %w", err)
+		return nil, fmt.Errorf("list manifest lists: %w", err)
 	}
 	var found []Stored
 	for _, n := range names {
@@ -149,12 +149,12 @@ func (c *Cache) storedIn(path ...string) ([]Stored, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("look into the blob pool: %w", err)
+		return nil, fmt.Errorf("list the blob pool: %w", err)
 	}
 	defer in.close()
 	names, err := in.names()
 	if err != nil {
-		return nil, fmt.Errorf("look into the blob pool: %w", err)
+		return nil, fmt.Errorf("list the blob pool: %w", err)
 	}
 	found := make([]Stored, 0, len(names))
 	for _, n := range names {
@@ -174,7 +174,7 @@ func (d *dir) stored(name string, blob digest.Digest) (Stored, error) {
 		return Stored{}, err
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return Stored{}, fmt.Errorf("%s is no regular file", name)
+		return Stored{}, fmt.Errorf("%s is not a regular file", name)
 	}
 	return storedOf(&st, blob), nil
 }

@@ -23,7 +23,7 @@ const lockPoll = 20 * time.Millisecond
 // noteAfter is how long a wait is before it is told of.
 const noteAfter = 500 * time.Millisecond
 
-// defaultLimit is how long a lock is waited for where Cache.Limit says nothing.
+// defaultLimit is the longest wait for a lock where Cache.Limit is 0.
 const defaultLimit = 5 * time.Minute
 
 // flock takes a lock that the kernel releases when f is closed or its process dies.
@@ -128,7 +128,7 @@ func (w *waiter) lockNamed(ctx context.Context, name string, how int) (unlock fu
 	defer locks.close()
 	for {
 		var f *os.File
-		if how&unix.LOCK_SH != 0 { // nothing to wait for if nobody published since the locks were made
+		if how&unix.LOCK_SH != 0 { // nothing to wait for if no process published since the locks were made
 			f, err = locks.openat(name, unix.O_RDONLY, 0)
 		} else {
 			f, err = locks.openat(name, unix.O_RDWR|unix.O_CREAT, lockMode)
@@ -195,7 +195,7 @@ func (c *Cache) openLocks() (*dir, error) {
 	return containers.openIn(poolDir, locksDir)
 }
 
-// holder says which processes have a lock on the file, as far as that can be seen.
+// holder names the processes that have a lock on the file, as far as they can be seen.
 func holder(f *os.File) string {
 	var st unix.Stat_t
 	raw, err := os.ReadFile("/proc/locks")
@@ -237,7 +237,7 @@ func holders(locks string, st *unix.Stat_t) (pids []string) {
 	return pids
 }
 
-// describe says what a process is called and whose it is.
+// describe returns the name and the user of a process.
 func describe(pid string) string {
 	name, err := os.ReadFile("/proc/" + pid + "/comm")
 	var st unix.Stat_t

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// originFile lies beside image/: where the image was fetched from. It is for people, and for the
+// originFile is stored beside image/: where the image was fetched from. It is for people, and for the
 // repair of what is damaged; nothing that is published depends on it.
 const originFile = "source.json"
 
@@ -30,7 +30,7 @@ type Origin struct {
 	Transport string        `json:"transport,omitempty"`        // "" is docker; else containers-storage or the format of a file or directory
 	Storage   string        `json:"storage-location,omitempty"` // of containers-storage; "" is the host's
 	From      string        `json:"from,omitempty"`             // the mirror that served it, or the path of that file or directory
-	Fetched   time.Time     `json:"fetched,omitzero"`           // UTC, whole seconds; zero: it was there already
+	Fetched   time.Time     `json:"fetched,omitzero"`           // UTC, whole seconds; zero: it was stored before
 }
 
 // origins is the content of the file.
@@ -39,7 +39,7 @@ type origins struct {
 	Sources []Origin `json:"sources"` // sorted
 }
 
-// errNewer says that a later version of this program wrote the file.
+// errNewer is the error of a file that a later version of this program wrote.
 var errNewer = errors.New("written by a newer version")
 
 // readOrigins reads the origins recorded in the directory of an image: none where there is no file, and an
@@ -103,7 +103,7 @@ func (o Origin) isSame(other Origin) bool {
 	return o.Name == other.Name && o.Transport == other.Transport && o.Storage == other.Storage
 }
 
-// moveOrigins moves the file, which lies in the stage, beside the image. It must not stay in the stage,
+// moveOrigins moves the file, which is in the stage, beside the image. It must not stay in the stage,
 // and that it cannot be put beside it is no reason to do without the image.
 func (s *stage) moveOrigins(to *dir) error {
 	if s.dir.rename(originFile, to, originFile) == nil {

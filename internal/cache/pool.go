@@ -132,8 +132,8 @@ func (p *Pool) path(d digest.Digest) string {
 	return p.blobs.join(d.Encoded())
 }
 
-// Has reports whether the pool holds the blob, complete. What is there by its name was verified
-// before it got the name; a length other than size means that somebody damaged it since.
+// Has reports whether the pool holds the blob, complete. It was verified
+// before it got its name; a length other than size means that it was damaged since.
 func (p *Pool) Has(d digest.Digest, size int64) bool {
 	st, err := p.blobs.stat(d.Encoded())
 	return err == nil && checkFile(&st, "") == nil && st.Size == size
@@ -240,8 +240,8 @@ func (p *Pool) activity(now time.Time) activity {
 	return a
 }
 
-// Discard removes a blob from the pool if it is not what its name says. Whoever brings such a blob into
-// the pool is waited for.
+// Discard removes a blob from the pool if its content does not match its digest. It waits for a process that writes
+// the blob.
 func (p *Pool) Discard(ctx context.Context, d digest.Digest) error {
 	unlock, err := p.busy.lock(ctx, d)
 	if err != nil {
@@ -342,5 +342,5 @@ func (k *keyedMutex) lock(ctx context.Context, d digest.Digest) (unlock func(), 
 	}
 }
 
-// isAbsent says that a name does not exist.
+// isAbsent reports whether an error is that of a name that does not exist.
 func isAbsent(err error) bool { return errors.Is(err, fs.ErrNotExist) }

@@ -99,7 +99,7 @@ func (c *Cache) RemoveStale(ctx context.Context, before time.Time) (freed int64,
 	}
 	containers, names, err := c.list(containersDir)
 	if err != nil {
-		return 0, fmt.Errorf("look for images: %w", err)
+		return 0, fmt.Errorf("list images: %w", err)
 	}
 	for _, n := range names {
 		if isID(n) {

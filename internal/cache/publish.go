@@ -24,9 +24,8 @@ type Image struct {
 
 func signatureFile(i int) string { return fmt.Sprintf("signature-%d", i) }
 
-// Publish makes the image visible under id, or exchanges what is there for it. All its blobs must
-// be in the pool. An image that is there and is the same stays as it is: somebody may be
-// reading it.
+// Publish makes the image visible under id, in the place of what is published there. All its blobs must be in the pool.
+// If the same image is published already, it stays as it is: another process may be reading it.
 func (c *Cache) Publish(ctx context.Context, p *Pool, id digest.Digest, img *Image) error {
 	if err := p.publish(ctx, id, img); err != nil {
 		return fmt.Errorf("publish image: %w", err)
@@ -63,8 +62,8 @@ func (p *Pool) publish(ctx context.Context, id digest.Digest, img *Image) error 
 	return err
 }
 
-// show puts the image together in a stage in the directory given, and gives that its name. What lies
-// beside the image goes first: it says nothing without the image.
+// show assembles the image in a stage in the directory given, and renames the stage to the image's name. The files beside
+// the image are written first: without the image they mean nothing.
 func (p *Pool) show(in, parent *dir, id digest.Digest, img *Image) error {
 	there, err := p.isAt(id, img)
 	if err != nil {
@@ -161,7 +160,7 @@ func (s *stage) putFiles(files map[string][]byte, parent *dir, fresh []Origin) e
 	return s.moveOrigins(parent)
 }
 
-// putList writes the list beside the image, unless it is there already; nil removes it.
+// putList writes the list beside the image, unless it is stored already; nil removes it.
 func (s *stage) putList(parent *dir, list []byte) error {
 	if list == nil {
 		if err := parent.remove(listFile); err != nil && !isAbsent(err) {

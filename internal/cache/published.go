@@ -13,8 +13,8 @@ import (
 	"osbuild-containers/internal/manifest"
 )
 
-// Published is an image that has its name, open for reading: whatever is published under the
-// name meanwhile, this stays one image.
+// Published is a published image, open for reading. It stays the image that was opened, whatever is published under its
+// id meanwhile.
 type Published struct {
 	image, parent dir
 }
@@ -66,7 +66,7 @@ func (p *Published) check() error {
 	return nil
 }
 
-// Close gives the image's directories up.
+// Close closes the image's directories.
 func (p *Published) Close() {
 	p.image.close()
 	p.parent.close()
@@ -81,10 +81,10 @@ func (c *Cache) openImageDir(id digest.Digest) (*dir, error) {
 	return containers.open(id.String())
 }
 
-// Path is where the image lies.
+// Path returns the path of image/.
 func (p *Published) Path() string { return p.image.path }
 
-// BlobPath is where a blob of the image lies.
+// BlobPath returns the path of a blob of the image.
 func (p *Published) BlobPath(blob digest.Digest) string { return p.image.join(blob.Encoded()) }
 
 // OpenBlob opens a blob of the image.
@@ -104,7 +104,7 @@ func (p *Published) List() ([]byte, error) {
 	return raw, err
 }
 
-// Has reports whether all these blobs are there, each with its size, and the version file with them.
+// Has reports whether the image has all these blobs, each with its size, and the version file.
 func (p *Published) Has(blobs []manifest.Descriptor) bool {
 	if !p.hasFile(versionFile, int64(len(version))) {
 		return false
@@ -162,7 +162,7 @@ func (d *dir) read(name string) ([]byte, error) {
 		return nil, &fs.PathError{Op: "stat", Path: name, Err: err}
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return nil, fmt.Errorf("%s is no regular file", name)
+		return nil, fmt.Errorf("%s is not a regular file", name)
 	}
 	if why := distrust(&st); why != "" {
 		return nil, &foreignError{d.join(name), why}

@@ -63,8 +63,8 @@ func TestSmallFilesAreReadOnlyIfTheyAreFiles(t *testing.T) {
 		says string // of each file
 	}{
 		"absent":    {func(string) error { return nil }, os.ErrNotExist, "no such file"},
-		"directory": {func(path string) error { return os.Mkdir(path, 0o755) }, nil, "is no regular file"},
-		"pipe":      {func(path string) error { return unix.Mkfifo(path, 0o644) }, nil, "is no regular file"},
+		"directory": {func(path string) error { return os.Mkdir(path, 0o755) }, nil, "is not a regular file"},
+		"pipe":      {func(path string) error { return unix.Mkfifo(path, 0o644) }, nil, "is not a regular file"},
 		"link":      {func(path string) error { return os.Symlink(versionFile, path) }, nil, "too many levels of symbolic links"},
 		"too long":  {bytesOf(make([]byte, manifest.MaxSize+1)), nil, "is 4194305 bytes long, the limit is 4194304"},
 	} {

@@ -10,10 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrInUse says that another process uses what is to be removed.
+// ErrInUse is the error of what another process uses or has locked.
 var ErrInUse = errors.New("in use")
 
-// errVersion is of a version file that says something else.
+// errVersion is the error of a version file with another content.
 var errVersion = errors.New("not the version of a dir: image")
 
 // RLock keeps Remove away from the image until release is called, or the process ends. Each user who may read the

@@ -10,7 +10,7 @@ import (
 // stagePrefix begins the names of directories in which images are put together.
 const stagePrefix = imageDir + "-"
 
-// stage is a directory that becomes an image by being renamed. Its lock says that its maker lives. Until it
+// stage is a directory that becomes an image by being renamed. Its lock shows that its maker lives. Until it
 // is published, no other user can open it, so that none can have its lock.
 type stage struct {
 	in   *dir

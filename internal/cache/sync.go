@@ -59,7 +59,7 @@ func (s *syncer) sync(f *os.File, leave func()) error {
 	return <-w.done
 }
 
-// flushIfLast begins with the batch if nobody is left who could still come with a blob.
+// flushIfLast begins with the batch if no writer is left that could add a blob.
 func (s *syncer) flushIfLast() {
 	if s.active == 0 && s.timer != nil && s.timer.Stop() {
 		go s.flush()

@@ -9,12 +9,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// useGrain is how exactly it is known when an image was used last.
+// useGrain is the precision of the time of use: a time of access is written at most once in so long.
 const useGrain = time.Hour
 
-// Use notes that somebody wants the image now. That is the time of the last access of its version file,
-// which is not read for any other reason, and it is set at most once in an hour. Nothing else
-// changes. A cache that cannot be written is used all the same.
+// Use records that the image was used, at most once an hour: as the time of access of its version file, which is not read
+// for any other reason. Nothing else changes. It does nothing in a cache that cannot be written.
 func (p *Published) Use() {
 	var st unix.Stat_t
 	if err := unix.Fstatat(p.image.fd(), versionFile, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil || time.Since(time.Unix(st.Atim.Unix())) < useGrain {
@@ -43,8 +42,7 @@ func (c *Cache) UseFile(ctx context.Context, d digest.Digest) {
 	_ = unix.UtimesNanoAt(files.fd(), d.String(), now, unix.AT_SYMLINK_NOFOLLOW)
 }
 
-// Used is when the image was wanted last, as far as that is known: the later of Use and of when it was
-// put together.
+// Used returns when the image was last used, as far as that is known: the later of Use and of its publication.
 func (p *Published) Used() time.Time {
 	var at time.Time
 	var st unix.Stat_t
@@ -59,11 +57,11 @@ func (p *Published) Used() time.Time {
 	return at
 }
 
-// CheckVersion says what is wrong with the version file. Reading it is no use of the image.
+// CheckVersion returns an error if the version file is missing or has another content. It does not count as use.
 func (p *Published) CheckVersion() error {
 	flags := unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_CLOEXEC
 	fd, err := unix.Openat(p.image.fd(), versionFile, flags|unix.O_NOATIME, 0)
-	if err == unix.EPERM { // it is somebody else's
+	if err == unix.EPERM { // another user's
 		fd, err = unix.Openat(p.image.fd(), versionFile, flags, 0)
 	}
 	if err != nil {

@@ -21,7 +21,7 @@ const bufferSize = 256 << 10
 const flushEvery = 8 << 20
 
 // Writer writes one blob into the pool. Until Commit succeeds nothing is visible under the
-// blob's name; what was written stays, unless Reset, for whoever acquires the blob next.
+// blob's name; what was written stays for the next Writer of the blob, unless Reset drops it.
 type Writer struct {
 	pool    *Pool
 	f       *os.File
@@ -70,7 +70,7 @@ func (w *Writer) Resume(ctx context.Context) (int64, error) {
 	return n, nil
 }
 
-// Offset is how many bytes are there.
+// Offset returns the number of bytes written.
 func (w *Writer) Offset() int64 { return w.offset }
 
 // Reset throws away what was written.
@@ -175,8 +175,7 @@ func (w *Writer) Commit() error {
 	return nil
 }
 
-// Close gives the blob up for others. What was written stays, unless it is nothing, or was shown to
-// be wrong.
+// Close releases the blob for other writers. What was written stays, unless it is empty or has the wrong digest.
 func (w *Writer) Close() error {
 	if w.f == nil {
 		return nil

@@ -73,8 +73,8 @@ func (w *Writer) ReadFile(ctx context.Context, f *os.File, at int64) error {
 	return err
 }
 
-// piece reads the next piece of the blob. What was copied is read where it is now: f may be somebody's who
-// changes it meanwhile.
+// piece reads the next piece of the blob. What was copied is read from the copy: f may be changed by its owner
+// meanwhile.
 func (w *Writer) piece(piece []byte, f *os.File, at int64, copied bool) error {
 	if copied {
 		if _, err := w.f.ReadAt(piece, w.offset); err != nil {

@@ -10,7 +10,7 @@ import (
 	"osbuild-containers/internal/manifest"
 )
 
-// Config is what the config of an image says that people ask for.
+// Config holds the fields of an image config that people ask for.
 type Config struct {
 	manifest.Platform
 	Created moment          `json:"created"`
@@ -21,7 +21,7 @@ type Config struct {
 	Raw     json.RawMessage `json:"-"` // all of it
 }
 
-// Run says how a container of the image is run.
+// Run is how a container of the image is run.
 type Run struct {
 	User         string              `json:"User"`
 	ExposedPorts map[string]struct{} `json:"ExposedPorts"`
@@ -45,7 +45,7 @@ type Step struct {
 	Empty     bool   `json:"empty_layer"` // it made no layer
 }
 
-// moment is a time, zero if what is written is none: a config is what somebody wrote.
+// moment is a time, zero if the config has something else: its content is not checked.
 type moment struct{ time.Time }
 
 // UnmarshalJSON implements json.Unmarshaler.

@@ -14,8 +14,8 @@ import (
 type Usage struct {
 	Images  []*Image       // what adds most first
 	Size    int64          // of all images, each by itself
-	Disk    int64          // of all images together: what they share is there once
-	Twice   int64          // of Disk: blobs that are there more than once although one would do
+	Disk    int64          // of all images together: shared blobs count once
+	Twice   int64          // of Disk: blobs that are stored more than once
 	Unused  []cache.Stored // blobs of the pool that no image has
 	Partial []cache.Stored // of blobs that are being downloaded, or whose download was interrupted
 }

@@ -27,8 +27,8 @@ type Layer struct {
 	CreatedBy string        // the step that made it; "" if the config does not say
 }
 
-// Signature is a signature that was published with an image. What it claims was believed by whoever
-// published it, by the policy of that machine.
+// Signature is a signature that was published with an image. It was checked by the policy of
+// the machine that published it, and is not checked here.
 type Signature struct {
 	Kind     string `json:"kind"` // simple (OpenPGP) or sigstore
 	Bytes    int    `json:"bytes"`
@@ -70,7 +70,7 @@ func Inspect(c *cache.Cache, i *Image) (*Detail, error) {
 	return d, nil
 }
 
-// readLayers puts the layers together: the manifest's, with what the config says of each.
+// readLayers reads the layers of the manifest, with diff ID and history from the config.
 func (d *Detail) readLayers(m *manifest.Manifest) {
 	blobs := map[digest.Digest]Blob{}
 	for _, b := range d.Blobs {

@@ -1,11 +1,9 @@
-// Package keep is what people want to know of a cache, and what they have done to it: what is in
-// it, under which names and from where, what shares its bytes with what, what is damaged, and what can go.
+// Package cacheinfo inspects a cache: its images by name, where they are from, which blobs they share, and the disk usage.
 //
-// A cache belongs to whoever builds with it, so looking needs no lock and disturbs nobody: it sees
-// what is published at the moment, a published image is complete by the promise of package cache,
-// and what is removed or replaced meanwhile is left out or seen as it was. Caches that osbuild's own
-// sources filled are read alike: they have no pool, so nothing is shared, and no record of where an
-// image is from. What cannot be read is a Problem of that image, not an error of all.
+// It takes no lock and writes nothing. It sees what is published at the moment: a published image is complete by the
+// promise of package cache, and what is removed or replaced meanwhile is left out or seen as it was. Caches that
+// osbuild's own sources filled are read alike: they have no pool, so that nothing is shared, and no record of origins.
+// An image that cannot be read has a Problem; it is not an error of all.
 package cacheinfo
 
 import (
@@ -31,14 +29,14 @@ type Image struct {
 	Manifest digest.Digest // "" if it cannot be read
 	List     digest.Digest // the manifest list that it was pinned by, if it was
 	Platform manifest.Platform
-	Created  time.Time      // zero: its config does not say
-	Fetched  time.Time      // the latest of Origins; else when it was put together
-	Used     time.Time      // when it was wanted last, as far as that is known; not before Fetched
+	Created  time.Time      // zero if the config has none
+	Fetched  time.Time      // the latest of Origins; else when it was published
+	Used     time.Time      // when it was last used, as far as that is known; not before Fetched
 	Origins  []cache.Origin // none: not recorded
 	Blobs    []Blob         // config first, then the layers, each digest once
 	Size     int64          // of all Blobs, bytes
 	Unshared int64          // of those Blobs that no other image has: what it adds to the cache
-	Problem  string         // why it cannot be read, or what is missing; "" if all is well
+	Problem  string         // why it cannot be read, or what is missing; "" if nothing is
 
 	dir cache.Stored // its directory, when it was read
 }
@@ -97,7 +95,7 @@ func read(c *cache.Cache, id digest.Digest) *Image {
 	return i
 }
 
-// readOrigins finds where the image is from, and since when it is there.
+// readOrigins reads where the image is from, and when it was fetched and used.
 func (i *Image) readOrigins(pub *cache.Published) {
 	i.Origins, _ = pub.Origins() // one that cannot be read is none
 	for _, o := range i.Origins {

@@ -14,7 +14,7 @@ import (
 	"osbuild-containers/internal/manifest"
 )
 
-// Collected is what a plan came to.
+// Collected is the result of a plan.
 type Collected struct {
 	*Plan
 	Freed int64    // bytes that came free
@@ -24,7 +24,7 @@ type Collected struct {
 // pruneWait is how long a run waits for the pool; tests do not.
 var pruneWait = 2 * time.Second
 
-// Collect does what a plan says, as far as nobody uses it by now; each step is done or not done, whoever is killed
+// Collect carries out a plan, except what is in use by now. Each step is done or not done, whichever process is killed
 // when. Osbuild is kept out of its store as long as images go, since a build that runs needs those that
 // its sources found; the pool is had alone as long as blobs go. What is in use is left for the next
 // run, which is no error.
@@ -83,7 +83,7 @@ func (done *Collected) removeImages(ctx context.Context, c *cache.Cache) error {
 		done.Freed = manifest.AddSizes(done.Freed, freed)
 		if errors.Is(err, cache.ErrInUse) {
 			r.Why = err.Error()
-		} else if err != nil && !errors.Is(err, fs.ErrNotExist) { // somebody else removed it
+		} else if err != nil && !errors.Is(err, fs.ErrNotExist) { // another process removed it
 			return err
 		}
 	}

@@ -1,3 +1,6 @@
+// Package gc decides which images, manifest lists and blobs of a cache may go, and removes them.
+//
+// PlanGC reads the cache and changes nothing; Collect carries the plan out, except what was used since.
 package gc
 
 import (
@@ -15,17 +18,16 @@ import (
 	"osbuild-containers/internal/manifest"
 )
 
-// Policy says what of a cache may go. What is in Keep stays. Of the rest, images go that were not used for
+// A Policy decides what may be removed from a cache. What is in Keep stays. Of the rest, images go that were not used for
 // a time, and, until the cache is no larger than it should be, those that were used longest ago, but none whose
 // going is of no use for that; if neither is asked for, all of the rest. The zero Policy lets no image go.
 type Policy struct {
 	Keep    map[digest.Digest]bool // images by id, lists by digest; nil: nothing is said
-	Unused  time.Duration          // images that nobody used for so long go; 0: that is no reason
+	Unused  time.Duration          // images unused for so long go; 0: that is no reason
 	MaxSize *int64                 // bytes; nil: no limit
 }
 
-// Grace is how long nobody must have touched what looks abandoned: a download that was interrupted, a list
-// of which no image is there.
+// Grace is how long interrupted downloads, and lists without an image, are kept after they were last changed.
 const Grace = 24 * time.Hour
 
 // hasImages reports whether the policy is about images.
@@ -43,14 +45,14 @@ type Plan struct {
 	Images  []Removal       // in the order in which they go: used longest ago first
 	Lists   []cache.Stored  // of which no image stays
 	Unused  []cache.Stored  // blobs of the pool that no image has now
-	Partial []cache.Stored  // downloads that were interrupted, and that nobody went on with
-	Total   int64           // bytes of blobs that are there now
+	Partial []cache.Stored  // interrupted downloads that were not resumed
+	Total   int64           // bytes of all blobs now
 	Frees   int64           // of them, all that is to go together
 	Over    int64           // bytes more than MaxSize that stay nevertheless
 	Missing []digest.Digest // of Keep, what is not there
 }
 
-// PlanGC says what a policy lets go. Nothing is removed.
+// PlanGC returns what a policy removes. It removes nothing.
 func PlanGC(c *cache.Cache, p Policy, now time.Time) (*Plan, error) {
 	images, err := cacheinfo.Scan(c)
 	if err != nil {
@@ -65,7 +67,7 @@ func PlanGC(c *cache.Cache, p Policy, now time.Time) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := newWeights(images, pooled)
+	w := newUsage(images, pooled)
 	for _, b := range pooled {
 		if b.Links == 1 {
 			plan.Unused = append(plan.Unused, b)
@@ -110,7 +112,7 @@ func (plan *Plan) findMissing(p Policy, images []*cacheinfo.Image, lists []cache
 }
 
 // choose takes the images that go.
-func (plan *Plan) choose(p Policy, images []*cacheinfo.Image, w *weights, now time.Time) {
+func (plan *Plan) choose(p Policy, images []*cacheinfo.Image, w *usage, now time.Time) {
 	images = slices.SortedFunc(slices.Values(images), func(a, b *cacheinfo.Image) int {
 		return cmp.Or(a.Used.Compare(b.Used), strings.Compare(string(a.ID), string(b.ID)))
 	})
@@ -176,15 +178,15 @@ func (plan *Plan) chooseLists(c *cache.Cache, p Policy, images []*cacheinfo.Imag
 	}
 }
 
-// weights know what comes free when names are taken from files.
-type weights struct {
+// usage counts the names of files, to tell how many bytes are freed when an image goes.
+type usage struct {
 	names  map[cache.FileID]uint64 // that a file still has
 	pooled map[cache.FileID]bool   // it has one in the pool, which goes when it is the last
 	total  int64
 }
 
-func newWeights(images []*cacheinfo.Image, pooled []cache.Stored) *weights {
-	w := &weights{names: map[cache.FileID]uint64{}, pooled: map[cache.FileID]bool{}}
+func newUsage(images []*cacheinfo.Image, pooled []cache.Stored) *usage {
+	w := &usage{names: map[cache.FileID]uint64{}, pooled: map[cache.FileID]bool{}}
 	add := func(f cache.FileID, links uint64, size int64) {
 		if _, known := w.names[f]; !known {
 			w.names[f] = links
@@ -206,7 +208,7 @@ func newWeights(images []*cacheinfo.Image, pooled []cache.Stored) *weights {
 }
 
 // take takes the names that an image gives, and returns how many bytes come free.
-func (w *weights) take(i *cacheinfo.Image) (frees int64) {
+func (w *usage) take(i *cacheinfo.Image) (frees int64) {
 	for _, b := range i.Blobs {
 		if b.Missing {
 			continue
@@ -220,7 +222,7 @@ func (w *weights) take(i *cacheinfo.Image) (frees int64) {
 }
 
 // give gives an image its names back, and returns how many bytes are needed again.
-func (w *weights) give(i *cacheinfo.Image) (needs int64) {
+func (w *usage) give(i *cacheinfo.Image) (needs int64) {
 	for _, b := range i.Blobs {
 		if b.Missing {
 			continue

@@ -189,7 +189,7 @@ func TestListsGoWithTheirImages(t *testing.T) {
 // Files with holes may have more bytes together than a number can say.
 func TestSumsDoNotOverflow(t *testing.T) {
 	large := []cache.Stored{{Size: math.MaxInt64}, {Size: math.MaxInt64, FileID: cache.FileID{Ino: 1}}}
-	if got := newWeights(nil, large).total; got != math.MaxInt64 {
+	if got := newUsage(nil, large).total; got != math.MaxInt64 {
 		t.Errorf("got %d", got)
 	}
 }

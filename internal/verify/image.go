@@ -16,13 +16,13 @@ import (
 
 // examine looks at all of an image but its blobs, which it puts among those to be read. It returns nil if
 // the image is gone.
-func (r *reader) examine(i *cacheinfo.Image) *exam {
+func (r *reader) examine(i *cacheinfo.Image) *report {
 	pub, err := r.cache.OpenImage(i.ID)
 	if err != nil {
 		return nil
 	}
 	defer pub.Close()
-	e := &exam{Image: i.Recorded(pub)}
+	e := &report{Image: i.Recorded(pub)}
 	if err := pub.CheckVersion(); err != nil {
 		e.wrong(PartVersion, "", filepath.Join(pub.Path(), "version"), "%v", err)
 	}
@@ -57,7 +57,7 @@ func (r *reader) examine(i *cacheinfo.Image) *exam {
 }
 
 // pins are the digests under which the image was fetched, as far as that is recorded, each once.
-func (e *exam) pins() []digest.Digest {
+func (e *report) pins() []digest.Digest {
 	var pins []digest.Digest
 	for _, o := range e.Origins {
 		if !image.TransportOf(o.Transport).Unpacked && o.Digest != "" && !slices.Contains(pins, o.Digest) {
@@ -68,7 +68,7 @@ func (e *exam) pins() []digest.Digest {
 }
 
 // only is the one of the pins that is not one given; "" if there are several, or none.
-func (e *exam) only(but ...digest.Digest) digest.Digest {
+func (e *report) only(but ...digest.Digest) digest.Digest {
 	left := slices.DeleteFunc(e.pins(), func(d digest.Digest) bool { return slices.Contains(but, d) })
 	if len(left) != 1 {
 		return ""
@@ -78,13 +78,13 @@ func (e *exam) only(but ...digest.Digest) digest.Digest {
 
 // isUnpacked reports whether the image is from a transport that keeps layers unpacked, so that its manifest was made of
 // the config: the config vouches for the layers.
-func (e *exam) isUnpacked() bool {
+func (e *report) isUnpacked() bool {
 	return slices.ContainsFunc(e.Origins, func(o cache.Origin) bool { return image.TransportOf(o.Transport).Unpacked })
 }
 
 // checkList checks the list beside the image, and reports whether the manifest is right by it. A list that is
 // recorded is right. What is not recorded must agree with what is, or at least with the manifest.
-func (e *exam) checkList(pub *cache.Published, served digest.Digest) (vouched bool) {
+func (e *report) checkList(pub *cache.Published, served digest.Digest) (vouched bool) {
 	path := filepath.Join(filepath.Dir(pub.Path()), "manifest-list.json")
 	raw, err := pub.List()
 	if err != nil {
@@ -121,8 +121,8 @@ func (e *exam) checkList(pub *cache.Published, served digest.Digest) (vouched bo
 }
 
 // checkSignatures checks that signatures can be read, and that they are for the image where they say so
-// in the clear. What is in them was checked by the policy of whoever published them.
-func (e *exam) checkSignatures(pub *cache.Published, served digest.Digest) {
+// in the clear. Their content was checked by the policy of the machine that published them.
+func (e *report) checkSignatures(pub *cache.Published, served digest.Digest) {
 	sigs, err := pub.Signatures()
 	if err != nil {
 		e.wrong(PartSignature, "", pub.Path(), "%v", err)

@@ -46,7 +46,7 @@ const pieceSize = 128 << 10
 type reader struct {
 	cache   *cache.Cache
 	log     *progress.Reporter
-	exams   []*exam
+	reports []*report
 	files   map[cache.FileID]*reading
 	fresh   []*reading // that have no owner yet
 	damaged []Damage   // of what is no image's
@@ -63,7 +63,7 @@ type reading struct {
 
 // use is one name of a file, and what it should be under that name.
 type use struct {
-	exam   *exam // nil: of no image
+	report *report // nil: of no image
 	title  string
 	what   Part
 	digest digest.Digest
@@ -84,9 +84,9 @@ func (r *reader) collect(images []*cacheinfo.Image, all bool) error {
 	for _, i := range images {
 		e := r.examine(i)
 		if e == nil {
-			e = &exam{Image: i, unread: true} // it is gone, or was replaced: read it again
+			e = &report{Image: i, unread: true} // it is gone, or was replaced: read it again
 		}
-		r.exams = append(r.exams, e)
+		r.reports = append(r.reports, e)
 		owners = r.own(owners, i.Title())
 	}
 	if all {
@@ -136,7 +136,7 @@ func (r *reader) own(owners []*owner, title string) []*owner {
 }
 
 // addBlob adds a blob of an image, unless what is wrong is seen at once.
-func (r *reader) addBlob(e *exam, pub *cache.Published, d manifest.Descriptor, config digest.Digest) {
+func (r *reader) addBlob(e *report, pub *cache.Published, d manifest.Descriptor, config digest.Digest) {
 	what, path := PartLayer, pub.BlobPath(d.Digest)
 	if d.Digest == config {
 		what = PartConfig
@@ -206,10 +206,10 @@ func (r *reader) readFile(ctx context.Context, f *reading, buf []byte) error {
 	for _, u := range f.uses {
 		switch {
 		case err == nil && got == u.digest:
-		case u.exam != nil && err != nil:
-			u.exam.wrong(u.what, u.digest, u.path, "%v", err)
-		case u.exam != nil:
-			u.exam.wrong(u.what, u.digest, u.path, "%s", got)
+		case u.report != nil && err != nil:
+			u.report.wrong(u.what, u.digest, u.path, "%v", err)
+		case u.report != nil:
+			u.report.wrong(u.what, u.digest, u.path, "%s", got)
 		case errors.Is(err, fs.ErrNotExist): // removed or replaced meanwhile
 		case err != nil:
 			r.damaged = append(r.damaged, Damage{"", u.title, u.what, u.digest, u.path, err.Error()})

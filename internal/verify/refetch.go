@@ -14,7 +14,7 @@ import (
 	"osbuild-containers/internal/request"
 )
 
-// fetch fetches the images that are still damaged, and the lists, and says why what could not be was not.
+// fetch fetches the images and lists that are still damaged. It returns the reason for each that it could not.
 func (r *Repairer) fetch(ctx context.Context, c *cache.Cache, all, broken []*cacheinfo.Image, damaged []Damage) (why map[digest.Digest]string, err error) {
 	why = map[digest.Digest]string{}
 	v, err := Verify(ctx, c, broken, false, nil)
@@ -30,7 +30,7 @@ func (r *Repairer) fetch(ctx context.Context, c *cache.Cache, all, broken []*cac
 			_, err := request.New(r.Dir, []request.Item{r.item(i.ID, o)}, r.Options)
 			return err != nil // what is recorded is damaged, too
 		})
-		why[i.ID] = wayOut(i)
+		why[i.ID] = remedy(i)
 	}
 	for try := 0; ; try++ { // the first place recorded for each, then the second
 		var items []request.Item
@@ -73,8 +73,8 @@ func (r *Repairer) fetchSome(ctx context.Context, items []request.Item, why map[
 	return nil
 }
 
-// wayOut says why an image cannot be fetched, and what to do.
-func wayOut(i *cacheinfo.Image) string {
+// remedy returns why an image cannot be fetched, and what to do.
+func remedy(i *cacheinfo.Image) string {
 	why := "it is not recorded where the image is from"
 	for _, o := range i.Origins {
 		if isImport(o) {
@@ -85,8 +85,8 @@ func wayOut(i *cacheinfo.Image) string {
 	return why + "\nfetch it by NAME@DIGEST, which records that, and repair again"
 }
 
-// shops is how many repositories are asked for a list, at most.
-const shops = 10
+// maxRepositories is how many repositories are asked for a list, at most.
+const maxRepositories = 10
 
 // fetchLists fetches published lists that are damaged. Which repository has one is recorded where an image was
 // pinned by the list; else those are asked from which images are, since a list is what its digest says
@@ -128,7 +128,7 @@ func listPlaces(images []*cacheinfo.Image, list digest.Digest) []cache.Origin {
 		for _, i := range images {
 			for _, o := range i.Origins {
 				repository := cacheinfo.ParseName(o.Name).Repository
-				if o.Transport == "" && (o.Digest == list) == sure && !seen[repository] && len(places) < shops {
+				if o.Transport == "" && (o.Digest == list) == sure && !seen[repository] && len(places) < maxRepositories {
 					seen[repository] = true
 					places = append(places, o)
 				}
@@ -144,8 +144,8 @@ func (r *Repairer) item(id digest.Digest, o cache.Origin) request.Item {
 	}}
 }
 
-// usable are the places from where the very image can be had that is there, the latest first: what was fetched
-// there had its manifest, or its list. If one of these is damaged itself, what is recorded says what it was.
+// usable returns the origins that serve this very image, the latest first: what was fetched from them had its manifest,
+// or its list. If one of these is damaged itself, what is recorded says what it was.
 func usable(i *cacheinfo.Image, damaged []Damage) []cache.Origin {
 	lost := slices.ContainsFunc(damaged, func(d Damage) bool {
 		return d.Image == i.ID && (d.What == PartManifest || d.What == PartList)

@@ -16,7 +16,7 @@ import (
 	"osbuild-containers/internal/request"
 )
 
-// Repairer brings a cache in order in which Verify found damage.
+// A Repairer repairs a cache in which Verify found damage.
 type Repairer struct {
 	Dir     string // of the cache
 	Options request.Options
@@ -24,10 +24,10 @@ type Repairer struct {
 	Log     *progress.Reporter
 }
 
-// Repaired is what became of damages.
+// Repaired is the result of a repair.
 type Repaired struct {
-	Mended []Damage // are right again
-	Left   []Left   // are not
+	Mended []Damage // repaired
+	Left   []Left   // not repaired
 }
 
 // Left is a damage that is still there, and why.
@@ -36,10 +36,9 @@ type Left struct {
 	Why string // with the way out on a line of its own
 }
 
-// Repair mends what Verify found damaged among images, those of a scan. A blob that is right in another place of
-// the cache is taken from there; all else, and nothing else, is fetched, by the digests recorded
-// beside the images. An image takes the place of the damaged one in one step. What is damaged in the pool goes
-// first, so that nobody takes it for what its name says.
+// Repair repairs what Verify found damaged among images, those of a scan. A blob that is undamaged elsewhere in the cache
+// is taken from there; everything else is fetched, by the digests recorded beside the images. An image replaces the
+// damaged one in one step. Damaged blobs of the pool are removed first, so that no process takes them for right.
 func (r *Repairer) Repair(ctx context.Context, images []*cacheinfo.Image, damaged []Damage) (*Repaired, error) {
 	c := cache.Open(r.Dir)
 	pool, err := c.OpenPool(ctx)
@@ -59,7 +58,7 @@ func (r *Repairer) Repair(ctx context.Context, images []*cacheinfo.Image, damage
 		return !slices.ContainsFunc(damaged, func(d Damage) bool { return d.Image == i.ID })
 	})
 	for _, i := range broken {
-		if err := mend(ctx, c, pool, i, images, damaged); err != nil && ctx.Err() != nil {
+		if err := reassemble(ctx, c, pool, i, images, damaged); err != nil && ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
 	}
@@ -68,7 +67,7 @@ func (r *Repairer) Repair(ctx context.Context, images []*cacheinfo.Image, damage
 		return nil, err
 	}
 	for _, i := range broken { // of images that are recorded to be from nowhere, others may have brought the blobs
-		if why[i.ID] != "" && mend(ctx, c, pool, i, images, damaged) == nil {
+		if why[i.ID] != "" && reassemble(ctx, c, pool, i, images, damaged) == nil {
 			delete(why, i.ID)
 		}
 	}
@@ -99,7 +98,7 @@ func (r *Repairer) outcome(ctx context.Context, c *cache.Cache, damaged []Damage
 		switch {
 		case d.Image != "" && still(d):
 		case d.What == PartFile && !isRight(c, d.Digest):
-			out.Left = append(out.Left, Left{d, cmp.Or(why[d.Digest], "nothing says where it is from\nremove the file: who needs it fetches it")})
+			out.Left = append(out.Left, Left{d, cmp.Or(why[d.Digest], "where it is from is not recorded\nremove the file: the next fetch brings it again")})
 		default:
 			out.Mended = append(out.Mended, d)
 		}
@@ -112,12 +111,12 @@ func isRight(c *cache.Cache, list digest.Digest) bool {
 	return err == nil
 }
 
-// errNotHere says that something of an image is nowhere in the cache.
+// errNotHere is the error of an image that is not completely in the cache.
 var errNotHere = errors.New("not all of it is in the cache")
 
-// mend puts an image together again from what is right in the cache. Its manifest and all that is small must be
-// right.
-func mend(ctx context.Context, c *cache.Cache, pool *cache.Pool, i *cacheinfo.Image, images []*cacheinfo.Image, damaged []Damage) error {
+// reassemble publishes an image again from undamaged blobs of the cache. Its manifest, list and signatures must be
+// undamaged.
+func reassemble(ctx context.Context, c *cache.Cache, pool *cache.Pool, i *cacheinfo.Image, images []*cacheinfo.Image, damaged []Damage) error {
 	for _, d := range damaged {
 		if d.Image == i.ID && d.What != PartConfig && d.What != PartLayer && d.What != PartVersion {
 			return errNotHere
@@ -144,16 +143,15 @@ func mend(ctx context.Context, c *cache.Cache, pool *cache.Pool, i *cacheinfo.Im
 	}
 	img.Blobs = m.Blobs()
 	for _, b := range img.Blobs {
-		if err := gather(ctx, c, pool, b, images, i); err != nil {
+		if err := collectBlob(ctx, c, pool, b, images, i); err != nil {
 			return err
 		}
 	}
 	return c.Publish(ctx, pool, i.ID, img)
 }
 
-// gather brings a blob into the pool from an image that has it, unless the pool has it: that its name is there does
-// not say so where something is damaged.
-func gather(ctx context.Context, c *cache.Cache, pool *cache.Pool, b manifest.Descriptor, images []*cacheinfo.Image, first *cacheinfo.Image) error {
+// collectBlob brings a blob into the pool from an image that has it undamaged, unless the pool does.
+func collectBlob(ctx context.Context, c *cache.Cache, pool *cache.Pool, b manifest.Descriptor, images []*cacheinfo.Image, first *cacheinfo.Image) error {
 	if err := pool.Discard(ctx, b.Digest); err != nil {
 		return err
 	}

@@ -191,15 +191,15 @@ func TestRepairThatFails(t *testing.T) {
 	}
 }
 
-// Each image that cannot be fetched has a way out of its own.
-func TestWaysOut(t *testing.T) {
+// Each image that cannot be fetched has a remedy of its own.
+func TestRemedies(t *testing.T) {
 	for want, origins := range map[string][]cache.Origin{
 		"it is not recorded where the image is from\nfetch it by NAME@DIGEST, which records that, and repair again":                           nil,
 		"it was imported from /media/x.tar\nimport that again with --repair":                                                                  {{Name: "x", Transport: "oci-archive", From: "/media/x.tar", Digest: base.Digest}},
 		"what is recorded of where the image is from is of another form of it\nfetch it by NAME@DIGEST, which records that, and repair again": {{Name: "x", Digest: other.Digest}},
 	} {
 		i := &cacheinfo.Image{ID: base.ID, Manifest: base.Digest, Origins: origins}
-		if got := wayOut(i); got != want {
+		if got := remedy(i); got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
 		if places := usable(i, nil); len(places) > 0 {

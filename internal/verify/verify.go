@@ -1,3 +1,4 @@
+// Package verify reads every byte of a cache, compares it with its digest, and repairs what is damaged.
 package verify
 
 import (
@@ -14,7 +15,7 @@ import (
 	"osbuild-containers/internal/progress"
 )
 
-// Damage is something that is not what its digest says.
+// A Damage is a file that does not match its digest.
 type Damage struct {
 	Image  digest.Digest // of which it is a part; "" if of none: a blob of the pool alone, or a list
 	Title  string        // of the image, or what has it
@@ -24,7 +25,7 @@ type Damage struct {
 	Got    string // a digest, a size, nothing, or why it cannot be read
 }
 
-// String says it in a line.
+// String returns the damage in one line.
 func (d *Damage) String() string {
 	text := string(d.What)
 	if d.Digest != "" {
@@ -33,7 +34,7 @@ func (d *Damage) String() string {
 	return text + ": got " + d.Got
 }
 
-// Part is what a file of a cache is.
+// A Part names the role of a cached file: manifest, config, layer or signature.
 type Part string
 
 // The parts.
@@ -48,7 +49,7 @@ const (
 	PartPool      Part = "blob" // of the pool
 )
 
-// Verified is what Verify found out.
+// Verified is the result of Verify.
 type Verified struct {
 	Images    int
 	Files     int             // that were read, each once however many names it has
@@ -103,7 +104,7 @@ func (v *Verified) isShared(d Damage) bool {
 // settle takes over what was found of images that are still as they were read, and returns the others.
 func (r *reader) settle(v *Verified) (again []*cacheinfo.Image) {
 	v.Damaged = append(v.Damaged, r.damaged...)
-	for _, e := range r.exams {
+	for _, e := range r.reports {
 		switch e.now(r.cache) {
 		case same:
 			v.Damaged = append(v.Damaged, e.damaged...)
@@ -119,25 +120,25 @@ func (r *reader) settle(v *Verified) (again []*cacheinfo.Image) {
 	return again
 }
 
-// exam is what is found out of an image.
-type exam struct {
+// report is the result for one image.
+type report struct {
 	*cacheinfo.Image
 	unread    bool // it could not be opened
 	damaged   []Damage
 	unvouched bool
 }
 
-// fate is what became of an image while it was read.
-type fate int
+// status is what happened to an image while it was read.
+type status int
 
 const (
-	same fate = iota
+	same status = iota
 	replaced
 	gone
 )
 
 // now reports whether the image is the one that was read. One in which nothing is wrong counts as it was.
-func (e *exam) now(c *cache.Cache) fate {
+func (e *report) now(c *cache.Cache) status {
 	if len(e.damaged) == 0 && !e.unread {
 		return same
 	}
@@ -153,6 +154,6 @@ func (e *exam) now(c *cache.Cache) fate {
 }
 
 // wrong notes a damage of the image.
-func (e *exam) wrong(what Part, d digest.Digest, path, format string, args ...any) {
+func (e *report) wrong(what Part, d digest.Digest, path, format string, args ...any) {
 	e.damaged = append(e.damaged, Damage{e.ID, e.Title(), what, d, path, fmt.Sprintf(format, args...)})
 }

@@ -103,7 +103,7 @@ func TestVerifyFindsDamage(t *testing.T) {
 			p := s.Blob(top, own)
 			s.Must(os.Remove(p))
 			s.Must(os.Symlink("/dev/zero", p))
-		}, "top layer", own.Encoded() + " is no regular file"},
+		}, "top layer", own.Encoded() + " is not a regular file"},
 		"the pool only":             {func(s *store, _ string) { p := pooled(s, own); s.Must(os.Remove(p)); s.Write(p, "x") }, "blob", "sha256:"},
 		"the manifest, one bit":     {func(s *store, dir string) { s.flip(filepath.Join(dir, "manifest.json")) }, "top manifest", ""},
 		"the manifest, a line more": {func(s *store, dir string) { s.Write(filepath.Join(dir, "manifest.json"), string(top.Raw)+"\n") }, "top manifest", "sha256:"},
@@ -112,7 +112,7 @@ func TestVerifyFindsDamage(t *testing.T) {
 		"the version": {func(s *store, dir string) {
 			s.Write(filepath.Join(dir, "version"), "Directory Transport Version: 9.9\n")
 		}, "top version", "not the version"},
-		"a signature that is none": {func(s *store, dir string) { s.Write(filepath.Join(dir, "signature-1"), "hello") }, "top signature", "no signature"},
+		"a signature that is none": {func(s *store, dir string) { s.Write(filepath.Join(dir, "signature-1"), "hello") }, "top signature", "not a signature"},
 		"a signature of another":   {func(s *store, dir string) { s.Write(filepath.Join(dir, "signature-1"), sigstoreFor(base.Digest)) }, "top signature", "one for"},
 		"signatures that are right": {func(s *store, dir string) {
 			s.Write(filepath.Join(dir, "signature-1"), sigstoreFor(top.Digest))
