@@ -64,7 +64,7 @@ func (in *importer) blob(ctx context.Context, pool *cache.Pool, img *carried, d 
 	}
 	w, err := pool.Acquire(ctx, d.Digest, d.Size, bar.Waiting)
 	if errors.Is(err, cache.ErrExists) {
-		bar.Reusing()
+		bar.Skip("reusing")
 		return 0, nil
 	}
 	if err != nil {
@@ -76,7 +76,7 @@ func (in *importer) blob(ctx context.Context, pool *cache.Pool, img *carried, d 
 			continue
 		}
 		if linked, err := w.Link(ctx, func() (*os.File, error) { return in.cache.OpenImageBlob(id, d.Digest) }); err != nil || linked {
-			bar.Reusing()
+			bar.Skip("reusing")
 			return 0, err
 		}
 	}
@@ -135,7 +135,7 @@ func (in *importer) copy(ctx context.Context, w *cache.Writer, c content, d mani
 	if begun > 0 {
 		bar.Resuming(begun)
 	} else {
-		bar.Copying()
+		bar.Begin("copying")
 	}
 	err = read(ctx, w, c, d)
 	if err == nil {

@@ -187,7 +187,7 @@ type bar struct {
 
 func (b *bar) add(n int64) {
 	if b.have == 0 {
-		b.Copying()
+		b.Begin("copying")
 	}
 	b.Add(n)
 	if b.have += n; b.have == b.size {

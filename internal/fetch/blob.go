@@ -59,7 +59,7 @@ func (s *session) download(ctx context.Context, w *cache.Writer, d manifest.Desc
 		if start > 0 {
 			bar.Resuming(start)
 		} else if first {
-			bar.Downloading()
+			bar.Begin("downloading")
 		}
 		first = false
 	}

@@ -57,7 +57,7 @@ func (it *item) eachBlob(ctx context.Context, kind string, m *manifest.Manifest,
 // reuse acquires a blob, and links the file that open opens into the pool if it is the blob. The error is cache.ErrExists
 // if the pool has the blob then.
 func (it *item) acquire(ctx context.Context, pool *cache.Pool, d manifest.Descriptor, open func() (*os.File, error), bar *progress.Blob) (*cache.Writer, error) {
-	if it.anew {
+	if it.rehash {
 		if err := pool.Discard(ctx, d.Digest); err != nil {
 			return nil, err
 		}
@@ -73,7 +73,7 @@ func (it *item) acquire(ctx context.Context, pool *cache.Pool, d manifest.Descri
 	}
 	if errors.Is(err, cache.ErrExists) {
 		it.reused.Add(d.Size)
-		bar.Reusing()
+		bar.Skip("reusing")
 	}
 	return nil, err
 }

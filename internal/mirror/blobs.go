@@ -167,7 +167,7 @@ func (r *run) bring(ctx context.Context, w *want, from *origin, have bool) (Sum,
 		}
 		if mounted {
 			r.mounts.yes.Store(true)
-			w.bar(b).Mounted()
+			w.bar(b).Skip("mounted")
 			return Sum{Mounted: b.Size}, nil
 		}
 		r.mounts.no.Store(!r.mounts.yes.Load()) // it may be a fault that passes

@@ -40,7 +40,7 @@ func (o *origin) send(ctx context.Context, w *want) error {
 	bar := w.bar(o.blob)
 	note := o.run.note(w.units[0].item, "blob "+progress.Short(o.blob.Digest.String()))
 	err := w.to.put(ctx, o.blob.Descriptor, note, func(ctx context.Context) (io.ReadCloser, error) {
-		bar.Sending()
+		bar.Begin("sending")
 		bar.Reset(0)
 		r, err := o.open(ctx, w.units[0])
 		if err != nil {

@@ -114,10 +114,10 @@ func TestBars(t *testing.T) {
 		slow := i.Blob("layer", 2, 3, "sha256:0123abcd9999", 48_200_000)
 		other := r.Item("example.com/postgresql-server-15:1").Blob("layer", 10, 12, "sha256:4567cdef99", -1)
 		waits := i.Blob("layer", 3, 3, "sha256:89abcdef9999", 1_000_000_000)
-		i.Blob("layer", 1, 3, "sha256:ffffffff", 1).Reusing()
-		config.Downloading()
-		slow.Downloading()
-		other.Downloading()
+		i.Blob("layer", 1, 3, "sha256:ffffffff", 1).Skip("reusing")
+		config.Begin("downloading")
+		slow.Begin("downloading")
+		other.Begin("downloading")
 		see("at once", `
 2 images
 `)
@@ -136,7 +136,7 @@ fedora 3/3 89abcdef…              waiting for another process
 		slow.Retry(1, 3*time.Second, errors.New("stalled"))
 		time.Sleep(200 * time.Millisecond)
 		other.Done()
-		waits.Downloading()
+		waits.Begin("downloading")
 		slow.Add(1_000_000)
 		waits.Add(160_000_000)
 		time.Sleep(900 * time.Millisecond)
@@ -180,7 +180,7 @@ func TestBarsFitAfterAResize(t *testing.T) {
 		r.Note("one")
 		i := r.Item("fedora")
 		for n := range 3 {
-			i.Blob("layer", n+1, 3, "sha256:0123abcd99", 2_000_000_000).Downloading()
+			i.Blob("layer", n+1, 3, "sha256:0123abcd99", 2_000_000_000).Begin("downloading")
 		}
 		time.Sleep(500 * time.Millisecond)
 		see("wide", `
@@ -223,7 +223,7 @@ func TestThereAreNoMoreBarsThanRoom(t *testing.T) {
 			var blobs []*Blob
 			for n := range 20 {
 				b := i.Blob("layer", n+1, 20, fmt.Sprintf("sha256:%08d9", n), 1e9)
-				b.Downloading()
+				b.Begin("downloading")
 				blobs = append(blobs, b)
 			}
 			time.Sleep(time.Second)
@@ -254,7 +254,7 @@ func TestATerminalThatIsGoneStopsNothing(t *testing.T) {
 		r.bars, r.every = newBars(brokenWriter{}, func() (int, int) { return 80, 24 }), 200*time.Millisecond
 		i := r.Item("fedora")
 		for n := range 3 {
-			i.Blob("layer", n+1, 3, digest, 1e9).Downloading()
+			i.Blob("layer", n+1, 3, digest, 1e9).Begin("downloading")
 			time.Sleep(time.Second)
 			i.Note("still here")
 		}
@@ -270,7 +270,7 @@ func (brokenWriter) Write([]byte) (int, error) { return 0, errors.New("input/out
 func TestNewBarsOnAPipeIsALog(t *testing.T) {
 	var l lines
 	r := NewBars(&l)
-	layer(r.Item(name)).Downloading()
+	layer(r.Item(name)).Begin("downloading")
 	r.Close()
 	if got, want := strings.Join(l.got, "\n"), layer3+"downloading"; got != want {
 		t.Errorf("got %q, want %q", got, want)

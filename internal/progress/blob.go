@@ -80,29 +80,16 @@ func (i *Item) Blob(kind string, index, total int, digest string, size int64) *B
 	return b
 }
 
-// Downloading says that bytes are about to arrive. A log is not told of blobs under
-// 1 MB: their second line, "done", follows at once or a heartbeat does.
-func (b *Blob) Downloading() {
+// Begin logs that bytes are about to be moved; verb is "downloading", "copying" or "sending". Blobs under 1 MB are not
+// logged: their second line, "done", follows at once or a heartbeat does.
+func (b *Blob) Begin(verb string) {
 	if b == nil {
 		return
 	}
-	text := "downloading"
 	if b.size >= 0 && b.size < tiny {
-		text = ""
+		verb = ""
 	}
-	b.enter(downloading, text)
-}
-
-// Copying says that the blob is being read from, or written to, a file of somebody's.
-func (b *Blob) Copying() {
-	if b == nil {
-		return
-	}
-	text := "copying"
-	if b.size >= 0 && b.size < tiny {
-		text = ""
-	}
-	b.enter(downloading, text)
+	b.enter(downloading, verb)
 }
 
 // Resuming says that the download continues after the first bytes, which are there
@@ -115,33 +102,13 @@ func (b *Blob) Resuming(from int64) {
 	b.enter(downloading, "resuming at "+Bytes(from))
 }
 
-// Sending is Downloading for a blob that is sent elsewhere while it comes.
-func (b *Blob) Sending() {
+// Skip logs that no byte has to be moved; verb is "reusing" for a blob of the cache, and "mounted" for one that the
+// registry had in another repository. Nothing more follows.
+func (b *Blob) Skip(verb string) {
 	if b == nil {
 		return
 	}
-	text := "sending"
-	if b.size >= 0 && b.size < tiny {
-		text = ""
-	}
-	b.enter(downloading, text)
-}
-
-// Mounted says that the blob was not sent, since the registry had it in another repository. Nothing
-// more follows.
-func (b *Blob) Mounted() {
-	if b == nil {
-		return
-	}
-	b.enter(reused, "mounted")
-}
-
-// Reusing says that the blob is there and needs no download. Nothing more follows.
-func (b *Blob) Reusing() {
-	if b == nil {
-		return
-	}
-	b.enter(reused, "reusing")
+	b.enter(reused, verb)
 }
 
 // Waiting says that another process downloads the blob.

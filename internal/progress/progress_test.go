@@ -54,16 +54,16 @@ func TestLog(t *testing.T) {
 		}},
 		{"a layer has a line for its begin and one for its end", func(_ *Reporter, i *Item) {
 			b := layer(i)
-			b.Downloading()
+			b.Begin("downloading")
 			b.Done()
 			b.Done()
 		}, []string{layer3 + "downloading", layer3 + "done"}},
 		{"what is copied is said as such", func(_ *Reporter, i *Item) {
 			b := layer(i)
-			b.Copying()
+			b.Begin("copying")
 			b.Done()
 			small := i.Blob("config", 0, 7, digest, 500)
-			small.Copying()
+			small.Begin("copying")
 			small.Done()
 			i.Copied(48_200_500, 1500*time.Millisecond)
 		}, []string{
@@ -71,17 +71,17 @@ func TestLog(t *testing.T) {
 		}},
 		{"what is there is not done twice", func(_ *Reporter, i *Item) {
 			b := layer(i)
-			b.Reusing()
+			b.Skip("reusing")
 			b.Done()
 		}, []string{layer3 + "reusing"}},
 		{"a small blob has one line", func(_ *Reporter, i *Item) {
 			b := i.Blob("config", 1, 1, digest, 7200)
-			b.Downloading()
+			b.Begin("downloading")
 			b.Done()
 		}, []string{name + ": config sha256:89abcdef… 7.2 kB: done"}},
 		{"an unknown size is not named", func(_ *Reporter, i *Item) {
 			b := i.Blob("layer", 1, 2, digest, -1)
-			b.Downloading()
+			b.Begin("downloading")
 			b.Add(5_000_000)
 			time.Sleep(5500 * time.Millisecond)
 			b.Done()
@@ -92,7 +92,7 @@ func TestLog(t *testing.T) {
 		}},
 		{"each attempt is a line, and so is continuing", func(_ *Reporter, i *Item) {
 			b := layer(i)
-			b.Downloading()
+			b.Begin("downloading")
 			b.Add(12_000_000)
 			b.Retry(1, 1500*time.Millisecond, errors.New("connection\nreset"))
 			b.Resuming(12_000_000)
@@ -158,7 +158,7 @@ func TestLog(t *testing.T) {
 		}},
 		{"no heartbeat while the next attempt is waited for", func(_ *Reporter, i *Item) {
 			b := layer(i)
-			b.Downloading()
+			b.Begin("downloading")
 			b.Retry(2, 20*time.Second, io.ErrUnexpectedEOF)
 			time.Sleep(19 * time.Second)
 		}, []string{layer3 + "downloading", layer3 + "attempt 2 failed, next in 20.0 s: unexpected EOF"}},
@@ -182,14 +182,14 @@ func TestLog(t *testing.T) {
 			name + ": failed: no reason given",
 		}},
 		{"a failed item's blobs are heard of no more", func(_ *Reporter, i *Item) {
-			layer(i).Downloading()
+			layer(i).Begin("downloading")
 			i.Fail(io.ErrUnexpectedEOF.Error())
 			time.Sleep(time.Minute)
 		}, []string{layer3 + "downloading", name + ": failed: unexpected EOF"}},
 		{"closing stops heartbeats, not lines", func(r *Reporter, i *Item) {
-			layer(i).Downloading()
+			layer(i).Begin("downloading")
 			r.Close()
-			layer(i).Downloading()
+			layer(i).Begin("downloading")
 			time.Sleep(time.Minute)
 			i.Done(Summary{Cached: true})
 		}, []string{layer3 + "downloading", layer3 + "downloading", name + ": done: in the cache already"}},
@@ -230,12 +230,12 @@ func TestNothingRunsBeforeABlobIsActive(t *testing.T) {
 	r := NewLog(io.Discard)
 	i := r.Item(name)
 	i.Start("image", 1, 1)
-	layer(i).Reusing()
+	layer(i).Skip("reusing")
 	i.Done(Summary{Cached: true})
 	if r.stop != nil {
 		t.Error("a ticker runs, and nothing is downloaded")
 	}
-	layer(i).Downloading()
+	layer(i).Begin("downloading")
 	if r.stop == nil {
 		t.Error("no ticker runs, and a layer is downloaded")
 	}
@@ -249,9 +249,9 @@ func TestNilTellsNobody(t *testing.T) {
 	i.Note("x")
 	i.Start("x", 1, 1)
 	b := layer(i)
-	b.Downloading()
+	b.Begin("downloading")
 	b.Resuming(1)
-	b.Reusing()
+	b.Skip("reusing")
 	b.Waiting()
 	b.Add(1)
 	b.Reset(0)
@@ -280,7 +280,7 @@ func BenchmarkLog(b *testing.B) {
 		i.Start("image "+Short(digest), 100, 1e9)
 		for n := range 100 {
 			blob := i.Blob("layer", n+1, 100, fmt.Sprintf("sha256:%064d", n), 10e6)
-			blob.Downloading()
+			blob.Begin("downloading")
 			blob.Done()
 		}
 		i.Done(Summary{Bytes: 1e9, Elapsed: time.Second, Attempts: 1})

@@ -192,7 +192,7 @@ func (r *reader) read(ctx context.Context) error {
 // readFile reads one file and notes where it is not what it should be.
 func (r *reader) readFile(ctx context.Context, f *reading, buf []byte) error {
 	bar := f.owner.item.Blob("blob", 0, 0, f.uses[0].digest.String(), f.stored.Size)
-	bar.Downloading()
+	bar.Begin("downloading")
 	got, err := r.hash(ctx, f, buf, bar)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
