@@ -1,10 +1,12 @@
-// Package fetch does what a request asks: it plans, downloads into the pool and publishes.
+// Package fetch fetches what a request names into a cache: images and indexes (manifest lists), pinned by digest.
 //
-// The way of the data is one direction: items that are complete in the cache are dropped first;
-// then, for each item left, manifest by pinned digest, config checked against the image id,
-// blobs into the pool, one rename. It promises that one item's failure does not touch another,
-// that what can be mended by waiting is waited for (and said), within bounds, and that an
-// error names the image and has a hint.
+// Items that are complete in the cache are dropped first. Of each item left it reads the manifest by digest, checks the
+// config digest against the image id, brings the blobs into the pool and publishes the image with one rename. A blob is
+// acquired from the pool, resumed where an earlier download left it, read by a reader that opens new connections as
+// package retry allows, verified and committed.
+//
+// An item that fails does not affect the others. What may pass is waited for, within the bounds of the request, and
+// logged. Errors name the image and carry a hint.
 package fetch
 
 import (
@@ -41,9 +43,9 @@ type job struct {
 
 	stores *semaphore.Weighted // layers that may be read from containers storages
 
-	anew bool // what the pool has counts if it has its digest
+	rehash bool // blobs of the pool are used only if they still have their digest
 
-	noPolicy sync.Once // says that there is none
+	noPolicy sync.Once // logs that there is no policy.json
 
 	poolOnce sync.Once
 	pool     *cache.Pool // opened when something has to be fetched
@@ -81,7 +83,7 @@ func (j *job) close() {
 	}
 }
 
-// hitWorkers look for items in the cache at one time: it is system calls and hashing.
+// hitWorkers is how many items are looked up in the cache at one time: that is system calls and hashing.
 const hitWorkers = 4
 
 // run answers each item: from the cache where present says so, else by fetch.
@@ -101,7 +103,7 @@ func (j *job) run(ctx context.Context, present func(context.Context, request.Ite
 	}
 	_ = hits.Wait()
 	j.settle(ctx, results)
-	j.sayPlan(results)
+	j.logCached(results)
 
 	var g errgroup.Group // not its context: an item that fails leaves the others alone
 	g.SetLimit(j.req.Options.MaxParallel)
@@ -131,7 +133,7 @@ func (j *job) cached(ctx context.Context, it request.Item, present func(context.
 	return res
 }
 
-// settle makes sure that the items that are in the cache are on disk, and tells of them.
+// settle waits until the items that are in the cache are on disk, and logs them.
 func (j *job) settle(ctx context.Context, results []request.Result) {
 	var images, lists []digest.Digest
 	for n, it := range j.req.Items {
@@ -157,8 +159,8 @@ func (j *job) settle(ctx context.Context, results []request.Result) {
 	}
 }
 
-// sayPlan says, in one line, what the cache has.
-func (j *job) sayPlan(results []request.Result) {
+// logCached logs how many items the cache has.
+func (j *job) logCached(results []request.Result) {
 	cached := 0
 	for _, r := range results {
 		if r.Success {
@@ -197,7 +199,7 @@ func (j *job) newItem(ri request.Item) *item {
 }
 
 func (j *job) fetchItem(ctx context.Context, ri request.Item, fetch func(context.Context, *item) error) request.Result {
-	if ctx.Err() != nil { // nothing was done for it, nothing is to be said
+	if ctx.Err() != nil { // nothing was done, so nothing is logged
 		return request.Result{Metadata: request.Metadata{Checksum: ri.ID.String()}, Error: progress.Clean(targetOf(ri).String() + ": " + context.Cause(ctx).Error())}
 	}
 	it := j.newItem(ri)
@@ -221,7 +223,7 @@ func (j *job) fetchItem(ctx context.Context, ri request.Item, fetch func(context
 	return request.Result{Success: true, Metadata: meta}
 }
 
-// failed says why the item could not be fetched.
+// failed logs why the item could not be fetched and returns that as its result.
 func (it *item) failed(err error, meta request.Metadata) request.Result {
 	err = it.withHint(err)
 	it.log.Fail(hint.Line(err, it.req.Options.Spelling))

@@ -27,11 +27,11 @@ func Images(ctx context.Context, r *request.Request, log *progress.Reporter) []r
 	return j.run(ctx, j.usesImage, fetchImage)
 }
 
-// ImagesAnew is Images for a cache in which something was found damaged: of an image that is there, and of
-// the pool, only the blobs count that have their digest.
-func ImagesAnew(ctx context.Context, r *request.Request, log *progress.Reporter) []request.Result {
+// RefetchImages is Images for a cache in which something was found damaged: what is published, and what the pool has,
+// is used only where it still has its digest.
+func RefetchImages(ctx context.Context, r *request.Request, log *progress.Reporter) []request.Result {
 	j := newJob(r, log)
-	j.anew = true
+	j.rehash = true
 	defer j.close()
 	return j.run(ctx, func(context.Context, request.Item) bool { return false }, fetchImage)
 }

@@ -70,7 +70,7 @@ func TestImagesAnew(t *testing.T) {
 	if res := Images(t.Context(), r, nil); !res[0].Metadata.Cached {
 		t.Error("a request reads all blobs") // which it promises not to
 	}
-	if res := ImagesAnew(t.Context(), r, nil); !res[0].Success || res[0].Metadata.Cached {
+	if res := RefetchImages(t.Context(), r, nil); !res[0].Success || res[0].Metadata.Cached {
 		t.Errorf("got %+v", res[0])
 	}
 	w.has(img)
@@ -78,7 +78,7 @@ func TestImagesAnew(t *testing.T) {
 		t.Errorf("downloaded %d bytes, want %d", got, bad.Size)
 	}
 	put(cache.Open(w.cache).PooledPath(bad.Digest), string(make([]byte, bad.Size))) // the image has that, too
-	if res := ImagesAnew(t.Context(), r, nil); !res[0].Success {
+	if res := RefetchImages(t.Context(), r, nil); !res[0].Success {
 		t.Errorf("got %+v", res[0])
 	}
 	w.has(img)

@@ -59,7 +59,7 @@ func (r *Repairer) fetchSome(ctx context.Context, items []request.Item, why map[
 	if err != nil {
 		return err
 	}
-	for n, res := range fetch.ImagesAnew(ctx, req, r.Log) {
+	for n, res := range fetch.RefetchImages(ctx, req, r.Log) {
 		id := req.Items[n].ID
 		if res.Success {
 			delete(why, id)
