@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/test/images"
@@ -28,7 +30,7 @@ func TestArtifactsBesideImages(t *testing.T) {
 	blobs := append(blobsOf(img), blobsOf(attestation)...)
 	blobs = append(append(blobs, blobsOf(signature)...), list.Raw)
 	path := write(t, layoutOf([]map[string]any{
-		entry(list.Raw, ociIndex, "example.com/app:1"), entry(signature.Raw, ociManifest, "example.com/app:sha256-1.sig"),
+		entry(list.Raw, v1.MediaTypeImageIndex, "example.com/app:1"), entry(signature.Raw, v1.MediaTypeImageManifest, "example.com/app:sha256-1.sig"),
 	}, blobs...)...)
 	var said strings.Builder
 	dir := filepath.Join(t.TempDir(), "cache")

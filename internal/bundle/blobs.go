@@ -24,7 +24,7 @@ import (
 const waiting = 16
 
 // blobs brings the blobs of an image into the pool.
-func (in *importer) blobs(ctx context.Context, pool *cache.Pool, img *carried, it *progress.Item, r *Result) error {
+func (in *importer) blobs(ctx context.Context, pool *cache.Pool, img *foundImage, it *progress.Item, r *Result) error {
 	var size int64
 	for _, d := range img.m.Blobs() {
 		size += d.Size
@@ -58,7 +58,7 @@ func (in *importer) blobs(ctx context.Context, pool *cache.Pool, img *carried, i
 }
 
 // blob brings one blob into the pool, and returns how many of its bytes were copied.
-func (in *importer) blob(ctx context.Context, pool *cache.Pool, img *carried, d manifest.Descriptor, bar *progress.Blob) (int64, error) {
+func (in *importer) blob(ctx context.Context, pool *cache.Pool, img *foundImage, d manifest.Descriptor, bar *progress.Blob) (int64, error) {
 	if err := in.discard(ctx, pool, d); err != nil {
 		return 0, err
 	}
@@ -112,7 +112,7 @@ func (in *importer) discard(ctx context.Context, pool *cache.Pool, d manifest.De
 }
 
 // elsewhere is another image that has a blob which is not in what is imported, "" for none.
-func (in *importer) elsewhere(img *carried, d manifest.Descriptor) digest.Digest {
+func (in *importer) elsewhere(img *foundImage, d manifest.Descriptor) digest.Digest {
 	c, err := img.open(d.Digest)
 	if err == nil {
 		c.close()

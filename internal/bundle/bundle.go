@@ -7,12 +7,12 @@
 // verified while it is copied, and that a bundle has its name when it is complete and on disk, not
 // before.
 //
-// What is imported comes from strangers. Nothing of it is visible before all of an image was
+// Input of an import is not trusted. Nothing of it is visible before all of an image was
 // verified; names in it never become names of files; sizes, entries and names are bounded; and
 // policy.json is asked. A blob goes through the cache's pool, so that an import that was killed
 // continues where it stopped, and what is in the pool is not read again.
 //
-// It does not vouch for what nothing vouches for: the layers of an image that docker saved are
+// Not more is verified than digests can verify: the layers of an image that docker saved are
 // verified against its config, whose digest is the image id; in the format of docker before 1.10 even
 // the config is made here.
 package bundle
@@ -45,14 +45,7 @@ func IsFormat(transport string) bool {
 	return slices.Contains([]string{FormatOCI, FormatArchive, formatDocker, formatDir}, transport)
 }
 
-// Media types and the annotations of layouts.
 const (
-	ociManifest = "application/vnd.oci.image.manifest.v1+json"
-	ociIndex    = "application/vnd.oci.image.index.v1+json"
-	ociEmpty    = "application/vnd.oci.empty.v1+json"
-	refName     = "org.opencontainers.image.ref.name"
-	imageName   = "io.containerd.image.name"
-
 	// signaturesType is the artifact that carries the signatures of an image, which is its subject:
 	// layouts have no place for them. Its layers are the files signature-1, … of the dir: transport.
 	signaturesType = "application/vnd.osbuild-containers.signatures.v1"

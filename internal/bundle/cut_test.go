@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/test/images"
@@ -17,7 +19,7 @@ import (
 func TestCutOff(t *testing.T) {
 	img := images.New(images.Layer(1000))
 	for name, files := range map[string][]file{
-		"oci-archive":    layoutOf([]map[string]any{entry(img.Raw, ociManifest, "example.com/app:1")}, blobsOf(img)...),
+		"oci-archive":    layoutOf([]map[string]any{entry(img.Raw, v1.MediaTypeImageManifest, "example.com/app:1")}, blobsOf(img)...),
 		"docker-archive": saved(img, asIs),
 	} {
 		t.Run(name, func(t *testing.T) {

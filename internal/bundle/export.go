@@ -111,7 +111,7 @@ func (b *Bundle) lists(c *cache.Cache, x *index) (map[digest.Digest]*manifest.Ma
 			}
 			m, err := manifest.Parse(raw)
 			if err == nil && !m.List {
-				err = fmt.Errorf("it is no list")
+				err = fmt.Errorf("not a manifest list")
 			}
 			if err != nil {
 				return nil, fmt.Errorf("image %s: manifest list %s: %w", p.title(), d, err)

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/test/images"
 )
@@ -14,7 +16,7 @@ func FuzzImport(f *testing.F) {
 	img, saving := images.New(images.Layer(50)), plain(1, 40, 30)
 	list := images.NewList(images.Of(img))
 	for _, files := range [][]file{
-		layoutOf([]map[string]any{entry(list.Raw, ociIndex, "example.com/app:1")}, append(blobsOf(img), list.Raw)...),
+		layoutOf([]map[string]any{entry(list.Raw, v1.MediaTypeImageIndex, "example.com/app:1")}, append(blobsOf(img), list.Raw)...),
 		saved(saving, asIs, "app:1"), saved(saving, zipped, "app:1"),
 		oldSave(saving, `{"app": {"1": "TOP"}}`),
 		{{"manifest.json", img.Raw}, {img.ID.Encoded(), img.Config}, {img.Layers[0].Digest.Encoded(), img.Layers[0].Blob}},

@@ -17,12 +17,12 @@ import (
 // Have is what the other side has already: blobs and how long they are.
 type Have map[digest.Digest]int64
 
-// blobDir is where blobs lie in a layout.
+// blobDir is where a layout stores blobs.
 const blobDir = "blobs/sha256/"
 
-// Look adds the blobs of the OCI layout at path, a directory or an archive. They are known by their
+// AddLayout adds the blobs of the OCI layout at path, a directory or an archive. They are known by their
 // names, and not read.
-func (h Have) Look(ctx context.Context, path string) error {
+func (h Have) AddLayout(ctx context.Context, path string) error {
 	t, err := ocilayout.OpenTree(ctx, path)
 	if err != nil && ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -35,7 +35,7 @@ func (h Have) Look(ctx context.Context, path string) error {
 		return &RefusedError{fmt.Errorf("%s is neither a bundle nor another OCI layout", path)}
 	}
 	if !t.Archive() {
-		return h.folder(filepath.Join(path, filepath.FromSlash(blobDir)))
+		return h.readDir(filepath.Join(path, filepath.FromSlash(blobDir)))
 	}
 	for _, name := range t.Names() {
 		if hex, ok := strings.CutPrefix(name, blobDir); ok {
@@ -53,7 +53,7 @@ func (h Have) add(name string, size int64) {
 	}
 }
 
-func (h Have) folder(dir string) error {
+func (h Have) readDir(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"osbuild-containers/internal/hint"
 	"osbuild-containers/test/images"
@@ -25,11 +26,11 @@ func named(raw []byte, mediaType string, n int) (entries []map[string]any) {
 func TestNamesWithoutEnd(t *testing.T) {
 	img := images.New(images.Layer(50))
 	list := images.NewList(images.Of(img))
-	nested := []byte(`{"manifests": [` + strings.Repeat(string(toJSON(entry(list.Raw, ociIndex, "")))+",", 4999) + string(toJSON(entry(list.Raw, ociIndex, ""))) + `]}`)
+	nested := []byte(`{"manifests": [` + strings.Repeat(string(toJSON(entry(list.Raw, v1.MediaTypeImageIndex, "")))+",", 4999) + string(toJSON(entry(list.Raw, v1.MediaTypeImageIndex, ""))) + `]}`)
 	for want, entries := range map[string][]map[string]any{
-		list.Digest.String() + " has more than the limit of 1000 names": named(list.Raw, ociIndex, 5000),
-		"": append(named(list.Raw, ociIndex, 900), named(nested, ociIndex, 50)...),
-		img.Digest.String() + " has more than the limit of 1000 names": append(named(list.Raw, ociIndex, 900), named(img.Raw, ociManifest, 5000)...),
+		list.Digest.String() + " has more than the limit of 1000 names": named(list.Raw, v1.MediaTypeImageIndex, 5000),
+		"": append(named(list.Raw, v1.MediaTypeImageIndex, 900), named(nested, v1.MediaTypeImageIndex, 50)...),
+		img.Digest.String() + " has more than the limit of 1000 names": append(named(list.Raw, v1.MediaTypeImageIndex, 900), named(img.Raw, v1.MediaTypeImageManifest, 5000)...),
 	} {
 		c, err := open(t.Context(), write(t, layoutOf(entries, append(blobsOf(img), list.Raw, nested)...)...))
 		if want != "" {
@@ -62,17 +63,17 @@ func TestSignaturesWithoutEnd(t *testing.T) {
 		for n := range c.images {
 			img := images.New(images.Layer(int64(50 + n)))
 			blobs = append(blobs, img.Raw)
-			entries = append(entries, entry(img.Raw, ociManifest, ""))
+			entries = append(entries, entry(img.Raw, v1.MediaTypeImageManifest, ""))
 			for a := range c.artifacts {
 				raw := toJSON(map[string]any{
-					"schemaVersion": 2, "mediaType": ociManifest, "artifactType": signaturesType,
-					"config":      map[string]any{"mediaType": ociEmpty, "digest": digest.FromString("{}"), "size": 2},
-					"subject":     entry(img.Raw, ociManifest, ""),
+					"schemaVersion": 2, "mediaType": v1.MediaTypeImageManifest, "artifactType": signaturesType,
+					"config":      map[string]any{"mediaType": v1.MediaTypeEmptyJSON, "digest": digest.FromString("{}"), "size": 2},
+					"subject":     entry(img.Raw, v1.MediaTypeImageManifest, ""),
 					"annotations": map[string]string{"number": fmt.Sprint(a)},
 					"layers":      []any{entry(sig, signatureType, "")},
 				})
 				blobs = append(blobs, raw)
-				entries = append(entries, entry(raw, ociManifest, ""))
+				entries = append(entries, entry(raw, v1.MediaTypeImageManifest, ""))
 			}
 		}
 		from, err := open(t.Context(), write(t, layoutOf(entries, blobs...)...))

@@ -34,7 +34,7 @@ const (
 	Failed State = "failed"
 )
 
-// Result says what became of an image or a manifest list that was to be imported.
+// A Result is the outcome of the import of one image or index.
 type Result struct {
 	Kind     string        // image or list
 	ID       digest.Digest // of an image its id, of a list its digest
@@ -43,21 +43,21 @@ type Result struct {
 	State    State
 	Bytes    int64 // that were copied
 	Reused   int64 // that the cache had
-	Err      error // why it failed, with the way out
+	Err      error // why it failed
 }
 
-// Imported is what became of all that is in a file or directory.
+// Imported is the outcome of the import of a file or directory.
 type Imported struct {
 	Format  string // oci, oci-archive, docker-archive or dir
 	Results []Result
 }
 
-// together is how many images are imported at one time: each waits for the disk in the end.
-const together = 4
+// maxParallelImports is how many images are imported at one time: each waits for the disk at its end.
+const maxParallelImports = 4
 
-// Import brings the images and manifest lists that lie in a file or a directory into the cache. What
-// fails does not touch the others. The error is for what cannot be read at all. To repair, every byte
-// of what the cache has of them is read, and what is damaged there gives way.
+// Import imports the images and indexes of a file or a directory into the cache. One that fails does not affect the
+// others. The error is about a file or directory that cannot be read at all. With repair, every byte that the cache has
+// of the images is read, and what is damaged there is replaced.
 func Import(ctx context.Context, c *cache.Cache, path string, repair bool, log *progress.Reporter) (*Imported, error) {
 	image.RouteLogs(log.Note)
 	from, err := open(ctx, path)
@@ -77,7 +77,7 @@ func ImportStream(ctx context.Context, c *cache.Cache, r io.Reader, repair bool,
 	return importFrom(ctx, c, from, repair, log)
 }
 
-func importFrom(ctx context.Context, c *cache.Cache, from *carrier, repair bool, log *progress.Reporter) (*Imported, error) {
+func importFrom(ctx context.Context, c *cache.Cache, from *input, repair bool, log *progress.Reporter) (*Imported, error) {
 	defer from.tree.Close()
 	for _, note := range from.notes {
 		log.Note("%s", note)
@@ -92,7 +92,7 @@ func importFrom(ctx context.Context, c *cache.Cache, from *carrier, repair bool,
 	done := &Imported{Format: from.format, Results: make([]Result, len(from.images))}
 	images := in.alone()
 	var g errgroup.Group // not its context: an image that fails leaves the others alone
-	g.SetLimit(together)
+	g.SetLimit(maxParallelImports)
 	for n, img := range from.images {
 		g.Go(func() error {
 			done.Results[n] = in.image(ctx, img, images[n])
@@ -120,10 +120,10 @@ func importFrom(ctx context.Context, c *cache.Cache, from *carrier, repair bool,
 	return done, nil
 }
 
-// importer imports what a carrier has.
+// importer imports the images of an input.
 type importer struct {
 	cache  *cache.Cache
-	from   *carrier
+	from   *input
 	log    *progress.Reporter
 	began  time.Time
 	repair bool
@@ -145,7 +145,7 @@ func (in *importer) close() {
 // alone says of each image why it cannot be in the cache beside one before it, nil where it can.
 func (in *importer) alone() []error {
 	errs := make([]error, len(in.from.images))
-	first := map[digest.Digest]*carried{}
+	first := map[digest.Digest]*foundImage{}
 	for n, img := range in.from.images {
 		other := first[img.id]
 		switch {
@@ -181,7 +181,7 @@ func (in *importer) allowed(ctx context.Context, raw []byte, signatures [][]byte
 }
 
 // image imports an image, unless there is a reason not to.
-func (in *importer) image(ctx context.Context, img *carried, why error) Result {
+func (in *importer) image(ctx context.Context, img *foundImage, why error) Result {
 	r := Result{Kind: "image", ID: img.id, Manifest: digest.FromBytes(img.raw), Names: img.names, State: Added}
 	it := in.log.Item(logName(img.names, img.id) + "@" + progress.Short(r.Manifest.String()))
 	began := time.Now()
@@ -201,7 +201,7 @@ func (in *importer) image(ctx context.Context, img *carried, why error) Result {
 	return r
 }
 
-func (in *importer) one(ctx context.Context, img *carried, it *progress.Item, r *Result) error {
+func (in *importer) one(ctx context.Context, img *foundImage, it *progress.Item, r *Result) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -240,8 +240,8 @@ func (in *importer) one(ctx context.Context, img *carried, it *progress.Item, r 
 }
 
 // beside are the list and the signatures that an image is published with: those that the cache has of this
-// very image stay, since somebody may have pinned it by them.
-func (in *importer) beside(img *carried) (list []byte, signatures [][]byte) {
+// very image stay, since they may be what it was pinned by.
+func (in *importer) beside(img *foundImage) (list []byte, signatures [][]byte) {
 	list, signatures = img.list, img.signatures
 	pub, err := in.cache.OpenImage(img.id)
 	if err != nil {
@@ -262,7 +262,7 @@ func (in *importer) beside(img *carried) (list []byte, signatures [][]byte) {
 
 // wasPublishedWith reports whether what is beside an image of the cache belongs to the manifest that is imported, also
 // where the manifest in the cache is damaged.
-func wasPublishedWith(pub *cache.Published, img *carried) bool {
+func wasPublishedWith(pub *cache.Published, img *foundImage) bool {
 	if raw, err := pub.Manifest(); err == nil && bytes.Equal(raw, img.raw) {
 		return true
 	} else if m, e := manifest.Parse(raw); err == nil && e == nil && !m.List && m.Config.Digest == img.id {
@@ -282,8 +282,8 @@ func (in *importer) openPool(ctx context.Context) (_ *cache.Pool, err error) {
 }
 
 // has reports whether the image is in the cache, complete. A manifest that was made here gives way to
-// another one of the same image: that may be what somebody has pinned.
-func (in *importer) has(img *carried, r *Result) bool {
+// another one of the same image: that may be the one it was pinned to.
+func (in *importer) has(img *foundImage, r *Result) bool {
 	pub, err := in.cache.OpenImage(img.id)
 	if err != nil {
 		return false
@@ -310,7 +310,7 @@ func (in *importer) has(img *carried, r *Result) bool {
 }
 
 // origins are where the image is from, under each of its names.
-func (in *importer) origins(img *carried, d digest.Digest) []cache.Origin {
+func (in *importer) origins(img *foundImage, d digest.Digest) []cache.Origin {
 	names := img.names
 	if len(names) == 0 {
 		names = []string{in.from.path}

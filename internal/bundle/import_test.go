@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/hint"
@@ -75,7 +76,7 @@ func TestAListComesWithItsImages(t *testing.T) {
 	attestation := images.New(images.Artifact("application/vnd.example"), images.MediaType("application/vnd.oci.image.manifest.v1+json"))
 	list := images.NewList(images.Of(one, two, three, attestation))
 	blobs := append(append(blobsOf(one), blobsOf(two)...), list.Raw)
-	path := write(t, layoutOf([]map[string]any{entry(list.Raw, ociIndex, "example.com/app:1")}, blobs...)...)
+	path := write(t, layoutOf([]map[string]any{entry(list.Raw, v1.MediaTypeImageIndex, "example.com/app:1")}, blobs...)...)
 	dir := t.TempDir()
 	done := bring(t, dir, path)
 	if len(done.Results) != 3 || done.Format != FormatArchive {
@@ -155,7 +156,7 @@ func TestDamaged(t *testing.T) {
 	}
 }
 
-// TestRefused pairs what is no carrier of images with what is said about it.
+// TestRefused pairs input without images with the error.
 func TestRefused(t *testing.T) {
 	img := plain(1, 1000)
 	other := plain(2, 1000)
@@ -202,7 +203,7 @@ func TestRefused(t *testing.T) {
 func TestTwoFormsOfAnImage(t *testing.T) {
 	one := images.New(images.Layer(1000))
 	two := images.New(images.ConfigBytes(one.Config), images.Use(one.Layers[0]), images.Annotation("another", "form"))
-	path := write(t, layoutOf([]map[string]any{entry(one.Raw, ociManifest, "example.com/app:1"), entry(two.Raw, ociManifest, "example.com/app:2")},
+	path := write(t, layoutOf([]map[string]any{entry(one.Raw, v1.MediaTypeImageManifest, "example.com/app:1"), entry(two.Raw, v1.MediaTypeImageManifest, "example.com/app:2")},
 		append(blobsOf(one), two.Raw)...)...)
 	dir := t.TempDir()
 	done := bring(t, dir, path)
@@ -218,7 +219,7 @@ func TestTwoFormsOfAnImage(t *testing.T) {
 // is replaced.
 func TestRepair(t *testing.T) {
 	img := images.New(images.Layer(5000), images.Layer(20_000))
-	path := write(t, layoutOf([]map[string]any{entry(img.Raw, ociManifest, "")}, blobsOf(img)...)...)
+	path := write(t, layoutOf([]map[string]any{entry(img.Raw, v1.MediaTypeImageManifest, "")}, blobsOf(img)...)...)
 	dir := t.TempDir()
 	bring(t, dir, path)
 	damage := func() {
@@ -246,7 +247,7 @@ func TestRepair(t *testing.T) {
 	wantImage(t, dir, img.ID)
 
 	damage()
-	without := write(t, layoutOf([]map[string]any{entry(img.Raw, ociManifest, "")}, blobsOf(img)[:3]...)...)
+	without := write(t, layoutOf([]map[string]any{entry(img.Raw, v1.MediaTypeImageManifest, "")}, blobsOf(img)[:3]...)...)
 	if r := repair(without); r.State != Failed || !strings.Contains(r.Err.Error(), "blob "+img.Layers[1].Digest.String()+" is neither in") {
 		t.Errorf("from where it is not: %+v", r)
 	}
@@ -256,8 +257,8 @@ func TestRepair(t *testing.T) {
 func TestWhatIsBesideStays(t *testing.T) {
 	img := images.New(images.Layer(1000))
 	list := images.NewList(images.Of(img))
-	bare := write(t, layoutOf([]map[string]any{entry(img.Raw, ociManifest, "")}, blobsOf(img)...)...)
-	listed := write(t, layoutOf([]map[string]any{entry(list.Raw, ociIndex, "")}, append(blobsOf(img), list.Raw)...)...)
+	bare := write(t, layoutOf([]map[string]any{entry(img.Raw, v1.MediaTypeImageManifest, "")}, blobsOf(img)...)...)
+	listed := write(t, layoutOf([]map[string]any{entry(list.Raw, v1.MediaTypeImageIndex, "")}, append(blobsOf(img), list.Raw)...)...)
 	from, dir := t.TempDir(), t.TempDir()
 	inputs.WriteDir(t, from, img, "one")
 	want := func(what string, withList bool) {
@@ -320,8 +321,8 @@ func TestStoredSignaturesStay(t *testing.T) {
 
 // A panic while an image is imported is the error of that image.
 func TestImportPanic(t *testing.T) {
-	in := &importer{from: &carrier{}, log: progress.NewLog(io.Discard)} // without a cache
-	if r := in.image(t.Context(), &carried{m: &manifest.Manifest{}}, nil); r.State != Failed || !strings.Contains(r.Err.Error(), "internal error: ") {
+	in := &importer{from: &input{}, log: progress.NewLog(io.Discard)} // without a cache
+	if r := in.image(t.Context(), &foundImage{m: &manifest.Manifest{}}, nil); r.State != Failed || !strings.Contains(r.Err.Error(), "internal error: ") {
 		t.Errorf("got %+v", r)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"osbuild-containers/internal/manifest"
+	"osbuild-containers/internal/ocilayout"
 )
 
 // index collects what index.json names: lists; images that no list in the bundle names; and what has
@@ -29,14 +30,14 @@ func newIndex() *index {
 
 // list adds a manifest list.
 func (x *index) list(raw []byte) {
-	d := describe(raw, ociIndex)
+	d := describe(raw, v1.MediaTypeImageIndex)
 	x.entries[d.Digest] = d
 	x.sure[d.Digest] = true
 }
 
 // image adds an image. by are the lists in the bundle that name it.
 func (x *index) image(p *picked, by []digest.Digest) {
-	d := describe(p.raw, ociManifest)
+	d := describe(p.raw, v1.MediaTypeImageManifest)
 	if p.platform.Architecture != "" || p.platform.OS != "" {
 		d.Platform = &v1.Platform{OS: p.platform.OS, Architecture: p.platform.Architecture, Variant: p.platform.Variant}
 	}
@@ -61,7 +62,7 @@ func (x *index) image(p *picked, by []digest.Digest) {
 
 // artifact adds the signatures of an image.
 func (x *index) artifact(raw []byte) {
-	d := describe(raw, ociManifest)
+	d := describe(raw, v1.MediaTypeImageManifest)
 	d.ArtifactType = signaturesType
 	x.entries[d.Digest] = d
 	x.sure[d.Digest] = true
@@ -81,7 +82,7 @@ func (x *index) sorted() []v1.Descriptor {
 	}
 	slices.SortFunc(all, func(a, b v1.Descriptor) int {
 		return cmp.Or(
-			byName(a.Annotations[refName], b.Annotations[refName]),
+			byName(a.Annotations[v1.AnnotationRefName], b.Annotations[v1.AnnotationRefName]),
 			cmp.Compare(len(a.ArtifactType), len(b.ArtifactType)),
 			strings.Compare(platformOf(a), platformOf(b)), // a list has none
 			strings.Compare(string(a.Digest), string(b.Digest)))
@@ -92,9 +93,9 @@ func (x *index) sorted() []v1.Descriptor {
 // annotations give an entry its name, as skopeo writes it and, if that is one of an image with a tag, as
 // containerd and docker do.
 func annotations(name string) map[string]string {
-	a := map[string]string{refName: name}
+	a := map[string]string{v1.AnnotationRefName: name}
 	if named, err := reference.ParseNormalizedNamed(name); err == nil && !reference.IsNameOnly(named) {
-		a[imageName] = named.String()
+		a[ocilayout.AnnotationImageName] = named.String()
 	}
 	return a
 }
@@ -126,10 +127,10 @@ func describe(raw []byte, usual string) v1.Descriptor {
 // signaturesOf is the artifact with the signatures of an image, and its parts.
 func signaturesOf(p *picked) (artifact []byte, parts [][]byte) {
 	empty := []byte("{}")
-	subject := describe(p.raw, ociManifest)
+	subject := describe(p.raw, v1.MediaTypeImageManifest)
 	a := v1.Manifest{
-		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ociManifest, ArtifactType: signaturesType,
-		Config:  v1.Descriptor{MediaType: ociEmpty, Digest: digest.FromBytes(empty), Size: int64(len(empty))},
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageManifest, ArtifactType: signaturesType,
+		Config:  v1.Descriptor{MediaType: v1.MediaTypeEmptyJSON, Digest: digest.FromBytes(empty), Size: int64(len(empty))},
 		Subject: &subject,
 	}
 	parts = append(parts, empty)

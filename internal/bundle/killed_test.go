@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/resolve"
@@ -67,7 +69,7 @@ func killed(t *testing.T, below string, run func() (*exec.Cmd, *bytes.Buffer), l
 func TestImportKilledAtEachCall(t *testing.T) {
 	img := images.New(images.Layer(300_000), images.Layer(2000))
 	list := images.NewList(images.Of(img, images.New(images.Arch("arm64"))))
-	path := write(t, layoutOf([]map[string]any{entry(list.Raw, ociIndex, "example.com/app:1")}, append(blobsOf(img), list.Raw)...)...)
+	path := write(t, layoutOf([]map[string]any{entry(list.Raw, v1.MediaTypeImageIndex, "example.com/app:1")}, append(blobsOf(img), list.Raw)...)...)
 	var dir string
 	killed(t, filepath.Clean(os.TempDir()), func() (*exec.Cmd, *bytes.Buffer) {
 		dir = filepath.Join(t.TempDir(), "cache")
@@ -98,7 +100,7 @@ func TestImportKilledAtEachCall(t *testing.T) {
 func TestExportKilledAtEachCall(t *testing.T) {
 	img := images.New(images.Layer(300_000), images.Layer(2000))
 	from := t.TempDir()
-	bring(t, from, write(t, layoutOf([]map[string]any{entry(img.Raw, ociManifest, "")}, blobsOf(img)...)...))
+	bring(t, from, write(t, layoutOf([]map[string]any{entry(img.Raw, v1.MediaTypeImageManifest, "")}, blobsOf(img)...)...))
 	parent := t.TempDir()
 	out := Output{Path: filepath.Join(parent, "bundle"), Format: FormatOCI}
 	killed(t, parent, func() (*exec.Cmd, *bytes.Buffer) {
@@ -127,7 +129,7 @@ func TestExportKilledAtEachCall(t *testing.T) {
 func TestImportGoesOn(t *testing.T) {
 	img := images.New(images.Layer(3_000_000))
 	layer := img.Layers[0]
-	path := write(t, layoutOf([]map[string]any{entry(img.Raw, ociManifest, "")}, blobsOf(img)...)...)
+	path := write(t, layoutOf([]map[string]any{entry(img.Raw, v1.MediaTypeImageManifest, "")}, blobsOf(img)...)...)
 	wrong := bytes.Clone(layer.Blob[:1_000_000])
 	wrong[5] ^= 1
 	for name, c := range map[string]struct {
@@ -159,7 +161,7 @@ func TestTwoExportsToOnePlace(t *testing.T) {
 	place, err := resolve.Target(filepath.Join(parent, "bundle"))
 	must(t, err)
 	defer place.Close()
-	dir, err := newFolder(place, ".bundle.new")
+	dir, err := newDir(place, ".bundle.new")
 	must(t, err)
 	defer dir.Close()
 	err = exportAll(t.Context(), t.TempDir(), Output{Path: filepath.Join(parent, "bundle"), Format: FormatOCI})
@@ -175,7 +177,7 @@ func TestTwoExportsToOnePlace(t *testing.T) {
 func TestExportVerifies(t *testing.T) {
 	img := images.New(images.Layer(100_000))
 	from := t.TempDir()
-	bring(t, from, write(t, layoutOf([]map[string]any{entry(img.Raw, ociManifest, "")}, blobsOf(img)...)...))
+	bring(t, from, write(t, layoutOf([]map[string]any{entry(img.Raw, v1.MediaTypeImageManifest, "")}, blobsOf(img)...)...))
 	f, err := os.OpenFile(filepath.Join(cache.Open(from).ImagePath(img.ID), img.Layers[0].Digest.Encoded()), os.O_WRONLY, 0)
 	must(t, err)
 	_, err = f.WriteAt([]byte("damage"), 50_000)
@@ -210,7 +212,7 @@ func TestBlobsAreNumbered(t *testing.T) {
 // What is interrupted says so, and leaves nothing under its name.
 func TestInterrupted(t *testing.T) {
 	img := images.New(images.Layer(1000))
-	path := write(t, layoutOf([]map[string]any{entry(img.Raw, ociManifest, "")}, blobsOf(img)...)...)
+	path := write(t, layoutOf([]map[string]any{entry(img.Raw, v1.MediaTypeImageManifest, "")}, blobsOf(img)...)...)
 	from, into := t.TempDir(), t.TempDir()
 	bring(t, from, path)
 	why := errors.New("why")

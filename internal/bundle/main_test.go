@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/manifest"
@@ -177,7 +178,7 @@ func wantImage(t testing.TB, dir string, id digest.Digest) []byte {
 func entry(raw []byte, mediaType, name string) map[string]any {
 	m := map[string]any{"mediaType": mediaType, "digest": digest.FromBytes(raw), "size": len(raw)}
 	if name != "" {
-		m["annotations"] = map[string]string{refName: name}
+		m["annotations"] = map[string]string{v1.AnnotationRefName: name}
 	}
 	return m
 }

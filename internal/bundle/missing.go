@@ -11,7 +11,7 @@ import (
 )
 
 // missing says which blobs are nowhere, before any is copied.
-func (in *importer) missing(img *carried) error {
+func (in *importer) missing(img *foundImage) error {
 	var none []manifest.Descriptor
 	for _, d := range img.m.Blobs() {
 		c, err := img.open(d.Digest)

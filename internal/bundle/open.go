@@ -23,20 +23,20 @@ import (
 	"osbuild-containers/internal/scratch"
 )
 
-// carrier is a file or directory that images are in.
-type carrier struct {
+// input is a file or directory with images.
+type input struct {
 	path   string // from the root
 	format string // as policy.json calls it
 	tree   *ocilayout.Tree
 	lists  []*ocilayout.Document
-	images []*carried
+	images []*foundImage
 	broken []Result // what cannot be used, and why
 	notes  []string
 	signed int // bytes of all signatures
 }
 
-// carried is an image in a carrier.
-type carried struct {
+// foundImage is an image of an input.
+type foundImage struct {
 	id         digest.Digest
 	names      []string
 	pins       map[string]digest.Digest // by name: the manifest, or the list, that has the name
@@ -49,18 +49,18 @@ type carried struct {
 }
 
 // title is what messages call the image.
-func (i *carried) title() string {
+func (i *foundImage) title() string {
 	if len(i.names) > 0 {
 		return i.names[0]
 	}
 	return i.id.String()
 }
 
-// content is where a blob lies. It is closed by close.
+// content is a blob, in a file or in memory. It is closed by close.
 type content struct {
 	ocilayout.Blob
 	packed bool   // what is wanted is in it, compressed
-	bytes  []byte // not nil: it lies nowhere, this is all
+	bytes  []byte // not nil: all of it, which is in no file
 }
 
 func (c content) close() {
@@ -70,26 +70,26 @@ func (c content) close() {
 }
 
 // open reads what is in a file or a directory, but for the blobs.
-func open(ctx context.Context, path string) (*carrier, error) {
+func open(ctx context.Context, path string) (*input, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return nil, &RefusedError{err}
 	}
 	tree, err := ocilayout.OpenTree(ctx, path)
-	return carrierOf(ctx, path, abs, tree, err)
+	return inputOf(ctx, path, abs, tree, err)
 }
 
 // stdin is the path that stands for standard input in records and in policy.json.
 const stdin = "/dev/stdin"
 
 // readFrom is open for a stream.
-func readFrom(ctx context.Context, r io.Reader) (*carrier, error) {
+func readFrom(ctx context.Context, r io.Reader) (*input, error) {
 	tree, err := ocilayout.ReadTree(ctx, "standard input", r)
-	return carrierOf(ctx, "standard input", stdin, tree, err)
+	return inputOf(ctx, "standard input", stdin, tree, err)
 }
 
-// carrierOf reads what is in a tree, if that could be opened. path is what messages call it.
-func carrierOf(ctx context.Context, path, abs string, tree *ocilayout.Tree, err error) (*carrier, error) {
+// inputOf reads what is in a tree, if that could be opened. path is what messages call it.
+func inputOf(ctx context.Context, path, abs string, tree *ocilayout.Tree, err error) (*input, error) {
 	if err != nil && ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
@@ -99,7 +99,7 @@ func carrierOf(ctx context.Context, path, abs string, tree *ocilayout.Tree, err 
 	if err != nil {
 		return nil, &RefusedError{hint.Add(err, "import reads OCI layouts, archives of docker save, and directories of the dir: format")}
 	}
-	c := &carrier{path: abs, tree: tree}
+	c := &input{path: abs, tree: tree}
 	err = c.read(ctx)
 	if err == nil && len(c.images)+len(c.lists)+len(c.broken) == 0 {
 		err = errors.New(strings.Join(append([]string{"there is no image in it"}, c.notes...), "\n"))
@@ -122,7 +122,7 @@ func carrierOf(ctx context.Context, path, abs string, tree *ocilayout.Tree, err 
 
 // read finds out the format. An archive that a new docker saved has both a layout, which has all, and a
 // manifest.json for old ones.
-func (c *carrier) read(ctx context.Context) error {
+func (c *input) read(ctx context.Context) error {
 	l, err := c.tree.Layout()
 	if err == nil {
 		c.format = FormatOCI
@@ -153,15 +153,15 @@ func (c *carrier) read(ctx context.Context) error {
 }
 
 // layout takes what is in a layout, or in a directory of the dir: format. at is the file of a blob.
-func (c *carrier) layout(l *ocilayout.Layout, at func(digest.Digest) string) error {
+func (c *input) layout(l *ocilayout.Layout, at func(digest.Digest) string) error {
 	c.lists = l.Lists
 	lists := map[digest.Digest]*ocilayout.Document{}
 	for _, d := range l.Lists {
 		lists[d.Digest] = d
 	}
-	byDigest := map[digest.Digest]*carried{}
+	byDigest := map[digest.Digest]*foundImage{}
 	for _, d := range l.Images {
-		img := &carried{
+		img := &foundImage{
 			id: d.Manifest.Config.Digest, names: c.named(d.Names), raw: d.Raw, m: d.Manifest, signatures: d.Signatures,
 			open: func(b digest.Digest) (content, error) {
 				blob, err := c.tree.File(at(b))
@@ -192,7 +192,7 @@ func (c *carrier) layout(l *ocilayout.Layout, at func(digest.Digest) string) err
 }
 
 // named are the names that say more than a tag alone.
-func (c *carrier) named(names []string) []string {
+func (c *input) named(names []string) []string {
 	var full []string
 	for _, name := range names {
 		named, err := reference.ParseNormalizedNamed(name)
@@ -204,7 +204,7 @@ func (c *carrier) named(names []string) []string {
 }
 
 // other is what is no image: the signatures of one, something beside one, or something broken.
-func (c *carrier) other(d *ocilayout.Document, images map[digest.Digest]*carried) error {
+func (c *input) other(d *ocilayout.Document, images map[digest.Digest]*foundImage) error {
 	if !errors.Is(d.Err, manifest.ErrArtifact) {
 		c.broken = append(c.broken, Result{
 			Kind: "image", Manifest: d.Digest, Names: c.named(d.Names), State: Failed,
@@ -223,7 +223,7 @@ func (c *carrier) other(d *ocilayout.Document, images map[digest.Digest]*carried
 	}
 	for _, l := range a.Layers {
 		if l.Digest.Validate() != nil {
-			return fmt.Errorf("signatures of image %s: the digest %q is none", img.title(), l.Digest)
+			return fmt.Errorf("signatures of image %s: invalid digest %q", img.title(), l.Digest)
 		}
 		sig, err := c.tree.Document(ocilayout.BlobName(l.Digest), l.Digest)
 		if err != nil {
@@ -237,5 +237,5 @@ func (c *carrier) other(d *ocilayout.Document, images map[digest.Digest]*carried
 	return nil
 }
 
-// maxSigned is how many bytes the signatures of all of a carrier may have.
+// maxSigned is how many bytes the signatures of all images of an input may have.
 const maxSigned = 64 << 20

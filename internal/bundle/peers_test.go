@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/test/images"
@@ -35,7 +36,7 @@ func newExported(t *testing.T) *exported {
 	amd := images.New(images.Layer(2000))
 	x.list = images.NewList(images.Of(amd, x.arm))
 	in := layoutOf([]map[string]any{
-		entry(x.list.Raw, ociIndex, x.listed), entry(x.alone.Raw, x.alone.MediaType, x.single), entry(x.docker.Raw, x.docker.MediaType, x.dockerOne),
+		entry(x.list.Raw, v1.MediaTypeImageIndex, x.listed), entry(x.alone.Raw, x.alone.MediaType, x.single), entry(x.docker.Raw, x.docker.MediaType, x.dockerOne),
 	}, x.list.Raw)
 	for _, img := range []*images.Image{amd, x.arm, x.alone, x.docker} {
 		for _, b := range blobsOf(img) {

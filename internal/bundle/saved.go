@@ -18,7 +18,7 @@ import (
 
 // saved takes the images that docker save wrote. Their manifests are made here: the layers that they
 // name are those of the config, not compressed, so that the image id vouches for them.
-func (c *carrier) saved(ctx context.Context) error {
+func (c *input) saved(ctx context.Context) error {
 	all, err := c.tree.Saved()
 	if err != nil {
 		return err
@@ -36,7 +36,7 @@ func (c *carrier) saved(ctx context.Context) error {
 }
 
 // savedV1 takes the images of a docker before 1.10, of which the configs are made here, too.
-func (c *carrier) savedV1(ctx context.Context) error {
+func (c *input) savedV1(ctx context.Context) error {
 	all, err := c.tree.SavedV1()
 	if err != nil {
 		return err
@@ -89,7 +89,7 @@ func newLayers(t *ocilayout.Tree) *layers {
 }
 
 // image is the image of a config and the files with its layers.
-func (l *layers) image(ctx context.Context, config []byte, tars []string) (*carried, error) {
+func (l *layers) image(ctx context.Context, config []byte, tars []string) (*foundImage, error) {
 	ids, err := manifest.DiffIDs(config)
 	if err != nil {
 		return nil, fmt.Errorf("its %w", err)
@@ -105,7 +105,7 @@ func (l *layers) image(ctx context.Context, config []byte, tars []string) (*carr
 		}
 		all[n] = d
 	}
-	img := &carried{made: true}
+	img := &foundImage{made: true}
 	img.id = digest.FromBytes(config)
 	if img.raw, err = image.ManifestOf(manifest.Descriptor{Digest: img.id, Size: int64(len(config))}, all); err != nil {
 		return nil, err

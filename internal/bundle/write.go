@@ -95,7 +95,7 @@ func (b *Bundle) write(ctx context.Context, o Output) error {
 	}
 	switch {
 	case o.Format == FormatOCI:
-		return b.folder(ctx, place)
+		return b.writeDir(ctx, place)
 	case place.Stat != nil && !place.IsRegular():
 		return b.special(ctx, place, o.Zstd)
 	default:
@@ -175,11 +175,11 @@ func (b *Bundle) file(ctx context.Context, place *resolve.Place, compressed bool
 	return f.SyncName()
 }
 
-// directory writes the layout into a directory beside its place, .NAME.new, and renames it. The process that writes
+// writeDir writes the layout into a directory beside its place, .NAME.new, and renames it. The process that writes
 // it holds its lock, so that what a killed process left can be told from what is being written.
-func (b *Bundle) folder(ctx context.Context, place *resolve.Place) (err error) {
+func (b *Bundle) writeDir(ctx context.Context, place *resolve.Place) (err error) {
 	in, temp := place.Dir, "."+place.Base+".new"
-	dir, err := newFolder(place, temp)
+	dir, err := newDir(place, temp)
 	if err != nil {
 		return err
 	}
@@ -214,9 +214,9 @@ func below(dir *os.File, name string) string {
 	return fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), name)
 }
 
-// newFolder makes an empty directory beside the place, and locks it. One that a killed process left is removed; one of
+// newDir makes an empty directory beside the place, and locks it. One that a killed process left is removed; one of
 // another user is refused as the place itself would be.
-func newFolder(place *resolve.Place, name string) (*os.File, error) {
+func newDir(place *resolve.Place, name string) (*os.File, error) {
 	in, path := int(place.Dir.Fd()), filepath.Join(filepath.Dir(place.Path), name)
 	for {
 		made := unix.Mkdirat(in, name, 0o755)

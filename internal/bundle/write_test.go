@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
 
 	"osbuild-containers/internal/resolve"
@@ -18,7 +19,7 @@ import (
 func TestFoldersThatAreThere(t *testing.T) {
 	img := images.New(images.Layer(50))
 	from := filepath.Join(t.TempDir(), "cache")
-	bring(t, from, write(t, layoutOf([]map[string]any{entry(img.Raw, ociManifest, "")}, blobsOf(img)...)...))
+	bring(t, from, write(t, layoutOf([]map[string]any{entry(img.Raw, v1.MediaTypeImageManifest, "")}, blobsOf(img)...)...))
 	dir := t.TempDir()
 	t.Chdir(dir)
 	must(t, os.Mkdir("empty", 0o755))

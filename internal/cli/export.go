@@ -130,7 +130,7 @@ func (e *exportCommand) run(ctx context.Context, args []string) error {
 		if sameFile(path, target.Path) {
 			return refused(fmt.Errorf("%s is both what is left out and what is written: name another output", path))
 		}
-		if err := have.Look(ctx, path); err != nil {
+		if err := have.AddLayout(ctx, path); err != nil {
 			return refusedBundle(err)
 		}
 	}

@@ -14,7 +14,7 @@ import (
 // uncompressedLayer is the media type of a layer that is not compressed.
 const uncompressedLayer = "application/vnd.docker.image.rootfs.diff.tar"
 
-// ManifestOf makes a manifest for an image that has none: that of an archive, which names its layers
+// ManifestOf returns a manifest for an image that has none: that of an archive, which names its layers
 // in the config only. They are uncompressed, so that the image id vouches for them.
 func ManifestOf(config manifest.Descriptor, layers []manifest.Descriptor) ([]byte, error) {
 	describe := func(kind string, d manifest.Descriptor) imgmanifest.Schema2Descriptor {
@@ -31,7 +31,7 @@ func ManifestOf(config manifest.Descriptor, layers []manifest.Descriptor) ([]byt
 	return raw, nil
 }
 
-// ConfigOfV1 makes the config of an image as docker kept it before 1.10: a JSON document for each
+// ConfigOfV1 returns the config of an image as docker kept it before 1.10: a JSON document for each
 // layer, lowest first, which has that diff id. It is the config that docker makes when it loads
 // such an image, so the image gets the same id.
 func ConfigOfV1(layers [][]byte, diffIDs []digest.Digest) ([]byte, error) {

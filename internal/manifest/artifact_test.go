@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"osbuild-containers/test/images"
 )
 
@@ -40,7 +42,7 @@ func TestNoFileSystem(t *testing.T) {
 		for _, l := range layers {
 			all = append(all, `{"mediaType": "`+l+`", "digest": "`+digest+`", "size": 1}`)
 		}
-		return `{"schemaVersion": 2, "config": {"mediaType": "` + ociConfig + `", "digest": "` + digest + `", "size": 1}, "layers": [` + strings.Join(all, ",") + `]}`
+		return `{"schemaVersion": 2, "config": {"mediaType": "` + v1.MediaTypeImageConfig + `", "digest": "` + digest + `", "size": 1}, "layers": [` + strings.Join(all, ",") + `]}`
 	}
 	for _, kind := range []string{
 		"application/vnd.in-toto+json", "application/vnd.dev.cosign.simplesigning.v1+json", "application/vnd.dsse.envelope.v1+json",

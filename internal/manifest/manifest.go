@@ -17,6 +17,7 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // MaxSize is the largest manifest or manifest list accepted, in bytes: the limit of
@@ -30,11 +31,8 @@ const (
 	maxElements = 50_000  // objects and arrays of a document
 )
 
-// Media types of the OCI image specification and of Docker's image manifest version 2, schema 2.
+// Media types of Docker's image manifest version 2, schema 2.
 const (
-	ociManifest    = "application/vnd.oci.image.manifest.v1+json"
-	ociIndex       = "application/vnd.oci.image.index.v1+json"
-	ociConfig      = "application/vnd.oci.image.config.v1+json"
 	dockerManifest = "application/vnd.docker.distribution.manifest.v2+json"
 	dockerList     = "application/vnd.docker.distribution.manifest.list.v2+json"
 	dockerConfig   = "application/vnd.docker.container.image.v1+json"
@@ -200,11 +198,11 @@ func (d *document) isList() (bool, error) {
 		return list, nil
 	}
 	switch *d.MediaType {
-	case ociIndex, dockerList:
+	case v1.MediaTypeImageIndex, dockerList:
 		if image {
 			return false, fmt.Errorf("manifest is inconsistent: its media type is %s, but it has layers", *d.MediaType)
 		}
-	case ociManifest, dockerManifest:
+	case v1.MediaTypeImageManifest, dockerManifest:
 		if list {
 			return false, fmt.Errorf("manifest is inconsistent: its media type is %s, but it lists manifests", *d.MediaType)
 		}
@@ -235,7 +233,7 @@ func (d *document) image() (*Manifest, error) {
 		return nil, fmt.Errorf("manifest has no config: %w", ErrArtifact)
 	}
 	switch d.Config.MediaType {
-	case ociConfig, dockerConfig, octetStream, "":
+	case v1.MediaTypeImageConfig, dockerConfig, octetStream, "":
 	default:
 		return nil, fmt.Errorf("manifest is of an artifact of type %q: %w", cmp.Or(d.ArtifactType, d.Config.MediaType), ErrArtifact)
 	}

@@ -77,7 +77,7 @@ func (f *dirWriter) mkdir(name string) error {
 	return nil
 }
 
-// parent is the directory that the file lies in, which mkdir has opened.
+// parent returns the directory of the file, which mkdir has opened, and the rest of its name.
 func (f *dirWriter) parent(name string) (*os.File, string) {
 	dir, base := path.Split(name)
 	return f.dirs[strings.TrimSuffix(dir, "/")], base
@@ -162,7 +162,7 @@ func (f *dirWriter) clear(mark, begins string) error {
 		return err
 	}
 	if content, err := f.read(mark); err != nil || !strings.HasPrefix(string(content), begins) {
-		return errors.New("the directory is there, and what is in it is no image in this format: use another path")
+		return errors.New("the directory is not empty and not an image in this format: use another path")
 	}
 	for _, name := range names {
 		if err := unix.Unlinkat(int(f.at.Fd()), name, 0); err != nil {

@@ -31,7 +31,7 @@ const (
 	v1Layer       = "layer.tar"
 )
 
-// ErrNotSaved says that docker save has not written an archive.
+// ErrNotSaved says that an archive is not one of docker save.
 var ErrNotSaved = errors.New("there is neither an index.json, nor a manifest.json, nor an image of an old docker in it: this is no archive of images")
 
 // hexName finds the digest that a config is called by.

@@ -19,7 +19,7 @@ type Image struct {
 	sigs [][]byte
 }
 
-// Blob is where a blob lies: some bytes of a file.
+// A Blob is a byte range of an open file.
 type Blob struct {
 	File   *os.File // to be read with ReadAt; closed by the image
 	Offset int64
@@ -51,7 +51,7 @@ func (b Blob) Close() {
 // Reader reads the blob from its beginning.
 func (b Blob) Reader() *io.SectionReader { return io.NewSectionReader(b.File, b.Offset, b.Size) }
 
-// container is the directory or archive that an image lies in.
+// container is the directory or archive of an image.
 type container interface {
 	// open opens a blob. The error is fs.ErrNotExist when it is not there.
 	open(d digest.Digest) (Blob, error)

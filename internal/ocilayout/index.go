@@ -43,7 +43,7 @@ func (f *dirWriter) index() (*index, error) {
 	raw, err := f.read(v1.ImageIndexFile)
 	_, none := f.read(v1.ImageLayoutFile)
 	if errors.Is(err, os.ErrNotExist) || none != nil {
-		return nil, errors.New("the directory is there, and what is in it is no OCI layout: use another path")
+		return nil, errors.New("the directory is not empty and not an OCI layout: use another path")
 	}
 	if err != nil {
 		return nil, err

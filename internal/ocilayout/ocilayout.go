@@ -152,7 +152,7 @@ func (o Options) time() (t time.Time, given bool) {
 	return time.Unix(*o.Epoch, 0), true
 }
 
-// told says of a blob that it is there.
+// told logs a blob that was written.
 func (o Options) told(img Item, d manifest.Descriptor, how string, began time.Time) {
 	layers := img.Manifest().Layers
 	for i, l := range layers {

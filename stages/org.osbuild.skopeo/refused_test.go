@@ -81,7 +81,7 @@ func TestNothingOutsideOfTheTree(t *testing.T) {
 }
 
 func TestWhatIsThereIsNotReplacedByMistake(t *testing.T) {
-	for kind, want := range map[string]string{toDir: "is no image in this format", toOCI: "is no OCI layout"} {
+	for kind, want := range map[string]string{toDir: "not an image in this format", toOCI: "not an OCI layout"} {
 		a := inputs.New(t)
 		a.Dir(t, "localhost/x:v1", small(1))
 		a.Options = to(kind, "/etc")
@@ -132,8 +132,8 @@ func TestTypesAreLookedAtFirst(t *testing.T) {
 	}
 	img := small(1)
 	for _, c := range []struct{ kind, there, want string }{
-		{toDir, "x/version", "is no image in this format"},
-		{toOCI, "x/oci-layout", "is no OCI layout"},
+		{toDir, "x/version", "not an image in this format"},
+		{toOCI, "x/oci-layout", "not an OCI layout"},
 		{toOCI, "x/index.json", "open index.json: not a regular file"},
 		{toOCI, "x/blobs", "open directory blobs: "},
 		{toOCI, "x/blobs/sha256", "open directory blobs/sha256: "},

@@ -163,7 +163,7 @@ func (i *Image) Blob(ctx context.Context, d manifest.Descriptor) (io.ReadCloser,
 	return io.NopCloser(b.Reader()), nil
 }
 
-// File is where the blob lies. ok is false when it lies in no file.
+// File returns the byte range that the blob is. ok is false when it is stored in no file.
 func (i *Image) File(d manifest.Descriptor) (b ocilayout.Blob, ok bool, err error) {
 	if i.stored != nil {
 		return ocilayout.Blob{}, false, nil

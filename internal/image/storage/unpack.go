@@ -122,7 +122,7 @@ func into(to *io.PipeWriter) func(piece []byte) error {
 }
 
 // inside calls f in a thread whose root is the directory: nothing that f opens by its name
-// lies outside, whatever symbolic links there are. The thread ends with f.
+// is outside, whatever symbolic links there are. The thread ends with f.
 func inside(dir string, f func() error) error {
 	done := make(chan error, 1)
 	go func() {
