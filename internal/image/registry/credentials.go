@@ -24,7 +24,7 @@ import (
 	"osbuild-containers/internal/retry"
 )
 
-// login is what there is to log in to a registry with.
+// login holds the credentials for a registry, or why there are none.
 //
 // The library would find it by itself, but ends at the first file that it cannot read, and does not say which file
 // and which entry of it an error is about.

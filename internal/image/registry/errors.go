@@ -24,7 +24,7 @@ import (
 // ErrRange says that the server cannot resume in the middle of a blob: start from its beginning.
 var ErrRange = errors.New("server refuses the range")
 
-// StatusError is an answer that is an error.
+// A StatusError is an answer with an error status.
 type StatusError struct {
 	Code       int
 	Message    string        // what the server says about it, "" for nothing
@@ -43,7 +43,7 @@ type brokenError struct{ text string }
 
 func (e *brokenError) Error() string { return "connection broke: " + e.text }
 
-// Classify sorts an error of this package. retryAfter is how long the server asked to wait.
+// Classify returns the class of an error of this package. retryAfter is how long the server asked to wait.
 func Classify(err error) (class retry.Class, retryAfter time.Duration) {
 	var other *ElsewhereError
 	if errors.As(err, &other) {

@@ -17,7 +17,7 @@ import (
 	"osbuild-containers/internal/image/internals"
 )
 
-// location is one of the places of an image in registries: a mirror, or the registry of its name. It is connected
+// location is one repository that an image is read from: a mirror, or the one of its name. It is connected
 // when it is first asked.
 type location struct {
 	sys     *types.SystemContext
@@ -28,7 +28,7 @@ type location struct {
 	pinned     digest.Digest
 	open       []*reader             // the last one is in use
 	challenges []internals.Challenge // of the repository, where the registry itself has none
-	out        error                 // why it is not asked any more
+	out        error                 // why it is no longer asked
 }
 
 func newLocations(sys *types.SystemContext, img Image, places []sysregistriesv2.PullSource) ([]*location, error) {
@@ -108,7 +108,7 @@ func (l *location) reader(ctx context.Context, old *reader) (*reader, error) {
 	return r, nil
 }
 
-// leave makes the location one that is not asked any more.
+// leave stops asking the location.
 func (l *location) leave(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -127,7 +127,7 @@ func (s *Source) ask(ctx context.Context, part Part, d digest.Digest, ask func(c
 	return failed.err()
 }
 
-// askOne asks one location. Where there are others, a token that was good is renewed before they are asked.
+// askOne asks one location. Where there are others, an expired token is renewed before they are asked.
 func (s *Source) askOne(ctx context.Context, l *location, part Part, ask func(context.Context, *location, *reader) error) error {
 	err := l.do(ctx, ask)
 	r := l.current()

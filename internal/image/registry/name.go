@@ -13,7 +13,7 @@ import (
 	"osbuild-containers/internal/request"
 )
 
-// FullName is the name of an image in a registry as all tools understand it, with its tag and its
+// FullName returns the full name of an image in a registry, with its tag and its
 // digest if it has them, and with "latest" if it has neither. The port 443 goes where nothing
 // is configured for it. A short name, without a registry, is what registries.conf makes of it: an
 // alias, or the image in the one registry that is searched; where it says nothing, or if
@@ -32,13 +32,13 @@ func FullName(a request.Access, name string, short bool) (string, error) {
 	return reference.TagNameOnly(usualPort(sys, named)).String(), nil
 }
 
-// isShort is the rule by which the parser of references decides that a name has no registry.
+// isShort reports whether a name has no registry, by the rule of the parser of references.
 func isShort(name string) bool {
 	host, _, found := strings.Cut(name, "/")
 	return !found || !strings.ContainsAny(host, ".:") && host != "localhost" && strings.ToLower(host) == host
 }
 
-// longName is what registries.conf makes of a short name.
+// longName returns what registries.conf expands a short name to.
 func longName(sys *types.SystemContext, name string, usual reference.Named) (reference.Named, error) {
 	repository := name
 	if at := strings.IndexAny(name, ":@"); at >= 0 {
@@ -69,7 +69,7 @@ func longName(sys *types.SystemContext, name string, usual reference.Named) (ref
 	return nil, fmt.Errorf("a short name that could be any of %s, which %s searches: write it in full", strings.Join(full, ", "), origin)
 }
 
-// Locations are the places where a registry image is asked for, in that order, mirrors first.
+// Locations returns the repositories that an image is asked for in, in that order, mirrors first.
 func Locations(img Image) ([]string, error) {
 	_, places, err := locations(img)
 	if err != nil {

@@ -30,7 +30,7 @@ type Destination struct {
 	client *internals.Client // of dest
 }
 
-// OpenDestination asks the registry whether it can be written to. All destinations with the same BlobLocations
+// OpenDestination connects to the registry. All destinations with the same BlobLocations
 // mount blobs from each other.
 func OpenDestination(ctx context.Context, repository string, a request.Access, known *BlobLocations) (*Destination, error) {
 	named, err := reference.ParseNormalizedNamed(repository)
@@ -68,7 +68,7 @@ func (d *Destination) open(ctx context.Context, ref types.ImageReference) (types
 	return dest, c, nil
 }
 
-// Close gives the connections up.
+// Close closes the connections.
 func (d *Destination) Close() error { return d.dest.Close() }
 
 // Name is the name of the repository.
@@ -83,8 +83,8 @@ func (d *Destination) Has(ctx context.Context, b manifest.Descriptor) (bool, err
 	return d.reuse(ctx, b, noCandidates{d.known.cache})
 }
 
-// Mount gets the blob from another repository of the registry that has it, as is known since one of
-// its Destinations said so. False says that there is none, or that the registry does not do that.
+// Mount mounts the blob from another repository of the registry that is known to have it. It reports false if there
+// is none, or if the registry does not mount.
 func (d *Destination) Mount(ctx context.Context, b manifest.Descriptor) (bool, error) {
 	internals.AnyCompression(d.known.cache, b.Digest)
 	return d.reuse(ctx, b, d.known.cache)
@@ -98,8 +98,8 @@ func (d *Destination) reuse(ctx context.Context, b manifest.Descriptor, known ty
 	return there, d.sending(err)
 }
 
-// Put sends the blob. What r reads has to be verified: an error at its end keeps the registry
-// from taking the blob. If the registry has it by now, nothing is read.
+// Put sends the blob that r reads. The reader verifies it: its error at the end keeps the registry
+// from accepting the blob. If the registry has the blob by now, nothing is read.
 func (d *Destination) Put(ctx context.Context, b manifest.Descriptor, r io.Reader) error {
 	_, err := d.dest.PutBlob(ctx, r, blobInfo(b), d.known.cache, false)
 	if err != nil {
@@ -143,7 +143,7 @@ func (d *Destination) reference(tag string, sum digest.Digest) (types.ImageRefer
 }
 
 // HasManifest reports whether the registry has this manifest, under the tag, or under its digest where the
-// tag is "". False may also say that it does not tell.
+// tag is "". It also reports false where the registry does not tell.
 func (d *Destination) HasManifest(ctx context.Context, sum digest.Digest, tag string) (bool, error) {
 	ref, err := d.reference(tag, sum)
 	if err != nil {

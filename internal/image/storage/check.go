@@ -73,7 +73,7 @@ func foreign(name, driver string) bool {
 	return false
 }
 
-// checkRecords refuses ids that are no names of files.
+// checkRecords refuses ids that are not names of files.
 func checkRecords(root, name string) error {
 	raw, err := os.ReadFile(filepath.Join(root, name))
 	if errors.Is(err, fs.ErrNotExist) {

@@ -45,7 +45,7 @@ type chain struct {
 	stageOK chan struct{} // closed when staged or err is set
 }
 
-// plan is what the image's layers are in the store.
+// plan returns the layers of the image as the store will have them.
 func (w *writer) plan(ctx context.Context, img Image) ([]*chain, error) {
 	config, err := img.Config(ctx)
 	if err != nil {
@@ -78,7 +78,7 @@ func opener(ctx context.Context, img Image, d manifest.Descriptor) func() (io.Re
 	return func() (io.ReadCloser, error) { return img.Blob(ctx, d) }
 }
 
-// compression is what the first bytes say.
+// compression returns the compression of a layer, by its first bytes.
 func compression(b layer.Blob) (archive.Compression, error) {
 	r, err := b.Open()
 	if err != nil {
@@ -202,7 +202,7 @@ func (w *writer) told(c *chain) {
 	w.log.Note("%s: %s, %.1f s", c.label, progress.Bytes(c.bytes), c.took.Seconds())
 }
 
-// oneByOne is for drivers that copy what is below a layer: only reading is ahead.
+// oneByOne adds layers for drivers that copy the layer below: only reading is ahead.
 func (w *writer) oneByOne(ctx context.Context, chains []*chain, budget *layer.Budget) error {
 	streams := make([]*layer.Stream, len(chains))
 	defer func() {

@@ -45,7 +45,7 @@ func (w *writer) normalize() error {
 	return w.normalizeTimes()
 }
 
-// escape is for Glob.
+// escape quotes a path for Glob.
 func escape(path string) string {
 	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(path)
 }

@@ -62,7 +62,7 @@ func (w *writer) record(ctx context.Context, it Item) error {
 	return nil
 }
 
-// again adds what is new to an image that is there.
+// again adds what is new to an image that the store has.
 func (w *writer) again(id, top string, opt *storage.ImageOptions) error {
 	img, err := w.store.Image(id)
 	if err != nil {
