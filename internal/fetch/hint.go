@@ -15,7 +15,8 @@ import (
 
 // hintOf returns the remedy for an error of an item that is fetched into c, none where the error says it all.
 func hintOf(c *cache.Cache, err error) hint.Hint {
-	damaged := manifest.IsMismatch(err)
+	var mismatch *manifest.MismatchError
+	damaged := errors.As(err, &mismatch) && mismatch.What != "manifest" // that may be an intact one, which is not pinned
 	var stalled retry.StallError
 	switch {
 	case damaged && storage.IsStorage(err):

@@ -165,7 +165,7 @@ func TestGivenUp(t *testing.T) {
 			fmt.Sprintf("blob <layer>: digest mismatch: got %s, want <layer>", digest.FromBytes(make([]byte, layer.Size))) + damaged,
 		},
 		"too long": {blob, []registry.Fault{registry.TooLong(1)}, 2, fmt.Sprintf("blob <layer>: size mismatch: got %d bytes (application/octet-stream), want %d", layer.Size+1, layer.Size) + damaged},
-		"endless":  {blob, []registry.Fault{registry.Endless()}, 2, fmt.Sprintf("blob <layer>: size mismatch: got more than %d bytes", layer.Size) + damaged},
+		"endless":  {blob, []registry.Fault{registry.Endless()}, 2, fmt.Sprintf("blob <layer>: size mismatch: got more than %d bytes, want %[1]d bytes", layer.Size) + damaged},
 		"too short": {
 			blob,
 			[]registry.Fault{registry.IgnoreRange(), registry.TooShort(40_000)},
