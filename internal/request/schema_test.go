@@ -70,7 +70,7 @@ func TestDecodeValidAgreesWithTheValidator(t *testing.T) {
 			switch {
 			case got:
 				accepted++
-			case want && source != "org.osbuild.containers-storage":
+			case want:
 				t.Errorf("%s: needed the validator for %s", source, raw)
 			default:
 				refused++
