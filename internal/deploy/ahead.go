@@ -340,6 +340,15 @@ func (r *reader) Read(p []byte) (n int, err error) {
 	return n, err
 }
 
+// Piece is Read that may return memory of the stream instead of buf.
+func (r *reader) Piece(buf []byte) ([]byte, error) {
+	if r.cur == nil || !r.cur.written {
+		return r.entries.Piece(buf)
+	}
+	n, err := r.Read(buf)
+	return buf[:n], err
+}
+
 // drop removes what was read ahead of the last entry and is not in the tree.
 func (r *reader) drop() error {
 	p := r.cur

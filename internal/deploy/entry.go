@@ -270,11 +270,20 @@ func (d *deployer) file(name string, e *layer.Entry, m tree.Meta, content io.Rea
 
 // fill writes the content of a file. unread means that the error is one of reading it.
 func fill(f *tree.File, content io.Reader, buf []byte, pause func(int)) (unread bool, err error) {
-	for {
+	piece := func() ([]byte, error) {
 		n, err := content.Read(buf)
-		pause(n)
-		if n > 0 {
-			if _, err := f.Write(buf[:n]); err != nil {
+		return buf[:n], err
+	}
+	if p, ok := content.(interface {
+		Piece(buf []byte) ([]byte, error)
+	}); ok {
+		piece = func() ([]byte, error) { return p.Piece(buf) }
+	}
+	for {
+		b, err := piece()
+		pause(len(b))
+		if len(b) > 0 {
+			if _, err := f.Write(b); err != nil {
 				return false, err
 			}
 		}

@@ -19,6 +19,9 @@ type Reader struct {
 	count  int
 	left   int64 // bytes that files may still declare
 	gnu    bool  // the last extended header was GNU tar's
+
+	direct  bool  // the content of the file is taken from the stream, and not through t
+	content int64 // bytes of it that were not taken yet
 }
 
 // ErrCutOff is the error for an archive that ends too early.
@@ -33,9 +36,15 @@ type meter struct {
 	raw     *bytes.Buffer // gets the rest, unless it is nil
 	offset  int64         // in the archive
 	first   []byte        // the first header of the entry, of its extended headers if it has any
+	passed  int64         // bytes of content that were taken behind the tar reader's back
 }
 
 func (m *meter) Read(p []byte) (int, error) {
+	if m.passed > 0 {
+		n := min(int64(len(p)), m.passed)
+		m.passed -= n
+		return int(n), nil
+	}
 	if !m.content && m.headers >= m.max {
 		return 0, &LimitError{"bytes in the headers of an entry", maxHeaders}
 	}
@@ -53,11 +62,13 @@ func (m *meter) Read(p []byte) (int, error) {
 
 // Seek is called by the tar reader only, to skip content.
 func (m *meter) Seek(offset int64, whence int) (int64, error) {
-	pos, err := m.ReadSeeker.Seek(offset, whence)
+	n := min(offset, m.passed)
+	m.passed -= n
+	pos, err := m.ReadSeeker.Seek(offset-n, whence)
 	if err == nil && whence == io.SeekCurrent {
-		m.offset += offset
+		m.offset += offset - n
 	}
-	return pos, err
+	return pos - m.passed, err
 }
 
 // keep keeps the first header of what was read for an entry, in which the end of the
@@ -110,6 +121,9 @@ func (r *Reader) Next() (*Entry, error) {
 
 // NextHeader is Next for callers that need the entry's header, too.
 func (r *Reader) NextHeader() (*tar.Header, *Entry, error) {
+	if err := r.skip(); err != nil {
+		return nil, nil, err
+	}
 	r.in.content = false
 	r.in.max = r.in.headers + maxHeaders
 	for {
@@ -141,8 +155,29 @@ func (r *Reader) NextHeader() (*tar.Header, *Entry, error) {
 		if err := r.check(e, r.in.headers-before); err != nil {
 			return nil, nil, err
 		}
+		if r.direct = e.Type == File && !e.Sparse && r.stream != nil && r.in.raw == nil; r.direct {
+			r.content = e.Size
+		}
 		return h, e, nil
 	}
+}
+
+// skip steps over what was not taken of the content of a file.
+func (r *Reader) skip() error {
+	if !r.direct || r.content == 0 {
+		return nil
+	}
+	if _, err := r.stream.Seek(r.content, io.SeekCurrent); err != nil {
+		return r.damage(err)
+	}
+	r.took(r.content)
+	return nil
+}
+
+func (r *Reader) took(n int64) {
+	r.content -= n
+	r.in.offset += n
+	r.in.passed += n
 }
 
 // check compares an entry, whose headers have so many bytes, with the limits.
@@ -172,12 +207,44 @@ func (r *Reader) Flush() error { return r.stream.flush() }
 
 // Read reads the content of the file that Next returned.
 func (r *Reader) Read(p []byte) (int, error) {
+	if r.direct {
+		b, err := r.piece(len(p))
+		return copy(p, b), err
+	}
 	r.in.content = true
 	n, err := r.t.Read(p)
 	if err != nil && err != io.EOF {
 		err = r.damage(err)
 	}
 	return n, err
+}
+
+// Piece returns what follows of the content of the file that Next returned. It is in buf,
+// or in memory of the stream, and right until the next call.
+func (r *Reader) Piece(buf []byte) ([]byte, error) {
+	if r.direct {
+		return r.piece(len(buf))
+	}
+	n, err := r.Read(buf)
+	return buf[:n], err
+}
+
+func (r *Reader) piece(most int) ([]byte, error) {
+	if r.content == 0 {
+		return nil, io.EOF
+	}
+	err := r.stream.next()
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		return nil, r.damage(err)
+	}
+	b := r.stream.cur.data
+	b = b[:min(int64(len(b)), int64(most), r.content)]
+	r.stream.step(len(b))
+	r.took(int64(len(b)))
+	return b, nil
 }
 
 // end reads what follows the archive: zeros, up to the block size of a tape.

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"runtime"
 	"strings"
@@ -163,4 +164,75 @@ func FuzzReader(f *testing.F) {
 			t.Fatalf("%d bytes in %d entries were passed on", size, count)
 		}
 	})
+}
+
+// However much of a file is read, and how, the entries after it are the same, and so is what
+// is counted.
+func TestContentMayBeReadOrNot(t *testing.T) {
+	t.Parallel()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	body := strings.Repeat("0123456789abcdef!", 40<<10)
+	sizes := []int{0, 1, 2, 511, 512, 513, 300 << 10, len(body)}
+	for i, size := range sizes {
+		h := &tar.Header{Name: fmt.Sprint(i), Size: int64(size), PAXRecords: map[string]string{"SCHILY.xattr.user.x": strings.Repeat("x", 3000)}}
+		if err := w.WriteHeader(h); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(w, body[:size]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	all := func(next func(buf []byte) ([]byte, error), most int) (got []byte) {
+		buf := make([]byte, 1000)
+		for len(got) < most {
+			p, err := next(buf[:min(len(buf), most-len(got))])
+			got = append(got, p...)
+			if err == io.EOF {
+				break
+			}
+			if err != nil {
+				t.Error(err)
+				break
+			}
+		}
+		return got
+	}
+	var counts []Counts
+	for name, content := range map[string]func(r *Reader) (got []byte, most int){
+		"not at all": func(*Reader) ([]byte, int) { return nil, 0 },
+		"one byte": func(r *Reader) ([]byte, int) {
+			return all(r.Piece, 1), 1
+		},
+		"Piece": func(r *Reader) ([]byte, int) { return all(r.Piece, 1<<30), 1 << 30 },
+		"Read": func(r *Reader) ([]byte, int) {
+			return all(func(buf []byte) ([]byte, error) { n, err := r.Read(buf); return buf[:n], err }, 1<<30), 1 << 30
+		},
+	} {
+		tally := NewTally(Limits{})
+		s := Start(t.Context(), Blob{Size: -1, Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b.Bytes())), nil }}, NewBudget(0), tally)
+		r := s.Entries()
+		for i, size := range sizes {
+			e, err := r.Next()
+			if err != nil || e.Name != fmt.Sprint(i) || e.Size != int64(size) {
+				t.Fatalf("%s: entry %d is %v, error %v", name, i, e, err)
+			}
+			if got, most := content(r); string(got) != body[:min(size, most)] {
+				t.Errorf("%s: %d bytes of a file of %d", name, len(got), size)
+			}
+		}
+		if _, err := r.Next(); err != io.EOF {
+			t.Errorf("%s: error %v at the end", name, err)
+		}
+		counts = append(counts, tally.Counts())
+		s.Close()
+	}
+	for _, c := range counts {
+		if c != counts[0] {
+			t.Errorf("counted %v, want the same each time", counts)
+		}
+	}
 }
