@@ -251,7 +251,7 @@ func TestListsAreRemovedUnderTheirLock(t *testing.T) {
 	must(t, os.Chtimes(c.FilePath(d), old, old))
 	was, err := c.Files()
 	must(t, err)
-	unlock, err := c.lockLists(t.Context(), unix.LOCK_EX)
+	unlock, err := c.lockLists(t.Context())
 	must(t, err)
 	c.Limit = time.Millisecond
 	c.UseFile(t.Context(), d)
@@ -284,7 +284,7 @@ func TestListsHaveALockWithoutAPool(t *testing.T) {
 	if modeOf(t, pool) != privateMode || modeOf(t, filepath.Join(pool, locksDir, listsLock)) != lockMode {
 		t.Error("others can take the lock")
 	}
-	unlock, err := c.lockLists(t.Context(), unix.LOCK_EX)
+	unlock, err := c.lockLists(t.Context())
 	must(t, err)
 	defer unlock()
 	c.Limit = time.Millisecond

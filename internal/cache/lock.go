@@ -111,9 +111,9 @@ func (c *Cache) lockImage(ctx context.Context, id digest.Digest, how int) (unloc
 // imageLock is what the lock of an image is called in messages.
 func imageLock(id digest.Digest) string { return "image " + id.String() }
 
-// lockLists locks the publishing of manifest lists.
-func (c *Cache) lockLists(ctx context.Context, how int) (unlock func(), err error) {
-	return c.waitFor(listsLockName).lockNamed(ctx, listsLock, how)
+// lockLists locks the publishing and removal of manifest lists.
+func (c *Cache) lockLists(ctx context.Context) (unlock func(), err error) {
+	return c.waitFor(listsLockName).lockNamed(ctx, listsLock, unix.LOCK_EX)
 }
 
 // lockNamed locks the file with that name in the directory of locks. With LOCK_NB it does not wait.

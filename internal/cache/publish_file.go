@@ -63,7 +63,7 @@ func (c *Cache) publishFile(ctx context.Context, d digest.Digest, raw []byte) er
 	if err := c.makeLocks(); err != nil {
 		return err
 	}
-	unlock, err := c.lockLists(ctx, unix.LOCK_EX) // until the name is on disk, as for images
+	unlock, err := c.lockLists(ctx) // until the name is on disk, as for images
 	if err != nil {
 		return err
 	}

@@ -123,13 +123,13 @@ func (c *Cache) RemoveFile(ctx context.Context, was Stored) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("remove manifest list: %w", err)
 	}
-	unlock, err := c.lockLists(ctx, unix.LOCK_EX)
+	unlock, err := c.lockLists(ctx)
 	if err != nil {
 		return false, fmt.Errorf("remove manifest list: %w", err)
 	}
 	defer unlock()
 	if is, err := files.stored(was.Digest.String(), was.Digest); err != nil || is != was {
-		return false, nil //nolint:nilerr // it is another by now
+		return false, nil // it is another by now
 	}
 	if err := files.remove(was.Digest.String()); err != nil && !isAbsent(err) {
 		return false, fmt.Errorf("remove manifest list: %w", err)

@@ -33,7 +33,7 @@ func (c *Cache) UseFile(ctx context.Context, d digest.Digest) {
 	if s, err := files.stored(d.String(), d); err != nil || time.Since(s.Changed) < useGrain {
 		return
 	}
-	unlock, err := c.lockLists(ctx, unix.LOCK_EX)
+	unlock, err := c.lockLists(ctx)
 	if err != nil {
 		return
 	}

@@ -109,6 +109,7 @@ func (i *Image) Names() []Name {
 	return slices.Compact(names)
 }
 
+// ParseName parses a name as it was recorded; what is not a reference is a Repository without a Tag.
 func ParseName(s string) Name {
 	named, err := reference.ParseNormalizedNamed(s)
 	if err != nil { // written by another program

@@ -10,10 +10,7 @@ import (
 	"osbuild-containers/test/registry"
 )
 
-var (
-	base, top, other = caches.Base, caches.Top, caches.Other
-	day              = caches.Day
-)
+var base, top, other = caches.Base, caches.Top, caches.Other
 
 // store is a cache that a test fills.
 type store struct{ *caches.Store }
