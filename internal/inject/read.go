@@ -57,7 +57,7 @@ func Read(raw []byte) (*Manifest, error) {
 		}
 	}
 	if d.checkVersion() != nil {
-		return m, nil
+		return m, nil //nolint:nilerr // another version, which has no references
 	}
 	model, err := readModel(d)
 	if err != nil {

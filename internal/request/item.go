@@ -50,7 +50,7 @@ func (d *decoder) image(raw jsontext.Value, at ...string) (Image, error) {
 	elsewhere := "in the item's key"
 	if schema.Properties["digest"] != nil {
 		elsewhere = "in the field digest"
-		ok := false
+		var ok bool
 		if img.Digest, ok = parseDigest(w.Image.Digest); !ok && fine {
 			d.found.add(joinPath(append(at, "digest")...), "%s", notDigest(w.Image.Digest))
 		}
