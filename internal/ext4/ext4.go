@@ -3,7 +3,7 @@
 // An FS is a file system in memory that is written to a Device. Files are written once,
 // straight to their blocks; directories, inodes and bitmaps stay in memory until Sync,
 // which makes the device a complete, clean file system. After Sync the tree can be changed
-// and synced again: then only what differs is written, and what is new lies close
+// and synced again: then only what differs is written, and what is new is close
 // together, so that the device differs in few places. A chain of images is made so, see
 // the examples.
 //
@@ -51,7 +51,7 @@ type Device interface {
 // Options describe a file system. What is random in other tools is given by the caller.
 type Options struct {
 	Size     int64     // in bytes; a rest that is no whole block stays unused
-	Inodes   int       // as many can be made at least, besides one for each 16 KiB
+	Inodes   int       // as many can be made at least; there is one for each 16 KiB in any case
 	UUID     [16]byte  // of the file system and its journal
 	HashSeed [16]byte  // of the hashes in large directories
 	Time     time.Time // of creation, of change of each inode, and where there is no other
@@ -88,8 +88,8 @@ func (e *FullError) Error() string {
 // FS is a file system that is being written. Names are relative to its root, separated by
 // slashes and clean; the root itself is ".". Names are bytes, in no encoding.
 //
-// When it is full, it goes on counting, writes no more, and Sync returns a *FullError: only
-// when all was given is it known what is needed.
+// When it is full, it continues to count, writes no more, and each Sync returns a *FullError:
+// only when all was given is it known what is needed.
 //
 // An FS is for one goroutine at a time. After an error of the device it is of no use.
 type FS struct {
@@ -186,7 +186,7 @@ const (
 	lostBlocks = 4
 )
 
-// SetDevice goes on with another device of the same content, such as an image that is backed
+// SetDevice continues on another device of the same content, such as an image that is backed
 // by that written before. Call it after Sync.
 func (fs *FS) SetDevice(dev Device) { fs.dev = writer{dev: dev} }
 

@@ -143,6 +143,9 @@ func isZero(p []byte) bool { return bytes.Equal(p, zeros[:len(p)]) }
 // put writes the blocks that are at that place in the file, except for those that the old
 // file has there too: these are kept.
 func (f *File) put(at uint32, p []byte) error {
+	if err := f.fs.dev.err; err != nil {
+		return fail("write", f.name, err)
+	}
 	for len(p) > 0 {
 		n, old, err := f.sameAsOld(at, p)
 		if err != nil {

@@ -318,7 +318,8 @@ func (fs *FS) info(n *node) (Info, error) {
 }
 
 // Walk calls f for all that is in the tree, directories before what is in them and names in
-// order. What f returns ends it. f may change metadata, and nothing else.
+// order; for a file with several names, for each of them. An error of f ends it. f may change
+// metadata, and nothing else.
 func (fs *FS) Walk(f func(name string, i Info) error) error { return fs.walk(".", fs.root, f) }
 
 func (fs *FS) walk(name string, n *node, f func(string, Info) error) error {

@@ -8,7 +8,8 @@ import (
 	"strings"
 )
 
-// AttrError is the error of an extended attribute that a node cannot have.
+// AttrError is the error of an extended attribute that a node cannot have. All else that was
+// asked for is done, so that SetMeta can follow, without the attribute.
 type AttrError struct {
 	Attr, Reason string
 }
@@ -138,7 +139,7 @@ func newAttr(n *node, name, value string) (*attr, error) {
 			return a, nil
 		}
 		var err error
-		if a.value, err = checkACL(name, value); err == nil && p.index == indexAccessACL {
+		if a.value, err = checkACL(name, value); a.value != "" && p.index == indexAccessACL {
 			a.value = aclOfMode(a.value, n.mode)
 		}
 		if err != nil || a.value == "" {

@@ -237,8 +237,8 @@ func (m *Image) write(p []byte, at uint32, in int64) error {
 	return nil
 }
 
-// Close drops what is the same as below and writes the tables and the header. The Image can
-// be read from after that, and be the backing of another one.
+// Close drops what is the same as below and writes the tables and the header. It does not close
+// the file: the Image can be read from after that, and be the backing of another one.
 func (m *Image) Close() error {
 	if m.closed {
 		return nil
