@@ -278,7 +278,7 @@ func TestDamagedStorage(t *testing.T) {
 		must(os.WriteFile(path, make([]byte, fi.Size()), 0o644))
 	}
 	w := newWorld(t).alone()
-	w.images(storedItem(storedImage, s)).failed(`<name>: blob <layer>: read layer from containers storage <root>: file integrity checksum failed for "data-1"; look with podman system check, or pull the image again`,
+	w.images(storedItem(storedImage, s)).failed("<name>: blob <layer>: read layer from containers storage <root>: file integrity checksum failed for \"data-1\"\nlook with podman system check, or pull the image again",
 		"<name>", "localhost/name:v1@"+string(storedImage.Digest), "<layer>", string(storedImage.Layers[1].DiffID), "<root>", s.Root)
 	w.nothing()
 }

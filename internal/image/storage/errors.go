@@ -5,6 +5,8 @@ package storage
 
 import (
 	"errors"
+	"io/fs"
+	"os"
 
 	"osbuild-containers/internal/hint"
 )
@@ -23,6 +25,9 @@ func (e *noStoreError) Unwrap() error { return e.err }
 
 // Hint is the remedy.
 func (e *noStoreError) Hint() hint.Hint {
+	if h := ofOthers(e.err); h != (hint.Hint{}) {
+		return h
+	}
 	return hint.New("check storage-location, or graphroot in storage.conf where none is given")
 }
 
@@ -43,4 +48,20 @@ func Mark(err error) error {
 // IsStorage reports whether the error is one of a containers storage: another try would give the same one.
 func IsStorage(err error) bool {
 	return errors.As(err, new(*storageError)) || errors.As(err, new(*noStoreError))
+}
+
+// unreadable marks an error of reading a layer, and adds a hint.
+func unreadable(err error) error {
+	return Mark(hint.Add(hint.With(err, ofOthers(err)), "look with podman system check, or pull the image again"))
+}
+
+var geteuid = os.Geteuid // replaced by tests
+
+// ofOthers is the hint for a user who may not read the storage, or a file in it: that of a rootless podman has files with
+// the user's subordinate ids.
+func ofOthers(err error) hint.Hint {
+	if !errors.Is(err, fs.ErrPermission) || geteuid() == 0 {
+		return hint.Hint{}
+	}
+	return hint.New("that belongs to another user, or to one of your ids in /etc/subuid: run the command in podman's user namespace, podman unshare COMMAND, or as the owner of the storage")
 }

@@ -201,7 +201,7 @@ type storedReader struct {
 func (r storedReader) Read(p []byte) (int, error) {
 	n, err := r.ReadCloser.Read(p)
 	if err != nil && err != io.EOF {
-		err = Mark(fmt.Errorf("read layer from containers storage %s: %w; look with podman system check, or pull the image again", r.root, err))
+		err = unreadable(fmt.Errorf("read layer from containers storage %s: %w", r.root, err))
 	}
 	return n, err
 }
