@@ -23,15 +23,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"runtime"
-	"slices"
-	"strconv"
 	"time"
 
 	"osbuild-containers/internal/layer"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/tree"
+	"osbuild-containers/internal/userns"
 )
 
 // Layer is a layer of the image; the first is the lowest.
@@ -83,13 +81,12 @@ func newDeployer(root string, layers []Layer, opt Options, log *progress.Reporte
 		wanted: newTrie[wanted](),
 		late:   map[int32]map[int32]*inode{},
 		buf:    make([]byte, bufferSize),
-		lost:   unsupported{log: log, kinds: map[string]*lost{}},
 		procs:  runtime.GOMAXPROCS(0),
 		pause:  func(int) {},
 	}
 	d.most = int64(d.procs) * aheadBytes
 	d.paths.root().v = merged{kind: dir, made: true, there: !empty}
-	t.Unsupported = d.lost.add
+	t.Unsupported = d.lost.Add
 	return d, nil
 }
 
@@ -109,7 +106,7 @@ func (d *deployer) run(ctx context.Context) error {
 	for _, w := range d.exclude.warnings() {
 		d.log.Note("%s", w)
 	}
-	d.lost.report()
+	d.lost.Report(d.log.Note)
 	return d.finish(d.paths.root())
 }
 
@@ -121,7 +118,7 @@ type deployer struct {
 	exclude *excluder
 	layers  []Layer
 	log     *progress.Reporter
-	lost    unsupported
+	lost    userns.Losses
 
 	paths  *trie[merged]
 	wanted *trie[wanted]              // hard links to layers below that were not read yet
@@ -199,45 +196,4 @@ func (d *deployer) in(k int, err error) error {
 		return err
 	}
 	return fmt.Errorf("layer %d/%d %s: %w", k, len(d.layers), d.layers[k-1].Name(), err)
-}
-
-// unsupported counts what the tree does not get of the image, by why: attributes, devices, owners.
-type unsupported struct {
-	log   *progress.Reporter
-	kinds map[string]*lost
-}
-
-// lost is what is missing for one reason.
-type lost struct {
-	first, verb string
-	count       int
-}
-
-// add counts an attribute of a file, or the file itself where attr is empty.
-func (u *unsupported) add(name, attr, why string) {
-	k := u.kinds[why]
-	if k == nil {
-		k = &lost{first: fmt.Sprintf("%s of %q", attr, name), verb: "set"}
-		switch {
-		case attr == "":
-			k = &lost{first: strconv.Quote(name), verb: "made"}
-		case why == noOwners:
-			k.verb = "kept"
-		}
-		u.kinds[why] = k
-	}
-	k.count++
-}
-
-// Why the tree has another owner, or no ACL, than the image.
-const (
-	noOwners = "owners are ignored"
-	noACLs   = "owners are ignored, and so are ACLs with users or groups"
-)
-
-func (u *unsupported) report() {
-	for _, why := range slices.Sorted(maps.Keys(u.kinds)) {
-		k := u.kinds[why]
-		u.log.Note("warning: %s: %d are not %s, the first is %s", why, k.count, k.verb, k.first)
-	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"osbuild-containers/internal/layer"
 	"osbuild-containers/internal/tree"
+	"osbuild-containers/internal/userns"
 )
 
 // IDRange maps Count ids from Container on, as the image has them, to those from Host
@@ -54,16 +55,19 @@ func (d *deployer) meta(e *layer.Entry) (tree.Meta, error) {
 	return m, err
 }
 
+// noACLs is why an ACL is not set.
+const noACLs = "owners are ignored, and so are ACLs with users or groups"
+
 // unowned completes the metadata of the entry where its owner is ignored.
 func (d *deployer) unowned(m tree.Meta, e *layer.Entry) (tree.Meta, error) {
 	m.UID, m.GID = unix.Geteuid(), unix.Getegid()
 	if e.UID != int64(m.UID) || e.GID != int64(m.GID) {
-		d.lost.add(e.Name, fmt.Sprintf("%d:%d", e.UID, e.GID), noOwners)
+		d.lost.Add(e.Name, fmt.Sprintf("%d:%d", e.UID, e.GID), userns.NoOwners)
 	}
 	all, err := d.xattrs(e.Xattrs)
 	for _, attr := range []string{aclAccess, aclDefault} {
 		if namesOthers(all[attr]) {
-			d.lost.add(e.Name, attr, noACLs)
+			d.lost.Add(e.Name, attr, noACLs)
 			delete(all, attr)
 		}
 	}

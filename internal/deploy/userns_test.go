@@ -2,6 +2,9 @@ package deploy
 
 import (
 	"archive/tar"
+	"encoding/json"
+	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"osbuild-containers/internal/hint"
+	"osbuild-containers/test/userns"
 )
 
 // inNamespace is set in the environment of a test that runs again with fewer rights.
@@ -186,5 +190,68 @@ func TestOwnersAsOrdinaryUser(t *testing.T) {
 	const want = "set owner 0:0: operation not permitted\nonly root can give files to others: run this in a user namespace, for example with podman unshare, or set the option ignore-owners"
 	if _, err := newPlace(t).deploy(t, Options{}, layerOf(t, file("f"))); err == nil || !strings.HasSuffix(hint.Text(err, hint.Fields), want) {
 		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
+// TestSameTreeAsRoot compares the tree that root makes with the one that an ordinary user makes in a user namespace with
+// further ids, as it is seen there.
+func TestSameTreeAsRoot(t *testing.T) {
+	device := func(name string, kind byte) item {
+		return file(name).with(func(h *tar.Header) { h.Typeflag, h.Devmajor, h.Devminor = kind, 5, 1 })
+	}
+	mode := func(i item, mode int64) item { return i.with(func(h *tar.Header) { h.Mode = mode }) }
+	p := newPlace(t)
+	log, err := p.deploy(
+		t, Options{Epoch: when}, layerOf(
+			t, directory("dev"), device("dev/console", tar.TypeChar), device("dev/loop0", tar.TypeBlock), hardlink("dev/tty", "dev/console"),
+			mode(owned(file("su", "1"), 0, 0), 0o6755), mode(owned(file("sg", "2"), 1000, 60000), 0o2755), mode(owned(directory("sticky"), 65536, 65536), 0o3777),
+			owned(xattr(file("ping", "3"), "security.capability", capNetRaw), 0, 100), owned(hardlink("pong", "ping"), 0, 100),
+			owned(xattr(file("acl"), aclAccess, namedACL), 2000, 2000), xattr(directory("default"), aclDefault, namedACL), file("default/f", "4"),
+			owned(xattr(file("attr"), "user.lab", "x"), 1001, 1002), xattr(file("trusted"), "trusted.none", "x"), xattr(file("ima"), "security.ima", "x"),
+			owned(symlink("link", "attr"), 1003, 1004), owned(file("many", strings.Repeat("x", 9000)), 33, 33), hardlink("again", "many"),
+		), layerOf(t, file(".wh.many"), owned(file("implied/f"), 5000, 0)),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := p.metadata(t)
+	if userns.Inside() {
+		if n := strings.Count(log, "warning: "); n != 3 {
+			t.Errorf("%d warnings, want 3:\n%s", n, log)
+		}
+		raw, err := json.Marshal(got)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Printf("\n%s\n", raw)
+		return
+	}
+	cmd := userns.Command(t, exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$"))
+	out, err := userns.Run(t, cmd)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	var rootless map[string]string
+	for line := range strings.Lines(string(out)) {
+		if strings.HasPrefix(line, "{") {
+			err = json.Unmarshal([]byte(line), &rootless)
+		}
+	}
+	if err != nil || len(rootless) == 0 {
+		t.Fatalf("no tree: %v\n%s", err, out)
+	}
+	for _, device := range []string{"dev/console", "dev/loop0", "dev/tty"} {
+		if got[device] == "" || rootless[device] != "" {
+			t.Errorf("%s: root has %q, the user %q", device, got[device], rootless[device])
+		}
+		delete(got, device)
+	}
+	if !maps.Equal(got, rootless) {
+		for name := range got {
+			if got[name] != rootless[name] {
+				t.Errorf("%s: root has %q, the user %q", name, got[name], rootless[name])
+			}
+		}
+		t.Errorf("root has %d paths, the user %d", len(got), len(rootless))
 	}
 }

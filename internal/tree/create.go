@@ -106,7 +106,7 @@ func (r *Root) Mknod(name string, kind, major, minor uint32, m Meta) error {
 	})
 	if kind != unix.S_IFIFO && errors.Is(err, unix.EPERM) && r.Unsupported != nil && userns.Restricted() {
 		r.leaveOut(name)
-		r.Unsupported(name, "", NoDevices)
+		r.Unsupported(name, "", userns.NoDevices)
 		return nil
 	}
 	return err
@@ -148,7 +148,7 @@ func (r *Root) Link(name, old string) error {
 	})
 	if r.isLeftOut(old, err) {
 		r.leaveOut(name)
-		r.Unsupported(name, "", NoDevices)
+		r.Unsupported(name, "", userns.NoDevices)
 		return nil
 	}
 	return err

@@ -114,11 +114,8 @@ func (m *Meta) attrs() []string {
 	return slices.Sorted(maps.Keys(m.Xattrs))
 }
 
-// Why an attribute is not set, or a device not made.
+// Why an attribute is not set; package userns has more reasons.
 const (
-	NoDevices        = "only root of the host can make device nodes"
-	NoTrusted        = "only root of the host can set attributes of trusted"
-	NoSecurity       = "only root of the host can set attributes of security"
 	NoAttributes     = "the file system of the tree has no such attributes"
 	NoUserAttributes = "links, FIFOs and devices have no user attributes"
 )
@@ -137,10 +134,10 @@ func (r *Root) attrError(name, attr string, node bool, err error) error {
 		r.Unsupported(name, attr, NoUserAttributes)
 		return nil
 	case err == unix.EPERM && r.Unsupported != nil && strings.HasPrefix(attr, "trusted.") && userns.Restricted():
-		r.Unsupported(name, attr, NoTrusted)
+		r.Unsupported(name, attr, userns.NoTrusted)
 		return nil
 	case err == unix.EPERM && r.Unsupported != nil && strings.HasPrefix(attr, "security.") && userns.Restricted():
-		r.Unsupported(name, attr, NoSecurity)
+		r.Unsupported(name, attr, userns.NoSecurity)
 		return nil
 	default:
 		err = fmt.Errorf("set attribute %q: %w", attr, err)

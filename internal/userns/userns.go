@@ -5,6 +5,7 @@ package userns
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/moby/sys/user"
@@ -40,6 +41,27 @@ func Remedy(err error) hint.Hint {
 	default:
 		return hint.Hint{}
 	}
+}
+
+// IDs are the ids that the user namespace of this process maps.
+type IDs struct{ uids, gids []user.IDMap }
+
+// Mapped returns the ids that the user namespace of this process maps.
+func Mapped() IDs {
+	uids, uidErr := user.CurrentProcessUIDMap()
+	gids, gidErr := user.CurrentProcessGIDMap()
+	if uidErr != nil || gidErr != nil { // without /proc, the kernel says it later
+		all := []user.IDMap{{Count: 1 << 32}}
+		return IDs{all, all}
+	}
+	return IDs{uids, gids}
+}
+
+// Has reports whether the owner uid:gid is mapped.
+func (i IDs) Has(uid, gid int) bool { return has(i.uids, int64(uid)) && has(i.gids, int64(gid)) }
+
+func has(all []user.IDMap, id int64) bool {
+	return slices.ContainsFunc(all, func(m user.IDMap) bool { return id >= m.ID && id-m.ID < m.Count })
 }
 
 // mapped returns the ids of a map, as 0-65536.

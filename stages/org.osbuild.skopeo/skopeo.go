@@ -33,6 +33,7 @@ type options struct {
 		StorageDriver string `json:"storage-driver"`
 	} `json:"destination"`
 	RemoveSignatures bool `json:"remove-signatures"`
+	IgnoreOwners     bool `json:"ignore-owners"`
 }
 
 // run copies the images of the input into the tree.
@@ -86,6 +87,8 @@ func (o *options) check(inputs []request.InputImage) error {
 		return request.Refuse("options.destination."+field, "%v", text)
 	}
 	switch n := len(inputs); {
+	case o.IgnoreOwners && d.Type != toStorage:
+		return request.Refuse("options.ignore-owners", "has a meaning only for containers-storage: the layers in %s stay as they are", d.Type)
 	case n == 0:
 		return request.Refuse(archives, "must have an image")
 	case n > 1 && (d.Type == toDir || d.Type == toArchive):
@@ -122,7 +125,7 @@ func (o *options) store(ctx context.Context, a *request.Arguments, images []*inp
 			return err
 		}
 	}
-	opt := storage.Options{Root: root.Path, Driver: cmp.Or(d.StorageDriver, "overlay"), Epoch: a.Epoch}
+	opt := storage.Options{Root: root.Path, Driver: cmp.Or(d.StorageDriver, "overlay"), Epoch: a.Epoch, IgnoreOwners: o.IgnoreOwners}
 	items := make([]storage.Item, 0, len(images))
 	for _, i := range images {
 		items = append(items, storage.Item{Image: i, Lists: lists.of(i), RemoveSignatures: o.RemoveSignatures})

@@ -21,6 +21,7 @@ import (
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/panics"
 	"osbuild-containers/internal/progress"
+	"osbuild-containers/internal/userns"
 )
 
 // readAhead is how much of archives may be decompressed before it is unpacked, in bytes.
@@ -38,6 +39,7 @@ type chain struct {
 
 	staged  *graphdriver.DriverWithDifferOutput
 	notes   *notes
+	lost    userns.Losses
 	began   time.Time
 	took    time.Duration
 	bytes   int64
@@ -151,7 +153,7 @@ func (w *writer) stage(ctx context.Context, c *chain, budget *layer.Budget) {
 	c.began = time.Now()
 	s := layer.Start(ctx, c.blob, budget, c.image)
 	defer s.Close()
-	d := &differ{stream: s, chain: c, dir: w.layersDir()}
+	d := &differ{stream: s, chain: c, dir: w.layersDir(), ignoreOwners: w.opt.IgnoreOwners}
 	if w.opt.Epoch != nil {
 		d.clamp = w.clamp
 	}
@@ -199,6 +201,7 @@ func (w *writer) apply(c *chain) error {
 func (w *writer) layersDir() string { return filepath.Join(w.opt.Root, w.opt.Driver+"-layers") }
 
 func (w *writer) told(c *chain) {
+	w.lost.Merge(&c.lost)
 	w.log.Note("%s: %s, %.1f s", c.label, progress.Bytes(c.bytes), c.took.Seconds())
 }
 
@@ -249,7 +252,9 @@ func (w *writer) put(c *chain, s *layer.Stream) error {
 		})
 		out.CloseWithError(put)
 	})
-	err := c.pass(s, to, newOwners(c.image, w.layersDir()))
+	o := newOwners(c.image, w.layersDir(), w.opt.IgnoreOwners)
+	err := c.pass(s, to, o)
+	c.lost = o.lost
 	to.CloseWithError(err)
 	work.Wait()
 	if err == nil {

@@ -54,7 +54,7 @@ func splitAll(t testing.TB, archive []byte, notes tsstorage.Packer, limits layer
 	var raw, passed bytes.Buffer
 	s := stream(t, archive, limits)
 	in := s.Pass(func(piece []byte) error { passed.Write(piece); return nil }, &raw)
-	err := split(t.Context(), in, &raw, notes, newOwners(layer.NewTally(limits), t.TempDir()))
+	err := split(t.Context(), in, &raw, notes, newOwners(layer.NewTally(limits), t.TempDir(), false))
 	return passed.Bytes(), err
 }
 

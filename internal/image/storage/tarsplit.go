@@ -19,6 +19,7 @@ import (
 
 	"osbuild-containers/internal/ctxio"
 	"osbuild-containers/internal/layer"
+	"osbuild-containers/internal/userns"
 )
 
 // split notes what the store keeps of an archive to write it again, bit for bit: all but
@@ -81,13 +82,28 @@ type owners struct {
 	dirs, parents map[string]struct{} // that the layer has, and that it needs
 	last          string              // of the parents, the last one
 	whiteouts     []string            // what they are about
+
+	ids          *userns.IDs // that the owners must be among; nil for all
+	overlay      bool        // the store is one of overlay
+	ignoreOwners bool
+	restricted   bool
+	lost         userns.Losses
 }
 
-func newOwners(image *layer.Tally, disk string) *owners {
-	return &owners{
+// noOpaque is why root's podman does not see that a directory is opaque.
+const noOpaque = "only root of the host can set trusted.overlay.opaque; user.overlay.opaque, which a rootless podman reads, is set"
+
+func newOwners(image *layer.Tally, disk string, ignoreOwners bool) *owners {
+	o := &owners{
+		ignoreOwners: ignoreOwners, restricted: userns.Restricted(),
 		image: image, disk: disk, uids: map[uint32]struct{}{}, gids: map[uint32]struct{}{},
 		dirs: map[string]struct{}{}, parents: map[string]struct{}{},
 	}
+	if o.restricted {
+		ids := userns.Mapped()
+		o.ids = &ids
+	}
+	return o
 }
 
 func (o *owners) add(h *tar.Header, e *layer.Entry) error {
@@ -107,13 +123,38 @@ func (o *owners) add(h *tar.Header, e *layer.Entry) error {
 	if err := o.need(dir); err != nil {
 		return err
 	}
+	if base == archive.WhiteoutOpaqueDir && o.restricted && o.overlay {
+		o.lost.Add(strings.Trim(dir, "/"), "trusted.overlay.opaque", noOpaque)
+	}
 	if gone, ok := strings.CutPrefix(base, archive.WhiteoutPrefix); ok {
 		o.whiteouts = append(o.whiteouts, dir+gone)
 		return nil
 	}
 	o.uids[uint32(h.Uid)] = struct{}{}
 	o.gids[uint32(h.Gid)] = struct{}{}
+	if o.restricted {
+		o.lose(e)
+	}
+	mapped := o.ids == nil || o.ids.Has(h.Uid, h.Gid)
+	switch {
+	case !mapped && !o.ignoreOwners:
+		return fmt.Errorf("%q: %w", e.Name, userns.OwnerError(h.Uid, h.Gid, unix.EINVAL))
+	case o.ignoreOwners && o.overlay && (h.Uid != unix.Geteuid() || h.Gid != unix.Getegid()), !mapped:
+		o.lost.Add(e.Name, fmt.Sprintf("%d:%d", h.Uid, h.Gid), userns.NoOwners)
+	}
 	return nil
+}
+
+// lose counts what the library leaves out of an entry without a word where it is not run by root of the host.
+func (o *owners) lose(e *layer.Entry) {
+	if e.Type == layer.Char || e.Type == layer.Block {
+		o.lost.Add(e.Name, "", userns.NoDevices)
+	}
+	for attr := range e.Xattrs {
+		if why := userns.WhyNot(attr); why != "" {
+			o.lost.Add(e.Name, attr, why)
+		}
+	}
 }
 
 // room checks that a file with holes, which the library writes as zeros, fits on the disk.

@@ -13,6 +13,7 @@ import (
 
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/containers/storage/pkg/archive"
+	"github.com/containers/storage/pkg/idtools"
 	"github.com/vbatts/tar-split/tar/storage"
 	"golang.org/x/sys/unix"
 
@@ -31,6 +32,8 @@ type differ struct {
 	dir    string                  // of the store's notes
 	clamp  func(path string) error // sets a time that is new; nil to leave it
 	err    error                   // why it failed, before others have wrapped it
+
+	ignoreOwners bool
 }
 
 // ApplyDiff is what the store calls.
@@ -46,7 +49,11 @@ func (d *differ) ApplyDiff(dest string, options *archive.TarOptions, _ *graphdri
 			n.Close()
 		}
 	}()
-	o := newOwners(d.chain.image, d.dir)
+	o := newOwners(d.chain.image, d.dir, d.ignoreOwners)
+	o.overlay = true
+	if d.ignoreOwners {
+		options.ChownOpts = &idtools.IDPair{UID: unix.Geteuid(), GID: unix.Getegid()}
+	}
 	if err := unpack(d.stream, dest, options, storage.NewJSONPacker(n.zip), o); err != nil {
 		return out, err
 	}
@@ -58,7 +65,7 @@ func (d *differ) ApplyDiff(dest string, options *archive.TarOptions, _ *graphdri
 	if err := n.finish(); err != nil {
 		return out, err
 	}
-	d.chain.notes = n
+	d.chain.notes, d.chain.lost = n, o.lost
 	out.UIDs, out.GIDs, out.RootDirMode = o.list(o.uids), o.list(o.gids), o.root
 	out.UncompressedDigest, out.CompressedDigest = d.chain.blob.DiffID, d.chain.blob.Digest
 	out.Size = d.stream.Bytes()

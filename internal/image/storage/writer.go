@@ -18,6 +18,7 @@ import (
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/scratch"
+	"osbuild-containers/internal/userns"
 )
 
 // Options say what store to write to.
@@ -25,6 +26,10 @@ type Options struct {
 	Root   string // graph root; no symbolic link in it
 	Driver string // overlay or vfs
 	Epoch  *int64 // the time, in seconds, that everything new is to have; nil for now
+
+	// IgnoreOwners gives the files of layers to the user and group of this process; with vfs, only those whose owner
+	// the user namespace does not map.
+	IgnoreOwners bool
 }
 
 // An Image is what an image to write is read from.
@@ -99,6 +104,7 @@ func Write(ctx context.Context, opt Options, items []Item, log *progress.Reporte
 	if err != nil {
 		return err
 	}
+	w.lost.Report(w.log.Note)
 	return w.normalize()
 }
 
@@ -110,6 +116,7 @@ type writer struct {
 	began time.Time
 	there map[string]bool   // layers that were there before
 	added map[string]*chain // layers that were not, by their ids
+	lost  userns.Losses
 }
 
 func openWriter(opt Options, scratch string, log *progress.Reporter) (*writer, error) {
@@ -122,6 +129,9 @@ func openWriter(opt Options, scratch string, log *progress.Reporter) (*writer, e
 		if err := mountNothing(&o); err != nil {
 			return nil, err
 		}
+	}
+	if opt.IgnoreOwners {
+		o.GraphDriverOptions = append(o.GraphDriverOptions, opt.Driver+".ignore_chown_errors=true")
 	}
 	began := time.Now().Truncate(time.Second) // file systems' clocks are behind
 	s, err := storage.GetStore(o)
