@@ -145,7 +145,7 @@ func TestHeadersKeptInMemoryAreBounded(t *testing.T) {
 	for n, want := range map[int]string{1: "", 4: "compressed bytes in the headers of the layer: more than the limit of 100000"} {
 		out, to := io.Pipe()
 		go func() { _, _ = io.Copy(io.Discard, out) }()
-		err := new(chain).pass(stream(t, packed(t, "", slices.Repeat([]tar.Header{entry}, n)...), layer.Limits{}), to, newOwners(layer.NewTally(layer.Limits{}), t.TempDir()))
+		err := new(chain).pass(stream(t, packed(t, "", slices.Repeat([]tar.Header{entry}, n)...), layer.Limits{}), to, newOwners(layer.NewTally(layer.Limits{}), t.TempDir(), false))
 		to.Close()
 		if fmt.Sprint(err) != want && (want != "" || err != nil) {
 			t.Errorf("%d entries: error %v, want %q", n, err, want)
