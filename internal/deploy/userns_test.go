@@ -215,7 +215,7 @@ func TestSameTreeAsRoot(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := p.metadata(t)
-	if userns.Inside() {
+	if userns.Second() {
 		if n := strings.Count(log, "warning: "); n != 3 {
 			t.Errorf("%d warnings, want 3:\n%s", n, log)
 		}

@@ -1,4 +1,4 @@
-// Package userns runs tests a second time inside a user namespace, as osbuild runs its stages for an ordinary user.
+// Package userns runs tests in user namespaces.
 package userns
 
 import (
@@ -9,53 +9,28 @@ import (
 	"testing"
 )
 
-// inside is set in the environment of tests that run in the namespace.
 const inside = "TEST_IN_USER_NAMESPACE"
 
-// Inside reports whether this process was started by Again.
-func Inside() bool { return os.Getenv(inside) != "" }
-
-// First is the first id outside of the namespace of those that it has besides the user's.
-const First = 1_000_000
-
-// Command makes cmd run as root of a user namespace that has 65,536 further ids. Only root can do that without the help
-// of newuidmap, so tests of other users are skipped.
-func Command(t *testing.T, cmd *exec.Cmd) *exec.Cmd {
+// Inside runs the test again as root of a user namespace that maps only the user and the group of this process, and
+// reports whether this is that run. The caller returns at once if it is not.
+func Inside(t *testing.T, env ...string) bool {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("only root can map ids of others")
+	if os.Getenv(inside) != "" {
+		return true
 	}
-	ids := func(own int) []syscall.SysProcIDMap {
-		return []syscall.SysProcIDMap{{HostID: own, Size: 1}, {ContainerID: 1, HostID: First, Size: 65536}}
+	again := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v")
+	again.Env = append(append(os.Environ(), inside+"=1"), env...)
+	again.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER,
+		UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
 	}
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags: syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS, UidMappings: ids(os.Getuid()), GidMappings: ids(os.Getgid()),
-		GidMappingsEnableSetgroups: true,
-	}
-	return cmd
-}
-
-// Again runs the tests of this executable that match run, and not skip, in a user namespace. There it does nothing.
-func Again(t *testing.T, run, skip string) {
-	t.Helper()
-	if Inside() {
-		t.Skip("this is the second time")
-	}
-	cmd := Command(t, exec.Command("/proc/self/exe", "-test.run="+run, "-test.skip="+skip, "-test.v"))
-	out, err := Run(t, cmd)
-	if err != nil || !strings.Contains(string(out), "--- PASS") {
-		t.Errorf("%v\n%s", err, out)
-	}
-}
-
-// Run runs a process that Command has prepared and returns what it wrote. The test is skipped where the kernel allows no
-// user namespace.
-func Run(t *testing.T, cmd *exec.Cmd) ([]byte, error) {
-	t.Helper()
-	cmd.Env = append(os.Environ(), inside+"=1", "TMPDIR="+t.TempDir())
-	out, err := cmd.CombinedOutput()
+	out, err := again.CombinedOutput()
 	if err != nil && len(out) == 0 {
 		t.Skipf("no user namespace can be made: %v", err)
 	}
-	return out, err
+	if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
+		t.Errorf("%v\n%s", err, out)
+	}
+	return false
 }
