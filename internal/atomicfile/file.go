@@ -8,6 +8,7 @@ package atomicfile
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -32,7 +33,7 @@ func Create(root, name string) (*File, error) {
 	parent, base := path.Split(name)
 	switch {
 	case name == "", strings.ContainsRune(name, 0), base == "", base == ".", base == "..":
-		return nil, fmt.Errorf("not a file name: %q", name)
+		return nil, errors.New("not a file name") // the caller names it
 	}
 	dir, err := resolve.OpenInTree(root, parent)
 	if err != nil {
