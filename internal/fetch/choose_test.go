@@ -75,7 +75,7 @@ func TestNotAnImage(t *testing.T) {
 		id    digest.Digest // "" is amd's
 		want  string
 	}{
-		"another image": {arm, "", "<name>: the image has the id <arm>, but <amd> is asked for: pin both again, or fix one"},
+		"another image": {arm, "", "<name>: image id is <arm>, want <amd>: pin both again, or fix one"},
 		"list without it": {
 			images.NewList(images.Of(amd, arm)), digest.Digest(other),
 			"<name>: the manifest list has no image with the id " + other + "; it offers linux/amd64 <amd>, linux/arm/v7 <arm>",

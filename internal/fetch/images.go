@@ -219,7 +219,7 @@ func (s *session) find(ctx context.Context) (*chosen, error) {
 		}
 	}
 	if m.Config.Digest != s.it.ID {
-		return nil, fmt.Errorf("the image has the id %s, but %s is asked for: pin both again, or fix one", m.Config.Digest, s.it.ID)
+		return nil, fmt.Errorf("image id is %s, want %s: pin both again, or fix one", m.Config.Digest, s.it.ID)
 	}
 	return c, nil
 }

@@ -134,7 +134,7 @@ func (u *unit) check(ctx context.Context, pins []pin.Image, raw []byte, m *manif
 		case instance == "" && p.Manifest != u.Digest:
 			return errors.New("this is an image, but it is pinned as a manifest list: pin it again")
 		case m.Config.Digest != p.ID:
-			return fmt.Errorf("the image has the id %s, but %s is pinned: pin it again", m.Config.Digest, p.ID)
+			return fmt.Errorf("image id is %s, want %s: pin it again", m.Config.Digest, p.ID)
 		}
 	}
 	return u.stream.Allowed(ctx, instance, raw)

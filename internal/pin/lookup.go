@@ -95,10 +95,10 @@ func (l *lookup) single(ctx context.Context, platforms []Platform) ([]*found, er
 		switch {
 		case p.Any || p.fits(f.platform):
 		case f.platform.Architecture == "":
-			errs = append(errs, hint.Add(fmt.Errorf("is not made for several platforms, and its config does not say for which it is, asked for was %s", p),
+			errs = append(errs, hint.Add(fmt.Errorf("is a single-platform image without a platform in its config, want %s", p),
 				"pin it with --arch any"))
 		default:
-			errs = append(errs, hint.Add(fmt.Errorf("is not made for several platforms: it is for %s, asked for was %s", f.platform, p),
+			errs = append(errs, hint.Add(fmt.Errorf("is a single-platform image for %s, want %s", f.platform, p),
 				"pin it with --arch %s, or with --arch any if it runs all the same", archOf(f.platform)))
 		}
 	}

@@ -180,9 +180,9 @@ func TestImageWithoutAList(t *testing.T) {
 	if got := w.pin("registry.example/images/none:v1", "any")[0]; got.ID != none.ID || got.Platform != "any" {
 		t.Errorf("pinned %+v", got)
 	}
-	w.refuse("registry.example/images/arm:v1: is not made for several platforms: it is for linux/arm64/v8, asked for was linux/amd64\n"+
+	w.refuse("registry.example/images/arm:v1: is a single-platform image for linux/arm64/v8, want linux/amd64\n"+
 		"pin it with --arch arm64/v8, or with --arch any if it runs all the same", "registry.example/images/arm:v1", "arm64", "x86_64")
-	w.refuse("registry.example/images/none:v1: is not made for several platforms, and its config does not say for which it is, asked for was linux/amd64\n"+
+	w.refuse("registry.example/images/none:v1: is a single-platform image without a platform in its config, want linux/amd64\n"+
 		"pin it with --arch any", "registry.example/images/none:v1", "amd64")
 }
 
@@ -302,7 +302,7 @@ func TestStored(t *testing.T) {
 	if got.Transport != request.ContainersStorage || got.StorageLocation != s.Root || got.Reference != "localhost/name:v1" || got.From != "" {
 		t.Errorf("pinned %+v", got)
 	}
-	w.refuse("localhost/name:v1: is not made for several platforms: it is for linux/arm64, asked for was linux/amd64\n"+
+	w.refuse("localhost/name:v1: is a single-platform image for linux/arm64, want linux/amd64\n"+
 		"pin it with --arch arm64, or with --arch any if it runs all the same", text, "amd64")
 	w.refuse("localhost/none:v1: not in containers storage "+s.Root+"; see its images with podman images, or pull it there",
 		"containers-storage:["+s.Root+"]localhost/none:v1", "arm64")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -49,7 +50,7 @@ func readList(path, key string) (*list, error) {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() || info.Size() > manifest.MaxSize {
-		return nil, fmt.Errorf("is no file of at most %d bytes", manifest.MaxSize)
+		return nil, fmt.Errorf("not a regular file of at most %d bytes", manifest.MaxSize)
 	}
 	raw, err := os.ReadFile(path)
 	if err != nil {
@@ -63,7 +64,7 @@ func readList(path, key string) (*list, error) {
 		return nil, err
 	}
 	if !m.List {
-		return nil, fmt.Errorf("is the manifest of an image, not a list")
+		return nil, errors.New("not a manifest list, but the manifest of an image")
 	}
 	return &list{key: key, raw: raw, m: m}, nil
 }

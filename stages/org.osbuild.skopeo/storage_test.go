@@ -125,7 +125,7 @@ func TestListsThatAreRefused(t *testing.T) {
 		want string
 	}{
 		"of other images": {images.NewList(images.Of(stranger)), "failed: manifest lists that name none of the images: sha256:"},
-		"an image":        {&images.List{Digest: img.Digest, Raw: img.Raw}, "is the manifest of an image, not a list"},
+		"an image":        {&images.List{Digest: img.Digest, Raw: img.Raw}, "not a manifest list, but the manifest of an image"},
 		"damaged":         {&images.List{Digest: img.Digest, Raw: []byte("{}")}, "digest mismatch: got sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"},
 	} {
 		a := inputs.New(t)

@@ -131,8 +131,8 @@ func TestWhatIsNoStorageIsRefused(t *testing.T) {
 			"new":       {path: "-layers/layers.lock", link: "new", want: "is neither a file nor a directory"},
 			"directory": {path: "-images", link: "", want: "is neither a file nor a directory"},
 			"deep":      {path: "/deep/link", link: "victim", want: "is neither a file nor a directory"},
-			"records":   {path: "-layers/layers.json", content: `[{"id": "../../../../../outside", "flags": {"incomplete": true}}]`, want: `layers.json in it is damaged: "../../../../../outside" is no id`},
-			"parents":   {path: "-layers/layers.json", content: `[{"id": "a", "parent": ".."}]`, want: `".." is no id`},
+			"records":   {path: "-layers/layers.json", content: `[{"id": "../../../../../outside", "flags": {"incomplete": true}}]`, want: `layers.json in it is damaged: invalid id "../../../../../outside"`},
+			"parents":   {path: "-layers/layers.json", content: `[{"id": "a", "parent": ".."}]`, want: `invalid id ".."`},
 			"text":      {path: "-images/images.json", content: `hello`, want: `images.json in it is damaged: `},
 		} {
 			a := inputs.New(t)

@@ -95,7 +95,7 @@ func checkRecords(root, name string) error {
 	for _, r := range records {
 		for _, id := range []string{r.ID, r.Parent} {
 			if id == "." || id == ".." || strings.ContainsAny(id, "/\x00") {
-				return fmt.Errorf("%s in it is damaged: %q is no id", name, id)
+				return fmt.Errorf("%s in it is damaged: invalid id %q", name, id)
 			}
 		}
 	}
