@@ -247,7 +247,15 @@ func TestFreeSpace(t *testing.T) {
 		must(t, fs.Sync())
 		must(t, fs.Remove("first"))
 		must(t, fs.Sync())
-		file(t, fs, "third", text(30<<20, 3), meta(0o600)) // from the end on and where the first was
+		zeros := strings.Repeat("\x00", 30<<20)
+		file(t, fs, "third", zeros, meta(0o600)) // from the end on and where the first was
+		third, err := fs.Open("third")
+		must(t, err)
+		got, err := io.ReadAll(third)
+		must(t, err)
+		if string(got) != zeros {
+			t.Error("what was removed is read in another file")
+		}
 	})
 	check(t, path)
 	dir, unmount := mounted(t, path, "rw")
@@ -381,3 +389,29 @@ type broken struct{ err error }
 
 func (b broken) ReadAt([]byte, int64) (int, error)  { return 0, b.err }
 func (b broken) WriteAt([]byte, int64) (int, error) { return 0, b.err }
+
+// debugfs, which needs no root, reads content and attributes as they were given.
+func TestDebugfs(t *testing.T) {
+	t.Parallel()
+	path := image(t, options(64<<20), func(fs *ext4.FS) {
+		trees["all types"](t, fs)
+		trees["attributes"](t, fs)
+		trees["many names"](t, fs)
+	})
+	for command, want := range map[string]string{
+		"cat d/f":                            "hello",
+		"cat d/big":                          text(3<<20, 1),
+		"ea_get -V block user.a":             text(4000, 1),
+		"ea_get -V large user.b":             text(64<<10, 2),
+		"ea_get -V selinux security.selinux": "system_u:object_r:etc_t:s0\x00",
+		"htree_dump many":                    "Hash Version: 1",
+		"stat many/file-9999":                "Type: regular",
+		"stat d/disk":                        "259:70000",
+		"stat d/long":                        "Type: symlink",
+	} {
+		out := do(t, "debugfs", "-R", command, path)
+		if !strings.Contains(out, want) {
+			t.Errorf("%s: %.300q, want %.300q", command, out, want)
+		}
+	}
+}

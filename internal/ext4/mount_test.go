@@ -130,6 +130,44 @@ func compareContent(t *testing.T, fs *ext4.FS, name, path string) {
 	}
 }
 
+// Names of the same hash are found, also when a block ends between them.
+func TestEqualHashes(t *testing.T) {
+	t.Parallel()
+	opt := options(64 << 20)
+	const perBlock = 145 // entries of 28 bytes
+	var less, pair []string
+	var at uint32
+	byHash := map[uint32]string{}
+	for i := 0; pair == nil; i++ {
+		name := fmt.Sprintf("%020d", i)
+		h, _ := ext4.DirHash(opt.HashSeed, name)
+		if other, ok := byHash[h]; ok && h > 1<<31 { // enough others have lesser hashes
+			pair, at = []string{other, name}, h
+		}
+		byHash[h] = name
+	}
+	for i := 0; len(less) < 2*perBlock-1; i++ {
+		name := fmt.Sprintf("%020d", i)
+		if h, _ := ext4.DirHash(opt.HashSeed, name); h < at {
+			less = append(less, name)
+		}
+	}
+	path := image(t, opt, func(fs *ext4.FS) {
+		mkdir(t, fs, "d", meta(0o755))
+		for _, name := range append(less, pair...) {
+			must(t, fs.Mknod("d/"+name, unix.S_IFIFO, 0, 0, meta(0o644)))
+		}
+	})
+	check(t, path)
+	dir, unmount := mounted(t, path, "ro")
+	for _, name := range append(less, pair...) {
+		if _, err := os.Lstat(filepath.Join(dir, "d", name)); err != nil {
+			t.Error(err)
+		}
+	}
+	unmount()
+}
+
 func capable(which uint) bool {
 	data := [2]unix.CapUserData{}
 	err := unix.Capget(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &data[0])
