@@ -21,8 +21,8 @@ type wireImage struct {
 	StorageLocation string `json:"storage-location"`
 }
 
-// absent is the digest of an item that has none.
-const absent = "absent"
+// absent is the digest of an item that has none. No JSON string has this value, since it is not UTF-8.
+const absent = "\xff"
 
 // newWireItem returns an item that has no fields.
 func newWireItem() wireItem {

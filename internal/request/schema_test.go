@@ -45,7 +45,7 @@ func TestDecodeValidAgreesWithTheValidator(t *testing.T) {
 		"containers-transport": "docker", "storage-location": "",
 	}
 	values := []any{
-		nil, true, "", "x", digest, digest + "\n", digest + "0", "x" + digest, "docker", "containers-storage",
+		nil, true, "", "x", digest, digest + "\n", digest + "0", "x" + digest, "docker", "containers-storage", "absent",
 		json.Number("1"),
 		[]any{},
 		map[string]any{},
@@ -81,7 +81,8 @@ func TestDecodeValidAgreesWithTheValidator(t *testing.T) {
 			try(map[string]any{"image": v})
 		}
 		for _, key := range []string{"name", "digest", "tls-verify", "containers-transport", "storage-location", "other"} {
-			for _, v := range append(values, "absent") {
+			const none = 1 // not a value, but none at all
+			for _, v := range append(values, none) {
 				image := map[string]any{}
 				for k, g := range good {
 					image[k] = g
@@ -90,7 +91,7 @@ func TestDecodeValidAgreesWithTheValidator(t *testing.T) {
 					delete(image, "digest")
 				}
 				image[key] = v
-				if v == "absent" {
+				if v == none {
 					delete(image, key)
 				}
 				try(map[string]any{"image": image})
