@@ -42,13 +42,18 @@ func TestRefused(t *testing.T) {
 	const image = "items.<A>.image"
 	for name, c := range map[string]struct{ source, in, want string }{
 		// not one JSON object
-		"empty":         {in: "", want: "the request is empty: a JSON object is expected"},
-		"white space":   {in: " \n\t", want: "the request is empty: a JSON object is expected"},
-		"not JSON":      {in: "items:\n", want: "line 1, column 1: not JSON: invalid character 'i' at start of value"},
-		"cut short":     {in: `{"items": {}`, want: "line 1, column 13: not JSON: the text is incomplete"},
-		"cut in string": {in: `{"ite`, want: "line 1, column 6: not JSON: the text is incomplete"},
-		"cut in escape": {in: `{"ite\`, want: "line 1, column 6: not JSON: the text is incomplete"},
-		"second line":   {in: "{\n  \"items\": {},\n  \"cache\": tru}", want: "line 3, column 15: not JSON: invalid character '}' in literal true (expecting 'e')"},
+		"empty":          {in: "", want: "the request is empty: a JSON object is expected"},
+		"white space":    {in: " \n\t", want: "the request is empty: a JSON object is expected"},
+		"not JSON":       {in: "items:\n", want: "line 1, column 1: not JSON: invalid character 'i' at start of value"},
+		"cut short":      {in: `{"items": {}`, want: "line 1, column 13: not JSON: the text is incomplete"},
+		"cut in string":  {in: `{"ite`, want: "line 1, column 6: not JSON: the text is incomplete"},
+		"cut in escape":  {in: `{"ite\`, want: "line 1, column 6: not JSON: the text is incomplete"},
+		"second line":    {in: "{\n  \"items\": {},\n  \"cache\": tru}", want: "line 3, column 15: not JSON: invalid character '}' in literal true (expecting 'e')"},
+		"no-break space": {in: "\u00a0", want: `line 1, column 1: not JSON: invalid character '\u00a0' at start of value`},
+		"no-break space behind it": {
+			in: "{}\u00a0", want: "line 1, column 3: something follows the request: one JSON object is expected",
+		},
+		"vertical tab behind it": {in: "{}\v", want: "line 1, column 3: something follows the request: one JSON object is expected"},
 		"column counts characters": {
 			in: `{"é": x}`, want: "line 1, column 7: not JSON: invalid character 'x' at start of value",
 		},

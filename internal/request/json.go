@@ -17,6 +17,9 @@ import (
 // costs much to check.
 const maxNumber = 18
 
+// space is the white space of JSON.
+const space = " \t\r\n"
+
 // document reads one JSON object strictly: duplicate names and invalid UTF-8 are errors. Its errors are
 // [*Error], with the line and column of a syntax error.
 type document struct {
@@ -32,7 +35,7 @@ func newDocument(raw []byte, noun string) (*document, error) {
 	if d.dec.PeekKind() == '{' {
 		return d, nil
 	}
-	if len(bytes.TrimSpace(raw)) == 0 {
+	if len(bytes.TrimLeft(raw, space)) == 0 {
 		return nil, Refuse("", "the %s is empty: a JSON object is expected", noun)
 	}
 	v, err := d.value()
@@ -58,9 +61,8 @@ func (d *document) object() (map[string]any, error) {
 
 // end makes sure that the document has been read to its end.
 func (d *document) end() error {
-	if at := d.dec.InputOffset(); len(bytes.TrimSpace(d.raw[at:])) > 0 {
-		at += int64(len(d.raw[at:]) - len(bytes.TrimLeft(d.raw[at:], " \t\r\n")))
-		return d.refuse(at, "something follows the "+d.noun+": one JSON object is expected")
+	if rest := bytes.TrimLeft(d.raw[d.dec.InputOffset():], space); len(rest) > 0 {
+		return d.refuse(int64(len(d.raw)-len(rest)), "something follows the "+d.noun+": one JSON object is expected")
 	}
 	return nil
 }
