@@ -51,7 +51,16 @@ func TestSizes(t *testing.T) {
 	} {
 		opt := options(tt.size)
 		opt.Inodes = tt.inodes
-		path := image(t, opt, func(fs *ext4.FS) { file(t, fs, "f", "hello", meta(0o600)) })
+		path := image(t, opt, func(fs *ext4.FS) {
+			file(t, fs, "f", "hello", meta(0o600))
+			f, err := fs.Create("large", false) // of many groups, with the copies of the superblock between its parts
+			must(t, err)
+			for n := int64(0); opt.Size == 16*group && n < 3*opt.Size/4; n += 1 << 20 {
+				_, err := f.Write(make([]byte, 1<<20))
+				must(t, err)
+			}
+			must(t, f.Close(meta(0o600)))
+		})
 		if tt.size > 1<<40 {
 			out := do(t, "dumpe2fs", "-h", path) // a whole check takes too long
 			if !strings.Contains(out, "Filesystem state:         clean") {
