@@ -62,7 +62,7 @@ func TestProblems(t *testing.T) {
 			s.Must(os.Remove(s.Blob(top, top.ID)))
 		},
 		"its file version is missing": func(s *store, dir string) { s.Must(os.Remove(filepath.Join(dir, "version"))) },
-		"config: digest mismatch: got sha256:": func(s *store, _ string) {
+		"config has digest sha256:": func(s *store, _ string) {
 			s.Must(os.Remove(s.Blob(top, top.ID)))
 			s.Must(os.WriteFile(s.Blob(top, top.ID), bytes.ToUpper(top.Config), 0o644))
 		},

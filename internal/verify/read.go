@@ -29,7 +29,7 @@ import (
 // Errors of what is damaged.
 var (
 	errNotOfImage  = errors.New("the manifest of another image")
-	errNoSignature = errors.New("no signature")
+	errNoSignature = errors.New("not a signature")
 )
 
 // mismatch is a digest that is not the one that is wanted.
