@@ -104,6 +104,41 @@ func TestMirrorKeepsWhatCame(t *testing.T) {
 	}
 }
 
+// TestMirrorTroubleThatPasses shows that a mirror in trouble is waited for where the origin does not have the blob, or
+// does not give it to this user: its answer is final, but the mirror may be well soon.
+func TestMirrorTroubleThatPasses(t *testing.T) {
+	t.Parallel()
+	blob := registry.Blob(string(layered.Layers[0].Digest))
+	for trouble, spoil := range map[string]func(*registry.Faults){
+		"breaks off": func(m *registry.Faults) {
+			m.On(blob.First(1), registry.Truncate(40_000))
+			m.On(blob.Nth(2), registry.Truncate(10_000))
+		},
+		"silent":  func(m *registry.Faults) { m.On(blob.First(1), registry.Silence()) },
+		"failing": func(m *registry.Faults) { m.On(blob.First(1), registry.Status(503, "")) },
+	} {
+		for answer, fault := range map[string]registry.Fault{
+			"denied": registry.Error(403, "DENIED", "denied"), "missing": registry.Error(404, "BLOB_UNKNOWN", "unknown"),
+		} {
+			t.Run(trouble+" "+answer, func(t *testing.T) {
+				t.Parallel()
+				origin, image := serve(t, layered)
+				origin.On(blob, fault)
+				mirror := sharedRegistry(t).Faults(t)
+				spoil(mirror)
+				w := newWorld(t).alone()
+				w.options.StallTimeout, w.options.HeaderTimeout, w.options.Retries = time.Second, time.Second, 1
+				w.config(".config/containers/registries.conf", mirrored(origin.Addr, mirror.Addr))
+				w.images(itemOf(layered, image)).ok()
+				w.has(layered)
+				if len(origin.Matching(blob)) != 1 {
+					t.Errorf("the origin was asked %d times, want once", len(origin.Matching(blob)))
+				}
+			})
+		}
+	}
+}
+
 // TestSilentMirror shows that an image is opened at the origin when a mirror falls silent, and that a mirror that is
 // down is not asked again for each blob.
 func TestSilentMirror(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 
@@ -22,10 +23,11 @@ type Mirrors struct {
 	turns map[string]turn
 }
 
-// turn is the location whose turn it is to be asked for something.
+// turn is the location that is asked next for something.
 type turn struct {
 	at     int
-	broken bool // it has sent some of a blob, and then broke off
+	broken bool     // it has sent some of a blob, and then broke off
+	failed attempts // the locations before it that were asked since the first one was
 }
 
 // Part is a kind of thing that an image consists of.
@@ -43,31 +45,37 @@ func turnOf(part Part, d digest.Digest) string {
 	return strings.TrimSpace(string(part) + " " + d.String())
 }
 
-func (m *Mirrors) get(what string, n int) int {
+// get returns the location of n that is asked next for what, and what those before it said.
+func (m *Mirrors) get(what string, n int) (at int, failed attempts) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if at := m.turns[what].at; at < n {
-		return at
+	if t := m.turns[what]; t.at < n {
+		return t.at, slices.Clip(t.failed)
 	}
-	return 0
+	return 0, nil
 }
 
-func (m *Mirrors) set(what string, at int) {
+// pass makes the location after at the next one, of n, after those that failed.
+func (m *Mirrors) pass(what string, at, n int, failed attempts) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.put(what, turn{at: at})
+	m.put(what, turn{at: at + 1, failed: failed}, n)
 }
 
-func (m *Mirrors) put(what string, t turn) {
+// put records a turn. After the last location, the first one is asked, and what was said before counts no more.
+func (m *Mirrors) put(what string, t turn, n int) {
 	if m.turns == nil {
 		m.turns = make(map[string]turn)
+	}
+	if t.at == n {
+		t = turn{}
 	}
 	m.turns[what] = t
 }
 
-// broke passes the turn on, unless the location has sent something and broke off for the first time. It returns the
-// location that is asked next, or -1 if there is only one, or all have had their turn.
-func (m *Mirrors) broke(what string, at, n int, moved bool) int {
+// broke makes the next location the one that is asked, unless this one has sent something and broke off for the first
+// time. It returns the location that is asked next, or -1 if there is only one, or all were asked.
+func (m *Mirrors) broke(what string, at, n int, moved bool, why attempt) int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	t := m.turns[what]
@@ -75,10 +83,11 @@ func (m *Mirrors) broke(what string, at, n int, moved bool) int {
 		return -1
 	}
 	if moved && !t.broken {
-		m.put(what, turn{at, true})
+		t.broken = true
+		m.put(what, t, n)
 		return at
 	}
-	m.put(what, turn{at: (at + 1) % n})
+	m.put(what, turn{at: at + 1, failed: append(slices.Clip(t.failed), why)}, n)
 	if at+1 == n {
 		return -1
 	}
@@ -92,12 +101,13 @@ func (m *Mirrors) note(format string, args ...any) {
 }
 
 // ask asks the locations, from the one on whose turn it is, until one of them has what is wanted. What the others said
-// is logged then; else it is in the error.
+// is logged then; else it is in the error, with what was said by those that earlier calls asked: where one of these may
+// be better soon, the error is one that may pass.
 func (s *Source) ask(ctx context.Context, part Part, d digest.Digest, ask func(context.Context, *location, *reader) error) error {
 	what, n := turnOf(part, d), len(s.locations)
-	var failed attempts
+	first, failed := s.mirrors.get(what, n)
 	var notes []string
-	for i := s.mirrors.get(what, n); i < n; i++ {
+	for i := first; i < n; i++ {
 		l, last := s.locations[i], i == n-1
 		known := l.left()
 		err := known
@@ -110,8 +120,11 @@ func (s *Source) ask(ctx context.Context, part Part, d digest.Digest, ask func(c
 			}
 			return err
 		}
+		if ctx.Err() != nil {
+			err = context.Cause(ctx) // why the request was ended
+		}
 		failed = append(failed, attempt{l.name(), reword(err)})
-		s.mirrors.set(what, (i+1)%n)
+		s.mirrors.pass(what, i, n, failed)
 		switch {
 		case ctx.Err() != nil && !last:
 			return &retry.NextError{Err: failed.err(), Next: s.locations[i+1].name()}

@@ -171,8 +171,8 @@ func (s *Source) Blob(ctx context.Context, d manifest.Descriptor, offset int64) 
 // Elsewhere implements Source.
 func (s *Source) Elsewhere(part Part, d digest.Digest) bool {
 	what, n := turnOf(part, d), len(s.locations)
-	at := s.mirrors.get(what, n)
-	s.mirrors.set(what, (at+1)%n)
+	at, failed := s.mirrors.get(what, n)
+	s.mirrors.pass(what, at, n, failed)
 	if at+1 == n {
 		return false
 	}
@@ -188,7 +188,7 @@ func (s *Source) Elsewhere(part Part, d digest.Digest) bool {
 // rest once.
 func (s *Source) broke(d digest.Digest, l *location, err error, moved bool) error {
 	at, n := slices.Index(s.locations, l), len(s.locations)
-	next := s.mirrors.broke(turnOf(Blob, d), at, n, moved)
+	next := s.mirrors.broke(turnOf(Blob, d), at, n, moved, attempt{l.name(), err})
 	if next < 0 {
 		return err
 	}
