@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"osbuild-containers/test/images"
 	"osbuild-containers/test/registry"
@@ -47,6 +48,33 @@ func TestBadMirrorsOfTheRegistry(t *testing.T) {
 			}
 			if n := strings.Count(w.log.String(), "; asking "+w.from.Addr); n != 1 {
 				t.Errorf("the log does not say once where the layer came from:\n%s", &w.log)
+			}
+		})
+	}
+}
+
+// TestTroubledMirrorOfAnUnsignedImage shows that the registry of an image decides whether there are signatures, whatever
+// the state of its mirrors.
+func TestTroubledMirrorOfAnUnsignedImage(t *testing.T) {
+	img := images.New(images.Layer(2000))
+	signatures := registry.Manifest(strings.Replace(string(img.Digest), ":", "-", 1) + ".sig")
+	for name, fault := range map[string]registry.Fault{"failing": registry.Status(503, ""), "silent": registry.Silence()} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.push("app:v1", img)
+			pins := w.pins("any", "registry.example/app:v1")
+			m := w.origin.Faults(t)
+			m.On(signatures, fault)
+			path := filepath.Join(t.TempDir(), "registries.conf")
+			if err := os.WriteFile(path, fmt.Appendf(nil, "[[registry]]\nprefix = \"registry.example\"\nlocation = %q\ninsecure = true\n"+
+				"[[registry.mirror]]\nlocation = %q\ninsecure = true\n", w.from.Addr, m.Addr), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			t.Setenv("CONTAINERS_REGISTRIES_CONF", path)
+			w.opts.Tries.StallTimeout, w.opts.Tries.HeaderTimeout = time.Second, time.Second
+			w.copy(pins)
+			if n := len(m.Matching(signatures)); n != 1 {
+				t.Errorf("the mirror was asked for signatures %d times, want once", n)
 			}
 		})
 	}

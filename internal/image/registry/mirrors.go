@@ -127,9 +127,9 @@ func (s *Source) ask(ctx context.Context, part Part, d digest.Digest, ask func(c
 		s.mirrors.pass(what, i, n, failed)
 		switch {
 		case ctx.Err() != nil && !last:
-			return &retry.NextError{Err: failed.err(), Next: s.locations[i+1].name()}
+			return &retry.NextError{Err: failed.err(s.pinned == ""), Next: s.locations[i+1].name()}
 		case ctx.Err() != nil:
-			return failed.err()
+			return failed.err(s.pinned == "")
 		case !last && known == nil:
 			notes = append(notes, fmt.Sprintf("%s from %s: %v; asking %s", what, l.name(), reword(err), s.locations[i+1].name()))
 			if part == aManifest && s.raw == nil || !l.connected() {
@@ -137,7 +137,7 @@ func (s *Source) ask(ctx context.Context, part Part, d digest.Digest, ask func(c
 			}
 		}
 	}
-	return failed.err()
+	return failed.err(s.pinned == "")
 }
 
 // askOne asks one location. Where there are others, an expired token is renewed before they are asked.
@@ -195,21 +195,21 @@ func (e *mirrorsError) Error() string {
 	return a.from + ": " + a.err.Error() + " (also asked: " + strings.Join(others, "; ") + ")"
 }
 
-// err is the error that matters most, with the others: one that may pass, else the last one, which is that of the registry itself.
-func (a attempts) err() error {
-	if len(a) == 1 {
+// err returns the error that matters most, with the others: one that may pass, else the last one, which is that of the
+// registry itself. Where that does not have a tag there is none: tags are the registry's own, unlike what has a digest.
+func (a attempts) err(tag bool) error {
+	last := len(a) - 1
+	if last == 0 {
 		return a[0].err
 	}
-	primary, best := 0, -1
+	primary := last
 	for i, one := range a {
-		rank := 0
-		class, _ := Classify(one.err)
-		if class == retry.Transient {
-			rank = 1
+		if class, _ := Classify(one.err); class == retry.Transient {
+			primary = i
 		}
-		if rank >= best {
-			primary, best = i, rank
-		}
+	}
+	if tag && IsNotFound(a[last].err) {
+		primary = last
 	}
 	return &mirrorsError{a, primary}
 }
