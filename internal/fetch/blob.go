@@ -78,6 +78,7 @@ func (s *session) download(ctx context.Context, w *cache.Writer, d manifest.Desc
 		if err := r.restart(); err != nil {
 			return err
 		}
+		r.op.StartAt(0) // what was read was worth nothing: to read it again is progress
 		it.tries.AddAttempt()
 		bar.Retry(r.op.Failed()+1, 0, fmt.Errorf("%w; starting again from the beginning", err))
 	}

@@ -208,5 +208,6 @@ func (r *reader) Close() error {
 	if r.r != nil {
 		_ = r.drop(nil)
 	}
+	r.unslot() // held still after a panic in open
 	return nil
 }

@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -11,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"osbuild-containers/internal/manifest"
+	"osbuild-containers/internal/panics"
 	"osbuild-containers/internal/request"
 	"osbuild-containers/test/images"
 	"osbuild-containers/test/registry"
@@ -134,6 +137,41 @@ func TestDropsEveryConnection(t *testing.T) {
 		want = append(want, fmt.Sprintf("bytes=%d-", at))
 	}
 	ranges(t, asked(f, layer.Digest), want...)
+}
+
+// TestDropsAfterDamage shows that the same holds for a layer that is read for the second time since it was damaged.
+func TestDropsAfterDamage(t *testing.T) {
+	t.Parallel()
+	img := images.New(images.Layer(6 << 20))
+	blob := registry.Blob(string(img.Layers[0].Digest))
+	f, name := serve(t, img)
+	f.On(blob.First(1), registry.Flip(100))
+	f.On(blob.From(2), registry.Truncate(3<<19))
+	w := newWorld(t)
+	w.options.Retries = 1
+	w.images(itemOf(img, name)).ok().says("starting again from the beginning")
+	w.has(img)
+}
+
+// TestPanicReleasesTheSlot shows that other blobs get the slot of one whose connection could not be opened for a fault
+// of ours.
+func TestPanicReleasesTheSlot(t *testing.T) {
+	t.Parallel()
+	it := newJob(&request.Request{}, nil).newItem(itemOf(layered, "registry.example/a/b"))
+	held := 0
+	err := panics.Catch(func() error {
+		r := (&session{it: it}).newReader(t.Context(), manifest.Descriptor{Size: 1}, 0, nil) // without an open source
+		defer r.Close()
+		r.slot = func(context.Context) (func(), error) {
+			held++
+			return func() { held-- }, nil
+		}
+		_, err := r.Read(make([]byte, 1))
+		return err
+	})
+	if err == nil || held != 0 {
+		t.Errorf("got error %v and %d slots that are held, want an error and none", err, held)
+	}
 }
 
 // TestDropsWithLittleProgress shows that the same server at 100 kB is given up, within the
