@@ -276,7 +276,8 @@ func (r *reader) write(p *readAhead, buf []byte) {
 		f.Abort()
 		return
 	}
-	m, err := r.ahead.d.meta(p.entry)
+	// What is lost is counted when the file gets its name.
+	m, err := r.ahead.d.metaOf(p.entry, func(string, string, string) {})
 	if err != nil {
 		f.Abort()
 		return

@@ -9,6 +9,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -115,13 +116,15 @@ func TestAnyOrderGivesTheSame(t *testing.T) {
 			}
 		}
 		opt := Options{Epoch: when}
-		switch rnd.IntN(4) {
+		switch rnd.IntN(5) {
 		case 0:
 			opt.Exclude = []string{"a/b", "**/c"}
 		case 1:
 			opt.Limits = Limits{Entries: 1 + rnd.Int64N(20)}
 		case 2:
 			opt.Limits = Limits{ImageBytes: 2 + rnd.Int64N(8<<10)}
+		case 3:
+			opt.IgnoreOwners = true
 		}
 		outcome := func(procs int) string {
 			p := newPlace(t)
@@ -305,5 +308,29 @@ func TestNothingIsLeftOfReadingAhead(t *testing.T) {
 		if err := unix.Lstat(p.tree, &st); err != nil || st.Mtim != old {
 			t.Errorf("%s: the root has the time %v, error %v", name, st.Mtim, err)
 		}
+	}
+}
+
+// What is lost of files that were written ahead is counted once, and of hidden ones not at all.
+func TestLossesAreCountedOnce(t *testing.T) {
+	var layers []Layer
+	for _, name := range []string{"a", "b", "c"} {
+		acl := xattr(owned(file(name), 0, 0), aclAccess, namedACL)
+		layers = append(layers, layerOf(t, owned(file("hidden"), 7, 8), owned(file("l"+name), 9, 9), acl))
+	}
+	layers = append(layers, layerOf(t, owned(file("hidden"), 0, 0)))
+	for _, procs := range []int{1, 2, 8} {
+		all := slices.Clone(layers)
+		if procs > 1 {
+			held(all...)
+		}
+		log, err := newPlace(t).deployIn(t, order{procs: procs}, Options{IgnoreOwners: true}, all...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantWarnings(t, log,
+			`owners are ignored: 3 are not kept, the first is 9:9 of "lc"`,
+			`owners are ignored, and so are ACLs with users or groups: 3 are not set, the first is system.posix_acl_access of "c"`,
+		)
 	}
 }

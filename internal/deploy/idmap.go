@@ -38,12 +38,15 @@ func mapped(what string, id int64, ranges []IDRange) (int, error) {
 	return 0, fmt.Errorf("%s %d is in no range of the map", what, id)
 }
 
-// meta returns the metadata of the entry, with the owners that the tree is to have.
-func (d *deployer) meta(e *layer.Entry) (tree.Meta, error) {
+// meta returns the metadata of the entry, with the owners that the tree is to have, and counts what is lost of it.
+func (d *deployer) meta(e *layer.Entry) (tree.Meta, error) { return d.metaOf(e, d.lost.Add) }
+
+// metaOf is meta that calls lost for what is lost. It may be called concurrently.
+func (d *deployer) metaOf(e *layer.Entry, lost func(name, attr, why string)) (tree.Meta, error) {
 	m := tree.Meta{Mode: e.Mode, ModTime: e.ModTime}
 	var err error
 	if d.opt.IgnoreOwners {
-		return d.unowned(m, e)
+		return d.unowned(m, e, lost)
 	}
 	if m.UID, err = mapped("uid", e.UID, d.opt.UIDs); err != nil {
 		return m, err
@@ -59,15 +62,15 @@ func (d *deployer) meta(e *layer.Entry) (tree.Meta, error) {
 const noACLs = "owners are ignored, and so are ACLs with users or groups"
 
 // unowned completes the metadata of the entry where its owner is ignored.
-func (d *deployer) unowned(m tree.Meta, e *layer.Entry) (tree.Meta, error) {
+func (d *deployer) unowned(m tree.Meta, e *layer.Entry, lost func(name, attr, why string)) (tree.Meta, error) {
 	m.UID, m.GID = unix.Geteuid(), unix.Getegid()
 	if e.UID != int64(m.UID) || e.GID != int64(m.GID) {
-		d.lost.Add(e.Name, fmt.Sprintf("%d:%d", e.UID, e.GID), userns.NoOwners)
+		lost(e.Name, fmt.Sprintf("%d:%d", e.UID, e.GID), userns.NoOwners)
 	}
 	all, err := d.xattrs(e.Xattrs)
 	for _, attr := range []string{aclAccess, aclDefault} {
 		if namesOthers(all[attr]) {
-			d.lost.Add(e.Name, attr, noACLs)
+			lost(e.Name, attr, noACLs)
 			delete(all, attr)
 		}
 	}
