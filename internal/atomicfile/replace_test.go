@@ -106,7 +106,7 @@ func TestReplaceInAFolderOfAGroup(t *testing.T) {
 // Who may not give the file back to its owner leaves it at least to its group.
 func TestReplaceByAMemberOfTheGroup(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Skip("only root can be somebody else")
+		t.Skip("only root can become another user")
 	}
 	dir := t.TempDir()
 	file := filepath.Join(dir, "file")
@@ -120,7 +120,7 @@ func TestReplaceByAMemberOfTheGroup(t *testing.T) {
 	}
 	done := make(chan error)
 	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread, which is somebody else, ends with the goroutine
+		runtime.LockOSThread() // and never unlocked: the thread, which runs as another user, ends with the goroutine
 		group := uint32(1234)
 		if _, _, e := syscall.RawSyscall(unix.SYS_SETGROUPS, 1, uintptr(unsafe.Pointer(&group)), 0); e != 0 {
 			done <- e

@@ -14,7 +14,7 @@ import (
 	"osbuild-containers/test/images"
 )
 
-// What is beside an image in a list or in an index, and has no file system, is passed over, and that is said.
+// Artifacts next to an image in a list or in an index, which have no file system, are skipped with a note.
 func TestArtifactsBesideImages(t *testing.T) {
 	kind := func(mediaType string) images.Option {
 		return images.Edit(func(m map[string]any) {

@@ -102,12 +102,12 @@ func (b *Bundle) lists(c *cache.Cache, x *index) (map[digest.Digest]*manifest.Ma
 				continue
 			}
 			raw, err := c.ReadFile(d)
-			if err != nil { // it may be stored beside the image that it was pinned for
-				beside, err := p.pub.List()
-				if err != nil || digest.FromBytes(beside) != d {
+			if err != nil { // it may be stored with the image that it was pinned for
+				stored, err := p.pub.List()
+				if err != nil || digest.FromBytes(stored) != d {
 					return nil, fmt.Errorf("image %s: its manifest list %s is not in the cache: fetch it", p.title(), d)
 				}
-				raw = beside
+				raw = stored
 			}
 			m, err := manifest.Parse(raw)
 			if err == nil && !m.List {

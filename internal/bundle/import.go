@@ -142,7 +142,7 @@ func (in *importer) close() {
 	}
 }
 
-// alone says of each image why it cannot be in the cache beside one before it, nil where it can.
+// alone returns for each image why it cannot be in the cache together with an earlier one, nil if it can.
 func (in *importer) alone() []error {
 	errs := make([]error, len(in.from.images))
 	first := map[digest.Digest]*foundImage{}
@@ -233,15 +233,15 @@ func (in *importer) one(ctx context.Context, img *foundImage, it *progress.Item,
 	if there && r.Bytes == 0 {
 		r.State = Cached
 	}
-	list, signatures := in.beside(img)
+	list, signatures := in.attached(img)
 	return in.withHint(in.cache.Publish(ctx, pool, img.id, &cache.Image{
 		Manifest: img.raw, List: list, Blobs: img.m.Blobs(), Signatures: signatures, Origins: in.origins(img, r.Manifest),
 	}))
 }
 
-// beside are the list and the signatures that an image is published with: those that the cache has of this
-// very image stay, since they may be what it was pinned by.
-func (in *importer) beside(img *foundImage) (list []byte, signatures [][]byte) {
+// attached returns the list and the signatures that an image is published with. Those that the cache has of the same
+// image stay, since it may have been pinned by them.
+func (in *importer) attached(img *foundImage) (list []byte, signatures [][]byte) {
 	list, signatures = img.list, img.signatures
 	pub, err := in.cache.OpenImage(img.id)
 	if err != nil {
@@ -254,14 +254,14 @@ func (in *importer) beside(img *foundImage) (list []byte, signatures [][]byte) {
 	if l, err := pub.List(); err == nil && l != nil {
 		list = l
 	}
-	if s, err := pub.Signatures(); err == nil && len(s) > 0 { // they may be what a policy wants of the name that it was fetched under
+	if s, err := pub.Signatures(); err == nil && len(s) > 0 { // a policy may want them for the name it was fetched under
 		signatures = s
 	}
 	return list, signatures
 }
 
-// wasPublishedWith reports whether what is beside an image of the cache belongs to the manifest that is imported, also
-// where the manifest in the cache is damaged.
+// wasPublishedWith reports whether the list and signatures of a cached image belong to the manifest that is imported,
+// even if the manifest in the cache is damaged.
 func wasPublishedWith(pub *cache.Published, img *foundImage) bool {
 	if raw, err := pub.Manifest(); err == nil && bytes.Equal(raw, img.raw) {
 		return true

@@ -70,7 +70,7 @@ func TestSignaturesTravel(t *testing.T) {
 	}
 }
 
-// TestAListComesWithItsImages imports two of three images of a list, and the attestation beside them.
+// TestAListComesWithItsImages imports two of three images of a list, and the attestation next to them.
 func TestAListComesWithItsImages(t *testing.T) {
 	one, two, three := images.New(images.Layer(100)), images.New(images.Arch("arm64"), images.Layer(200)), images.New(images.Arch("s390x"))
 	attestation := images.New(images.Artifact("application/vnd.example"), images.MediaType("application/vnd.oci.image.manifest.v1+json"))
@@ -253,7 +253,7 @@ func TestRepair(t *testing.T) {
 	}
 }
 
-// What the cache has beside an image stays: a list, signatures.
+// The list and the signatures that the cache has of an image stay.
 func TestWhatIsBesideStays(t *testing.T) {
 	img := images.New(images.Layer(1000))
 	list := images.NewList(images.Of(img))

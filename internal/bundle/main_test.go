@@ -134,7 +134,7 @@ func blobsOf(img *images.Image) [][]byte {
 	return all
 }
 
-// bring imports what lies at path into the cache.
+// bring imports the file or directory at path into the cache.
 func bring(t testing.TB, dir, path string) *Imported {
 	t.Helper()
 	done, err := Import(t.Context(), cache.Open(dir), path, false, nil)

@@ -203,7 +203,7 @@ func (c *input) named(names []string) []string {
 	return full
 }
 
-// other is what is no image: the signatures of one, something beside one, or something broken.
+// other handles a document that is not an image: signatures, an artifact, or something broken.
 func (c *input) other(d *ocilayout.Document, images map[digest.Digest]*foundImage) error {
 	if !errors.Is(d.Err, manifest.ErrArtifact) {
 		c.broken = append(c.broken, Result{

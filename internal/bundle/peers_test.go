@@ -18,7 +18,7 @@ import (
 // exported is a bundle, as an archive and as a directory, with a list of two images, an image alone, and one
 // of Docker's.
 type exported struct {
-	dir, archive, folder      string
+	dir, archive, layout      string
 	list                      *images.List
 	arm, alone, docker        *images.Image
 	listed, single, dockerOne string // their names
@@ -28,7 +28,7 @@ func newExported(t *testing.T) *exported {
 	t.Helper()
 	dir := t.TempDir()
 	x := &exported{
-		dir: dir, archive: filepath.Join(dir, "b.tar"), folder: filepath.Join(dir, "b"),
+		dir: dir, archive: filepath.Join(dir, "b.tar"), layout: filepath.Join(dir, "b"),
 		arm: images.New(images.Arch("arm64"), images.Layer(2000)), alone: images.New(images.Seed(5), images.Layer(3000)),
 		docker: images.New(images.Docker(), images.Seed(6), images.Layer(3000)),
 		listed: "example.com/app:1", single: "example.com/alone:2", dockerOne: "example.com/docker:3",
@@ -56,7 +56,7 @@ func newExported(t *testing.T) *exported {
 	must(t, err)
 	defer b.Close()
 	must(t, b.Write(t.Context(), Output{Path: x.archive, Format: FormatArchive}, nil))
-	must(t, b.Write(t.Context(), Output{Path: x.folder, Format: FormatOCI}, nil))
+	must(t, b.Write(t.Context(), Output{Path: x.layout, Format: FormatOCI}, nil))
 	return x
 }
 
@@ -80,7 +80,7 @@ func peer(t *testing.T, dir, name string, args ...string) string {
 func TestOthersReadBundles(t *testing.T) {
 	x := newExported(t)
 	t.Run("skopeo", func(t *testing.T) {
-		for _, from := range []string{"oci-archive:" + x.archive, "oci:" + x.folder} {
+		for _, from := range []string{"oci-archive:" + x.archive, "oci:" + x.layout} {
 			if got := peer(t, x.dir, "skopeo", "inspect", "--raw", from+":"+x.listed); digest.FromString(got) != x.list.Digest {
 				t.Errorf("the list is %s", got)
 			}

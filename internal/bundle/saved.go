@@ -35,7 +35,7 @@ func (c *input) saved(ctx context.Context) error {
 	return nil
 }
 
-// savedV1 takes the images of a docker before 1.10, of which the configs are made here, too.
+// savedV1 takes the images of docker save before 1.10. Their configs are made here.
 func (c *input) savedV1(ctx context.Context) error {
 	all, err := c.tree.SavedV1()
 	if err != nil {

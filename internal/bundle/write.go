@@ -175,8 +175,8 @@ func (b *Bundle) file(ctx context.Context, place *resolve.Place, compressed bool
 	return f.SyncName()
 }
 
-// writeDir writes the layout into a directory beside its place, .NAME.new, and renames it. The process that writes
-// it holds its lock, so that what a killed process left can be told from what is being written.
+// writeDir writes the layout into a directory next to its place, .NAME.new, and renames it. The writer holds a lock on
+// it, so that leftovers of a killed process can be recognised.
 func (b *Bundle) writeDir(ctx context.Context, place *resolve.Place) (err error) {
 	in, temp := place.Dir, "."+place.Base+".new"
 	dir, err := newDir(place, temp)
@@ -214,7 +214,7 @@ func below(dir *os.File, name string) string {
 	return fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), name)
 }
 
-// newDir makes an empty directory beside the place, and locks it. One that a killed process left is removed; one of
+// newDir makes an empty directory next to the place, and locks it. One that a killed process left is removed; one of
 // another user is refused as the place itself would be.
 func newDir(place *resolve.Place, name string) (*os.File, error) {
 	in, path := int(place.Dir.Fd()), filepath.Join(filepath.Dir(place.Path), name)

@@ -7,7 +7,7 @@
 //
 //   - a blob is written to .pool/partial, hashed on the way, synced, and only then renamed
 //     to its digest below .pool/blobs;
-//   - an image is put together from hard links to such blobs in .pool/staging, synced, and
+//   - an image is assembled from hard links to such blobs in .pool/staging, synced, and
 //     takes its name by one rename; one that needs repair is exchanged (renameat2), so
 //     that a reader sees the old one or the new one, and one that is the same is left alone;
 //   - locks are flock(2) on files that only the cache's owner can open, and die with their
@@ -43,7 +43,7 @@ const (
 	poolDir       = ".pool"
 	manifestFile  = "manifest.json"
 	versionFile   = "version"
-	// listFile is stored beside image/: the manifest list through which the image was pinned.
+	// listFile is stored next to image/: the manifest list through which the image was pinned.
 	listFile = "manifest-list.json"
 	// version is the content of the file of that name, as the dir: transport writes it.
 	version = "Directory Transport Version: 1.1\n"

@@ -21,7 +21,7 @@ import (
 var ErrForeign = errors.New("the cache is not this user's alone")
 
 // ForeignHint is the remedy for ErrForeign.
-var ForeignHint = hint.New("what a cache holds belongs to root or to the user who runs this, is no link, and no one else may write to it: look at what is there, then remove it or give it the right owner and mode, or name another cache")
+var ForeignHint = hint.New("what a cache holds belongs to root or to the user who runs this, is not a link, and no one else may write to it: check it, then remove it or give it the right owner and mode, or name another cache")
 
 // foreignError is ErrForeign with the path and the reason.
 type foreignError struct{ path, why string }
@@ -34,7 +34,7 @@ func (e *foreignError) Is(target error) bool { return target == ErrForeign }
 // followed if they are links: for one component, openat with O_NOFOLLOW is what openat2 is with
 // RESOLVE_BENEATH and RESOLVE_NO_SYMLINKS, and needs no Linux 5.6.
 type dir struct {
-	f    *os.File // nil for one that is looked at only, which has raw
+	f    *os.File // nil if only names are used (O_PATH): then raw is set
 	path string   // for messages
 	raw  int
 }
@@ -98,7 +98,7 @@ func (d *dir) open(name string) (*dir, error) {
 	return sub, nil
 }
 
-// look is open for a directory of which only names are used. It is for thousands of them: two system calls, no more.
+// look opens a directory only to look up names in it. It takes two system calls, since there may be thousands of them.
 func (d *dir) look(name string) (dir, error) {
 	fd, err := unix.Openat(d.fd(), name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -233,7 +233,7 @@ func (d *dir) rmdir(name string) error {
 	return d.failed("remove", name, unix.Unlinkat(d.fd(), name, unix.AT_REMOVEDIR))
 }
 
-// removeAll removes what has the name and all below it. That nothing has it is no error.
+// removeAll removes name and everything below it. It is not an error if name does not exist.
 func (d *dir) removeAll(name string) error {
 	err := unix.Unlinkat(d.fd(), name, 0)
 	if err == nil || err == unix.ENOENT {

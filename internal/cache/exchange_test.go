@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Two processes exchange an image for another variant of it and back, all the time. Whoever reads
+// Two processes exchange an image for another variant of it and back, all the time. Any reader
 // meanwhile finds one or the other.
 func TestReadersSeeOneImageOrTheOther(t *testing.T) {
 	c, p := openCache(t, memoryDir(t))

@@ -141,7 +141,7 @@ func TestKilledAtEveryCall(t *testing.T) {
 func TestDiskErrorAtEveryCall(t *testing.T) {
 	everyCall(t, 2, syscall.EIO, func(t *testing.T, broken calls.Call, out string) {
 		if !strings.Contains(out, "input/output error") && needed(broken) {
-			t.Errorf("%s failed, and nobody says so: %s", broken, out)
+			t.Errorf("%s failed without an error: %s", broken, out)
 		}
 	})
 }

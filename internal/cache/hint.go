@@ -27,7 +27,7 @@ func (c *Cache) Hint(err error) hint.Hint {
 	}
 	switch {
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
-		return hint.New("the disk of the cache is full: make room and run again; what is there is kept and used next time")
+		return hint.New("the disk of the cache is full: make room and run again; what was downloaded is kept and used then")
 	case errors.Is(err, unix.EROFS), errors.Is(err, unix.EACCES):
 		return hint.New("the cache must be writable: check its mount and its permissions")
 	}

@@ -94,7 +94,7 @@ func exchange(in *dir, fresh string, parent *dir, old string) error {
 	if !noFlag(err) {
 		return err
 	}
-	away := old + "-" + oldSuffix // beside it, where the next to publish sweeps
+	away := old + "-" + oldSuffix // in the same directory, where the next publication prunes it
 	if err := parent.rename(old, parent, away); err != nil {
 		return err
 	}

@@ -138,8 +138,8 @@ func (c *Cache) storedBlob(d digest.Digest, names ...string) (Stored, error) {
 	return in.stored(d.Encoded(), d)
 }
 
-// storedIn returns the files in a directory of the pool that are called like blobs. A pool changes while it is
-// looked at: what is gone meanwhile is left out.
+// storedIn returns the files in a directory of the pool whose names are those of blobs. It leaves out files that are
+// removed while it reads.
 func (c *Cache) storedIn(path ...string) ([]Stored, error) {
 	in, err := c.openPool(path...)
 	if errors.Is(err, fs.ErrPermission) && c.Note != nil {

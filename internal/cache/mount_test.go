@@ -113,7 +113,7 @@ func TestFullDiskPublishesNothing(t *testing.T) {
 	t.Error("never published")
 }
 
-// Where the pool, or the image's own directory, lies elsewhere, all is as ever, with copies for links.
+// Where the pool, or the image's own directory, is on another file system, blobs are copied instead of linked.
 func TestOtherFileSystems(t *testing.T) {
 	img := draw(1, 0)
 	for name, arrange := range map[string]func(t *testing.T, c *Cache){
@@ -164,7 +164,7 @@ func TestOtherFileSystems(t *testing.T) {
 	}
 }
 
-// A crash beside the image leaves nothing that stays, either.
+// A crash while files next to the image are written leaves nothing behind, either.
 func TestKilledWhilePublishingFromAnotherFileSystem(t *testing.T) {
 	t.Parallel()
 	for n := 1; ; n++ {

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// originFile is stored beside image/: where the image was fetched from. It is for people, and for the
+// originFile is stored next to image/: where the image was fetched from. It is for people, and for the
 // repair of what is damaged; nothing that is published depends on it.
 const originFile = "source.json"
 
@@ -103,8 +103,8 @@ func (o Origin) isSame(other Origin) bool {
 	return o.Name == other.Name && o.Transport == other.Transport && o.Storage == other.Storage
 }
 
-// moveOrigins moves the file, which is in the stage, beside the image. It must not stay in the stage,
-// and that it cannot be put beside it is no reason to do without the image.
+// moveOrigins moves the file from the stage to the directory of the image. It must not stay in the stage,
+// and a failure to move it does not keep the image from being published.
 func (s *stage) moveOrigins(to *dir) error {
 	if s.dir.rename(originFile, to, originFile) == nil {
 		return nil

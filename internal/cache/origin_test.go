@@ -48,7 +48,7 @@ func TestOriginsAreRecordedBesideTheImage(t *testing.T) {
 		do      func()
 		want    string
 	}{
-		{"an image of which nothing is known has no origin", func() { img.mustPublish(t, c, p) }, ""},
+		{"an image without records has no origin", func() { img.mustPublish(t, c, p) }, ""},
 		{"where it was fetched is recorded, in UTC", func() { img.from("b", monday).mustPublish(t, c, p) }, "b=Mon11:00:00"},
 		{"a second name is added", func() { img.from("a", monday).mustPublish(t, c, p) }, "a=Mon11:00:00 b=Mon11:00:00"},
 		{"of one name there is the latest", func() { img.from("b", tuesday).mustPublish(t, c, p) }, "a=Mon11:00:00 b=Tue12:00:00"},
@@ -96,7 +96,7 @@ func TestOriginsAreWrittenOnlyWhenTheyChange(t *testing.T) {
 	}
 }
 
-// What lies beside the image never costs the image.
+// Broken files next to an image never cost the image.
 func TestOriginsThatCannotBeRecordedFailNothing(t *testing.T) {
 	for name, spoil := range map[string]func(path string){
 		"directory":   func(path string) { writeTest(t, filepath.Join(path, "x"), []byte("z")) },

@@ -215,7 +215,7 @@ func (p *Pool) lockPartial(ctx context.Context, d digest.Digest, pooled func() b
 	return nil, ErrExists
 }
 
-// activityPoll is how often activity is looked at: it reads a directory.
+// activityPoll is how often activity is called, which reads a directory.
 const activityPoll = time.Second
 
 // activity is what the partial blobs were at some time.

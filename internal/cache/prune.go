@@ -91,7 +91,7 @@ func (c *Cache) prunePool(root *dir, before time.Time, pruned *Pruned) error {
 	return nil
 }
 
-// RemoveStale removes what killed processes left beside images and lists, and returns the bytes of blobs that it freed.
+// RemoveStale removes what killed processes left next to images and lists, and returns the bytes of blobs that it freed.
 // Directories without an image are removed if they were not changed since before.
 func (c *Cache) RemoveStale(ctx context.Context, before time.Time) (freed int64, err error) {
 	if files, err := c.openTop(filesDir); err == nil {

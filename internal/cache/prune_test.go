@@ -82,8 +82,8 @@ func allFiles(dir string) (files []string) {
 	return files
 }
 
-// Fetching and collecting in turn at the same time, killed now and then, nobody sees half an image, and
-// whoever publishes succeeds.
+// While processes fetch and collect at the same time, and are killed now and then, half an image is never visible,
+// and every publication succeeds.
 func TestPublishAndRemoveAtTheSameTime(t *testing.T) {
 	c, _ := newCache(t)
 	dir := filepath.Dir(c.containers)

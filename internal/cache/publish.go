@@ -19,7 +19,7 @@ type Image struct {
 	List       []byte                // the manifest list that was pinned instead of Manifest, or nil
 	Blobs      []manifest.Descriptor // config and layers, each digest once
 	Signatures [][]byte              // content of signature-1, signature-2, …
-	Origins    []Origin              // where it was fetched from, recorded beside it
+	Origins    []Origin              // where it was fetched from, recorded next to it
 }
 
 func signatureFile(i int) string { return fmt.Sprintf("signature-%d", i) }
@@ -62,7 +62,7 @@ func (p *Pool) publish(ctx context.Context, id digest.Digest, img *Image) error 
 	return err
 }
 
-// show assembles the image in a stage in the directory given, and renames the stage to the image's name. The files beside
+// show assembles the image in a stage in the directory given, and renames the stage to the image's name. The files next to
 // the image are written first: without the image they mean nothing.
 func (p *Pool) show(in, parent *dir, id digest.Digest, img *Image) error {
 	there, err := p.isAt(id, img)
@@ -130,7 +130,7 @@ func (p *Pool) hasSame(pub *Published, d digest.Digest) bool {
 	return p.blobs.is(f, d.Encoded()) || hasDigest(f, d)
 }
 
-// fill makes the stage the image, and puts where that is from beside where it will be.
+// fill assembles the image in the stage, and records its origins next to its final place.
 func (s *stage) fill(p *Pool, img *Image, parent *dir) error {
 	for _, b := range img.Blobs {
 		if err := linkOrCopy(p.blobs, b.Digest.Encoded(), s.dir); err != nil {
@@ -147,7 +147,7 @@ func (s *stage) fill(p *Pool, img *Image, parent *dir) error {
 	return s.dir.sync()
 }
 
-// putFiles writes the files into the stage and the origins beside the image, all synced together.
+// putFiles writes the files into the stage and the origins next to the image, all synced together.
 func (s *stage) putFiles(files map[string][]byte, parent *dir, fresh []Origin) error {
 	text := mergeOrigins(parent, fresh)
 	if text == nil {
@@ -160,7 +160,7 @@ func (s *stage) putFiles(files map[string][]byte, parent *dir, fresh []Origin) e
 	return s.moveOrigins(parent)
 }
 
-// putList writes the list beside the image, unless it is stored already; nil removes it.
+// putList writes the list next to the image, unless it is stored already; nil removes it.
 func (s *stage) putList(parent *dir, list []byte) error {
 	if list == nil {
 		if err := parent.remove(listFile); err != nil && !isAbsent(err) {

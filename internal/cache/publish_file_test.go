@@ -41,7 +41,7 @@ func TestListFileReplacesWhatIsWrong(t *testing.T) {
 				t.Errorf("published is %q, %v", got, err)
 			}
 			if fi, err := os.Lstat(c.FilePath(d)); err != nil || !fi.Mode().IsRegular() || fi.Mode().Perm() != 0o644 {
-				t.Errorf("published is no file with mode 644: %v, %v", fi, err)
+				t.Errorf("not published as a file with mode 644: %v, %v", fi, err)
 			}
 			if after, _ := os.ReadFile(outside); !bytes.Equal(before, after) {
 				t.Error("a link was followed")

@@ -21,7 +21,7 @@ func TestImageIsPublishedAsItIs(t *testing.T) {
 	img.mustPublish(t, c, p)
 	for _, b := range img.Blobs {
 		if !same(t, p.path(b.Digest), filepath.Join(c.ImagePath(img.id), b.Digest.Encoded())) {
-			t.Error("a blob is no hard link into the pool")
+			t.Error("a blob is not a hard link into the pool")
 		}
 	}
 	wantNothingLeft(t, c)
@@ -97,7 +97,7 @@ func TestWhatIsInTheWayIsReplaced(t *testing.T) {
 			put(t, c.ImagePath(img.id), outside)
 			img.mustPublish(t, c, p)
 			if fi, err := os.Lstat(c.ImagePath(img.id)); err != nil || !fi.IsDir() {
-				t.Errorf("it is no directory: %v", err)
+				t.Errorf("not a directory: %v", err)
 			}
 			if _, err := os.Stat(filepath.Join(outside, "file")); err != nil {
 				t.Errorf("a link was followed: %v", err)
@@ -180,7 +180,7 @@ func TestLinkToAnImageIsNoImage(t *testing.T) {
 	}
 }
 
-// Nor is a link to a directory one for an image: whoever publishes is told.
+// Nor is a link to a directory taken for an image: the publication fails.
 func TestLinkToAFolderOfAnImage(t *testing.T) {
 	c, p := newCache(t)
 	img := draw(1, 0)
@@ -274,7 +274,7 @@ func TestPublishingWaitsForAnotherProcess(t *testing.T) {
 	wantNothingLeft(t, c)
 }
 
-// Many that publish the same image at one time: one does, and nobody takes it away again.
+// Many that publish the same image at one time: one succeeds, and none removes it again.
 func TestConcurrentPublishersLeaveOneImage(t *testing.T) {
 	c, p := newCache(t)
 	img := draw(1, 0)

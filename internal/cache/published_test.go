@@ -86,7 +86,7 @@ func TestSmallFilesAreReadOnlyIfTheyAreFiles(t *testing.T) {
 				t.Errorf("config: %d bytes, %v", len(got), err)
 			}
 			replace(t, filepath.Join(pub.Path(), signatureFile(1)), c.put)
-			if got, err := pub.Signatures(); len(got) > 0 || (err == nil) != (c.want != nil) { // none is no error
+			if got, err := pub.Signatures(); len(got) > 0 || (err == nil) != (c.want != nil) { // no signature is not an error
 				t.Errorf("signatures: %d, %v", len(got), err)
 			}
 		})

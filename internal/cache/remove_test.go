@@ -107,7 +107,7 @@ func TestPartialDownloadsAreAbandonedAfterATime(t *testing.T) {
 	}
 }
 
-// Whoever uses an image keeps it.
+// An image in use is kept.
 func TestRemoveLeavesWhatIsInUse(t *testing.T) {
 	for name, hold := range map[string]func(t *testing.T, c *Cache, img picture) (release func()){
 		"held by a reader": func(t *testing.T, c *Cache, img picture) func() {
@@ -131,7 +131,7 @@ func TestRemoveLeavesWhatIsInUse(t *testing.T) {
 			}
 			return func() { must(t, unix.Unmount(at, 0)) }
 		},
-		"used since it was looked at": func(*testing.T, *Cache, picture) func() { return nil },
+		"used since it was listed": func(*testing.T, *Cache, picture) func() { return nil },
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, p := newCache(t)

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// stagePrefix begins the names of directories in which images are put together.
+// stagePrefix begins the names of directories in which images are assembled.
 const stagePrefix = imageDir + "-"
 
 // stage is a directory that becomes an image by being renamed. Its lock shows that its maker lives. Until it

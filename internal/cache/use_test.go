@@ -24,7 +24,7 @@ func TestUseIsNotedOnceInAnHour(t *testing.T) {
 	}
 	at = at.Add(-useGrain)
 	must(t, os.Chtimes(path, at, at))
-	must(t, pub.CheckVersion()) // which is no use
+	must(t, pub.CheckVersion()) // which does not count as use
 	if got := pub.Used(); !got.Equal(at.Add(useGrain)) {
 		t.Errorf("used at %s, want when it was published", got)
 	}

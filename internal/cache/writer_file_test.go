@@ -33,7 +33,7 @@ func TestLinkTakesOnlyTheRightFile(t *testing.T) {
 			writeTest(t, path, b)
 			must(t, unix.Chmod(path, 0o4644))
 		}, ok: true},
-		"of somebody else": {put: func(t *testing.T, path string) {
+		"of another user": {put: func(t *testing.T, path string) {
 			needRoot(t)
 			writeTest(t, path, b)
 			must(t, os.Chown(path, 1234, 0))
@@ -68,7 +68,7 @@ func TestLinkTakesOnlyTheRightFile(t *testing.T) {
 				t.Errorf("linked: %t, want %t", !c.linked, c.linked)
 			}
 			if fi, err := os.Lstat(p.path(d.Digest)); c.ok && (err != nil || !isOurs(fi)) {
-				t.Error("the blob in the pool is somebody else's")
+				t.Error("the blob in the pool belongs to another user")
 			}
 			wantNothingLeft(t, ca)
 		})
@@ -92,7 +92,7 @@ func TestLinkKeepsAPartThatItCannotReplace(t *testing.T) {
 
 // A blob in the pool that lost bytes since is replaced, by every way there is.
 func TestDamagedPoolBlobIsReplaced(t *testing.T) {
-	for name, mend := range map[string]func(t *testing.T, p *Pool, b []byte) error{
+	for name, repair := range map[string]func(t *testing.T, p *Pool, b []byte) error{
 		"by a download": func(_ *testing.T, p *Pool, b []byte) error { return put(p, b) },
 		"by link": func(t *testing.T, p *Pool, b []byte) error {
 			path := filepath.Join(t.TempDir(), "blob")
@@ -109,7 +109,7 @@ func TestDamagedPoolBlobIsReplaced(t *testing.T) {
 			b := content(1, 3000)
 			must(t, put(p, b))
 			must(t, os.Truncate(p.path(descriptor(b).Digest), 100))
-			must(t, mend(t, p, b))
+			must(t, repair(t, p, b))
 			if !bytes.Equal(pooled(p, b), b) {
 				t.Error("it is still damaged")
 			}
@@ -132,7 +132,7 @@ func TestLinkEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// Somebody planted something by the name of a partial file: nothing outside is written.
+// Something was planted under the name of a partial file: nothing outside is written.
 func TestPlantedPartialFileIsNotFollowed(t *testing.T) {
 	b := content(1, 3000)
 	for name, plant := range map[string]func(t *testing.T, name, outside string){

@@ -188,14 +188,14 @@ func TestResumeEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// Somebody cleans up by hand, and another process starts again, while a writer is at it.
+// The pool is cleaned by hand, and another process starts again, while a writer is open.
 func TestCommitPublishesOnlyItsOwnFile(t *testing.T) {
 	b := content(8, 1000)
 	_, p := newCache(t)
 	w := acquire(t, p, b)
 	must(t, w.append(b))
 	must(t, os.Remove(w.f.Name()))
-	writeTest(t, w.f.Name(), content(9, 1000)) // of somebody else
+	writeTest(t, w.f.Name(), content(9, 1000)) // by another process
 	if err := w.Commit(); err == nil {
 		t.Error("no error")
 	}
@@ -204,6 +204,6 @@ func TestCommitPublishesOnlyItsOwnFile(t *testing.T) {
 	}
 	must(t, w.Close())
 	if _, err := os.Stat(partialOf(p, b)); err != nil {
-		t.Errorf("the file of somebody else is gone: %v", err)
+		t.Errorf("the file of the other process is gone: %v", err)
 	}
 }

@@ -82,7 +82,7 @@ func (i *Image) hasDigest(prefix string) bool {
 // Name is one of the names of an image.
 type Name struct {
 	Repository string // in full, with its registry
-	Tag        string // "" if it was asked for without
+	Tag        string // "" if the reference had none
 }
 
 // String is the name as it is written.
@@ -134,7 +134,7 @@ func (i *Image) Title() string {
 	return progress.Clean(title)
 }
 
-// NoName stands for the name of an image of which none is recorded.
+// NoName is shown for images without a recorded name.
 const NoName = "(no name recorded)"
 
 // Arch is the image's architecture with its variant, and the operating system where that is not

@@ -97,7 +97,7 @@ func read(c *cache.Cache, id digest.Digest) *Image {
 
 // readOrigins reads where the image is from, and when it was fetched and used.
 func (i *Image) readOrigins(pub *cache.Published) {
-	i.Origins, _ = pub.Origins() // one that cannot be read is none
+	i.Origins, _ = pub.Origins() // a record that cannot be read counts as missing
 	for _, o := range i.Origins {
 		if o.Fetched.After(i.Fetched) {
 			i.Fetched = o.Fetched

@@ -103,7 +103,7 @@ func TestMeasure(t *testing.T) {
 	s := newStore(t)
 	s.Publish(base, 1, "example.com/base")
 	s.Publish(top, 1, "example.com/top")
-	loose := []byte("nobody has it")
+	loose := []byte("no image has it")
 	s.Put(digest.FromBytes(loose), loose)
 	half := filepath.Join(s.Dir, "org.osbuild.containers/.pool/partial", digest.FromString("half").Encoded())
 	s.Must(os.WriteFile(half, []byte("ha"), 0o644))

@@ -40,8 +40,8 @@ func usualCaches() []string {
 // parts are the directories of a cache that osbuild's sources make.
 var parts = []string{"org.osbuild.containers", "org.osbuild.files", "org.osbuild.ostree"}
 
-// cacheDir returns the absolute path of the cache that the flags or the environment name. A path that is
-// that of something beside the cache in osbuild's store is refused, since a cache would be made there.
+// cacheDir returns the absolute path of the cache that the flags or the environment name. The path of another
+// directory of osbuild's store is refused, since a cache would be made there.
 func (a *app) cacheDir() (string, error) {
 	path, from := a.flags.cache, "--cache"
 	switch {
@@ -84,7 +84,7 @@ func (a *app) cacheDir() (string, error) {
 // changed reports whether the command line has a flag that all commands have.
 func (a *app) changed(name string) bool { return a.flags.set.Changed(name) }
 
-// cacheNear returns the cache that dir is beside, above or below, and what dir is; "" if dir may be a cache.
+// cacheNear returns the cache next to, above or below dir, and what dir is; "" if dir may be a cache.
 func cacheNear(dir string) (right, what string) {
 	for _, at := range []string{dir, filepath.Dir(dir)} {
 		if slices.Contains(parts, filepath.Base(at)) {

@@ -18,7 +18,7 @@ func TestCareFits(t *testing.T) {
 	damage := verify.Damage{Image: i.ID, Title: i.Title(), What: verify.PartManifest, Digest: i.ID, Got: strings.Repeat("a\tb\x1b ", 30)}
 	all := &verify.Repaired{
 		Mended: []verify.Damage{damage, {Title: strings.Repeat("x", 200), What: verify.PartSignature, Got: i.ID.String()}},
-		Left:   []verify.Left{{Damage: damage, Why: strings.Repeat("why ", 50) + "\nthe way out"}},
+		Left:   []verify.Left{{Damage: damage, Why: strings.Repeat("why ", 50) + "\nthe hint"}},
 	}
 	done := &gc.Collected{
 		Plan: &gc.Plan{

@@ -63,7 +63,7 @@ left out: what is imported on top of it is complete again. See docs/bundles.md.`
 	return cmd
 }
 
-// target is where the flags say that the bundle goes. It is looked at before any work is done.
+// target returns the output that the flags name. It is checked before any work is done.
 func (e *exportCommand) target() (bundle.Output, error) {
 	o := bundle.Output{Path: e.output, Format: e.format, Zstd: e.compression == "zstd"}
 	stdout := e.output == "-"
@@ -292,7 +292,7 @@ func (e *exportCommand) fetchMissing(ctx context.Context, dir string, w *wanted)
 	case failed > 0:
 		return fmt.Errorf("%d of %d could not be fetched: nothing was exported", failed, len(lists.Items)+len(images.Items))
 	}
-	if err := fetch.Name(ctx, dir, w.images); err != nil {
+	if err := fetch.RecordNames(ctx, dir, w.images); err != nil {
 		progress.NewLog(e.env.Stderr).Note("%v", err) // it is there all the same
 	}
 	return nil

@@ -104,7 +104,7 @@ func (f *fetchCommand) fetch(ctx context.Context, lists, images *request.Request
 	if len(images.Items) > 0 {
 		sum.add("image", images.Items, fetch.Images(ctx, images, log))
 	}
-	if err := fetch.Name(ctx, images.Cache, sum.there(w.images)); err != nil {
+	if err := fetch.RecordNames(ctx, images.Cache, sum.there(w.images)); err != nil {
 		log.Note("%v", err) // it is there all the same
 	}
 	log.Close()
@@ -157,7 +157,7 @@ func (s *fetched) add(kind string, items []request.Item, results []request.Resul
 	}
 }
 
-// there are the images that are in the cache now, under all the names that were asked for.
+// there returns the images that are in the cache now, under all the names that were requested.
 func (s *fetched) there(items []request.Item) []request.Item {
 	var there []request.Item
 	for _, it := range items {

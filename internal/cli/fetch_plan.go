@@ -141,7 +141,7 @@ func (i *planJSON) text() string {
 		}
 	}
 	line("download", sum[fetch.Download], "from "+cutStart(i.From, width-38))
-	line("reuse", begun, "of which a part was downloaded before")
+	line("reuse", begun, "partly downloaded before")
 	line("reuse", sum[fetch.InPool], "in the cache")
 	line("reuse", sum[fetch.InImage], "of the image that has its place")
 	line("reuse", sum[fetch.Earlier], "that an image above brings")

@@ -36,7 +36,7 @@ func (a *app) gcCommand() *cobra.Command {
 image has, and downloads that were not resumed for a day. The flags let it
 remove images, too: all that are not to be kept; with --older-than only those
 that were not used for that time; with --max-size those used longest ago, until
-the cache is no larger. With an image go the lists that name no other.
+the cache is no larger. Lists that name no other image are removed with it.
 
 What another process uses stays: an osbuild that runs keeps all images of its
 store, a fetch keeps the pool. Run gc again later. Killing it does no harm.`,

@@ -115,7 +115,7 @@ func originTexts(i *cacheinfo.Image) []string {
 		}
 		lines = append(lines, name, cmp.Or(o.Pinned, o.Digest).String())
 		if o.Fetched.IsZero() {
-			lines = append(lines, "asked for when it was there already")
+			lines = append(lines, "requested when it was cached already")
 			continue
 		}
 		lines = append(lines, "fetched "+moment(o.Fetched))

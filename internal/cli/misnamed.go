@@ -36,8 +36,8 @@ var fileAdvice = map[string]map[string]string{
 	"mirror": {pinsFile: "mirror DEST --file", namesFile: "pin --from", manifestFile: "pin --manifest"},
 }
 
-// refuseFiles refuses arguments that are files in the place of images: nobody wants docker.io asked for
-// one. An image that is called like a file is named with docker:// before it.
+// refuseFiles refuses arguments that are files instead of images: docker.io is never meant. An image with the name of
+// a file needs docker:// before it.
 func refuseFiles(command string, args []string) error {
 	var errs []error
 	for _, arg := range args {

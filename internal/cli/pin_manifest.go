@@ -172,7 +172,7 @@ func (p *pinCommand) showManifest(r *inject.Result) error {
 	return p.print("%s", b.String())
 }
 
-// shortID is the beginning of an image id, "" for what is none.
+// shortID shortens an image id; it returns "" if id is not one.
 func shortID(id string) string {
 	if d := digest.Digest(id); d.Validate() == nil {
 		return manifest.Short(d)

@@ -83,7 +83,7 @@ func (p *pinCommand) runCheck(ctx context.Context, names []string) error {
 	return errors.Join(err, verdict(worst))
 }
 
-// verdict is the exit status of a check, with the way out.
+// verdict returns the exit status of a check, with a hint.
 func verdict(worst pin.State) error {
 	switch worst {
 	case pin.Gone:

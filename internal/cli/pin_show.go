@@ -35,7 +35,7 @@ type (
 		Name            string        `json:"name"`
 		Tag             string        `json:"tag,omitempty"`
 		Digest          digest.Digest `json:"digest,omitempty"`
-		Locations       []string      `json:"locations"` // where it is asked for, in this order
+		Locations       []string      `json:"locations"` // repositories, in the order they are tried
 		Platforms       []string      `json:"platforms"`
 	}
 )

@@ -19,7 +19,7 @@ const width = 80
 type column struct {
 	name  string
 	right bool // numbers: their ends are in line
-	most  int  // what is longer is cut; 0 is no limit
+	most  int  // longer cells are cut; 0: no limit
 }
 
 // align writes rows below their columns' names, as wide as they need to be and fit for a terminal.

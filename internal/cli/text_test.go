@@ -14,7 +14,7 @@ import (
 	"osbuild-containers/internal/manifest"
 )
 
-// worst is an image of which all is as long as can be, and written by somebody else.
+// worst is an image with fields as long as they can be, from an untrusted source.
 func worst() *cacheinfo.Image {
 	id := digest.FromString("x")
 	return &cacheinfo.Image{
@@ -41,7 +41,7 @@ func TestAnswersFit(t *testing.T) {
 	detail := &cacheinfo.Detail{Image: i, MediaType: strings.Repeat("x", 200), Config: config, Layers: []cacheinfo.Layer{layer}}
 	plan := &planAnswer{Items: []planJSON{
 		{Kind: "image", Name: i.Origins[0].Name, ID: i.ID, From: strings.Repeat("m/", 100), Blobs: []planBlob{{Size: 999_900_000, Way: fetch.Download, Have: 1}}},
-		{Kind: "image", Name: "a", ID: i.ID, Error: strings.Repeat("why ", 50) + "\nthe way out"},
+		{Kind: "image", Name: "a", ID: i.ID, Error: strings.Repeat("why ", 50) + "\nthe hint"},
 		{Kind: "list", Name: "a", ID: i.ID, From: strings.Repeat("m/", 100)},
 	}}
 	for name, text := range map[string]string{

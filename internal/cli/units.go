@@ -40,7 +40,7 @@ func (w *wait) Type() string { return "time" }
 // quantity is a decimal number and its unit. The unit may be in lower or upper case.
 var quantity = regexp.MustCompile(`^([0-9]+(?:\.[0-9]+)?) ?([A-Za-z]+)$`)
 
-// sizeUnits are the units of a size, in lower case. There is none for bits.
+// sizeUnits are the units of a size, in lower case. Bits are not among them.
 var sizeUnits = map[string]float64{
 	"b": 1,
 	"k": 1e3, "kb": 1e3, "ki": 1 << 10, "kib": 1 << 10,
@@ -49,8 +49,7 @@ var sizeUnits = map[string]float64{
 	"t": 1e12, "tb": 1e12, "ti": 1 << 40, "tib": 1 << 40,
 }
 
-// parseSize parses a number of bytes, which must have a unit: nobody can tell whether 20 is meant in
-// bytes or gigabytes. Zero is a size.
+// parseSize parses a number of bytes, which must have a unit: 20 could mean bytes or gigabytes. Zero is a size.
 func parseSize(text string) (int64, error) {
 	n, unit := splitQuantity(text)
 	size, ok := sizeUnits[strings.ToLower(unit)]
@@ -60,7 +59,7 @@ func parseSize(text string) (int64, error) {
 	return int64(n * size), nil
 }
 
-// durationUnits are the units of a duration. There is none for minutes: people write 1m for a month.
+// durationUnits are the units of a duration. Minutes are not among them: people write 1m for a month.
 var durationUnits = map[string]time.Duration{"h": time.Hour, "d": 24 * time.Hour, "w": 7 * 24 * time.Hour}
 
 // maxDuration is more than a hundred years.

@@ -117,7 +117,7 @@ func (w *wanted) addManifest(ctx context.Context, a *app, path string) error {
 	return nil
 }
 
-// readManifest reads an osbuild manifest of which all images are pinned. One without containers is noted.
+// readManifest reads an osbuild manifest, all images of which must be pinned. One without containers is noted.
 func (a *app) readManifest(ctx context.Context, path string) (*inject.Manifest, error) {
 	raw, err := a.readFile(ctx, path)
 	if err != nil {

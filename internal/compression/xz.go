@@ -174,7 +174,7 @@ type none struct{ hash.Hash }
 func (none) Sum(b []byte) []byte { return b }
 func (none) Size() int           { return 0 }
 
-// beginBlock reads the header of a block, of which the first byte is read.
+// beginBlock reads the header of a block after its first byte.
 func (x *xzReader) beginBlock(size byte) error {
 	rest, err := x.in.take(int(size)*4 + 3)
 	if err != nil {
@@ -236,7 +236,7 @@ func (x *xzReader) endBlock() error {
 	return nil
 }
 
-// endStream reads the index, of which the first byte is read, and the footer. The blocks were read without them.
+// endStream reads the index after its first byte, and the footer. The blocks were read without them.
 func (x *xzReader) endStream() error {
 	count, err := binary.ReadUvarint(x.in)
 	if err != nil {

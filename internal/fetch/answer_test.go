@@ -52,7 +52,7 @@ func TestTheStatusDecides(t *testing.T) {
 	}
 }
 
-// TestNotWhatWasAskedFor: what came instead of a manifest or a blob is named, and asked for at most once more.
+// TestNotWhatWasAskedFor: an answer that is not a manifest or blob is named, and requested at most once more.
 func TestNotWhatWasAskedFor(t *testing.T) {
 	t.Parallel()
 	list := images.NewList(images.Of(layered))

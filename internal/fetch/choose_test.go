@@ -16,7 +16,7 @@ import (
 )
 
 // TestInstanceByID shows that of a list the image with the wanted id is taken, on whatever
-// machine, and that the list is kept beside it so that the next run needs no network.
+// machine, and that the list is kept with it so that the next run needs no network.
 func TestInstanceByID(t *testing.T) {
 	t.Parallel()
 	amd := images.New(images.Layer(100))
@@ -47,8 +47,8 @@ func TestInstanceByID(t *testing.T) {
 			w := newWorld(t)
 			w.images(via(c.list, c.want, name)).ok()
 			w.has(c.want)
-			if got := w.beside(c.want.ID); got != string(c.list.Raw) {
-				t.Errorf("beside the image lies %q, want the list", got)
+			if got := w.listOf(c.want.ID); got != string(c.list.Raw) {
+				t.Errorf("the list of the image is %q, want the one it was pinned by", got)
 			}
 			f.Reset()
 			w.images(via(c.list, c.want, name)).ok().cached(true)

@@ -48,8 +48,8 @@ func TestCopy(t *testing.T) {
 	to.has(layered, "signature")
 	from.copyTo(to, it).ok().cached(true).says("1 of 1 items are in the cache")
 	to.has(layered, "signature")
-	if got := to.beside(layered.ID); got != string(list.Raw) {
-		t.Errorf("beside the copy lies %q", got)
+	if got := to.listOf(layered.ID); got != string(list.Raw) {
+		t.Errorf("the list of the copy is %q", got)
 	}
 	to.images(it).ok().cached(true)
 	file := func(w *world) os.FileInfo {

@@ -52,7 +52,7 @@ func runTests(m *testing.M) int {
 	return code
 }
 
-// here is what lies in the working directory.
+// here returns the names in the working directory.
 func here() (names []string) {
 	entries, err := os.ReadDir(".")
 	if err != nil {

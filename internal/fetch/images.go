@@ -277,7 +277,7 @@ func (s *session) allowed(ctx context.Context, d digest.Digest, raw []byte) (sig
 // shownOffers is how many entries of a manifest list an error names.
 const shownOffers = 20
 
-// isTrouble says that it is the server or the network that has an error, not what was asked for.
+// isTrouble reports whether the server or the network failed, rather than the request.
 func isTrouble(err error) bool {
 	if err == nil {
 		return false

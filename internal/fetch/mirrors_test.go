@@ -39,7 +39,7 @@ func TestMirrorWithoutAPart(t *testing.T) {
 				mirror := sharedRegistry(t).Faults(t)
 				mirror.On(at, how)
 				w := newWorld(t).alone()
-				w.options.Retries = 0 // another location is none
+				w.options.Retries = 0 // another location is not a retry
 				w.config(".config/containers/registries.conf", mirrored(origin.Addr, mirror.Addr))
 				out := w.images(via(list, layered, name)).ok()
 				w.has(layered)

@@ -45,10 +45,9 @@ func isFrom(name, repository string) bool {
 	return err == nil && strings.Replace(named.Name(), ":443/", "/", 1) == strings.Replace(repository, ":443/", "/", 1)
 }
 
-// Name records, beside each of the images that are in the cache now, the names under which they were
-// asked for. Of those that were fetched it is recorded already; others were there, under this name or
-// another.
-func Name(ctx context.Context, dir string, items []request.Item) error {
+// RecordNames records, next to each of the images that are in the cache now, the names under which they were
+// requested. Fetched images have their name already; others were cached before, under this name or another.
+func RecordNames(ctx context.Context, dir string, items []request.Item) error {
 	c := cache.Open(dir)
 	var errs []error
 	for _, it := range items {

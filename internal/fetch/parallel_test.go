@@ -115,7 +115,7 @@ func TestEndlessError(t *testing.T) {
 			if out := w.images(itemOf(layered, name)); out.Results[0].Success {
 				t.Error("succeeded")
 			}
-			if n := sent.Load(); n > 32<<20 { // what lies in the buffers of the connection
+			if n := sent.Load(); n > 32<<20 { // what the buffers of the connection hold
 				t.Errorf("%d bytes were read", n)
 			}
 		})

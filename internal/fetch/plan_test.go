@@ -74,7 +74,7 @@ func TestPlan(t *testing.T) {
 	}{
 		"an empty cache needs everything": {func(*world) {}, []request.Item{itemOf(base, name)}, fmt.Sprintf("d%d d%d", c0, l0) + sum(c0+l0, 0)},
 		"of a list the image with the id": {func(*world) {}, []request.Item{via(list, top, name)}, fmt.Sprintf("d%d d%d d%d", c1, l0, l1) + sum(c1+l0+l1, 0)},
-		"nothing is needed of what is there": {
+		"nothing is needed of what is stored": {
 			func(w *world) { w.images(itemOf(base, name)).ok() },
 			[]request.Item{itemOf(base, name)},
 			"cached",
@@ -168,7 +168,7 @@ func TestPlanIsWhatHappens(t *testing.T) {
 
 func first(text string, _ []Planned) string { return text }
 
-// origins are the names that are recorded beside the image, those in brackets that nothing was
+// origins are the names that are recorded with the image, those in brackets that nothing was
 // fetched under.
 func (w *world) origins(img *images.Image) (names []string, all []cache.Origin) {
 	w.t.Helper()
@@ -214,7 +214,7 @@ func TestOrigins(t *testing.T) {
 	if after, err := os.Stat(path); err != nil || !os.SameFile(before, after) || !before.ModTime().Equal(after.ModTime()) {
 		t.Errorf("an image that is there had its record written again: %v", err)
 	}
-	must(Name(t.Context(), w.cache, []request.Item{other, via(list, layered, name+":1"), itemOf(images.New(), name)}))
+	must(RecordNames(t.Context(), w.cache, []request.Item{other, via(list, layered, name+":1"), itemOf(images.New(), name)}))
 	if names, _ := w.origins(layered); !slices.Equal(names, []string{"(127.0.0.1:1/other)", name + ":1"}) {
 		t.Errorf("with another name: %s", names)
 	}

@@ -111,8 +111,8 @@ func (w *world) list(d digest.Digest) string {
 	return string(raw)
 }
 
-// beside is the manifest list that is kept beside an image pinned through it, "" for none.
-func (w *world) beside(id digest.Digest) string {
+// listOf returns the manifest list that is kept with an image pinned through it, "" if there is none.
+func (w *world) listOf(id digest.Digest) string {
 	raw, _ := os.ReadFile(filepath.Join(filepath.Dir(cache.Open(w.cache).ImagePath(id)), "manifest-list.json"))
 	return string(raw)
 }

@@ -33,7 +33,7 @@ type reader struct {
 	w       *retry.Watch  // of r
 	release func()        // gives back the slot
 	noRange bool          // the server cannot resume in the middle
-	second  bool          // what did not match, or was no blob at all, is read for the second time
+	second  bool          // reads again after content that did not match or was not a blob
 }
 
 // newReader returns a reader of the blob from offset on. note is called for each try that failed and is repeated.

@@ -139,7 +139,7 @@ func TestForeignLayers(t *testing.T) {
 	}
 }
 
-// TestForeignLayerInTheRegistry shows that a URL that is none of http is passed over.
+// TestForeignLayerInTheRegistry shows that a URL with a scheme other than http or https is skipped.
 func TestForeignLayerInTheRegistry(t *testing.T) {
 	t.Parallel()
 	blob := images.New(images.Layer(500)).Layers[0]

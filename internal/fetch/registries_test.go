@@ -58,7 +58,7 @@ func TestMirrors(t *testing.T) {
 	}
 }
 
-// TestMirrorsCredentials shows that each of them gets its own login and nobody else's.
+// TestMirrorsCredentials shows that each of them gets its own login and no other.
 func TestMirrorsCredentials(t *testing.T) {
 	t.Parallel()
 	reg := registry.Start(t, registry.Basic(user, password))

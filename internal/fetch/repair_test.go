@@ -13,7 +13,7 @@ import (
 )
 
 // TestRepair shows that an item that is there but not what is pinned, or not complete, is mended
-// with only those bytes downloaded that are in nobody's hands.
+// with only those bytes downloaded that are stored nowhere.
 func TestRepair(t *testing.T) {
 	t.Parallel()
 	img := images.New(images.Layer(5000), images.Layer(7000))
@@ -96,7 +96,7 @@ func must(err error) {
 
 func remove(dir, name string) { must(os.Remove(filepath.Join(dir, name))) }
 
-// TestRepairThatFails shows that what is there, if only a part, stays until there is better.
+// TestRepairThatFails shows that a damaged image stays until there is a better one.
 func TestRepairThatFails(t *testing.T) {
 	t.Parallel()
 	img := images.New(images.Layer(5000), images.Layer(7000))
@@ -128,8 +128,8 @@ func TestListBesideIsRenewed(t *testing.T) {
 		f.Reset()
 		w.images(via(c.list, img, name)).ok().cached(c.cached)
 		w.has(img)
-		if got := w.beside(img.ID); got != string(c.list.Raw) {
-			t.Errorf("step %d: beside lies %q", i, got)
+		if got := w.listOf(img.ID); got != string(c.list.Raw) {
+			t.Errorf("step %d: the list is %q", i, got)
 		}
 		if n := f.BytesSent("/blobs/"); i > 0 && n != 0 {
 			t.Errorf("step %d: downloaded %d bytes", i, n)

@@ -267,7 +267,7 @@ func TestThrottledForTooLong(t *testing.T) {
 	}
 }
 
-// freePort is an address on which nobody listens.
+// freePort returns an address without a listener.
 func freePort(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -299,7 +299,7 @@ func TestConnectionRefusedThenUp(t *testing.T) {
 	w.has(layered)
 }
 
-// TestConnectionRefused shows what is said when nobody listens.
+// TestConnectionRefused shows the error for an address without a listener.
 func TestConnectionRefused(t *testing.T) {
 	t.Parallel()
 	addr := freePort(t)

@@ -271,7 +271,7 @@ func replaceWith(home string, put func(string) error) error {
 	return put(dir)
 }
 
-// TestSignatures shows that what signs the image, not the list, is published beside it.
+// TestSignatures shows that the signatures of the image, not of the list, are published with it.
 func TestSignatures(t *testing.T) {
 	t.Parallel()
 	const one, two = "\x89\x02 a signature of any kind", "\x89\x02 another"

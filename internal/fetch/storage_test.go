@@ -118,12 +118,12 @@ func untouched(w *world, s *store.Store, job func()) {
 func TestFromStorage(t *testing.T) {
 	t.Parallel()
 	for _, driver := range []string{"vfs", "overlay"} {
-		for kind, folder := range map[string]string{"plain": "plain", "strange": `a b:c+d]e[f,g=h@i\j"k%lü`} {
+		for kind, name := range map[string]string{"plain": "plain", "strange": `a b:c+d]e[f,g=h@i\j"k%lü`} {
 			t.Run(driver+" "+kind, func(t *testing.T) {
 				t.Parallel()
 				s := store.New(t, driver)
 				s.Add(t, "localhost/name:v1", storedImage)
-				root := filepath.Join(filepath.Dir(s.Root), folder) // the library itself could not write there
+				root := filepath.Join(filepath.Dir(s.Root), name) // the library itself could not write there
 				must(os.Rename(s.Root, root))
 				s.Root = root
 				w := newWorld(t).alone()
@@ -257,7 +257,7 @@ func TestNotInStorage(t *testing.T) {
 			})
 			w.nothing()
 			if left, _ := os.ReadDir(empty); len(left) > 0 {
-				t.Errorf("written into a directory that is no store: %v", left)
+				t.Errorf("written into a directory that is not a store: %v", left)
 			}
 		})
 	}

@@ -24,8 +24,8 @@ func TestCertificates(t *testing.T) {
 		config func(w *world, f *registry.Faults)
 		want   string // "" is success
 	}{
-		"CA in certs.d":       {server: registry.TLS(), verify: true, config: certs},
-		"nobody knows the CA": {server: registry.TLS(), verify: true, want: noCA},
+		"CA in certs.d": {server: registry.TLS(), verify: true, config: certs},
+		"an unknown CA": {server: registry.TLS(), verify: true, want: noCA},
 		"another CA": {server: registry.TLS(), verify: true, want: other, config: func(w *world, f *registry.Faults) {
 			must(registry.NewFaults(t, nil, registry.TLS()).PKI.WriteClient(w.certs(f)))
 		}},

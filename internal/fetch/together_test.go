@@ -35,7 +35,7 @@ func TestTogether(t *testing.T) {
 	}
 	w.has(layered)
 	if waited == 0 {
-		t.Errorf("nobody said that it waits:\n%s", outs[0].Log+outs[1].Log+outs[2].Log)
+		t.Errorf("no process said that it waits:\n%s", outs[0].Log+outs[1].Log+outs[2].Log)
 	}
 	if got := f.BytesSent("/blobs/"); got != layered.Size() {
 		t.Errorf("%d bytes were downloaded, want %d", got, layered.Size())

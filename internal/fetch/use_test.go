@@ -13,7 +13,7 @@ import (
 )
 
 // TestAnImageThatIsThereIsUsed shows that a request which finds an image in the cache is noted, for those who
-// remove what nobody uses, and that a plan is not.
+// remove unused images, and that a plan is not.
 func TestAnImageThatIsThereIsUsed(t *testing.T) {
 	t.Parallel()
 	img := images.New(images.Layer(100))

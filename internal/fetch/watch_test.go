@@ -31,7 +31,7 @@ func TestSlowAnswers(t *testing.T) {
 	}
 }
 
-// TestAByteNowAndThen: less than the least rate is no progress, of whatever comes.
+// TestAByteNowAndThen: less than the least rate does not count as progress, for documents and blobs.
 func TestAByteNowAndThen(t *testing.T) {
 	t.Parallel()
 	list := images.NewList(images.Of(layered))

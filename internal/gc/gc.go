@@ -27,7 +27,7 @@ var pruneWait = 2 * time.Second
 // Collect carries out a plan, except what is in use by now. Each step is done or not done, whichever process is killed
 // when. Osbuild is kept out of its store as long as images go, since a build that runs needs those that
 // its sources found; the pool is had alone as long as blobs go. What is in use is left for the next
-// run, which is no error.
+// run, which is not an error.
 func Collect(ctx context.Context, c *cache.Cache, plan *Plan, now time.Time) (*Collected, error) {
 	done := &Collected{Plan: plan}
 	if err := done.removeImages(ctx, c); err != nil {

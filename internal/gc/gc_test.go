@@ -172,7 +172,7 @@ func TestFetchWhileCollecting(t *testing.T) {
 	}
 }
 
-// What somebody else removed meanwhile is no error, and the rest goes.
+// Files that another process removed meanwhile are not an error, and the rest is removed.
 func TestCollectTogether(t *testing.T) {
 	s := newStore(t)
 	for _, img := range []*images.Image{base, other} {

@@ -18,13 +18,14 @@ import (
 	"osbuild-containers/internal/manifest"
 )
 
-// A Policy decides what may be removed from a cache. What is in Keep stays. Of the rest, images go that were not used for
-// a time, and, until the cache is no larger than it should be, those that were used longest ago, but none whose
-// going is of no use for that; if neither is asked for, all of the rest. The zero Policy lets no image go.
+// A Policy decides what may be removed from a cache. Images and lists in Keep stay. Of the other images, those are
+// removed that were unused for the time Unused, and then the least recently used ones until the cache is not larger than
+// MaxSize, except those whose removal would free nothing. With neither limit, all others are removed. The zero Policy
+// removes no image.
 type Policy struct {
-	Keep    map[digest.Digest]bool // images by id, lists by digest; nil: nothing is said
-	Unused  time.Duration          // images unused for so long go; 0: that is no reason
-	MaxSize *int64                 // bytes; nil: no limit
+	Keep    map[digest.Digest]bool // images by id, lists by digest; nil: none is named
+	Unused  time.Duration          // images unused for so long are removed; 0: no limit
+	MaxSize *int64                 // of the cache, in bytes; nil: no limit
 }
 
 // Grace is how long interrupted downloads, and lists without an image, are kept after they were last changed.
@@ -33,21 +34,21 @@ const Grace = 24 * time.Hour
 // hasImages reports whether the policy is about images.
 func (p *Policy) hasImages() bool { return p.Keep != nil || p.Unused > 0 || p.MaxSize != nil }
 
-// Removal is an image that is to go.
+// A Removal is an image to remove.
 type Removal struct {
 	*cacheinfo.Image
-	Frees int64  // bytes, of the blobs that nothing else has when all before it are gone
-	Why   string // it stayed; "" if it went, or is to go
+	Frees int64  // bytes, of the blobs that no other image has once all before it are removed
+	Why   string // why it stayed; "" if it was or will be removed
 }
 
-// Plan is what is to go.
+// A Plan is what is to be removed.
 type Plan struct {
-	Images  []Removal       // in the order in which they go: used longest ago first
-	Lists   []cache.Stored  // of which no image stays
+	Images  []Removal       // in the order of their removal: least recently used first
+	Lists   []cache.Stored  // none of whose images stays
 	Unused  []cache.Stored  // blobs of the pool that no image has now
 	Partial []cache.Stored  // interrupted downloads that were not resumed
 	Total   int64           // bytes of all blobs now
-	Frees   int64           // of them, all that is to go together
+	Frees   int64           // of them, bytes to remove
 	Over    int64           // bytes more than MaxSize that stay nevertheless
 	Missing []digest.Digest // of Keep, what is not there
 }

@@ -23,7 +23,7 @@ func (s *store) used(img *images.Image, at time.Time) {
 	}
 }
 
-// old makes a file one that nobody has touched for long.
+// old gives a file an old modification time.
 func (s *store) old(path string) {
 	s.T.Helper()
 	s.Must(os.Chtimes(path, day(1), day(1)))
@@ -60,7 +60,7 @@ var now = day(30)
 
 func TestPolicies(t *testing.T) {
 	sizes := base.Size() + top.Size() - base.Layers[0].Size + other.Size()
-	loose := []byte("nobody has it")
+	loose := []byte("no image has it")
 	keeps := func(all ...digest.Digest) map[digest.Digest]bool {
 		m := map[digest.Digest]bool{}
 		for _, d := range all {

@@ -33,7 +33,7 @@ func (o Option) Spell(s Spelling) string {
 	return "--" + strings.Replace(string(o), ": ", "=", 1)
 }
 
-// A Hint tells a user what to do about an error, in a sentence without a full stop. The zero Hint is none. Hints are
+// A Hint tells a user what to do about an error, in a sentence without a full stop. The zero Hint says nothing. Hints are
 // comparable.
 type Hint struct {
 	Field string // with options spelled as fields
@@ -74,8 +74,8 @@ func (e *hinted) Hint() Hint { return e.hint }
 
 func (e *hinted) Unwrap() error { return e.error }
 
-// With returns err with a hint. An error that has one keeps it, since what is nearer to the cause knows more. It
-// returns err itself where err is nil or the hint is none.
+// With returns err with a hint. An error that has one keeps it, since the one nearest to the cause knows most. It
+// returns err itself if err is nil or the hint is zero.
 func With(err error, h Hint) error {
 	if err == nil || h == (Hint{}) || Of(err) != (Hint{}) {
 		return err

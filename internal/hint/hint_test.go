@@ -37,24 +37,24 @@ func (t transparent) Unwrap() error { return t.error }
 
 // TestText pairs errors with what a user reads of them.
 func TestText(t *testing.T) {
-	a, b := hint.Add(errors.New("a"), "mend a"), hint.Add(errors.New("b"), "mend b")
+	a, b := hint.Add(errors.New("a"), "repair a"), hint.Add(errors.New("b"), "repair b")
 	for name, c := range map[string]struct {
 		err  error
 		want string
 	}{
 		"no hint":                         {errors.New("a"), "a"},
-		"hint":                            {a, "a\nmend a"},
-		"wrapped":                         {fmt.Errorf("x: %w", a), "x: a\nmend a"},
-		"the one nearer to the cause":     {hint.Add(fmt.Errorf("x: %w", a), "mend x"), "x: a\nmend a"},
-		"no hint is no change":            {hint.With(a, hint.Hint{}), "a\nmend a"},
+		"hint":                            {a, "a\nrepair a"},
+		"wrapped":                         {fmt.Errorf("x: %w", a), "x: a\nrepair a"},
+		"the one nearer to the cause":     {hint.Add(fmt.Errorf("x: %w", a), "repair x"), "x: a\nrepair a"},
+		"the zero hint":                   {hint.With(a, hint.Hint{}), "a\nrepair a"},
 		"of a type":                       {fmt.Errorf("x: %w", hint.Add(typed{}, "another")), "x: typed\nits remedy"},
-		"several":                         {errors.Join(a, errors.New("c"), b), "a\nmend a\nc\nb\nmend b"},
-		"several, one below the other":    {errors.Join(errors.Join(a, b), errors.New("c")), "a\nmend a\nb\nmend b\nc"},
-		"several, marked":                 {transparent{errors.Join(a, b)}, "a\nmend a\nb\nmend b"},
-		"several, with one hint for all":  {hint.Add(errors.Join(errors.New("a"), errors.New("b")), "mend both"), "a\nb\nmend both"},
-		"several, in one sentence":        {fmt.Errorf("%w and %w", a, errors.New("c")), "a and c\nmend a"},
+		"several":                         {errors.Join(a, errors.New("c"), b), "a\nrepair a\nc\nb\nrepair b"},
+		"several, one below the other":    {errors.Join(errors.Join(a, b), errors.New("c")), "a\nrepair a\nb\nrepair b\nc"},
+		"several, marked":                 {transparent{errors.Join(a, b)}, "a\nrepair a\nb\nrepair b"},
+		"several, with one hint for all":  {hint.Add(errors.Join(errors.New("a"), errors.New("b")), "repair both"), "a\nb\nrepair both"},
+		"several, in one sentence":        {fmt.Errorf("%w and %w", a, errors.New("c")), "a and c\nrepair a"},
 		"lines, as of a list":             {hint.Add(errors.New("a:\n  1\n  2"), "choose"), "a:\n  1\n  2\nchoose"},
-		"what a terminal would interpret": {hint.Add(errors.New("a\x1b[31m"), "mend\x1b[0m\n\nit"), `a\x1b[31m` + "\n" + `mend\x1b[0m  it`},
+		"what a terminal would interpret": {hint.Add(errors.New("a\x1b[31m"), "repair\x1b[0m\n\nit"), `a\x1b[31m` + "\n" + `repair\x1b[0m  it`},
 	} {
 		if got := hint.Text(c.err, hint.Fields); got != c.want {
 			t.Errorf("%s\ngot  %q\nwant %q", name, got, c.want)
@@ -63,7 +63,7 @@ func TestText(t *testing.T) {
 	if err := hint.Add(nil, "x"); err != nil {
 		t.Errorf("an error came of none: %v", err)
 	}
-	if got, want := hint.Line(errors.Join(a, b), hint.Fields), "a b\nmend a"; got != want {
+	if got, want := hint.Line(errors.Join(a, b), hint.Fields), "a b\nrepair a"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	if !errors.Is(hint.Add(os.ErrExist, "x"), os.ErrExist) {

@@ -19,7 +19,7 @@ func Classify(err error) (class retry.Class, retryAfter time.Duration) {
 	return registry.Classify(err)
 }
 
-// IsNotFound reports whether the other side has answered that it does not have what was asked for.
+// IsNotFound reports whether the registry or storage does not have the requested object.
 func IsNotFound(err error) bool {
 	return errors.Is(err, storage.ErrNotStored) || registry.IsNotFound(err)
 }

@@ -4,7 +4,7 @@
 //
 // It guarantees that the configuration of every containers tool is used (registries.conf, registries.d, certs.d,
 // auth.json and credential helpers, policy.json, storage.conf), and that the manifests it returns have the digest
-// asked for. Blobs are returned as they arrive: the caller verifies them. It retries nothing; Classify tells which
+// requested. Blobs are returned as they arrive: the caller verifies them. It retries nothing; Classify tells which
 // errors another try may get past.
 //
 // Package registry is the client of registries with their mirrors, storage reads and writes containers storages,
@@ -82,8 +82,8 @@ func Open(ctx context.Context, t Target) (Source, error) {
 	return TransportOf(t.Transport).open(ctx, t)
 }
 
-// Locations returns where the target is asked for, in that order, mirrors first. It is empty where the transport has
-// one place.
+// Locations returns the repositories that the target is read from, in the order they are tried, mirrors first. It is
+// empty for transports with a single place.
 func Locations(t Target) ([]string, error) {
 	if locations := TransportOf(t.Transport).locations; locations != nil {
 		return locations(t)

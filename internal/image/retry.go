@@ -8,8 +8,8 @@ import (
 	"osbuild-containers/internal/retry"
 )
 
-// RetryPolicy is how an image of a transport is asked for: which errors are worth another try, within the bounds that
-// the options have.
+// RetryPolicy returns how requests of a transport are retried: which errors are worth another try, within the bounds
+// of the options.
 func RetryPolicy(transport string, o request.Options) retry.Policy {
 	return retry.Policy{
 		Retries: o.Retries, Timeout: o.Timeout, Stall: o.StallTimeout, Header: o.HeaderTimeout,

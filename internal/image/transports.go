@@ -13,7 +13,7 @@ import (
 	"osbuild-containers/internal/request"
 )
 
-// A Transport is a way to read images. A new one is a directory beside this file and an entry in transports.
+// A Transport is a way to read images. A new one is a directory next to this file and an entry in transports.
 type Transport struct {
 	// Unpacked: layers are kept unpacked, and come out uncompressed under a manifest made for them. The config
 	// vouches for them with its diff IDs.
@@ -23,7 +23,7 @@ type Transport struct {
 	open      func(context.Context, Target) (Source, error)
 	head      func(context.Context, Target) (d digest.Digest, from string, err error)
 	identity  func(Target) (types.ImageReference, error) // what policy.json knows the target by
-	locations func(Target) ([]string, error)             // where it is asked for, mirrors first; nil: there is one place
+	locations func(Target) ([]string, error)             // repositories it is read from, mirrors first; nil: a single place
 }
 
 // transports are all transports, by the name that a request has for them.

@@ -157,7 +157,7 @@ func (d *dice) manifest(t *testing.T) []byte {
 // FuzzCombinations makes manifests and pins of a few names, ids and lists, so that they meet in all
 // ways, and looks at what counts in the end: each name has the image that is pinned for it, each
 // reference is fetched, each new list names the manifest that is fetched for one of the images
-// beside it.
+// next to it.
 func FuzzCombinations(f *testing.F) {
 	f.Setenv("CONTAINERS_REGISTRIES_CONF", os.DevNull)
 	seeds := rand.New(rand.NewPCG(1, 2))

@@ -109,7 +109,7 @@ func TestFile(t *testing.T) {
 		t.Errorf("the mode is %v", after.Mode())
 	}
 	if os.SameFile(before, after) {
-		t.Error("the file was written in place: whoever reads it meanwhile sees half of it")
+		t.Error("the file was written in place: a reader can see half of it")
 	}
 
 	save(false)

@@ -3,12 +3,12 @@
 //
 // A manifest says what it wants in one of two ways. A reference whose key is an image id is
 // refreshed: its name, or the name that its source item is fetched under, says which pin it means,
-// and what is there now says for which platform. A reference whose key is the name of an image
+// and the present item says for which platform. A reference whose key is the name of an image
 // is filled in: the key becomes the id, and where a stage can take the image's manifest list, that
 // is given to it too.
 //
 // It promises that everything else stays byte for byte as it was: order, white space, indentation,
-// the end of the file. What is added looks like what is beside it. What a pin leaves open is an
+// the end of the file. What is added is formatted like its neighbours. What a pin leaves open is an
 // error that names the candidates, never a guess; what is not pinned stays. A second run changes
 // nothing. It does not promise that the manifest is one that osbuild accepts in all other respects,
 // and it asks no registry: the pins are taken as they are.
@@ -46,7 +46,7 @@ type Result struct {
 	path string // of the file, if it is from one
 }
 
-// Pinned is a reference, or the list beside it, that a pin decides.
+// Pinned is a reference, or its manifest list, that a pin decides.
 type Pinned struct {
 	At        string `json:"at"`        // where in the manifest
 	Reference string `json:"reference"` // of the pin

@@ -16,18 +16,18 @@ import (
 )
 
 // TestManifestsOfOthers goes through a directory of manifests, such as those that osbuild/images and
-// osbuild keep or generate for their tests, which MANIFESTS names. With pins that say what is there,
+// osbuild keep or generate for their tests, which MANIFESTS names. With pins that say what they have,
 // nothing changes; with pins that have all moved, nothing but them does; and back again, each file
 // is what it was, byte for byte. What has no name that an image can have, such as flatpaks that are
 // fetched as images, is left.
 func TestManifestsOfOthers(t *testing.T) {
-	folder := os.Getenv("MANIFESTS")
-	if folder == "" {
+	dir := os.Getenv("MANIFESTS")
+	if dir == "" {
 		t.Skip("no manifests: set MANIFESTS to a directory with osbuild manifests")
 	}
 	t.Setenv("CONTAINERS_REGISTRIES_CONF", os.DevNull)
 	var files, old, with, images, lists, others int
-	err := filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
+	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || !entry.Type().IsRegular() {
 			return err
 		}
@@ -58,7 +58,7 @@ func TestManifestsOfOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	if files == 0 {
-		t.Fatalf("no manifest of version 2 in %s", folder)
+		t.Fatalf("no manifest of version 2 in %s", dir)
 	}
 	t.Logf("%d manifests, %d with containers: %d images, %d of them with a list, and %d that have no name of an image; %d files are no manifests of version 2",
 		files, with, images, lists, others, old)

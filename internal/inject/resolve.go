@@ -90,7 +90,7 @@ func (m *matcher) resolve(r *imageRef) error {
 	if err != nil || len(found) == 0 {
 		return err
 	}
-	// What is there now decides between those that are left, the more exactly the later.
+	// The present item decides between those that are left, each check being more exact than the one before.
 	for _, fits := range []func(candidate) bool{r.isNow, r.isManifest, r.hasList} {
 		if now := filter(found, fits); len(now) > 0 {
 			found = now

@@ -39,7 +39,7 @@ func (w *sourceItems) add(key, from string, p *pin.Image) *sourceItem {
 	return (*w)[len(*w)-1]
 }
 
-// decision is the manifest with which an image must be fetched, since a list beside a reference names it.
+// decision is the manifest with which an image must be fetched, since the list of a reference names it.
 type decision struct {
 	by       *imageRef
 	manifest string

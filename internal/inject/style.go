@@ -50,7 +50,7 @@ func styleOf(whole *hujson.Value, root *hujson.Object) style {
 }
 
 // note finds the indentation of everything. What is empty is as deep as its surroundings say, and has
-// lines if what is beside it has.
+// lines if its neighbours have.
 func (s *style) note(v *hujson.Value, own string, lines bool) {
 	if shown, ok := inLines(v); ok {
 		lines = shown
@@ -162,7 +162,7 @@ func (s *style) addField(o *hujson.Object, after int, f field) {
 			spaces = append(spaces, o.Members[n].Name.BeforeExtra)
 		}
 		nested = nested && s.nested(o)
-		member.Name.BeforeExtra = s.beside(spaces)
+		member.Name.BeforeExtra = s.between(spaces)
 		member.Value.BeforeExtra = bytes.Clone(o.Members[after].Value.BeforeExtra)
 	}
 	member.Name.Value = hujson.String(f.name)
@@ -170,7 +170,7 @@ func (s *style) addField(o *hujson.Object, after int, f field) {
 	o.Members = slices.Insert(o.Members, after+1, member)
 }
 
-// spread gives an empty object lines if what it is in has them, whatever is beside it.
+// spread gives an empty object lines if its parent has them, whatever its neighbours have.
 func (s *style) spread(o, in *hujson.Object) {
 	i := s.indents[o]
 	i.lines = s.indents[in].lines
@@ -197,7 +197,7 @@ func (s *style) addElement(a *hujson.Array, after int, v hujson.ValueTrimmed) {
 		for n := range a.Elements {
 			spaces = append(spaces, a.Elements[n].BeforeExtra)
 		}
-		element.BeforeExtra = s.beside(spaces)
+		element.BeforeExtra = s.between(spaces)
 	}
 	a.Elements = slices.Insert(a.Elements, after+1, element)
 }
@@ -210,8 +210,8 @@ func (s *style) only(in indents) (before, after hujson.Extra) {
 	return hujson.Extra(s.feed + in.inner), hujson.Extra(s.feed + in.own)
 }
 
-// beside is the white space before something that comes after others; spaces are those before them.
-func (s *style) beside(spaces []hujson.Extra) hujson.Extra {
+// between returns the white space before an element that comes after others; spaces are those before them.
+func (s *style) between(spaces []hujson.Extra) hujson.Extra {
 	if len(spaces) > 1 {
 		return bytes.Clone(spaces[1])
 	}

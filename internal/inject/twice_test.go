@@ -44,7 +44,7 @@ func TestFieldsThatAreThereTwice(t *testing.T) {
 	}
 }
 
-// TestOddBytes: what is no JSON is refused, and text that is not UTF-8 is left alone.
+// TestOddBytes: bytes that are not JSON are refused, and text that is not UTF-8 is left alone.
 func TestOddBytes(t *testing.T) {
 	o := options(readPins(t, "my.test/a/b:1 linux/amd64 id=@a2 manifest=@b2"))
 	doc := long(`{"version": "2",` + "\r\n" + `"x": "` + "\xff\xfe" + `", "y": 1.0e+3,` + "\r\n" + `"sources": {"org.osbuild.skopeo": {"items": {"@a1": {"image": {"name": "my.test/a/b", "digest": "@b1"}}}}}}` + "\r\n")

@@ -5,7 +5,7 @@ import (
 	"errors"
 )
 
-// ParseAny is Parse that also reads what is no image but has the form of one, such as the
+// ParseAny is Parse that also reads artifacts that have the form of an image, such as the
 // attestations that a list may name: to copy such a document its parts have to be known, and nothing
 // else.
 func ParseAny(raw []byte) (*Manifest, error) {

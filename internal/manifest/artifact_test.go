@@ -10,7 +10,7 @@ import (
 	"osbuild-containers/test/images"
 )
 
-// What is no image is read for its parts, if it has the form of one; what Parse refuses for other reasons stays
+// Artifacts are read for their parts, if they have the form of an image; what Parse refuses for other reasons stays
 // refused.
 func TestParseAny(t *testing.T) {
 	note := images.New(images.Artifact("application/vnd.in-toto+json"), images.Layer(100), images.Layer(200))

@@ -298,7 +298,7 @@ func TestManyLayers(t *testing.T) {
 	}
 }
 
-// TestTooLong shows that a document over the limit is refused before it is looked at.
+// TestTooLong shows that a document over the limit is refused before it is parsed.
 func TestTooLong(t *testing.T) {
 	head := []byte(`{"manifests": []}`)
 	most := append(head, make([]byte, manifest.MaxSize-len(head))...)

@@ -7,7 +7,7 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// A MismatchError reports content that does not have the digest or the size that it was asked for by.
+// A MismatchError reports content with another digest or size than was requested.
 type MismatchError struct {
 	What      string // such as "manifest" or "blob"; "" where the caller names it
 	Got, Want string // digests, or sizes with their unit
@@ -40,5 +40,5 @@ func TooLong(what string, want int64) error {
 	return &MismatchError{what, fmt.Sprintf("more than %d bytes", want), fmt.Sprintf("%d bytes", want)}
 }
 
-// IsMismatch reports whether an error says that content does not have the digest or the size it was asked for by.
+// IsMismatch reports whether err says that content has another digest or size than was requested.
 func IsMismatch(err error) bool { return errors.As(err, new(*MismatchError)) }

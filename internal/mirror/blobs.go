@@ -82,8 +82,8 @@ func (b *blob) want(u *unit) {
 	b.wanted = append(b.wanted, &want{u.to, []*unit{u}})
 }
 
-// mounts is whether the registry mounts blobs from one repository to another, which shows when it was
-// asked to.
+// mounts records whether the registry mounts blobs from one repository in another. It is known after the first
+// request for a mount.
 type mounts struct {
 	once    sync.Once
 	shared  *registry.BlobLocations

@@ -76,7 +76,7 @@ func (s *Sum) add(o Sum) {
 var ErrNothing = hint.Add(errors.New("nothing is pinned that can be mirrored: images of a containers storage have no registry"),
 	"export them, or push them and pin what you pushed")
 
-// RefusedError says that what is asked for cannot be, and nothing was touched.
+// A RefusedError reports a request that cannot be fulfilled; nothing was changed.
 type RefusedError struct{ Err error }
 
 func (e *RefusedError) Error() string { return e.Err.Error() }

@@ -32,7 +32,7 @@ type sparseError struct {
 }
 
 func (e *sparseError) Error() string {
-	return fmt.Sprintf("the registry does not take the manifest list %s, of which %d of %d images are not there: %v", e.u.Digest, e.u.sparse, e.u.named, e.err)
+	return fmt.Sprintf("the registry does not take the manifest list %s without all its images (%d of %d are missing): %v", e.u.Digest, e.u.sparse, e.u.named, e.err)
 }
 
 func (e *sparseError) Unwrap() error { return e.err }

@@ -17,7 +17,7 @@ import (
 	"osbuild-containers/test/registry"
 )
 
-// A registry that takes only lists of which all images are there gets them with All, or says what is missing.
+// A registry that takes only complete lists gets them with All; otherwise the error counts what is missing.
 func TestListsWithoutAllTheirImages(t *testing.T) {
 	w := newWorld(t, registry.Validating())
 	amd := images.New(images.Layer(2000))
@@ -28,7 +28,7 @@ func TestListsWithoutAllTheirImages(t *testing.T) {
 	pins := w.pins("amd64", "registry.example/app:v1")
 	got := w.failure(pins)
 	for _, text := range []string{
-		"registry.example/app:v1: the registry does not take the manifest list " + list.Digest.String() + ", of which 2 of 3 images are not there: ",
+		"registry.example/app:v1: the registry does not take the manifest list " + list.Digest.String() + " without all its images (2 of 3 are missing): ",
 		"\ncopy the other images too with --all, or have the registry take such lists",
 	} {
 		if !strings.Contains(got, text) {
@@ -128,7 +128,7 @@ func TestOneFailureLeavesTheOthersAlone(t *testing.T) {
 	}
 	w.has("app", "v1", app.Raw)
 	if n := len(w.mirrorTags("gone")); n != 0 {
-		t.Error("the manifest of an image is there of which a layer is not")
+		t.Error("the manifest of an image is there without one of its layers")
 	}
 }
 

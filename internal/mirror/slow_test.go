@@ -35,7 +35,7 @@ func TestAnOriginWithoutRanges(t *testing.T) {
 // it.
 func TestConnectionsThatHang(t *testing.T) {
 	w := newWorld(t)
-	app := images.New(images.Layer(32 << 20)) // more than lies in sockets
+	app := images.New(images.Layer(32 << 20)) // more than sockets buffer
 	w.push("app:v1", app)
 	pins := w.pins("any", "registry.example/app:v1")
 	w.opts.Tries.StallTimeout, w.opts.Tries.HeaderTimeout = 700*time.Millisecond, 700*time.Millisecond

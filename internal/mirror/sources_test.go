@@ -12,7 +12,7 @@ import (
 	"osbuild-containers/test/registry"
 )
 
-// A blob that several mirrors of the registry have wrong, or of which they send nothing, comes from the registry.
+// A blob that several mirrors of the registry have wrong, or do not send, comes from the registry.
 func TestBadMirrorsOfTheRegistry(t *testing.T) {
 	img := images.New(images.Layer(2000))
 	layer := img.Layers[0]
@@ -38,7 +38,7 @@ func TestBadMirrorsOfTheRegistry(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Setenv("CONTAINERS_REGISTRIES_CONF", path)
-			w.opts.Tries.Retries = 0 // another location is none
+			w.opts.Tries.Retries = 0 // another location is not a retry
 			w.copy(pins)
 			w.hasBlobs("app", img)
 			for n, m := range bad {

@@ -208,7 +208,7 @@ func TestSignals(t *testing.T) {
 		"stuck":                  {interruptible(false), nil, signals{syscall.SIGTERM}, 143, 0, 10 * time.Second},
 		"a second one":           {interruptible(false), nil, signals{syscall.SIGTERM, syscall.SIGINT}, 130, -1, 0},
 		"before the request":     {answers(nil), func(e *module.Env) { e.Stdin = slow("{}") }, signals{syscall.SIGINT}, 130, 0, 0},
-		"while nobody reads":     {answers(nil), func(e *module.Env) { e.Stdout = blocked{} }, signals{syscall.SIGTERM}, 143, -1, 0},
+		"without a reader":       {answers(nil), func(e *module.Env) { e.Stdout = blocked{} }, signals{syscall.SIGTERM}, 143, -1, 0},
 		"when all is done":       {finishing(), nil, signals{syscall.SIGTERM}, 0, 2, 0},
 		"and a panic follows":    {panicking(), nil, signals{syscall.SIGINT}, 130, 0, 0},
 		"none, and none to come": {answers(nil), nil, nil, 0, 2, 0},

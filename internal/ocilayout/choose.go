@@ -16,7 +16,7 @@ func (a *archiveReader) choose() (*Document, error) {
 	}
 	for _, d := range l.Others {
 		if len(l.Images) > 0 && errors.Is(d.Err, manifest.ErrArtifact) {
-			continue // an attestation or a signature beside the image
+			continue // an attestation or a signature of the image
 		}
 		return nil, fmt.Errorf("manifest %s: %w", d.Digest, d.Err)
 	}

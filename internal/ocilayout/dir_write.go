@@ -118,7 +118,7 @@ func (f *dirWriter) write(name string, content []byte) error {
 	})
 }
 
-// open opens a regular file of the directory for reading. The type is looked at first: to open a
+// open opens a regular file of the directory for reading. The type is checked first: to open a
 // FIFO or a device may wait for others, or have an effect.
 func (f *dirWriter) open(name string) (*os.File, error) {
 	var st unix.Stat_t

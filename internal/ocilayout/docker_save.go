@@ -32,7 +32,7 @@ const (
 )
 
 // ErrNotSaved says that an archive is not one of docker save.
-var ErrNotSaved = errors.New("there is neither an index.json, nor a manifest.json, nor an image of an old docker in it: this is no archive of images")
+var ErrNotSaved = errors.New("there is neither an index.json, nor a manifest.json, nor an image of an old docker in it: not an archive of images")
 
 // hexName finds the digest that a config is called by.
 var hexName = regexp.MustCompile(`(?:^|[/:])([0-9a-f]{64})(?:\.json)?$`)

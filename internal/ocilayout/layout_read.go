@@ -41,7 +41,7 @@ type Document struct {
 	Own        []string        // of them, those that index.json gives it
 	Lists      []digest.Digest // that name it
 	Signatures [][]byte        // of an image in a directory of the dir: format, in that format
-	Err        error           // why it is no image that can be used
+	Err        error           // why it is not a usable image
 
 	about string // its names and platforms, as they were read, or as many as are enough
 }

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// aclTags are the kinds of entries of a POSIX ACL, and whether they name somebody.
+// aclTags are the kinds of entries of a POSIX ACL, and whether they name a user or group.
 var aclTags = map[uint16]struct {
 	kind  string
 	named bool

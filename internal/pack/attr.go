@@ -48,12 +48,12 @@ func (r *attrReader) at(dirfd int, base string) (map[string]string, error) {
 	if r.blind {
 		return nil, nil
 	}
-	folder := fmt.Sprintf("/proc/self/fd/%d/", dirfd)
-	path := folder + base
+	dir := fmt.Sprintf("/proc/self/fd/%d/", dirfd)
+	path := dir + base
 	records, err := r.read(
 		func(b []byte) (int, error) { return unix.Llistxattr(path, b) },
 		func(name string, b []byte) (int, error) { return unix.Lgetxattr(path, name, b) })
-	if r.blind = errors.Is(err, unix.ENOENT) && unix.Access(folder, unix.F_OK) != nil; r.blind {
+	if r.blind = errors.Is(err, unix.ENOENT) && unix.Access(dir, unix.F_OK) != nil; r.blind {
 		r.note("no /proc: extended attributes of links, devices and fifos are left out")
 		err = nil
 	}

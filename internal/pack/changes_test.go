@@ -38,7 +38,7 @@ func tick(t *testing.T) {
 func TestATreeThatChangesIsRefused(t *testing.T) {
 	for _, test := range []struct {
 		name string
-		when string // the header of which entry is written
+		when string // the entry whose header is written
 		do   func(dir string) error
 		want string
 	}{

@@ -32,7 +32,7 @@ type job struct {
 // nothing but the data, so the number of cores does not show.
 type compressor struct {
 	w    io.Writer
-	diff hash.Hash // of what comes in; nil if nobody asks
+	diff hash.Hash // of the uncompressed stream; nil if it is not needed
 	sum  codec     // hashes what comes in as the format wants it
 	size atomic.Int64
 
@@ -66,8 +66,8 @@ func compress(w io.Writer, diff hash.Hash, c Compression) (*compressor, error) {
 // start starts a worker for each codec but the last, which follows the stream.
 func start(w io.Writer, diff hash.Hash, codecs []codec) *compressor {
 	workers := len(codecs) - 1
-	// One that each worker works on and one that waits for it; and some, so that whoever
-	// reads, or hashes and writes, may be late without letting the workers wait.
+	// Two for each worker, one in work and one that waits; and some more, so that the workers do
+	// not wait for a late reader or writer.
 	jobs := 2*workers + 12
 	z := &compressor{
 		w: w, diff: diff, sum: codecs[workers], block: codecs[workers].block(),
@@ -92,7 +92,7 @@ func start(w io.Writer, diff hash.Hash, codecs []codec) *compressor {
 	return z
 }
 
-// take waits for a job that nobody works on: this is what bounds memory.
+// take waits for a free job, which bounds memory.
 func (z *compressor) take() *job {
 	j := <-z.free
 	j.raw, j.dict = slices.Grow(j.raw[:0], z.block), j.dict[:0]

@@ -18,7 +18,7 @@ import (
 
 var formats = []Compression{{}, {Format: "gzip", Level: 1}, {Format: "gzip", Level: 8}, {Format: "zstd"}, {Format: "zstd", Level: 19}, {Format: "none"}}
 
-// noise returns bytes of which each takes about so many bits.
+// noise returns bytes with about so many bits of entropy each.
 func noise(n, bits int, seed uint64) []byte {
 	r := rand.New(rand.NewPCG(seed, 0))
 	b := make([]byte, n)

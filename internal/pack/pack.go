@@ -5,7 +5,7 @@
 // the names on disk, the number of cores and the umask. Where an epoch is given, no time in
 // the archive is later. A tree is walked through handles and no link in it is followed; a
 // file or directory that changes while it is read is an error, never a torn layer. Nothing is
-// stored uncompressed on the way. Memory grows with the cores, of which 16 are used at most,
+// stored uncompressed on the way. Memory grows with the cores (at most 16 are used)
 // and not with the trees, but for the names of one directory and of hard links. The archive
 // appears under its name whole or not at all, and stays in the directory it was made for,
 // whatever links that directory contains.
@@ -14,11 +14,11 @@
 // hard links within the layer, devices, fifos, the extended attributes user.*,
 // security.capability and security.ima, and POSIX ACLs. Holes of sparse files are written as
 // zeros, which every tool reads and which compress to nothing. Sockets are left out, since an
-// archive cannot hold them. Names that begin with .wh. are written as they are: to whoever
-// unpacks the layer they remove files of the layers below.
+// archive cannot hold them. Names that begin with .wh. are written as they are: when the layer
+// is unpacked, they remove files of the layers below.
 //
 // What it does not promise: that the archive is on disk when it has returned. The caller
-// knows when the tree it lies in is complete, and syncs that.
+// knows when the tree that holds it is complete, and syncs that.
 package pack
 
 import (

@@ -55,7 +55,7 @@ func TestAnArchiveIsAnImage(t *testing.T) {
 	}
 }
 
-func TestWhereTheArchiveLies(t *testing.T) {
+func TestWhereTheArchiveIsWritten(t *testing.T) {
 	outside := t.TempDir()
 	for _, test := range []struct{ name, file, err string }{
 		{"plain", "x.tar", ""},

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// errChanged is a tree that somebody writes to while it is packed.
+// errChanged reports that another process wrote to the tree while it was packed.
 var errChanged = errors.New("changed while it was read")
 
 // inode is what hard links have in common.
@@ -172,7 +172,7 @@ func (t *treeWriter) file(dirfd int, base, name string, st *unix.Stat_t) error {
 	return unchanged(fd, name, st)
 }
 
-// node writes a symbolic link, a device or a fifo, none of which is opened.
+// node writes a symbolic link, a device or a fifo, without opening it.
 func (t *treeWriter) node(dirfd int, base, name string, st *unix.Stat_t) error {
 	hdr := t.header(name, st)
 	switch st.Mode & unix.S_IFMT {
@@ -235,7 +235,7 @@ func open(dirfd int, base string, flags int, st *unix.Stat_t) (int, error) {
 	return fd, nil
 }
 
-// unchanged is an error when what is open is no more what it was found to be.
+// unchanged returns an error if the open file has changed since it was found.
 func unchanged(fd int, name string, st *unix.Stat_t) error {
 	if err := check(fd, st); err != nil {
 		return fail(name, err)

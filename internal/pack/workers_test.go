@@ -104,7 +104,7 @@ type panicking struct{}
 
 func (panicking) Write([]byte) (int, error) { panic("oh") }
 
-// Whatever panics beside the caller, Close returns an error.
+// A panic in any other goroutine than the caller's makes Close return an error.
 func TestPanicIsAnError(t *testing.T) {
 	t.Parallel()
 	for name, z := range map[string]*compressor{

@@ -1,5 +1,5 @@
 // Package panics turns panics into errors. A panic that is not recovered ends the process with
-// everything its other goroutines are doing, and a fault in one image or blob is no reason for that:
+// everything its other goroutines are doing, which a fault in one image or blob must not do:
 // every goroutine that works on data from outside calls [Catch]. Goroutines that only wait, count or
 // print do not.
 package panics

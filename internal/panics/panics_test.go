@@ -12,7 +12,7 @@ func TestCatch(t *testing.T) {
 	var list []int
 	for name, tt := range map[string]struct {
 		f    func() error
-		want string // "" is no error
+		want string // "": no error
 	}{
 		"no error":     {func() error { return nil }, ""},
 		"an error":     {func() error { return fault }, "a fault"},

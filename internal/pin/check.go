@@ -108,7 +108,7 @@ func (r *Resolver) Check(ctx context.Context, images []Image) ([]Status, error) 
 	return all, nil
 }
 
-// fail notes that something could not be asked for.
+// fail records that a request for what failed.
 func (s *Status) fail(ref Reference, what string, err error) {
 	s.Errors = append(s.Errors, fmt.Sprintf("%s: %v", what, err))
 	s.Hint = hintOf(ref, err).Spell(hint.Flags)
@@ -256,7 +256,7 @@ func (c *checker) askBase(ctx context.Context, b Base) *BaseStatus {
 	return s
 }
 
-// Lines say what there is to say about a pin beside its state, for a person.
+// Lines returns what a person may want to know about a pin besides its state.
 func (s *Status) Lines() []string {
 	var lines []string
 	for _, what := range s.Missing {

@@ -221,6 +221,6 @@ func TestUpdate(t *testing.T) {
 		t.Errorf("kept %+v, added %+v", got[0].Kept, got[0].Added)
 	}
 	if got[3].New.Manifest != old.Digest || len(w.Matching(registry.Any(old.Digest.String()))) > 0 {
-		t.Errorf("what is pinned by digest was changed, or asked for: %+v", got[3])
+		t.Errorf("a pin by digest was changed, or requested: %+v", got[3])
 	}
 }

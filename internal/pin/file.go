@@ -5,7 +5,7 @@
 // manifest and image id are taken from bytes whose digests were computed here. A pin file is sorted
 // and stable, so that a change of one image is a change of one block, and it is replaced as a
 // whole or not at all. It does not promise that an image is signed, or that its layers are
-// there: whoever fetches a pin verifies that.
+// there: fetching a pin verifies that.
 package pin
 
 import (
@@ -30,7 +30,7 @@ import (
 	"osbuild-containers/schemas"
 )
 
-// FileName is what a pin file is called where nobody says otherwise.
+// FileName is the default name of a pin file.
 const FileName = "containers.lock.json"
 
 // File is the content of a pin file; schemas/containers.lock.schema.json describes it.

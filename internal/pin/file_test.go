@@ -107,7 +107,7 @@ func TestFileIsReplacedAsAWhole(t *testing.T) {
 	}
 }
 
-// TestFileRefused shows what is no pin file, and why.
+// TestFileRefused pairs files that are not pin files with the error.
 func TestFileRefused(t *testing.T) {
 	good := string(example().Encode())
 	change := func(old, instead string) string {

@@ -74,7 +74,7 @@ func TestDecodeAsFound(t *testing.T) {
 	}
 }
 
-// TestDecodeRefused shows what is no list of references.
+// TestDecodeRefused pairs what is not a list of references with the error.
 func TestDecodeRefused(t *testing.T) {
 	for _, c := range []struct{ in, want string }{
 		{"registry.example/x:v1\nnot an image\n", "line 2: \"not an image\" is not the name of an image: invalid reference format"},

@@ -152,8 +152,8 @@ func (l *lookup) listed(ctx context.Context, p Platform) (*found, error) {
 	return f, nil
 }
 
-// images returns the entries without those that are no images: attestations and the like may say a platform, too.
-// What cannot be read may be one.
+// images returns the entries that are images: attestations and other artifacts may say a platform, too. An entry that
+// cannot be read counts as an image.
 func (l *lookup) images(ctx context.Context, entries []digest.Digest) []digest.Digest {
 	return slices.DeleteFunc(slices.Clone(entries), func(d digest.Digest) bool {
 		_, err := l.fetch(ctx, d)

@@ -158,7 +158,7 @@ func splitName(transport, full string) (Reference, error) {
 	return r, nil
 }
 
-// explainName says in a person's words why a name is none.
+// explainName explains to a person why name is not an image name.
 func explainName(name string, err error) error {
 	if lower := strings.ToLower(name); lower != name {
 		if _, e := reference.ParseNormalizedNamed(lower); e == nil {

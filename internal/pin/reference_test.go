@@ -41,7 +41,7 @@ func TestParseReference(t *testing.T) {
 		"containers-storage:localhost/name":                "",
 	} {
 		if r, err := ParseReference(request.Access{}, text); err != nil || r.Location != want {
-			t.Errorf("%s lies in %q, %v; want %q", text, r.Location, err, want)
+			t.Errorf("%s has the location %q, %v; want %q", text, r.Location, err, want)
 		}
 	}
 	for text, want := range map[string]string{

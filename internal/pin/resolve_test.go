@@ -207,7 +207,7 @@ func TestTagAndDigest(t *testing.T) {
 	isPinned(t, &got, arm, nil)
 }
 
-// TestAllOrNothing shows that each reference that fails is named, with the way out.
+// TestAllOrNothing shows that each reference that fails is named, with a hint.
 func TestAllOrNothing(t *testing.T) {
 	w := newWorld(t)
 	w.push("images/good:v1", arch("amd64"))
@@ -215,7 +215,7 @@ func TestAllOrNothing(t *testing.T) {
 	w.On(registry.Get("/manifests/v3$"), registry.Error(http.StatusForbidden, "DENIED", "not for you"))
 	schema1 := images.Schema1("images/old", "v1")
 	w.On(registry.Manifest("v4"), registry.Handle(schema1.Handler()))
-	w.On(registry.Get("/manifests/v5$"), registry.Status(http.StatusForbidden, "<html>a page that is no answer of a registry, and long</html>"))
+	w.On(registry.Get("/manifests/v5$"), registry.Status(http.StatusForbidden, "<html>a long page that is not the answer of a registry</html>"))
 	got, err := w.Resolve(t.Context(), []Wanted{
 		w.want("registry.example/images/good:v1", "amd64"), w.want("registry.example/images/good:v2", "amd64"),
 		w.want("registry.example/images/good:v3", "amd64"), w.want("registry.example/images/good:v4", "amd64"),
@@ -226,7 +226,7 @@ check the name and the tag, and whether the registry still has it
 registry.example/images/good:v3: read manifest: 403 Forbidden: not for you (no credentials were sent: none are configured)
 log in (podman login, REGISTRY_AUTH_FILE) or check that the account may read this repository
 registry.example/images/good:v4: manifest is schema 1: it has no config blob, so the image id cannot be verified; push the image again with a current tool
-registry.example/images/good:v5: read manifest: 403 Forbidden: "<html>a page that is no answer of a registry, and ..." (no credentials were sent: none are configured)
+registry.example/images/good:v5: read manifest: 403 Forbidden: "<html>a long page that is not the answer of a regi..." (no credentials were sent: none are configured)
 log in (podman login, REGISTRY_AUTH_FILE) or check that the account may read this repository`
 	if err == nil || hint.Text(err, hint.Flags) != want {
 		t.Errorf("got  %v\nwant %s", err, want)

@@ -25,7 +25,7 @@ func (t *terminalText) size() (int, int) {
 	return t.cols, t.rows
 }
 
-// resize wraps what is there, as terminals do.
+// resize wraps the content, as terminals do.
 func (t *terminalText) resize(cols, rows int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -13,7 +13,7 @@ const (
 	// A blob smaller than this is announced only when it is done.
 	tiny = 1_000_000
 
-	// Between two heartbeats of a blob lies a quarter of the time it has taken so
+	// The pause between two heartbeats of a blob is a quarter of the time it has taken so
 	// far, within these bounds: short downloads are followed closely, and one that
 	// takes an hour does not fill the log.
 	minBeat = 5 * time.Second

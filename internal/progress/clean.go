@@ -131,8 +131,8 @@ func isAlgorithm(word string) bool {
 	return word == "sha256:" || word == "sha512:"
 }
 
-// isProse reports whether a word after "bearer" or "basic" is none that an HTTP
-// header would carry there: "requesting bearer token: …", "basic auth".
+// isProse reports whether a word after "bearer" or "basic" is not one that an HTTP
+// header would have there: "requesting bearer token: …", "basic auth".
 func isProse(word string) bool {
 	word = strings.ToLower(strings.TrimRight(word, ".:)"))
 	switch word {

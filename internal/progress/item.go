@@ -66,7 +66,7 @@ func (i *Item) Note(format string, args ...any) {
 }
 
 // Start says what is fetched: what it is ("image sha256:0123abcd…"), how many
-// layers it has and how many bytes they are, of which a negative number is unknown.
+// layers it has and how many bytes they are; negative if unknown.
 // A terminal shows the bars instead.
 func (i *Item) Start(what string, layers int, bytes int64) {
 	if i == nil {

@@ -1,6 +1,6 @@
 // Package progress tells people what happens while images are fetched.
 //
-// It has one API and three faces. NewLog writes lines, for a log or a pipe: every
+// It has one API and three outputs. NewLog writes lines, for a log or a pipe: every
 // line is one Write, starts with the name of the item it belongs to (items run in
 // parallel), and is shorter than what osbuild cuts. NewBars draws, on a terminal,
 // one bar for each blob that is being downloaded, and one for all, and prints above
@@ -11,10 +11,10 @@
 // it is written, and what looks like a credential in it is not written at all. A
 // log says of a running download, at most every five seconds, how far it is. No
 // goroutine runs before the first blob is waited for. A nil Reporter, Item or Blob
-// does nothing, so whoever has nobody to tell passes nil.
+// does nothing, so a caller without an output passes nil.
 //
 // What it does not: it measures nothing but time and the bytes it is told of, it
-// never fails (an error of the writer is dropped: nobody is left to tell), and its
+// never fails (an error of the writer is dropped), and its
 // lines are for people; programs read the reply, or events.
 package progress
 
@@ -48,8 +48,8 @@ func NewLog(w io.Writer) *Reporter {
 	return &Reporter{w: w, every: time.Second}
 }
 
-// NewBars returns a Reporter that draws bars on the terminal w. Where w is no
-// terminal, it is the one that NewLog returns.
+// NewBars returns a Reporter that draws bars on the terminal w. If w is not a
+// terminal, it returns NewLog(w).
 func NewBars(w io.Writer) *Reporter {
 	r := NewLog(w)
 	if size, ok := terminal(w); ok {

@@ -17,7 +17,7 @@ const (
 	layer3 = name + ": layer 3/7 sha256:89abcdef… 48.2 MB: "
 )
 
-// lines records what was written. A Write that is no single line is marked.
+// lines records what was written. A Write that is not a single line is marked.
 type lines struct{ got []string }
 
 func (l *lines) Write(p []byte) (int, error) {

@@ -13,7 +13,7 @@ import (
 type sum struct {
 	began   time.Time
 	items   int // that were announced
-	started int // of which the size is known
+	started int // whose size is known
 	ended   int
 	cached  int
 	failed  int

@@ -75,9 +75,9 @@ func TestALogDoesNotCount(t *testing.T) {
 	if l.got != nil {
 		t.Errorf("got %q", l.got)
 	}
-	var nobody *Reporter
-	nobody.Begin(1)
-	nobody.Cached("a", digest, digest)
-	nobody.Pinned("a", digest, digest).Start("image", 1, 1)
-	nobody.End()
+	var none *Reporter
+	none.Begin(1)
+	none.Cached("a", digest, digest)
+	none.Pinned("a", digest, digest).Start("image", 1, 1)
+	none.End()
 }

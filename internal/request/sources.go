@@ -6,7 +6,7 @@ import (
 )
 
 // DecodeItems decodes a source's part of an osbuild manifest, which is found there at a path. A refusal
-// is an [*Error]. Unknown fields beside the items are ignored: they belong to some version of osbuild.
+// is an [*Error]. Unknown fields next to the items are ignored: they belong to some version of osbuild.
 func DecodeItems(source string, raw []byte, at ...string) ([]Item, error) {
 	d, err := newDecoder(source)
 	if err != nil {

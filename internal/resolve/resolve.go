@@ -58,7 +58,7 @@ func (p *Place) IsRegular() bool { return p.is(unix.S_IFREG) && !p.Proc }
 
 func (p *Place) is(kind uint32) bool { return p.Stat != nil && p.Stat.Mode&unix.S_IFMT == kind }
 
-// Open opens what is there. It is an error if that is not what was found any more.
+// Open opens the file that was found. It is an error if another one has taken its place.
 func (p *Place) Open(flags int) (*os.File, error) {
 	if !p.Proc {
 		flags |= unix.O_NOFOLLOW
@@ -79,8 +79,8 @@ func (p *Place) Open(flags int) (*os.File, error) {
 	return f, nil
 }
 
-// Find follows all links of a path. That nothing has its last name is no error;
-// that a directory on the way is missing is one.
+// Find follows all links of a path. A missing last component is not an error; a missing directory before
+// it is one.
 func Find(path string) (*Place, error) {
 	p, err := find(path)
 	if err != nil {

@@ -171,7 +171,7 @@ func (o *Operation) Repeat(ctx context.Context, try func(context.Context) error)
 	}
 }
 
-// Ask is Do for something small, each try of which ends when it makes no progress.
+// Ask is Do for a small answer: each try ends when it makes no progress.
 func (o *Operation) Ask(ctx context.Context, ask func(context.Context) error) error {
 	return o.Do(ctx, func(ctx context.Context) error { return o.Once(ctx, ask) })
 }

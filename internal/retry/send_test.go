@@ -61,7 +61,7 @@ func TestAnAnswerBeforeAllIsSent(t *testing.T) {
 	}
 }
 
-// A server that is asked for fresh credentials and hangs is asked again.
+// A token server that hangs is asked again.
 func TestFreshCredentialsThatDoNotCome(t *testing.T) {
 	asked := 0
 	p := policy()

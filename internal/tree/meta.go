@@ -77,7 +77,7 @@ func (r *Root) applyAt(d *dir, name, base string, m *Meta, link bool) error {
 		}
 	}
 	if d.acl && !link {
-		if err := unix.Lremovexattr(beside(d, base), aclAccess); err != nil && !absent(err) {
+		if err := unix.Lremovexattr(handlePath(d, base), aclAccess); err != nil && !absent(err) {
 			return fmt.Errorf("remove %s: %w", aclAccess, err)
 		}
 	}
@@ -87,7 +87,7 @@ func (r *Root) applyAt(d *dir, name, base string, m *Meta, link bool) error {
 // setAt sets all but the owner, and takes nothing away.
 func (r *Root) setAt(d *dir, name, base string, m *Meta, link bool) error {
 	for _, attr := range m.attrs() {
-		err := r.room(func() error { return unix.Lsetxattr(beside(d, base), attr, []byte(m.Xattrs[attr]), 0) })
+		err := r.room(func() error { return unix.Lsetxattr(handlePath(d, base), attr, []byte(m.Xattrs[attr]), 0) })
 		if err := r.attrError(name, attr, true, err); err != nil {
 			return err
 		}
@@ -174,9 +174,9 @@ func chmodAt(d *dir, base string, mode uint32) error {
 	return unix.Chmod("/proc/self/fd/"+strconv.Itoa(fd), mode)
 }
 
-// beside is a path for the calls that take no handle: the kernel's link to the
+// handlePath returns a path for the calls that take no handle: the kernel's link to the
 // directory's handle, and a last component that those calls do not follow.
-func beside(d *dir, base string) string {
+func handlePath(d *dir, base string) string {
 	return "/proc/self/fd/" + strconv.Itoa(d.fd) + "/" + base
 }
 

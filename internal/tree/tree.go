@@ -4,8 +4,8 @@
 // point out of it, and a tree that others began holds any. So nothing here ever
 // resolves a path. A name is walked one component at a time with openat2, with
 // RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS and RESOLVE_NO_MAGICLINKS, from a handle on
-// the root that was opened once; what is made is made beside the handle of its
-// parent; the last component is never followed.
+// the root that was opened once; new entries are made relative to the handle of
+// their parent; the last component is never followed.
 //
 // What it promises: nothing outside the root is written, removed or read, whatever
 // the names are and whatever is in the tree. A name that runs through a symbolic

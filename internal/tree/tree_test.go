@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// open returns a tree, and a directory beside it that holds a file.
+// open returns a tree, and a directory next to it that holds a file.
 func open(t *testing.T) (r *Root, path, outside string) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -35,10 +35,10 @@ func open(t *testing.T) (r *Root, path, outside string) {
 	t.Cleanup(func() {
 		r.Close()
 		if b, err := os.ReadFile(filepath.Join(outside, "canary")); err != nil || string(b) != "sings" {
-			t.Errorf("the file beside the tree is %q, error %v", b, err)
+			t.Errorf("the file outside the tree is %q, error %v", b, err)
 		}
 		if names, err := os.ReadDir(outside); err != nil || len(names) != 1 {
-			t.Errorf("beside the tree there are %v, error %v", names, err)
+			t.Errorf("next to the tree there are %v, error %v", names, err)
 		}
 	})
 	return r, path, outside
@@ -80,7 +80,7 @@ func TestNoOperationLeavesTheRoot(t *testing.T) {
 			},
 		} {
 			if err := do(); err == nil {
-				t.Errorf("%s %q is no error", op, name)
+				t.Errorf("%s %q: no error", op, name)
 			}
 		}
 		if _, ok := r.Readlink(name); ok {
@@ -223,7 +223,7 @@ func TestUnsupportedAttributes(t *testing.T) {
 	r, _, _ := open(t)
 	with := func(name string) Meta { m := plain; m.Xattrs = map[string]string{name: "1"}; return m }
 	if err := r.Symlink("a", "x", with("nonsense.x")); err == nil {
-		t.Error("an unknown attribute is no error without a listener")
+		t.Error("an unknown attribute: no error without a listener")
 	}
 	var told []string
 	r.Unsupported = func(name, attr, why string) { told = append(told, name+" "+attr+": "+why) }

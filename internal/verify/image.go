@@ -82,7 +82,7 @@ func (e *report) isUnpacked() bool {
 	return slices.ContainsFunc(e.Origins, func(o cache.Origin) bool { return image.TransportOf(o.Transport).Unpacked })
 }
 
-// checkList checks the list beside the image, and reports whether the manifest is right by it. A list that is
+// checkList checks the list next to the image, and reports whether the manifest is right by it. A list that is
 // recorded is right. What is not recorded must agree with what is, or at least with the manifest.
 func (e *report) checkList(pub *cache.Published, served digest.Digest) (vouched bool) {
 	path := filepath.Join(filepath.Dir(pub.Path()), "manifest-list.json")

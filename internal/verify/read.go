@@ -49,7 +49,7 @@ type reader struct {
 	reports []*report
 	files   map[cache.FileID]*reading
 	fresh   []*reading // that have no owner yet
-	damaged []Damage   // of what is no image's
+	damaged []Damage   // of files that belong to no image
 	bytes   atomic.Int64
 	mu      sync.Mutex // guards what is noted as damaged
 }

@@ -85,7 +85,7 @@ func remedy(i *cacheinfo.Image) string {
 	return why + "\nfetch it by NAME@DIGEST, which records that, and repair again"
 }
 
-// maxRepositories is how many repositories are asked for a list, at most.
+// maxRepositories limits the repositories that are asked for a list.
 const maxRepositories = 10
 
 // fetchLists fetches published lists that are damaged. Which repository has one is recorded where an image was

@@ -33,11 +33,11 @@ type Repaired struct {
 // Left is a damage that is still there, and why.
 type Left struct {
 	Damage
-	Why string // with the way out on a line of its own
+	Why string // with the hint on a line of its own
 }
 
 // Repair repairs what Verify found damaged among images, those of a scan. A blob that is undamaged elsewhere in the cache
-// is taken from there; everything else is fetched, by the digests recorded beside the images. An image replaces the
+// is taken from there; everything else is fetched, by the digests recorded next to the images. An image replaces the
 // damaged one in one step. Damaged blobs of the pool are removed first, so that no process takes them for right.
 func (r *Repairer) Repair(ctx context.Context, images []*cacheinfo.Image, damaged []Damage) (*Repaired, error) {
 	c := cache.Open(r.Dir)

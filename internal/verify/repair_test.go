@@ -174,7 +174,7 @@ func TestRepairOfLists(t *testing.T) {
 	}
 }
 
-// An origin that does not answer is named, what is there stays, and another origin is tried.
+// An origin that does not answer is named, the stored files stay, and another origin is tried.
 func TestRepairThatFails(t *testing.T) {
 	s := newShop(t, base)
 	s.Publish(base, 1, s.name)
@@ -245,7 +245,7 @@ func TestRepairTrustsNoPool(t *testing.T) {
 	}
 }
 
-// A record that makes no sense is none, and the other images are repaired.
+// A record that makes no sense is ignored, and the other images are repaired.
 func TestRepairWithARecordThatIsDamaged(t *testing.T) {
 	list := images.NewList(images.Of(base, other))
 	s := newShop(t, base, other, list)

@@ -17,7 +17,7 @@ import (
 
 // A Damage is a file that does not match its digest.
 type Damage struct {
-	Image  digest.Digest // of which it is a part; "" if of none: a blob of the pool alone, or a list
+	Image  digest.Digest // the image it is a part of; "" for a blob of the pool alone, or a list
 	Title  string        // of the image, or what has it
 	What   Part
 	Digest digest.Digest // what it should have; "" if that is not known

@@ -68,7 +68,7 @@ func TestVerifyReadsEachFileOnce(t *testing.T) {
 	s.Publish(base, 1, "example.com/base:1")
 	s.Publish(top, 2, "example.com/top:1")
 	s.Foreign(other, 3)
-	loose := []byte("nobody has it")
+	loose := []byte("no image has it")
 	s.Put(digest.FromBytes(loose), loose)
 	list := images.NewList(images.Of(base))
 	s.Must(s.Cache.PublishFile(t.Context(), list.Digest, list.Raw))
@@ -112,13 +112,13 @@ func TestVerifyFindsDamage(t *testing.T) {
 		"the version": {func(s *store, dir string) {
 			s.Write(filepath.Join(dir, "version"), "Directory Transport Version: 9.9\n")
 		}, "top version", "not the version"},
-		"a signature that is none": {func(s *store, dir string) { s.Write(filepath.Join(dir, "signature-1"), "hello") }, "top signature", "not a signature"},
-		"a signature of another":   {func(s *store, dir string) { s.Write(filepath.Join(dir, "signature-1"), sigstoreFor(base.Digest)) }, "top signature", "one for"},
+		"not a signature":        {func(s *store, dir string) { s.Write(filepath.Join(dir, "signature-1"), "hello") }, "top signature", "not a signature"},
+		"a signature of another": {func(s *store, dir string) { s.Write(filepath.Join(dir, "signature-1"), sigstoreFor(base.Digest)) }, "top signature", "one for"},
 		"signatures that are right": {func(s *store, dir string) {
 			s.Write(filepath.Join(dir, "signature-1"), sigstoreFor(top.Digest))
 			s.Write(filepath.Join(dir, "signature-2"), "\x99\x01")
 		}, "", ""},
-		"a list beside that is strange": {func(s *store, dir string) { s.Write(filepath.Join(filepath.Dir(dir), "manifest-list.json"), "{}") }, "top list", "sha256:"},
+		"another list next to it": {func(s *store, dir string) { s.Write(filepath.Join(filepath.Dir(dir), "manifest-list.json"), "{}") }, "top list", "sha256:"},
 		"a published list": {func(s *store, _ string) {
 			list := images.NewList(images.Of(base))
 			s.Must(s.Cache.PublishFile(context.Background(), list.Digest, list.Raw))

@@ -16,7 +16,7 @@ import (
 // policies go; physical is where it is read from, which may be a mirror.
 //
 // The library's own NewImageSource reads the manifest, with a client of its own. Its destinations have the same
-// client and ask nothing before they are used. It is assumed that a source is a struct, the type of which is that of
+// client and ask nothing before they are used. It is assumed that a source is a struct with the type of
 // a field of the exported docker.Image, and needs no more than these fields:
 //
 //	docker.Image.src                  *dockerImageSource

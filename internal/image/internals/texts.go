@@ -9,7 +9,7 @@ import (
 	"osbuild-containers/internal/manifest"
 )
 
-// The texts of the library's errors are read in this file only. It is assumed that they are put together from the
+// The texts of the library's errors are read in this file only. It is assumed that they are made of the
 // phrases below. When one changes, messages get longer, and a status that only the text has is not seen: an error
 // that may pass is then final. TestTexts fails.
 

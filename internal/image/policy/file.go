@@ -60,7 +60,7 @@ func Scope(transport, path string) types.ImageReference {
 
 // scope is what the library asks of a reference to find its part of a policy. It opens nothing.
 type scope struct {
-	types.ImageReference // nil: the rest is not asked for
+	types.ImageReference // nil: no other method is called
 	transport, path      string
 }
 
@@ -91,7 +91,7 @@ func (r scope) PolicyConfigurationNamespaces() []string {
 }
 
 type scopeTransport struct {
-	types.ImageTransport // nil: the rest is not asked for
+	types.ImageTransport // nil: no other method is called
 	name                 string
 }
 

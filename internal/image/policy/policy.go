@@ -25,7 +25,7 @@ import (
 const systemPolicy = "/etc/containers/policy.json"
 
 // load reads the policy, once: all images of a process obey one policy. Nil: there is none. A file that cannot be
-// looked at is an error: only one that does not exist is passed over.
+// read is an error: only one that does not exist is skipped.
 var load = sync.OnceValues(func() (*signature.Policy, error) {
 	for _, path := range []string{filepath.Join(homedir.Get(), ".config/containers/policy.json"), systemPolicy} {
 		_, err := os.Lstat(path)
@@ -44,7 +44,7 @@ var load = sync.OnceValues(func() (*signature.Policy, error) {
 })
 
 // AcceptsAll reports whether the policy accepts every image of every transport, whatever signs it: then no
-// image need be looked at for it.
+// image has to be checked.
 var AcceptsAll = sync.OnceValue(func() bool {
 	p, err := load()
 	if err != nil || p == nil {
@@ -84,7 +84,7 @@ func Refused(ctx context.Context, ref types.ImageReference) error {
 // errUnseen is that a policy depends on more than the name of an image.
 var errUnseen = errors.New("the policy depends on the image")
 
-// unseen is an image of which nothing but its reference is known.
+// unseen is an image known only by its reference.
 type unseen struct{ ref types.ImageReference }
 
 func (i unseen) Reference() types.ImageReference { return i.ref }
