@@ -28,7 +28,7 @@ func (s *session) blob(ctx context.Context, pool *cache.Pool, d manifest.Descrip
 	}
 	defer w.Close()
 	if err := s.download(ctx, w, d, bar); err != nil {
-		return fmt.Errorf("blob %s: %w", d.Digest, err)
+		return fmt.Errorf("blob %s: %w", d.Digest, image.TransportOf(it.Image.Transport).Mark(err))
 	}
 	if err := w.Commit(); err != nil {
 		return fmt.Errorf("blob %s: %w", d.Digest, err)

@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -281,4 +283,18 @@ func TestDamagedStorage(t *testing.T) {
 	w.images(storedItem(storedImage, s)).failed("<name>: blob <layer>: read layer from containers storage <root>: file integrity checksum failed for \"data-1\"\nlook with podman system check, or pull the image again",
 		"<name>", "localhost/name:v1@"+string(storedImage.Digest), "<layer>", string(storedImage.Layers[1].DiffID), "<root>", s.Root)
 	w.nothing()
+}
+
+// TestDamagedRecordInStorage shows that a layer which does not match is the storage's fault, not that of a registry.
+func TestDamagedRecordInStorage(t *testing.T) {
+	t.Parallel()
+	s := store.New(t, "vfs")
+	s.Add(t, "localhost/name:v1", storedImage)
+	path := filepath.Join(s.Root, "vfs-layers", "layers.json")
+	raw, err := os.ReadFile(path)
+	must(err)
+	first := regexp.MustCompile(`"diff-size":\d+`).Find(raw)
+	must(os.WriteFile(path, bytes.Replace(raw, first, []byte(`"diff-size":512`), 1), 0o600))
+	newWorld(t).alone().images(storedItem(storedImage, s)).failed("<name>: blob <layer>: size mismatch: got more than 512 bytes, want 512 bytes\nthe storage is damaged: look with podman system check, or pull the image again",
+		"<name>", "localhost/name:v1@"+string(storedImage.Digest), "<layer>", string(storedImage.Layers[0].DiffID))
 }
