@@ -6,10 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -17,44 +14,6 @@ import (
 	"osbuild-containers/internal/hint"
 	"osbuild-containers/test/userns"
 )
-
-// inNamespace is set in the environment of a test that runs again with fewer rights.
-const inNamespace = "DEPLOY_TEST_RESTRICTED"
-
-// restricted runs a test again with the rights of attr, in a directory that it may write to, and reports whether this is
-// that run.
-func restricted(t *testing.T, attr *syscall.SysProcAttr) bool {
-	t.Helper()
-	if os.Getenv(inNamespace) != "" {
-		return true
-	}
-	top := t.TempDir()
-	for _, dir := range []string{top, filepath.Dir(top)} {
-		if err := os.Chmod(dir, 0o777); err != nil {
-			t.Fatal(err)
-		}
-	}
-	again := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v")
-	again.Env = append(os.Environ(), inNamespace+"=1", "TMPDIR="+top)
-	again.SysProcAttr = attr
-	out, err := again.CombinedOutput()
-	if err != nil && len(out) == 0 {
-		t.Skipf("no such process can be started: %v", err)
-	}
-	if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
-		t.Errorf("%v\n%s", err, out)
-	}
-	return false
-}
-
-// oneID makes a process root of a user namespace that maps only the user and the group of the test.
-func oneID() *syscall.SysProcAttr {
-	return &syscall.SysProcAttr{
-		Cloneflags:  syscall.CLONE_NEWUSER,
-		UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
-	}
-}
 
 func owned(i item, uid, gid int) item {
 	return i.with(func(h *tar.Header) { h.Uid, h.Gid = uid, gid })
@@ -75,7 +34,7 @@ func wantWarnings(t *testing.T, log string, want ...string) {
 // TestInUserNamespace shows what is left out where the kernel gives root of a user namespace no right to it: each kind with
 // one warning, and everything else is deployed.
 func TestInUserNamespace(t *testing.T) {
-	if !restricted(t, oneID()) {
+	if !userns.Inside(t, userns.OneID()) {
 		return
 	}
 	device := func(name string) item {
@@ -104,7 +63,7 @@ func TestInUserNamespace(t *testing.T) {
 
 // TestUnmappedOwners shows the error of an owner, and of an ACL with one, that the user namespace does not map.
 func TestUnmappedOwners(t *testing.T) {
-	if !restricted(t, oneID()) {
+	if !userns.Inside(t, userns.OneID()) {
 		return
 	}
 	const remedy = ": invalid argument\nthe user namespace maps only uids 0 and gids 0: give the user who builds more ids in /etc/subuid and /etc/subgid" +
@@ -163,28 +122,19 @@ func testIgnoreOwners(t *testing.T, capability string) {
 func TestIgnoreOwners(t *testing.T) { testIgnoreOwners(t, "") }
 
 func TestIgnoreOwnersInUserNamespace(t *testing.T) {
-	if restricted(t, oneID()) {
+	if userns.Inside(t, userns.OneID()) {
 		testIgnoreOwners(t, "")
 	}
 }
 
-// ordinary makes a process one of an ordinary user.
-func ordinary(t *testing.T) *syscall.SysProcAttr {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		return &syscall.SysProcAttr{}
-	}
-	return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 4711, Gid: 4712}}
-}
-
 func TestIgnoreOwnersAsOrdinaryUser(t *testing.T) {
-	if restricted(t, ordinary(t)) {
+	if userns.Inside(t, userns.Ordinary()) {
 		testIgnoreOwners(t, `only root of the host can set attributes of security: 1 are not set, the first is security.capability of "ping"`)
 	}
 }
 
 func TestOwnersAsOrdinaryUser(t *testing.T) {
-	if !restricted(t, ordinary(t)) {
+	if !userns.Inside(t, userns.Ordinary()) {
 		return
 	}
 	const want = "set owner 0:0: operation not permitted\nonly root can give files to others: run this in a user namespace, for example with podman unshare, or set the option ignore-owners"
@@ -226,8 +176,7 @@ func TestSameTreeAsRoot(t *testing.T) {
 		fmt.Printf("\n%s\n", raw)
 		return
 	}
-	cmd := userns.Command(t, exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$"))
-	out, err := userns.Run(t, cmd)
+	out, err := userns.Run(t, userns.ManyIDs(t), nil, "-test.run=^"+t.Name()+"$")
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
