@@ -1,11 +1,125 @@
 package main
 
 import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
 
+	"osbuild-containers/internal/image/input"
+	"osbuild-containers/internal/request"
+	"osbuild-containers/test/images"
+	"osbuild-containers/test/inputs"
+	"osbuild-containers/test/store"
 	"osbuild-containers/test/userns"
 )
 
 // TestInUserNamespace runs the tests of the stage a second time, as osbuild runs it for an ordinary user.
-// Left out are those that set owners of more than 65,536, or mount.
-func TestInUserNamespace(t *testing.T) { userns.All(t, "^TestAsAProcess$") }
+// Left out are those that set owners of more than 65,536 or mount, and those of other namespaces.
+func TestInUserNamespace(t *testing.T) {
+	userns.All(t, "^(TestAsAProcess|TestIgnoreOwners|TestStorageOfAnOrdinaryUser)$")
+}
+
+// TestIgnoreOwners writes an image with owners that the namespace does not map, with one id and without a mount namespace:
+// an error that names the first of them, or with ignore-owners a storage that can be read, with one warning.
+func TestIgnoreOwners(t *testing.T) {
+	if !userns.Inside(t, userns.OneID()) {
+		return
+	}
+	img := images.New(images.Files(
+		images.File{Name: "own"}, images.File{Name: "d/", UID: 7}, images.File{Name: "d/f", UID: 1000, GID: 1000, Mode: 0o4755}, images.File{Name: "l", Link: "own", GID: 9},
+	))
+	drivers(t, func(t *testing.T, driver string) {
+		a := inputs.New(t)
+		a.Dir(t, "localhost/one:v1", img)
+		a.Options = storageOptions(driver)
+		if code, log := call(t, a); code == 0 || !strings.Contains(log, `"d/": set owner 7:0: invalid argument`) || !strings.Contains(log, "or set the option ignore-owners") {
+			t.Errorf("exit status %d: %s", code, log)
+		}
+
+		a = inputs.New(t)
+		a.Dir(t, "localhost/one:v1", img)
+		opt := storageOptions(driver)
+		opt["ignore-owners"] = true
+		a.Options = opt
+		code, log := call(t, a)
+		if code != 0 {
+			t.Fatalf("exit status %d: %s", code, log)
+		}
+		if want := `warning: owners are ignored: 3 are not kept, the first is 7:0 of "d/"` + "\n"; strings.Count(log, "warning: ") != 1 || !strings.Contains(log, want) {
+			t.Errorf("got %s, want %s", log, want)
+		}
+		setuid := 0
+		err := filepath.WalkDir(rootOf(a), func(path string, d fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			info, err := d.Info()
+			if err != nil {
+				return err
+			}
+			if st := info.Sys().(*syscall.Stat_t); st.Uid != 0 || st.Gid != 0 {
+				t.Errorf("%s belongs to %d:%d", path, st.Uid, st.Gid)
+			}
+			if info.Mode()&os.ModeSetuid != 0 {
+				setuid++
+			}
+			return nil
+		})
+		if err != nil || setuid != 1 {
+			t.Errorf("%d files are setuid, want 1: %v", setuid, err)
+		}
+		opened, err := input.Open(t.Context(), request.InputImage{Path: rootOf(a), Key: img.ID.String(), Format: request.FormatContainersStorage, Name: "localhost/one:v1"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := opened.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestStorageOfAnOrdinaryUser reads a storage as its owner, an ordinary user without a namespace, who can mount nothing.
+func TestStorageOfAnOrdinaryUser(t *testing.T) {
+	const dir = "TEST_STORAGE"
+	img := small(1)
+	if !userns.Second() {
+		store.NeedOverlay(t, t.TempDir())
+		for _, driver := range []string{"overlay", "vfs"} {
+			top := t.TempDir()
+			for d := top; d != os.TempDir() && d != "/"; d = filepath.Dir(d) {
+				must(t, os.Chmod(d, 0o755))
+			}
+			a := inputs.In(t, top)
+			a.Dir(t, "localhost/one:v1", img)
+			a.Options = storageOptions(driver)
+			succeed(t, a)
+			must(t, filepath.WalkDir(a.Tree, func(path string, _ fs.DirEntry, err error) error {
+				return errors.Join(err, os.Lchown(path, userns.User, userns.User))
+			}))
+			userns.Inside(t, userns.Ordinary(), dir+"="+rootOf(a))
+		}
+		return
+	}
+	opened, err := input.Open(t.Context(), request.InputImage{Path: os.Getenv(dir), Key: img.ID.String(), Format: request.FormatContainersStorage, Name: "localhost/one:v1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range opened.Manifest().Layers {
+		r, err := opened.Blob(t.Context(), l)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, r); err != nil {
+			t.Error(err)
+		}
+		r.Close()
+	}
+	if err := opened.Close(); err != nil {
+		t.Error(err)
+	}
+}

@@ -33,6 +33,8 @@ type File struct {
 	Data []byte
 	Mode int64  // 0: 0644, directories 0755
 	Link string // makes it a symbolic link
+
+	UID, GID int
 }
 
 // LayerInfo is a layer as it lies in a registry.
@@ -84,7 +86,7 @@ func noise(seed uint64, place int, size int64) []byte {
 func writeTar(w io.Writer, files []File) {
 	t := tar.NewWriter(w)
 	for _, f := range files {
-		h := &tar.Header{Name: f.Name, Mode: f.Mode, Size: int64(len(f.Data)), ModTime: epoch, Typeflag: tar.TypeReg, Format: tar.FormatPAX}
+		h := &tar.Header{Name: f.Name, Mode: f.Mode, Size: int64(len(f.Data)), Uid: f.UID, Gid: f.GID, ModTime: epoch, Typeflag: tar.TypeReg, Format: tar.FormatPAX}
 		switch {
 		case f.Link != "":
 			h.Typeflag, h.Linkname, h.Mode = tar.TypeSymlink, f.Link, 0o777

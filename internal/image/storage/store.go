@@ -13,7 +13,9 @@ import (
 
 	"github.com/containers/image/v5/docker/reference"
 	"github.com/containers/storage"
+	"github.com/containers/storage/pkg/mount"
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
 
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/scratch"
@@ -69,8 +71,9 @@ func OpenStore(location string) (*Store, error) {
 		}
 		opts.GraphDriverOptions = append(opts.GraphDriverOptions, driver+".imagestore="+link)
 	}
-	if driver == "overlay" {
-		opts.GraphDriverOptions = append(opts.GraphDriverOptions, "overlay.skip_mount_home=true")
+	if err := mountNothing(&opts); err != nil {
+		os.RemoveAll(scratch)
+		return nil, fmt.Errorf("open containers storage %s: %w", root, err)
 	}
 	s, err := storage.GetStore(opts)
 	if err != nil {
@@ -184,8 +187,43 @@ func (s *Store) split(layer string) (io.ReadCloser, error) {
 
 // Close leaves no mount and no scratch directory behind.
 func (s *Store) Close() error {
-	_, err := s.store.Shutdown(true)
-	return errors.Join(err, os.RemoveAll(s.scratch))
+	return errors.Join(shutdown(s.store), os.RemoveAll(s.scratch))
+}
+
+// mountNothing keeps the overlay driver from mounting anything: neither its own directory over itself, which a killed
+// process would leave so, nor overlays to try what the kernel can, which an ordinary user may not. Nothing depends on
+// that: nothing is mounted here, and podman finds out by itself, since the answers given here are not a part of the
+// store.
+func mountNothing(o *storage.StoreOptions) error {
+	if o.GraphDriverName != "overlay" {
+		return nil
+	}
+	o.GraphDriverOptions = append(o.GraphDriverOptions, "overlay.skip_mount_home=true")
+	answers := filepath.Join(o.RunRoot, "overlay")
+	if err := os.MkdirAll(answers, 0o700); err != nil {
+		return err
+	}
+	for _, a := range []string{"overlay-true", "metacopy()-false", "native-diff()-true"} {
+		if err := os.WriteFile(filepath.Join(answers, a), nil, 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// shutdown closes a store of which this process has mounted nothing. The overlay driver unmounts its directory all the
+// same, which the kernel refuses, mounted or not, to an ordinary user and to root of a user namespace without a mount namespace
+// of its own.
+func shutdown(s storage.Store) error {
+	_, err := s.Shutdown(true)
+	if !errors.Is(err, unix.EPERM) {
+		return err
+	}
+	home := filepath.Join(s.GraphRoot(), s.GraphDriverName())
+	if mounted, e := mount.Mounted(home); mounted || e != nil {
+		return errors.Join(err, e)
+	}
+	return nil
 }
 
 // Has reports whether the store holds the image with that id, its config verified.

@@ -125,10 +125,8 @@ func openWriter(opt Options, scratch string, log *progress.Reporter) (*writer, e
 		RunRoot:         filepath.Join(scratch, "run"),
 		GraphDriverName: opt.Driver,
 	}
-	if opt.Driver == "overlay" {
-		if err := mountNothing(&o); err != nil {
-			return nil, err
-		}
+	if err := mountNothing(&o); err != nil {
+		return nil, fmt.Errorf("open containers storage %s: %w", opt.Root, err)
 	}
 	if opt.IgnoreOwners {
 		o.GraphDriverOptions = append(o.GraphDriverOptions, opt.Driver+".ignore_chown_errors=true")
@@ -152,27 +150,9 @@ func openWriter(opt Options, scratch string, log *progress.Reporter) (*writer, e
 	return w, nil
 }
 
-// mountNothing keeps the store from mounting anything below the tree, which a killed process
-// would leave there: neither its own directory over itself, nor overlays to try what
-// the kernel can. Nothing depends on that: nothing is mounted here, and podman finds out
-// by itself, since the answers given here are not a part of the store.
-func mountNothing(o *storage.StoreOptions) error {
-	o.GraphDriverOptions = []string{"overlay.skip_mount_home=true"}
-	answers := filepath.Join(o.RunRoot, "overlay")
-	if err := os.MkdirAll(answers, 0o700); err != nil {
-		return fmt.Errorf("open containers storage: %w", err)
-	}
-	for _, a := range []string{"overlay-true", "metacopy()-false", "native-diff()-true"} {
-		if err := os.WriteFile(filepath.Join(answers, a), nil, 0o600); err != nil {
-			return fmt.Errorf("open containers storage: %w", err)
-		}
-	}
-	return nil
-}
-
 // close leaves nothing mounted, and removes what is of no use to others.
 func (w *writer) close() error {
-	_, err := w.store.Shutdown(true)
+	err := shutdown(w.store)
 	home := filepath.Join(w.opt.Root, w.opt.Driver)
 	if e := os.Remove(filepath.Join(home, "backingFsBlockDev")); e != nil && !errors.Is(e, os.ErrNotExist) {
 		err = errors.Join(err, e)
