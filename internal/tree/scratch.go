@@ -2,6 +2,7 @@ package tree
 
 import (
 	"crypto/rand"
+	"errors"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -13,15 +14,23 @@ import (
 func (r *Root) Scratch() (s *Root, remove func() error, err error) {
 	fd := r.dirs.root.fd
 	name := ".container-deploy-" + rand.Text()
-	var before, after unix.Stat_t
+	var before unix.Stat_t
 	if err := unix.Fstat(fd, &before); err != nil {
 		return nil, nil, fail("stat", ".", err)
 	}
 	if s, err = r.Sub(name); err != nil {
 		return nil, nil, err
 	}
-	if err := unix.Fstat(fd, &after); err != nil {
-		return nil, nil, fail("stat", ".", err)
+	// The root gets its time back at once: whatever else is made in it changes it again.
+	restore := func() error {
+		if err := futimens(fd, []unix.Timespec{{Nsec: unix.UTIME_OMIT}, before.Mtim}); err != nil {
+			return fail("set time", ".", err)
+		}
+		return nil
+	}
+	if err := restore(); err != nil { // the root belongs to another user
+		_ = s.Close()
+		return nil, nil, errors.Join(err, r.Remove(name))
 	}
 	return s, func() error {
 		_ = s.Close()
@@ -32,13 +41,10 @@ func (r *Root) Scratch() (s *Root, remove func() error, err error) {
 		if err := r.Remove(name); err != nil {
 			return err
 		}
-		if now.Mtim != after.Mtim {
+		if now.Mtim != before.Mtim {
 			return nil
 		}
-		if err := futimens(fd, []unix.Timespec{{Nsec: unix.UTIME_OMIT}, before.Mtim}); err != nil {
-			return fail("set time", ".", err)
-		}
-		return nil
+		return restore()
 	}, nil
 }
 
@@ -51,7 +57,9 @@ func (r *Root) Sub(name string) (*Root, error) {
 	}
 	var top *dir
 	if err == nil {
-		top, err = d.open(".", base)
+		if top, err = d.open(".", base); err != nil {
+			_ = unix.Unlinkat(d.fd, base, unix.AT_REMOVEDIR)
+		}
 	}
 	if err != nil {
 		return nil, fail("make directory", name, err)

@@ -1,0 +1,101 @@
+package tree
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestScratchAndTheTimeOfTheRoot shows that the root has its time again, unless something was made in it.
+func TestScratchAndTheTimeOfTheRoot(t *testing.T) {
+	for _, made := range []bool{false, true} {
+		r, path, _ := open(t)
+		old := unix.Timespec{Sec: 1000, Nsec: 5}
+		if err := unix.UtimesNanoAt(unix.AT_FDCWD, path, []unix.Timespec{old, old}, 0); err != nil {
+			t.Fatal(err)
+		}
+		s, remove, err := r.Scratch()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := create(s, "1"); err != nil {
+			t.Fatal(err)
+		}
+		if made {
+			if err := create(r, "f"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := remove(); err != nil {
+			t.Fatal(err)
+		}
+		var st unix.Stat_t
+		if err := unix.Lstat(path, &st); err != nil || (st.Mtim == old) == made {
+			t.Errorf("something made: %v: the root has the time %v, error %v", made, st.Mtim, err)
+		}
+	}
+}
+
+// TestScratchInTheDirectoryOfAnother shows that there is none where the root could not get its time back.
+func TestScratchInTheDirectoryOfAnother(t *testing.T) {
+	r, path, _ := open(t)
+	if err := os.Chmod(path, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	runtime.LockOSThread() // and end the thread with the goroutine, if the user cannot be restored
+	if err := unix.Setfsuid(4711); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err := r.Scratch()
+	if err := unix.Setfsuid(0); err != nil {
+		t.Fatal(err)
+	}
+	runtime.UnlockOSThread()
+	if !errors.Is(err, unix.EPERM) {
+		t.Errorf("got error %v, want %v", err, unix.EPERM)
+	}
+	if names, err := os.ReadDir(path); err != nil || len(names) > 0 {
+		t.Errorf("the tree has %v, error %v", names, err)
+	}
+}
+
+// TestScratchDoesNotInherit shows that a file from there has no more than Meta says, where the root hands down an ACL and its group.
+func TestScratchDoesNotInherit(t *testing.T) {
+	r, path, _ := open(t)
+	r.Close()
+	const acl = "\x02\x00\x00\x00" + "\x01\x00\x07\x00\xff\xff\xff\xff" + "\x02\x00\x07\x00\xe8\x03\x00\x00" +
+		"\x04\x00\x07\x00\xff\xff\xff\xff" + "\x10\x00\x07\x00\xff\xff\xff\xff" + "\x20\x00\x07\x00\xff\xff\xff\xff"
+	if err := unix.Setxattr(path, aclDefault, []byte(acl), 0); err != nil {
+		t.Skip(err)
+	}
+	if err := errors.Join(unix.Chown(path, 0, 7), unix.Chmod(path, 0o2755)); err != nil {
+		t.Fatal(err)
+	}
+	again, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	*r = *again
+	s, remove, err := r.Scratch()
+	if err != nil {
+		t.Fatal(err)
+	}
+	layer, err := s.Sub("3")
+	if err == nil {
+		err = errors.Join(create(layer, "1"), r.Move("f", layer, "1"), layer.Close(), remove())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var st unix.Stat_t
+	if err := unix.Lstat(filepath.Join(path, "f"), &st); err != nil || st.Gid != 0 || st.Mode&0o7777 != plain.Mode {
+		t.Errorf("group %d, mode %o, error %v", st.Gid, st.Mode, err)
+	}
+	if _, err := unix.Getxattr(filepath.Join(path, "f"), aclAccess, nil); !absent(err) {
+		t.Errorf("an ACL, error %v", err)
+	}
+}
