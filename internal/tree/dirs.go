@@ -21,6 +21,7 @@ type dir struct {
 
 	// What it hands down to what is made in it, unasked.
 	setgid, acl bool
+	label       string // of SELinux, "" without
 }
 
 // look reads what the directory hands down.
@@ -32,6 +33,10 @@ func (d *dir) look() error {
 	d.setgid = st.Mode&unix.S_ISGID != 0
 	_, err := unix.Fgetxattr(d.fd, aclDefault, nil)
 	d.acl = err == nil
+	var label [256]byte
+	if n, err := unix.Fgetxattr(d.fd, selinux, label[:]); err == nil {
+		d.label = string(label[:n])
+	}
 	return nil
 }
 

@@ -19,6 +19,7 @@ import (
 const (
 	aclAccess  = "system.posix_acl_access"
 	aclDefault = "system.posix_acl_default"
+	selinux    = "security.selinux"
 )
 
 // Meta is what a file, directory, link or device has besides its content.

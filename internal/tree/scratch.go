@@ -70,12 +70,16 @@ func (r *Root) Sub(name string) (*Root, error) {
 }
 
 // Move takes a file out of another Root and gives it a name here, in the place of what has
-// that name, as Create does.
+// that name, as Create does. The error is EXDEV where the file system would have to copy it, and
+// where it would keep another SELinux label than a file that is made in its place inherits.
 func (r *Root) Move(name string, from *Root, old string) error {
 	parent, base := split(name)
 	d, err := r.parent(parent, base)
 	if err == nil && !valid(old) {
 		err = ErrName
+	}
+	if err == nil && d.label != from.dirs.root.label {
+		err = unix.EXDEV
 	}
 	if err == nil {
 		err = r.room(func() error { return unix.Renameat(from.dirs.root.fd, old, d.fd, base) })

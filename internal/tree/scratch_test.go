@@ -63,6 +63,58 @@ func TestScratchInTheDirectoryOfAnother(t *testing.T) {
 	}
 }
 
+// TestMove shows what a file that is moved replaces, and where it is not moved.
+func TestMove(t *testing.T) {
+	r, path, outside := open(t)
+	s, remove, err := r.Scratch()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := remove(); err != nil {
+			t.Error(err)
+		}
+	}()
+	for _, name := range []string{"d", "labelled"} {
+		if _, err := r.Mkdir(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := unix.Setxattr(filepath.Join(path, "labelled"), selinux, []byte("system_u:object_r:etc_t:s0\x00"), 0); err != nil {
+		t.Skip(err) // there is SELinux here, or no such attributes
+	}
+	for name, target := range map[string]string{"link": outside + "/canary", "dangling": "nowhere", "up": outside} {
+		if err := os.Symlink(target, filepath.Join(path, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := create(r, "file"); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]error{
+		"new": nil, "file": nil, "link": nil, "dangling": nil, "d/new": nil,
+		"d": ErrIsDir, "up/canary": ErrNotDir, "file/x": ErrNotDir, "../outside/x": ErrName, "": ErrName, "none/x": unix.ENOENT,
+		"labelled/f": unix.EXDEV,
+	} {
+		if err := create(s, "1"); err != nil {
+			t.Fatal(err)
+		}
+		err := r.Move(name, s, "1")
+		if !errors.Is(err, want) || (err == nil) != (want == nil) {
+			t.Errorf("%s: got error %v, want %v", name, err, want)
+		}
+		if err != nil {
+			continue
+		}
+		if st, err := os.Lstat(filepath.Join(path, name)); err != nil || !st.Mode().IsRegular() {
+			t.Errorf("%s: %v, error %v", name, st, err)
+		}
+	}
+	if err := r.Move("f", s, "../file"); !errors.Is(err, ErrName) {
+		t.Errorf("a name outside the scratch directory: error %v", err)
+	}
+}
+
 // TestScratchDoesNotInherit shows that a file from there has no more than Meta says, where the root hands down an ACL and its group.
 func TestScratchDoesNotInherit(t *testing.T) {
 	r, path, _ := open(t)
