@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -56,7 +57,7 @@ func (d *deployer) startAhead(ctx context.Context) *ahead {
 		// Where there is no room for a directory, there is none to write ahead.
 		a.scratch, a.remove, _ = d.tree.Scratch()
 	}
-	d.tree.Full = a.discard
+	d.tree.Full = a.full
 	return a
 }
 
@@ -75,11 +76,8 @@ func (a *ahead) turn(k int) *reader {
 	}
 	r.stop.Store(true)
 	<-r.ended
-	if r.failed { // there was no room: it is read again
-		r.close()
-		a.mu.Lock()
-		r = a.open(k)
-		a.mu.Unlock()
+	if r.failed { // there was no room
+		r.rewind()
 	}
 	return r
 }
@@ -95,20 +93,19 @@ func (a *ahead) done(k int) {
 
 // open begins to decompress layer k.
 func (a *ahead) open(k int) *reader {
-	ctx, cancel := context.WithCancel(a.ctx)
-	r := &reader{k: k, ahead: a, cancel: cancel, tally: layer.NewTally(a.d.limits), began: time.Now()}
-	r.stream = layer.Start(ctx, a.d.layers[k-1], a.budget, r.tally)
-	r.entries = r.stream.Entries()
+	r := &reader{k: k, ahead: a, began: time.Now()}
+	r.start()
 	a.readers[k] = r
 	return r
 }
 
 // begin begins to read layers ahead, as many as may be: the largest first, since the last
-// to end is what everything waits for.
+// to end is what everything waits for. None begins before half of what may be ahead is free: it
+// would soon have to stop, for good.
 func (a *ahead) begin() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for a.scratch != nil && a.running < a.d.procs-1 && a.room() && a.ctx.Err() == nil {
+	for a.scratch != nil && a.running < a.d.procs-1 && a.room(2) && a.ctx.Err() == nil {
 		next, begun := 0, 0
 		for k := a.below - 1; k >= 1; k-- {
 			if a.readers[k] != nil {
@@ -132,8 +129,9 @@ func (a *ahead) begin() {
 	}
 }
 
-func (a *ahead) room() bool {
-	return a.memory.Load() < a.d.most && a.disk.Load() < a.d.limits.LayerBytes
+// room reports whether what is ahead takes less than a part of what it may take.
+func (a *ahead) room(part int64) bool {
+	return a.memory.Load() < (a.d.most+part-1)/part && a.disk.Load() < (a.d.limits.LayerBytes+part-1)/part
 }
 
 // run reads a layer ahead.
@@ -151,12 +149,22 @@ func (a *ahead) run(r *reader) {
 		a.scratch = nil
 	}
 	a.mu.Unlock()
-	close(r.ended)
 	a.begin()
+	close(r.ended)
 }
 
-// discard throws away all that is ahead, when the disk is full: some of it may be hidden, and
-// then would never have been written. It reports whether there was anything.
+// full discards all that is ahead, when the disk is full: some of it may be hidden, and then would
+// never have been written. It reports whether there was anything.
+func (a *ahead) full() bool {
+	discarded := a.discard()
+	if r := a.readers[a.below]; r != nil && slices.ContainsFunc(r.queue, func(p *readAhead) bool { return p.written }) {
+		r.rewind()
+		return true
+	}
+	return discarded
+}
+
+// discard discards what is ahead of the layers below, and reports whether there was anything.
 func (a *ahead) discard() bool {
 	a.mu.Lock()
 	a.scratch = nil
@@ -199,6 +207,8 @@ type reader struct {
 	tally   *layer.Tally
 	began   time.Time
 
+	skip int // entries of the stream that next has returned already
+
 	// Of reading ahead.
 	dir    *tree.Root    // for files
 	stop   atomic.Bool   // it is the layer's turn
@@ -223,10 +233,19 @@ type readAhead struct {
 	err     error // of reading the content, after what the file has
 }
 
+// start begins to decompress the layer.
+func (r *reader) start() {
+	d := r.ahead.d
+	ctx, cancel := context.WithCancel(r.ahead.ctx)
+	r.cancel, r.tally = cancel, layer.NewTally(d.limits)
+	r.stream = layer.Start(ctx, d.layers[r.k-1], r.ahead.budget, r.tally)
+	r.entries = r.stream.Entries()
+}
+
 // read reads ahead.
 func (r *reader) read() {
 	buf := make([]byte, bufferSize)
-	for !r.stop.Load() && r.ahead.room() {
+	for !r.stop.Load() && r.ahead.room(1) {
 		r.ahead.d.pause(0)
 		var e *layer.Entry
 		if e, r.err = r.entries.Next(); r.err != nil {
@@ -303,8 +322,41 @@ func (r *reader) next() (*layer.Entry, error) {
 	if err == nil {
 		e, err = r.entries.Next()
 	}
+	for err == nil && e.Index < r.skip {
+		e, err = r.entries.Next()
+	}
 	r.counts = r.tally.Counts()
 	return e, err
+}
+
+// rewind discards the queue, so that next reads the layer again, from the entry on that is next.
+func (r *reader) rewind() {
+	if r.cur != nil {
+		r.skip = r.cur.entry.Index + 1
+	}
+	r.end()
+	r.err = nil
+	r.start()
+}
+
+// end ends the stream and empties the queue.
+func (r *reader) end() {
+	r.cancel()
+	r.stream.Close()
+	for _, p := range r.queue {
+		_ = r.remove(p) // at the end all are removed
+	}
+	r.queue = nil
+}
+
+// remove removes an entry that was read ahead, with its file if that has no name in the tree.
+func (r *reader) remove(p *readAhead) error {
+	r.ahead.memory.Add(-p.memory)
+	if !p.written {
+		return nil
+	}
+	r.ahead.disk.Add(-p.entry.Size)
+	return r.dir.Remove(r.name(p))
 }
 
 // moveTo gives the file that was read ahead its name. moved is false when there is none, or
@@ -314,7 +366,7 @@ func (r *reader) moveTo(t *tree.Root, name string) (moved bool, err error) {
 		return false, nil
 	}
 	if err := t.Move(name, r.dir, r.name(r.cur)); err != nil {
-		if errors.Is(err, unix.EXDEV) { // a mount in the tree
+		if errors.Is(err, unix.EXDEV) { // a mount in the tree, or a directory with another label
 			err = nil
 		}
 		return false, err
@@ -354,16 +406,11 @@ func (r *reader) Piece(buf []byte) ([]byte, error) {
 func (r *reader) drop() error {
 	p := r.cur
 	r.cur = nil
-	r.ahead.memory.Add(-p.memory)
-	if !p.written {
-		return nil
-	}
 	if r.content != nil {
 		_ = r.content.Close()
 		r.content = nil
 	}
-	r.ahead.disk.Add(-p.entry.Size)
-	return r.dir.Remove(r.name(p))
+	return r.remove(p)
 }
 
 // close ends reading, and removes what was written and has no name.
@@ -372,20 +419,9 @@ func (r *reader) close() {
 	if r.ended != nil {
 		<-r.ended
 	}
-	r.stream.Close()
-	for _, p := range append(r.queue, r.cur) {
-		if p == nil {
-			continue
-		}
-		r.ahead.memory.Add(-p.memory)
-		if p.written {
-			r.ahead.disk.Add(-p.entry.Size)
-			_ = r.dir.Remove(r.name(p)) // at the end all are removed
-		}
-	}
-	r.queue, r.cur = nil, nil
-	if r.content != nil {
-		_ = r.content.Close()
+	r.end()
+	if r.cur != nil {
+		_ = r.drop()
 	}
 	if r.dir != nil {
 		_ = r.dir.Close()

@@ -223,25 +223,35 @@ func TestWhatIsAheadMakesRoom(t *testing.T) {
 	noise := make([]byte, 3<<20)
 	_, _ = rand.NewChaCha8([32]byte{}).Read(noise)
 	big := string(noise)
+	var made, hidden, removed []item
+	for i := range 10 {
+		name := fmt.Sprint("h", i)
+		made, hidden, removed = append(made, directory(fmt.Sprint("d", i))), append(hidden, file(name)), append(removed, file(".wh."+name))
+	}
 	for name, c := range map[string]struct {
 		sizes  []string
 		layers [][]item
 		want   string
 	}{
 		"for the layer that is merged": {
-			[]string{"4m", "8m", "14m"},
+			[]string{"size=4m", "size=8m", "size=14m"},
 			[][]item{{file("a", big), file("low", "x")}, {file("b", big), file("a", "x")}, {file("c", big), file("b", "x")}, {file("d", big), file("c", "x")}},
 			"a=x b=x c=x d=" + big + " low=x",
 		},
 		"for itself": {
-			[]string{"1m"},
+			[]string{"size=1m"},
 			[][]item{{file("a", big[:700<<10]), file("low", big[:500<<10])}, {file(".wh.a")}},
 			"low=" + big[:500<<10],
+		},
+		"for itself, in its turn": {
+			[]string{"nr_inodes=16"}, // of 12 that the tree needs, and 2
+			[][]item{slices.Concat([]item{file("a", "x")}, made, hidden), removed},
+			"a=x d0/ d1/ d2/ d3/ d4/ d5/ d6/ d7/ d8/ d9/",
 		},
 	} {
 		for _, size := range c.sizes {
 			p := newPlace(t)
-			if err := unix.Mount("none", p.tree, "tmpfs", 0, "size="+size); err != nil {
+			if err := unix.Mount("none", p.tree, "tmpfs", 0, size); err != nil {
 				t.Fatal(err)
 			}
 			var all []Layer
@@ -332,5 +342,34 @@ func TestLossesAreCountedOnce(t *testing.T) {
 			`owners are ignored: 3 are not kept, the first is 9:9 of "lc"`,
 			`owners are ignored, and so are ACLs with users or groups: 3 are not set, the first is system.posix_acl_access of "c"`,
 		)
+	}
+}
+
+// A layer that is begun ahead can be read far: it stops for good when the limits are reached.
+func TestNoneBeginsBeforeHalfIsFree(t *testing.T) {
+	p := newPlace(t)
+	d, err := newDeployer(p.tree, []Layer{layerOf(t), layerOf(t, file("a")), layerOf(t)}, Options{}, progress.NewLog(io.Discard))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.tree.Close()
+	d.procs = 2
+	a := d.startAhead(t.Context())
+	begun := func(memory, disk int64) bool {
+		a.memory.Store(memory)
+		a.disk.Store(disk)
+		a.begin()
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		return a.readers[1] != nil || a.readers[2] != nil || a.readers[3] != nil
+	}
+	if begun(d.most/2, 0) || begun(0, d.limits.LayerBytes/2) {
+		t.Error("a layer was begun while less than half was free")
+	}
+	if !begun(d.most/2-1, d.limits.LayerBytes/2-1) {
+		t.Error("no layer was begun")
+	}
+	if err := a.close(); err != nil {
+		t.Error(err)
 	}
 }
