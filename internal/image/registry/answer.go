@@ -15,9 +15,9 @@ import (
 	"osbuild-containers/internal/manifest"
 )
 
-// refused returns the error of an answer whose status is an error, by that status and not by the code that its body
-// may have. Nil leaves an answer to the library that it has to see: challenges, what does not exist, and ranges.
-// Their body then has a code that says the same as the status.
+// refused returns the error for an answer with an error status. The status decides, not the code in the body.
+// It returns nil for answers that the library must see: challenges, missing objects and unsatisfiable ranges. The code
+// in the bodies of these then agrees with the status.
 func refused(resp *http.Response) error {
 	switch resp.StatusCode {
 	case http.StatusUnauthorized, http.StatusNotFound:
@@ -28,14 +28,14 @@ func refused(resp *http.Response) error {
 	return &StatusError{Code: resp.StatusCode, Message: errorMessage(drop(resp))}
 }
 
-// codes are those that belong to a status, the first one for those that do not.
+// codes are the error codes that agree with a status. The first one replaces any that does not.
 var codes = map[int][]string{
 	http.StatusUnauthorized: {"UNAUTHORIZED"},
 	http.StatusNotFound:     {"NAME_UNKNOWN", "MANIFEST_UNKNOWN", "BLOB_UNKNOWN", "BLOB_UPLOAD_UNKNOWN", "MANIFEST_BLOB_UNKNOWN"},
 }
 
-// normalize gives an error in a registry's format a code that the library takes for what the status says. The words
-// of the registry stay.
+// normalize gives the error in the body a code that the library understands as the status does. It keeps the message
+// of the registry.
 func normalize(resp *http.Response) error {
 	raw, err := io.ReadAll(io.LimitReader(resp.Body, errorBody))
 	closer := resp.Body
@@ -75,10 +75,10 @@ func normalize(resp *http.Response) error {
 	return nil
 }
 
-// registryError is what a registry says is wrong.
+// registryError is an error that a registry reports.
 type registryError struct{ Code, Message string }
 
-// errorDocument reads a document in the format of a registry's errors, or in that of others who say what is wrong.
+// errorDocument parses the error in the body of an answer, in the format of registries or of other servers.
 func errorDocument(raw []byte) (registryError, bool) {
 	var doc struct {
 		Errors           []registryError `json:"errors"`
@@ -89,7 +89,7 @@ func errorDocument(raw []byte) (registryError, bool) {
 		Error            json.RawMessage `json:"error"`
 	}
 	if manifest.Unmarshal(raw, &doc) != nil {
-		var other struct{ Errors []registryError } // an error in the other fields is none of this one
+		var other struct{ Errors []registryError } // a field of another type does not matter here
 		if manifest.Unmarshal(raw, &other) != nil && len(other.Errors) == 0 {
 			return registryError{}, false
 		}
@@ -106,11 +106,11 @@ func errorDocument(raw []byte) (registryError, bool) {
 	return registryError{}, false
 }
 
-// ErrContent is that what came is not what was asked for, whatever its digest: a page of a portal, an error with status 200,
-// or something of another size.
-var ErrContent = errors.New("not what was asked for")
+// ErrContent reports an answer that cannot be the requested object, whatever its digest: a page of a portal, an error
+// with status 200, or a body of another size.
+var ErrContent = errors.New("not the requested content")
 
-// contentError is such an answer.
+// contentError is an error that is ErrContent.
 type contentError struct {
 	text string
 	page bool // nothing of a registry
@@ -119,10 +119,10 @@ type contentError struct {
 func (e *contentError) Error() string        { return e.text }
 func (e *contentError) Is(target error) bool { return target == ErrContent }
 
-// sniffed is how much of an answer is looked at, in bytes.
+// sniffed is the number of bytes of an answer that are checked.
 const sniffed = 512
 
-// unlike returns the error of content that begins with start and cannot be what was asked for, or nil. kind is its
+// unlike returns an error if content that begins with start cannot be the requested object. kind is its
 // Content-Type.
 func unlike(what, kind string, start []byte) error {
 	trimmed := bytes.TrimLeft(bytes.TrimPrefix(start, []byte("\ufeff")), " \t\r\n")
@@ -135,7 +135,7 @@ func unlike(what, kind string, start []byte) error {
 	return nil
 }
 
-// described is a Content-Type without its parameters, or instead if there is none.
+// described returns a Content-Type without its parameters, or instead if it is missing or invalid.
 func described(kind, instead string) string {
 	if media, _, err := mime.ParseMediaType(kind); err == nil {
 		return media
@@ -153,7 +153,7 @@ func firstWords(text []byte) string {
 	return strconv.Quote(string(line))
 }
 
-// checkBlob looks at the beginning of an answer that should be the blob of a span, from where on it was asked for.
+// checkBlob checks the beginning of an answer that should be the requested range of a blob.
 func checkBlob(resp *http.Response, sp *span) error {
 	kind := resp.Header.Get("Content-Type")
 	want := sp.size - sp.start
@@ -184,7 +184,7 @@ func checkBlob(resp *http.Response, sp *span) error {
 	return nil
 }
 
-// checkDocument looks at a document that should be a manifest.
+// checkDocument checks the beginning of an answer that should be a manifest.
 func checkDocument(raw []byte, kind string) error {
 	if err := unlike("a manifest", kind, raw); err != nil {
 		return err

@@ -9,25 +9,25 @@ import (
 	"osbuild-containers/internal/retry"
 )
 
-// maxAnswers is how long the answers to one question may be together, in bytes: a manifest may have
+// maxAnswers limits the answers to all requests of one operation together, in bytes: a manifest may have
 // 4 MiB, a token 1 MiB.
 const maxAnswers = 16 << 20
 
-// tooLongError is an answer that is longer than one that means well.
+// tooLongError reports answers longer than maxAnswers.
 type tooLongError struct{}
 
 func (tooLongError) Error() string {
 	return fmt.Sprintf("the registry's answer is longer than %d bytes", maxAnswers)
 }
 
-// limited is a context for one question: the documents that answer it have maxAnswers together.
+// limited returns a context for one operation: the documents of its answers are limited to maxAnswers together.
 func limited(ctx context.Context) context.Context {
 	return context.WithValue(ctx, arrivedKey{}, new(atomic.Int64))
 }
 
 type arrivedKey struct{}
 
-// document is the body of an answer that is no blob.
+// document is the body of an answer other than a blob.
 type document struct {
 	io.ReadCloser
 	moved   func(int)

@@ -15,12 +15,12 @@ import (
 // idleConnections are kept open to a registry for the next blob; net/http keeps two.
 const idleConnections = 64
 
-// userAgent is how registries see us.
+// userAgent is sent to registries.
 const userAgent = "osbuild-containers"
 
-// connect asks the registry of a client what it is, as the library would, and has the library send all its
-// requests through wire, from the first one on. Insecure is what registries.conf says of the place; what sys says
-// takes precedence. Challenges are those of the repository, where the registry itself has none.
+// connect pings the registry of a client, as the library would, and makes the library send all its requests through
+// wire, from the first one on. insecure is from registries.conf; sys takes precedence. challenges are those of the
+// repository, used if the registry itself has none.
 func connect(ctx context.Context, sys *types.SystemContext, c *internals.Client, login *login, host string, insecure bool, challenges []internals.Challenge) error {
 	conf, err := c.TLS()
 	if err != nil {
@@ -49,10 +49,10 @@ func connect(ctx context.Context, sys *types.SystemContext, c *internals.Client,
 	return c.Connect(client, p)
 }
 
-// dockerHub is the registry that docker.io is a name of.
+// dockerHub is the host that serves docker.io.
 const dockerHub = "registry-1.docker.io"
 
-// properties asks a registry which scheme it has, and how it wants to be asked.
+// properties finds out the scheme and the challenges of a registry.
 func (w *wire) properties(ctx context.Context, client *http.Client, host string, insecure bool) (p internals.Properties, err error) {
 	if host == "docker.io" {
 		host = dockerHub
@@ -85,7 +85,7 @@ func (w *wire) ping(ctx context.Context, client *http.Client, scheme, host strin
 	}, nil
 }
 
-// challengesOf are the challenges in the header of an answer, whatever its status.
+// challengesOf returns the challenges in the header of an answer, whatever its status.
 func challengesOf(resp *http.Response) []internals.Challenge {
 	var all []internals.Challenge
 	for _, c := range challenge.ResponseChallenges(&http.Response{StatusCode: http.StatusUnauthorized, Header: resp.Header}) {
@@ -94,7 +94,7 @@ func challengesOf(resp *http.Response) []internals.Challenge {
 	return all
 }
 
-// challengeError is a challenge for the repository, by a registry that had none when it was first asked.
+// challengeError is a challenge for the repository from a registry that had none when it was pinged.
 type challengeError struct {
 	StatusError
 	challenges []internals.Challenge

@@ -26,8 +26,8 @@ import (
 
 // login holds the credentials for a registry, or why there are none.
 //
-// The library would find it by itself, but ends at the first file that it cannot read, and does not say which file
-// and which entry of it an error is about.
+// The library would find them itself, but stops at the first file that it cannot read, and its errors name neither
+// the file nor the entry.
 type login struct {
 	auth types.DockerAuthConfig
 	from string      // where it was found; "" for nowhere
@@ -35,7 +35,7 @@ type login struct {
 	sent atomic.Bool // it was sent to the registry, or to its token server
 }
 
-// findLogin returns the credentials for a repository or a registry, from where the library would take them.
+// findLogin returns the credentials for a repository or a registry, from the same files and helpers as the library.
 func findLogin(sys *types.SystemContext, key string) (*login, error) {
 	helpers, err := sysregistriesv2.CredentialHelpers(sys)
 	if err != nil {
@@ -64,7 +64,7 @@ func findLogin(sys *types.SystemContext, key string) (*login, error) {
 	return &login{none: strings.Join(none, "; ")}, nil
 }
 
-// withLogin returns a configuration for one repository, which has its credentials.
+// withLogin returns a configuration with the credentials for one repository.
 func withLogin(sys *types.SystemContext, repository string) (*types.SystemContext, *login, error) {
 	l, err := findLogin(sys, repository)
 	if err != nil {
@@ -93,8 +93,8 @@ func loginOf(_ *types.SystemContext, key, helper string) (*login, error) {
 	return &login{auth: types.DockerAuthConfig{Username: got.Username, Password: got.Secret}, from: program}, nil
 }
 
-// loginInFiles looks into the files with credentials. One of the usual places that cannot be read is passed over,
-// one that was named is an error.
+// loginInFiles searches the files with credentials. A default file that cannot be read is skipped; for one that was
+// named, that is an error.
 func loginInFiles(sys *types.SystemContext, key, _ string) (*login, error) {
 	var without, empty []string
 	for _, f := range authFiles(sys) {
@@ -157,7 +157,7 @@ func authFiles(sys *types.SystemContext) []authFile {
 	}
 }
 
-// find has the library look into this file alone.
+// find makes the library search this file alone.
 func (f authFile) find(key string) (types.DockerAuthConfig, error) {
 	sys := &types.SystemContext{SystemRegistriesConfPath: os.DevNull, SystemRegistriesConfDirPath: os.DevNull}
 	if f.legacy {
@@ -168,8 +168,8 @@ func (f authFile) find(key string) (types.DockerAuthConfig, error) {
 	return config.GetCredentials(sys, key)
 }
 
-// entry returns the name of the entry for key, "" if there is none, and what there is to say about a file that seems
-// to have credentials, but has none that are used.
+// entry returns the name of the entry for key, or "", and a remark about a file whose credentials look right but are
+// not used.
 func (f authFile) entry(key string) (name, about string) {
 	raw, err := os.ReadFile(f.path)
 	if err != nil {
@@ -216,7 +216,7 @@ func (f authFile) entry(key string) (name, about string) {
 	return fmt.Sprintf("auths %q", slices.Min(same)), about
 }
 
-// host is the registry that a key of auths is about. The key may be an URL.
+// host returns the registry of a key of auths, which may be a URL.
 func (f authFile) host(key string) string {
 	host := strings.TrimPrefix(strings.TrimPrefix(key, "http://"), "https://")
 	if f.legacy || host != key {
@@ -233,17 +233,17 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// passedOver are the places of passOver.
+// passedOver holds the files that passOver has logged.
 var passedOver sync.Map
 
-// passOver logs, once for each place, that a file in one of the usual places cannot be read and is not used.
+// passOver logs, once per file, that a default file cannot be read and is not used.
 func passOver(place string, err error) {
 	if _, known := passedOver.LoadOrStore(place, true); !known {
 		logrus.Warnf("%v; continuing without it", err)
 	}
 }
 
-// loginError is an error in what is configured as credentials.
+// loginError is an error in the configuration of credentials.
 type loginError struct {
 	where string
 	err   error
@@ -254,7 +254,7 @@ func (e *loginError) Error() string {
 }
 func (e *loginError) Unwrap() error { return e.err }
 
-// deniedError is a refusal by a registry for want of rights. It says what was sent to log in.
+// deniedError is a refusal by a registry (401 or 403) that says which credentials were sent.
 type deniedError struct {
 	err   error
 	login string
@@ -263,7 +263,7 @@ type deniedError struct {
 func (e *deniedError) Error() string { return e.err.Error() + " (" + e.login + ")" }
 func (e *deniedError) Unwrap() error { return e.err }
 
-// denied adds to a refusal by a registry what was sent to log in. The login may be nil, where it was not found out.
+// denied adds to a refusal by a registry which credentials were sent. l may be nil if it is unknown.
 func (l *login) denied(err error) error {
 	var other *ElsewhereError
 	var known *deniedError

@@ -21,7 +21,7 @@ import (
 	"osbuild-containers/internal/retry"
 )
 
-// ErrRange says that the server cannot resume in the middle of a blob: start from its beginning.
+// ErrRange reports that the server cannot resume in the middle of a blob: start from its beginning.
 var ErrRange = errors.New("server refuses the range")
 
 // A StatusError is an answer with an error status.
@@ -76,7 +76,7 @@ func classOf(code int) retry.Class {
 	return retry.Final
 }
 
-// statusOf digs the HTTP status out of the library's kinds of errors; 0 if there is none.
+// statusOf returns the HTTP status in any of the library's types of errors; 0 if there is none.
 func statusOf(err error) int {
 	if err == nil {
 		return 0
@@ -132,8 +132,8 @@ func isTransient(err error) bool {
 	return isGone(err) || strings.Contains(err.Error(), plainToTLS)
 }
 
-// isGone reports whether a connection could not be made, or has gone away. Which of these errors a lost connection
-// gives depends on who notices first: the kernel, net/http, which closes its side, or what is being sent.
+// isGone reports whether a connection could not be made, or was lost. Which error a lost connection gives depends on
+// what notices first: the kernel, net/http, which closes its side, or the body being sent.
 func isGone(err error) bool {
 	if errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrClosedPipe) ||
 		isErrno(err, syscall.ECONNRESET, syscall.ECONNREFUSED, syscall.ECONNABORTED, syscall.EPIPE, syscall.ENOTCONN, syscall.ESHUTDOWN,
@@ -144,7 +144,7 @@ func isGone(err error) bool {
 	return slices.ContainsFunc(goneTexts, func(text string) bool { return strings.Contains(err.Error(), text) })
 }
 
-// goneTexts are what net/http says of a connection that has gone away where it has no error of that kind.
+// goneTexts are net/http's texts for a lost connection where it has no typed error.
 var goneTexts = []string{
 	"server closed idle connection", "transport connection broken", "Transport failed to read from server", "malformed HTTP response",
 	"http: ContentLength=", // the end of what was sent was cut off
@@ -166,7 +166,7 @@ func isTLS(err error) bool {
 	return errors.As(err, &verify) || errors.As(err, &record) || errors.As(err, &alert) || errors.As(err, &unknown) || isAlert(err)
 }
 
-// isAlert says that the server has ended the handshake: it does not like what it was shown.
+// isAlert reports whether the server ended the TLS handshake with an alert.
 func isAlert(err error) bool {
 	var op *net.OpError
 	return errors.As(err, &op) && op.Op == "remote error"
@@ -181,8 +181,7 @@ type fileError struct {
 func (e *fileError) Error() string { return e.err.Error() }
 func (e *fileError) Unwrap() error { return e.err }
 
-// unreadable marks an error of this machine's configuration, which is all that this package reads from files but
-// images, so that it is not taken for one of the cache.
+// unreadable marks an error of this machine's configuration, so that it is not taken for one of the cache.
 func unreadable(err error) error {
 	var path *fs.PathError
 	if errors.As(err, &path) && errors.Is(err, fs.ErrPermission) {
@@ -191,7 +190,7 @@ func unreadable(err error) error {
 	return err
 }
 
-// clockHint is that of a certificate which is not valid at this time.
+// clockHint is the hint for a certificate that is not valid at this time.
 func clockHint(cert *x509.Certificate, now time.Time) hint.Hint {
 	const day = "2006-01-02 15:04 MST"
 	which := "it expired at " + cert.NotAfter.UTC().Format(day) + ": have it renewed"
@@ -201,7 +200,7 @@ func clockHint(cert *x509.Certificate, now time.Time) hint.Hint {
 	return hint.New("%s, or correct the clock of this machine, which says %s", which, now.UTC().Format(day))
 }
 
-// Hint returns the remedy of an error of a registry, none where the error says it all.
+// Hint returns the remedy for an error of a registry, the zero Hint if the error says enough.
 func Hint(err error) hint.Hint {
 	var unknown x509.UnknownAuthorityError
 	var dns *net.DNSError

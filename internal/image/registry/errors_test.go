@@ -173,7 +173,7 @@ func TestFirstByte(t *testing.T) {
 }
 
 // TestErrorMessage shows what is kept of the body of an error: what the registry says, or the start
-// of what is none of a registry's.
+// of an answer that is not a registry's.
 func TestErrorMessage(t *testing.T) {
 	long := strings.Repeat("x", 60)
 	for body, want := range map[string]string{

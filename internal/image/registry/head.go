@@ -44,7 +44,7 @@ func headByReading(ctx context.Context, img Image) (d digest.Digest, from string
 	return digest.FromBytes(raw), src.Origin(), err
 }
 
-// IsNotFound reports whether the registry has answered that it does not have what was asked for.
+// IsNotFound reports whether the registry answered that it does not have the requested object.
 func IsNotFound(err error) bool {
 	return statusOf(err) == http.StatusNotFound
 }

@@ -24,7 +24,7 @@ import (
 // maxRedirects is the limit of net/http, which a CheckRedirect function replaces.
 const maxRedirects = 10
 
-// span travels with the request for one blob: from where on it is wanted, and from where on it came.
+// span is in the context of the request for one blob: the offset that is wanted, and the offset of the answer.
 type span struct {
 	digest digest.Digest
 	size   int64
@@ -62,7 +62,7 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 	return nil
 }
 
-// wire is between the library and the network.
+// wire is the RoundTripper between the library and the network.
 type wire struct {
 	http.RoundTripper
 	registry *url.URL // scheme and host
@@ -71,8 +71,8 @@ type wire struct {
 	open     bool // the registry has no challenge when it is first asked
 }
 
-// other returns the host of a request that is neither for the registry nor for a token, else "". A redirect, a URL in
-// a manifest or the address of an upload led there: such a host gets no credentials, and its answers are not the
+// other returns the host of a request that is neither for the registry nor for a token, else "". The host is from a
+// redirect, a URL in a manifest or the location of an upload: it gets no credentials, and its answers are not the
 // registry's.
 func (w *wire) other(req *http.Request) string {
 	if hostPort(req.URL) == hostPort(w.registry) || w.forToken(req) {
@@ -88,8 +88,8 @@ func (w *wire) forToken(req *http.Request) bool {
 	return slices.Contains(w.tokens, u.String())
 }
 
-// mayBe reports whether a status of another host is left to the library: a range that cannot be had, and a signature
-// that is not there, in a web server that registries.d names.
+// mayBe reports whether a status of another host is left to the library: an unsatisfiable range, and a missing
+// signature on a web server that registries.d names.
 func (w *wire) mayBe(status int, req *http.Request) bool {
 	switch status {
 	case http.StatusRequestedRangeNotSatisfiable:
@@ -111,8 +111,8 @@ func firstOf(req *http.Request) *http.Request {
 	return req
 }
 
-// knows records how the registry wants to be asked. It refuses a token server without TLS for a registry with it,
-// unless the registry is insecure.
+// knows records the challenges of the registry. It refuses a token server without TLS for a registry with TLS, unless
+// the registry is insecure.
 func (w *wire) knows(challenges []internals.Challenge, insecure bool) error {
 	w.open = len(challenges) == 0
 	for _, c := range challenges {
@@ -127,22 +127,22 @@ func (w *wire) knows(challenges []internals.Challenge, insecure bool) error {
 	return nil
 }
 
-// realmError is a token server that would get credentials, and send tokens, for all on the network to read.
+// realmError reports a token server without TLS: credentials and tokens would be readable on the network.
 type realmError struct{ host string }
 
 func (e *realmError) Error() string {
 	return "the token server " + e.host + " of the registry speaks plain http, want https: nothing was sent to it"
 }
 
-// CloseIdleConnections is what the library calls when a source is closed.
+// CloseIdleConnections implements the method that the library calls when a source is closed.
 func (w *wire) CloseIdleConnections() {
 	if c, ok := w.RoundTripper.(interface{ CloseIdleConnections() }); ok {
 		c.CloseIdleConnections()
 	}
 }
 
-// RoundTrip asks for the rest of a blob, and turns answers that ask for patience into errors
-// that say how much.
+// RoundTrip implements http.RoundTripper. It adds the range to the request for a blob, and turns error answers into
+// errors that tell how long the server asked to wait.
 func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 	sp, _ := req.Context().Value(spanKey{}).(*span)
 	if sp == nil || !sp.covers(req) {
@@ -206,7 +206,7 @@ func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 		first, ok := firstByte(resp.Header.Get("Content-Range"))
 		if !ok || first != sp.want {
 			drop(resp)
-			return nil, fmt.Errorf("%w: asked for bytes from %d on, got Content-Range %q", ErrRange, sp.want, resp.Header.Get("Content-Range"))
+			return nil, fmt.Errorf("%w: got Content-Range %q, want bytes from %d on", ErrRange, resp.Header.Get("Content-Range"), sp.want)
 		}
 		sp.start = first
 		resp.StatusCode, resp.Status = http.StatusOK, "200 OK"
@@ -225,7 +225,7 @@ func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// errorBody is how much of the body of an error is read, in bytes.
+// errorBody is the number of bytes that are read of the body of an error.
 const errorBody = 64 << 10
 
 // drop closes an answer, reading a little first so that the connection can be used again.
@@ -235,11 +235,11 @@ func drop(resp *http.Response) []byte {
 	return start
 }
 
-// quoted is how much is shown of an error that is not in a registry's format, in bytes, as the
-// library has it.
+// quoted is the number of bytes that are shown of an error in an unknown format, as in the
+// library.
 const quoted = 50
 
-// errorMessage is what the body of an error says, as the library would put it.
+// errorMessage returns the message in the body of an error, in the words of the library.
 func errorMessage(body []byte) string { return hideUsers(messageOf(body)) }
 
 func messageOf(body []byte) string {
@@ -263,8 +263,8 @@ func firstLine(s string) string {
 	return first
 }
 
-// body hides from the library that a connection broke: it would reconnect unseen, once, and only
-// where ranges work. The caller of Source.Blob does it better.
+// body hides from the library that a connection broke: it would reconnect silently, once, and only
+// if ranges work. The caller of Source.Blob resumes instead.
 type body struct{ io.ReadCloser }
 
 func (b body) Read(p []byte) (int, error) {

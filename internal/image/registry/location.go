@@ -17,8 +17,8 @@ import (
 	"osbuild-containers/internal/image/internals"
 )
 
-// location is one repository that an image is read from: a mirror, or the one of its name. It is connected
-// when it is first asked.
+// location is one repository that an image is read from: a mirror, or the one of its name. It connects at its first
+// request.
 type location struct {
 	sys     *types.SystemContext
 	logical types.ImageReference // the image that is meant
@@ -28,7 +28,7 @@ type location struct {
 	pinned     digest.Digest
 	open       []*reader             // the last one is in use
 	challenges []internals.Challenge // of the repository, where the registry itself has none
-	out        error                 // why it is no longer asked
+	out        error                 // why it is no longer used
 }
 
 func newLocations(sys *types.SystemContext, img Image, places []sysregistriesv2.PullSource) ([]*location, error) {
@@ -60,8 +60,8 @@ func (l *location) fix(pinned digest.Digest) {
 	}
 }
 
-// do asks the location. Where an answer shows that the repository wants to be asked with credentials although its
-// registry did not, it is asked again with them.
+// do sends a request to the location. If the answer shows that the repository wants credentials although its registry
+// did not, it sends the request again with them.
 func (l *location) do(ctx context.Context, ask func(context.Context, *location, *reader) error) error {
 	r, err := l.reader(ctx, nil)
 	if err != nil {
@@ -108,7 +108,7 @@ func (l *location) reader(ctx context.Context, old *reader) (*reader, error) {
 	return r, nil
 }
 
-// leave stops asking the location.
+// leave stops using the location.
 func (l *location) leave(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -131,12 +131,12 @@ func (l *location) close() error {
 	return errors.Join(errs...)
 }
 
-// headKey is the key of a *headAnswer in the context of a question for a manifest of which only the digest is wanted.
+// headKey is the key of a *headAnswer in the context of a request that wants only the digest of a manifest.
 type headKey struct{}
 
 type headAnswer struct{ header http.Header }
 
-// head asks a source for the digest of its manifest, which it then does not read. The source is of no use after that.
+// head returns the digest of a source's manifest without reading it. The source cannot be used after that.
 func head(ctx context.Context, src types.ImageSource) (digest.Digest, error) {
 	answer := &headAnswer{}
 	if _, _, err := src.GetManifest(context.WithValue(ctx, headKey{}, answer), nil); err != nil {
@@ -146,7 +146,7 @@ func head(ctx context.Context, src types.ImageSource) (digest.Digest, error) {
 	return d, d.Validate()
 }
 
-// blobBody is the body of a blob of which it has the bytes from start on.
+// blobBody is the body of a blob from offset start on.
 type blobBody struct {
 	io.ReadCloser
 	start, at, size int64

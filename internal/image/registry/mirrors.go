@@ -14,8 +14,8 @@ import (
 	"osbuild-containers/internal/retry"
 )
 
-// Mirrors records, for one image, which of its locations is asked next for each part of it, also when the image is
-// opened again after a location fell silent. The zero value is ready for use.
+// Mirrors records, for one image, which of its locations comes next for each part of it. It outlives the Source, which
+// is opened again after a location stalled. The zero value is ready for use.
 type Mirrors struct {
 	Note func(format string, args ...any) // is told when another location is asked; nil: nothing is
 
@@ -30,7 +30,7 @@ type turn struct {
 	failed attempts // the locations before it that were asked since the first one was
 }
 
-// Part is a kind of thing that an image consists of.
+// Part is a kind of part of an image.
 type Part string
 
 // Parts of an image.
@@ -40,7 +40,7 @@ const (
 	Signatures Part = "signatures"
 )
 
-// turnOf is the key of what is asked for. The empty digest is that of what is pinned.
+// turnOf is the key of a part. The empty digest stands for the pinned manifest or index.
 func turnOf(part Part, d digest.Digest) string {
 	return strings.TrimSpace(string(part) + " " + d.String())
 }
@@ -140,7 +140,7 @@ func (s *Source) ask(ctx context.Context, part Part, d digest.Digest, ask func(c
 	return failed.err(s.pinned == "")
 }
 
-// askOne asks one location. Where there are others, an expired token is renewed before they are asked.
+// askOne tries one location. If there are others, an expired token is renewed before they are tried.
 func (s *Source) askOne(ctx context.Context, l *location, part Part, ask func(context.Context, *location, *reader) error) error {
 	err := l.do(ctx, ask)
 	r := l.current()
@@ -168,7 +168,7 @@ func (l *location) current() *reader {
 
 func (l *location) connected() bool { return l.current() != nil }
 
-// attempts are the locations that do not have what was asked for, and why.
+// attempts are the locations that failed, and why.
 type attempts []attempt
 
 type attempt struct {
@@ -176,7 +176,7 @@ type attempt struct {
 	err  error
 }
 
-// mirrorsError is what several locations said. It is classified by the one that matters.
+// mirrorsError holds the errors of several locations. It is classified by the one that matters most.
 type mirrorsError struct {
 	attempts
 	primary int

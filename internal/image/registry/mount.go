@@ -32,7 +32,7 @@ func (k *BlobLocations) challengesOf(repository reference.Named) []internals.Cha
 	return all
 }
 
-// noCandidates records where blobs are and offers none: the library then only asks the repository itself.
+// noCandidates records where blobs are and offers no candidates: the library then asks only the repository itself.
 type noCandidates struct{ types.BlobInfoCache }
 
 // CandidateLocations implements types.BlobInfoCache.

@@ -14,10 +14,10 @@ import (
 )
 
 // FullName returns the full name of an image in a registry, with its tag and its
-// digest if it has them, and with "latest" if it has neither. The port 443 goes where nothing
-// is configured for it. A short name, without a registry, is what registries.conf makes of it: an
-// alias, or the image in the one registry that is searched; where it says nothing, or if
-// short is false, it belongs to docker.io.
+// digest if it has them, and with "latest" if it has neither. It drops the port 443 unless something
+// is configured for it. A short name, without a registry, is resolved by registries.conf: to an
+// alias, or to the image in the one registry that is searched. Without either, or if short is
+// false, it belongs to docker.io.
 func FullName(a request.Access, name string, short bool) (string, error) {
 	sys := systemContext(a)
 	named, err := reference.ParseNormalizedNamed(name)
@@ -69,7 +69,7 @@ func longName(sys *types.SystemContext, name string, usual reference.Named) (ref
 	return nil, fmt.Errorf("a short name that could be any of %s, which %s searches: write it in full", strings.Join(full, ", "), origin)
 }
 
-// Locations returns the repositories that an image is asked for in, in that order, mirrors first.
+// Locations returns the repositories that an image is read from, in the order they are tried, mirrors first.
 func Locations(img Image) ([]string, error) {
 	_, places, err := locations(img)
 	if err != nil {

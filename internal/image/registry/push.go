@@ -83,8 +83,8 @@ func (d *Destination) Has(ctx context.Context, b manifest.Descriptor) (bool, err
 	return d.reuse(ctx, b, noCandidates{d.known.cache})
 }
 
-// Mount mounts the blob from another repository of the registry that is known to have it. It reports false if there
-// is none, or if the registry does not mount.
+// Mount mounts the blob from another repository of the registry that is known to have it. It returns false if none
+// is known, or if the registry does not mount.
 func (d *Destination) Mount(ctx context.Context, b manifest.Descriptor) (bool, error) {
 	internals.AnyCompression(d.known.cache, b.Digest)
 	return d.reuse(ctx, b, d.known.cache)
@@ -108,7 +108,7 @@ func (d *Destination) Put(ctx context.Context, b manifest.Descriptor, r io.Reade
 	return d.sending(err)
 }
 
-// PutManifest sends a manifest, a list or an image's, of which all parts are there, under its digest
+// PutManifest sends the manifest of an image or a list, whose parts must be there already, under its digest
 // and the tag, "" for none.
 func (d *Destination) PutManifest(ctx context.Context, raw []byte, tag string) (err error) {
 	if tag == "" {

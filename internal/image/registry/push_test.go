@@ -77,7 +77,7 @@ func TestDestinations(t *testing.T) {
 	}
 }
 
-// A registry may have uploads sent to somebody else, but not with the credentials for it.
+// A registry may redirect uploads to another host, but not with the credentials for it.
 func TestUploadsElsewhereGetNoCredentials(t *testing.T) {
 	reg := registry.Start(t, registry.Basic("ann", "secret"))
 	f := reg.Faults(t)

@@ -12,7 +12,7 @@ type Config struct {
 	Prefix       string // of the names it is about; "" where nothing is said
 	Location     string // what the prefix is replaced by
 	Insecure     bool
-	ByDigestOnly bool // mirrors are asked for digests only, not for tags
+	ByDigestOnly bool // mirrors are used for digests only, not for tags
 	Mirrors      []Mirror
 }
 

@@ -89,7 +89,7 @@ func (s *Source) open(ctx context.Context) error {
 }
 
 // pin turns a source that was opened by a tag into one of the manifest that the tag pointed to, which other
-// locations are asked for by its digest.
+// locations are read by its digest.
 func (s *Source) pin(sys *types.SystemContext, img Image) error {
 	s.pinned = digest.FromBytes(s.raw)
 	img.Pinned = s.pinned

@@ -53,7 +53,7 @@ func check(root, driver string) error {
 	return nil
 }
 
-// foreign reports whether a directory is none of the store's own: what is in layers and
+// foreign reports whether a directory does not belong to the store itself: what is in layers and
 // containers may be anything, and what other programs have there is not read.
 func foreign(name, driver string) bool {
 	parts := strings.Split(name, string(filepath.Separator))

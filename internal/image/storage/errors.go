@@ -11,10 +11,10 @@ import (
 	"osbuild-containers/internal/hint"
 )
 
-// ErrNotStored says that the containers storage does not have the image.
+// ErrNotStored reports that the containers storage does not have the image.
 var ErrNotStored = errors.New("not in containers storage")
 
-// noStoreError is a directory that is no containers storage, or one that cannot be read.
+// noStoreError reports a directory that is not a containers storage, or cannot be read.
 type noStoreError struct {
 	root, why string
 	err       error
@@ -23,7 +23,7 @@ type noStoreError struct {
 func (e *noStoreError) Error() string { return "no containers storage at " + e.root + ": " + e.why }
 func (e *noStoreError) Unwrap() error { return e.err }
 
-// Hint is the remedy.
+// Hint returns the remedy.
 func (e *noStoreError) Hint() hint.Hint {
 	if h := ofOthers(e.err); h != (hint.Hint{}) {
 		return h
@@ -31,7 +31,7 @@ func (e *noStoreError) Hint() hint.Hint {
 	return hint.New("check storage-location, or graphroot in storage.conf where none is given")
 }
 
-// storageError is an error of a containers storage: waiting does not help, nor does the network.
+// storageError is an error of a containers storage: another try does not help.
 type storageError struct{ err error }
 
 func (e *storageError) Error() string { return e.err.Error() }

@@ -51,7 +51,7 @@ func escape(path string) string {
 }
 
 // normalizeRecords sets the times of layers, and what of the compressed layer is not recorded
-// of one that was unpacked beside the store.
+// of one that was unpacked outside the store.
 func (w *writer) normalizeRecords() error {
 	path := filepath.Join(w.opt.Root, w.opt.Driver+"-layers", "layers.json")
 	raw, err := os.ReadFile(path)

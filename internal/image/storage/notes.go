@@ -93,8 +93,8 @@ func (n *notes) finish() error {
 	return nil
 }
 
-// publish gives the file the name under which the store looks for it. It replaces what a process that
-// was killed has left there.
+// publish gives the file the name under which the store looks for it. It replaces the file of a killed
+// process.
 func (n *notes) publish(path string) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err

@@ -16,7 +16,7 @@ import (
 	"osbuild-containers/internal/progress"
 )
 
-// metadata is what the library's storage transport keeps beside an image: how long the
+// metadata is what the library's storage transport keeps with an image: how long the
 // signatures are that it keeps in one piece.
 type metadata struct {
 	Signature  []int                   `json:"signature-sizes,omitempty"`

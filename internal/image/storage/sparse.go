@@ -39,8 +39,8 @@ type Expander interface {
 // sparse formats too: their holes are then in the stream, which no reader of archives expects.
 // sparseReader leaves them out again, so that the archive is the original one.
 //
-// Of sparse format 1.0, which has the map of the holes before the data, the library loses the map.
-// Such files can only be returned with their holes, under a header that says so.
+// The library loses the map of sparse format 1.0, which is stored before the data. Such files can only be returned
+// with their holes, under a header that says so.
 type sparseReader struct {
 	io.Closer
 	in        *unreader
@@ -197,7 +197,7 @@ func (s *sparseReader) fill(raw []byte, h *tar.Header) {
 // data in the archive.
 func (s *sparseReader) expand(h *tar.Header, last []byte) error {
 	if s.rewritten == nil {
-		return hint.Add(fmt.Errorf("the layer's archive cannot be written again: %q is in it in GNU tar's sparse format 1.0, of which a containers storage does not keep the map", h.Name),
+		return hint.Add(fmt.Errorf("the layer's archive cannot be written again: %q in it has GNU tar's sparse format 1.0, whose map a containers storage does not keep", h.Name),
 			"use the image from its registry, or pack the layer without --sparse")
 	}
 	plain, err := tar.NewReader(bytes.NewReader(last)).Next()

@@ -182,7 +182,7 @@ func TestLostMaps(t *testing.T) {
 		files   int
 	}{"many": {archive, 3}, "of GNU tar": {fixture(t, "1.0"), 1}} {
 		back, notes := stored(t, c.archive)
-		if _, err := io.ReadAll(sparseOf(back, notes)); err == nil || !strings.Contains(err.Error(), "sparse format 1.0, of which a containers storage does not keep the map") || hint.Of(err) == (hint.Hint{}) {
+		if _, err := io.ReadAll(sparseOf(back, notes)); err == nil || !strings.Contains(err.Error(), "sparse format 1.0, whose map a containers storage does not keep") || hint.Of(err) == (hint.Hint{}) {
 			t.Errorf("%s: error %v", name, err)
 		}
 		var rewritten []string

@@ -85,7 +85,7 @@ func OpenStore(location string) (*Store, error) {
 
 // joinStores makes dir an image store of links: all of it is in the image store, but the library keeps what it
 // knows of the layers' archives (tar-split) in the graph root. It relies on this: the library opens additional image
-// stores for reading only; it finds each file below dir by its name, so links lead to what is there at that time, the
+// stores for reading only; it finds each file below dir by its name, so links lead to what has that name at that time, the
 // lock files that podman uses among them; and what is in both directories of layers, such as layers.json, is that of
 // the image store. An image that is added later is found, but not its archive: reading its layers is an error then.
 func joinStores(dir, imageStore, graphRoot, driver string) error {
@@ -125,10 +125,10 @@ func storeOptions(location string) (storage.StoreOptions, error) {
 // imagePlaces returns the driver of a store and the directories that have images of that driver, as the
 // library looks for them: the image store if it is apart from the graph root, the graph root, which may
 // be empty or missing where there are others, and the additional image stores. The configured driver comes
-// first, then what is there.
+// first, then the others that are found.
 func imagePlaces(opts storage.StoreOptions) (driver string, places []string, err error) {
 	all := append([]string{opts.ImageStore, opts.GraphRoot}, additionalStores(opts.GraphDriverOptions)...)
-	for _, some := range []bool{true, false} { // another driver may have left an empty store beside
+	for _, some := range []bool{true, false} { // another driver may have left an empty store, too
 		for _, driver := range []string{opts.GraphDriverName, "overlay", "vfs"} {
 			if driver == "" || !slices.ContainsFunc(all, func(dir string) bool { return hasImages(dir, driver, some) }) {
 				continue
@@ -151,7 +151,7 @@ func imagePlaces(opts storage.StoreOptions) (driver string, places []string, err
 }
 
 // hasImages reports whether a store of the driver is in the directory, and, if some is wanted, whether an image is
-// in it. What is no such store must not be opened: the library would make it one.
+// in it. Any other directory must not be opened: the library would make it a store.
 func hasImages(dir, driver string, some bool) bool {
 	if _, err := os.Stat(filepath.Join(dir, driver+"-images")); err != nil || dir == "" || !some {
 		return err == nil && dir != ""

@@ -22,9 +22,9 @@ import (
 	"osbuild-containers/internal/userns"
 )
 
-// split notes what the store keeps of an archive to write it again, bit for bit: all but
-// the contents of files, of which it keeps a checksum. It does what the library's
-// asm.NewInputTarStream does, while it reads the entries for those who check and unpack
+// split writes tar-split data, from which the store can write an archive again, bit for bit: everything but
+// the contents of files, and a checksum of these. It does what the library's
+// asm.NewInputTarStream does, while it reads the entries for those that check and unpack
 // them.
 func split(ctx context.Context, in *layer.Reader, raw *bytes.Buffer, notes storage.Packer, o *owners) error {
 	segment := func() error {
@@ -158,7 +158,7 @@ func (o *owners) lose(e *layer.Entry) {
 }
 
 // room checks that a file with holes, which the library writes as zeros, fits on the disk.
-// Without that, some bytes of archive would mean hours of work that is in vain.
+// Without that, a few bytes of archive could cause hours of work in vain.
 func (o *owners) room(e *layer.Entry) error {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(o.disk, &fs); err != nil {

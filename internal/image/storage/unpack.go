@@ -85,7 +85,7 @@ func (d *differ) clampAll(names []string) error {
 	return nil
 }
 
-// Close does nothing: who opened the stream closes it.
+// Close does nothing: the opener of the stream closes it.
 func (d *differ) Close() error { return nil }
 
 // unpack reads the archive, which is unpacked behind that. It ends when both are done, or
