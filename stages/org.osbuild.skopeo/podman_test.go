@@ -8,6 +8,7 @@ import (
 
 	"osbuild-containers/test/images"
 	"osbuild-containers/test/inputs"
+	"osbuild-containers/test/userns"
 )
 
 // podman runs a shell command in which $podman is podman with that storage. What it
@@ -21,6 +22,9 @@ func podman(t *testing.T, root, driver, command string) (string, error) {
 	defer os.RemoveAll(run)
 	cmd := exec.Command("unshare", "--mount", "--propagation", "private", "sh", "-ec",
 		`podman="podman --root $1 --runroot $2 --storage-driver $3"; `+command, "sh", root, run, driver)
+	if userns.Second() { // podman as its user, in the namespace that podman unshare makes
+		cmd.Env = append(os.Environ(), "_CONTAINERS_USERNS_CONFIGURED=done", "_CONTAINERS_ROOTLESS_UID=1000", "_CONTAINERS_ROOTLESS_GID=1000", "XDG_RUNTIME_DIR="+run)
+	}
 	out, err := cmd.Output()
 	if bad, ok := err.(*exec.ExitError); ok {
 		out = append(out, bad.Stderr...)
@@ -66,6 +70,30 @@ func TestPodmanReadsTheStorage(t *testing.T) {
 		content, err := podman(t, rootOf(a), driver, `cat "$($podman image mount localhost/one:v1)/etc/deep/er/file"`)
 		if err != nil || content != "x" {
 			t.Errorf("the file is %q, %v", content, err)
+		}
+	})
+}
+
+// TestPodmanHidesWhatLayersRemove mounts an image with a whiteout and opaque directories, which overlay storages hold in
+// other ways for root and for an ordinary user.
+func TestPodmanHidesWhatLayersRemove(t *testing.T) {
+	drivers(t, func(t *testing.T, driver string) {
+		if out, err := podman(t, t.TempDir(), driver, "$podman images"); err != nil {
+			t.Skipf("podman does not run here: %v: %s", err, out)
+		}
+		a := inputs.New(t)
+		a.Dir(t, "localhost/one:v1", images.New(
+			images.Files(images.File{Name: "gone"}, images.File{Name: "kept"}, images.File{Name: "opaque/lower"}, images.File{Name: "replaced/lower"}, images.File{Name: "deep/opaque/lower"}),
+			images.Files(
+				images.File{Name: ".wh.gone"}, images.File{Name: "opaque/"}, images.File{Name: "opaque/.wh..wh..opq"}, images.File{Name: "opaque/upper"},
+				images.File{Name: "deep/"}, images.File{Name: "deep/opaque/"}, images.File{Name: "deep/opaque/.wh..wh..opq"}, images.File{Name: ".wh.replaced"},
+			),
+		))
+		a.Options = storageOptions(driver)
+		succeed(t, a)
+		got, err := podman(t, rootOf(a), driver, `cd "$($podman image mount localhost/one:v1)"; find . -type f | sort | xargs echo`)
+		if want := "./kept ./opaque/upper"; err != nil || got != want {
+			t.Errorf("podman has %s, %v, want %s", got, err, want)
 		}
 	})
 }
