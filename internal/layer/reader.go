@@ -50,7 +50,11 @@ func (m *meter) Read(p []byte) (int, error) {
 	}
 	n, err := m.ReadSeeker.Read(p)
 	if !m.content {
-		m.headers += int64(n)
+		// The tar reader seeks over content that was not read up to its last byte, which it reads. That must not
+		// count: whether a layer is refused would depend on how much of it is read.
+		if len(p) > 1 {
+			m.headers += int64(n)
+		}
 		m.keep(p[:n])
 		if m.raw != nil {
 			m.raw.Write(p[:n])

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -183,6 +184,29 @@ func TestContentMayBeReadOrNot(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if err := w.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	for i, size := range sizes { // and the same as sparse files
+		records := ""
+		for _, r := range []string{
+			"GNU.sparse.major=0", "GNU.sparse.minor=1", fmt.Sprint("GNU.sparse.size=", size), "GNU.sparse.numblocks=1",
+			fmt.Sprintf("GNU.sparse.map=0,%d", size), "comment=" + strings.Repeat("x", 3000),
+		} {
+			n := len(r) + len(" \n")
+			n += len(strconv.Itoa(n + len(strconv.Itoa(n))))
+			records += fmt.Sprintf("%d %s\n", n, r)
+		}
+		for _, part := range []struct {
+			typeflag byte
+			content  string
+		}{{tar.TypeXHeader, records}, {tar.TypeReg, body[:size]}} {
+			b.Write(header(part.typeflag, fmt.Sprint(len(sizes)+i), fmt.Sprintf("%011o\x00", len(part.content))))
+			b.WriteString(part.content)
+			b.Write(make([]byte, -len(part.content)&511))
+		}
+	}
+	sizes = append(sizes, sizes...)
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
