@@ -121,6 +121,7 @@ func (r *reader) open() error {
 		switch {
 		case errors.Is(err, registry.ErrRange) && !r.noRange:
 			r.noRange = true
+			r.s.it.tries.AddAttempt()
 		case errors.Is(err, registry.ErrContent) && r.rewind == nil && !r.second:
 			r.second = true
 		case err != nil:

@@ -59,6 +59,9 @@ func TestResume(t *testing.T) {
 			w.has(layered)
 			ranges(t, asked(f, layer.Digest), c.asked...)
 			m := out.Results[0].Metadata
+			if c.fault != nil && m.Attempts != len(c.asked) {
+				t.Errorf("%d attempts are reported, want %d", m.Attempts, len(c.asked))
+			}
 			if c.bytes >= 0 && m.Bytes != c.bytes+int64(len(layered.Config)) {
 				t.Errorf("%d bytes are reported as downloaded, want %d", m.Bytes, c.bytes+int64(len(layered.Config)))
 			}
