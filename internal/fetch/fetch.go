@@ -91,17 +91,16 @@ func (j *job) run(ctx context.Context, present func(context.Context, request.Ite
 	items := j.req.Items
 	j.log.Begin(len(items))
 	results := make([]request.Result, len(items))
-	var hits errgroup.Group
-	hits.SetLimit(hitWorkers)
-	for n := range items {
-		hits.Go(func() error {
-			if ctx.Err() == nil {
+	var next atomic.Int64
+	var hits sync.WaitGroup
+	for range hitWorkers { // not a goroutine for each item: each would grow its stack again
+		hits.Go(func() {
+			for n := next.Add(1) - 1; n < int64(len(items)) && ctx.Err() == nil; n = next.Add(1) - 1 {
 				results[n] = j.cached(ctx, items[n], present)
 			}
-			return nil
 		})
 	}
-	_ = hits.Wait()
+	hits.Wait()
 	j.settle(ctx, results)
 	j.logCached(results)
 
