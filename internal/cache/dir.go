@@ -118,6 +118,25 @@ func (d *dir) look(name string) (dir, error) {
 	return sub, nil
 }
 
+// checkDir returns an error for what is not a directory, or another user can change.
+func (d *dir) checkDir(name string) error {
+	st, err := d.stat(name)
+	if err != nil {
+		return err
+	}
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFDIR:
+	case unix.S_IFLNK:
+		return &foreignError{d.join(name), "is a symbolic link"}
+	default:
+		return d.failed("open", name, unix.ENOTDIR)
+	}
+	if why := distrust(&st); why != "" {
+		return &foreignError{d.join(name), why}
+	}
+	return nil
+}
+
 // noDir explains ENOTDIR for a symbolic link.
 func (d *dir) noDir(name string, err error) error {
 	if errors.Is(err, unix.ENOTDIR) {

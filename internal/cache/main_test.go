@@ -282,5 +282,5 @@ func readOriginsAt(path string) ([]Origin, error) {
 		return nil, nil // not there yet
 	}
 	defer f.Close()
-	return readOrigins(&dir{f: f, path: path})
+	return readOrigins(&dir{f: f, path: path}, originFile)
 }

@@ -42,10 +42,10 @@ type origins struct {
 // errNewer is the error of a file that a later version of this program wrote.
 var errNewer = errors.New("written by a newer version")
 
-// readOrigins reads the origins recorded in the directory of an image: none where there is no file, and an
-// error where it cannot be read.
-func readOrigins(in *dir) ([]Origin, error) {
-	raw, err := in.read(originFile)
+// readOrigins reads the origins recorded in a file: none where there is no file, and an error where it cannot
+// be read.
+func readOrigins(in *dir, name string) ([]Origin, error) {
+	raw, err := in.read(name)
 	if isAbsent(err) {
 		return nil, nil
 	}
@@ -63,10 +63,10 @@ func readOrigins(in *dir) ([]Origin, error) {
 	return o.Sources, nil
 }
 
-// mergeOrigins is the file's content with the fresh origins in it, nil if nothing changes. There is one
+// mergeOrigins returns the file's content with the fresh origins in it, nil if nothing changes. There is one
 // origin for each name and transport: the latest.
-func mergeOrigins(in *dir, fresh []Origin) []byte {
-	all, err := readOrigins(in)
+func mergeOrigins(in *dir, name string, fresh []Origin) []byte {
+	all, err := readOrigins(in, name)
 	if errors.Is(err, errNewer) || len(fresh) == 0 {
 		return nil
 	}
@@ -93,7 +93,7 @@ func mergeOrigins(in *dir, fresh []Origin) []byte {
 	if enc.Encode(origins{originVersion, all}) != nil {
 		return nil
 	}
-	if old, err := in.read(originFile); err == nil && bytes.Equal(old, text.Bytes()) {
+	if old, err := in.read(name); err == nil && bytes.Equal(old, text.Bytes()) {
 		return nil
 	}
 	return text.Bytes()
@@ -128,7 +128,7 @@ func (c *Cache) addOrigin(ctx context.Context, id digest.Digest, o Origin) error
 	}
 	defer pub.Close()
 	o.Fetched = time.Time{}
-	if mergeOrigins(&pub.parent, []Origin{o}) == nil { // without the lock, since it is so nearly always
+	if mergeOrigins(pub.containers, pub.beside(originFile), []Origin{o}) == nil { // without the lock, since it is so nearly always
 		return nil
 	}
 	unlock, err := c.lockImage(ctx, id, unix.LOCK_EX)
@@ -149,7 +149,7 @@ func (c *Cache) addOrigin(ctx context.Context, id digest.Digest, o Origin) error
 
 // putOrigins records origins of an image that stays as it is. The image is locked.
 func putOrigins(in *dir, fresh []Origin) error {
-	text := mergeOrigins(in, fresh)
+	text := mergeOrigins(in, originFile, fresh)
 	if text == nil {
 		return nil
 	}

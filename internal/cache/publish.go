@@ -149,7 +149,7 @@ func (s *stage) fill(p *Pool, img *Image, parent *dir) error {
 
 // putFiles writes the files into the stage and the origins next to the image, all synced together.
 func (s *stage) putFiles(files map[string][]byte, parent *dir, fresh []Origin) error {
-	text := mergeOrigins(parent, fresh)
+	text := mergeOrigins(parent, originFile, fresh)
 	if text == nil {
 		return writeFiles(s.dir, files)
 	}

@@ -16,27 +16,31 @@ import (
 // Published is a published image, open for reading. It stays the image that was opened, whatever is published under its
 // id meanwhile.
 type Published struct {
-	image, parent dir
+	image      dir
+	containers *dir
+	id         string // in containers: the name of the directory in which image/ is
 }
 
 // OpenImage opens the image published under id. The error is fs.ErrNotExist if there is none, and ErrForeign if another
 // user can change it. Requests may look at many thousands of images, so this and what follows are
-// plain system calls.
+// plain system calls. The directory of the id is checked and not kept open: it is in one that no other user can change.
 func (c *Cache) OpenImage(id digest.Digest) (*Published, error) {
 	containers, err := c.openTop(containersDir)
 	if err != nil {
 		return nil, err
 	}
-	pub := &Published{}
-	if pub.parent, err = containers.look(id.String()); err != nil {
+	pub := &Published{containers: containers, id: id.String()}
+	if err := containers.checkDir(pub.id); err != nil {
 		return nil, err
 	}
-	if pub.image, err = pub.parent.look(imageDir); err != nil {
-		pub.parent.close()
+	if pub.image, err = containers.look(pub.beside(imageDir)); err != nil {
 		return nil, err
 	}
 	return pub, nil
 }
+
+// beside is a name in the directory in which image/ is.
+func (p *Published) beside(name string) string { return p.id + "/" + name }
 
 // Check returns an error, ErrForeign, if another user made what is published under id, or can change it.
 func (c *Cache) Check(id digest.Digest) error {
@@ -66,11 +70,8 @@ func (p *Published) check() error {
 	return nil
 }
 
-// Close closes the image's directories.
-func (p *Published) Close() {
-	p.image.close()
-	p.parent.close()
-}
+// Close closes the image's directory.
+func (p *Published) Close() { p.image.close() }
 
 // openImageDir opens the directory of an image, in which image/ is.
 func (c *Cache) openImageDir(id digest.Digest) (*dir, error) {
@@ -97,7 +98,7 @@ func (p *Published) Manifest() ([]byte, error) { return p.image.read(manifestFil
 
 // List reads the manifest list through which the image was pinned, nil if there is none.
 func (p *Published) List() ([]byte, error) {
-	raw, err := p.parent.read(listFile)
+	raw, err := p.containers.read(p.beside(listFile))
 	if isAbsent(err) {
 		return nil, nil
 	}

@@ -24,7 +24,7 @@ func (p *Published) RLock() (unlock func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err = flock(f, unix.LOCK_SH|unix.LOCK_NB); err == unix.EWOULDBLOCK || err == nil && !p.parent.is(f, imageDir) {
+	if err = flock(f, unix.LOCK_SH|unix.LOCK_NB); err == unix.EWOULDBLOCK || err == nil && !p.containers.is(f, p.beside(imageDir)) {
 		err = p.image.failed("lock", "", fs.ErrNotExist) // who has it alone removes it
 	}
 	if err != nil {
@@ -57,17 +57,22 @@ func (c *Cache) Remove(ctx context.Context, id digest.Digest, same func(*Publish
 		return 0, err
 	}
 	defer free()
-	s, err := newStage(&pub.parent, stagePrefix)
+	parent, err := c.openImageDir(id)
+	if err != nil {
+		return 0, err
+	}
+	defer parent.close()
+	s, err := newStage(parent, stagePrefix)
 	if err != nil {
 		return 0, err
 	}
 	defer s.remove()
-	if err := s.takeAway(&pub.parent); err != nil {
+	if err := s.takeAway(parent); err != nil {
 		return 0, err
 	}
 	freed = s.in.freed(s.name)
 	for _, name := range []string{listFile, originFile} { // they say nothing without the image
-		_ = pub.parent.remove(name)
+		_ = parent.remove(name)
 	}
 	s.remove()
 	if containers, err := c.openTop(containersDir); err == nil && containers.rmdir(id.String()) == nil {
@@ -86,7 +91,7 @@ func (p *Published) lock() (unlock func(), err error) {
 	switch {
 	case err == unix.EWOULDBLOCK:
 		err = fmt.Errorf("%w: %s is reading it", ErrInUse, holder(f))
-	case err == nil && !p.parent.is(f, imageDir):
+	case err == nil && !p.containers.is(f, p.beside(imageDir)):
 		err = p.image.failed("lock", "", fs.ErrNotExist)
 	}
 	if err != nil {
