@@ -41,9 +41,9 @@ func (a *app) exportCommand() *cobra.Command {
 		Short:   "Write images into one file or directory, to carry elsewhere",
 		GroupID: groupCarry,
 		Long: `export writes images with their manifest lists into a bundle: an OCI layout in
-a tar file or a directory. It takes the images that a pin file names, and fetches
-those that are not in the cache; or those of the cache that are named. Without
-either it takes the pin file of this directory.
+a tar file or a directory. It takes the images that a pin file names, and
+fetches those that are not in the cache; or those of the cache that are named.
+Without either it takes the pin file of this directory.
 
 The same images give the same bytes. With --have, what another bundle has is
 left out: what is imported on top of it is complete again. See docs/bundles.md.`,

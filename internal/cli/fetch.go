@@ -36,7 +36,7 @@ and those that references point to now. Without any of them it takes the pin
 file of this directory.
 
 What the cache has is not fetched again, and an interrupted download is resumed.
-What is fetched is verified against its digests, and what is published is complete.
+What is fetched is verified against its digests; what is published is complete.
 
 With --json, standard output is a stream of events, one in a line; see
 docs/events.md. With --plan it is the plan.`,

@@ -26,15 +26,16 @@ func (a *app) importCommand() *cobra.Command {
 		Use:     "import FILE|DIR|-",
 		Short:   "Bring images from a file or directory into a cache",
 		GroupID: groupCarry,
-		Long: `import brings all images and manifest lists that a file or directory has into the
-cache, where osbuild's sources find them: without a network, what is pinned is
-there. It reads what export writes, any OCI layout, archives of docker save,
+		Long: `import brings all images and manifest lists that a file or directory has into
+the cache, where osbuild's sources find them: without a network, what is pinned
+is there. It reads what export writes, any OCI layout, archives of docker save,
 old ones too, and directories of the dir: format. Archives may be compressed
 with gzip, zstd, xz or bzip2, and come from a pipe; - is standard input.
 
-Every byte is verified. An import that was interrupted continues where it stopped
-when it is run again; an image is published complete, or not at all. What the
-cache has is not read again, but with --repair it is, and replaced if damaged.`,
+Every byte is verified. An import that was interrupted continues where it
+stopped when it is run again; an image is published complete, or not at all.
+What the cache has is not read again, but with --repair it is, and replaced if
+damaged.`,
 		Example: `  osbuild-containers import images.tar
   docker save app:1 -o app.tar && osbuild-containers import app.tar --json
   podman save app:1 | osbuild-containers import -`,
