@@ -48,7 +48,9 @@ func (c *Cache) list(name string) (*dir, []string, error) {
 
 // Origins are the places where the image was fetched from, as far as that is known: nothing is
 // recorded of images that osbuild's own sources fetched.
-func (p *Published) Origins() ([]Origin, error) { return readOrigins(p.containers, p.beside(originFile)) }
+func (p *Published) Origins() ([]Origin, error) {
+	return readOrigins(p.containers, p.beside(originFile))
+}
 
 // Stored describes a file that holds a blob. Two with the same FileID share their bytes on disk.
 type Stored struct {
