@@ -292,7 +292,7 @@ func (r *Reader) damage(err error) error {
 	for {
 		if _, e := r.stream.Read(buf); e != nil {
 			if errors.As(e, &mismatch) {
-				return fmt.Errorf("%w\n%w", e, err)
+				return errors.Join(e, err)
 			}
 			return err
 		}

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	_ "crypto/sha512" // makes go-digest know it
 	"errors"
-	"fmt"
 	"hash"
 	"io"
 
@@ -148,14 +147,14 @@ func (s *source) rest() error {
 	}
 }
 
-// damage looks for the reason why err came up: a blob that is not the one that the
-// image names is worth more than what the decompressor tripped over.
+// damage reads the rest of the blob after the error err of the decompressor. If the blob does not have its
+// digest, that error comes first.
 func (s *source) damage(err error) error {
 	for {
 		if _, e := s.next(); e != nil {
 			var mismatch *MismatchError
 			if errors.As(e, &mismatch) && !errors.As(err, &mismatch) {
-				return fmt.Errorf("%w\n%w", e, err)
+				return errors.Join(e, err)
 			}
 			return err
 		}

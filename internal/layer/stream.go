@@ -9,13 +9,10 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
+	"osbuild-containers/internal/compression"
 	"osbuild-containers/internal/layer/gunzip"
 	"osbuild-containers/internal/panics"
 )
-
-// maxWindow is the most memory that a zstd stream may ask for. It is what the zstd
-// tool decompresses without being told to (--long=27).
-const maxWindow = 128 << 20
 
 // errCut: the compressed data say that there is more.
 var errCut = errors.New("the compressed data end too early")
@@ -216,31 +213,28 @@ func (s *Stream) verify(ctx context.Context, in <-chan chunk) {
 	}
 }
 
-// decompressor looks at the first bytes. What it returns fills a buffer behind the
-// space for the past.
+// decompressor returns a function that decompresses src, as its first bytes say, into a buffer behind the
+// space for the history.
 func decompressor(src *source) (func(buf []byte) (int, error), error) {
-	head, err := src.peek(6)
+	head, err := src.peek(compression.HeadSize)
 	if err != nil && err != io.EOF {
 		return nil, err
 	}
-	switch {
-	case prefix(head, "\x1f\x8b"):
+	switch kind := compression.Of(head); kind {
+	case compression.None:
+		return filler(src), nil
+	case compression.Gzip:
 		return gunzip.New(src.next).Fill, nil
-	case prefix(head, "\x28\xb5\x2f\xfd"), len(head) >= 4 && head[0]&0xf0 == 0x50 && prefix(head[1:], "\x2a\x4d\x18"):
-		z, err := zstd.NewReader(src, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
+	case compression.Zstd:
+		z, err := zstd.NewReader(src, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(compression.MaxWindow))
 		if err != nil {
 			return nil, err
 		}
 		return filler(z), nil
-	case prefix(head, "BZh"):
-		return nil, errors.New("the layer is compressed with bzip2, not with gzip or zstd")
-	case prefix(head, "\xfd7zXZ\x00"):
-		return nil, errors.New("the layer is compressed with xz, not with gzip or zstd")
+	default:
+		return nil, fmt.Errorf("the layer is compressed with %s, not with gzip or zstd", kind)
 	}
-	return filler(src), nil
 }
-
-func prefix(b []byte, p string) bool { return len(b) >= len(p) && string(b[:len(p)]) == p }
 
 // filler fills buffers from a reader, whose errors stay.
 func filler(r io.Reader) func(buf []byte) (int, error) {
@@ -254,7 +248,7 @@ func filler(r io.Reader) func(buf []byte) (int, error) {
 			return n, nil
 		}
 		if errors.Is(err, zstd.ErrWindowSizeExceeded) {
-			err = fmt.Errorf("%w: more than %d MiB are not allowed", err, maxWindow>>20)
+			err = fmt.Errorf("%w: more than %d MiB are not allowed", err, compression.MaxWindow>>20)
 		}
 		return 0, err
 	}

@@ -95,7 +95,7 @@ func (ls lists) match(images []*input.Image) error {
 	for _, i := range images {
 		have = append(have, fmt.Sprintf("%q is %s", i.Name(), i.Digest()))
 	}
-	return fmt.Errorf("manifest lists that name none of the images: %s\nthe images: %s", strings.Join(lost, ", "), strings.Join(have, ", "))
+	return fmt.Errorf("manifest lists that name none of the images: %s; the images are: %s", strings.Join(lost, ", "), strings.Join(have, ", "))
 }
 
 // of are the lists that name the image.
