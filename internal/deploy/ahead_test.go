@@ -37,7 +37,7 @@ func anyOrder(procs int) order {
 // deployIn deploys in an order, with delays wherever goroutines may run in another one.
 func (p place) deployIn(t testing.TB, o order, opt Options, layers ...Layer) (log string, err error) {
 	t.Helper()
-	before := p.beside(t)
+	before := p.surroundings(t)
 	var b bytes.Buffer
 	d, err := newDeployer(p.tree, layers, opt, progress.NewLog(&b))
 	if err != nil {
@@ -56,8 +56,8 @@ func (p place) deployIn(t testing.TB, o order, opt Options, layers ...Layer) (lo
 		}
 	}
 	err = d.run(context.Background())
-	if after := p.beside(t); after != before {
-		t.Fatalf("what is beside the tree was\n%sand is\n%s", before, after)
+	if after := p.surroundings(t); after != before {
+		t.Fatalf("outside of the tree there was\n%sand is\n%s", before, after)
 	}
 	return b.String(), err
 }

@@ -35,7 +35,7 @@ func through() []item {
 	})
 }
 
-// families are images of any size, each of which would be dear in its own way.
+// families are images of any size, each expensive in its own way.
 var families = map[string]struct {
 	layers  func(n int) [][]item
 	exclude []string

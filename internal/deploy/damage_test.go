@@ -120,12 +120,12 @@ func TestLimits(t *testing.T) {
 			t.Errorf("%s: error %v, want %s", name, err, c.want)
 		}
 		if limit := new(layer.LimitError); !errors.As(err, &limit) {
-			t.Errorf("%s: %T is no LimitError", name, err)
+			t.Errorf("%s: %T is not a LimitError", name, err)
 		}
 	}
 }
 
-// What is read a second time is verified a second time, to its end.
+// A layer that is read a second time is verified a second time, to its end.
 func TestALayerThatChangesIsRefused(t *testing.T) {
 	noise := make([]byte, 4<<20)
 	_, _ = rand.NewChaCha8([32]byte{}).Read(noise)

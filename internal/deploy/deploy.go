@@ -143,7 +143,7 @@ func (d *deployer) all(ctx context.Context) (err error) {
 	return nil
 }
 
-// layer merges one layer into what is there of those above.
+// layer merges one layer below those that are in the tree.
 func (d *deployer) layer(ctx context.Context, r *reader) error {
 	l := newLayer(r.k)
 	defer d.forget(l)

@@ -8,12 +8,12 @@ import (
 	"github.com/moby/patternmatcher"
 )
 
-// excluder knows what is not written.
+// excluder matches paths against the patterns of what is not written.
 type excluder struct {
 	patterns []*pattern
 }
 
-// pattern is one line, of which the last that matches counts.
+// pattern is one line. The last one that matches a path counts.
 type pattern struct {
 	text    string
 	keep    bool // it begins with "!": what matches is written after all
@@ -67,7 +67,7 @@ func outside(name string) bool {
 }
 
 // match returns the number of the last pattern that means just that name, counted from
-// 1; 0 is none.
+// 1; 0: none.
 func (x *excluder) match(name string) int32 {
 	last := int32(0)
 	for i, p := range x.patterns {
@@ -104,7 +104,7 @@ func (d *deployer) excluded(l *layerState, o *layerPath) bool {
 }
 
 // rule returns the number of the last pattern that means a path of the layer, or a
-// directory that it is in, counted from 1; 0 is none.
+// directory that it is in, counted from 1; 0: none.
 func (d *deployer) rule(l *layerState, o *layerPath) int32 {
 	if o.id == 0 {
 		return 0

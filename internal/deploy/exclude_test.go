@@ -108,7 +108,7 @@ func TestExcludedIsNeverWritten(t *testing.T) {
 	}
 }
 
-// A disk that has room for what is there at the end has room enough: what a layer above
+// A disk with room for the finished tree has room enough: what a layer above
 // replaces, removes or hides, and what is excluded, is not written, or makes way.
 func TestNothingIsWrittenInVain(t *testing.T) {
 	p := newPlace(t)
@@ -138,7 +138,7 @@ func TestTheWholeTreeIsNotExcluded(t *testing.T) {
 }
 
 // FuzzExclude deploys one image with any patterns: what is left is a part of the image,
-// and what is beside the tree stays as it is.
+// and what is outside of the tree stays as it is.
 func FuzzExclude(f *testing.F) {
 	for _, text := range []string{"usr/share/doc", "../outside", "/../../outside/canary", "**", "!**\n*", "[", "lib/../..", "lib/x\n!lib", "a[b-", "\\", "*/../../*", "lib/.", "?", "\x00", "abs/../canary"} {
 		f.Add(text)

@@ -9,7 +9,7 @@ import (
 	"osbuild-containers/internal/tree"
 )
 
-// inode is a file to which a layer has hard links. There is none for the many files
+// An inode is a file to which a layer has hard links; there is none for the many files
 // that have one name only.
 //
 // Its content may be on the disk, under all of its names. Or it went by while it was
@@ -193,7 +193,7 @@ func (d *deployer) inode(l *layerState, t *layerPath) (*inode, error) {
 	return f, nil
 }
 
-// want is a file of which a layer has hard links, but not the content.
+// want is a file that a layer has hard links to, but not the content of.
 type want struct {
 	file   *inode
 	target *layerPath

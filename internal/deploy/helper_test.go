@@ -102,7 +102,7 @@ func blob(data, plain []byte) Layer {
 	}
 }
 
-// place is a tree, with something beside it that must not change.
+// place is a tree, with files next to it that must not change.
 type place struct {
 	top, tree, outside string
 }
@@ -125,19 +125,19 @@ func newPlace(t testing.TB) place {
 	return p
 }
 
-// deploy deploys, and checks that what is beside the tree has not changed.
+// deploy deploys, and checks that nothing outside of the tree has changed.
 func (p place) deploy(t testing.TB, opt Options, layers ...Layer) (log string, err error) {
 	t.Helper()
-	before := p.beside(t)
+	before := p.surroundings(t)
 	var b bytes.Buffer
 	err = Deploy(context.Background(), p.tree, layers, opt, progress.NewLog(&b))
-	if after := p.beside(t); after != before {
-		t.Fatalf("what is beside the tree was\n%sand is\n%s", before, after)
+	if after := p.surroundings(t); after != before {
+		t.Fatalf("outside of the tree there was\n%sand is\n%s", before, after)
 	}
 	return b.String(), err
 }
 
-func (p place) beside(t testing.TB) string {
+func (p place) surroundings(t testing.TB) string {
 	t.Helper()
 	var b strings.Builder
 	walk(t, p.top, func(name string, st *unix.Stat_t) {

@@ -9,7 +9,7 @@ import (
 )
 
 // Names that lead out of the tree are contained, as under chroot. Place.deploy fails
-// the test when anything beside the tree changes.
+// the test when anything outside of the tree changes.
 func TestNothingLeavesTheTree(t *testing.T) {
 	outside := func(p place) string { return strings.TrimPrefix(p.outside, "/") }
 	for name, c := range map[string]struct {
@@ -112,7 +112,7 @@ func TestNothingLeavesTheTree(t *testing.T) {
 			layers: func(p place) [][]item { return [][]item{{symlink("/", p.outside)}} },
 			err:    `the root must be a directory`,
 		},
-		"an owner that is none": {
+		"an invalid owner": {
 			layers: func(place) [][]item {
 				return [][]item{{file("a", "").with(func(h *tar.Header) { h.Uid = 1<<32 - 1 })}}
 			},
@@ -145,7 +145,7 @@ func TestNothingLeavesTheTree(t *testing.T) {
 	}
 }
 
-// What is in the tree before is as hostile as a layer.
+// The contents of the tree before are as hostile as a layer.
 func TestTreeThatHasContent(t *testing.T) {
 	for name, c := range map[string]struct {
 		before func(t *testing.T, p place)
@@ -186,7 +186,7 @@ func TestTreeThatHasContent(t *testing.T) {
 			layer:  []item{file("a", "1"), hardlink("b", "a")},
 			want:   "a=1 b==a",
 		},
-		"a hard link is not to what was there": {
+		"a hard link is not to a file of the tree before": {
 			before: func(t *testing.T, p place) { write(t, p, "a", "mine") },
 			layer:  []item{hardlink("b", "a")},
 			err:    "which neither its layer 1 nor those below have",

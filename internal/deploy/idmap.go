@@ -124,7 +124,7 @@ func (d *deployer) xattrs(all map[string]string) (map[string]string, error) {
 	return kept, nil
 }
 
-// An ACL is, as the kernel has it, a version, and eight bytes for each entry, of which the first two are its type and the
+// An ACL is, as the kernel has it, a version, and eight bytes for each entry: the first two are its type and the
 // last four the id.
 const header, size, user, group = 4, 8, 0x02, 0x08
 

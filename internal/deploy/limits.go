@@ -34,7 +34,7 @@ type ledger struct {
 	limits  Limits // of image
 	entries int64  // of the image, with the directories that have no entry of their own
 	bytes   int64  // that are remembered now
-	steps   int64  // a step is one component of a path, or one path, that is looked at
+	steps   int64  // a step is one component of a path, or one path, that is examined
 }
 
 func newLedger(l Limits) ledger {

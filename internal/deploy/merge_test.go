@@ -179,7 +179,7 @@ func TestLayersMerge(t *testing.T) {
 			[][]item{{file("a", "")}, {white("a")}},
 			"",
 		},
-		"a global header is no entry": {
+		"a global header is not an entry": {
 			[][]item{{item{Header: tar.Header{Typeflag: tar.TypeXGlobalHeader, Name: "pax_global_header", PAXRecords: map[string]string{"comment": "x"}}}, file("a", "1")}},
 			"a=1",
 		},

@@ -13,7 +13,7 @@ import (
 	"osbuild-containers/internal/progress"
 )
 
-// acl is one for user 7 beside the owner: version, then tag, permissions and id.
+// acl is one for user 7 in addition to the owner: version, then tag, permissions and id.
 const acl = "\x02\x00\x00\x00" +
 	"\x01\x00\x06\x00\xff\xff\xff\xff" + "\x02\x00\x04\x00\x07\x00\x00\x00" +
 	"\x04\x00\x04\x00\xff\xff\xff\xff" + "\x10\x00\x04\x00\xff\xff\xff\xff" + "\x20\x00\x04\x00\xff\xff\xff\xff"

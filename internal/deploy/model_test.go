@@ -186,7 +186,7 @@ func script(data []byte) [][]item {
 	return layers
 }
 
-// FuzzLayers compares with the model, where the model has an opinion; what is beside
+// FuzzLayers compares with the model, where the model has an opinion; what is outside of
 // the tree stays as it is in any case.
 func FuzzLayers(f *testing.F) {
 	f.Add([]byte("000200"))

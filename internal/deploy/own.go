@@ -45,7 +45,7 @@ type layered struct {
 	rule    int32 // see excluder
 	kind    kind
 	asked   bool // node is known
-	through bool // paths run through it, and it was no symbolic link
+	through bool // paths run through it, and it was not a symbolic link
 
 	// What it hides of the layers below.
 	whiteout, overlayWhiteout, opaque bool

@@ -212,7 +212,7 @@ func (fs *FS) releaseExtents(data []extent) {
 type inodeAllocator struct {
 	lay     *layout
 	chunks  []*[chunk]*node // the inode n is number (n-1)%chunk of chunk (n-1)/chunk
-	unused  uint32          // the first chunk of which nothing was taken
+	unused  uint32          // the first chunk that is wholly free
 	dir     cursor
 	other   cursor
 	high    []uint32 // by group, how many of its inodes come before the first that was never used

@@ -230,7 +230,7 @@ func putDots(p []byte, n *node, size int) (end int) {
 	return dotSize + size
 }
 
-// putNames fills a block from at on with entries, of which the last one has all that is left,
+// putNames fills a block from at on with entries; the last one takes all that is left,
 // and ends it with a checksum.
 func (fs *FS) putNames(n *node, p []byte, at int, names []string) {
 	last := at - dotSize // that of ".."

@@ -50,7 +50,7 @@ type Device interface {
 
 // Options describe a file system. What is random in other tools is given by the caller.
 type Options struct {
-	Size     int64     // in bytes; a rest that is no whole block stays unused
+	Size     int64     // in bytes; a rest smaller than a block stays unused
 	Inodes   int       // as many can be made at least; there is one for each 16 KiB in any case
 	UUID     [16]byte  // of the file system and its journal
 	HashSeed [16]byte  // of the hashes in large directories
@@ -168,7 +168,7 @@ func newFS(dev Device, opt Options, lay *layout) *FS {
 			fs.inodes.set(resizeInode, resize)
 			fs.touch(resize)
 		}
-		fs.used, fs.peak = 0, 0 // what the layout needs is no content
+		fs.used, fs.peak = 0, 0 // the blocks of the layout are not content
 	}
 	fs.root = fs.newDir(nil, rootInode)
 	fs.root.dir.parent = fs.root

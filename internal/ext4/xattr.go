@@ -117,7 +117,7 @@ func (fs *FS) setAttrs(n *node, xattrs map[string]string) error {
 	return fs.placeAttrs(n)
 }
 
-// newAttr returns an attribute, or none for an ACL that says no more than the mode.
+// newAttr returns an attribute, or nil for an ACL that says the same as the mode.
 func newAttr(n *node, name, value string) (*attr, error) {
 	for _, p := range prefixes {
 		rest, ok := strings.CutPrefix(name, p.prefix)

@@ -82,7 +82,7 @@ func (s *share) give(buf []byte) {
 	b.more.Broadcast()
 }
 
-// release returns all that was taken, whoever has it now.
+// release returns everything that was taken, by any goroutine.
 func (s *share) release() {
 	s.b.mu.Lock()
 	defer s.b.mu.Unlock()
@@ -91,7 +91,7 @@ func (s *share) release() {
 	s.b.more.Broadcast()
 }
 
-// close wakes whoever waits in take.
+// close wakes the goroutines that wait in take.
 func (s *share) close() {
 	s.b.mu.Lock()
 	defer s.b.mu.Unlock()

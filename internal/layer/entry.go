@@ -111,7 +111,7 @@ func writer(header []byte) (string, bool) {
 }
 
 // The keys of extended attributes: as GNU tar, Docker and Go write them, and as bsdtar
-// and package pack do beside that.
+// and package pack do in addition.
 const (
 	schily     = "SCHILY.xattr."
 	libarchive = "LIBARCHIVE.xattr."

@@ -9,7 +9,7 @@
 // or none.
 //
 // Reading, decompressing and the two digests are goroutines of their own, and many
-// streams may run at a time: a Budget bounds how far they read ahead of whoever
+// streams may run at a time: a Budget bounds how far they read ahead of the
 // consumes them, in memory, together.
 //
 // What it promises: the last entry is followed by io.EOF only when both digests are
@@ -18,8 +18,8 @@
 // zeros follows an archive, and few; one layer needs the memory of the window of its
 // compression and of a few buffers.
 //
-// What it does not: it does not judge names, that is for whoever writes them; and
-// what is read before the end is not verified yet, so whoever writes it must be able
+// What it does not: it does not judge names, that is for the writer; and
+// what is read before the end is not verified yet, so the writer must be able
 // to fail later.
 package layer
 
@@ -33,9 +33,9 @@ import (
 
 // Blob is a layer that can be opened, as often as need be.
 type Blob struct {
-	Digest digest.Digest // of the blob; "" when nobody knows
-	DiffID digest.Digest // of the tar archive in it; "" when nobody knows
-	Size   int64         // of the blob; negative when nobody knows
+	Digest digest.Digest // of the blob; "" if unknown
+	DiffID digest.Digest // of the tar archive in it; "" if unknown
+	Size   int64         // of the blob, in bytes; negative if unknown
 	Open   func() (io.ReadCloser, error)
 
 	// Rewritten reports whether what was read so far is not what size and digests are of, so

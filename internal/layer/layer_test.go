@@ -116,11 +116,11 @@ func TestEveryCompression(t *testing.T) {
 		for _, cut := range []int{1, 5, len(data) / 2} {
 			short := data[:len(data)-cut]
 			if _, err := read(t, blobOf(short, plain), 1<<20, Limits{}); err == nil {
-				t.Errorf("%s without its last %d bytes is no error", name, cut)
+				t.Errorf("%s without its last %d bytes: no error", name, cut)
 			}
 		}
 		if _, err := read(t, blobOf(append(bytes.Clone(data), "garbage"...), plain), 1<<20, Limits{}); err == nil {
-			t.Errorf("%s with garbage behind it is no error", name)
+			t.Errorf("%s with garbage behind it: no error", name)
 		}
 	}
 }

@@ -14,7 +14,7 @@ import (
 type Reader struct {
 	in     *meter
 	t      *tar.Reader
-	stream *Stream // nil where the archive is no layer
+	stream *Stream // nil if the archive is not that of a layer
 	image  *Tally
 	count  int
 	left   int64 // bytes that files may still declare

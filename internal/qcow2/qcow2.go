@@ -6,8 +6,8 @@
 // and of those that are zeros only a mark.
 //
 // What it promises: the same calls give the same bytes; qemu-img check finds nothing. A file
-// whose Image was not closed is no image. What it does not: it reads no image that it did
-// not write itself.
+// whose Image was not closed is not an image. What it does not: it reads only images that it
+// wrote itself.
 package qcow2
 
 import (
@@ -18,7 +18,7 @@ import (
 	"io"
 )
 
-// ClusterSize is the size in bytes of what an image has or has not.
+// ClusterSize is the size of a cluster, in bytes: what an image has or its backing image has.
 const ClusterSize = 64 << 10
 
 // File is what an image is written to, an empty one.
@@ -114,7 +114,7 @@ func (m *Image) set(cluster int64, at uint32) {
 	(*t)[cluster%perTable] = at
 }
 
-// ReadAt reads from the image, or what is below.
+// ReadAt implements io.ReaderAt. Clusters that the image does not have are read from its backing image, or are zeros.
 func (m *Image) ReadAt(p []byte, off int64) (int, error) {
 	if off < 0 {
 		return 0, fmt.Errorf("qcow2: read at %d", off)

@@ -12,7 +12,7 @@ import "io"
 // counted, while the copy is made.
 //
 // Its loads and stores are not checked. Each turn of the loop begins with margin bytes
-// at in[pos], of which two refills use 15, and with maxMatch+margin bytes at buf[out]:
+// at in[pos] (two refills use 15 of them), and with maxMatch+margin bytes at buf[out]:
 // two bytes and a copy, which fills up at most its last 16 bytes, need less. No table
 // has a longer copy, and distances are compared with low.
 func (r *Reader) codes(buf []byte, out, low int) (int, error) {

@@ -33,7 +33,7 @@ var (
 )
 
 const (
-	// History is how much of a buffer given to Fill lies before its data.
+	// History is the number of bytes before the data in a buffer given to Fill.
 	History = 32 << 10
 
 	// MinBuffer is the smallest buffer that Fill takes.

@@ -17,7 +17,7 @@ type input struct {
 	n    uint
 }
 
-// more makes sure that margin bytes can be looked at from pos.
+// more makes sure that margin bytes can be read from pos.
 func (r *input) more() error {
 	for len(r.in)-r.pos < margin {
 		if r.eof {
@@ -66,7 +66,7 @@ func (r *input) take(count uint) (uint32, error) {
 	return v, nil
 }
 
-// align forgets the rest of the byte that was begun, and goes on byte by byte.
+// align drops the rest of the current byte, and continues byte by byte.
 func (r *input) align() {
 	r.pos -= int(r.n / 8)
 	r.bits, r.n = 0, 0
