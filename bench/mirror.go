@@ -11,7 +11,7 @@ import (
 )
 
 // mirror measures how long it takes to copy the eight images that share layers to an empty registry, a
-// new one for each run, which lies in the scratch directory: what it holds is the disk that is used.
+// new one for each run, in the scratch directory: what it holds is the disk that is used.
 func (b *bench) mirror() error {
 	ours := filepath.Join(filepath.Dir(b.lib), "osbuild-containers")
 	dir, err := os.MkdirTemp("", "bench-mirror-") // not in the scratch directory, which may be made again

@@ -51,7 +51,7 @@ func oneCore(t tool) tool {
 	return t
 }
 
-// readLayer decompresses a layer and takes both digests.
+// readLayer decompresses a layer and computes both digests.
 func readLayer(ctx context.Context, path string) error {
 	d := digest.FromString("") // so that there is something to compare
 	s := layer.Start(ctx, layer.Blob{
@@ -63,7 +63,7 @@ func readLayer(ctx context.Context, path string) error {
 	return err
 }
 
-// makeSkewed makes an image below dir, in the format dir. It returns its place and its largest layer.
+// makeSkewed makes an image below dir, in the format dir. It returns the paths of the image and of its largest layer.
 func (b *bench) makeSkewed(dir string) (image, largest string, err error) {
 	files, err := ownFiles("/usr", skewedBytes)
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// What is verified: images of one layer each, which also lies in the pool, and the bytes of each layer.
+// What is verified: images of one layer each, which is also in the pool, and the bytes of each layer.
 const (
 	verifyImages = 16
 	verifyLayer  = 125_000_000

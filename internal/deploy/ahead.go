@@ -61,7 +61,7 @@ func (d *deployer) startAhead(ctx context.Context) *ahead {
 	return a
 }
 
-// turn returns the reader of layer k, which is the caller's from then on.
+// turn returns the reader of layer k, which no other goroutine uses from then on.
 func (a *ahead) turn(k int) *reader {
 	a.mu.Lock()
 	a.below = k
@@ -99,8 +99,8 @@ func (a *ahead) open(k int) *reader {
 	return r
 }
 
-// begin begins to read layers ahead, as many as may be: the largest first, since the last
-// to end is what everything waits for. None begins before half of what may be ahead is free: it
+// begin begins to read as many layers ahead as allowed: the largest first, since the merge waits
+// for the last to end. None begins before half of what may be ahead is free: it
 // would soon have to stop, for good.
 func (a *ahead) begin() {
 	a.mu.Lock()

@@ -8,7 +8,7 @@
 //
 // What a layer means is what overlayfs makes of it as podman unpacks it: each layer is
 // a tree of its own, in which its symbolic links are followed as under chroot, and
-// the trees lie upon each other. A directory over another merges with it, everything
+// the trees are stacked. A directory over another merges with it, everything
 // else replaces what is below. docs/deploy.md has the cases, and where it differs.
 //
 // What it promises: nothing outside the tree is touched (package tree keeps that),

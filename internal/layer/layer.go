@@ -1,6 +1,6 @@
 // Package layer reads the layer of an image as a stream of tar entries.
 //
-// A layer is a foreign thing: it came from a registry, from an archive, from a store
+// A layer is not trusted: it came from a registry, from an archive, from a store
 // that something else wrote. So nothing about it is believed before it was read, and
 // all of it is read: the blob to its last byte, while its digest and the digest of
 // the archive in it are taken; what follows the compressed data or the end of the
@@ -9,8 +9,8 @@
 // or none.
 //
 // Reading, decompressing and the two digests are goroutines of their own, and many
-// streams may run at a time: a Budget bounds how far they read ahead of the
-// consumes them, in memory, together.
+// streams may run at a time: a Budget bounds the memory that they take together
+// to read ahead of their callers.
 //
 // What it promises: the last entry is followed by io.EOF only when both digests are
 // right; no entry is returned, and no piece of an archive passed on, before a Tally has
@@ -18,9 +18,9 @@
 // zeros follows an archive, and few; one layer needs the memory of the window of its
 // compression and of a few buffers.
 //
-// What it does not: it does not judge names, that is for the writer; and
-// what is read before the end is not verified yet, so the writer must be able
-// to fail later.
+// What it does not: it does not judge names, that is for the caller; and what is
+// read before the end is not verified yet, so a caller that writes it must be able to
+// fail later.
 package layer
 
 import (

@@ -36,7 +36,7 @@ type meter struct {
 	raw     *bytes.Buffer // gets the rest, unless it is nil
 	offset  int64         // in the archive
 	first   []byte        // the first header of the entry, of its extended headers if it has any
-	passed  int64         // bytes of content that were taken behind the tar reader's back
+	passed  int64         // bytes of content that were taken from the stream without the tar reader
 }
 
 func (m *meter) Read(p []byte) (int, error) {
@@ -271,8 +271,8 @@ func (r *Reader) end() error {
 	}
 }
 
-// damage looks for the reason why err came up: a layer that is not the one that the
-// image names is worth more than where the archive makes no sense.
+// damage looks for the reason of err: that the layer is not the one that the image names
+// says more than where the archive is invalid.
 func (r *Reader) damage(err error) error {
 	var mismatch *MismatchError
 	if r.stream != nil && r.stream.passed != nil {

@@ -40,7 +40,7 @@ func Start(ctx context.Context, b Blob, budget *Budget, image *Tally) *Stream {
 	s := &Stream{
 		blob: b, image: image, cancel: cancel,
 		share: &share{b: budget},
-		// Chunks are bounded by the budget: no goroutine ever waits at this channel.
+		// The budget bounds the chunks: no goroutine ever waits to send to this channel.
 		out: make(chan chunk, budget.max+own+1),
 	}
 	src := newSource()
@@ -140,7 +140,7 @@ func (s *Stream) Bytes() int64 { return s.read }
 func (s *Stream) Close() {
 	s.cancel()
 	for range s.out {
-		// Until who sends notices.
+		// Until the sender notices.
 	}
 	s.wg.Wait()
 	s.share.release()

@@ -90,7 +90,7 @@ func (d *dir) chown(base string, uid, gid int) error {
 	return unix.Fchownat(d.fd, base, uid, gid, unix.AT_SYMLINK_NOFOLLOW)
 }
 
-// Symlink makes a symbolic link. The target is text: nothing looks at it.
+// Symlink makes a symbolic link. The target is text and is not resolved.
 func (r *Root) Symlink(name, target string, m Meta) error {
 	return r.node("make symbolic link", name, &m, true, func(fd int, base string) error {
 		return unix.Symlinkat(target, fd, base)

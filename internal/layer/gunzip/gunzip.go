@@ -2,7 +2,7 @@
 //
 // It exists for speed: most of the time that unpacking an image takes is inflate,
 // and the libraries read their input byte by byte and copy their output twice. This
-// one looks at eight bytes of input at a time, decodes with tables that give a
+// one takes eight bytes of input at a time, decodes with tables that give a
 // value, the bits of its code and those behind it in one look, and writes into a
 // buffer that begins with the output's past, which is what gzip refers to.
 //
@@ -78,8 +78,8 @@ func New(next func() ([]byte, error)) *Reader {
 	return &Reader{input: input{next: next}}
 }
 
-// Fill decompresses into buf[History:] and says how much that was: not nothing, if
-// there is no error. After the last byte the error is io.EOF.
+// Fill decompresses into buf[History:] and returns how many bytes that was, which is 0
+// only with an error. After the last byte the error is io.EOF.
 func (r *Reader) Fill(buf []byte) (int, error) {
 	if len(buf) < MinBuffer {
 		return 0, io.ErrShortBuffer
