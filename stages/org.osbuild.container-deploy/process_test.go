@@ -17,7 +17,7 @@ import (
 )
 
 // The executable runs where there is nothing but itself and what every sandbox has: an
-// empty /etc, /proc, and for a storage /run; no environment, no /tmp, no /var.
+// empty /etc, /proc, and for a storage /run; no environment, no /tmp, no /var. What it reads is read-only.
 func TestNothingOfTheBuildRootIsNeeded(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can change the root")
@@ -39,6 +39,13 @@ func TestNothingOfTheBuildRootIsNeeded(t *testing.T) {
 		}
 		t.Cleanup(func() { _ = unix.Unmount(filepath.Join(root, where), unix.MNT_DETACH) })
 	}
+	readOnly := func(what, where string) {
+		t.Helper()
+		mount(what, where)
+		if err := unix.Mount("", filepath.Join(root, where), "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
 	mount("/proc", "proc")
 	if err := os.Mkdir(filepath.Join(root, "etc"), 0o755); err != nil {
 		t.Fatal(err)
@@ -59,9 +66,9 @@ func TestNothingOfTheBuildRootIsNeeded(t *testing.T) {
 		_, rest, _ := strings.Cut(stdin, `"path":"`)
 		in, _, _ := strings.Cut(rest, `"`)
 		mount(a.Tree, "tree")
-		mount(in, "in")
+		readOnly(in, "in")
 		if name == "storage" {
-			mount(s.Root, "store")
+			readOnly(s.Root, "store")
 			mount(t.TempDir(), "run")
 		}
 		var log bytes.Buffer

@@ -7,10 +7,12 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // The executable runs where there is nothing but itself: no /etc, no /proc, no directory for
-// temporary files, no environment.
+// temporary files, no environment. What it reads is on a read-only file system.
 func TestNothingOfTheBuildRootIsNeeded(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can change the root")
@@ -30,6 +32,19 @@ func TestNothingOfTheBuildRootIsNeeded(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := os.Symlink("file", filepath.Join(root, "in/link")); err != nil {
+		t.Fatal(err)
+	}
+	in := filepath.Join(root, "in")
+	if err := unix.Mount(in, in, "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(in, unix.MNT_DETACH) })
+	var fs unix.Statfs_t // its flags must stay in a user namespace
+	if err := unix.Statfs(in, &fs); err != nil {
+		t.Fatal(err)
+	}
+	keep := uintptr(fs.Flags) & (unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC)
+	if err := unix.Mount("", in, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY|keep, ""); err != nil {
 		t.Fatal(err)
 	}
 	var log bytes.Buffer
