@@ -1,6 +1,8 @@
 package main
 
 import (
+	"archive/tar"
+	"bytes"
 	"errors"
 	"io"
 	"io/fs"
@@ -9,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/opencontainers/go-digest"
 
 	"osbuild-containers/internal/image/input"
 	"osbuild-containers/internal/request"
@@ -21,7 +25,7 @@ import (
 // TestInUserNamespace runs the tests of the stage a second time, as osbuild runs it for an ordinary user.
 // Left out are those that set owners of more than 65,536 or mount, and those of other namespaces.
 func TestInUserNamespace(t *testing.T) {
-	userns.All(t, "^(TestAsAProcess|TestIgnoreOwners|TestStorageOfAnOrdinaryUser)$")
+	userns.All(t, "^(TestAsAProcess|TestIgnoreOwners|TestStorageOfAnOrdinaryUser|TestDevicesInUserNamespace)$")
 }
 
 // TestIgnoreOwners writes an image with owners that the namespace does not map, with one id and without a mount namespace:
@@ -122,4 +126,37 @@ func TestStorageOfAnOrdinaryUser(t *testing.T) {
 	if err := opened.Close(); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestDevicesInUserNamespace leaves out a device, with a warning. A hard link to it is an error: the library has nothing to
+// link to.
+func TestDevicesInUserNamespace(t *testing.T) {
+	if !userns.Inside(t, userns.OneID()) {
+		return
+	}
+	layer := func(headers ...*tar.Header) images.LayerInfo {
+		var b bytes.Buffer
+		w := tar.NewWriter(&b)
+		for _, h := range headers {
+			must(t, w.WriteHeader(h))
+		}
+		must(t, w.Close())
+		d := digest.FromBytes(b.Bytes())
+		return images.LayerInfo{Digest: d, DiffID: d, Size: int64(b.Len()), MediaType: "application/vnd.oci.image.layer.v1.tar", Blob: b.Bytes()}
+	}
+	device := &tar.Header{Name: "console", Typeflag: tar.TypeChar, Devmajor: 5, Devminor: 1, Mode: 0o600}
+	link := &tar.Header{Name: "tty", Typeflag: tar.TypeLink, Linkname: "console"}
+	drivers(t, func(t *testing.T, driver string) {
+		for want, headers := range map[string][]*tar.Header{
+			`warning: only root of the host can make device nodes: 1 are not made, the first is "console"`: {device},
+			`no such file or directory`: {device, link},
+		} {
+			a := inputs.New(t)
+			a.Dir(t, "localhost/one:v1", images.New(images.Use(layer(headers...))))
+			a.Options = storageOptions(driver)
+			if code, log := call(t, a); (code == 0) != (len(headers) == 1) || !strings.Contains(log, want) {
+				t.Errorf("exit status %d: %s", code, log)
+			}
+		}
+	})
 }
