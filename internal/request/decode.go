@@ -11,6 +11,10 @@ import (
 // MaxSize is the maximum size of a request, in bytes: some 250,000 images.
 const MaxSize = 64 << 20
 
+// maxValue is the maximum size of an item, and of a field other than the items, in bytes: the generic form of a value
+// takes some thirty times as much memory.
+const maxValue = 1 << 20
+
 // Read reads a request to its end. It returns an [*Error] if the request cannot be read or is larger than
 // MaxSize.
 func Read(r io.Reader) ([]byte, error) {
@@ -88,10 +92,14 @@ func (d *decoder) read(raw []byte) error {
 			d.envelope[key] = map[string]any{}
 			return d.readItems(doc)
 		}
-		v, err := doc.value()
-		if known[key] != nil || !d.open {
-			d.envelope[key] = v
+		raw, err := doc.skip()
+		switch {
+		case err != nil || known[key] == nil && d.open:
+			return err
+		case len(raw) > maxValue:
+			return tooLarge(key)
 		}
+		d.envelope[key], err = part(raw, key).value()
 		return err
 	})
 	if err != nil {
@@ -100,12 +108,19 @@ func (d *decoder) read(raw []byte) error {
 	return doc.end()
 }
 
+func tooLarge(at ...string) error {
+	return Refuse(joinPath(at...), "is larger than %d MiB", maxValue>>20)
+}
+
 // readItems reads the object that comes next.
 func (d *decoder) readItems(doc *document) error {
 	return doc.fields(func(key string) error {
 		raw, err := doc.dec.ReadValue()
-		if err != nil {
+		switch {
+		case err != nil:
 			return doc.explain(err)
+		case len(raw) > maxValue:
+			return tooLarge(d.key, key)
 		}
 		id, ok := parseDigest(key)
 		if !ok {

@@ -85,6 +85,16 @@ func (d *document) fields(visit func(name string) error) error {
 	return d.explain(err)
 }
 
+// skip reads the value that comes next and returns its text. Unlike ReadValue, the decoder then says of each syntax
+// error in which list or object it is.
+func (d *document) skip() (jsontext.Value, error) {
+	from := d.dec.InputOffset()
+	if err := d.dec.SkipValue(); err != nil {
+		return nil, d.explain(err)
+	}
+	return bytes.TrimLeft(d.raw[from:d.dec.InputOffset()], space+":"), nil
+}
+
 // value reads the value that comes next, as map[string]any, []any, string, bool, json.Number or nil.
 func (d *document) value() (v any, err error) {
 	err = json.UnmarshalDecode(d.dec, &v, numbers)

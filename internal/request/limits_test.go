@@ -46,3 +46,21 @@ func TestSizeIsLimited(t *testing.T) {
 		t.Errorf("got %d bytes and %v, want all", len(raw), err)
 	}
 }
+
+// The generic form of a value takes many times the memory of its text.
+func TestValuesAreLimited(t *testing.T) {
+	id := "sha256:" + strings.Repeat("1", 64)
+	large := "[" + strings.Repeat("0,", 1<<19) + "0]"
+	for want, raw := range map[string]string{
+		"options: is larger than 1 MiB":            `{"items":{},"cache":"/c","options":` + large + `}`,
+		"items." + id + ": is larger than 1 MiB":   `{"cache":"/c","items":{"` + id + `":` + large + `}}`,
+		"items: is larger than 1 MiB":              `{"cache":"/c","items":` + large + `}`,
+		"options: must be an object, got a list":   `{"items":{},"cache":"/c","options":` + strings.Replace(large, "0,0,0,", "", 1) + `}`,
+		"options.retries: is given twice":          `{"items":{},"cache":"/c","options":{"retries":1,"retries":2}}`,
+		"options.a.b: must be a number of at most": `{"items":{},"cache":"/c","options":{"a":{"b":1e400}}}`,
+	} {
+		if _, err := request.Decode(storage, []byte(raw)); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+}
