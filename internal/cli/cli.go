@@ -1,17 +1,17 @@
 // Package cli is the command line of the tool for people: what a command is called, which flags it
 // has, how its answer is shown and with which status it ends.
 //
-// It decides nothing else. A command's file turns arguments and flags into a call of the room that
-// does the work (pin, inject, keep, bundle, mirror, fetch), and what that returns into a
+// It decides nothing else. A command's file turns arguments and flags into a call of the package that
+// does the work (pin, inject, fetch, cacheinfo, gc, verify, bundle, mirror), and what that returns into a
 // table, lines or JSON. Standard output carries the answer and nothing else; progress, notes and
 // errors go to standard error. Output for people fits 80 columns and has no colours.
 //
 // The exit statuses, the same for all commands:
 //
 //	0    done; for a check: all is well
-//	1    something failed, and it is said what
+//	1    something failed; the error says what
 //	2    the command line, or a file it names, was refused; nothing was touched
-//	3    pin --check: a tag points to something else than is pinned
+//	3    pin --check: a tag points to another digest than the pinned one
 //	4    pin --check: something pinned is not served any more
 //	5    verify: something is damaged, and was not repaired
 //	130  interrupted by SIGINT
@@ -92,7 +92,7 @@ func (e *statusError) Error() string {
 
 func (e *statusError) Unwrap() error { return e.err }
 
-// refused says that the command line, or a file that it names, is wrong.
+// refused gives an error the exit status of a command line, or a file that it names, that is wrong.
 func refused(err error) error {
 	if err == nil {
 		return nil
