@@ -20,7 +20,7 @@ import (
 	"osbuild-containers/internal/progress"
 )
 
-// waiting is how many blobs of an image are looked after at one time: some wait for the disk.
+// waiting limits the blobs of an image that are handled at one time: some wait for the disk.
 const waiting = 16
 
 // blobs brings the blobs of an image into the pool.
@@ -99,7 +99,7 @@ func (in *importer) blob(ctx context.Context, pool *cache.Pool, img *foundImage,
 	return copied, nil
 }
 
-// discard removes a blob from the pool that is not what its name says, when that is what is wanted.
+// discard removes a blob from the pool that does not have the digest in its name, if repair is wanted.
 func (in *importer) discard(ctx context.Context, pool *cache.Pool, d manifest.Descriptor) error {
 	if !in.repair {
 		return nil
@@ -111,7 +111,7 @@ func (in *importer) discard(ctx context.Context, pool *cache.Pool, d manifest.De
 	return pool.Discard(ctx, d.Digest)
 }
 
-// elsewhere is another image that has a blob which is not in what is imported, "" for none.
+// elsewhere returns another image with a blob that the input lacks, or "".
 func (in *importer) elsewhere(img *foundImage, d manifest.Descriptor) digest.Digest {
 	c, err := img.open(d.Digest)
 	if err == nil {
@@ -121,8 +121,8 @@ func (in *importer) elsewhere(img *foundImage, d manifest.Descriptor) digest.Dig
 	return in.published()[d.Digest]
 }
 
-// copy writes what is missing of the blob, and verifies the whole. What an earlier import has left is
-// thrown away, once, if it is not the blob's beginning.
+// copy writes the missing rest of the blob, and verifies the whole. The partial blob of an earlier import is
+// discarded, once, if it is not the beginning of the blob.
 func (in *importer) copy(ctx context.Context, w *cache.Writer, c content, d manifest.Descriptor, bar *progress.Blob) (int64, error) {
 	if in.slots.Acquire(ctx, 1) != nil {
 		return 0, context.Cause(ctx)
@@ -173,8 +173,8 @@ func read(ctx context.Context, w *cache.Writer, c content, d manifest.Descriptor
 	return w.ReadFile(ctx, c.File, c.Offset)
 }
 
-// unpack writes what is in a blob that is compressed. It is read from its beginning, since nothing
-// else is possible.
+// unpack writes the content of a compressed blob. It is read from its beginning: decompression cannot start
+// in the middle.
 func unpack(ctx context.Context, w *cache.Writer, c content) error {
 	if err := w.Reset(); err != nil {
 		return err

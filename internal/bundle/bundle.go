@@ -1,5 +1,5 @@
-// Package bundle takes images out of a cache into one file or directory, and into a cache out of such
-// ones and of what other tools write.
+// Package bundle exports images from a cache to one file or directory, and imports them into a cache from
+// these and from the files of other tools.
 //
 // A bundle is an OCI layout, as a directory or a tar file: manifest lists, manifests, configs and
 // layers are in it byte for byte as they are pinned, Docker's too, and index.json names them. It
@@ -26,13 +26,13 @@ import (
 	"osbuild-containers/internal/manifest"
 )
 
-// RefusedError says that something that was named cannot be used, and nothing was touched.
+// A RefusedError reports an argument that cannot be used; nothing was changed.
 type RefusedError struct{ Err error }
 
 func (e *RefusedError) Error() string { return e.Err.Error() }
 func (e *RefusedError) Unwrap() error { return e.Err }
 
-// The formats of what is exported and imported, as policy.json calls them.
+// Formats of exports and imports, by their names in policy.json.
 const (
 	FormatOCI     = "oci"         // an OCI layout in a directory
 	FormatArchive = "oci-archive" // one in a tar file

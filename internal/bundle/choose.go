@@ -27,7 +27,7 @@ type Name struct {
 	Digest digest.Digest // what it is the name of: a manifest, or a list that names it; "" if that is not known
 }
 
-// title is what messages call the image.
+// title returns the name of the image for messages.
 func (w *Wanted) title() string {
 	if len(w.Names) > 0 {
 		return w.Names[0].Name
@@ -92,7 +92,7 @@ func (p *picked) read() (err error) {
 	return err
 }
 
-// merged are the images, sorted, each once with all that is wanted of it.
+// merged returns the images, sorted, each once with all its names.
 func merged(all []Wanted) ([]Wanted, error) {
 	var out []Wanted
 	at := map[digest.Digest]int{}
@@ -121,7 +121,7 @@ func merged(all []Wanted) ([]Wanted, error) {
 	return out, nil
 }
 
-// ListsIn are the manifest lists that are published in the cache, by the manifests that they name.
+// ListsIn returns the manifest lists that are published in the cache, by the manifests that they name.
 func ListsIn(c *cache.Cache) (map[digest.Digest][]digest.Digest, error) {
 	found, err := c.Files()
 	if err != nil {

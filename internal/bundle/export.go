@@ -14,7 +14,7 @@ import (
 	"osbuild-containers/internal/progress"
 )
 
-// Bundle is what is to be written: all of it has been read but the layers.
+// A Bundle is the content to write. Everything but the layers has been read.
 type Bundle struct {
 	Images []Exported
 	Lists  []digest.Digest // sorted
@@ -33,7 +33,7 @@ type Exported struct {
 	Names    []string
 }
 
-// Sum is some blobs.
+// A Sum counts blobs.
 type Sum struct {
 	Blobs int   `json:"blobs"`
 	Bytes int64 `json:"bytes"`
@@ -41,7 +41,7 @@ type Sum struct {
 
 func (s *Sum) add(size int64) { s.Blobs++; s.Bytes = manifest.AddSizes(s.Bytes, size) }
 
-// New reads what goes into a bundle. Close it.
+// New reads the content of a bundle, which the caller must close.
 func New(c *cache.Cache, wanted []Wanted, have Have) (b *Bundle, err error) {
 	all, err := merged(wanted)
 	if err != nil {
@@ -144,8 +144,8 @@ func (b *Bundle) image(x *index, p *picked, lists map[digest.Digest]*manifest.Ma
 	b.Images = append(b.Images, e)
 }
 
-// tell has the progress of all blobs told, each as one of the first image that has it. It returns what
-// to call when all are written.
+// tell reports the progress of all blobs, each for the first image that has it. Call the function that it
+// returns when all are written.
 func (b *Bundle) tell(log *progress.Reporter) (done func()) {
 	began := time.Now()
 	wanted := map[digest.Digest]bool{}
@@ -207,7 +207,7 @@ func eachBlob(m *manifest.Manifest, do func(d manifest.Descriptor, kind string, 
 	}
 }
 
-// logName is what a log calls an image.
+// logName returns the name of an image for logs.
 func logName(names []string, id digest.Digest) string {
 	if len(names) > 0 {
 		return names[0]

@@ -14,7 +14,7 @@ import (
 	"osbuild-containers/internal/ocilayout"
 )
 
-// Have is what the other side has already: blobs and how long they are.
+// Have is the set of blobs that the destination has already, with their sizes in bytes.
 type Have map[digest.Digest]int64
 
 // blobDir is where a layout stores blobs.

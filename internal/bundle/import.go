@@ -24,7 +24,7 @@ import (
 	"osbuild-containers/internal/progress"
 )
 
-// State is what became of an image or a list.
+// A State is the outcome for an image or a list.
 type State string
 
 // The states.
@@ -52,7 +52,7 @@ type Imported struct {
 	Results []Result
 }
 
-// maxParallelImports is how many images are imported at one time: each waits for the disk at its end.
+// maxParallelImports limits the images that are imported at one time: each waits for the disk at its end.
 const maxParallelImports = 4
 
 // Import imports the images and indexes of a file or a directory into the cache. One that fails does not affect the
@@ -281,8 +281,8 @@ func (in *importer) openPool(ctx context.Context) (_ *cache.Pool, err error) {
 	return in.pool, err
 }
 
-// has reports whether the image is in the cache, complete. A manifest that was made here gives way to
-// another one of the same image: that may be the one it was pinned to.
+// has reports whether the image is in the cache, complete. A manifest that was made here is replaced by
+// another one of the same image, which may be the pinned one.
 func (in *importer) has(img *foundImage, r *Result) bool {
 	pub, err := in.cache.OpenImage(img.id)
 	if err != nil {
@@ -309,7 +309,7 @@ func (in *importer) has(img *foundImage, r *Result) bool {
 	return true
 }
 
-// origins are where the image is from, under each of its names.
+// origins returns the records of the image's origin, one for each of its names.
 func (in *importer) origins(img *foundImage, d digest.Digest) []cache.Origin {
 	names := img.names
 	if len(names) == 0 {

@@ -10,7 +10,7 @@ import (
 	"osbuild-containers/internal/manifest"
 )
 
-// missing says which blobs are nowhere, before any is copied.
+// missing returns an error that names the blobs that are nowhere, before any is copied.
 func (in *importer) missing(img *foundImage) error {
 	var none []manifest.Descriptor
 	for _, d := range img.m.Blobs() {
@@ -57,7 +57,7 @@ func (e *missingError) Error() string {
 	return text
 }
 
-// Hint is the remedy.
+// Hint returns the remedy.
 func (e *missingError) Hint() hint.Hint {
 	if e.cut {
 		return hint.New("copy or export it again")

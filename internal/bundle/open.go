@@ -69,7 +69,7 @@ func (c content) close() {
 	}
 }
 
-// open reads what is in a file or a directory, but for the blobs.
+// open reads the content of a file or a directory, except the blobs.
 func open(ctx context.Context, path string) (*input, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
@@ -88,7 +88,7 @@ func readFrom(ctx context.Context, r io.Reader) (*input, error) {
 	return inputOf(ctx, "standard input", stdin, tree, err)
 }
 
-// inputOf reads what is in a tree, if that could be opened. path is what messages call it.
+// inputOf reads the content of a tree, if that could be opened. path is its name in messages.
 func inputOf(ctx context.Context, path, abs string, tree *ocilayout.Tree, err error) (*input, error) {
 	if err != nil && ctx.Err() != nil {
 		return nil, context.Cause(ctx)
@@ -120,8 +120,8 @@ func inputOf(ctx context.Context, path, abs string, tree *ocilayout.Tree, err er
 	return c, nil
 }
 
-// read finds out the format. An archive that a new docker saved has both a layout, which has all, and a
-// manifest.json for old ones.
+// read detects the format. An archive of a recent docker save has both a layout, which is complete, and a
+// manifest.json for older versions.
 func (c *input) read(ctx context.Context) error {
 	l, err := c.tree.Layout()
 	if err == nil {
@@ -237,5 +237,5 @@ func (c *input) other(d *ocilayout.Document, images map[digest.Digest]*foundImag
 	return nil
 }
 
-// maxSigned is how many bytes the signatures of all images of an input may have.
+// maxSigned limits the signatures of all images of an input, in bytes.
 const maxSigned = 64 << 20

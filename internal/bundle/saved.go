@@ -75,13 +75,13 @@ type layers struct {
 	left  int64 // bytes that may still come of that
 }
 
-// place is where the bytes of a file are: many names may lead there.
+// place is the position of a file's bytes: several names may have the same.
 type place struct {
 	device, inode uint64
 	offset, size  int64
 }
 
-// maxRead is how many bytes all layers of an import may have that are read to be described.
+// maxRead limits the layers of an import that are read for their digests, in bytes.
 const maxRead = 256 << 30
 
 func newLayers(t *ocilayout.Tree) *layers {

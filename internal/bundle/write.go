@@ -123,7 +123,7 @@ func written(path string, err error) error {
 	return fmt.Errorf("write %s: %w", path, err)
 }
 
-// encoders is how many goroutines compress. It is the same on all machines, so that the output is.
+// encoders is the number of goroutines that compress: the same on all machines, so that the output is the same.
 const encoders = 2
 
 // stream writes the archive from its beginning to its end. What is in it is compressed already, for
@@ -209,7 +209,7 @@ func (b *Bundle) writeDir(ctx context.Context, place *resolve.Place) (err error)
 	return nil
 }
 
-// below is a path of what has the name in an open directory, for calls that take no handle.
+// below returns a path of name in an open directory, for calls that take no handle.
 func below(dir *os.File, name string) string {
 	return fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), name)
 }

@@ -22,13 +22,13 @@ type blob struct {
 	damaged atomic.Bool // what the cache has of it
 }
 
-// want is that a repository wants a blob.
+// want is one repository that needs a blob.
 type want struct {
 	to    *repository
 	units []*unit
 }
 
-// done says that the repository has the blob. It counts for the first of the units.
+// done records that the repository has the blob. It counts for the first of the units.
 func (w *want) done(b *blob, s Sum) {
 	for n, u := range w.units {
 		if n > 0 {
@@ -41,7 +41,7 @@ func (w *want) done(b *blob, s Sum) {
 	}
 }
 
-// fail says that the repository cannot have it.
+// fail records that the repository cannot get the blob.
 func (w *want) fail(err error) {
 	for _, u := range w.units {
 		u.fail(err)
@@ -49,7 +49,7 @@ func (w *want) fail(err error) {
 	}
 }
 
-// blobs are those that the units want, each once.
+// blobs are the blobs of all units, each once.
 func (r *run) blobs() []*blob {
 	byDigest := map[digest.Digest]*blob{}
 	var all []*blob
@@ -116,7 +116,7 @@ func (r *run) copyBlobs(ctx context.Context, all []*blob) {
 	_ = g.Wait()
 }
 
-// missing are those who do not have the blob that they want, and whether another repository has it.
+// missing returns the repositories without a blob that they need, and whether another repository has it.
 func (r *run) missing(ctx context.Context, b *blob) (missing []*want, have bool) {
 	for _, w := range b.wanted {
 		var there bool
@@ -137,7 +137,7 @@ func (r *run) missing(ctx context.Context, b *blob) (missing []*want, have bool)
 	return missing, have
 }
 
-// copyBlob looks after one blob: each repository that wants it has it, or mounts it, or is sent it.
+// copyBlob brings one blob to each repository that needs it: it is there, is mounted, or is sent.
 func (r *run) copyBlob(ctx context.Context, b *blob) {
 	missing, have := r.missing(ctx, b)
 	from := &origin{run: r, blob: b, keep: len(missing) > 1 && !r.mounts.yes.Load()}
@@ -157,7 +157,7 @@ func (r *run) copyBlob(ctx context.Context, b *blob) {
 	}
 }
 
-// bring mounts the blob, where some repository has it and the registry does that, or sends it.
+// bring mounts the blob, if another repository has it and the registry mounts, or sends it.
 func (r *run) bring(ctx context.Context, w *want, from *origin, have bool) (Sum, error) {
 	b := from.blob
 	if have && !r.mounts.no.Load() {
@@ -178,7 +178,7 @@ func (r *run) bring(ctx context.Context, w *want, from *origin, have bool) (Sum,
 	return Sum{Sent: b.Size}, nil
 }
 
-// planBlobs says what copyBlobs would do, if the registry mounts.
+// planBlobs reports what copyBlobs would do, if the registry mounts.
 func (r *run) planBlobs(ctx context.Context, all []*blob) {
 	var wg sync.WaitGroup
 	for _, b := range all {

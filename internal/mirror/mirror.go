@@ -33,7 +33,7 @@ import (
 	"osbuild-containers/internal/request"
 )
 
-// Options say what goes where, and how.
+// Options select what is copied, the destination, and how.
 type Options struct {
 	Place Place
 	From  request.Access  // how the registries of the images are reached
@@ -43,7 +43,7 @@ type Options struct {
 	All   bool            // all images of a list, not only those that are pinned
 }
 
-// Result is what was done, or what would be.
+// A Result is what Copy did, or what it would do.
 type Result struct {
 	Images []Image
 	Sum
@@ -59,7 +59,7 @@ type Image struct {
 	Err error // why it is not there, or not whole, with a hint
 }
 
-// Sum is what became of blobs, in bytes. A blob that several repositories want counts for each.
+// A Sum counts blobs, in bytes, by what was done. A blob that several repositories need counts for each.
 type Sum struct {
 	Sent    int64 // over the network
 	Mounted int64 // from another repository of the registry
@@ -72,7 +72,7 @@ func (s *Sum) add(o Sum) {
 	s.There = manifest.AddSizes(s.There, o.There)
 }
 
-// ErrNothing says that nothing is left to mirror.
+// ErrNothing reports that no pin can be mirrored.
 var ErrNothing = hint.Add(errors.New("nothing is pinned that can be mirrored: images of a containers storage have no registry"),
 	"export them, or push them and pin what you pushed")
 
@@ -82,7 +82,8 @@ type RefusedError struct{ Err error }
 func (e *RefusedError) Error() string { return e.Err.Error() }
 func (e *RefusedError) Unwrap() error { return e.Err }
 
-// Copy copies what the pins name. The error is of all; those of single images are in the result.
+// Copy copies the images and lists of the pins. Errors of single images are in the result; the error returned is
+// about the whole.
 func Copy(ctx context.Context, o Options, pins []pin.Image, log *progress.Reporter) (*Result, error) {
 	r, err := newRun(ctx, o, pins, log)
 	if err != nil {
@@ -114,7 +115,7 @@ func Copy(ctx context.Context, o Options, pins []pin.Image, log *progress.Report
 	return r.result(), nil
 }
 
-// Plan says what Copy would do, and sends nothing.
+// Plan reports what Copy would do, and sends nothing.
 func Plan(ctx context.Context, o Options, pins []pin.Image, log *progress.Reporter) (*Result, error) {
 	r, err := newRun(ctx, o, pins, log)
 	if err != nil {
@@ -205,7 +206,7 @@ func (r *run) result() *Result {
 	return res
 }
 
-// note tells what is tried again.
+// note logs a try that failed and is repeated.
 func (r *run) note(item *progress.Item, what string) func(format string, args ...any) {
 	return func(format string, args ...any) {
 		text := what + ": " + fmt.Sprintf(format, args...)

@@ -14,9 +14,9 @@ import (
 	"osbuild-containers/internal/progress"
 )
 
-// origin is where a blob is read from, as often as it has to be sent: a cache that has it, else its
-// registry; and where that may be needed, since the registry of the mirror may not mount, it is
-// kept meanwhile, so that its own registry is asked once.
+// origin is the source of a blob that may be sent several times: a cache that has it, else its
+// registry. If the mirror may not mount, a copy is kept meanwhile, so that the registry of the blob
+// is asked once.
 type origin struct {
 	run   *run
 	blob  *blob

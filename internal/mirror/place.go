@@ -10,7 +10,7 @@ import (
 	"osbuild-containers/internal/request"
 )
 
-// Place is where a mirror is: a registry, and what comes before the paths of its repositories.
+// A Place is the location of a mirror: a registry, and a prefix of the paths of its repositories.
 type Place struct {
 	name   string
 	Scoped bool // the registry of an image is a part of the path too

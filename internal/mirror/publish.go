@@ -11,7 +11,7 @@ import (
 	"osbuild-containers/internal/retry"
 )
 
-// publish sends the manifests of the unit, whose blobs are there.
+// publish sends the manifests of the unit. Its blobs must be in the repository.
 func (u *unit) publish(ctx context.Context) error {
 	for _, doc := range u.docs {
 		err := u.to.putManifest(ctx, doc)
@@ -25,7 +25,7 @@ func (u *unit) publish(ctx context.Context) error {
 	return nil
 }
 
-// sparseError is a registry that takes no list without all the images that it names.
+// sparseError reports that the registry refuses a list without all its images.
 type sparseError struct {
 	u   *unit
 	err error
@@ -45,7 +45,7 @@ func withHint(err error) error {
 	return hint.With(err, hintOf(err))
 }
 
-// hintOf returns the remedy for an error, none where the error says it all.
+// hintOf returns the remedy for an error, the zero Hint if the error says enough.
 func hintOf(err error) hint.Hint {
 	class, _ := image.Classify(err)
 	to := registry.IsSend(err)

@@ -78,7 +78,7 @@ func (u *unit) end(ctx context.Context, raw []byte, top *manifest.Manifest) erro
 	return nil
 }
 
-// unchecked says what is copied that policy.json was not asked about.
+// unchecked logs what is copied without a check against policy.json.
 func (u *unit) unchecked() {
 	var what []string
 	if u.others > 0 {
@@ -92,9 +92,9 @@ func (u *unit) unchecked() {
 	}
 }
 
-// signatures adds what signs a manifest, where its repository has signatures of sigstore as cosign
-// attaches them: a mirror without them is of no use where policy.json wants them. Their tag is not pinned: what
-// is read here is what is sent, within the limits that hold for the signatures of an image that is fetched.
+// signatures adds the sigstore signatures of a manifest, if its repository has them as cosign attaches them: a
+// mirror without them is useless to a policy.json that wants them. Their tag is not pinned: it is copied as it is
+// now, within the same limits as the signatures of a fetched image.
 func (u *unit) signatures(ctx context.Context, d digest.Digest) (err error) {
 	tag := strings.Replace(d.String(), ":", "-", 1) + ".sig"
 	s, err := u.run.streams.Open(ctx, request.Image{Name: u.name + ":" + tag, Access: u.run.From, Transport: request.Docker}, u.item)
@@ -124,8 +124,7 @@ func (u *unit) signatures(ctx context.Context, d digest.Digest) (err error) {
 	return nil
 }
 
-// check finds out whether the image is the one that is pinned, and allowed. instance is its digest, "" where there is
-// no list.
+// check returns an error unless the image is the pinned one, and allowed. instance is its digest, "" without a list.
 func (u *unit) check(ctx context.Context, pins []pin.Image, raw []byte, m *manifest.Manifest, instance digest.Digest) error {
 	for _, p := range pins {
 		switch {
@@ -140,10 +139,10 @@ func (u *unit) check(ctx context.Context, pins []pin.Image, raw []byte, m *manif
 	return u.stream.Allowed(ctx, instance, raw)
 }
 
-// maxNested is how deep lists may be in lists.
+// maxNested limits the depth of lists in lists.
 const maxNested = 4
 
-// tree adds what is named by a list and not pinned.
+// tree adds the manifests that a list names and that are not pinned themselves.
 func (u *unit) tree(ctx context.Context, d digest.Digest, depth int) error {
 	if slices.ContainsFunc(u.docs, func(doc document) bool { return doc.digest == d }) {
 		return nil

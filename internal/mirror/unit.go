@@ -17,8 +17,8 @@ import (
 	"osbuild-containers/internal/progress"
 )
 
-// unit is what one tag points to: an image, or a manifest list with those of its images that are
-// wanted.
+// unit is what one tag points to: an image, or a manifest list with some or all of its
+// images.
 type unit struct {
 	Image
 	run    *run
@@ -102,8 +102,8 @@ func (r *run) newUnit(p pin.Image, repos map[string]*repository) (*unit, error) 
 	return u, nil
 }
 
-// tags sees to it that no two units want one tag of one repository. Of a tag that was pinned at several
-// times, what it pointed to last gets it.
+// tags makes sure that no two units have the same tag of a repository. If a tag was pinned several
+// times, the latest pin gets it.
 func (r *run) tags() error {
 	latest := func(u *unit) time.Time {
 		return slices.MaxFunc(u.pins, func(a, b pin.Image) int { return a.Resolved.Compare(b.Resolved) }).Resolved
@@ -138,7 +138,7 @@ func (r *run) tags() error {
 	return nil
 }
 
-// start says what the unit needs.
+// start reports what the unit needs.
 func (u *unit) start() {
 	if u.Err != nil {
 		return

@@ -26,7 +26,7 @@ const (
 	OK     State = "ok"
 )
 
-// Status is what the check of one pin has found. What registries say about digests is believed: a
+// A Status is the result of the check of one pin. The digests that registries report are believed: a
 // check reads nothing.
 type Status struct {
 	Reference string        `json:"reference"`
@@ -51,7 +51,7 @@ type BaseStatus struct {
 	Error string        `json:"error,omitempty"` // why it cannot be told
 }
 
-// Worst is the state that matters most: what is gone, then what cannot be told, then what moved.
+// Worst returns the state that matters most: Gone, Failed, Moved, OK.
 func Worst(all []Status) State {
 	worst := OK
 	order := []State{Gone, Failed, Moved, OK}
@@ -114,7 +114,7 @@ func (s *Status) fail(ref Reference, what string, err error) {
 	s.Hint = hintOf(ref, err).Spell(hint.Flags)
 }
 
-// judge sums up.
+// judge sets the state from the answers.
 func (s *Status) judge() State {
 	switch {
 	case slices.ContainsFunc(s.Missing, func(what string) bool { return what != "tag" }):
@@ -127,7 +127,7 @@ func (s *Status) judge() State {
 	return OK
 }
 
-// checker asks each thing once, for however many pins it matters.
+// checker sends each request once, however many pins need it.
 type checker struct {
 	*Resolver
 	mu    sync.Mutex
@@ -135,7 +135,7 @@ type checker struct {
 	bases map[Base]func() *BaseStatus
 }
 
-// head is the answer to one question.
+// head is the answer to one request.
 type head struct {
 	once   sync.Once
 	digest digest.Digest
@@ -219,8 +219,8 @@ func (c *checker) base(ctx context.Context, b Base) *BaseStatus {
 	return ask()
 }
 
-// askBase does it. Some builders note the digest of the image, others that of the list it was chosen
-// from: both count.
+// askBase sends the requests of base. Some builders record the digest of the image, others that of the list it
+// was chosen from: both count.
 func (c *checker) askBase(ctx context.Context, b Base) *BaseStatus {
 	s := &BaseStatus{Base: b}
 	ref, err := ParseReference(c.Access, "docker://"+b.Name)

@@ -67,7 +67,7 @@ type Base struct {
 	Digest digest.Digest `json:"digest"`
 }
 
-// Size is how many bytes the layers have, each counted once.
+// Size returns the size of the layers in bytes, each counted once.
 func (i *Image) Size() (total int64) {
 	seen := map[digest.Digest]bool{}
 	for _, l := range i.Layers {
@@ -79,10 +79,10 @@ func (i *Image) Size() (total int64) {
 	return total
 }
 
-// Pinned is what the tag pointed to: the list, or the manifest where there is none.
+// Pinned returns the digest that the tag pointed to: the list's, or the manifest's without a list.
 func (i *Image) Pinned() digest.Digest { return cmp.Or(i.List, i.Manifest) }
 
-// key is what no two images of a file share.
+// key identifies an image of a file.
 func (i *Image) key() [4]string {
 	return [4]string{i.Reference, i.Platform, i.Transport, i.StorageLocation}
 }
@@ -125,7 +125,7 @@ func ReadOrNew(path string) (*File, error) {
 	return f, err
 }
 
-// Parse makes a File of the content of one, which must be as the schema says.
+// Parse parses the content of a pin file and checks it against the schema.
 func Parse(raw []byte) (*File, error) {
 	f := &File{}
 	if err := request.DecodeDocument(schemas.PinFile(), raw, f); err != nil {
@@ -149,7 +149,7 @@ func Parse(raw []byte) (*File, error) {
 	return f, nil
 }
 
-// check finds what a schema cannot say.
+// check checks what a schema cannot express.
 func (i *Image) check() error {
 	ref, err := i.ref()
 	if err != nil {
@@ -170,7 +170,7 @@ func (i *Image) check() error {
 	return nil
 }
 
-// Encode writes the file's content, the same bytes for the same images: a block for each, a line
+// Encode returns the content of the file, the same bytes for the same images: a block for each, a line
 // for each layer.
 func (f *File) Encode() []byte {
 	var b bytes.Buffer
@@ -216,7 +216,7 @@ func (i *Image) encode(b *bytes.Buffer) {
 	b.Write(tail)
 }
 
-// Write replaces the file at path, unless what it would have in it is not what Read would make of it.
+// Write replaces the file at path. It is an error if Read would not return the same File.
 func (f *File) Write(path string) error {
 	raw := f.Encode()
 	if err := readsBack(raw); err != nil {
@@ -266,7 +266,7 @@ func (f *File) Merge(images []Image) (added, changed int) {
 	return added, changed
 }
 
-// same says that two pins name the same bytes.
+// same reports whether two pins name the same bytes.
 func (i *Image) same(o *Image) bool {
 	return i.List == o.List && i.Manifest == o.Manifest && i.ID == o.ID
 }

@@ -84,7 +84,7 @@ func (l *lookup) find(ctx context.Context, platforms []Platform) ([]*found, erro
 	return images, errors.Join(errs...)
 }
 
-// single is the one image that there is, for each platform, if its config says that it runs there.
+// single returns the image of a reference without a list, for each platform that its config is for.
 func (l *lookup) single(ctx context.Context, platforms []Platform) ([]*found, error) {
 	f, err := l.read(ctx, l.digest, l.raw)
 	if err != nil {
@@ -105,15 +105,15 @@ func (l *lookup) single(ctx context.Context, platforms []Platform) ([]*found, er
 	return slices.Repeat([]*found{f}, len(platforms)), errors.Join(errs...)
 }
 
-// archOf is what --arch has to be for the platform.
+// archOf returns the value of --arch for the platform.
 func archOf(p *manifest.Platform) string {
 	return strings.TrimPrefix(p.String(), "linux/")
 }
 
-// maxUnsaid is how many images are looked into that a list does not say the platform of.
+// maxUnsaid limits the images that are read because the list does not say their platform.
 const maxUnsaid = 32
 
-// listed is the image that the list has for the platform.
+// listed returns the image that the list has for the platform.
 func (l *lookup) listed(ctx context.Context, p Platform) (*found, error) {
 	fit, unsaid := l.choose(p)
 	if len(fit) == 0 { // what the list does not say, the configs may
@@ -180,7 +180,7 @@ func (l *lookup) choose(p Platform) (fit, unsaid []digest.Digest) {
 	return fit, unsaid
 }
 
-// offers are the platforms that the list names, each once.
+// offers returns the platforms that the list names, each once.
 func (l *lookup) offers() string {
 	var names []string
 	for _, e := range l.top.Entries {
@@ -237,7 +237,7 @@ func (l *lookup) read(ctx context.Context, d digest.Digest, raw []byte) (*found,
 	return f, err
 }
 
-// config reads, verifies and understands the config of an image.
+// config reads, verifies and parses the config of an image.
 func (l *lookup) config(ctx context.Context, d manifest.Descriptor) (*manifest.Platform, error) {
 	if d.Size > manifest.MaxSize {
 		return nil, fmt.Errorf("config %s is %d bytes long, the limit is %d", d.Digest, d.Size, manifest.MaxSize)

@@ -9,8 +9,8 @@ import (
 	"osbuild-containers/internal/manifest"
 )
 
-// Platform is what an image is to run on: its operating system, which is linux, its architecture
-// and variant, or anything.
+// A Platform is the operating system (linux), architecture and variant that an image is for, or
+// any.
 type Platform struct {
 	Any          bool
 	Architecture string // Go's name
@@ -41,7 +41,7 @@ func ParsePlatform(s string) (Platform, error) {
 	return p.with(variant), nil
 }
 
-// with is p in the given variant, written in the one way that this project has for it.
+// with returns p in the given variant, normalized.
 func (p Platform) with(variant string) Platform {
 	p.Variant = cmp.Or(variant, p.Variant)
 	if p.Architecture != "arm" && p.Variant == usualVariant[p.Architecture] {

@@ -17,7 +17,7 @@ import (
 	"osbuild-containers/internal/request"
 )
 
-// Reference is how the name of an image was understood.
+// A Reference is the parsed name of an image.
 type Reference struct {
 	Transport string        // request.Docker or request.ContainersStorage
 	Location  string        // containers-storage: graph root, "" is what storage.conf says
@@ -26,7 +26,7 @@ type Reference struct {
 	Digest    digest.Digest // decides, where it is there; of a manifest or a manifest list
 }
 
-// ParseReference understands what people write for an image: with docker:// or without, a short
+// ParseReference parses the name of an image: with docker:// or without, a short
 // name, which registries.conf completes, host:443/name, a slash at the end, a tag, a digest, both;
 // or containers-storage: with a name, and with the store in brackets before it.
 func ParseReference(a request.Access, text string) (Reference, error) {
@@ -90,7 +90,7 @@ const (
 	nameIt   = "name an image: docker://NAME or containers-storage:NAME"
 )
 
-// Transport returns how a reference to another transport begins, with the colon; "" for one that does not.
+// Transport returns the prefix of another tool's transport in a reference, with the colon, or "".
 func Transport(text string) string {
 	if transport, _, ok := strings.Cut(text, ":"); ok && elsewhere[transport] != "" {
 		return transport + ":"
@@ -134,7 +134,7 @@ func isHex(s string) bool {
 	return len(s) == 64 && strings.Trim(s, "0123456789abcdef") == ""
 }
 
-// splitName takes a name in full apart.
+// splitName splits a full name.
 func splitName(transport, full string) (Reference, error) {
 	named, err := reference.ParseNormalizedNamed(full)
 	if err != nil {
@@ -176,7 +176,7 @@ func (r Reference) String() string {
 	return r.Name + ":" + r.Tag
 }
 
-// Target is what is opened for the reference.
+// Target returns the target to open for the reference.
 func (r Reference) Target(a request.Access) image.Target {
 	name := r.Name
 	if r.Tag != "" {

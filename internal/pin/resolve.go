@@ -18,18 +18,18 @@ import (
 	"osbuild-containers/internal/retry"
 )
 
-// fanOut is how many references are looked up at one time for each download that Options allow: the answers
-// are small, what takes time is the way to the registry and back.
+// fanOut is the number of references that are looked up at one time for each download that Options allow: the answers
+// are small, and latency dominates.
 const fanOut = 4
 
-// Resolver asks registries and stores.
+// A Resolver looks up references in registries and stores.
 type Resolver struct {
 	Access  request.Access
 	Options request.Options
 	Note    func(format string, args ...any) // warnings, and what is tried again
 }
 
-// Wanted is what is to be pinned: one reference for some platforms.
+// Wanted is one reference to pin, for some platforms.
 type Wanted struct {
 	Reference
 	Platforms []Platform
@@ -85,7 +85,7 @@ func named(ref Reference, err error) error {
 	return hint.With(fmt.Errorf("%s: %w", ref, err), hintOf(ref, err))
 }
 
-// hintOf returns the remedy for an error of a reference, none where the error says it all.
+// hintOf returns the remedy for an error of a reference, the zero Hint if the error says enough.
 func hintOf(ref Reference, err error) hint.Hint {
 	if registry.IsNotFound(err) {
 		return hint.New("check the name and the tag, and whether the registry still has it")
@@ -99,7 +99,7 @@ func hintOf(ref Reference, err error) hint.Hint {
 	return hint.Hint{}
 }
 
-// try asks for something small of one reference, in as many tries as it takes.
+// try sends small requests for one reference, with retries.
 func (r *Resolver) try(ctx context.Context, ref Reference, ask func(context.Context) error) error {
 	op := retry.NewGroup(image.RetryPolicy(ref.Transport, r.Options)).New(func(attempt int, wait time.Duration, err error) {
 		r.Note("%s: attempt %d failed, next in %s: %v", ref, attempt, wait.Round(100*time.Millisecond), err)

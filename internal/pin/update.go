@@ -9,7 +9,7 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Change is what became of one pin.
+// A Change is the result of the update of one pin.
 type Change struct {
 	Reference string  `json:"reference"`
 	Platform  string  `json:"platform"`
@@ -68,7 +68,7 @@ func (r *Resolver) Update(ctx context.Context, images []Image) ([]Change, error)
 	return changes, nil
 }
 
-// compare says what changes from one pin to another.
+// compare returns the changes from one pin to another.
 func compare(was, is Image) Change {
 	c := Change{
 		Reference: was.Reference, Platform: was.Platform, Old: was, New: is, Changed: !was.same(&is),
@@ -111,8 +111,8 @@ func unique(layers []Layer) []Layer {
 	return once
 }
 
-// Select returns the images that the names mean, all if there are none. A name is the end of a
-// reference at a slash, or all of it, with its tag or without. One that means nothing is an error.
+// Select returns the images that the names match, all if there are no names. A name is the end of a
+// reference at a slash, or all of it, with its tag or without. A name without a match is an error.
 func (f *File) Select(names []string) ([]Image, error) {
 	if len(names) == 0 {
 		return slices.Clone(f.Images), nil
