@@ -63,7 +63,7 @@ func interrupt(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// partial is how much of a blob lies, not complete, in all caches of a script.
+// partial returns how much of an incomplete blob all caches of a script have.
 func partial(ts *testscript.TestScript, digest string) (size int64) {
 	_, hex, _ := strings.Cut(digest, ":")
 	found, _ := filepath.Glob(ts.MkAbs(filepath.Join("*", "org.osbuild.containers", ".pool", "partial", hex)))

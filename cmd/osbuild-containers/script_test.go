@@ -54,7 +54,7 @@ func TestMain(m *testing.M) {
 //		compares the standard output of the last command, or the file GOT, with FILE, where
 //		$-variables are replaced; ${short NAME} is the begin of the digest in NAME, ${hex NAME} all of it, TIME is
 //		any time and DAY any date.
-//	flip FOLDER DIGEST
+//	flip DIR DIGEST
 //		changes one bit of each file below the directory that is called like the digest.
 //	age DAYS FILE…
 //		makes files, and directories with all in them, as old as that; source.json says it, too.
@@ -64,7 +64,7 @@ func TestMain(m *testing.M) {
 //		serves the registry once more, at $STALLED, where of that blob 1000 bytes come and then
 //		the connection hangs.
 //	interrupt SIGNAL N DIGEST PROGRAM [ARGUMENT]…
-//		runs a program, sends it a signal when more of the blob lies in a cache than before, and
+//		runs a program, sends it a signal when more of the blob is in a cache than before, and
 //		has it end with that exit status; -1 is for one that is killed.
 func TestScripts(t *testing.T) {
 	reg := registry.Start(t)

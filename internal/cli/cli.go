@@ -129,9 +129,14 @@ elsewhere.`,
 	root.SetErr(env.Stderr)
 	root.SetVersionTemplate(Name + " {{.Version}}\n")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		if wrong, ok := errors.AsType[*pflag.InvalidValueError](err); ok && wrong.GetFlag().Value.Type() == "bool" {
-			return refused(hint.Add(fmt.Errorf("--%s: want true or false, got %q", wrong.GetFlag().Name, wrong.GetValue()),
-				"use --%s alone for true", wrong.GetFlag().Name))
+		if wrong, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
+			name := wrong.GetFlag().Name
+			switch wrong.GetFlag().Value.Type() {
+			case "bool":
+				return refused(hint.Add(fmt.Errorf("--%s: want true or false, got %q", name, wrong.GetValue()), "use --%s alone for true", name))
+			case "int":
+				err = fmt.Errorf("--%s: want a whole number, got %q", name, wrong.GetValue())
+			}
 		}
 		return refused(hint.Add(err, "see %s --help", cmd.CommandPath()))
 	})

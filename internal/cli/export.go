@@ -166,7 +166,7 @@ func (e *exportCommand) ended(ctx context.Context, err error) error {
 	return err
 }
 
-// refusedBundle is an error of the room, with its exit status.
+// refusedBundle gives an error of package bundle its exit status.
 func refusedBundle(err error) error {
 	if _, ok := errors.AsType[*bundle.RefusedError](err); ok {
 		return refused(err)

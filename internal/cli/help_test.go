@@ -22,3 +22,12 @@ func TestHelpFitsATerminal(t *testing.T) {
 		}
 	}
 }
+
+func TestNumbersOfFlags(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	root := newRoot(Env{Args: []string{"fetch", "--retries", "x"}, Stdout: &out, Stderr: &out})
+	if err := root.Execute(); err == nil || err.Error() != `--retries: want a whole number, got "x"` {
+		t.Errorf("got %v", err)
+	}
+}

@@ -130,7 +130,7 @@ func (plan *Plan) choose(p Policy, images []*cacheinfo.Image, w *usage, now time
 			spare[i] = !old && !others
 		}
 	}
-	// What goes later may make the room that an image before it was to make.
+	// What is removed later may free the space that an image before it was to free.
 	for _, i := range slices.Backward(going) {
 		back := w.give(i)
 		if spare[i] = spare[i] && manifest.AddSizes(left, back) <= *p.MaxSize; spare[i] {

@@ -120,7 +120,7 @@ func (w *Watched) Wait() error {
 	return err
 }
 
-// serve answers calls until there is nobody left to make one.
+// serve answers calls until no process is left to make one.
 func (w *Watched) serve(decide func(Call) Verdict) error {
 	defer unix.Close(w.listen)
 	for {

@@ -115,7 +115,7 @@ func becomeCommand(words []string) error {
 			env = append(env, v)
 		}
 	}
-	// From here to exec no call that is watched may be made: nobody answers yet.
+	// From here to exec no call that is watched may be made: no one answers yet.
 	argv0, argv := os.Args[1], append([]string{os.Args[0]}, os.Args[2:]...)
 	listen, err := install(nrs)
 	if err != nil {

@@ -37,7 +37,7 @@ type File struct {
 	UID, GID int
 }
 
-// LayerInfo is a layer as it lies in a registry.
+// LayerInfo is a layer as a registry stores it.
 type LayerInfo struct {
 	Digest    digest.Digest // of Blob
 	DiffID    digest.Digest // of the tar archive in it

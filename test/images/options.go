@@ -120,7 +120,7 @@ func MediaType(mt string) Option {
 	})
 }
 
-// LayerSize lies about the size of the nth layer, counted from 0.
+// LayerSize gives a wrong size for the nth layer, counted from 0.
 func LayerSize(n int, size int64) Option {
 	return Edit(func(m map[string]any) {
 		m["layers"].([]any)[n].(map[string]any)["size"] = size

@@ -31,7 +31,7 @@ type host struct {
 	output string
 	python string
 	path   string // PYTHONPATH
-	old    bool   // before v186: a source that fails is an exception that nobody catches
+	old    bool   // before v186: a source that fails is an exception that is not caught
 
 	offline bool // run in a network namespace with nothing in it
 }

@@ -112,7 +112,7 @@ func IgnoreRange() Fault {
 	}
 }
 
-// Header lies: it sets a header of the answer, or removes it when value is "". With
+// Header sets a header of the answer, or removes it when value is "". With
 // a Content-Length above the true one the connection ends early; for one below it
 // there is TooShort.
 func Header(name, value string) Fault {

@@ -19,8 +19,8 @@ type tokenConfig struct {
 	anonymous bool
 }
 
-// Validating takes only manifests of which all parts are there, as a registry does where nobody
-// says otherwise.
+// Validating accepts only manifests all of whose parts the registry has, which is the default of the
+// distribution registry.
 func Validating() Option { return func(c *config) { c.validating = true } }
 
 // TLS serves https with a certificate for localhost, 127.0.0.1 and ::1 that is
