@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Why only root of the host gets something of an image.
+// Reasons for which something of an image is left out.
 const (
 	NoDevices  = "only root of the host can make device nodes"
 	NoTrusted  = "only root of the host can set attributes of trusted"
@@ -28,7 +28,7 @@ func WhyNot(attr string) string {
 	}
 }
 
-// Losses counts what is not done of an image, by why. The zero value has none. It is for one goroutine at a time.
+// Losses counts what is left out of an image, by reason. The zero value is empty. It must not be used concurrently.
 type Losses struct{ kinds map[string]loss }
 
 type loss struct {

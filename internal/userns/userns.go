@@ -1,5 +1,5 @@
-// Package userns tells what a process may not do that root of the host may, and explains the errors that the kernel
-// gives for it. A process may less inside a user namespace, and as an ordinary user.
+// Package userns knows what the kernel allows only to root of the host, and not to root of a user namespace or to an
+// ordinary user: it counts what is left out of an image for that reason, and explains the errors of the kernel.
 package userns
 
 import (
