@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -9,6 +10,7 @@ import (
 
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/gc"
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/verify"
 )
 
@@ -18,7 +20,7 @@ func TestCareFits(t *testing.T) {
 	damage := verify.Damage{Image: i.ID, Title: i.Title(), What: verify.PartManifest, Digest: i.ID, Got: strings.Repeat("a\tb\x1b ", 30)}
 	all := &verify.Repaired{
 		Mended: []verify.Damage{damage, {Title: strings.Repeat("x", 200), What: verify.PartSignature, Got: i.ID.String()}},
-		Left:   []verify.Left{{Damage: damage, Why: strings.Repeat("why ", 50) + "\nthe hint"}},
+		Left:   []verify.Left{{Damage: damage, Why: hint.Add(errors.New(strings.Repeat("why ", 50)), "the hint")}},
 	}
 	done := &gc.Collected{
 		Plan: &gc.Plan{

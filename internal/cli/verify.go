@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"osbuild-containers/internal/cacheinfo"
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/verify"
 )
@@ -96,7 +97,7 @@ func (a *app) repair(ctx context.Context, dir string, all []*cacheinfo.Image, da
 func verifyText(v *verify.Verified, r *verify.Repaired) string {
 	var b strings.Builder
 	var head string
-	say := func(state string, d verify.Damage, why string) {
+	say := func(state string, d verify.Damage, why error) {
 		if this := state + d.Title + string(d.Image); this != head {
 			if head != "" {
 				b.WriteByte('\n')
@@ -109,12 +110,12 @@ func verifyText(v *verify.Verified, r *verify.Repaired) string {
 		}
 		b.WriteString(field(string(d.What), label, d.Digest.String()))
 		b.WriteString(field("got", label, d.Got))
-		if why != "" {
-			b.WriteString(field("still", label, strings.Split(why, "\n")...))
+		if why != nil {
+			b.WriteString(field("still", label, strings.Split(hint.Line(why, hint.Flags), "\n")...))
 		}
 	}
 	for _, d := range r.Mended {
-		say("repaired", d, "")
+		say("repaired", d, nil)
 	}
 	for _, d := range r.Left {
 		say("damaged", d.Damage, d.Why)
@@ -175,11 +176,15 @@ func verifyJSON(dir string, v *verify.Verified, r *verify.Repaired) verifyAnswer
 		answer.Damaged = append(answer.Damaged, damageOf(d.Damage, d.Why))
 	}
 	for _, d := range r.Mended {
-		answer.Repaired = append(answer.Repaired, damageOf(d, ""))
+		answer.Repaired = append(answer.Repaired, damageOf(d, nil))
 	}
 	return answer
 }
 
-func damageOf(d verify.Damage, why string) damageJSON {
-	return damageJSON{d.Image, d.Title, d.What, d.Digest, d.Path, d.Got, why}
+func damageOf(d verify.Damage, why error) damageJSON {
+	j := damageJSON{Image: d.Image, Name: d.Title, Part: d.What, Digest: d.Digest, Path: d.Path, Got: d.Got}
+	if why != nil {
+		j.Why = hint.Line(why, hint.Flags)
+	}
+	return j
 }

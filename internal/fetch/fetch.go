@@ -199,7 +199,7 @@ func (j *job) newItem(ri request.Item) *item {
 
 func (j *job) fetchItem(ctx context.Context, ri request.Item, fetch func(context.Context, *item) error) request.Result {
 	if ctx.Err() != nil { // nothing was done, so nothing is logged
-		return request.Result{Metadata: request.Metadata{Checksum: ri.ID.String()}, Error: progress.Clean(targetOf(ri).String() + ": " + context.Cause(ctx).Error())}
+		return failure(fmt.Errorf("%s: %w", targetOf(ri), context.Cause(ctx)), request.Metadata{Checksum: ri.ID.String()}, j.req)
 	}
 	it := j.newItem(ri)
 	began := time.Now()
@@ -226,7 +226,12 @@ func (j *job) fetchItem(ctx context.Context, ri request.Item, fetch func(context
 func (it *item) failed(err error, meta request.Metadata) request.Result {
 	err = it.withHint(err)
 	it.log.Fail(hint.Line(err, it.req.Options.Spelling))
-	return request.Result{Metadata: meta, Error: hint.Line(fmt.Errorf("%s: %w", it.target, err), it.req.Options.Spelling)}
+	return failure(fmt.Errorf("%s: %w", it.target, err), meta, it.req)
+}
+
+// failure is the result of an item that failed.
+func failure(err error, meta request.Metadata, r *request.Request) request.Result {
+	return request.Result{Metadata: meta, Error: hint.Line(err, r.Options.Spelling), Err: err}
 }
 
 func targetOf(it request.Item) image.Target {

@@ -26,11 +26,13 @@ func Stored(_ context.Context, r *request.Request, log *progress.Reporter) []req
 		if e == nil {
 			e = store.Has(it.ID)
 		}
-		results[i] = request.Result{Success: e == nil, Metadata: request.Metadata{Checksum: it.ID.String(), Cached: e == nil}}
-		if e = storage.Mark(e); e != nil {
-			e = hint.With(fmt.Errorf("image %s: %w", it.ID, e), hintOf(cache.Open(r.Cache), e))
-			results[i].Error = hint.Line(e, r.Options.Spelling)
+		if e == nil {
+			results[i] = done(it)
+			continue
 		}
+		e = storage.Mark(e)
+		e = hint.With(fmt.Errorf("image %s: %w", it.ID, e), hintOf(cache.Open(r.Cache), e))
+		results[i] = failure(e, request.Metadata{Checksum: it.ID.String()}, r)
 	}
 	return results
 }

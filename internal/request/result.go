@@ -4,7 +4,8 @@ package request
 type Result struct {
 	Success  bool     `json:"success"`
 	Metadata Metadata `json:"metadata"`
-	Error    string   `json:"error"` // what went wrong and with which image; empty on success
+	Error    string   `json:"error"` // what went wrong and with which image, then the hint; empty on success
+	Err      error    `json:"-"`     // what Error is made of, for callers in this process
 }
 
 // Metadata of a result. osbuild knows the first two; it ignores the rest.

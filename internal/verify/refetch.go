@@ -3,6 +3,7 @@ package verify
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
@@ -10,13 +11,14 @@ import (
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/cacheinfo"
 	"osbuild-containers/internal/fetch"
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/image"
 	"osbuild-containers/internal/request"
 )
 
 // fetch fetches the images and lists that are still damaged. It returns the reason for each that it could not.
-func (r *Repairer) fetch(ctx context.Context, c *cache.Cache, all, broken []*cacheinfo.Image, damaged []Damage) (why map[digest.Digest]string, err error) {
-	why = map[digest.Digest]string{}
+func (r *Repairer) fetch(ctx context.Context, c *cache.Cache, all, broken []*cacheinfo.Image, damaged []Damage) (why map[digest.Digest]error, err error) {
+	why = map[digest.Digest]error{}
 	v, err := Verify(ctx, c, broken, false, nil)
 	if err != nil {
 		return nil, err
@@ -30,12 +32,12 @@ func (r *Repairer) fetch(ctx context.Context, c *cache.Cache, all, broken []*cac
 			_, err := request.New(r.Dir, []request.Item{r.item(i.ID, o)}, r.Options)
 			return err != nil // what is recorded is damaged, too
 		})
-		why[i.ID] = remedy(i)
+		why[i.ID] = notFetched(i)
 	}
 	for try := 0; ; try++ { // the first place recorded for each, then the second
 		var items []request.Item
 		for id, places := range origins {
-			if try < len(places) && why[id] != "" {
+			if try < len(places) && why[id] != nil {
 				items = append(items, r.item(id, places[try]))
 			}
 		}
@@ -54,7 +56,7 @@ func isImport(o cache.Origin) bool {
 }
 
 // fetchSome fetches some images from one place each.
-func (r *Repairer) fetchSome(ctx context.Context, items []request.Item, why map[digest.Digest]string) error {
+func (r *Repairer) fetchSome(ctx context.Context, items []request.Item, why map[digest.Digest]error) error {
 	req, err := request.New(r.Dir, items, r.Options)
 	if err != nil {
 		return err
@@ -65,7 +67,7 @@ func (r *Repairer) fetchSome(ctx context.Context, items []request.Item, why map[
 			delete(why, id)
 			continue
 		}
-		why[id] = res.Error
+		why[id] = res.Err
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -73,16 +75,16 @@ func (r *Repairer) fetchSome(ctx context.Context, items []request.Item, why map[
 	return nil
 }
 
-// remedy returns why an image cannot be fetched, and what to do.
-func remedy(i *cacheinfo.Image) string {
+// notFetched returns why an image cannot be fetched, with a hint.
+func notFetched(i *cacheinfo.Image) error {
 	why := "it is not recorded where the image is from"
 	for _, o := range i.Origins {
 		if isImport(o) {
-			return "it was imported from " + o.From + "\nimport that again with --repair"
+			return hint.Add(errors.New("it was imported from "+o.From), "import that again with --repair")
 		}
 		why = "what is recorded of where the image is from is of another form of it"
 	}
-	return why + "\nfetch it by NAME@DIGEST, which records that, and repair again"
+	return hint.Add(errors.New(why), "fetch it by NAME@DIGEST, which records that, and repair again")
 }
 
 // maxRepositories limits the repositories that are asked for a list.
@@ -91,7 +93,7 @@ const maxRepositories = 10
 // fetchLists fetches published lists that are damaged. Which repository has one is recorded where an image was
 // pinned by the list; else those are asked from which images are, since a list is what its digest says
 // wherever it comes from.
-func (r *Repairer) fetchLists(ctx context.Context, images []*cacheinfo.Image, damaged []Damage, why map[digest.Digest]string) error {
+func (r *Repairer) fetchLists(ctx context.Context, images []*cacheinfo.Image, damaged []Damage, why map[digest.Digest]error) error {
 	for _, d := range damaged {
 		if d.What != PartFile {
 			continue
@@ -113,7 +115,7 @@ func (r *Repairer) fetchLists(ctx context.Context, images []*cacheinfo.Image, da
 				break
 			}
 			if n == 0 && o.Digest == d.Digest {
-				why[d.Digest] = res.Error
+				why[d.Digest] = res.Err
 			}
 		}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/cacheinfo"
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
@@ -30,10 +31,10 @@ type Repaired struct {
 	Left   []Left   // not repaired
 }
 
-// Left is a damage that is still there, and why.
+// Left is damage that was not repaired.
 type Left struct {
 	Damage
-	Why string // with the hint on a line of its own
+	Why error // with a hint; nil where no repair was tried
 }
 
 // Repair repairs what Verify found damaged among images, those of a scan. A blob that is undamaged elsewhere in the cache
@@ -67,15 +68,20 @@ func (r *Repairer) Repair(ctx context.Context, images []*cacheinfo.Image, damage
 		return nil, err
 	}
 	for _, i := range broken { // of images that are recorded to be from nowhere, others may have brought the blobs
-		if why[i.ID] != "" && reassemble(ctx, c, pool, i, images, damaged) == nil {
+		if why[i.ID] != nil && reassemble(ctx, c, pool, i, images, damaged) == nil {
 			delete(why, i.ID)
 		}
 	}
 	return r.outcome(ctx, c, damaged, why)
 }
 
-// outcome looks at what was damaged again.
-func (r *Repairer) outcome(ctx context.Context, c *cache.Cache, damaged []Damage, why map[digest.Digest]string) (*Repaired, error) {
+var (
+	errAgain   = hint.Add(errors.New("it was fetched again and is damaged again"), "check the disk of the cache")
+	errNoPlace = hint.Add(errors.New("it is not recorded where it is from"), "remove the file: the next fetch brings it again")
+)
+
+// outcome verifies again what was damaged.
+func (r *Repairer) outcome(ctx context.Context, c *cache.Cache, damaged []Damage, why map[digest.Digest]error) (*Repaired, error) {
 	images, err := cacheinfo.Scan(c)
 	if err != nil {
 		return nil, err
@@ -89,7 +95,7 @@ func (r *Repairer) outcome(ctx context.Context, c *cache.Cache, damaged []Damage
 	}
 	out := &Repaired{}
 	for _, d := range v.Damaged {
-		out.Left = append(out.Left, Left{d, cmp.Or(why[d.Image], "it was fetched again and is damaged again: check the disk of the cache")})
+		out.Left = append(out.Left, Left{d, cmp.Or(why[d.Image], errAgain)})
 	}
 	still := func(d Damage) bool {
 		return slices.ContainsFunc(v.Damaged, func(l Damage) bool { return l.Image == d.Image && l.Path == d.Path })
@@ -98,7 +104,7 @@ func (r *Repairer) outcome(ctx context.Context, c *cache.Cache, damaged []Damage
 		switch {
 		case d.Image != "" && still(d):
 		case d.What == PartFile && !isRight(c, d.Digest):
-			out.Left = append(out.Left, Left{d, cmp.Or(why[d.Digest], "where it is from is not recorded\nremove the file: the next fetch brings it again")})
+			out.Left = append(out.Left, Left{d, cmp.Or(why[d.Digest], errNoPlace)})
 		default:
 			out.Mended = append(out.Mended, d)
 		}

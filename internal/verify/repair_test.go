@@ -13,6 +13,7 @@ import (
 
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/cacheinfo"
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
 	"osbuild-containers/test/images"
@@ -31,7 +32,7 @@ func (s *shop) repair() (mended, left string) {
 	var rest []Damage
 	for _, l := range out.Left {
 		rest = append(rest, l.Damage)
-		if l.Why == "" {
+		if l.Why == nil {
 			s.T.Errorf("%s: it is not said why it is left", &l.Damage)
 		}
 	}
@@ -199,7 +200,7 @@ func TestRemedies(t *testing.T) {
 		"what is recorded of where the image is from is of another form of it\nfetch it by NAME@DIGEST, which records that, and repair again": {{Name: "x", Digest: other.Digest}},
 	} {
 		i := &cacheinfo.Image{ID: base.ID, Manifest: base.Digest, Origins: origins}
-		if got := remedy(i); got != want {
+		if got := hint.Text(notFetched(i), hint.Flags); got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
 		if places := usable(i, nil); len(places) > 0 {
