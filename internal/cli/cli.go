@@ -28,7 +28,9 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"osbuild-containers/internal/bundle"
 	"osbuild-containers/internal/hint"
+	"osbuild-containers/internal/mirror"
 	"osbuild-containers/internal/panics"
 	"osbuild-containers/internal/process"
 )
@@ -68,16 +70,27 @@ func Main(ctx context.Context, env Env) int {
 		return exitOK
 	}
 	status, ok := errors.AsType[*statusError](err)
-	if !ok {
-		status = &statusError{status: exitFailed, err: err}
+	if !ok || status.err != nil {
+		fmt.Fprintf(env.Stderr, "%s: %s\n", Name, hint.Text(err, hint.Flags))
 	}
-	if status.err != nil {
-		fmt.Fprintf(env.Stderr, "%s: %s\n", Name, hint.Text(status.err, hint.Flags))
-	}
-	return status.status
+	return exitStatus(err)
 }
 
-// statusError is an error with an exit status of its own. Without a cause, all has been said.
+// exitStatus maps the error of a command to the exit status of the process.
+func exitStatus(err error) int {
+	var status *statusError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &status):
+		return status.status
+	case errors.As(err, new(*bundle.RefusedError)), errors.As(err, new(*mirror.RefusedError)):
+		return exitRefused
+	}
+	return exitFailed
+}
+
+// statusError is an error with an exit status of its own. Without a cause, everything was printed before.
 type statusError struct {
 	status int
 	err    error

@@ -131,7 +131,7 @@ func (e *exportCommand) run(ctx context.Context, args []string) error {
 			return refused(fmt.Errorf("%s is both what is left out and what is written: name another output", path))
 		}
 		if err := have.AddLayout(ctx, path); err != nil {
-			return refusedBundle(err)
+			return err
 		}
 	}
 	wanted, err := e.wanted(ctx, dir, args)
@@ -140,7 +140,7 @@ func (e *exportCommand) run(ctx context.Context, args []string) error {
 	}
 	b, err := bundle.New(cache.Open(dir), wanted, have)
 	if err != nil {
-		return refusedBundle(err)
+		return err
 	}
 	defer b.Close()
 	log := e.env.Log()
@@ -162,14 +162,6 @@ func (e *exportCommand) run(ctx context.Context, args []string) error {
 func (e *exportCommand) ended(ctx context.Context, err error) error {
 	if err != nil && ctx.Err() != nil {
 		return context.Cause(ctx)
-	}
-	return err
-}
-
-// refusedBundle gives an error of package bundle its exit status.
-func refusedBundle(err error) error {
-	if _, ok := errors.AsType[*bundle.RefusedError](err); ok {
-		return refused(err)
 	}
 	return err
 }

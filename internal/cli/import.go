@@ -69,7 +69,7 @@ func (a *app) runImport(ctx context.Context, path string, repair bool) error {
 		done, err = bundle.Import(ctx, cache.Open(dir), path, repair, log)
 	}
 	if err != nil {
-		return refusedBundle(err)
+		return err
 	}
 	log.Close()
 	failed := 0

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -133,9 +132,6 @@ func (m *mirrorCommand) run(ctx context.Context, set *pflag.FlagSet, dest string
 	}
 	res, err := do(ctx, o, pins, log)
 	log.Close()
-	if _, ok := errors.AsType[*mirror.RefusedError](err); ok {
-		return refused(err)
-	}
 	if err != nil {
 		return err
 	}
