@@ -16,12 +16,11 @@ import (
 	"osbuild-containers/internal/progress"
 )
 
-// fanOut is how many blobs are looked after at one time, for each download that may run: some wait
+// fanOut is how many blobs are in progress at one time, for each download that may run: some wait
 // for other processes, some for the disk.
 const fanOut = 8
 
-// eachBlob does something for each of the blobs of an image, many at a time. Kind is what the log
-// calls the image.
+// eachBlob calls do for each blob of an image, many at a time. kind is what the log calls the image.
 func (it *item) eachBlob(ctx context.Context, kind string, m *manifest.Manifest, do func(context.Context, manifest.Descriptor, *progress.Blob) error) error {
 	all := m.Blobs()
 	var total int64
@@ -54,7 +53,7 @@ func (it *item) eachBlob(ctx context.Context, kind string, m *manifest.Manifest,
 	return context.Cause(ctx)
 }
 
-// reuse acquires a blob, and links the file that open opens into the pool if it is the blob. The error is cache.ErrExists
+// acquire acquires a blob, and links the file that open opens into the pool if it is the blob. The error is cache.ErrExists
 // if the pool has the blob then.
 func (it *item) acquire(ctx context.Context, pool *cache.Pool, d manifest.Descriptor, open func() (*os.File, error), bar *progress.Blob) (*cache.Writer, error) {
 	if it.rehash {

@@ -36,7 +36,7 @@ func RefetchImages(ctx context.Context, r *request.Request, log *progress.Report
 	return j.run(ctx, func(context.Context, request.Item) bool { return false }, fetchImage)
 }
 
-// usesImage is hasImage, and records that the image was wanted.
+// usesImage is hasImage, and records that the image was used.
 func (j *job) usesImage(ctx context.Context, it request.Item) bool {
 	pub := j.hit(ctx, it)
 	if pub == nil {
@@ -204,7 +204,7 @@ func (s *session) choose(ctx context.Context) (*chosen, error) {
 	return c, err
 }
 
-// find reads the pinned manifest and, if it is a list, the one of its manifests whose config is
+// find reads the pinned manifest and, if it is a list, the manifest that it names whose config is
 // the item's id.
 func (s *session) find(ctx context.Context) (*chosen, error) {
 	raw, m, err := s.manifest(ctx, "")

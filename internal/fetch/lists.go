@@ -16,7 +16,7 @@ func Lists(ctx context.Context, r *request.Request, log *progress.Reporter) []re
 	return j.run(ctx, j.usesList, fetchList)
 }
 
-// usesList is hasList, and records that the list was wanted.
+// usesList is hasList, and records that the list was used.
 func (j *job) usesList(ctx context.Context, it request.Item) bool {
 	j.cache.UseFile(ctx, it.ID)
 	return j.hasList(ctx, it)

@@ -14,7 +14,7 @@ import (
 	"osbuild-containers/internal/request"
 )
 
-// Planned is what would be done for one item.
+// Planned is the forecast for one item.
 type Planned struct {
 	Item   request.Item
 	Cached bool          // nothing: it is in the cache
@@ -24,7 +24,7 @@ type Planned struct {
 	Err    error         // why it cannot be planned, nor fetched, with a hint
 }
 
-// PlannedBlob is what would be done for one blob.
+// PlannedBlob is the forecast for one blob.
 type PlannedBlob struct {
 	manifest.Descriptor
 	Way  Way
@@ -58,7 +58,7 @@ func (p *Planned) Download() (n int64) {
 // Reused is how many bytes of the item would not be downloaded, since they are there.
 func (p *Planned) Reused() int64 { return p.Size - p.Download() }
 
-// PlanImages says what Images would do. Manifests are read, to know the blobs; no blob is
+// PlanImages returns what Images would do. Manifests are read, to know the blobs; no blob is
 // downloaded, no signature fetched, and nothing written: the cache need not exist.
 func PlanImages(ctx context.Context, r *request.Request, log *progress.Reporter) []Planned {
 	j := newJob(r, log)
@@ -76,7 +76,7 @@ func PlanImages(ctx context.Context, r *request.Request, log *progress.Reporter)
 	return plans
 }
 
-// PlanLists says what Lists would do. To know the size of a list it is read.
+// PlanLists returns what Lists would do. To know the size of a list it is read.
 func PlanLists(ctx context.Context, r *request.Request, log *progress.Reporter) []Planned {
 	j := newJob(r, log)
 	return j.plan(ctx, j.hasList, planList)

@@ -12,7 +12,7 @@ import (
 	"osbuild-containers/internal/request"
 )
 
-// Stored says which images are in the host's containers storage. Nothing is fetched or copied:
+// Stored checks which images are in the host's containers storage. Nothing is fetched or copied:
 // the stages read from that store.
 func Stored(_ context.Context, r *request.Request, log *progress.Reporter) []request.Result {
 	image.RouteLogs(log.Note)

@@ -15,11 +15,11 @@ import (
 	"osbuild-containers/internal/request"
 )
 
-// Streams open images that are not to be kept, but sent elsewhere as they come. They are read as
-// those that are fetched: verified, and tried again where that may help.
+// Streams opens images that are not stored, but sent elsewhere as they arrive. They are read as
+// images that are fetched are: verified, and tried again where that may help.
 type Streams struct{ job *job }
 
-// NewStreams returns the Streams with these options.
+// NewStreams returns a Streams that uses these options.
 func NewStreams(o request.Options, log *progress.Reporter) *Streams {
 	return &Streams{newJob(&request.Request{Options: o}, log)}
 }

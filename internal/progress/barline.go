@@ -61,7 +61,7 @@ func fill(have, size int64, room int) string {
 	return "[" + strings.Repeat("=", full) + ">" + strings.Repeat(" ", room-full-1) + "]"
 }
 
-// shortName is what a bar shows of an item's name: "fedora" of
+// shortName shortens an item's name for a bar: "fedora" of
 // "registry.example/fedora:41@sha256:0123abcd…".
 func shortName(name string) string {
 	name, _, _ = strings.Cut(name, "@")

@@ -22,7 +22,7 @@ const (
 	showAfter = 300 * time.Millisecond
 )
 
-// bars is what a Reporter has on a terminal. mpb keeps the bars below the lines; what
+// bars is the output of a Reporter on a terminal. mpb keeps the bars below the lines; what
 // a bar looks like, and when a frame is drawn, is decided here. All methods are called
 // under the Reporter's lock. mpb draws from goroutines of its own while that lock is
 // held, so what they call (barLine) takes none.
@@ -36,7 +36,7 @@ type bars struct {
 
 	mpb   *mpb.Progress // nil until the first bar
 	frame chan any      // asks mpb for a frame
-	gone  chan any      // mpb says that it ended: the terminal cannot be written any more
+	gone  chan any      // closed when mpb ended: the terminal cannot be written any more
 }
 
 func newBars(w io.Writer, size func() (cols, rows int)) *bars {

@@ -92,7 +92,7 @@ func (b *Blob) Begin(verb string) {
 	b.enter(downloading, verb)
 }
 
-// Resuming says that the download continues after the first bytes, which are there
+// Resuming logs that the download continues after the first bytes, which are there
 // already.
 func (b *Blob) Resuming(from int64) {
 	if b == nil {
@@ -111,7 +111,7 @@ func (b *Blob) Skip(verb string) {
 	b.enter(reused, verb)
 }
 
-// Waiting says that another process downloads the blob.
+// Waiting logs that another process downloads the blob.
 func (b *Blob) Waiting() {
 	if b == nil {
 		return
@@ -119,14 +119,14 @@ func (b *Blob) Waiting() {
 	b.enter(waiting, "waiting for another process")
 }
 
-// Add says that n bytes arrived. It is cheap: one atomic addition.
+// Add counts n bytes that arrived. It is cheap: one atomic addition.
 func (b *Blob) Add(n int64) {
 	if b != nil {
 		b.have.Add(n)
 	}
 }
 
-// Reset says that the first bytes are there and no others: the download starts
+// Reset records that the first bytes are there and no others: the download starts
 // again at that offset. It is worth a line only when bytes were lost.
 func (b *Blob) Reset(at int64) {
 	if b == nil {
@@ -142,7 +142,7 @@ func (b *Blob) Reset(at int64) {
 	}
 }
 
-// Retry says that an attempt, counted from 1, failed with err and that the next one
+// Retry logs that an attempt, counted from 1, failed with err and that the next one
 // begins after wait.
 func (b *Blob) Retry(attempt int, wait time.Duration, err error) {
 	if b == nil {
@@ -160,7 +160,7 @@ func (b *Blob) Retry(attempt int, wait time.Duration, err error) {
 	r.tellLocked(e, b.prefix, text)
 }
 
-// Done says that the blob is there. After Reusing it says nothing.
+// Done logs that the blob is complete. After Skip it logs nothing.
 func (b *Blob) Done() {
 	if b == nil {
 		return
@@ -194,7 +194,7 @@ func (b *Blob) due(now time.Time) bool {
 	return now.Sub(b.marked) >= gap && now.UnixNano() >= b.retryAt.Load()
 }
 
-// heartbeat says how far the blob is, and begins the next measurement of speed.
+// heartbeat logs how far the blob is, and begins the next measurement of speed.
 func (b *Blob) heartbeat(now time.Time) string {
 	have, took := b.have.Load(), now.Sub(b.marked)
 	speed := rate(have-b.mark, took)

@@ -18,13 +18,13 @@ func NewEvents(w io.Writer) *Reporter {
 	return &Reporter{events: &events{w: w}, every: time.Second}
 }
 
-// events is what a Reporter has for a program. All methods are called under the Reporter's lock.
+// events is the output of a Reporter for a program. All methods are called under the Reporter's lock.
 type events struct{ w io.Writer }
 
 // event is one of the types below.
 type event interface{ name() string }
 
-// itemRef says which item an event is about; it is empty for one that is about none.
+// itemRef names the item of an event; it is empty where there is none.
 type itemRef struct {
 	Name   string `json:"name,omitempty"`
 	Digest string `json:"digest,omitempty"` // what is pinned
@@ -35,7 +35,7 @@ func pinnedRef(name, digest, key string) itemRef {
 	return itemRef{string(cut([]byte(Clean(name)), maxName)), Clean(digest), Clean(key)}
 }
 
-// blobRef says which blob an event is about.
+// blobRef names the blob of an event.
 type blobRef struct {
 	itemRef
 	Blob  string `json:"blob"`

@@ -23,7 +23,7 @@ type Item struct {
 	blobs   []*Blob // until it ends
 }
 
-// Summary is what there is to say about an item that is there.
+// Summary describes an item that is complete.
 type Summary struct {
 	Bytes    int64         // came over the network, in all attempts
 	Reused   int64         // needed no download: in the pool, or left by an earlier run
@@ -65,7 +65,7 @@ func (i *Item) Note(format string, args ...any) {
 	i.r.tellLocked(noteEvent{itemRef: i.ref, Text: text}, i.prefix, text)
 }
 
-// Start says what is fetched: what it is ("image sha256:0123abcd…"), how many
+// Start logs what is fetched: what it is ("image sha256:0123abcd…"), how many
 // layers it has and how many bytes they are; negative if unknown.
 // A terminal shows the bars instead.
 func (i *Item) Start(what string, layers int, bytes int64) {
@@ -88,7 +88,7 @@ func (i *Item) Start(what string, layers int, bytes int64) {
 	i.r.passLocked(startEvent{itemRef: i.ref, Layers: layers, Size: max(bytes, 0)}, i.prefix, text)
 }
 
-// Done says that the item is there, in one line.
+// Done logs that the item is complete, in one line.
 func (i *Item) Done(s Summary) {
 	if i == nil {
 		return
@@ -110,7 +110,7 @@ func (i *Item) Done(s Summary) {
 	}, text)
 }
 
-// Copied says that the item is there, or written, in one line, and how many bytes were copied for it.
+// Copied logs in one line that the item was copied or written, and how many bytes were copied for it.
 func (i *Item) Copied(bytes int64, took time.Duration) {
 	if i == nil {
 		return
@@ -118,7 +118,7 @@ func (i *Item) Copied(bytes int64, took time.Duration) {
 	i.end(doneEvent{itemRef: i.ref, Bytes: bytes, Seconds: inSeconds(took)}, "done: "+Bytes(bytes)+" copied, "+seconds(took))
 }
 
-// Fail says that the item could not be fetched, and why: the text of an error. Its further lines, as of a hint, are
+// Fail logs that the item could not be fetched, and why: the text of an error. Its further lines, as of a hint, are
 // indented.
 func (i *Item) Fail(why string) {
 	if i == nil {

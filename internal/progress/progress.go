@@ -1,21 +1,20 @@
-// Package progress tells people what happens while images are fetched.
+// Package progress shows the progress of fetching images.
 //
 // It has one API and three outputs. NewLog writes lines, for a log or a pipe: every
 // line is one Write, starts with the name of the item it belongs to (items run in
 // parallel), and is shorter than what osbuild cuts. NewBars draws, on a terminal,
 // one bar for each blob that is being downloaded, and one for all, and prints above
-// them what deserves to stay: notes, retries, failures and one summary per item.
+// them what is to stay on the screen: notes, retries, failures and one summary per item.
 // NewEvents writes the same as JSON, for programs: docs/events.md has the format.
 //
-// What it promises: text that came from outside (names, errors) is printable when
-// it is written, and what looks like a credential in it is not written at all. A
-// log says of a running download, at most every five seconds, how far it is. No
-// goroutine runs before the first blob is waited for. A nil Reporter, Item or Blob
-// does nothing, so a caller without an output passes nil.
+// Text that came from outside (names, errors) is printable when it is written, and
+// what looks like a credential in it is replaced by stars. A log has a line about a
+// running download at most every five seconds. No goroutine runs before the first
+// blob is waited for. A nil Reporter, Item or Blob does nothing, so a caller without
+// an output passes nil.
 //
-// What it does not: it measures nothing but time and the bytes it is told of, it
-// never fails (an error of the writer is dropped), and its
-// lines are for people; programs read the reply, or events.
+// Errors of the writer are dropped. Lines are for people and may change; programs
+// read the reply, or events.
 package progress
 
 import (

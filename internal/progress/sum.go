@@ -9,7 +9,7 @@ import (
 	"osbuild-containers/internal/manifest"
 )
 
-// sum is what all items together have and need, guarded by the Reporter's lock.
+// sum counts what all items together have and need. It is guarded by the Reporter's lock.
 type sum struct {
 	began   time.Time
 	items   int // that were announced
@@ -24,7 +24,7 @@ type sum struct {
 	reused  int64
 }
 
-// Begin says that so many more items are wanted, those that need nothing among them: a terminal
+// Begin announces further items, those that need nothing included: a terminal
 // shows how many are done, and a program is told.
 func (r *Reporter) Begin(items int) {
 	if r == nil {
@@ -41,7 +41,7 @@ func (r *Reporter) Begin(items int) {
 	}
 }
 
-// Cached says that an item needs nothing. It is counted, and a program is told; a log is not, since
+// Cached records that an item is in the cache. It is counted, and a program is told; a log is not, since
 // there may be many thousands.
 func (r *Reporter) Cached(name, digest, key string) {
 	if r == nil {
@@ -57,7 +57,7 @@ func (r *Reporter) Cached(name, digest, key string) {
 	}
 }
 
-// Over says that no more is to be seen of the item, and writes nothing.
+// Over removes the item from the screen, and writes nothing.
 func (i *Item) Over() {
 	if i != nil {
 		i.end(doneEvent{itemRef: i.ref})

@@ -79,7 +79,7 @@ func NewGroup(p Policy) *Group {
 	return g
 }
 
-// Attempts is how many tries there were, those that ran together counted as one: 1, and 1 for each that was repeated.
+// Attempts returns the number of tries: 1, and 1 for each that was repeated.
 func (g *Group) Attempts() int { return int(g.attempts.Load()) }
 
 // AddAttempt counts a try that was repeated without an Operation.
@@ -109,10 +109,10 @@ func (g *Group) New(note func(attempt int, wait time.Duration, err error)) *Oper
 	return &Operation{group: g, note: note, waits: waits, began: time.Now()}
 }
 
-// Failed is how many tries have failed.
+// Failed returns how many tries have failed.
 func (o *Operation) Failed() int { return o.total }
 
-// StartAt says that what comes before offset (bytes) is there: only bytes behind it are progress.
+// StartAt makes only bytes from offset on count as progress: those before it are there, or were lost.
 func (o *Operation) StartAt(offset int64) { o.far, o.mark = offset, offset }
 
 // Reached notes that a try got to offset (bytes). Only what no try had before is progress.
@@ -127,7 +127,7 @@ func (o *Operation) Reached(offset int64) {
 // Restart lets the time of the operation begin now: what passed before was the caller's.
 func (o *Operation) Restart() { o.began = time.Now() }
 
-// Excuse leaves time that was spent waiting for others out of account.
+// Excuse does not count d, time that was spent waiting for others, as time without progress.
 func (o *Operation) Excuse(d time.Duration) { o.began = o.began.Add(d) }
 
 // Do runs try until it succeeds, fails for good, or meets a bound of the policy.
@@ -227,7 +227,7 @@ func (o *Operation) judge(ctx context.Context, err error) (wait time.Duration, f
 	return wait, nil
 }
 
-// idle is for how long the group has made no progress although this operation could have.
+// idle returns for how long the group has made no progress although this operation could have.
 func (o *Operation) idle() time.Duration { return min(o.group.pace.behind(), time.Since(o.began)) }
 
 func gaveUp(err error, total int) error {

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// UnreadError is the error of a Send whose content could not be read: it is not put's fault.
+// UnreadError is the error of a Send whose content could not be read. put is not to blame.
 type UnreadError struct{ Err error }
 
 func (e *UnreadError) Error() string { return e.Err.Error() }
@@ -22,7 +22,7 @@ var errUnread = errors.New("cannot read what is to be sent")
 // forever is for how long a reader may do something else.
 const forever = time.Duration(math.MaxInt64)
 
-// patience is how long a server may take to answer when it has got size bytes: it may have to verify them and to move
+// patience returns how long a server may take to answer when it has got size bytes: it may have to verify them and to move
 // them to where they stay.
 func (p *Policy) patience(size int64) time.Duration {
 	const portion = 64 << 20 // bytes that are worth another stall time-out
@@ -48,14 +48,14 @@ func (o *Operation) Send(ctx context.Context, size int64, open func(context.Cont
 	return err
 }
 
-// body is what one try sends. While it is read the server is not waited for.
+// body is the content that one try sends. While it is read, no answer of the server is waited for.
 type body struct {
 	ctx   context.Context
 	op    *Operation
 	stall time.Duration
 	open  func(context.Context) (io.ReadCloser, error)
 	w     *Watch      // for the answers
-	wants *time.Timer // for the next bytes to be wanted
+	wants *time.Timer // ends the try when no more bytes are read
 
 	mu   sync.Mutex // guards what follows: a client may read for a while after it has got an answer
 	r    io.ReadCloser

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// leastRate is what counts as progress, in bytes a second: a byte now and then does not.
+// leastRate is the least rate that counts as progress, in bytes a second: a byte now and then does not.
 const leastRate = 1 << 10
 
 // dialTimeout is longer than containers/image tries to connect to one address.
@@ -40,7 +40,7 @@ func (e StallError) Timeout() bool { return true }
 // Temporary implements net.Error.
 func (e StallError) Temporary() bool { return true }
 
-// pace tells how far something is behind the least rate. It is the time up to which the bytes that have come suffice at
+// pace measures how far something is behind the least rate. It is the time up to which the bytes that have come suffice at
 // that rate, but never later than now: what came fast does not count for later.
 type pace struct{ at atomic.Int64 } // unix nanoseconds
 
@@ -61,7 +61,7 @@ func (p *pace) moved(n int64) {
 	}
 }
 
-// behind is how late it is.
+// behind returns how late it is.
 func (p *pace) behind() time.Duration {
 	return max(0, time.Duration(time.Now().UnixNano()-p.at.Load()))
 }
@@ -149,7 +149,7 @@ func (w *Watch) Resume() {
 	w.timer.Reset(max(0, w.stall-w.stopped))
 }
 
-// Stop ends the watch. It returns err, or the StallError where that is what err comes from.
+// Stop ends the watch. It returns err, or the StallError that caused it.
 func (w *Watch) Stop(err error) error {
 	w.timer.Stop()
 	var stalled StallError
