@@ -213,7 +213,7 @@ func TestSparseFilesOfAStorage(t *testing.T) {
 					a.Stored(t, "localhost/y:v1", root, driver, img)
 					a.Options = to(kind, "/out")
 					code, log := call(t, a)
-					if lost != (code == 1 && strings.Contains(log, `"holes" is in it in GNU tar's sparse format 1.0`)) || !lost && code != 0 {
+					if lost != (code == 1 && strings.Contains(log, `"holes" in it has GNU tar's sparse format 1.0`)) || !lost && code != 0 {
 						t.Errorf("%s, %s to %s: exit status %d: %s", version, of, kind, code, log)
 					}
 				}
