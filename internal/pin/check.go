@@ -109,9 +109,9 @@ func (r *Resolver) Check(ctx context.Context, images []Image) ([]Status, error) 
 }
 
 // fail records that a request for what failed.
-func (s *Status) fail(ref Reference, what string, err error) {
+func (s *Status) fail(what string, err error) {
 	s.Errors = append(s.Errors, fmt.Sprintf("%s: %v", what, err))
-	s.Hint = hintOf(ref, err).Spell(hint.Flags)
+	s.Hint = hintOf(err).Spell(hint.Flags)
 }
 
 // judge sets the state from the answers.
@@ -185,7 +185,7 @@ func (c *checker) served(ctx context.Context, ref Reference, i *Image, s *Status
 			case image.IsNotFound(h.err):
 				s.Missing = append(s.Missing, what.name)
 			default:
-				s.fail(ref, what.name, h.err)
+				s.fail(what.name, h.err)
 			}
 		})
 	}
@@ -202,7 +202,7 @@ func (c *checker) tag(ctx context.Context, ref Reference, s *Status, note func(f
 		case image.IsNotFound(h.err):
 			s.Missing = append(s.Missing, "tag")
 		default:
-			s.fail(ref, "tag", h.err)
+			s.fail("tag", h.err)
 		}
 	})
 }

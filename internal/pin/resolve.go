@@ -82,11 +82,11 @@ func named(ref Reference, err error) error {
 		}
 		return errors.Join(errs...)
 	}
-	return hint.With(fmt.Errorf("%s: %w", ref, err), hintOf(ref, err))
+	return hint.With(fmt.Errorf("%s: %w", ref, err), hintOf(err))
 }
 
 // hintOf returns the remedy for an error of a reference, the zero Hint if the error says enough.
-func hintOf(ref Reference, err error) hint.Hint {
+func hintOf(err error) hint.Hint {
 	if registry.IsNotFound(err) {
 		return hint.New("check the name and the tag, and whether the registry still has it")
 	}
