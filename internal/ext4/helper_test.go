@@ -102,15 +102,18 @@ func mounted(t *testing.T, path string, options string) (dir string, unmount fun
 	unmount = func() {
 		if !done {
 			done = true
-			must(t, unix.Unmount(dir, 0))
-			// Another process that has a copy of the mounts for a moment keeps it mounted.
+			// A child of this process that has not called execve yet has its open files, and another process may have
+			// a copy of the mounts for a moment.
+			err := unix.Unmount(dir, 0)
 			for range 1000 {
-				if out, err := exec.Command("losetup", "-j", path).Output(); err != nil || len(out) == 0 {
-					return
+				if err == unix.EBUSY {
+					err = unix.Unmount(dir, 0)
+				} else if out, e := exec.Command("losetup", "-j", path).Output(); e != nil || len(out) == 0 {
+					break
 				}
 				time.Sleep(10 * time.Millisecond)
 			}
-			t.Errorf("%s is still mounted", path)
+			must(t, err)
 		}
 	}
 	t.Cleanup(unmount)
