@@ -284,3 +284,6 @@ func readOriginsAt(path string) ([]Origin, error) {
 	defer f.Close()
 	return readOrigins(&dir{f: f, path: path}, originFile)
 }
+
+// path returns the path of a complete blob.
+func (p *Pool) path(d digest.Digest) string { return p.blobs.join(d.Encoded()) }

@@ -127,11 +127,6 @@ func (p *Pool) Close() error {
 	return p.use.Close()
 }
 
-// path is where a complete blob is, for messages. Only digests that were parsed get here.
-func (p *Pool) path(d digest.Digest) string {
-	return p.blobs.join(d.Encoded())
-}
-
 // Has reports whether the pool holds the blob, complete. It was verified
 // before it got its name; a length other than size means that it was damaged since.
 func (p *Pool) Has(d digest.Digest, size int64) bool {

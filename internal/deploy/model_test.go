@@ -268,3 +268,8 @@ func (m model) add(line string) {
 		m[strings.TrimSuffix(line, "/")] = "/"
 	}
 }
+
+// below reports whether a name is another one or is in it.
+func below(name, top string) bool {
+	return strings.HasPrefix(name, top) && (len(name) == len(top) || name[len(top)] == '/')
+}

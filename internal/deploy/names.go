@@ -55,11 +55,6 @@ func cut(name string) (first, rest string) {
 	return name, ""
 }
 
-// below reports whether a name is another one or is in it.
-func below(name, top string) bool {
-	return strings.HasPrefix(name, top) && (len(name) == len(top) || name[len(top)] == '/')
-}
-
 // resolve follows the symbolic links that name runs through, its last component too,
 // as a chroot does: absolute targets begin at the root, and ".." ends there.
 func resolve(name string, readlink func(name string) (string, bool)) (string, error) {

@@ -25,15 +25,6 @@ type Damage struct {
 	Got    string // a digest, a size, nothing, or why it cannot be read
 }
 
-// String returns the damage in one line.
-func (d *Damage) String() string {
-	text := string(d.What)
-	if d.Digest != "" {
-		text += " " + d.Digest.String()
-	}
-	return text + ": got " + d.Got
-}
-
 // A Part names the role of a cached file: manifest, config, layer or signature.
 type Part string
 
