@@ -11,7 +11,7 @@ import (
 	"osbuild-containers/internal/layer"
 )
 
-// again is the second pass, over the layers that have what was put off.
+// again runs the second pass, over the layers with postponed files.
 func (d *deployer) again(ctx context.Context) error {
 	for _, k := range slices.Sorted(maps.Keys(d.late)) {
 		if err := d.rest(ctx, int(k), d.late[k]); err != nil {
@@ -21,7 +21,7 @@ func (d *deployer) again(ctx context.Context) error {
 	return nil
 }
 
-// rest writes entries of a layer that were not written before.
+// rest writes the postponed files of layer k.
 func (d *deployer) rest(ctx context.Context, k int, files map[int32]*inode) error {
 	maps.DeleteFunc(files, func(_ int32, f *inode) bool { return d.waiting(f) == nil })
 	if len(files) == 0 {
@@ -31,7 +31,7 @@ func (d *deployer) rest(ctx context.Context, k int, files map[int32]*inode) erro
 	defer s.Close()
 	entries := s.Entries()
 	left := len(files)
-	for { // to the end, where the digests are verified
+	for { // to the end, so that the digests are verified
 		e, err := entries.Next()
 		if err == io.EOF && left > 0 {
 			return errors.New("the layer has changed since it was first read")
@@ -56,7 +56,7 @@ func (d *deployer) rest(ctx context.Context, k int, files map[int32]*inode) erro
 	}
 }
 
-// writeLate writes a file under all names that wait for it.
+// writeLate writes a postponed file under all of its names.
 func (d *deployer) writeLate(f *inode, e *layer.Entry, content io.Reader) error {
 	first := d.waiting(f)
 	name := d.path(first)

@@ -1,21 +1,20 @@
-// Package deploy puts the layers of an image into a tree, in one pass.
+// Package deploy applies the layers of an image to a tree, in one pass.
 //
-// It exists because the other ways do the work twice: unpack every layer into a
-// store, mount their union, copy that, remove what is not wanted. Here the layers are
-// merged from the top one down, and an entry gets its place only when no layer above has
-// replaced or removed it and no pattern excludes it. On several cores, layers are read
-// ahead of that and their files written aside; see docs/design/deploy.md.
+// Other ways do the work twice: they unpack every layer into a store, mount the union, copy it and
+// remove unwanted files. Here the layers are merged from the top down, and an entry is written only
+// if no layer above has replaced or removed it and no pattern excludes it. On several cores, layers
+// are read ahead and their files are written to a scratch directory; see docs/design/deploy.md.
 //
-// What a layer means is what overlayfs makes of it as podman unpacks it: each layer is
-// a tree of its own, in which its symbolic links are followed as under chroot, and
-// the trees are stacked. A directory over another merges with it, everything
-// else replaces what is below. docs/deploy.md has the cases, and where it differs.
+// Layers mean what overlayfs shows after podman has unpacked them: each layer is a tree of its own,
+// in which its symbolic links are followed as under chroot, and the trees are stacked. A directory
+// merges with a directory below; any other entry replaces the path below. docs/deploy.md lists the
+// cases and the differences from podman.
 //
-// What it promises: nothing outside the tree is touched (package tree keeps that),
-// names that point outwards are contained, as under chroot; every layer is verified;
-// an error names the layer and the path; memory and work are counted against the
-// limits, whatever the image is. What it does not promise: a failed deployment leaves
-// what it wrote, and nothing is synced, since the caller discards a broken tree.
+// Guarantees: nothing outside the tree is touched (package tree enforces it); names that point
+// outside are resolved as under chroot; every layer is verified; an error names the layer and the
+// path; memory and work are bounded by the limits for any image. Not guaranteed: cleaning up after
+// a failure, and durability. The caller discards a tree whose deployment failed, so nothing is
+// synced.
 package deploy
 
 import (
@@ -32,21 +31,21 @@ import (
 	"osbuild-containers/internal/userns"
 )
 
-// Layer is a layer of the image; the first is the lowest.
+// Layer is a layer of the image. Layers are listed from the lowest up.
 type Layer = layer.Blob
 
-// Options are what differs from the image. The zero value deploys all of it.
+// Options select what is deployed and how. The zero value deploys the whole image unchanged.
 type Options struct {
-	// Exclude has paths and patterns of what is not written, see docs/deploy.md.
+	// Exclude holds paths and patterns of files that are not written, see docs/deploy.md.
 	Exclude []string
-	// UIDs and GIDs map the owners in the image to those in the tree. Without any,
-	// they are the same; with some, an owner that is in none of them is an error.
+	// UIDs and GIDs map the owners in the image to those in the tree. An empty map changes nothing;
+	// with a non-empty map, an owner outside its ranges is an error.
 	UIDs, GIDs []IDRange
-	// IgnoreOwners gives all to the user and group of this process, whatever the image says, and leaves out
-	// ACLs that name others.
+	// IgnoreOwners gives all files to the user and group of this process and drops ACL entries for
+	// other users and groups.
 	IgnoreOwners bool
 	Limits       Limits
-	// Epoch is the time of directories that no layer has; zero means now.
+	// Epoch is the modification time of directories that no layer has an entry for; zero means now.
 	Epoch time.Time
 }
 
@@ -90,7 +89,7 @@ func newDeployer(root string, layers []Layer, opt Options, log *progress.Reporte
 	return d, nil
 }
 
-// run deploys.
+// run merges all layers and finishes the tree.
 func (d *deployer) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -110,7 +109,7 @@ func (d *deployer) run(ctx context.Context) error {
 	return d.finish(d.paths.root())
 }
 
-// deployer is one deployment.
+// deployer holds the state of one deployment.
 type deployer struct {
 	ledger
 	tree    *tree.Root
@@ -121,16 +120,16 @@ type deployer struct {
 	lost    userns.Losses
 
 	paths  *trie[merged]
-	wanted *trie[wanted]              // hard links to layers below that were not read yet
-	late   map[int32]map[int32]*inode // by layer and entry: written in a second pass
+	wanted *trie[wanted]              // targets of hard links, expected in layers below
+	late   map[int32]map[int32]*inode // by layer and entry: files for the second pass
 	buf    []byte
 
 	procs int             // how many layers are read at a time
-	most  int64           // bytes of entries that may be ahead of the layer that is merged
+	most  int64           // bytes of entries that may be read ahead of the merge
 	pause func(bytes int) // for tests: called before each entry and each piece of a file
 }
 
-// all merges the layers, the top one first. Those below it are read ahead.
+// all merges the layers from the top down, while those below are read ahead.
 func (d *deployer) all(ctx context.Context) (err error) {
 	a := d.startAhead(ctx)
 	defer func() { err = errors.Join(err, a.close()) }()
@@ -143,7 +142,7 @@ func (d *deployer) all(ctx context.Context) (err error) {
 	return nil
 }
 
-// layer merges one layer below those that are in the tree.
+// layer merges one layer below those that were merged before.
 func (d *deployer) layer(ctx context.Context, r *reader) error {
 	l := newLayer(r.k)
 	defer d.forget(l)
@@ -184,13 +183,13 @@ func (d *deployer) layer(ctx context.Context, r *reader) error {
 	return nil
 }
 
-// stepsLeft refuses an image that took too many steps for what was read of it. It is for
-// what is done for the entries of several layers.
+// stepsLeft returns an error if the image took too many steps for the number of entries read so
+// far. It bounds work that concerns the entries of several layers.
 func (d *deployer) stepsLeft() error {
 	return d.maySpend("image", d.steps+d.tree.Steps, d.entries)
 }
 
-// in adds the layer in which an error occurred.
+// in adds layer k to an error.
 func (d *deployer) in(k int, err error) error {
 	if errors.Is(err, context.Canceled) {
 		return err

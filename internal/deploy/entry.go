@@ -11,7 +11,7 @@ import (
 	"osbuild-containers/internal/tree"
 )
 
-// entry takes one entry of the layer.
+// entry merges one entry of the layer.
 func (d *deployer) entry(l *layerState, e *layer.Entry, content io.Reader) error {
 	o, what, err := d.classify(l, e)
 	if err != nil {
@@ -19,7 +19,7 @@ func (d *deployer) entry(l *layerState, e *layer.Entry, content io.Reader) error
 	}
 	switch {
 	case what == aufsMetadata:
-		if e.Type == layer.File { // aufs keeps the files there that have several links
+		if e.Type == layer.File { // aufs keeps files with several hard links in there
 			o.v.kind, o.v.index, o.v.file = leaf, int32(e.Index), nil
 		}
 		return nil
@@ -36,7 +36,7 @@ func (d *deployer) entry(l *layerState, e *layer.Entry, content io.Reader) error
 	return d.place(l, e, o, content)
 }
 
-// classify returns what the name of an entry means, and the path that it is about.
+// classify splits the name of an entry into its marker and the path that the marker applies to.
 func (d *deployer) classify(l *layerState, e *layer.Entry) (*layerPath, marker, error) {
 	what, name, err := parse(clean(e.Name))
 	if err != nil {
@@ -46,8 +46,8 @@ func (d *deployer) classify(l *layerState, e *layer.Entry) (*layerPath, marker, 
 	return o, what, err
 }
 
-// isOverlayWhiteout reports whether the entry is a whiteout of overlayfs, which makes one
-// character device and links the others to it.
+// isOverlayWhiteout reports whether the entry is an overlay whiteout: a character device 0:0, or a
+// hard link to one.
 func (d *deployer) isOverlayWhiteout(l *layerState, e *layer.Entry) (bool, error) {
 	switch e.Type {
 	case layer.Char:
@@ -63,7 +63,7 @@ func (d *deployer) isOverlayWhiteout(l *layerState, e *layer.Entry) (bool, error
 	}
 }
 
-// overlayWhiteout takes a whiteout of overlayfs, which is the entry of that name.
+// overlayWhiteout applies an overlay whiteout, which has the name of the path that it hides.
 func (d *deployer) overlayWhiteout(l *layerState, o *layerPath) error {
 	if err := d.undo(l, o, false); err != nil {
 		return err
@@ -75,13 +75,13 @@ func (d *deployer) overlayWhiteout(l *layerState, o *layerPath) error {
 	return nil
 }
 
-// hide takes a whiteout or the marker of an opaque directory. A whiteout does not make
-// the directory that it is in.
+// hide applies a whiteout or the marker of an opaque directory. A whiteout does not create its
+// parent directory.
 func (d *deployer) hide(l *layerState, o *layerPath, what marker) error {
 	o.v.whiteout = o.v.whiteout || what == whiteout
 	o.v.opaque = o.v.opaque || what == opaque
 	if d.inLeaf(l, l.own.parent(o)) || what == opaque && (o.v.kind == leaf || o.v.overlayWhiteout) {
-		return nil // there is no directory, so there is nothing to hide
+		return nil // without a directory, there is nothing to hide
 	}
 	n, err := d.at(l, o)
 	if err != nil {
@@ -105,7 +105,7 @@ func (d *deployer) hide(l *layerState, o *layerPath, what marker) error {
 	return d.makeDir(l.k, n)
 }
 
-// place takes an entry that is a path of the layer.
+// place merges an entry that is neither a whiteout nor a marker.
 func (d *deployer) place(l *layerState, e *layer.Entry, o *layerPath, content io.Reader) error {
 	o.v.overlayWhiteout = false
 	if err := d.enter(l, o); err != nil {
@@ -126,7 +126,7 @@ func (d *deployer) place(l *layerState, e *layer.Entry, o *layerPath, content io
 	return d.leaf(l, e, o, n, content)
 }
 
-// dir takes a directory; n is nil when layers above hide it.
+// dir merges a directory; n is nil when layers above hide it.
 func (d *deployer) dir(l *layerState, e *layer.Entry, o *layerPath, n *treePath) error {
 	if o.v.kind == leaf {
 		if err := d.undo(l, o, false); err != nil {
@@ -155,12 +155,12 @@ func (d *deployer) dir(l *layerState, e *layer.Entry, o *layerPath, n *treePath)
 		n.v.meta, n.v.metaLayer = &m, l.k
 	}
 	if n.id == 0 || d.excluded(l, o) {
-		return nil // what is in it may be kept, and then it is made
+		return nil // created later, if a file below it is not excluded
 	}
 	return d.makeDir(l.k, n)
 }
 
-// enterDir takes note that the layer has a directory there.
+// enterDir records that the layer has a directory at a path.
 func (d *deployer) enterDir(l *layerState, o *layerPath) error {
 	if o.v.kind == dir {
 		return nil
@@ -172,7 +172,7 @@ func (d *deployer) enterDir(l *layerState, o *layerPath) error {
 	return nil
 }
 
-// leaf takes all that is not a directory.
+// leaf merges an entry that is not a directory.
 func (d *deployer) leaf(l *layerState, e *layer.Entry, o *layerPath, n *treePath, content io.Reader) error {
 	if o.id == 0 {
 		return fmt.Errorf("%q: the root must be a directory", e.Name)
@@ -207,8 +207,8 @@ func (d *deployer) leaf(l *layerState, e *layer.Entry, o *layerPath, n *treePath
 	return d.write(d.path(n), e, m, content)
 }
 
-// replace makes way for a leaf of the layer. It returns the path in the tree to which
-// the leaf is to be written, nil if it is not.
+// replace clears a path for a leaf of the layer. It returns the path in the tree at which to write
+// the leaf, nil if it is not to be written.
 func (d *deployer) replace(l *layerState, o *layerPath, n *treePath) (*treePath, error) {
 	if o.v.kind != nothing {
 		if err := d.undo(l, o, false); err != nil {
@@ -219,14 +219,14 @@ func (d *deployer) replace(l *layerState, o *layerPath, n *treePath) (*treePath,
 	if n == nil {
 		return nil, nil
 	}
-	if n.v.kind == dir || d.excluded(l, o) { // below a directory of the layers above
+	if n.v.kind == dir || d.excluded(l, o) { // inside a directory of the layers above
 		n.v.leaf = l.k
 		return nil, nil
 	}
 	return n, nil
 }
 
-// write makes what the entry describes, neither a directory nor a hard link.
+// write creates the file that an entry describes. It handles neither directories nor hard links.
 func (d *deployer) write(name string, e *layer.Entry, m tree.Meta, content io.Reader) error {
 	switch e.Type {
 	case layer.Symlink:
@@ -247,7 +247,7 @@ func (d *deployer) write(name string, e *layer.Entry, m tree.Meta, content io.Re
 	}
 }
 
-// file writes a regular file, or moves it where it was written ahead.
+// file writes a regular file, or moves one that was written to the scratch directory.
 func (d *deployer) file(name string, e *layer.Entry, m tree.Meta, content io.Reader) error {
 	if r, ok := content.(*reader); ok {
 		if moved, err := r.moveTo(d.tree, name); moved || err != nil {
@@ -268,7 +268,7 @@ func (d *deployer) file(name string, e *layer.Entry, m tree.Meta, content io.Rea
 	return f.Close(m)
 }
 
-// fill writes the content of a file. unread means that the error is one of reading it.
+// fill writes the content of a file. unread reports whether the error came from reading it.
 func fill(f *tree.File, content io.Reader, buf []byte, pause func(int)) (unread bool, err error) {
 	piece := func() ([]byte, error) {
 		n, err := content.Read(buf)

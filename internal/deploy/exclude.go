@@ -8,22 +8,22 @@ import (
 	"github.com/moby/patternmatcher"
 )
 
-// excluder matches paths against the patterns of what is not written.
+// excluder matches paths against the exclude patterns.
 type excluder struct {
 	patterns []*pattern
 }
 
-// pattern is one line. The last one that matches a path counts.
+// pattern is one line of the list. The last one that matches a path decides.
 type pattern struct {
 	text    string
-	keep    bool // it begins with "!": what matches is written after all
+	keep    bool // it begins with "!": matching paths are written after all
 	literal string
 	globs   *patternmatcher.PatternMatcher // nil: only literal
 	matched bool
 }
 
-// newExcluder reads the patterns. Each is also a plain path: a file whose name is the
-// pattern is meant by it, as it always was.
+// newExcluder parses the patterns. Each is also a literal path, so a file whose name is the text of
+// the pattern matches it too.
 func newExcluder(lines []string) (*excluder, error) {
 	x := &excluder{}
 	for _, line := range lines {
@@ -34,7 +34,7 @@ func newExcluder(lines []string) (*excluder, error) {
 			p.keep, text = true, rest
 		}
 		if outside(text) {
-			continue // and so it matches nothing
+			continue // and thus matches nothing
 		}
 		p.literal = clean(text)
 		if p.literal == "." {
@@ -47,8 +47,8 @@ func newExcluder(lines []string) (*excluder, error) {
 	return x, nil
 }
 
-// compile returns nil for an invalid pattern. The library compiles it on its first use,
-// and must not use it again once that has failed.
+// compile returns nil for an invalid pattern. The library compiles a pattern on its first use, and
+// must not use it again after that failed.
 func compile(text string) *patternmatcher.PatternMatcher {
 	globs, err := patternmatcher.New([]string{text})
 	if err == nil {
@@ -60,14 +60,13 @@ func compile(text string) *patternmatcher.PatternMatcher {
 	return globs
 }
 
-// outside reports whether a path leads out of the directory that it begins in.
+// outside reports whether a path leads out of the directory that it is relative to.
 func outside(name string) bool {
 	name = path.Clean(strings.TrimLeft(name, "/"))
 	return name == ".." || strings.HasPrefix(name, "../")
 }
 
-// match returns the number of the last pattern that means just that name, counted from
-// 1; 0: none.
+// match returns the number of the last pattern that matches this very name, counted from 1, or 0.
 func (x *excluder) match(name string) int32 {
 	last := int32(0)
 	for i, p := range x.patterns {
@@ -86,9 +85,9 @@ func (p *pattern) match(name string) bool {
 	return name == p.literal || p.globs != nil && matches(p.globs, name)
 }
 
-// matches reports whether a pattern means just that name. The methods that are not
-// deprecated try each directory on the way, for each name again. This one is, because it
-// is wrong for several patterns with exceptions; here is one, without.
+// matches reports whether a pattern matches this very name. The other methods of the library would
+// also try every parent directory, for each name again. This method is deprecated because it is
+// wrong for several patterns with exceptions; here it gets one pattern without exceptions.
 func matches(globs *patternmatcher.PatternMatcher, name string) bool {
 	ok, err := globs.MatchesUsingParentResult(name, false) //nolint:staticcheck // see above
 	return ok && err == nil
@@ -103,8 +102,8 @@ func (d *deployer) excluded(l *layerState, o *layerPath) bool {
 	return last > 0 && !d.exclude.patterns[last-1].keep
 }
 
-// rule returns the number of the last pattern that means a path of the layer, or a
-// directory that it is in, counted from 1; 0: none.
+// rule returns the number of the last pattern that matches a path of the layer or one of its parent
+// directories, counted from 1, or 0.
 func (d *deployer) rule(l *layerState, o *layerPath) int32 {
 	if o.id == 0 {
 		return 0
@@ -116,7 +115,7 @@ func (d *deployer) rule(l *layerState, o *layerPath) int32 {
 	return o.v.rule - 1
 }
 
-// warnings are about the patterns that meant nothing.
+// warnings returns a warning for each pattern that matched nothing.
 func (x *excluder) warnings() []string {
 	var texts []string
 	for _, p := range x.patterns {
@@ -130,9 +129,9 @@ func (x *excluder) warnings() []string {
 	return texts
 }
 
-// excludeThroughLinks removes what a plain path means that runs through symbolic links
-// of the image: "lib/modules" where lib leads to usr/lib. That the lowest layer has
-// the link is not known before it is read, so this cannot be left out while writing.
+// excludeThroughLinks removes files that a literal path names through symbolic links of the image,
+// such as "lib/modules" where lib links to usr/lib. The link may be in the lowest layer, so these
+// files cannot be skipped while writing.
 func (d *deployer) excludeThroughLinks() error {
 	for _, p := range d.exclude.patterns {
 		if p.keep || p.literal == "" || p.globs != nil {

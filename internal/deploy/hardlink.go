@@ -9,31 +9,30 @@ import (
 	"osbuild-containers/internal/tree"
 )
 
-// An inode is a file to which a layer has hard links; there is none for the many files
-// that have one name only.
+// An inode is a file that a layer has hard links to. Files with a single name, which are most, have
+// none.
 //
-// Its content may be on the disk, under all of its names. Or it went by while it was
-// hidden or excluded: then its names wait for a second pass over the layer. Archives
-// name the first link of a file as the target of all others, so that is seldom: the
-// first must have been replaced and others not. Or it is in a layer below, as
-// overlayfs never has it but the image specification allows it: then the names wait
-// for that layer.
+// Its content may be on disk already, under all of its names. If the content was skipped because
+// its first name was hidden or excluded, the other names wait for a second pass over the layer.
+// That is rare: archives use the first name of a file as the target of all its links, so the first
+// name must have been replaced and others not. The content may also be in a layer below, which
+// overlayfs never produces but the image specification allows; then the names wait for that layer.
 type inode struct {
-	names   []*treePath // those that have another inode by now do not count
-	meta    *tree.Meta  // of the headers of its hard links, together
-	above   []*inode    // hard links of layers above to this one, the lowest first
+	names   []*treePath // names that have another inode by now do not count
+	meta    *tree.Meta  // from the headers of its hard links, combined
+	above   []*inode    // hard links of layers above to this file, the lowest layer first
 	layer   int32
-	index   int32 // the entry that has the content
-	symlink bool  // it is a symbolic link
+	index   int32 // the entry with the content
+	symlink bool  // the file is a symbolic link
 	below   bool  // the content is in a layer below
 }
 
 const (
-	inodeBytes = int64(unsafe.Sizeof(inode{})) + 64 // with its meta
+	inodeBytes = int64(unsafe.Sizeof(inode{})) + 64 // including meta
 	linkBytes  = 16                                 // of a slice that grows by doubling
 )
 
-// hardlink takes a hard link. n is nil when the layers above hide it.
+// hardlink merges a hard link. n is nil when the layers above hide it.
 func (d *deployer) hardlink(l *layerState, e *layer.Entry, o *layerPath, n *treePath) error {
 	var err error
 	if o.v.kind == dir {
@@ -59,7 +58,7 @@ func (d *deployer) hardlink(l *layerState, e *layer.Entry, o *layerPath, n *tree
 	if err != nil {
 		return fmt.Errorf("%q: %w", e.Name, err)
 	}
-	if o.v.kind != leaf || o.v.file != f { // it may be another name of what it is already
+	if o.v.kind != leaf || o.v.file != f { // it may be another name of the same file
 		if n, err = d.replace(l, o, n); err != nil {
 			return err
 		}
@@ -76,7 +75,7 @@ func (d *deployer) hardlink(l *layerState, e *layer.Entry, o *layerPath, n *tree
 	return d.applyTo(f, &m)
 }
 
-// addName makes n, unless it is nil, a name of a file, now or when its content comes.
+// addName makes n, unless it is nil, a name of a file, at once or when its content is read.
 func (d *deployer) addName(k int32, f *inode, n *treePath) error {
 	if n == nil {
 		return nil
@@ -105,7 +104,7 @@ func (d *deployer) join(f *inode, n *treePath) error {
 	return nil
 }
 
-// onDisk returns a name under which the file is on the disk, nil if it is not.
+// onDisk returns a name under which the file is on disk, nil if there is none.
 func (d *deployer) onDisk(f *inode) *treePath {
 	for len(f.names) > 0 {
 		d.steps++
@@ -121,8 +120,8 @@ func (d *deployer) onDisk(f *inode) *treePath {
 	return nil
 }
 
-// applyTo gives a file the metadata in the header of another of its names, as podman
-// does: the last one counts.
+// applyTo applies the metadata in the header of another name to a file. As in podman, the last
+// header decides.
 func (d *deployer) applyTo(f *inode, m *tree.Meta) error {
 	if err := d.remember(nil, f.overlay(m)); err != nil {
 		return err
@@ -134,9 +133,9 @@ func (d *deployer) applyTo(f *inode, m *tree.Meta) error {
 	return d.tree.SetMeta(d.path(n), *m, f.symlink)
 }
 
-// overlay adds m to what the headers of the file's names say: an attribute stays unless
-// m has it too, and capabilities unless the owner changes. It returns how many bytes
-// more that takes, and takes no longer than m is: there may be many headers.
+// overlay adds m to the metadata of the file's other names: it keeps an attribute that m lacks, and
+// capabilities unless the owner changes. It returns how many bytes of memory that adds, in time
+// proportional to m, since a file may have many headers.
 func (f *inode) overlay(m *tree.Meta) (bytes int64) {
 	if f.meta == nil || len(f.meta.Xattrs) == 0 {
 		bytes = metaBytes(m) - metaBytes(f.meta)
@@ -158,7 +157,7 @@ func (f *inode) overlay(m *tree.Meta) (bytes int64) {
 	return bytes
 }
 
-// later puts a file off until its content comes by again.
+// later postpones a file until its content is read again.
 func (d *deployer) later(f *inode) {
 	if d.late[f.layer] == nil {
 		d.late[f.layer] = map[int32]*inode{}
@@ -166,8 +165,7 @@ func (d *deployer) later(f *inode) {
 	d.late[f.layer][f.index] = f
 }
 
-// inode returns the file that the layer has under a name, or one that a layer below is
-// expected to have.
+// inode returns the file at a path of the layer, or one that is expected in a layer below.
 func (d *deployer) inode(l *layerState, t *layerPath) (*inode, error) {
 	switch {
 	case t.v.kind == dir:
@@ -193,22 +191,22 @@ func (d *deployer) inode(l *layerState, t *layerPath) (*inode, error) {
 	return f, nil
 }
 
-// want is a file that a layer has hard links to, but not the content of.
+// want is a file whose hard links are in this layer and whose content is not.
 type want struct {
 	file   *inode
 	target *layerPath
 }
 
-// wantedPath is a path that hard links of the layers above are to, or one that leads there.
+// wantedPath is the target of a hard link of the layers above, or a parent directory of one.
 type wantedPath = node[wanted]
 
 type wanted struct {
-	files []*inode // those of higher layers first
+	files []*inode // links of higher layers first
 }
 
-// resolveLinks makes the hard links of the layers above to what this layer turned out
-// to have. It takes a step for each path of the layer, and not for each link: those
-// may be many, and the layers too.
+// resolveLinks creates the hard links of the layers above whose targets are in this layer. It takes
+// a step for each path of the layer and not for each link: there may be many links, and many
+// layers.
 func (d *deployer) resolveLinks(ctx context.Context, l *layerState) error {
 	if d.wanted.count > 1 {
 		at := d.wantedOf(l)
@@ -246,8 +244,8 @@ func (d *deployer) resolveLinks(ctx context.Context, l *layerState) error {
 	return nil
 }
 
-// wantedOf returns, by path of the layer, the number of the wanted path of that name,
-// counted from 1; 0 means that the path is not wanted.
+// wantedOf maps the paths of the layer to wanted paths of the same name, by number, counted from 1;
+// 0 means that a path is not wanted.
 func (d *deployer) wantedOf(l *layerState) []uint32 {
 	at := make([]uint32, l.own.count)
 	at[0] = 1
@@ -263,7 +261,7 @@ func (d *deployer) wantedOf(l *layerState) []uint32 {
 	return at
 }
 
-// settle makes the hard links to a path of this layer, where that is a file.
+// settle creates the hard links to a path of this layer, if that is a file.
 func (d *deployer) settle(l *layerState, o *layerPath, w *wantedPath) error {
 	if o.v.kind != leaf || len(w.v.files) == 0 {
 		return nil
@@ -281,9 +279,9 @@ func (d *deployer) settle(l *layerState, o *layerPath, w *wantedPath) error {
 	return nil
 }
 
-// merge gives a file the names of hard links of a layer above.
+// merge adds the names of a file of a layer above to f.
 func (d *deployer) merge(f, upper *inode) error {
-	if f.below { // it is in a layer further below
+	if f.below { // the file is in a layer further below
 		f.above = append(f.above, upper)
 		return d.remember(nil, linkBytes)
 	}
@@ -311,7 +309,7 @@ func (d *deployer) merge(f, upper *inode) error {
 	return nil
 }
 
-// block ends what hard links of the layers above look for and this layer hides.
+// block ends the search for hard link targets that this layer hides.
 func (d *deployer) block(o *layered, w *wantedPath) error {
 	if o.whiteout || o.kind == dir {
 		if err := d.notThere(w); err != nil {
@@ -324,7 +322,7 @@ func (d *deployer) block(o *layered, w *wantedPath) error {
 	return nil
 }
 
-// missing ends what hard links to a path, and to those below it, look for.
+// missing ends the search for a path, and for the paths below it, that hard links name as target.
 func (d *deployer) missing(w *wantedPath) error {
 	if err := d.notThere(w); err != nil {
 		return err
@@ -334,7 +332,7 @@ func (d *deployer) missing(w *wantedPath) error {
 
 func (d *deployer) notThere(w *wantedPath) error {
 	for _, f := range w.v.files {
-		if n := d.waiting(f); n != nil { // else the links themselves are hidden
+		if n := d.waiting(f); n != nil { // otherwise the links themselves are hidden
 			return fmt.Errorf("%q: hard link to %q, which neither its layer %d nor those below have",
 				d.path(n), d.wanted.path(w), f.layer)
 		}
@@ -343,7 +341,7 @@ func (d *deployer) notThere(w *wantedPath) error {
 	return nil
 }
 
-// waiting returns a name that waits for the file.
+// waiting returns a name that is not written yet, nil if there is none.
 func (d *deployer) waiting(f *inode) *treePath {
 	d.steps++
 	for _, n := range f.names {
@@ -360,7 +358,7 @@ func (d *deployer) waiting(f *inode) *treePath {
 	return nil
 }
 
-// want asks the layers below for the target of a hard link.
+// want records that the target of a hard link must be in a layer below.
 func (d *deployer) want(l *layerState, want want) error {
 	w := d.wanted.root()
 	for name := l.own.path(want.target); name != ""; {

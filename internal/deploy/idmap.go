@@ -13,13 +13,12 @@ import (
 	"osbuild-containers/internal/userns"
 )
 
-// IDRange maps Count ids from Container on, as the image has them, to those from Host
-// on.
+// IDRange maps Count ids, starting at Container in the image, to ids starting at Host in the tree.
 type IDRange struct {
 	Container, Host, Count uint32
 }
 
-// mapped returns what an id is in the tree. The last of all ids means "none" to the
+// mapped returns the id in the tree for an id of the image. The largest id means "none" to the
 // kernel and is invalid.
 func mapped(what string, id int64, ranges []IDRange) (int, error) {
 	if id < 0 || id >= math.MaxUint32 {
@@ -38,10 +37,11 @@ func mapped(what string, id int64, ranges []IDRange) (int, error) {
 	return 0, fmt.Errorf("%s %d is in no range of the map", what, id)
 }
 
-// meta returns the metadata of the entry, with the owners that the tree is to have, and counts what is lost of it.
+// meta returns the metadata that an entry is to have in the tree, with mapped owners, and records
+// losses.
 func (d *deployer) meta(e *layer.Entry) (tree.Meta, error) { return d.metaOf(e, d.lost.Add) }
 
-// metaOf is meta that calls lost for what is lost. It may be called concurrently.
+// metaOf is like meta, but calls lost for each loss. It may be called concurrently.
 func (d *deployer) metaOf(e *layer.Entry, lost func(name, attr, why string)) (tree.Meta, error) {
 	m := tree.Meta{Mode: e.Mode, ModTime: e.ModTime}
 	var err error
@@ -58,10 +58,10 @@ func (d *deployer) metaOf(e *layer.Entry, lost func(name, attr, why string)) (tr
 	return m, err
 }
 
-// noACLs is why an ACL is not set.
+// noACLs is the reason why an ACL is not set.
 const noACLs = "owners are ignored, and so are ACLs with users or groups"
 
-// unowned completes the metadata of the entry where its owner is ignored.
+// unowned completes the metadata of an entry whose owner is ignored.
 func (d *deployer) unowned(m tree.Meta, e *layer.Entry, lost func(name, attr, why string)) (tree.Meta, error) {
 	m.UID, m.GID = unix.Geteuid(), unix.Getegid()
 	if e.UID != int64(m.UID) || e.GID != int64(m.GID) {
@@ -78,7 +78,7 @@ func (d *deployer) unowned(m tree.Meta, e *layer.Entry, lost func(name, attr, wh
 	return m, err
 }
 
-// implied returns the metadata of a directory that is in no layer.
+// implied returns the metadata of a directory that no layer has an entry for.
 func (d *deployer) implied() (tree.Meta, error) {
 	e := &layer.Entry{Mode: 0o755, ModTime: d.opt.Epoch}
 	if d.opt.IgnoreOwners {
@@ -91,19 +91,19 @@ const (
 	aclAccess  = "system.posix_acl_access"
 	aclDefault = "system.posix_acl_default"
 
-	// What a layer cannot say: labels are the host's policy, as podman has it, and
-	// overlayfs keeps its own books in attributes that it does not show.
+	// These are not taken from layers: labels are the host's policy, as in podman, and overlayfs
+	// hides the attributes that it keeps for itself.
 	selinux       = "security.selinux"
 	overlay       = "trusted.overlay."
 	userOverlay   = "user.overlay." // in a user namespace
 	overlayOpaque = overlay + "opaque"
 
-	// capability is what the kernel takes away when the owner changes.
+	// The kernel removes capabilities when the owner changes.
 	capability = "security.capability"
 )
 
-// xattrs returns the attributes that a file is to have in the tree. It copies them, since
-// those of the archive are parts of its headers, which may be much longer.
+// xattrs returns the attributes that a file is to have in the tree. It copies them, since those of
+// the archive are substrings of headers that may be much longer.
 func (d *deployer) xattrs(all map[string]string) (map[string]string, error) {
 	if len(all) == 0 {
 		return nil, nil
@@ -124,11 +124,11 @@ func (d *deployer) xattrs(all map[string]string) (map[string]string, error) {
 	return kept, nil
 }
 
-// An ACL is, as the kernel has it, a version, and eight bytes for each entry: the first two are its type and the
-// last four the id.
+// An ACL in the kernel's format is a version and entries of eight bytes: the first two are the
+// type, the last four the id.
 const header, size, user, group = 4, 8, 0x02, 0x08
 
-// namesOthers reports whether an ACL has entries for users or groups by their ids.
+// namesOthers reports whether an ACL has entries for individual users or groups.
 func namesOthers(acl string) bool {
 	for e := []byte(acl); len(e) >= header+size; e = e[size:] {
 		if what := binary.LittleEndian.Uint16(e[header:]); what == user || what == group {

@@ -9,32 +9,32 @@ import (
 	"osbuild-containers/internal/tree"
 )
 
-// Limits are what a layer, and all of them together, may have. Zero is the default.
+// Limits bound each layer, and the image as a whole. A zero field selects the default.
 type Limits = layer.Limits
 
 const (
-	// maxName is what the kernel takes as one path, or as the target of a symbolic link.
+	// maxName is the longest path, or target of a symbolic link, that the kernel accepts.
 	maxName = unix.PathMax - 1
 
-	// entryBytes is the memory that an entry may need on the average.
+	// entryBytes is the memory that an entry may take on average.
 	entryBytes = 200
 
-	// fewEntries may need more than others, in memory and steps.
+	// fewEntries is a number of entries that may take more than the average, in memory and steps.
 	fewEntries = 10_000
 
-	// stepsPerLevel, by the limit of depth or its default, is what an entry may cost on
-	// the average. Its path is walked three times, in the layer, in the tree and by the
-	// kernel, and a hard link has two.
+	// stepsPerLevel is how many steps an entry may take on average for each level of the permitted
+	// depth. Its path is walked three times, in the layer, in the tree and by the kernel, and a
+	// hard link has two paths.
 	stepsPerLevel = 8
 )
 
-// ledger counts what an image costs.
+// ledger counts the cost of an image.
 type ledger struct {
 	image   *layer.Tally
-	limits  Limits // of image
-	entries int64  // of the image, with the directories that have no entry of their own
-	bytes   int64  // that are remembered now
-	steps   int64  // a step is one component of a path, or one path, that is examined
+	limits  Limits // of the image
+	entries int64  // of the image, including directories without an entry
+	bytes   int64  // allocated now
+	steps   int64  // a step examines one component of a path, or one path
 }
 
 func newLedger(l Limits) ledger {
@@ -42,13 +42,13 @@ func newLedger(l Limits) ledger {
 	return ledger{image: image, limits: image.Limits()}
 }
 
-// count counts something that is remembered and has no entry of its own.
+// count counts an element in memory that has no entry of its own.
 func (c *ledger) count() error {
 	c.entries++
 	return c.image.Entry()
 }
 
-// remember counts memory, until the layer ends where there is one.
+// remember counts bytes of memory that are freed with the layer, if l is not nil.
 func (c *ledger) remember(l *layerState, bytes int64) error {
 	c.bytes += bytes
 	if l != nil {
@@ -60,10 +60,10 @@ func (c *ledger) remember(l *layerState, bytes int64) error {
 	return nil
 }
 
-// forget takes back what was remembered of a layer.
+// forget subtracts the memory of a layer.
 func (c *ledger) forget(l *layerState) { c.bytes -= l.bytes }
 
-// maySpend refuses a layer, or an image, of so many entries that took too many steps.
+// maySpend returns an error if a layer, or an image, with that many entries took too many steps.
 func (c *ledger) maySpend(what string, steps, entries int64) error {
 	if limit := stepsPerLevel * int64(max(c.limits.Depth, layer.DefaultDepth)) * (entries + fewEntries); steps > limit {
 		return &layer.LimitError{What: "steps to merge the " + what, Limit: limit}
@@ -71,9 +71,9 @@ func (c *ledger) maySpend(what string, steps, entries int64) error {
 	return nil
 }
 
-// metaBytes is what metadata costs that is remembered.
+// metaBytes returns the memory that metadata takes.
 func metaBytes(m *tree.Meta) int64 {
-	const meta, attributes = 64, 368 // with room for eight attributes
+	const meta, attributes = 64, 368 // with space for eight attributes
 	if m == nil {
 		return 0
 	}
@@ -87,7 +87,7 @@ func metaBytes(m *tree.Meta) int64 {
 	return n
 }
 
-// attributeBytes is what an attribute costs among many.
+// attributeBytes returns the memory that one of many attributes takes.
 func attributeBytes(name, value string) int64 { return 80 + int64(len(name)+len(value)) }
 
 func tooDeep(name string, limit int) error {

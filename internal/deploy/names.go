@@ -9,20 +9,20 @@ import (
 	"osbuild-containers/internal/layer"
 )
 
-// The names of whiteouts. See the image specification.
+// Names of whiteouts, see the image specification.
 const (
 	whiteoutPrefix = ".wh."
 	opaqueMarker   = ".wh..wh..opq"
-	aufsPrefix     = ".wh..wh." // begins the names of aufs' own files, which mean nothing
+	aufsPrefix     = ".wh..wh." // begins the names of aufs' own files, which are ignored
 )
 
-// maxLinks is how many symbolic links a name may run through.
+// maxLinks is how many symbolic links the resolution of a name may follow.
 const maxLinks = 40
 
 var errTooManyLinks = errors.New("runs through too many symbolic links")
 
-// clean makes a name one that a chroot would find: relative to the root, from which
-// ".." does not lead out. The root is ".".
+// clean makes a name relative to the root, as a chroot would resolve it: ".." does not lead out of
+// the root. The root is ".".
 func clean(name string) string {
 	name = path.Clean("/" + name)
 	if name == "/" {
@@ -39,7 +39,7 @@ func split(name string) (parent, base string) {
 	return ".", name
 }
 
-// join returns the name of base in a directory.
+// join returns the name of base in the directory parent.
 func join(parent, base string) string {
 	if parent == "." {
 		return base
@@ -47,7 +47,7 @@ func join(parent, base string) string {
 	return parent + "/" + base
 }
 
-// cut returns the first component and the others.
+// cut returns the first component of a name and the rest.
 func cut(name string) (first, rest string) {
 	if i := strings.IndexByte(name, '/'); i >= 0 {
 		return name[:i], name[i+1:]
@@ -55,8 +55,8 @@ func cut(name string) (first, rest string) {
 	return name, ""
 }
 
-// resolve follows the symbolic links that name runs through, its last component too,
-// as a chroot does: absolute targets begin at the root, and ".." ends there.
+// resolve follows all symbolic links in name, the last component included, as under chroot:
+// absolute targets start at the root, and ".." stops there.
 func resolve(name string, readlink func(name string) (string, bool)) (string, error) {
 	at, rest := ".", strings.Split(name, "/")
 	for links := 0; len(rest) > 0; {
@@ -89,17 +89,17 @@ func resolve(name string, readlink func(name string) (string, bool)) (string, er
 	return at, nil
 }
 
-// marker is what a name of a layer means.
+// marker is the meaning of a name in a layer.
 type marker int
 
 const (
 	plain        marker = iota
-	whiteout            // the layers below lose what has the name
-	opaque              // the layers below lose what is in the directory
-	aufsMetadata        // it means nothing
+	whiteout            // hides the path in the layers below
+	opaque              // hides the content of the directory in the layers below
+	aufsMetadata        // ignored
 )
 
-// parse tells whiteouts from names and returns what they are about.
+// parse separates the marker in a name from the path that it applies to.
 func parse(name string) (marker, string, error) {
 	if !strings.Contains(name, whiteoutPrefix) {
 		return plain, name, nil

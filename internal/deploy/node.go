@@ -9,47 +9,47 @@ import (
 	"osbuild-containers/internal/tree"
 )
 
-// kind is what a path is.
+// kind is the type of a path.
 type kind uint8
 
 const (
-	nothing kind = iota // only a whiteout, or a directory that nothing is in yet
-	leaf                // all that is not a directory
+	nothing kind = iota // only a whiteout, or a directory without entries so far
+	leaf                // anything but a directory
 	dir
 )
 
-// errNotDir: a layer has something below what it has as a file.
+// errNotDir is the error of a layer with a path below something that it has as a file.
 var errNotDir = errors.New("a directory is needed where the layer has something else")
 
-// treePath is a path of the tree that comes out.
+// treePath is a path in the resulting tree.
 type treePath = node[merged]
 
-// merged is what the layers above, and the part of this one that was read, have
-// settled about a path. Layers are counted from 1; 0 means no layer.
+// merged is what the layers read so far determine about a path. Layers are counted from 1; 0 means
+// no layer.
 type merged struct {
-	meta *tree.Meta // of a directory; nil: no layer has it
-	file *inode     // of a leaf that has several names, or is written in the second pass
+	meta *tree.Meta // of a directory; nil: no layer has an entry for it
+	file *inode     // of a leaf with several names, or one written in the second pass
 
-	// What hides the layers below: something that is not a directory; a whiteout; an
-	// opaque directory, which hides only what is in it.
+	// The layer that hides the path in the layers below by something other than a directory, by a
+	// whiteout, and by an opaque directory, which hides only the content.
 	leaf, whiteout, opaque int32
 
-	top       int32 // the first layer, from above, in which it is a directory
-	metaLayer int32 // the layer that meta is from
+	top       int32 // the topmost layer in which it is a directory
+	metaLayer int32 // the layer of meta
 
 	kind  kind
 	made  bool // it is on disk
-	there bool // and it was before
+	there bool // it was on disk before the deployment
 }
 
 // hides reports whether the path is hidden in layer k.
 func (m *merged) hides(k int32) bool { return m.leaf > k || m.whiteout > k }
 
-// hidesIn reports whether what is in the directory is hidden in layer k.
+// hidesIn reports whether the content of the directory is hidden in layer k.
 func (m *merged) hidesIn(k int32) bool { return m.leaf > k || m.whiteout > k || m.opaque > k }
 
-// at returns the path in the tree of a path of the layer, nil when layers above hide
-// it. That stays so until the layer ends.
+// at returns the path in the tree for a path of the layer, nil if layers above hide it. The result
+// does not change until the layer ends.
 func (d *deployer) at(l *layerState, o *layerPath) (*treePath, error) {
 	if o.v.asked {
 		return o.v.node, nil
@@ -79,13 +79,13 @@ func (d *deployer) at(l *layerState, o *layerPath) (*treePath, error) {
 	return n, nil
 }
 
-// path returns the name of a path of the tree.
+// path returns the full name of n.
 func (d *deployer) path(n *treePath) string {
 	d.steps += int64(n.depth)
 	return d.paths.path(n)
 }
 
-// makeParents makes the directories that n is in.
+// makeParents creates the parent directories of n.
 func (d *deployer) makeParents(k int32, n *treePath) error {
 	if n.depth <= 1 {
 		return nil
@@ -93,8 +93,8 @@ func (d *deployer) makeParents(k int32, n *treePath) error {
 	return d.makeDir(k, d.paths.parent(n))
 }
 
-// imply makes the directories of a path which itself is hidden or excluded: a layer
-// that has the path has them, too.
+// imply creates the parent directories of a path that is itself hidden or excluded, since the layer
+// has them too.
 func (d *deployer) imply(l *layerState, o *layerPath) error {
 	parent := l.own.parent(o)
 	if parent == l.implied || parent.id == 0 {
@@ -108,8 +108,8 @@ func (d *deployer) imply(l *layerState, o *layerPath) error {
 	return d.makeDir(l.k, n)
 }
 
-// visible returns the deepest directory on the way to o that the layer may make, and
-// whether that is o.
+// visible returns the deepest directory on the path to o that the layer may create, and whether
+// that is o itself.
 func (d *deployer) visible(l *layerState, o *layerPath) (n *treePath, all bool, err error) {
 	d.steps++
 	if o.id == 0 {
@@ -126,7 +126,7 @@ func (d *deployer) visible(l *layerState, o *layerPath) (n *treePath, all bool, 
 	return n, true, nil
 }
 
-// makeDir makes a directory, and those that it is in.
+// makeDir creates a directory and its parents.
 func (d *deployer) makeDir(k int32, n *treePath) error {
 	if n.v.kind == dir && n.v.made {
 		return nil
@@ -149,8 +149,8 @@ func (d *deployer) makeDir(k int32, n *treePath) error {
 	return err
 }
 
-// takeBack undoes what layer k has at a path. It reports whether a directory was
-// removed from the disk, with all that is in it.
+// takeBack removes what layer k contributed to a path. It reports whether a directory was removed
+// from disk with its content.
 func (d *deployer) takeBack(k int32, n *treePath, gone bool) (removed bool, err error) {
 	m := &n.v
 	switch {
@@ -174,7 +174,7 @@ func (d *deployer) takeBack(k int32, n *treePath, gone bool) (removed bool, err 
 	return removed, nil
 }
 
-// finish gives the directories their metadata, the deepest first.
+// finish sets the metadata of directories, the deepest first.
 func (d *deployer) finish(n *treePath) error {
 	var kids []*treePath
 	for id := n.kid; id != 0; {
@@ -198,7 +198,7 @@ func (d *deployer) finish(n *treePath) error {
 		}
 		return nil
 	case n.v.there:
-		return nil // it was there before, and no layer has it
+		return nil // it existed before, and no layer has an entry for it
 	default:
 		m, err := d.implied()
 		if err != nil {

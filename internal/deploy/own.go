@@ -9,21 +9,21 @@ import (
 	"osbuild-containers/internal/layer"
 )
 
-// layerState is the layer that is being read: a tree of its own, most of which may be
-// hidden. It is forgotten when the layer ends.
+// layerState is the layer being read: a tree of its own, most of which may be hidden. It is
+// discarded when the layer ends.
 type layerState struct {
 	k     int32
 	own   *trie[layered]
-	gen   uint32 // changes when what a symbolic link leads to may have changed
-	wants []want // hard links to what the layers below have
-	bytes int64  // that it holds
+	gen   uint32 // incremented when the target of a symbolic link may have changed
+	wants []want // hard links to files of the layers below
+	bytes int64  // of memory, counted in the ledger
 
-	// The directory of the last entry: as the archive named it, and where that is.
+	// The parent directory of the last entry: its name in the archive and its path.
 	parentName string
 	parentGen  uint32
 	parent     *layerPath
 
-	implied *layerPath // what imply saw last
+	implied *layerPath // the last argument of imply
 }
 
 func newLayer(k int) *layerState {
@@ -32,34 +32,34 @@ func newLayer(k int) *layerState {
 	return l
 }
 
-// layerPath is a path of the layer. The list of its children has those that the layer
-// has as files and directories, and maybe some that it had.
+// layerPath is a path of the layer. The list of its children holds the current files and
+// directories of the layer, and maybe former ones.
 type layerPath = node[layered]
 
-// layered is what the layer has there.
+// layered is the content of the layer at a path.
 type layered struct {
-	node    *treePath // the path in the tree; nil: hidden by layers above, or not asked yet
-	file    *inode    // what the path is a hard link to, or what hard links to it are to
+	node    *treePath // the path in the tree; nil: hidden by layers above, or not looked up yet
+	file    *inode    // the target of the path, a hard link, or of hard links to it
 	symlink *layerLink
-	index   int32 // the entry that has the content of a leaf
+	index   int32 // the entry with the content of a leaf
 	rule    int32 // see excluder
 	kind    kind
-	asked   bool // node is known
-	through bool // paths run through it, and it was not a symbolic link
+	asked   bool // node was looked up
+	through bool // paths lead through it, and it was not a symbolic link
 
-	// What it hides of the layers below.
+	// Markers that hide it in the layers below.
 	whiteout, overlayWhiteout, opaque bool
 }
 
-// layerLink is a symbolic link of the layer, with the place that it leads to.
+// layerLink is a symbolic link of the layer, with its resolved target.
 type layerLink struct {
 	target string
-	to     *layerPath // right as long as gen is that of the layer
+	to     *layerPath // valid while gen equals that of the layer
 	gen    uint32
-	links  int32 // how many symbolic links lead there
+	links  int32 // how many symbolic links were followed
 }
 
-// child returns the path of base in p, which is new where the layer has not named it.
+// child returns the path of base in p. isNew reports that the layer had not named it before.
 func (d *deployer) child(l *layerState, p *layerPath, base string) (o *layerPath, isNew bool, err error) {
 	d.steps++
 	if o := l.own.child(p, base); o != nil {
@@ -77,8 +77,8 @@ func (d *deployer) child(l *layerState, p *layerPath, base string) (o *layerPath
 	return l.own.add(p, base), true, nil
 }
 
-// walk returns where a path leads that begins in a directory, as under chroot: ".."
-// ends at the root. It follows symbolic links of the layer, those at the end too.
+// walk resolves a path relative to a directory, as under chroot: ".." stops at the root. It follows
+// symbolic links of the layer, in the last component too.
 func (d *deployer) walk(l *layerState, at *layerPath, path string, links *int32) (*layerPath, error) {
 	for path != "" {
 		var c string
@@ -110,8 +110,8 @@ func (d *deployer) walk(l *layerState, at *layerPath, path string, links *int32)
 	return at, nil
 }
 
-// follow returns where a symbolic link leads. It remembers it: the next path through
-// the link costs one step.
+// follow resolves a symbolic link. It caches the result, so the next path through the link costs
+// one step.
 func (d *deployer) follow(l *layerState, o *layerPath, links *int32) (*layerPath, error) {
 	s := o.v.symlink
 	if s.to == nil || s.gen != l.gen {
@@ -135,8 +135,8 @@ func (d *deployer) follow(l *layerState, o *layerPath, links *int32) (*layerPath
 	return s.to, nil
 }
 
-// resolve returns the path of a clean name of the layer: in the directory to which the
-// layer's own symbolic links lead.
+// resolve returns the path for a clean name of the layer. Symbolic links of the layer are followed
+// in all components but the last.
 func (d *deployer) resolve(l *layerState, name string) (*layerPath, error) {
 	if name == "." {
 		return l.own.root(), nil
@@ -157,7 +157,7 @@ func (d *deployer) resolve(l *layerState, name string) (*layerPath, error) {
 	return o, err
 }
 
-// setSymlink records that the path is a symbolic link or, for a nil s, that it is not.
+// setSymlink records that the path is a symbolic link or, if s is nil, that it is not.
 func (d *deployer) setSymlink(l *layerState, o *layerPath, s *layerLink) error {
 	if o.v.symlink != nil || s != nil && o.v.through {
 		l.gen++
@@ -169,7 +169,7 @@ func (d *deployer) setSymlink(l *layerState, o *layerPath, s *layerLink) error {
 	return d.remember(l, int64(unsafe.Sizeof(*s))+int64(len(s.target)))
 }
 
-// enter records the directories that a path of the layer is in.
+// enter records the parent directories of a path of the layer.
 func (d *deployer) enter(l *layerState, o *layerPath) error {
 	for o.id != 0 {
 		l.own.list(o)
@@ -186,8 +186,7 @@ func (d *deployer) enter(l *layerState, o *layerPath) error {
 	return nil
 }
 
-// inLeaf reports whether the path is at or below something of the layer that is not a
-// directory.
+// inLeaf reports whether the path is at or below a path that is not a directory in the layer.
 func (d *deployer) inLeaf(l *layerState, o *layerPath) bool {
 	for o.v.kind != dir {
 		o = l.own.parent(o)
@@ -199,9 +198,9 @@ func (d *deployer) inLeaf(l *layerState, o *layerPath) bool {
 	return false
 }
 
-// undo takes back what the layer has at and below a path, also from the tree: later in
-// the archive it has something else there. What other layers have stays, and so do
-// whiteouts. gone means that it was already removed from the disk.
+// undo removes what the layer contributed at and below a path, from the tree too, because a later
+// entry of the archive replaces it. Other layers' files and whiteouts stay. gone means that it was
+// already removed from disk.
 func (d *deployer) undo(l *layerState, o *layerPath, gone bool) error {
 	d.steps++
 	if n := o.v.node; n != nil {

@@ -6,19 +6,19 @@ import (
 	"unsafe"
 )
 
-// A trie holds paths, each as its last component and the path it is in, so that a
-// prefix is stored once however many paths share it. Nodes are never removed, and
-// their addresses stay. They refer to each other by number: that is half of a pointer,
-// and nothing for the garbage collector to follow.
+// A trie holds paths, each as its last component and its parent, so a prefix is stored once for all
+// paths that share it. Nodes are never removed, and their addresses do not change. They refer to
+// each other by number, which takes half the memory of a pointer and is not followed by the garbage
+// collector.
 //
-// Children are found through one hash table for the whole trie, because a map in each
-// directory costs more than all the rest of a path.
+// Children are found through one hash table for the whole trie, because a map in each directory
+// would take more memory than the rest of a path.
 type trie[T any] struct {
 	chunks [][]node[T]
 	count  uint32
 	slots  []uint32 // the hash table: numbers of nodes; 0, the root's, is an empty slot
 	seed   maphash.Seed
-	names  strings.Builder // the names of many nodes share one piece of memory
+	names  strings.Builder // the names of many nodes share one allocation
 }
 
 // node is one path.
@@ -28,7 +28,7 @@ type node[T any] struct {
 	kid, next  uint32 // the list of children, see list
 	depth      uint16 // in components
 	length     uint16 // in bytes
-	listed     bool   // it is in the list of its parent's children
+	listed     bool   // it is in its parent's list of children
 	v          T
 }
 
@@ -43,8 +43,8 @@ func newTrie[T any]() *trie[T] {
 	return t
 }
 
-// cost is what a path costs, apart from the text of its name: the node, and its slot
-// in a hash table that is at least three eighths full.
+// cost returns the memory that a path takes without its name: the node, and its slot in a hash
+// table that is at least three eighths full.
 func (t *trie[T]) cost() int64 { return int64(unsafe.Sizeof(node[T]{})) + 11 }
 
 func (t *trie[T]) root() *node[T] { return &t.chunks[0][0] }
@@ -53,7 +53,7 @@ func (t *trie[T]) at(id uint32) *node[T] {
 	return &t.chunks[id/chunkNodes][id%chunkNodes]
 }
 
-// parent returns the path that n is in; that of the root is the root.
+// parent returns the parent of n; that of the root is the root.
 func (t *trie[T]) parent(n *node[T]) *node[T] { return t.at(n.parent) }
 
 func (t *trie[T]) alloc() *node[T] {
@@ -79,7 +79,7 @@ func (t *trie[T]) child(p *node[T], base string) *node[T] {
 	}
 }
 
-// add makes the path of base in p, which does not exist yet.
+// add creates the path of base in p, which must not exist.
 func (t *trie[T]) add(p *node[T], base string) *node[T] {
 	if int(t.count) >= len(t.slots)/4*3 {
 		t.grow()
@@ -94,7 +94,7 @@ func (t *trie[T]) add(p *node[T], base string) *node[T] {
 	return n
 }
 
-// list puts n into the list of its parent's children, where it is not yet.
+// list adds n to its parent's list of children, unless it is listed already.
 func (t *trie[T]) list(n *node[T]) {
 	if !n.listed {
 		p := t.parent(n)
@@ -102,7 +102,7 @@ func (t *trie[T]) list(n *node[T]) {
 	}
 }
 
-// unlist empties the list of p's children. It calls do with each of them.
+// unlist empties the list of p's children, calling do with each of them.
 func (t *trie[T]) unlist(p *node[T], do func(n *node[T]) error) error {
 	for p.kid != 0 {
 		n := t.at(p.kid)
@@ -135,7 +135,7 @@ func (t *trie[T]) hash(parent uint32, base string) uint64 {
 	return h ^ h>>32
 }
 
-// keep copies a name, which may be part of a longer text.
+// keep copies a name, which may be a substring of a longer text.
 func (t *trie[T]) keep(name string) string {
 	if t.names.Len()+len(name) > t.names.Cap() {
 		t.names = strings.Builder{}
@@ -146,7 +146,7 @@ func (t *trie[T]) keep(name string) string {
 	return t.names.String()[at:]
 }
 
-// path returns the whole name of n.
+// path returns the full name of n.
 func (t *trie[T]) path(n *node[T]) string {
 	if n.depth <= 1 {
 		return n.name
