@@ -55,15 +55,28 @@ func OpenInTree(tree, path string) (*TreeDir, error) { return inTree(tree, path,
 // MkdirInTree is OpenInTree that makes the directories that are missing, with mode 0755.
 func MkdirInTree(tree, path string) (*TreeDir, error) { return inTree(tree, path, true) }
 
+// FileInTree is OpenInTree for what is not a directory: it returns the directory in which it is, and its name
+// there, which is not that of a symbolic link. Whether there is anything of that name, it does not say.
+func FileInTree(tree, path string) (dir *TreeDir, base string, err error) {
+	w := &treeWalk{tree: tree, file: true}
+	dir, err = w.walk(path)
+	return dir, w.base, err
+}
+
 func inTree(tree, path string, mkdir bool) (*TreeDir, error) {
+	w := &treeWalk{tree: tree, mkdir: mkdir}
+	return w.walk(path)
+}
+
+func (w *treeWalk) walk(path string) (*TreeDir, error) {
 	if text := CheckInTree(path); text != "" {
 		return nil, fmt.Errorf("path %s", text)
 	}
-	root, err := os.Open(tree)
+	root, err := os.Open(w.tree)
 	if err != nil {
 		return nil, fmt.Errorf("open tree: %w", err)
 	}
-	w := &treeWalk{tree: tree, mkdir: mkdir, dirs: []*os.File{root}}
+	w.dirs = []*os.File{root}
 	err = w.to(path)
 	last := w.dirs[len(w.dirs)-1]
 	for _, d := range w.dirs[:len(w.dirs)-1] {
@@ -80,6 +93,8 @@ func inTree(tree, path string, mkdir bool) (*TreeDir, error) {
 type treeWalk struct {
 	tree  string
 	mkdir bool
+	file  bool       // the last name is that of a file
+	base  string     // this
 	dirs  []*os.File // from the root to the current directory
 	names []string   // of dirs but the first
 	links int
@@ -103,12 +118,20 @@ func (w *treeWalk) to(path string) error {
 			}
 			continue
 		}
-		target, err := w.step(name)
-		if err != nil {
-			return err
-		}
-		if target == "" {
-			continue
+		var target string
+		if w.file && len(rest) == 0 {
+			if target = w.readlink(name); target == "" {
+				w.base = name
+				return nil
+			}
+		} else {
+			var err error
+			if target, err = w.step(name); err != nil {
+				return err
+			}
+			if target == "" {
+				continue
+			}
 		}
 		if w.links++; w.links > maxLinks {
 			return unix.ELOOP
@@ -121,7 +144,20 @@ func (w *treeWalk) to(path string) error {
 		}
 		rest = append(strings.Split(target, "/"), rest...)
 	}
+	if w.file {
+		return errors.New("is a directory")
+	}
 	return nil
+}
+
+// readlink returns the target of a symbolic link in the current directory, "" for what is none.
+func (w *treeWalk) readlink(name string) string {
+	buf := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(int(w.dirs[len(w.dirs)-1].Fd()), name, buf)
+	if err != nil {
+		return ""
+	}
+	return string(buf[:n])
 }
 
 // step enters the directory of that name, or returns the target of a symbolic link.
@@ -137,10 +173,8 @@ func (w *treeWalk) step(name string) (target string, err error) {
 		fd, err = unix.Openat(in, name, flags, 0)
 	}
 	if err == unix.ENOTDIR || err == unix.ELOOP {
-		buf := make([]byte, unix.PathMax)
-		n, e := unix.Readlinkat(in, name, buf)
-		if e == nil && n > 0 {
-			return string(buf[:n]), nil
+		if target := w.readlink(name); target != "" {
+			return target, nil
 		}
 		return "", fmt.Errorf("%q is not a directory", name)
 	}

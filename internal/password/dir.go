@@ -1,0 +1,95 @@
+package password
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"osbuild-containers/internal/resolve"
+)
+
+// ErrNoFile is the error of a tree without /etc/shadow.
+var ErrNoFile = errors.New("there is no /etc/shadow: a password of root would not be asked for")
+
+// maxShadow bounds what is read of a shadow file.
+const maxShadow = 16 << 20
+
+// SetInDir sets the password in the tree at path, whose links are followed within the tree. The file keeps
+// its owner, mode and attributes, and its time unless another one is given. It is written in place: call it for a
+// tree that nothing uses yet.
+func SetInDir(tree, hash string, mtime time.Time) (notes []string, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("set the password of root: %w", err)
+		}
+	}()
+	dir, base, err := resolve.FileInTree(tree, File)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, ErrNoFile
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	fd, err := unix.Openat(int(dir.File.Fd()), base, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err == unix.ENOENT {
+		return nil, ErrNoFile
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open /%s: %w", File, err)
+	}
+	defer func() { _ = unix.Close(fd) }()
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return nil, fmt.Errorf("open /%s: %w", File, err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return nil, fmt.Errorf("/%s is not a regular file", File)
+	}
+	if mtime.IsZero() {
+		mtime = time.Unix(st.Mtim.Unix())
+	}
+	return rewrite("/proc/self/fd/"+strconv.Itoa(fd), fs.FileMode(st.Mode&0o777), hash, mtime)
+}
+
+// rewrite changes a shadow file, which nobody but root may be allowed to read.
+func rewrite(path string, mode fs.FileMode, hash string, mtime time.Time) (notes []string, err error) {
+	if mode&0o600 != 0o600 {
+		if err := os.Chmod(path, mode|0o600); err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, os.Chmod(path, mode)) }()
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	old, err := Read(f)
+	if err != nil {
+		return nil, err
+	}
+	changed, notes := Set(old, hash)
+	if _, err := f.WriteAt(changed, 0); err != nil {
+		return nil, err
+	}
+	if err := f.Truncate(int64(len(changed))); err != nil {
+		return nil, err
+	}
+	return notes, os.Chtimes(path, mtime, mtime)
+}
+
+// Read reads a shadow file.
+func Read(r io.Reader) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(r, maxShadow+1))
+	if err == nil && len(b) > maxShadow {
+		err = fmt.Errorf("/%s has more than %d bytes", File, maxShadow)
+	}
+	return b, err
+}
