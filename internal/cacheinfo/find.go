@@ -34,15 +34,40 @@ func Find(images []*Image, what string) ([]*Image, error) {
 	return found, nil
 }
 
-// FindOne is Find where one image is meant: that there are several is an error, too.
-func FindOne(images []*Image, what string) (*Image, error) {
+// FindNewest is Find, but of images of one platform that have the same name it returns the newest, as Entries has it.
+// An image that what means by another of its names, or by its id, stays.
+func FindNewest(images []*Image, what string) ([]*Image, error) {
 	found, err := Find(images, what)
+	if err != nil {
+		return nil, err
+	}
+	var newest []*Image
+	seen := map[string]bool{}
+	for _, e := range Entries(found) { // of one name the newest come first
+		key := e.String() + " " + e.Platform.String()
+		if e.hasDigest(what) || e.isNamed(what, e.Name) && !seen[key] {
+			newest = append(newest, e.Image)
+		}
+		seen[key] = true
+	}
+	slices.SortFunc(newest, func(a, b *Image) int { return strings.Compare(string(a.ID), string(b.ID)) })
+	return slices.Compact(newest), nil
+}
+
+// FindOne is FindNewest where one image is meant: several are an error, too.
+func FindOne(images []*Image, what string) (*Image, error) {
+	found, err := FindNewest(images, what)
 	if err != nil {
 		return nil, err
 	}
 	if len(found) == 1 {
 		return found[0], nil
 	}
+	return nil, Ambiguous(found, what)
+}
+
+// Ambiguous returns the error for a name or the beginning of an id that means several images, where one is wanted.
+func Ambiguous(found []*Image, what string) error {
 	lines := make([]string, 0, len(found))
 	for _, i := range found {
 		lines = append(lines, manifest.Short(i.ID)+"  "+i.Title())
@@ -51,19 +76,23 @@ func FindOne(images []*Image, what string) (*Image, error) {
 	if more := len(lines) - shownMatches; more > 0 {
 		lines = append(lines[:shownMatches], fmt.Sprintf("and %d more", more))
 	}
-	return nil, fmt.Errorf("%d images in the cache are called %q: say which by its id\n  %s", len(found), what, strings.Join(lines, "\n  "))
+	return hint.Add(fmt.Errorf("%d images in the cache are called %q\n  %s", len(found), what, strings.Join(lines, "\n  ")),
+		"name one by its id, or say which with --arch")
 }
 
 // isCalled reports whether the image matches what a user wrote.
 func (i *Image) isCalled(what string) bool {
-	what = strings.TrimPrefix(strings.TrimPrefix(what, "docker://"), "containers-storage:")
-	if what == "" {
-		return false
-	}
-	if name, d, ok := strings.Cut(what, "@"); ok { // both must be so
-		return i.hasDigest(d) && slices.ContainsFunc(i.Names(), func(n Name) bool { return n.isCalled(name) })
-	}
-	return i.hasDigest(what) || slices.ContainsFunc(i.Names(), func(n Name) bool { return n.isCalled(what) })
+	return i.hasDigest(what) || slices.ContainsFunc(i.Names(), func(n Name) bool { return i.isNamed(what, n) })
+}
+
+// isNamed reports whether what a user wrote means this name of the image, and its digest where it has one.
+func (i *Image) isNamed(what string, n Name) bool {
+	name, d, ok := strings.Cut(withoutTransport(what), "@")
+	return name != "" && n.isCalled(name) && (!ok || i.hasDigest(d))
+}
+
+func withoutTransport(what string) string {
+	return strings.TrimPrefix(strings.TrimPrefix(what, "docker://"), "containers-storage:")
 }
 
 // minPrefix is how many digits a part of an id must have: a shorter one is more likely a name.

@@ -44,7 +44,7 @@ func TestFind(t *testing.T) {
 	_, err := FindOne(all, "base")
 	lines := []string{manifest.Short(base.ID) + "  docker.io/library/base:latest amd64", manifest.Short(top.ID) + "  127.0.0.1:5000/top amd64"}
 	slices.Sort(lines)
-	if want := "2 images in the cache are called \"base\": say which by its id\n  " + strings.Join(lines, "\n  "); err == nil || err.Error() != want {
+	if want := "2 images in the cache are called \"base\"\n  " + strings.Join(lines, "\n  "); err == nil || err.Error() != want {
 		t.Errorf("got %v\nwant %s", err, want)
 	}
 }
@@ -52,7 +52,7 @@ func TestFind(t *testing.T) {
 func TestManyMatchesAreCutShort(t *testing.T) {
 	s := newStore(t)
 	for n := range uint64(13) {
-		s.Publish(images.New(images.Layer(100), images.Seed(n)), 1, "example.com/many:1")
+		s.Publish(images.New(images.Layer(100), images.Seed(n)), 1, fmt.Sprintf("example.com/many:%d", n))
 	}
 	_, err := FindOne(s.scan(), "many")
 	if err == nil || strings.Count(err.Error(), "\n") != shownMatches+1 || !strings.HasSuffix(err.Error(), "and 3 more") {
@@ -62,9 +62,9 @@ func TestManyMatchesAreCutShort(t *testing.T) {
 
 func TestEntries(t *testing.T) {
 	s := newStore(t)
-	old, fresh := images.New(images.Layer(1), images.Seed(1)), images.New(images.Layer(1), images.Seed(2))
-	s.Publish(old, 1, "example.com/b:1", "example.com/b:2")
-	s.Publish(fresh, 2, "example.com/b:1", "example.com/a:latest")
+	old, fresh := created(1), created(2)
+	s.Publish(old, 3, "example.com/b:1", "example.com/b:2", "example.com/b") // fetched after the newer one
+	s.Publish(fresh, 2, "example.com/b:1", "example.com/a:latest", "example.com/c")
 	s.Publish(base, 4, "example.com/b:3")
 	s.Foreign(other, 5)
 	s.Must(s.Cache.AddOrigin(s.T.Context(), base.ID, cache.Origin{Name: "example.com/b:2"}))
@@ -73,9 +73,48 @@ func TestEntries(t *testing.T) {
 	for _, e := range Entries(s.scan()) {
 		got = append(got, fmt.Sprintf("%s=%s@%d", strings.TrimPrefix(e.String(), "example.com/"), name[e.ID], e.Fetched.Day()))
 	}
-	// Of b, 2 and 3 have what was fetched last, then 1; of 2 and of 1 the newest comes first.
-	want := "a:latest=fresh@2 b:2=base@4 b:2=old@1 b:3=base@4 b:1=fresh@2 b:1=old@1 (no name recorded)=other@5"
+	// Of b, 1 has the image that was made last; base is older than both. What has a tag is not listed without one.
+	want := "a:latest=fresh@2 b:1=fresh@2 b:1=old@3 b:2=old@3 b:2=base@4 b:3=base@4 c=fresh@2 (no name recorded)=other@5"
 	if strings.Join(got, " ") != want {
 		t.Errorf("got  %s\nwant %s", strings.Join(got, " "), want)
+	}
+}
+
+// created returns an image that was made on a day of June 2026.
+func created(n int, opts ...images.Option) *images.Image {
+	return images.New(append(opts, images.Layer(1), images.Seed(uint64(n)), images.Created(day(n)))...)
+}
+
+// Of images of one platform with one name, the newest is meant: by its own time, then by when it was fetched.
+func TestFindNewest(t *testing.T) {
+	s := newStore(t)
+	first, last, arm := created(1), created(2), created(1, images.Arch("arm64"))
+	same, again := images.New(images.Layer(1), images.Seed(11)), images.New(images.Layer(1), images.Seed(12))
+	s.Publish(first, 9, "example.com/app:1", "example.com/app:old")
+	s.Publish(last, 8, "example.com/app:1")
+	s.Publish(arm, 7, "example.com/app:1")
+	s.Publish(same, 1, "example.com/same:1")
+	s.Publish(again, 2, "example.com/same:1")
+	all := s.scan()
+	name := map[digest.Digest]string{first.ID: "first", last.ID: "last", arm.ID: "arm", same.ID: "same", again.ID: "again"}
+	for what, want := range map[string]string{
+		"app:1": "arm last", "app:old": "first", "app": "arm first last", "same": "again",
+		first.ID.String(): "first", "app:1@" + first.ID.String(): "first", "app:1@" + first.Digest.String(): "first",
+	} {
+		found, err := FindNewest(all, what)
+		var got []string
+		for _, i := range found {
+			got = append(got, name[i.ID])
+		}
+		slices.Sort(got)
+		if err != nil || strings.Join(got, " ") != want {
+			t.Errorf("%q means %q (%v), want %q", what, got, err, want)
+		}
+	}
+	if i, err := FindOne(all, "same:1"); err != nil || i.ID != again.ID {
+		t.Errorf("got %v, %v", i, err)
+	}
+	if _, err := FindNewest(all, "none"); err == nil {
+		t.Error("an image was found that is not there")
 	}
 }

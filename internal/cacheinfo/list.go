@@ -14,8 +14,9 @@ type Entry struct {
 	Fetched time.Time // under this name; of the image, if nothing was fetched under it
 }
 
-// Entries are the images by name: sorted by repository, within one the newest first, with what has the
-// same tag together. Newest is what was fetched last, then what was made last.
+// Entries returns the images by name: sorted by repository, within one the newest first, and images with the same tag
+// together. The newest image is the one created last; of two created at the same time, the one fetched last. A name
+// without a tag is left out where the image has one with a tag in the same repository.
 func Entries(images []*Image) []Entry {
 	entries := make([]Entry, 0, len(images))
 	for _, i := range images {
@@ -23,7 +24,7 @@ func Entries(images []*Image) []Entry {
 		if len(names) == 0 {
 			entries = append(entries, Entry{Name{Repository: NoName}, i, i.Fetched})
 		}
-		for _, n := range names {
+		for _, n := range withTags(names) {
 			entries = append(entries, Entry{n, i, i.fetchedAs(n)})
 		}
 	}
@@ -53,10 +54,18 @@ func byName(a, b string) int {
 	return strings.Compare(a, b)
 }
 
+// withTags returns names without those that have no tag and another name of the same repository has one. An image that
+// was fetched for a manifest, which has digests and no tags, usually has both.
+func withTags(names []Name) []Name {
+	return slices.DeleteFunc(slices.Clone(names), func(n Name) bool {
+		return n.Tag == "" && slices.ContainsFunc(names, func(o Name) bool { return o.Repository == n.Repository && o.Tag != "" })
+	})
+}
+
 // newer is negative if e is newer than o.
 func (e Entry) newer(o Entry) int {
 	return cmp.Or(
-		o.Fetched.Compare(e.Fetched), o.Created.Compare(e.Created),
+		o.Created.Compare(e.Created), o.Fetched.Compare(e.Fetched),
 		strings.Compare(e.Arch(), o.Arch()), strings.Compare(string(e.ID), string(o.ID)))
 }
 

@@ -2,6 +2,7 @@ package images
 
 import (
 	"encoding/json"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -42,7 +43,7 @@ type manifest struct {
 }
 
 func newSpec(opts []Option) *spec {
-	s := &spec{family: oci, os: "linux", arch: "amd64", annotations: map[string]string{}}
+	s := &spec{family: oci, os: "linux", arch: "amd64", created: epoch, annotations: map[string]string{}}
 	for _, o := range opts {
 		o(s)
 	}
@@ -99,7 +100,7 @@ func (img *Image) config(s *spec) []byte {
 		Created   string `json:"created"`
 		CreatedBy string `json:"created_by"`
 	}
-	created := epoch.Format("2006-01-02T15:04:05Z")
+	created := s.created.UTC().Format(time.RFC3339)
 	diffIDs := []digest.Digest{}
 	steps := []history{}
 	for _, l := range img.Layers {

@@ -1,6 +1,9 @@
 package images
 
-import "maps"
+import (
+	"maps"
+	"time"
+)
 
 // Option says what an image is made of.
 type Option func(*spec)
@@ -10,6 +13,7 @@ type spec struct {
 	os, arch, variant string
 	layers            []source
 	seed              uint64
+	created           time.Time
 	artifact          string
 	noConfig          bool
 	config            map[string]any
@@ -96,6 +100,9 @@ func ConfigBytes(b []byte) Option { return func(s *spec) { s.configBytes = b } }
 func Config(fields map[string]any) Option {
 	return func(s *spec) { s.config = maps.Clone(fields) }
 }
+
+// Created sets when the config says that the image was made.
+func Created(at time.Time) Option { return func(s *spec) { s.created = at } }
 
 // Annotation adds an annotation to the manifest.
 func Annotation(key, value string) Option {
