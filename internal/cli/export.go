@@ -16,6 +16,7 @@ import (
 
 	"osbuild-containers/internal/bundle"
 	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/cacheinfo"
 	"osbuild-containers/internal/fetch"
 	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/pin"
@@ -56,7 +57,7 @@ left out: what is imported on top of it is complete again. See docs/bundles.md.`
 	set := cmd.Flags()
 	set.StringVarP(&e.output, "output", "o", "", "`PATH` of the file or directory to write; - is standard output")
 	set.StringArrayVar(&e.pins, "pins", nil, "pin `FILE` with the images; may be given again")
-	set.StringSliceVar(&e.arch, "arch", nil, "architectures of a pin file (default all)")
+	set.StringSliceVar(&e.arch, "arch", nil, "architectures (default all)")
 	set.StringArrayVar(&e.have, "have", nil, "bundle, or other OCI layout, at `PATH` whose blobs are left out; may be given again")
 	set.StringVar(&e.format, "format", "", "oci, a directory, or oci-archive, a file (default what the output is, or a file)")
 	set.StringVar(&e.compression, "compression", "none", "of a file: none or zstd")
@@ -199,7 +200,7 @@ func (e *exportCommand) wanted(ctx context.Context, dir string, args []string) (
 	if err := e.fetchMissing(ctx, dir, fetching); err != nil {
 		return nil, err
 	}
-	named, err := e.named(dir, args)
+	named, err := e.named(dir, args, platforms)
 	if all = append(all, named...); err == nil && len(all) == 0 {
 		err = refused(fmt.Errorf("nothing is to be exported: %s pins no image", strings.Join(files, ", ")))
 	}
@@ -219,8 +220,9 @@ func pinnedImage(i *pin.Image) bundle.Wanted {
 	return w
 }
 
-// named are images of the cache, under all their names and with all their lists.
-func (e *exportCommand) named(dir string, args []string) ([]bundle.Wanted, error) {
+// named are images of the cache, under all their names and with all their lists. Of several that a name means, it is
+// the newest for each platform.
+func (e *exportCommand) named(dir string, args []string, platforms []pin.Platform) ([]bundle.Wanted, error) {
 	if len(args) == 0 {
 		return nil, nil
 	}
@@ -232,7 +234,7 @@ func (e *exportCommand) named(dir string, args []string) ([]bundle.Wanted, error
 	if err != nil {
 		return nil, err
 	}
-	if images, err = chosenOf(images, args); err != nil {
+	if images, err = chosenOf(cacheinfo.FindNewest, ofPlatforms(images, platforms), args); err != nil {
 		return nil, err
 	}
 	lists, err := bundle.ListsIn(c)

@@ -19,25 +19,33 @@ import (
 )
 
 func (a *app) inspectCommand() *cobra.Command {
-	return &cobra.Command{
+	var arch []string
+	cmd := &cobra.Command{
 		Use:     "inspect NAME[:TAG] | ID",
 		Short:   "Show all there is to know of an image in a cache",
 		GroupID: groupCache,
 		Long: `inspect shows an image's config, its layers with the images that share them,
 where it was fetched from, and its signatures. What is named as for list must
-be one image. With --json the whole config is shown.`,
+be one image: of several with one name and platform, the newest is meant. With
+--json the whole config is shown.`,
 		Example: `  osbuild-containers inspect fedora-bootc:42
   osbuild-containers inspect 12dcd147b9ee --json`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error { return a.inspect(args[0]) },
+		RunE: func(_ *cobra.Command, args []string) error { return a.inspect(args[0], arch) },
 	}
+	cmd.Flags().StringSliceVar(&arch, "arch", nil, "architecture, where a name has several")
+	return cmd
 }
 
 // inspect is the command.
-func (a *app) inspect(what string) error {
+func (a *app) inspect(what string, arch []string) error {
 	dir, err := a.cacheDir()
 	if err != nil {
 		return err
+	}
+	platforms, err := parsePlatforms(arch)
+	if err != nil {
+		return refused(err)
 	}
 	if err := a.noCache(dir); err != nil {
 		return err
@@ -47,7 +55,7 @@ func (a *app) inspect(what string) error {
 	if err != nil {
 		return err
 	}
-	i, err := cacheinfo.FindOne(images, what)
+	i, err := cacheinfo.FindOne(ofPlatforms(images, platforms), what)
 	if err != nil {
 		return err
 	}

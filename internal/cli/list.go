@@ -1,65 +1,109 @@
 package cli
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/cacheinfo"
+	"osbuild-containers/internal/pin"
 	"osbuild-containers/internal/progress"
 )
 
+// listCommand is the command list, with what its flags say.
+type listCommand struct {
+	*app
+	arch  []string
+	quiet bool
+}
+
 func (a *app) listCommand() *cobra.Command {
-	return &cobra.Command{
+	l := &listCommand{app: a}
+	cmd := &cobra.Command{
 		Use:     "list [NAME[:TAG] | ID]…",
 		Short:   "List the images of a cache",
 		GroupID: groupCache,
-		Long: `list shows what images a cache holds, by name, of one name the newest first.
-UNSHARED is what an image adds to the cache: its layers that no other has.
+		Long: `list shows what images a cache holds, by name, of one name the newest first: the
+one that was created last, then the one that was fetched last. UNSHARED is what
+an image adds to the cache: its layers that no other has. It is a line for each
+image, and two on a terminal that is too narrow for that.
 
 A NAME is all of a name or its end at a slash, with a tag or without; an ID is
 an image id, or the digest of a manifest, or at least 4 digits one begins with.`,
 		Example: `  osbuild-containers list
-  osbuild-containers list fedora-bootc:42 --cache ~/.cache/osbuild/sources`,
-		RunE: func(_ *cobra.Command, args []string) error { return a.list(args) },
+  osbuild-containers list fedora-bootc:42 --cache ~/.cache/osbuild/sources
+  osbuild-containers list -q --arch arm64`,
+		RunE: func(_ *cobra.Command, args []string) error { return l.run(args) },
 	}
+	set := cmd.Flags()
+	set.StringSliceVar(&l.arch, "arch", nil, "architectures (default all)")
+	set.BoolVarP(&l.quiet, "quiet", "q", false, "write image ids only, each once")
+	return cmd
 }
 
-// list is the command.
-func (a *app) list(args []string) error {
-	dir, err := a.cacheDir()
+// run is the command.
+func (l *listCommand) run(args []string) error {
+	dir, err := l.cacheDir()
 	if err != nil {
 		return err
 	}
-	images, err := a.scan(dir)
+	if l.quiet && l.flags.json {
+		return refused(errors.New("--quiet and --json both say what the answer is: use one of them"))
+	}
+	platforms, err := parsePlatforms(l.arch)
+	if err != nil {
+		return refused(err)
+	}
+	images, err := l.scan(dir)
 	if err != nil {
 		return err
 	}
-	if images, err = chosenOf(images, args); err != nil {
+	if images, err = chosenOf(cacheinfo.Find, ofPlatforms(images, platforms), args); err != nil {
 		return err
 	}
 	entries := cacheinfo.Entries(images)
-	if a.flags.json {
-		return a.json(listAnswer{dir, imagesJSON(entries)})
-	}
-	if len(entries) == 0 {
+	switch {
+	case l.flags.json:
+		return l.json(listAnswer{dir, imagesJSON(entries)})
+	case len(entries) == 0:
 		return nil
+	case l.quiet:
+		var b strings.Builder
+		for _, i := range imagesJSON(entries) {
+			b.WriteString(i.ID.String() + "\n")
+		}
+		return l.print("%s", b.String())
 	}
-	return a.print("%s", listText(entries))
+	return l.print("%s", listText(entries, terminalWidth(l.env.Stdout)))
 }
 
-// chosenOf are the images that any of the arguments means; all, if there are none.
-func chosenOf(images []*cacheinfo.Image, args []string) ([]*cacheinfo.Image, error) {
+// A finder finds the images that an argument means: Find or FindNewest of package cacheinfo.
+type finder func(images []*cacheinfo.Image, what string) ([]*cacheinfo.Image, error)
+
+// ofPlatforms returns the images for one of the platforms; all, if there are none.
+func ofPlatforms(images []*cacheinfo.Image, platforms []pin.Platform) []*cacheinfo.Image {
+	if len(platforms) == 0 {
+		return images
+	}
+	return slices.DeleteFunc(slices.Clone(images), func(i *cacheinfo.Image) bool {
+		return !slices.ContainsFunc(platforms, func(p pin.Platform) bool { return p.String() == i.Platform.String() })
+	})
+}
+
+// chosenOf returns the images that find finds for any of the arguments; all, if there are none.
+func chosenOf(find finder, images []*cacheinfo.Image, args []string) ([]*cacheinfo.Image, error) {
 	if len(args) == 0 {
 		return images, nil
 	}
 	var chosen []*cacheinfo.Image
 	for _, what := range args {
-		found, err := cacheinfo.Find(images, what)
+		found, err := find(images, what)
 		if err != nil {
 			return nil, err
 		}
@@ -69,25 +113,56 @@ func chosenOf(images []*cacheinfo.Image, args []string) ([]*cacheinfo.Image, err
 	return slices.Compact(chosen), nil
 }
 
-// listText is a line for each name and below it one for each of its images.
-func listText(entries []cacheinfo.Entry) string {
-	columns := []column{
-		{name: "ARCH", most: 7},
-		{name: "IMAGE ID"},
-		{name: "MANIFEST"},
-		{name: "CREATED"},
-		{name: "FETCHED"},
-		{name: "SIZE", right: true},
-		{name: "UNSHARED", right: true},
+// listText is a line for each image under each of its names, where that fits into a terminal of some columns. Else it is
+// a line for each name, and below it one for each of its images.
+func listText(entries []cacheinfo.Entry, columns int) string {
+	lines := listLines(entries)
+	if columns > 0 && slices.ContainsFunc(lines, func(l string) bool { return utf8.RuneCountInString(l) > columns }) {
+		return listBlocks(entries)
 	}
+	return strings.Join(lines, "\n") + "\n"
+}
+
+// listColumns are what is shown of an image besides its name.
+var listColumns = []column{
+	{name: "ARCH", most: 7},
+	{name: "IMAGE ID"},
+	{name: "MANIFEST"},
+	{name: "CREATED"},
+	{name: "FETCHED"},
+	{name: "SIZE", right: true},
+	{name: "UNSHARED", right: true},
+}
+
+func listRow(e cacheinfo.Entry) []string {
+	return []string{
+		e.Arch(), short(e.ID), short(e.Manifest), date(e.Created), date(e.Fetched),
+		progress.Bytes(e.Size), progress.Bytes(e.Unshared),
+	}
+}
+
+// listLines is a line for each image. Nothing in it is cut: programs read it, too.
+func listLines(entries []cacheinfo.Entry) []string {
+	columns := append([]column{{name: "NAME:TAG"}}, append(slices.Clone(listColumns), column{})...)
+	columns[1].most = 0
 	rows := make([][]string, 0, len(entries))
 	for _, e := range entries {
-		rows = append(rows, []string{
-			e.Arch(), short(e.ID), short(e.Manifest), date(e.Created), date(e.Fetched),
-			progress.Bytes(e.Size), progress.Bytes(e.Unshared),
-		})
+		problem := ""
+		if e.Problem != "" {
+			problem = "damaged: " + e.Problem
+		}
+		rows = append(rows, append(append([]string{e.String()}, listRow(e)...), problem))
 	}
-	lines := align(columns, rows)
+	return align(columns, rows)
+}
+
+// listBlocks is a line for each name and below it one for each of its images.
+func listBlocks(entries []cacheinfo.Entry) string {
+	rows := make([][]string, 0, len(entries))
+	for _, e := range entries {
+		rows = append(rows, listRow(e))
+	}
+	lines := align(listColumns, rows)
 	var b strings.Builder
 	b.WriteString("NAME:TAG\n " + lines[0] + "\n")
 	for n, e := range entries {

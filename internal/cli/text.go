@@ -2,11 +2,14 @@ package cli
 
 import (
 	"cmp"
+	"io"
+	"os"
 	"strings"
 	"time"
 	"unicode/utf8"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/term"
 
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/progress"
@@ -14,6 +17,22 @@ import (
 
 // width is how wide what people read may be.
 const width = 80
+
+// terminalWidth returns the columns of the terminal that w is, 0 if it is not one.
+func terminalWidth(w io.Writer) int {
+	f, ok := w.(*os.File)
+	if !ok {
+		return 0
+	}
+	columns, _, err := term.GetSize(int(f.Fd()))
+	switch {
+	case err != nil:
+		return 0
+	case columns == 0: // it has no size, as a serial line
+		return width
+	}
+	return columns
+}
 
 // column is how a column of a table looks.
 type column struct {

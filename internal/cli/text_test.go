@@ -45,7 +45,7 @@ func TestAnswersFit(t *testing.T) {
 		{Kind: "list", Name: "a", ID: i.ID, From: strings.Repeat("m/", 100)},
 	}}
 	for name, text := range map[string]string{
-		"list":    listText(cacheinfo.Entries(images)),
+		"list":    listText(cacheinfo.Entries(images), width),
 		"du":      usageText(&cacheinfo.Usage{Images: images, Size: 999_900_000_000, Disk: 999_900_000, Twice: 1, Unused: []cache.Stored{{Size: 1}}, Partial: []cache.Stored{{Size: 1}}}),
 		"inspect": detailText(detail, images),
 		"plan":    plan.text(),

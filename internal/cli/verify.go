@@ -49,7 +49,7 @@ func (a *app) verify(ctx context.Context, args []string, repair bool) error {
 	if err != nil {
 		return err
 	}
-	images, err := chosenOf(all, args)
+	images, err := chosenOf(cacheinfo.Find, all, args)
 	if err != nil {
 		return err
 	}
