@@ -4,17 +4,16 @@ import (
 	"math/bits"
 )
 
-// extent is a run of blocks of a file that are together on the disk, there an ext4_extent of
-// 12 bytes.
+// extent is a run of consecutive blocks of a file; on disk, an ext4_extent of 12 bytes.
 type extent struct {
-	at    uint32 // the first block's place in the file
+	at    uint32 // the first block's index in the file
 	count uint32 // at most maxExtent
-	block uint64 // where it is
+	block uint64 // the first block's number on the device
 }
 
 const maxExtent = 32768
 
-// appendExtent adds a run behind all others, to the last one if it continues that.
+// appendExtent appends a run to data, extending the last extent if the run continues it.
 func appendExtent(data []extent, at uint32, block, count uint64) []extent {
 	if n := len(data); n > 0 {
 		last := &data[n-1]
@@ -39,21 +38,21 @@ func countBlocks(data []extent) (n uint64) {
 	return n
 }
 
-// blockAllocator hands out blocks one after the other, and begins again at the start only when
-// the end is reached: so what is written at a time is together, and what was removed stays
-// as it is as long as possible.
+// blockAllocator hands out blocks in ascending order, and starts over only at the end of the
+// device. Blocks that are written together are thus close together, and removed content stays on
+// the device as long as possible.
 type blockAllocator struct {
 	lay    *layout
 	groups []blockGroup
 	free   uint64
-	next   uint64 // where to look next
-	high   uint64 // blocks from here on were never used: they are zeros
+	next   uint64 // where to search next
+	high   uint64 // blocks from here on were never used and are zero
 }
 
-// blockGroup is the bitmap of a group, a set bit for each block in use. Bits behind the end
-// of the file system are set.
+// blockGroup is the block bitmap of a group: a set bit is a block in use. Bits beyond the end of
+// the file system are set.
 type blockGroup struct {
-	bits    *[groupBlocks / 64]uint64 // nil as long as only superblock and descriptors are there
+	bits    *[groupBlocks / 64]uint64 // nil while only superblock and descriptors are in use
 	free    uint32
 	changed bool
 }
@@ -75,7 +74,7 @@ func (a *blockAllocator) init(lay *layout) {
 	}
 }
 
-// load makes the bitmap of a group.
+// load creates the bitmap of a group on first use.
 func (a *blockAllocator) load(g uint64) *blockGroup {
 	b := &a.groups[g]
 	if b.bits == nil {
@@ -100,7 +99,8 @@ func (b *blockGroup) set(first, n uint64, used bool) {
 	b.changed = true
 }
 
-// scan returns the first bit from at on that is set, or not set; groupBlocks if there is none.
+// scan returns the first bit, from at on, that is set (used) or clear, or groupBlocks if there is
+// none.
 func (b *blockGroup) scan(at uint64, used bool) uint64 {
 	for at < groupBlocks {
 		w := b.bits[at/64]
@@ -115,7 +115,7 @@ func (b *blockGroup) scan(at uint64, used bool) uint64 {
 	return groupBlocks
 }
 
-// take takes up to n blocks that follow on each other; none if none is free.
+// take allocates up to n consecutive blocks; got is 0 if none is free.
 func (a *blockAllocator) take(n uint64) (first, got uint64) {
 	if a.free == 0 {
 		return 0, 0
@@ -146,7 +146,7 @@ func (a *blockAllocator) take(n uint64) (first, got uint64) {
 	}
 }
 
-// release gives blocks back, all in one group or several.
+// release frees blocks, which may span several groups.
 func (a *blockAllocator) release(first, n uint64) {
 	for n > 0 {
 		g := first / groupBlocks
@@ -159,8 +159,8 @@ func (a *blockAllocator) release(first, n uint64) {
 	}
 }
 
-// take returns up to n blocks that follow on each other, and reports whether they were never
-// used before. When there are none the file system is full, and they are behind its end.
+// take allocates up to n consecutive blocks, and reports whether they were never used before. When
+// none is free, the file system is full, and the blocks returned are beyond its end.
 func (fs *FS) take(n uint64) (first, got uint64, fresh bool) {
 	if !fs.full {
 		high := fs.blocks.high
@@ -181,7 +181,7 @@ func (fs *FS) use(blocks uint64) {
 	fs.peak = max(fs.peak, fs.used)
 }
 
-// allocate returns n blocks, as those of a file from its start on.
+// allocate returns n blocks as the extents of a file.
 func (fs *FS) allocate(n uint64) []extent {
 	var data []extent
 	for at := uint64(0); at < n; {
@@ -192,7 +192,7 @@ func (fs *FS) allocate(n uint64) []extent {
 	return data
 }
 
-// release gives blocks back.
+// release frees blocks.
 func (fs *FS) release(first, n uint64) {
 	fs.used -= n
 	if fs.lay != nil && first < fs.lay.blocks {
@@ -206,24 +206,23 @@ func (fs *FS) releaseExtents(data []extent) {
 	}
 }
 
-// inodeAllocator hands out inodes. Directories and all else have chunks of their own, of the
-// inodes in 64 KiB of the table: of a layer that is put over others, most changes in the
-// table are those of directories.
+// inodeAllocator hands out inodes. Directories and other files use separate chunks of 64 KiB of the
+// inode table: a layer applied on top of others changes mostly inodes of directories.
 type inodeAllocator struct {
 	lay     *layout
 	chunks  []*[chunk]*node // the inode n is number (n-1)%chunk of chunk (n-1)/chunk
-	unused  uint32          // the first chunk that is wholly free
+	unused  uint32          // the first chunk without inodes in use
 	dir     cursor
 	other   cursor
-	high    []uint32 // by group, how many of its inodes come before the first that was never used
+	high    []uint32 // by group, the number of inodes before the first that was never used
 	changed map[uint32]bool
-	scan    uint32 // where to look next when no chunk is unused
+	scan    uint32 // where to search next when no chunk is unused
 	full    bool
 }
 
 type cursor struct{ next, end uint32 }
 
-// The inodes that are not for files.
+// Reserved inodes.
 const (
 	rootInode    = 2
 	resizeInode  = 7
@@ -244,7 +243,7 @@ func (a *inodeAllocator) init(lay *layout) {
 	a.unused = 1
 }
 
-// get returns the node of an inode, nil if it is free or has none.
+// get returns the node of an inode, nil if it is free or reserved.
 func (a *inodeAllocator) get(ino uint32) *node {
 	if c := a.chunks[(ino-1)/chunk]; c != nil {
 		return c[(ino-1)%chunk]
@@ -268,7 +267,7 @@ func (a *inodeAllocator) set(ino uint32, n *node) {
 	}
 }
 
-// take returns a free inode. When there is none, full is set and it is behind the end.
+// take allocates an inode. When none is free, it sets full and returns one beyond the end.
 func (a *inodeAllocator) take(dir bool) uint32 {
 	c := &a.other
 	if dir {
@@ -294,7 +293,7 @@ func (a *inodeAllocator) take(dir bool) uint32 {
 	}
 }
 
-// takeAny looks for an inode that was given back.
+// takeAny searches for an inode that was released.
 func (a *inodeAllocator) takeAny() uint32 {
 	if a.full || a.lay == nil {
 		return 0

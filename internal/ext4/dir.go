@@ -8,23 +8,23 @@ import (
 	"slices"
 )
 
-// directory is what a directory has besides its inode.
+// directory holds the data of a directory that is not in its inode.
 //
-// On the disk its blocks hold entries: inode, length of the entry, length of the name, type,
-// name. One that fits into a block is just that, with "." and ".." first. A larger one is a
-// tree: its first block, and maybe a level of blocks below that, says in which block the
-// names of which hashes are. All blocks end with a checksum.
+// On disk its blocks hold entries: inode, length of the entry, length of the name, type, name. A
+// directory that fits into one block starts with "." and "..". A larger one is a hash tree: its
+// first block, and possibly one level of blocks below it, map ranges of hashes to blocks of names.
+// Every block ends with a checksum.
 type directory struct {
 	parent  *node
 	names   map[string]entry
 	subdirs uint32
-	indexed bool              // it is a tree
-	listed  bool              // among the directories with changed entries
+	indexed bool              // it is a hash tree
+	listed  bool              // it is in FS.dirs
 	sum     [sha256.Size]byte // of its blocks
 }
 
-// entry is a name in a directory. One that is gone is not in the tree any more, but a file that
-// takes its place before Sync can use its inode and blocks.
+// entry is a name in a directory. A removed entry is kept until Sync, so that a file created in its
+// place can reuse its inode and blocks.
 type entry struct {
 	*node
 	gone bool
@@ -32,23 +32,23 @@ type entry struct {
 
 const maxLinks = 65000
 
-// Where things are in blocks of directories.
+// Offsets and sizes in the blocks of directories.
 const (
 	entryHeader = 8
 	dotSize     = 12                        // an entry of "." or ".."
-	tailSize    = 12                        // an entry without a name that has the checksum
+	tailSize    = 12                        // an entry without a name, for the checksum
 	entriesEnd  = blockSize - tailSize      // where entries end
-	rootHead    = 2*dotSize + 8             // "." and "..", and what says how names are hashed
-	nodeHead    = entryHeader               // an empty entry of the whole block
+	rootHead    = 2*dotSize + 8             // "." and "..", and the parameters of the hash
+	nodeHead    = entryHeader               // an empty entry that spans the block
 	indexEntry  = 8                         // hash and block
-	indexEnd    = blockSize - indexEntry    // where the checksum of a block of the tree is
-	rootEntries = (indexEnd - rootHead) / 8 // also counts the one that has limit and count
+	indexEnd    = blockSize - indexEntry    // offset of the checksum in a block of the tree
+	rootEntries = (indexEnd - rootHead) / 8 // includes the one for limit and count
 	nodeEntries = (indexEnd - nodeHead) / 8
 )
 
 const halfMD4 = 1
 
-// newDir makes a directory that has no name yet. An inode of 0 means any.
+// newDir creates a directory without a name. If ino is 0, it allocates an inode.
 func (fs *FS) newDir(parent *node, ino uint32) *node {
 	n := &node{mode: typeDir | 0o755, mtime: fs.time, links: 1}
 	n.dir = &directory{parent: parent, names: map[string]entry{}}
@@ -60,7 +60,7 @@ func (fs *FS) newDir(parent *node, ino uint32) *node {
 	return n
 }
 
-// give gives an inode to a new node.
+// give assigns an inode to a new node.
 func (fs *FS) give(n *node, ino uint32) {
 	n.ino = ino
 	fs.inodes.set(ino, n)
@@ -70,7 +70,7 @@ func (fs *FS) give(n *node, ino uint32) {
 	fs.touch(n)
 }
 
-// takeBack makes the inode of a node free.
+// takeBack frees the inode of a node.
 func (fs *FS) takeBack(n *node) {
 	fs.inodes.set(n.ino, nil)
 	fs.nodes--
@@ -78,7 +78,7 @@ func (fs *FS) takeBack(n *node) {
 	fs.touch(n)
 }
 
-// listDir takes note that the entries of a directory changed.
+// listDir records that the entries of a directory changed.
 func (fs *FS) listDir(n *node) {
 	fs.touch(n)
 	if !n.dir.listed {
@@ -87,7 +87,7 @@ func (fs *FS) listDir(n *node) {
 	}
 }
 
-// enter gives a node a name in a directory, in place of what has it.
+// enter adds a node to a directory under a name, replacing an existing entry.
 func (fs *FS) enter(in *node, base string, n *node) {
 	old := in.dir.names[base]
 	if old.node != n {
@@ -102,7 +102,7 @@ func (fs *FS) enter(in *node, base string, n *node) {
 	fs.listDir(in)
 }
 
-// remove takes a node out of a directory in which it had a name.
+// remove removes an entry from a directory.
 func (fs *FS) remove(in *node, e entry) {
 	if e.dir != nil {
 		in.dir.subdirs--
@@ -111,7 +111,7 @@ func (fs *FS) remove(in *node, e entry) {
 	fs.listDir(in)
 }
 
-// releaseRemoved gives back the inodes and blocks of what has no name any more.
+// releaseRemoved frees the inodes and blocks of nodes without a name.
 func (fs *FS) releaseRemoved() {
 	for _, in := range fs.dirs {
 		for base, e := range in.dir.names {
@@ -140,7 +140,7 @@ func (fs *FS) releaseRemoved() {
 	}
 }
 
-// sortedNames returns the names of a directory that are in the tree.
+// sortedNames returns the names in a directory that are not removed.
 func (d *directory) sortedNames() []string {
 	names := make([]string, 0, len(d.names))
 	for name, e := range d.names {
@@ -152,8 +152,8 @@ func (d *directory) sortedNames() []string {
 	return names
 }
 
-// writeDir writes a directory to blocks of its own, next to each other: where it was before
-// stays as it is.
+// writeDir writes a directory to newly allocated consecutive blocks. Its previous blocks are not
+// overwritten.
 func (fs *FS) writeDir(n *node) error {
 	names := n.dir.sortedNames()
 	size := 2 * dotSize
@@ -195,7 +195,7 @@ func (fs *FS) writeDir(n *node) error {
 
 func entrySize(name string) int { return (entryHeader + len(name) + 3) &^ 3 }
 
-// putEntry writes an entry of size bytes.
+// putEntry writes an entry that is size bytes long.
 func putEntry(p []byte, ino uint32, size int, kind byte, name string) {
 	le.PutUint32(p, ino)
 	le.PutUint16(p[4:], uint16(size))
@@ -203,7 +203,7 @@ func putEntry(p []byte, ino uint32, size int, kind byte, name string) {
 	copy(p[entryHeader:], name)
 }
 
-// entryType returns what an entry says of its inode's type.
+// entryType returns the file type for a directory entry.
 func entryType(n *node) byte {
 	switch n.mode & typeMask {
 	case typeFile:
@@ -223,17 +223,17 @@ func entryType(n *node) byte {
 	}
 }
 
-// putDots writes "." and ".."; the latter with so many bytes.
+// putDots writes "." and ".."; the latter is size bytes long.
 func putDots(p []byte, n *node, size int) (end int) {
 	putEntry(p, n.ino, dotSize, 2, ".")
 	putEntry(p[dotSize:], n.dir.parent.ino, size, 2, "..")
 	return dotSize + size
 }
 
-// putNames fills a block from at on with entries; the last one takes all that is left,
-// and ends it with a checksum.
+// putNames fills a block with entries, starting at offset at, and writes its checksum. The last
+// entry spans the rest of the block.
 func (fs *FS) putNames(n *node, p []byte, at int, names []string) {
-	last := at - dotSize // that of ".."
+	last := at - dotSize // the offset of ".."
 	for _, name := range names {
 		m := n.dir.names[name]
 		last = at
@@ -250,13 +250,13 @@ func (fs *FS) putNames(n *node, p []byte, at int, names []string) {
 	le.PutUint32(p[entriesEnd+entryHeader:], crc(fs.sumOf(n), p[:entriesEnd]))
 }
 
-// leaf is a block of names in the order of their hashes.
+// leaf is a block of names, sorted by hash.
 type leaf struct {
-	hash  uint32 // the first one; odd if the block before has names of this hash too
+	hash  uint32 // the lowest one; odd if the preceding block ends with the same hash
 	names []string
 }
 
-// encodeTree returns the blocks of a directory that needs more than one.
+// encodeTree returns the blocks of a directory that does not fit into one.
 func (fs *FS) encodeTree(n *node, names []string) ([]byte, error) {
 	leaves := fs.leaves(names)
 	levels := 0
@@ -292,17 +292,17 @@ func (fs *FS) encodeTree(n *node, names []string) ([]byte, error) {
 	}
 	putDots(p, n, blockSize-dotSize)
 	p[rootHead-4] = halfMD4
-	p[rootHead-3] = 8 // bytes of this information
+	p[rootHead-3] = 8 // length of this header
 	p[rootHead-2] = byte(levels)
 	fs.putIndex(n, p[:blockSize], rootHead, rootEntries, top)
 	return p, nil
 }
 
-// indexed is an entry of a block of the tree: from which hash on names are in which block.
+// indexed is an entry of an index block: names from hash on are in block.
 type indexed struct{ hash, block uint32 }
 
-// putIndex writes the entries of a block of the tree. The first one has their number and
-// how many there can be in place of a hash.
+// putIndex writes the entries of an index block. The first one has the limit and count of entries
+// in place of a hash.
 func (fs *FS) putIndex(n *node, p []byte, at, limit int, index []indexed) {
 	end := at + len(index)*indexEntry
 	for i, e := range index {
@@ -349,7 +349,7 @@ func (fs *FS) leaves(names []string) []leaf {
 	return leaves
 }
 
-// dirHash returns the two hashes of a name: a shortened MD4 of 32 bytes at a time.
+// dirHash returns the major and minor hash of a name: half MD4, 32 bytes at a time.
 func dirHash(seed [16]byte, name string) (hash, minor uint32) {
 	sum := [4]uint32{0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476}
 	if seed != [16]byte{} {
@@ -361,7 +361,7 @@ func dirHash(seed [16]byte, name string) (hash, minor uint32) {
 		shortMD4(&sum, hashInput(rest))
 	}
 	hash = sum[1] &^ 1
-	if hash == 0xfffffffe { // which means the end of a directory
+	if hash == 0xfffffffe { // reserved for the end of a directory
 		hash -= 2
 	}
 	return hash, sum[2]
@@ -381,7 +381,7 @@ func hashInput(name string) (in [8]uint32) {
 	return in
 }
 
-// shortMD4 does the three rounds of MD4 with 8 words in place of 16.
+// shortMD4 is the half MD4 transform: three rounds over 8 words instead of 16.
 func shortMD4(sum *[4]uint32, in [8]uint32) {
 	rounds := [3]struct {
 		f     func(x, y, z uint32) uint32
@@ -396,7 +396,7 @@ func shortMD4(sum *[4]uint32, in [8]uint32) {
 	s := *sum
 	for _, r := range rounds {
 		for i, k := range r.order {
-			a := (4 - i%4) % 4 // each in turn, from the first one backwards
+			a := (4 - i%4) % 4 // the word to update: 0, 3, 2, 1, …
 			s[a] = bits.RotateLeft32(s[a]+r.f(s[(a+1)%4], s[(a+2)%4], s[(a+3)%4])+in[k]+r.add, r.shift[i%4])
 		}
 	}

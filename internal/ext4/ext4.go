@@ -1,25 +1,23 @@
 // Package ext4 writes ext4 file systems without a kernel, a mount or root.
 //
-// An FS is a file system in memory that is written to a Device. Files are written once,
-// straight to their blocks; directories, inodes and bitmaps stay in memory until Sync,
-// which makes the device a complete, clean file system. After Sync the tree can be changed
-// and synced again: then only what differs is written, and what is new is close
-// together, so that the device differs in few places. A chain of images is made so, see
-// the examples.
+// An FS is a file system in memory that is written to a Device. Files are written once, straight to
+// their blocks; directories, inodes and bitmaps stay in memory until Sync, which makes the device a
+// complete, clean file system. After Sync the tree can be changed and synced again: only
+// differences are written, with new blocks close together, so that few clusters of the device
+// change. Chains of disk images are made this way, see the examples.
 //
-// What it promises: the same calls give the same bytes, nothing depends on the time or on
-// chance; e2fsck finds nothing; the file system is an ordinary one, as mke2fs makes it:
-// 4 KiB blocks, extents, checksums of all metadata, hashed directories, a journal, room to
-// grow with resize2fs, all free space usable. What it does not: it reads no file system
-// that it did not write, and an image is nothing before Sync.
+// Guarantees: the same calls produce the same bytes, independent of time and chance; e2fsck reports
+// no errors; the file system is an ordinary one, as made by mke2fs: 4 KiB blocks, extents,
+// checksums of all metadata, hashed directories, a journal, room to grow with resize2fs, all free
+// space usable. Limits: it does not read file systems that it did not write, and a device is not
+// valid before Sync.
 //
 // # Format
 //
-// Each type documents what it is on the disk. The features are those of mke2fs -t ext4:
-// has_journal, ext_attr, resize_inode, dir_index, filetype, extent, 64bit, flex_bg,
-// sparse_super, large_file, huge_file, dir_nlink, extra_isize and metadata_csum, with
-// ea_inode once an attribute is larger than a block. All numbers are little-endian, those
-// of the journal big-endian.
+// Each type documents its format on disk. The features are those of mke2fs -t ext4: has_journal,
+// ext_attr, resize_inode, dir_index, filetype, extent, 64bit, flex_bg, sparse_super, large_file,
+// huge_file, dir_nlink, extra_isize and metadata_csum, and ea_inode once an attribute is larger
+// than a block. Numbers are little-endian, except for those of the journal, which are big-endian.
 package ext4
 
 import (
@@ -33,48 +31,50 @@ import (
 	"time"
 )
 
-// The units of the format, fixed here: mke2fs has the same ones for all but tiny devices.
+// Units of the format. mke2fs uses the same ones for all but tiny devices.
 const (
 	blockSize   = 4096
-	groupBlocks = 8 * blockSize // blocks of a group: what one block of bits can say
+	groupBlocks = 8 * blockSize // blocks of a group: the bits in one block
 	inodeSize   = 256
-	flexGroups  = 16  // groups whose bitmaps and inode tables are together
-	chunk       = 256 // inodes of 64 KiB of an inode table
+	flexGroups  = 16  // groups with their bitmaps and inode tables together
+	chunk       = 256 // inodes in 64 KiB of an inode table
 )
 
-// Device is where a file system is written to. It is all zeros at first.
+// Device is the storage that a file system is written to. Initially it must be all zeros.
 type Device interface {
 	io.ReaderAt
 	io.WriterAt
 }
 
-// Options describe a file system. What is random in other tools is given by the caller.
+// Options describe a file system. Values that other tools choose at random are set by the caller.
 type Options struct {
-	Size     int64     // in bytes; a rest smaller than a block stays unused
-	Inodes   int       // as many can be made at least; there is one for each 16 KiB in any case
+	Size     int64     // in bytes, rounded down to whole blocks
+	Inodes   int       // the least number of inodes; there is at least one for each 16 KiB
 	UUID     [16]byte  // of the file system and its journal
-	HashSeed [16]byte  // of the hashes in large directories
-	Time     time.Time // of creation, of change of each inode, and where there is no other
+	HashSeed [16]byte  // seed of the hashes in large directories
+	Time     time.Time // creation time, change time of each inode, and default for other times
 	Label    string    // at most 16 bytes
 }
 
-// The errors that callers tell apart.
+// Errors that callers distinguish.
 var (
-	// ErrNotDir: a directory is needed where the tree has something else.
+	// ErrNotDir means that a parent of the path is not a directory.
 	ErrNotDir = errors.New("not a directory")
-	// ErrIsDir: the tree has a directory where something else is to be made.
+	// ErrIsDir means that the path is a directory, and another type of file was to be created.
 	ErrIsDir = errors.New("is a directory")
-	// ErrName: the name is not clean, not below the root, or has a component of more than 255 bytes.
+	// ErrName means that the name is not clean, not below the root, or has a component of more than
+	// 255 bytes.
 	ErrName = errors.New("not a clean name below the root with components of at most 255 bytes")
-	// ErrLinks: the file has 65,000 names, or the directory more entries than the format holds.
+	// ErrLinks means that the file has 65,000 names, or the directory more entries than the format
+	// allows.
 	ErrLinks = errors.New("too many links")
-	// ErrTooLarge: a file has 16 TiB or more.
+	// ErrTooLarge means that a file has 16 TiB or more.
 	ErrTooLarge = errors.New("larger than a file of ext4 can be")
 )
 
-// FullError is the error of a file system that is too small.
+// FullError is returned if the file system is too small.
 type FullError struct {
-	Size, Needed         int64 // bytes: what it has, and what suffices for all it was given
+	Size, Needed         int64 // in bytes: the actual size, and a sufficient one
 	Inodes, NeededInodes int   // likewise, for Options.Inodes
 }
 
@@ -85,25 +85,25 @@ func (e *FullError) Error() string {
 	return fmt.Sprintf("the file system of %d bytes is full: %d bytes are needed", e.Size, e.Needed)
 }
 
-// FS is a file system that is being written. Names are relative to its root, separated by
-// slashes and clean; the root itself is ".". Names are bytes, in no encoding.
+// FS is a file system that is being written. Names are relative to its root, separated by slashes
+// and clean; the root itself is ".". Names are byte strings without an encoding.
 //
-// When it is full, it continues to count, writes no more, and each Sync returns a *FullError:
-// only when all was given is it known what is needed.
+// When it is full, it stops writing but continues to count, and each Sync returns a *FullError. The
+// space needed is known only after all files were added.
 //
-// An FS is for one goroutine at a time. After an error of the device it is of no use.
+// An FS must not be used concurrently. After an error of the device it cannot be used any more.
 type FS struct {
 	opt  Options
 	dev  writer
 	lay  *layout // nil when it only measures
 	time timestamp
-	seed uint32 // what checksums begin with: that of the UUID
+	seed uint32 // of checksums, derived from the UUID
 
-	full      bool   // nothing is written any more, and what is allocated is beyond the end
-	beyond    uint64 // the next such block
-	used      uint64 // blocks of content, directories and other things that grow
-	peak      uint64 // the most there were
-	nodes     int    // inodes that are in use, without the reserved ones
+	full      bool   // nothing is written any more, and allocations are beyond the end
+	beyond    uint64 // the next block beyond the end
+	used      uint64 // blocks of content, directories and other data that grows
+	peak      uint64 // maximum of used
+	nodes     int    // inodes in use, without the reserved ones
 	peakNodes int
 
 	blocks blockAllocator
@@ -112,17 +112,18 @@ type FS struct {
 	root    *node
 	lost    *node // lost+found
 	journal *node
-	changed []*node // nodes that are not written as they are
-	removed []*node // nodes that no name leads to any more, not released yet
+	changed []*node // nodes whose inode must be written
+	removed []*node // nodes without a name, not released yet
 	dirs    []*node // directories with changed entries
-	eaInode bool    // an attribute is in an inode of its own
+	eaInode bool    // an attribute has an inode of its own
 
 	resizeBlock  uint64
-	super, gdt   []byte // as they are on the device
+	super, gdt   []byte // as on the device
 	initialWrite bool
 }
 
-// New begins an empty file system on a device that is all zeros. It writes nothing yet.
+// New creates an empty file system on a device that is all zeros. It writes nothing before the
+// first call that adds content.
 func New(dev Device, opt Options) (*FS, error) {
 	if len(opt.Label) > 16 {
 		return nil, fmt.Errorf("label %q: %d bytes, at most 16 are possible", opt.Label, len(opt.Label))
@@ -138,11 +139,11 @@ func New(dev Device, opt Options) (*FS, error) {
 	return newFS(dev, opt, lay), nil
 }
 
-// minimal is how many blocks an empty file system has room for: a first directory.
+// minimal is the number of free blocks in an empty file system, enough for a first directory.
 const minimal = 16
 
-// Measure returns a file system without end that is not written anywhere. It takes the same
-// calls, except for reading, and then Needed tells what a device for them must have.
+// Measure returns a file system of unlimited size that is not written anywhere. It supports all
+// calls except those that read content; Needed then returns the size of the device required.
 func Measure() *FS { return newFS(nil, Options{}, nil) }
 
 func newFS(dev Device, opt Options, lay *layout) *FS {
@@ -179,27 +180,27 @@ func newFS(dev Device, opt Options, lay *layout) *FS {
 	return fs
 }
 
-// lostFound is where e2fsck puts what it finds without a name. It cannot be removed, and has
-// room for many names from the start.
+// lostFound is the directory for files that e2fsck finds without a name. It cannot be removed, and
+// has blocks for many entries from the start.
 const (
 	lostFound  = "lost+found"
 	lostBlocks = 4
 )
 
-// SetDevice continues on another device of the same content, such as an image that is backed
-// by that written before. Call it after Sync.
+// SetDevice switches to another device with the same content, such as an image backed by the
+// previous one. Call it after Sync.
 func (fs *FS) SetDevice(dev Device) { fs.dev = writer{dev: dev} }
 
-// Needed returns the size in bytes and the inodes that suffice for the same calls up to the
-// last Sync. It may be a little more than the least possible.
+// Needed returns the size in bytes and the number of inodes that suffice for the calls up to the
+// last Sync. It may be slightly more than the minimum.
 func (fs *FS) Needed() (size int64, inodes int) {
-	// Blocks are lost where files are split: at the metadata within the groups, and when
-	// what was removed is used again.
+	// Some blocks are lost where files are split: at the metadata within the groups, and when freed
+	// blocks are reused.
 	return needed(fs.peak+fs.peak/256+minimal, fs.peakNodes)
 }
 
-// Sync writes all that changed, so that the device is a complete file system, and the space
-// of what was removed is free again.
+// Sync writes all changes. The device is then a complete file system, and the space of removed
+// files is free again.
 func (fs *FS) Sync() error {
 	fs.releaseRemoved()
 	slices.SortFunc(fs.dirs, byInode)
@@ -235,7 +236,7 @@ func (fs *FS) Sync() error {
 
 func byInode(a, b *node) int { return cmp.Compare(a.ino, b.ino) }
 
-// touch takes note that a node must be written.
+// touch records that a node must be written.
 func (fs *FS) touch(n *node) {
 	if !n.changed {
 		n.changed = true
@@ -250,8 +251,8 @@ func (fs *FS) forgetChanges() {
 	fs.changed = fs.changed[:0]
 }
 
-// write writes whole blocks, unless the file system is full. Errors are returned by Sync, or
-// by what reads.
+// write writes whole blocks, unless the file system is full. Errors are returned by the next Sync
+// or read.
 func (fs *FS) write(block uint64, p []byte) {
 	if !fs.full {
 		fs.dev.write(int64(block)*blockSize, p)
@@ -260,10 +261,10 @@ func (fs *FS) write(block uint64, p []byte) {
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// crc continues a checksum as the format has it: without the usual inversions.
+// crc updates a checksum without the usual inversions, as ext4 does.
 func crc(sum uint32, p []byte) uint32 { return ^crc32.Update(^sum, castagnoli, p) }
 
-// writer gathers writes of what follows on each other.
+// writer combines consecutive writes.
 type writer struct {
 	dev Device
 	at  int64
@@ -296,7 +297,7 @@ func (w *writer) put(at int64, p []byte) {
 	}
 }
 
-// flush writes what was gathered, and returns the first error there was.
+// flush writes the buffered data, and returns the first error of any write.
 func (w *writer) flush() error {
 	if len(w.buf) > 0 {
 		w.put(w.at, w.buf)
@@ -316,6 +317,6 @@ func (w *writer) read(at int64, p []byte) error {
 	if err != io.EOF {
 		return fmt.Errorf("read %d bytes at %d of the file system: %w", len(p), at, err)
 	}
-	clear(p[n:]) // the device is shorter so far
+	clear(p[n:]) // beyond the current end of the device
 	return nil
 }

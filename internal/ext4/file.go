@@ -8,27 +8,27 @@ import (
 	"slices"
 )
 
-// File is a regular file that is being written. Others can be made only after Close.
+// File is a regular file that is being written. No other file can be created before Close.
 type File struct {
 	fs     *FS
-	in     *node // where it gets its name
+	in     *node // the directory that it is created in
 	base   string
 	name   string
 	sparse bool
 	at     int64 // bytes so far
 	data   []extent
-	tail   []byte // what is not a whole block yet
+	tail   []byte // data short of a whole block
 	filled bool   // Write added to it
 
-	old     *node // the file in whose place it is, and whose inode it gets
-	oldNext int   // of its extents, the first that was not passed
+	old     *node // the file it replaces, whose inode it gets
+	oldNext int   // index of the first extent of old that was not passed
 	buf     []byte
 }
 
-// Create makes a regular file, which has its name after Close. In a sparse file, blocks of
-// zeros become holes; others have holes only where Skip made them.
+// Create creates a regular file, which has its name after Close. In a sparse file, blocks of zeros
+// become holes; other files have holes only where Skip made them.
 //
-// A file that takes the place of another one keeps the blocks that are equal.
+// A file that replaces another one keeps the blocks that are equal.
 func (fs *FS) Create(name string, sparse bool) (*File, error) {
 	in, base, err := fs.forLeaf(name)
 	if err != nil {
@@ -41,7 +41,7 @@ func (fs *FS) Create(name string, sparse bool) (*File, error) {
 	return f, nil
 }
 
-// Write appends.
+// Write appends p to the file.
 func (f *File) Write(p []byte) (int, error) {
 	if err := f.mayGrow(int64(len(p))); err != nil {
 		return 0, err
@@ -66,7 +66,7 @@ func (f *File) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Skip appends a hole: n bytes that are read as zeros, where whole blocks take no space.
+// Skip appends n zero bytes. Whole blocks of them take no space.
 func (f *File) Skip(n int64) error {
 	if err := f.mayGrow(n); err != nil {
 		return err
@@ -94,7 +94,7 @@ func (f *File) mayGrow(n int64) error {
 	return nil
 }
 
-// flush writes the tail if it has that many bytes at least.
+// flush writes the tail if it has at least size bytes.
 func (f *File) flush(size int) error {
 	if len(f.tail) < max(size, 1) {
 		return nil
@@ -127,7 +127,7 @@ func (f *File) blocks(p []byte) error {
 	return nil
 }
 
-// run measures how much of p is all zero or all not, block by block.
+// run returns the length of the prefix of p whose blocks are all zero, or all not.
 func run(p []byte) (n int, zero bool) {
 	zero = isZero(p[:blockSize])
 	for n = blockSize; n < len(p) && isZero(p[n:n+blockSize]) == zero; {
@@ -140,8 +140,8 @@ var zeros [blockSize]byte
 
 func isZero(p []byte) bool { return bytes.Equal(p, zeros[:len(p)]) }
 
-// put writes the blocks that are at that place in the file, except for those that the old
-// file has there too: these are kept.
+// put writes blocks at an index of the file, except those that are equal in the old file, which are
+// kept.
 func (f *File) put(at uint32, p []byte) error {
 	if err := f.fs.dev.err; err != nil {
 		return fail("write", f.name, err)
@@ -162,8 +162,8 @@ func (f *File) put(at uint32, p []byte) error {
 	return nil
 }
 
-// sameAsOld returns how many blocks are equal to those of the old file, and where these are, or how
-// many are not.
+// sameAsOld returns the number of blocks that equal those of the old file, and the first one's
+// number there; if there are none, it returns how many differ.
 func (f *File) sameAsOld(at uint32, p []byte) (n int, old uint64, err error) {
 	all := len(p) / blockSize
 	if f.old == nil || f.fs.full {
@@ -202,7 +202,7 @@ func (f *File) sameAsOld(at uint32, p []byte) (n int, old uint64, err error) {
 	return n, old, nil
 }
 
-// write writes blocks to new places.
+// write writes blocks to newly allocated space.
 func (f *File) write(at uint32, p []byte) {
 	for len(p) > 0 {
 		first, got, fresh := f.fs.take(uint64(len(p) / blockSize))
@@ -214,7 +214,7 @@ func (f *File) write(at uint32, p []byte) {
 	}
 }
 
-// writeSparse leaves out blocks of zeros where the device has zeros.
+// writeSparse omits blocks of zeros where the device is zero.
 func (fs *FS) writeSparse(block uint64, p []byte, fresh bool) {
 	for len(p) > 0 && !fs.full {
 		n, zero := len(p), false
@@ -229,7 +229,7 @@ func (fs *FS) writeSparse(block uint64, p []byte, fresh bool) {
 	}
 }
 
-// Close gives the file its metadata and its name.
+// Close sets the metadata of the file and adds its name.
 func (f *File) Close(m Meta) error {
 	if err := f.flush(1); err != nil {
 		f.Abort()
@@ -252,7 +252,7 @@ func (f *File) Close(m Meta) error {
 	return nil
 }
 
-// releaseOld gives back the blocks of the old file that are not kept.
+// releaseOld frees the blocks of the old file that are not kept.
 func (f *File) releaseOld() {
 	kept := f.data
 	for _, e := range f.old.data {
@@ -268,7 +268,7 @@ func (f *File) releaseOld() {
 	}
 }
 
-// Abort gives up a file, after a failure: what has its name keeps it.
+// Abort discards the file, after a failure. A file that it was to replace stays.
 func (f *File) Abort() {
 	for _, e := range f.data {
 		for i := range uint64(e.count) {
@@ -280,7 +280,7 @@ func (f *File) Abort() {
 	f.data = nil
 }
 
-// has reports whether a block is at that place in the file.
+// has reports whether the file has this block at the index at.
 func (n *node) has(at uint32, block uint64) bool {
 	for _, e := range n.data {
 		if at >= e.at && at < e.at+e.count {
@@ -306,7 +306,7 @@ func (fs *FS) Open(name string) (*io.SectionReader, error) {
 	return io.NewSectionReader(content{fs, n.data, n.size}, 0, n.size), nil
 }
 
-// content reads what is in some blocks.
+// content reads the blocks of a list of extents.
 type content struct {
 	fs   *FS
 	data []extent

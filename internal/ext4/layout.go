@@ -1,30 +1,30 @@
 package ext4
 
-// layout is where the metadata of a file system is: what mke2fs would choose, except that
-// bitmaps and inode tables begin at a multiple of 64 KiB, so that they share no cluster of
-// an image with what changes for other reasons.
+// layout holds the location of all metadata. It is the one that mke2fs would choose, except that
+// bitmaps and inode tables start at multiples of 64 KiB, so that they share no cluster of a disk
+// image with other data.
 //
 // The device is divided into groups of 32,768 blocks. The first blocks of group 0 are the
-// superblock, at offset 1024, and the group descriptors; after them some are reserved for more
-// descriptors. Groups 1 and those that are powers of 3, 5 and 7 have copies of all this. Each
-// group has a bitmap of its blocks, one of its inodes, and a part of the inode table; those
-// of 16 groups are together at the start of the first one.
+// superblock, at offset 1024, and the group descriptors, followed by blocks reserved for more
+// descriptors. Group 1 and the groups whose numbers are powers of 3, 5 and 7 have copies of these.
+// Each group has a bitmap of its blocks, a bitmap of its inodes, and a part of the inode table;
+// those of 16 groups are stored together at the start of the first of them.
 type layout struct {
 	blocks         uint64 // of the whole file system
 	groups         uint64
 	descBlocks     uint64 // blocks of group descriptors
-	reservedGDT    uint64 // blocks for more of them
+	reservedGDT    uint64 // blocks reserved for more of them
 	inodesPerGroup uint64
-	journal        uint64 // blocks
-	free           uint64 // blocks that are not metadata of groups; the journal is among them
+	journal        uint64 // in blocks
+	free           uint64 // blocks that are not metadata of groups; the journal is included
 	places         []place
-	copies         []uint64 // groups that have a copy of the superblock
+	copies         []uint64 // groups with a copy of the superblock
 }
 
-// place is where the metadata of a group begins.
+// place holds the first block of each kind of metadata of a group.
 type place struct{ blockBitmap, inodeBitmap, inodeTable uint64 }
 
-const align = 16 // blocks of a cluster of 64 KiB
+const align = 16 // blocks in a cluster of 64 KiB
 
 // newLayout returns the layout for a device of that many blocks, nil if that is too small.
 func newLayout(blocks uint64, inodes int) *layout {
@@ -37,7 +37,7 @@ func newLayout(blocks uint64, inodes int) *layout {
 	}
 }
 
-// tryLayout returns no layout if the last group, of rest blocks, is too small.
+// tryLayout returns nil if the last group, of rest blocks, is too small.
 func tryLayout(blocks uint64, inodes int) (l *layout, rest uint64) {
 	l = &layout{blocks: blocks, groups: ceil(blocks, groupBlocks)}
 	if blocks == 0 {
@@ -55,7 +55,7 @@ func tryLayout(blocks uint64, inodes int) (l *layout, rest uint64) {
 		return nil, 0
 	}
 	l.journal = journalBlocks(blocks)
-	// Its own metadata must fit in the last group, and leave something.
+	// The last group must hold its own metadata and at least some data.
 	rest = blocks - (l.groups-1)*groupBlocks
 	if rest < l.baseBlocks(l.groups-1)+2+l.tableBlocks()+4*align || !l.place() {
 		return nil, rest
@@ -93,7 +93,7 @@ func hasSuper(group uint64) bool {
 	return false
 }
 
-// baseBlocks returns how many blocks a group begins with that are superblock and descriptors.
+// baseBlocks returns the number of blocks for superblock and descriptors at the start of a group.
 func (l *layout) baseBlocks(group uint64) uint64 {
 	if !hasSuper(group) {
 		return 0
@@ -101,7 +101,7 @@ func (l *layout) baseBlocks(group uint64) uint64 {
 	return 1 + l.descBlocks + l.reservedGDT
 }
 
-// place finds the places of bitmaps and tables, and reports whether there is room.
+// place assigns locations to bitmaps and tables, and reports whether they fit.
 func (l *layout) place() bool {
 	l.places = make([]place, l.groups)
 	for first := uint64(0); first < l.groups; first += flexGroups {
@@ -127,8 +127,8 @@ func (l *layout) place() bool {
 	return true
 }
 
-// after returns the first n blocks, from at on, that are free of copies of the superblock. A
-// new place is aligned.
+// after returns n consecutive blocks, from at on, that are free of copies of the superblock. It
+// aligns a changed location.
 func (l *layout) after(at, n uint64) uint64 {
 	for g := at / groupBlocks; g <= (at+n-1)/groupBlocks; g++ {
 		if end := g*groupBlocks + l.baseBlocks(g); at < end && at+n > g*groupBlocks {
@@ -138,8 +138,8 @@ func (l *layout) after(at, n uint64) uint64 {
 	return at
 }
 
-// usedBy calls f with the runs of blocks that are metadata in a group. It reports whether
-// some of it is that of the group itself or of other groups, besides superblock and descriptors.
+// usedBy calls f with each run of metadata blocks in a group. It reports whether they include
+// bitmaps or tables, of this group or of others.
 func (l *layout) usedBy(group uint64, f func(first, n uint64)) (tables bool) {
 	start := group * groupBlocks
 	end := min(start+groupBlocks, l.blocks)
@@ -162,7 +162,7 @@ func (l *layout) usedBy(group uint64, f func(first, n uint64)) (tables bool) {
 	return tables
 }
 
-// journalBlocks returns the size of the journal, as mke2fs chooses it.
+// journalBlocks returns the size of the journal that mke2fs chooses.
 func journalBlocks(blocks uint64) uint64 {
 	for _, s := range []struct{ less, journal uint64 }{
 		{32 << 10, 1 << 10},

@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// Meta is what a file, directory, link or device has besides its content.
+// Meta is the metadata of a file, directory, link or device.
 type Meta struct {
 	UID, GID int
 	Mode     uint32    // permissions with setuid, setgid and sticky
-	ModTime  time.Time // zero: Options.Time; the time of access is the same
+	ModTime  time.Time // also the access time; zero means Options.Time
 	Xattrs   map[string]string
 }
 
-// Info describes what has a name.
+// Info describes a file of any type.
 type Info struct {
 	Meta
 	Type         uint32 // one of S_IFREG, S_IFDIR, S_IFLNK, S_IFCHR, S_IFBLK, S_IFIFO, S_IFSOCK
@@ -28,7 +28,7 @@ type Info struct {
 
 func fail(op, name string, err error) error { return fmt.Errorf("%s %q: %w", op, name, err) }
 
-// split returns the directory and the last component of a name that is not ".".
+// split returns the parent directory and the last component of a name other than ".".
 func split(name string) (parent, base string) {
 	i := strings.LastIndexByte(name, '/')
 	if i < 0 {
@@ -41,7 +41,7 @@ func valid(base string) bool {
 	return base != "" && base != "." && base != ".." && len(base) <= 255 && strings.IndexByte(base, 0) < 0
 }
 
-// find returns what has a name.
+// find returns the node at a name.
 func (fs *FS) find(name string) (*node, error) {
 	n := fs.root
 	if name == "." {
@@ -63,7 +63,7 @@ func (fs *FS) find(name string) (*node, error) {
 	return n, nil
 }
 
-// parent returns the directory in which a name is, and its last component.
+// parent returns the parent directory of a name, and its last component.
 func (fs *FS) parent(name string) (in *node, base string, err error) {
 	dir, base := split(name)
 	if !valid(base) {
@@ -75,7 +75,7 @@ func (fs *FS) parent(name string) (in *node, base string, err error) {
 	return in, base, err
 }
 
-// forLeaf returns where something that is not a directory can be made.
+// forLeaf is parent for a file other than a directory, and checks that it may be created.
 func (fs *FS) forLeaf(name string) (in *node, base string, err error) {
 	if in, base, err = fs.parent(name); err != nil {
 		return nil, "", err
@@ -86,8 +86,8 @@ func (fs *FS) forLeaf(name string) (in *node, base string, err error) {
 	return in, base, nil
 }
 
-// reusable returns the node of a name, if what takes its place can use its inode: then
-// the directory stays as it is, and the inode table changes in one place.
+// reusable returns the node at a name if its replacement can use the same inode: then the directory
+// does not change, and the inode table changes in one place.
 func reusable(in *node, base string) *node {
 	if e := in.dir.names[base]; e.node != nil && e.dir == nil && e.links == 1 {
 		return e.node
@@ -95,7 +95,7 @@ func reusable(in *node, base string) *node {
 	return nil
 }
 
-// leaf returns the empty node for something that is not a directory.
+// leaf returns an empty node for a file other than a directory.
 func (fs *FS) leaf(in *node, base string, kind uint32) *node {
 	n := reusable(in, base)
 	if n == nil {
@@ -109,7 +109,7 @@ func (fs *FS) leaf(in *node, base string, kind uint32) *node {
 	return n
 }
 
-// enterLeaf gives a node its name, unless it has it already and its type is the same.
+// enterLeaf adds a node to a directory, unless it is there under that name with the same type.
 func (fs *FS) enterLeaf(in *node, base string, n *node, kind uint32) {
 	if e := in.dir.names[base]; e.node != n || n.mode&typeMask != kind {
 		fs.enter(in, base, n)
@@ -128,8 +128,8 @@ func (fs *FS) releaseData(n *node) {
 	n.data, n.tree, n.dataChanged = nil, nil, true
 }
 
-// Mkdir makes a directory, which is that of root, with mode 0755, until SetMeta. A directory
-// that exists stays as it is, and there is true.
+// Mkdir creates a directory. It belongs to root and has mode 0755 until SetMeta. If the directory
+// exists, it is not changed, and there is true.
 func (fs *FS) Mkdir(name string) (there bool, err error) {
 	if name == "." {
 		return true, nil
@@ -148,13 +148,13 @@ func (fs *FS) Mkdir(name string) (there bool, err error) {
 	case !e.gone:
 		return true, nil
 	}
-	// It was removed since Sync: it is there again, and what was in it is not.
+	// It was removed since the last Sync: it comes back empty.
 	in.dir.names[base] = entry{node: e.node}
 	fs.removeAll(e.node)
 	return false, fs.setMeta(e.node, Meta{Mode: 0o755})
 }
 
-// removeAll removes what is in a directory.
+// removeAll removes all entries of a directory.
 func (fs *FS) removeAll(n *node) {
 	for base, e := range n.dir.names {
 		n.dir.names[base] = entry{e.node, true}
@@ -164,8 +164,8 @@ func (fs *FS) removeAll(n *node) {
 	}
 }
 
-// Remove removes what has that name, with all that is below it. A name that does not exist is
-// not an error. The directory lost+found, which is needed for repairs, is only emptied.
+// Remove removes a name and everything below it. It is not an error if the name does not exist. The
+// directory lost+found, which e2fsck needs, is emptied but not removed.
 func (fs *FS) Remove(name string) error {
 	in, base, err := fs.parent(name)
 	if errors.Is(err, iofs.ErrNotExist) {
@@ -186,7 +186,7 @@ func (fs *FS) Remove(name string) error {
 	return nil
 }
 
-// Symlink makes a symbolic link. The target is text: nothing looks at it.
+// Symlink creates a symbolic link. The target is not interpreted.
 func (fs *FS) Symlink(name, target string, m Meta) error {
 	const op = "make symbolic link"
 	if target == "" || len(target) >= blockSize || strings.IndexByte(target, 0) >= 0 {
@@ -202,7 +202,7 @@ func (fs *FS) Symlink(name, target string, m Meta) error {
 	} else {
 		n = fs.leaf(in, base, typeSymlink)
 		n.size, n.target = int64(len(target)), target
-		if len(target) >= inodeBlockSize { // else it is in the inode
+		if len(target) >= inodeBlockSize { // shorter targets are in the inode
 			n.data = fs.allocate(1)
 			block := make([]byte, blockSize)
 			copy(block, target)
@@ -216,7 +216,7 @@ func (fs *FS) Symlink(name, target string, m Meta) error {
 	return nil
 }
 
-// Mknod makes a device, a fifo or a socket: kind is S_IFCHR, S_IFBLK, S_IFIFO or S_IFSOCK.
+// Mknod creates a device, a fifo or a socket: kind is S_IFCHR, S_IFBLK, S_IFIFO or S_IFSOCK.
 func (fs *FS) Mknod(name string, kind, major, minor uint32, m Meta) error {
 	const op = "make device, fifo or socket"
 	switch kind {
@@ -241,7 +241,7 @@ func (fs *FS) Mknod(name string, kind, major, minor uint32, m Meta) error {
 	return nil
 }
 
-// Link makes name a hard link to what was made as old, which is not followed.
+// Link creates name as a hard link to old. It does not follow a symbolic link.
 func (fs *FS) Link(name, old string) error {
 	n, err := fs.find(old)
 	switch {
@@ -259,7 +259,7 @@ func (fs *FS) Link(name, old string) error {
 		return fail("hard link", name, err)
 	}
 	if in.dir.names[base].node == n {
-		in.dir.names[base] = entry{node: n} // it may have been removed since Sync
+		in.dir.names[base] = entry{node: n} // it may have been removed since the last Sync
 		return nil
 	}
 	n.links++
@@ -268,8 +268,7 @@ func (fs *FS) Link(name, old string) error {
 	return nil
 }
 
-// SetMeta gives something other metadata, in place of all that it has. The mode of a symbolic
-// link stays 0777.
+// SetMeta replaces all metadata of a file of any type. The mode of a symbolic link stays 0777.
 func (fs *FS) SetMeta(name string, m Meta) error {
 	n, err := fs.find(name)
 	if err == nil {
@@ -295,7 +294,7 @@ func (fs *FS) setMeta(n *node, m Meta) error {
 	return fs.setAttrs(n, m.Xattrs)
 }
 
-// Stat describes what has a name; the error is that of package io/fs when there is nothing.
+// Stat describes the file at a name. The error wraps fs.ErrNotExist if there is none.
 func (fs *FS) Stat(name string) (Info, error) {
 	n, err := fs.find(name)
 	if err != nil {
@@ -317,9 +316,9 @@ func (fs *FS) info(n *node) (Info, error) {
 	return i, err
 }
 
-// Walk calls f for all that is in the tree, directories before what is in them and names in
-// order; for a file with several names, for each of them. An error of f ends it. f may change
-// metadata, and nothing else.
+// Walk calls f for each name in the tree, in order, directories before their content. A file with
+// several names is visited under each of them. Walk stops at the first error of f. f may change
+// metadata, but nothing else.
 func (fs *FS) Walk(f func(name string, i Info) error) error { return fs.walk(".", fs.root, f) }
 
 func (fs *FS) walk(name string, n *node, f func(string, Info) error) error {

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// The types of inodes, and what of a mode is permissions.
+// Types of inodes, and the mask of the permissions.
 const (
 	typeFifo    = 0o010000
 	typeChar    = 0o020000
@@ -19,34 +19,34 @@ const (
 	permissions = 0o007777
 )
 
-// node is an inode. In the inode table it has 256 bytes: the 156 of struct ext4_inode, its
-// extended attributes as far as they fit, and a checksum of its number and itself.
+// node is an inode. In the inode table it takes 256 bytes: the 156 of struct ext4_inode, extended
+// attributes if they fit, and a checksum of its number and content.
 type node struct {
 	ino      uint32
 	mode     uint32 // type and permissions
 	uid, gid uint32
-	links    uint32 // names; a directory's are in dir
+	links    uint32 // names; those of a directory are counted in dir
 	size     int64
-	mtime    timestamp // of the last access too
+	mtime    timestamp // also the access time
 	dev      [2]uint32 // major and minor, of devices
 	target   string    // of symbolic links
 	data     []extent
-	tree     []extentBlock // of the extent tree, when data has more than fit into the inode
+	tree     []extentBlock // blocks of the extent tree, if the extents do not fit into the inode
 	attrs    []attr
 	attrAt   uint64 // the block of attributes, 0 for none
 	dir      *directory
 
-	changed      bool // the inode
-	dataChanged  bool // where its data is
+	changed      bool // the inode must be written
+	dataChanged  bool // its extents changed
 	attrsChanged bool
-	released     bool // it has no inode any more
+	released     bool // its inode was freed
 
-	ea   bool   // it has the value of an extended attribute
-	hash uint32 // of that
+	ea   bool   // it holds the value of an extended attribute
+	hash uint32 // of that value
 }
 
-// timestamp is seconds since 1970 and nanoseconds. On the disk the seconds have 34 bits,
-// and a time before 1901 or after 2446 is the first or the last of these.
+// timestamp is seconds since 1970 and nanoseconds. On disk the seconds have 34 bits; times outside
+// 1901 to 2446 are clamped.
 type timestamp struct {
 	sec  int64
 	nsec uint32
@@ -66,7 +66,7 @@ func newTimestamp(t time.Time) timestamp {
 
 func (t timestamp) time() time.Time { return time.Unix(t.sec, int64(t.nsec)).UTC() }
 
-// put writes the low 32 bits of the seconds, and the two high ones with the nanoseconds.
+// put writes the low 32 bits of the seconds to low, and the high two with the nanoseconds to extra.
 func (t timestamp) put(low, extra []byte) {
 	le.PutUint32(low, uint32(t.sec))
 	le.PutUint32(extra, uint32((t.sec-int64(int32(t.sec)))>>32)&3|t.nsec<<2)
@@ -84,16 +84,16 @@ const (
 	flagValue   = 0x200000 // the value of an extended attribute
 )
 
-// Where the fields of an inode are.
+// Offsets of the fields of an inode.
 const (
 	inodeBlock      = 0x28 // 60 bytes: extents, the target of a link, or a device
 	inodeBlockSize  = 60
-	inodeExtra      = 0x80 // where what is not of ext2 begins
+	inodeExtra      = 0x80 // where the fields added since ext2 begin
 	inodeExtraSize  = 32
 	inodeAttributes = inodeExtra + inodeExtraSize
 )
 
-// encode writes the inode into p, which is all zeros.
+// encode writes the inode into p, which must be all zeros.
 func (fs *FS) encode(n *node, p []byte) {
 	links := n.links
 	blocks := countBlocks(n.data) + uint64(len(n.tree))
@@ -120,7 +120,7 @@ func (fs *FS) encode(n *node, p []byte) {
 	if n.dir != nil {
 		links = 2 + n.dir.subdirs
 		if links > maxLinks {
-			links = 1 // of so many it is not said how many
+			links = 1 // means more links than can be stored
 		}
 		if n.dir.indexed {
 			flags |= flagIndex
@@ -143,7 +143,7 @@ func (fs *FS) encode(n *node, p []byte) {
 	le.PutUint16(p[0x7A:], uint16(n.gid>>16))
 	le.PutUint16(p[0x80:], inodeExtraSize)
 	fs.time.put(p[0x90:], p[0x94:])
-	if n.ea { // the times are the hash of the value, and how many attributes have it
+	if n.ea { // its time fields hold the hash of the value and a reference count
 		flags |= flagValue
 		clear(p[0x08:0x14])
 		clear(p[0x84:0x90])
@@ -157,15 +157,15 @@ func (fs *FS) encode(n *node, p []byte) {
 	le.PutUint16(p[0x82:], uint16(sum>>16))
 }
 
-// sumOf is what checksums of an inode and of its blocks begin with: those of the file system,
-// the number and the generation, which is 0.
+// sumOf returns the seed for checksums of an inode and of its blocks: the file system's seed,
+// extended by the inode's number and its generation, which is 0.
 func (fs *FS) sumOf(n *node) uint32 {
 	var p [8]byte
 	le.PutUint32(p[:], n.ino)
 	return crc(fs.seed, p[:])
 }
 
-// putDevice writes the number of a device, in the old form if that is enough.
+// putDevice writes a device number, in the old format if it fits.
 func putDevice(p []byte, major, minor uint32) {
 	if major < 256 && minor < 256 {
 		le.PutUint32(p, major<<8|minor)
@@ -174,10 +174,10 @@ func putDevice(p []byte, major, minor uint32) {
 	le.PutUint32(p[4:], minor&0xff|major<<8|minor&^0xff<<12)
 }
 
-// extentBlock is a block of an extent tree. A tree has a node in the inode, with up to four
-// entries, and blocks with up to 340, which end with a checksum. A node is a header of 12
-// bytes and entries of 12 bytes: extents in the leaves, and above them the first place
-// in the file and the block of each node below.
+// extentBlock is a block of an extent tree. The root of the tree is in the inode, with up to four
+// entries; blocks have up to 340 and end with a checksum. A tree node is a header of 12 bytes and
+// entries of 12 bytes: extents in the leaves; above them, the first index in the file and the block
+// number of each child.
 type extentBlock struct {
 	block uint64
 	first uint32
@@ -210,14 +210,14 @@ func putExtentIndex(p []byte, b extentBlock) {
 	le.PutUint16(p[8:], uint16(b.block>>32))
 }
 
-// putEntries writes the entries of a node.
+// putEntries writes the entries of a tree node.
 func putEntries[E any](p []byte, entries []E, put func([]byte, E)) {
 	for i, e := range entries {
 		put(p[extentEntry*(i+1):], e)
 	}
 }
 
-// levels returns the blocks of the tree from the leaves up, level by level.
+// levels returns the blocks of the tree by level, the leaves first.
 func (n *node) levels() [][]extentBlock {
 	var all [][]extentBlock
 	rest := n.tree
@@ -229,7 +229,7 @@ func (n *node) levels() [][]extentBlock {
 	return all
 }
 
-// encodeRoot writes the node of the extent tree in the inode.
+// encodeRoot writes the root of the extent tree, which is in the inode.
 func (fs *FS) encodeRoot(n *node, p []byte) {
 	levels := n.levels()
 	if len(levels) == 0 {
@@ -242,7 +242,7 @@ func (fs *FS) encodeRoot(n *node, p []byte) {
 	putEntries(p, top, putExtentIndex)
 }
 
-// writeBlocksOf writes what a node has in blocks besides its data: extents and attributes.
+// writeBlocksOf writes the metadata of a node that is outside its inode: extents and attributes.
 func (fs *FS) writeBlocksOf(n *node) {
 	if n.released {
 		return
@@ -251,7 +251,7 @@ func (fs *FS) writeBlocksOf(n *node) {
 	fs.writeAttrs(n)
 }
 
-// writeTree writes the extent tree newly, if it does not fit into the inode.
+// writeTree writes the extent tree to newly allocated blocks, if it does not fit into the inode.
 func (fs *FS) writeTree(n *node) {
 	if !n.dataChanged {
 		return
@@ -291,7 +291,7 @@ func (fs *FS) writeTree(n *node) {
 	}
 }
 
-// writeInodes writes the blocks of the inode table in which an inode changed.
+// writeInodes writes the blocks of the inode table with changed inodes.
 func (fs *FS) writeInodes() {
 	const perBlock = blockSize / inodeSize
 	last := uint32(math.MaxUint32)

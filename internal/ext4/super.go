@@ -4,7 +4,7 @@ import (
 	"bytes"
 )
 
-// The features of the file system, as in its superblock.
+// Feature flags of the superblock.
 const (
 	compatJournal  = 0x4
 	compatAttrs    = 0x8
@@ -27,7 +27,7 @@ const (
 
 const superSize = 1024
 
-// encodeSuper returns the superblock: that of a group, which is 0 or has a copy.
+// encodeSuper returns the superblock for a group, which must be 0 or have a copy.
 func (fs *FS) encodeSuper(group uint64) []byte {
 	l := fs.lay
 	p := make([]byte, superSize)
@@ -49,7 +49,7 @@ func (fs *FS) encodeSuper(group uint64) []byte {
 	}
 	le.PutUint32(p[0x00:], uint32(l.inodes()))
 	le.PutUint32(p[0x04:], uint32(l.blocks))
-	le.PutUint32(p[0x08:], uint32(l.blocks/20)) // only root can use the last 5%
+	le.PutUint32(p[0x08:], uint32(l.blocks/20)) // reserved for root: 5%
 	le.PutUint32(p[0x0C:], uint32(fs.blocks.free))
 	le.PutUint32(p[0x10:], freeInodes)
 	le.PutUint32(p[0x18:], 2) // blocks are 1024 << 2 bytes
@@ -57,13 +57,13 @@ func (fs *FS) encodeSuper(group uint64) []byte {
 	le.PutUint32(p[0x20:], groupBlocks)
 	le.PutUint32(p[0x24:], groupBlocks)
 	le.PutUint32(p[0x28:], uint32(l.inodesPerGroup))
-	now(0x30, 0x274)                   // of the last write
-	le.PutUint16(p[0x36:], 0xFFFF)     // no check after so many mounts
-	le.PutUint16(p[0x38:], 0xEF53)     // ext2 and later
+	now(0x30, 0x274)                   // last write
+	le.PutUint16(p[0x36:], 0xFFFF)     // no check after a number of mounts
+	le.PutUint16(p[0x38:], 0xEF53)     // magic number
 	le.PutUint16(p[0x3A:], 1)          // clean
 	le.PutUint16(p[0x3C:], 1)          // continue after errors
-	now(0x40, 0x277)                   // of the last check
-	le.PutUint32(p[0x4C:], 1)          // with the fields below
+	now(0x40, 0x277)                   // last check
+	le.PutUint32(p[0x4C:], 1)          // dynamic revision: the fields below are valid
 	le.PutUint32(p[0x54:], firstInode) //
 	le.PutUint16(p[0x58:], inodeSize)
 	le.PutUint16(p[0x5A:], uint16(group))
@@ -76,16 +76,16 @@ func (fs *FS) encodeSuper(group uint64) []byte {
 	le.PutUint32(p[0xE0:], journalInode)
 	copy(p[0xEC:0xFC], fs.opt.HashSeed[:])
 	p[0xFC] = halfMD4
-	p[0xFD] = 1 // below is a copy of where the journal is
+	p[0xFD] = 1 // the journal's location is copied below
 	le.PutUint16(p[0xFE:], descSize)
-	le.PutUint32(p[0x100:], 0x0C) // mount with user attributes and ACLs
-	now(0x108, 0x276)             // of creation
+	le.PutUint32(p[0x100:], 0x0C) // default mount options: user attributes and ACLs
+	now(0x108, 0x276)             // creation
 	fs.encodeRoot(fs.journal, p[0x10C:][:inodeBlockSize])
 	le.PutUint32(p[0x148:], uint32(fs.journal.size>>32))
 	le.PutUint32(p[0x14C:], uint32(fs.journal.size))
 	le.PutUint16(p[0x15C:], inodeExtraSize)
 	le.PutUint16(p[0x15E:], inodeExtraSize)
-	le.PutUint32(p[0x160:], 1) // hashes are those of signed characters
+	le.PutUint32(p[0x160:], 1) // hashes use signed characters
 	p[0x174] = 4               // flexGroups is 1 << 4
 	p[0x175] = 1               // checksums are CRC32c
 	le.PutUint32(p[0x248:], uint32(l.blocks-l.free+l.journal))
@@ -93,18 +93,18 @@ func (fs *FS) encodeSuper(group uint64) []byte {
 	return p
 }
 
-// descSize is the size of a group descriptor: where the group's bitmaps and table are, how
-// much of it is free, and checksums.
+// descSize is the size of a group descriptor: the locations of the group's bitmaps and table, free
+// counts, and checksums.
 const descSize = 64
 
 // Flags of groups.
 const (
 	groupNoInodes = 0x1 // its inodes were never used: neither bitmap nor table is written
-	groupNoBlocks = 0x2 // its bitmap is not written: only superblock and descriptors are there
-	groupZeroed   = 0x4 // the table is zeros where it was not used
+	groupNoBlocks = 0x2 // its bitmap is not written: only superblock and descriptors are in use
+	groupZeroed   = 0x4 // unused parts of the table are zero
 )
 
-// writeGroups writes the bitmaps that changed, the descriptors and the superblock.
+// writeGroups writes changed bitmaps, the descriptors and the superblock.
 func (fs *FS) writeGroups() {
 	l := fs.lay
 	gdt := bytes.Clone(fs.gdt)
@@ -154,7 +154,8 @@ func (fs *FS) writeGroups() {
 	fs.writeSuper()
 }
 
-// put64 writes the halves of a number to two places, put32 those of one with 32 bits.
+// put64 writes the low and high half of a 64-bit number to two offsets, put32 those of a 32-bit
+// number.
 func put64(p []byte, low, high int, v uint64) {
 	le.PutUint32(p[low:], uint32(v))
 	le.PutUint32(p[high:], uint32(v>>32))
@@ -165,7 +166,7 @@ func put32(p []byte, low, high int, v uint32) {
 	le.PutUint16(p[high:], uint16(v>>16))
 }
 
-// sumGroup writes the checksum of a descriptor, which is half of a CRC32c.
+// sumGroup writes the checksum of a descriptor, the low half of a CRC32c.
 func (fs *FS) sumGroup(g uint64, d []byte) {
 	var number [4]byte
 	le.PutUint32(number[:], uint32(g))
@@ -173,7 +174,7 @@ func (fs *FS) sumGroup(g uint64, d []byte) {
 	le.PutUint16(d[0x1E:], uint16(crc(crc(fs.seed, number[:]), d)))
 }
 
-// writeBitmap writes a bitmap, and its checksum, of the first so many bytes, to the descriptor.
+// writeBitmap writes a bitmap, and the checksum of its first bytes to the descriptor.
 func (fs *FS) writeBitmap(block uint64, words []uint64, bytes int, d []byte, low, high int) {
 	p := make([]byte, blockSize)
 	for i, w := range words {
@@ -183,8 +184,8 @@ func (fs *FS) writeBitmap(block uint64, words []uint64, bytes int, d []byte, low
 	put32(d, low, high, crc(fs.seed, p[:bytes]))
 }
 
-// writeInodeBitmap writes the bitmap of a group's inodes, unless none was ever used, and to the
-// descriptor how many are free, unused and directories.
+// writeInodeBitmap writes the inode bitmap of a group, unless no inode was ever used, and the
+// counts of free and unused inodes and of directories to the descriptor.
 func (fs *FS) writeInodeBitmap(g uint64, d []byte) {
 	perGroup, high := uint32(fs.lay.inodesPerGroup), fs.inodes.high[g]
 	used, dirs := uint32(0), uint32(0)
@@ -212,8 +213,8 @@ func (fs *FS) writeInodeBitmap(g uint64, d []byte) {
 	put32(d, 0x1C, 0x32, perGroup-high)
 }
 
-// writeSuper writes the superblock. Its copies, and those of the descriptors, are only written
-// at first and when a feature is added, as the kernel does it.
+// writeSuper writes the superblock. Copies of it and of the descriptors are written only initially
+// and when a feature is added, as the kernel does.
 func (fs *FS) writeSuper() {
 	super := fs.encodeSuper(0)
 	if bytes.Equal(super, fs.super) {
@@ -236,8 +237,8 @@ func (fs *FS) writeSuper() {
 	}
 }
 
-// writeJournal writes the first block of the journal, which is empty: of the format of jbd2,
-// big-endian.
+// writeJournal writes the first block of the journal, which is empty, in the big-endian format of
+// jbd2.
 func (fs *FS) writeJournal() {
 	p := make([]byte, blockSize)
 	be.PutUint32(p[0x00:], 0xC03B3998)
@@ -251,12 +252,12 @@ func (fs *FS) writeJournal() {
 	fs.write(fs.journal.data[0].block, p)
 }
 
-// pointers is how many numbers of blocks are in a block, as ext2 has them.
+// pointers is the number of block numbers in an indirect block of ext2.
 const pointers = blockSize / 4
 
-// writeResize writes what resize2fs and the kernel need to add groups: a file of the old kind
-// whose blocks are those reserved for descriptors. Its only block of blocks of pointers has those
-// of group 0, and each of these has pointers to its copies.
+// writeResize writes the inode that resize2fs and the kernel need to add groups: a file with
+// indirect blocks, as in ext2, made of the blocks reserved for descriptors. Its double indirect
+// block points to those of group 0, and each of these points to its copies in other groups.
 func (fs *FS) writeResize() {
 	l := fs.lay
 	if l.reservedGDT == 0 {
@@ -277,7 +278,7 @@ func (fs *FS) writeResize() {
 	fs.write(fs.resizeBlock, top)
 }
 
-// encodeResize writes what is special in the inode of that file. It returns how many blocks it has.
+// encodeResize writes the special fields of that inode. It returns how many blocks the file has.
 func (fs *FS) encodeResize(n *node, p []byte) (blocks uint64) {
 	n.size = (pointers*pointers + pointers + 12) * blockSize
 	le.PutUint32(p[inodeBlock+4*13:], uint32(fs.resizeBlock))

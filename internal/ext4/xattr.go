@@ -8,27 +8,27 @@ import (
 	"strings"
 )
 
-// AttrError is the error of an extended attribute that a node cannot have. All else that was
-// asked for is done, so that SetMeta can follow, without the attribute.
+// AttrError is returned for an extended attribute that a node cannot have. The rest of the call has
+// been done, so the caller can continue with SetMeta without that attribute.
 type AttrError struct {
 	Attr, Reason string
 }
 
 func (e *AttrError) Error() string { return fmt.Sprintf("attribute %q: %s", e.Attr, e.Reason) }
 
-// attr is an extended attribute. On the disk it is an entry of 16 bytes and its name without
-// the prefix, which is a number, and elsewhere the value. Entries are in the inode behind its
-// fields, or in a block of the inode's own, where they are sorted. A value is where the
-// entry is, or, if there is no room, the content of an inode that only this entry has.
+// attr is an extended attribute. On disk it is an entry of 16 bytes followed by the name without
+// its prefix, which is encoded as a number; the value is stored separately. Entries are in the
+// inode, after its fields, or, sorted, in a block that belongs to the inode. A value is stored next
+// to its entry or, if it does not fit, in an inode of its own.
 type attr struct {
 	index   byte
 	name    string // without the prefix
-	value   string // as getxattr returns it; empty if it is in a node
+	value   string // as returned by getxattr; empty if it is in a node
 	inBlock bool
 	node    *node
 }
 
-// The prefixes of names, by number. Names of ACLs are whole.
+// Prefixes of names, by number. For ACLs they are the whole name.
 const (
 	accessACL  = "system.posix_acl_access"
 	defaultACL = "system.posix_acl_default"
@@ -51,12 +51,12 @@ func (a *attr) fullName() string {
 	return a.name
 }
 
-// Sizes of what holds attributes.
+// Sizes in the areas for attributes.
 const (
 	attrMagic     = 0xEA020000
 	attrHeader    = 32 // of a block
 	attrEntry     = 16
-	attrEnd       = 4 // zeros behind the last entry
+	attrEnd       = 4 // zeros after the last entry
 	attrsInInode  = inodeSize - inodeAttributes - 4
 	attrsInBlock  = blockSize - attrHeader
 	maxAttrValue  = 64 << 10
@@ -67,7 +67,7 @@ func (a *attr) entrySize() int { return (attrEntry + len(a.name) + 3) &^ 3 }
 
 func (a *attr) valueSize() int { return (len(a.onDisk()) + 3) &^ 3 }
 
-// onDisk returns the value as it is stored: that of an ACL is shorter.
+// onDisk returns the value in the format on disk, which is shorter for ACLs.
 func (a *attr) onDisk() string {
 	if a.index != indexAccessACL && a.index != indexDefaultACL || a.node != nil {
 		return a.value
@@ -83,7 +83,7 @@ func (a *attr) onDisk() string {
 	return string(p)
 }
 
-// setAttrs gives a node these attributes, in place of all it has.
+// setAttrs replaces all attributes of a node.
 func (fs *FS) setAttrs(n *node, xattrs map[string]string) error {
 	if len(xattrs) == 0 && len(n.attrs) == 0 {
 		return nil
@@ -117,7 +117,7 @@ func (fs *FS) setAttrs(n *node, xattrs map[string]string) error {
 	return fs.placeAttrs(n)
 }
 
-// newAttr returns an attribute, or nil for an ACL that says the same as the mode.
+// newAttr returns an attribute, or nil for an ACL equivalent to the mode.
 func newAttr(n *node, name, value string) (*attr, error) {
 	for _, p := range prefixes {
 		rest, ok := strings.CutPrefix(name, p.prefix)
@@ -150,8 +150,8 @@ func newAttr(n *node, name, value string) (*attr, error) {
 	return nil, &AttrError{name, "ext4 has no attribute of this name"}
 }
 
-// An ACL is a number of its version and entries: tag, permissions, and an id, which on the
-// disk only those for a user or group have.
+// An ACL is a version number and entries: tag, permissions, and an id, which on disk only entries
+// for a named user or group have.
 const (
 	aclHeader = 4
 	aclEntry  = 8
@@ -164,7 +164,7 @@ const (
 	aclOther    = 0x20
 )
 
-// checkACL returns an ACL if the kernel would take it, "" if it is empty.
+// checkACL returns an ACL if the kernel would accept it, "" if it is empty.
 func checkACL(name, value string) (string, error) {
 	invalid := &AttrError{name, "invalid ACL"}
 	if len(value) < aclHeader || (len(value)-aclHeader)%aclEntry != 0 || le.Uint32([]byte(value)) != 2 {
@@ -192,8 +192,8 @@ func checkACL(name, value string) (string, error) {
 	return value, nil
 }
 
-// aclOfMode returns an ACL with the permissions of a mode, as chmod makes it, and "" if it
-// says no more than that.
+// aclOfMode returns an ACL with the permissions of a mode, as chmod would change it, or "" if it is
+// equivalent to the mode.
 func aclOfMode(value string, mode uint32) string {
 	p := []byte(value)
 	entries := p[aclHeader:]
@@ -202,7 +202,7 @@ func aclOfMode(value string, mode uint32) string {
 		masked = masked || le.Uint16(e) == aclMask
 	}
 	if !masked {
-		return "" // then there is no entry with an id
+		return "" // it has no entry with an id
 	}
 	for e := range slices.Chunk(entries, aclEntry) {
 		switch le.Uint16(e) {
@@ -220,8 +220,8 @@ func aclOfMode(value string, mode uint32) string {
 	return string(p)
 }
 
-// placeAttrs decides where the attributes are: in the inode those that fit, the others in a
-// block, and the largest values in inodes until it is enough.
+// placeAttrs decides where attributes are stored: as many as fit in the inode, the others in a
+// block, and the largest values in inodes of their own until the rest fits.
 func (fs *FS) placeAttrs(n *node) error {
 	free := attrsInInode - attrEnd
 	rest := 0
@@ -253,7 +253,7 @@ func (fs *FS) placeAttrs(n *node) error {
 	return nil
 }
 
-// newValue makes the inode that has the value of an attribute.
+// newValue creates the inode that holds the value of an attribute.
 func (fs *FS) newValue(of *node, value string) *node {
 	n := &node{
 		mode: typeFile | 0o600, uid: of.uid, gid: of.gid, links: 1,
@@ -270,7 +270,7 @@ func (fs *FS) newValue(of *node, value string) *node {
 	return n
 }
 
-// releaseAttrs takes all attributes from a node.
+// releaseAttrs removes all attributes of a node.
 func (fs *FS) releaseAttrs(n *node) {
 	for _, a := range n.attrs {
 		if v := a.node; v != nil {
@@ -292,7 +292,7 @@ func (fs *FS) attrsOf(n *node) (map[string]string, error) {
 	all := make(map[string]string, len(n.attrs))
 	for _, a := range n.attrs {
 		value := a.value
-		if a.node != nil && !fs.full { // else it is written nowhere
+		if a.node != nil && !fs.full { // values are not written once the file system is full
 			p := make([]byte, a.node.size)
 			if _, err := (content{fs, a.node.data, a.node.size}).ReadAt(p, 0); err != nil {
 				return nil, err
@@ -304,7 +304,7 @@ func (fs *FS) attrsOf(n *node) (map[string]string, error) {
 	return all, nil
 }
 
-// encodeInodeAttrs writes the attributes that are in the inode, behind its fields.
+// encodeInodeAttrs writes the attributes that are in the inode, after its fields.
 func encodeInodeAttrs(n *node, p []byte) {
 	if !slices.ContainsFunc(n.attrs, func(a attr) bool { return !a.inBlock }) {
 		return
@@ -325,8 +325,8 @@ func (fs *FS) writeAttrs(n *node) {
 	n.attrAt, _, _ = fs.take(1)
 	p := make([]byte, blockSize)
 	le.PutUint32(p[0:], attrMagic)
-	le.PutUint32(p[4:], 1) // one inode has this block
-	le.PutUint32(p[8:], 1) // it is one block
+	le.PutUint32(p[4:], 1) // reference count
+	le.PutUint32(p[8:], 1) // number of blocks
 	le.PutUint32(p[12:], putAttrs(n, p, attrHeader, true))
 	var at [8]byte
 	le.PutUint64(at[:], n.attrAt)
@@ -334,8 +334,8 @@ func (fs *FS) writeAttrs(n *node) {
 	fs.write(n.attrAt, p)
 }
 
-// putAttrs writes entries from p[at:] on and values from the end of p down. It returns the hash
-// of all entries.
+// putAttrs writes entries from p[at:] on, and values from the end of p downwards. It returns the
+// hash of all entries.
 func putAttrs(n *node, p []byte, at int, inBlock bool) (all uint32) {
 	end := len(p)
 	shared := true
@@ -375,7 +375,7 @@ func putAttrs(n *node, p []byte, at int, inBlock bool) (all uint32) {
 	return all
 }
 
-// hashName returns what the hash of an entry begins with.
+// hashName returns the hash of an entry's name, which the hash of the entry starts from.
 func hashName(name string) (hash uint32) {
 	for i := range len(name) {
 		hash = hash<<5 ^ hash>>27 ^ uint32(name[i])
