@@ -7,9 +7,9 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// OpenBlob opens a blob of that size which the pool has, or else the image with that id. The error is
-// fs.ErrNotExist where neither has it. It was verified when it was stored; a caller that relies on that it was not
-// damaged since verifies it again.
+// OpenBlob opens a blob of the given size in the pool or, failing that, in the image published under id. The error is
+// fs.ErrNotExist if neither has it. The blob was verified when it was stored; a caller that must detect later damage
+// verifies it again.
 func (c *Cache) OpenBlob(id, blob digest.Digest, size int64) (*os.File, error) {
 	for _, open := range []func() (*os.File, error){
 		func() (*os.File, error) { return c.OpenPooled(blob) },
@@ -47,7 +47,7 @@ func (c *Cache) OpenImageBlob(id, blob digest.Digest) (*os.File, error) {
 	return pub.OpenBlob(blob)
 }
 
-// OpenFile opens what is published under the digest of a list.
+// OpenFile opens the manifest list published under d.
 func (c *Cache) OpenFile(d digest.Digest) (*os.File, error) {
 	files, err := c.openTop(filesDir)
 	if err != nil {

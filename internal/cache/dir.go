@@ -17,7 +17,7 @@ import (
 	"osbuild-containers/internal/userns"
 )
 
-// ErrForeign is the error of a file or directory below the cache that another user made, or can change.
+// ErrForeign is the error for a file or directory in the cache that another user owns or can change.
 var ErrForeign = errors.New("the cache is not this user's alone")
 
 // ForeignHint is the remedy for ErrForeign.
@@ -30,11 +30,11 @@ func (e *foreignError) Error() string { return e.path + " " + e.why }
 
 func (e *foreignError) Is(target error) bool { return target == ErrForeign }
 
-// dir is an open directory at or below the cache. Names are relative to it, single components, and never
-// followed if they are links: for one component, openat with O_NOFOLLOW is what openat2 is with
-// RESOLVE_BENEATH and RESOLVE_NO_SYMLINKS, and needs no Linux 5.6.
+// dir is an open directory at or below the cache. Names are single components relative to it, and symbolic links are
+// never followed: for one component, openat with O_NOFOLLOW is equivalent to openat2 with RESOLVE_BENEATH and
+// RESOLVE_NO_SYMLINKS, and does not need Linux 5.6.
 type dir struct {
-	f    *os.File // nil if only names are used (O_PATH): then raw is set
+	f    *os.File // nil for a directory opened with O_PATH; then raw is set
 	path string   // for messages
 	raw  int
 }
@@ -56,7 +56,7 @@ func (d *dir) close() {
 
 func (d *dir) join(name string) string { return d.path + "/" + name }
 
-// failed is the error of a call, which names the path.
+// failed wraps the error of a system call, adding the path.
 func (d *dir) failed(op, name string, err error) error {
 	runtime.KeepAlive(d.f)
 	if err == nil {
@@ -65,7 +65,7 @@ func (d *dir) failed(op, name string, err error) error {
 	return &fs.PathError{Op: op, Path: d.join(name), Err: err}
 }
 
-// openat opens one name.
+// openat opens a name in the directory.
 func (d *dir) openat(name string, flags int, mode uint32) (*os.File, error) {
 	for {
 		fd, err := unix.Openat(d.fd(), name, flags|unix.O_NOFOLLOW|unix.O_CLOEXEC, mode)
@@ -79,7 +79,7 @@ func (d *dir) openat(name string, flags int, mode uint32) (*os.File, error) {
 	}
 }
 
-// open opens a directory that this user, or root, alone can change.
+// open opens a subdirectory that only this user or root can change.
 func (d *dir) open(name string) (*dir, error) {
 	sub, err := d.openAny(name)
 	if err != nil {
@@ -98,7 +98,8 @@ func (d *dir) open(name string) (*dir, error) {
 	return sub, nil
 }
 
-// look opens a directory only to look up names in it. It takes two system calls, since there may be thousands of them.
+// look opens a subdirectory for looking up names only. It takes two system calls, since there may be thousands of
+// images.
 func (d *dir) look(name string) (dir, error) {
 	fd, err := unix.Openat(d.fd(), name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -118,7 +119,7 @@ func (d *dir) look(name string) (dir, error) {
 	return sub, nil
 }
 
-// checkDir returns an error for what is not a directory, or another user can change.
+// checkDir returns an error if name is not a directory, or another user can change it.
 func (d *dir) checkDir(name string) error {
 	st, err := d.stat(name)
 	if err != nil {
@@ -147,7 +148,7 @@ func (d *dir) noDir(name string, err error) error {
 	return err
 }
 
-// openAny opens a directory that is about to be removed, or is in one that was opened.
+// openAny opens a subdirectory without checking who can change it, to remove it or something in it.
 func (d *dir) openAny(name string) (*dir, error) {
 	f, err := d.openat(name, unix.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
@@ -156,7 +157,7 @@ func (d *dir) openAny(name string) (*dir, error) {
 	return &dir{f: f, path: d.join(name)}, nil
 }
 
-// openIn opens a directory some levels down.
+// openIn opens a directory several levels down.
 func (d *dir) openIn(names ...string) (*dir, error) {
 	at := d
 	for _, name := range names {
@@ -172,7 +173,7 @@ func (d *dir) openIn(names ...string) (*dir, error) {
 	return at, nil
 }
 
-// mkdir makes a directory, unless it exists, and opens it.
+// mkdir creates a subdirectory unless it exists, and opens it.
 func (d *dir) mkdir(name string, mode uint32) (sub *dir, made bool, err error) {
 	for {
 		err = unix.Mkdirat(d.fd(), name, mode)
@@ -181,13 +182,13 @@ func (d *dir) mkdir(name string, mode uint32) (sub *dir, made bool, err error) {
 		}
 		made = err == nil
 		sub, err = d.open(name)
-		if !isAbsent(err) { // absent: removed in between
+		if !isAbsent(err) { // absent: removed since
 			return sub, made, err
 		}
 	}
 }
 
-// openFile opens a regular file, and nothing that it would have to wait for.
+// openFile opens a regular file, without blocking on other types.
 func (d *dir) openFile(name string) (*os.File, error) {
 	f, err := d.openat(name, unix.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
@@ -204,7 +205,7 @@ func (d *dir) openFile(name string) (*os.File, error) {
 	return f, nil
 }
 
-// checkFile returns an error for what is not a regular file, or another user can change.
+// checkFile returns an error if st is not a regular file, or another user can change it.
 func checkFile(st *unix.Stat_t, path string) error {
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return &fs.PathError{Op: "open", Path: path, Err: errNotRegular}
@@ -222,7 +223,7 @@ func (d *dir) stat(name string) (st unix.Stat_t, err error) {
 	return st, err
 }
 
-// is reports whether the name is still that of the open file.
+// is reports whether name still refers to the open file.
 func (d *dir) is(f *os.File, name string) bool {
 	var st unix.Stat_t
 	if unix.Fstat(int(f.Fd()), &st) != nil {
@@ -232,7 +233,7 @@ func (d *dir) is(f *os.File, name string) bool {
 	return err == nil && now.Dev == st.Dev && now.Ino == st.Ino
 }
 
-// names returns what is in the directory, sorted.
+// names returns the names in the directory, sorted.
 func (d *dir) names() ([]string, error) {
 	f, err := d.openat(".", unix.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
@@ -278,7 +279,7 @@ func (d *dir) removeAll(name string) error {
 	return d.rmdir(name)
 }
 
-// rename gives what has the name another one, in the place of what had it.
+// rename moves name to another directory under the name as, replacing it if it exists.
 func (d *dir) rename(name string, to *dir, as string) error {
 	return d.renameFlags(name, to, as, 0)
 }
@@ -307,20 +308,20 @@ func (d *dir) link(name string, to *dir, as string) error {
 	return nil
 }
 
-// create makes a new file for writing.
+// create creates a new file for writing.
 func (d *dir) create(name string) (*os.File, error) {
 	return d.openat(name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, fileMode)
 }
 
-// sync makes the names in the directory durable.
+// sync syncs the names in the directory to disk.
 func (d *dir) sync() error {
-	if err := d.f.Sync(); err != nil && !errors.Is(err, unix.EINVAL) { // a file system without directory sync
+	if err := d.f.Sync(); err != nil && !errors.Is(err, unix.EINVAL) { // the file system does not sync directories
 		return fmt.Errorf("sync directory %s: %w", d.path, err)
 	}
 	return nil
 }
 
-// syncAll makes all of the file system durable. It is an error where that cannot be relied on: FUSE does not pass it on.
+// syncAll syncs the whole file system. It returns an error for FUSE, which does not pass the call on.
 func (d *dir) syncAll() error {
 	var fs unix.Statfs_t
 	if err := unix.Fstatfs(d.fd(), &fs); err != nil {
@@ -332,7 +333,7 @@ func (d *dir) syncAll() error {
 	return unix.Syncfs(d.fd())
 }
 
-// freed is how many bytes come free when what has the name is removed: those of blobs that have no other name.
+// freed returns how many bytes removing name would free: those of blobs without another name.
 func (d *dir) freed(name string) (total int64) {
 	st, err := d.stat(name)
 	switch {
@@ -345,7 +346,7 @@ func (d *dir) freed(name string) (total int64) {
 			return 0
 		}
 		defer sub.close()
-		names, _ := sub.names() // what cannot be read is not counted
+		names, _ := sub.names() // unreadable directories are not counted
 		for _, n := range names {
 			total += sub.freed(n)
 		}
@@ -353,7 +354,7 @@ func (d *dir) freed(name string) (total int64) {
 	return total
 }
 
-// isID reports whether a name is that of an image or a list.
+// isID reports whether name is that of an image or a manifest list.
 func isID(name string) bool {
 	d, err := digest.Parse(name)
 	return err == nil && d.Algorithm() == digest.SHA256
@@ -361,9 +362,9 @@ func isID(name string) bool {
 
 func tempName(prefix string) string { return prefix + rand.Text() }
 
-// distrust returns how another user could change a file or directory, "" if none can. A group that may write must be
-// root's or one of this process's, as where the umask is 002: giving it that group was trust in its members. In a
-// user namespace, a user or group that it does not map may be any, and is not trusted.
+// distrust returns how another user could change a file or directory, or "". Write permission for a group is accepted
+// only for root's group and those of this process: giving a file to that group, as with umask 002, trusts its
+// members. In a user namespace, unmapped owners and groups are not trusted, since they may be anyone's.
 func distrust(st *unix.Stat_t) string {
 	switch {
 	case st.Uid != 0 && int(st.Uid) != euid || userns.Unmapped(st.Uid):
@@ -378,8 +379,8 @@ func distrust(st *unix.Stat_t) string {
 
 var euid = os.Geteuid()
 
-// groups are those that may write to a cache.
+// groups returns the groups that may have write permission in a cache.
 var groups = sync.OnceValue(func() []int {
-	own, _ := os.Getgroups() // without them fewer are trusted
+	own, _ := os.Getgroups() // on failure, fewer groups are trusted
 	return append(own, 0, os.Getegid())
 })

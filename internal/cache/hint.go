@@ -11,8 +11,8 @@ import (
 	"osbuild-containers/internal/hint"
 )
 
-// Hint returns the remedy for an error of a file or directory of the cache, none for other errors: a full disk or a
-// missing right elsewhere says nothing about the cache.
+// Hint returns the remedy for an error about a file or directory of the cache. It returns the zero Hint for other
+// errors: a full disk or a missing permission elsewhere is unrelated to the cache.
 func (c *Cache) Hint(err error) hint.Hint {
 	if errors.Is(err, ErrForeign) {
 		return ForeignHint
@@ -34,7 +34,7 @@ func (c *Cache) Hint(err error) hint.Hint {
 	return hint.Hint{}
 }
 
-// holds reports whether a path is the cache's, or that of something below it.
+// holds reports whether path is that of the cache or below it.
 func (c *Cache) holds(path string) bool {
 	rest, found := strings.CutPrefix(path, strings.TrimSuffix(c.path, "/"))
 	return found && (rest == "" || rest[0] == '/')

@@ -10,13 +10,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// hostLock is the lock of osbuild's store, whose directory sources is the cache. Each osbuild that runs
-// holds it for reading, as an open file description lock; for writing it keeps all of them out.
+// hostLock is the lock file of osbuild's store, whose directory "sources" is the cache. Each running osbuild holds a
+// shared open file description lock on it; an exclusive one keeps them all out.
 const hostLock = "cache.lock"
 
-// LockHost keeps osbuild out of the store that the cache belongs to until unlock is called, or the process
-// ends: an osbuild that is started meanwhile waits. The error is ErrInUse, wrapped, if one runs already. A
-// cache that belongs to no store, or to one of an osbuild that knows no lock, needs none.
+// LockHost locks the store that the cache belongs to, until unlock is called or the process ends: an osbuild that
+// starts meanwhile waits. The error wraps ErrInUse if an osbuild is running. If the cache belongs to no store, or to
+// one of an osbuild without locking, LockHost does nothing.
 func (c *Cache) LockHost() (unlock func(), err error) {
 	cache, err := c.openTop("")
 	if isAbsent(err) {
@@ -48,8 +48,8 @@ func (c *Cache) LockHost() (unlock func(), err error) {
 	return nil, fmt.Errorf("lock osbuild's store: %w", err)
 }
 
-// isMounted reports whether the image in a directory is mounted elsewhere, in any mount namespace that this process may
-// look into: osbuild binds an image to where a stage reads it.
+// isMounted reports whether the image in a directory is mounted in any mount namespace that this process can see:
+// osbuild bind-mounts an image where a stage reads it.
 func isMounted(in *dir) bool {
 	path := in.join(imageDir)
 	st, err := in.stat(imageDir)
@@ -60,7 +60,7 @@ func isMounted(in *dir) bool {
 	if err != nil {
 		return false
 	}
-	// What is above that differs between file systems.
+	// The preceding components depend on the file system.
 	end := "/" + filepath.Join(filepath.Base(filepath.Dir(path)), filepath.Base(path))
 	seen := map[string]bool{}
 	for _, p := range processes {
@@ -80,18 +80,18 @@ func isMounted(in *dir) bool {
 			var there unix.Stat_t
 			err := unix.Stat("/proc/"+p.Name()+"/root"+at, &there)
 			if err != nil || there.Dev == st.Dev && there.Ino == st.Ino {
-				return true // if it cannot be seen, it may be
+				return true // if it cannot be read, assume that it is mounted
 			}
 		}
 	}
 	return false
 }
 
-// escapes are how a mountinfo file has what would end a field or a line.
+// escapes decodes the characters that mountinfo files escape.
 var escapes = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
 
-// mountsOf looks through a mountinfo file for where directories are mounted whose path has that end: the fourth field
-// of a line is what of a file system is mounted, the fifth where.
+// mountsOf searches a mountinfo file for mounts of directories whose path ends with end, and returns their mount
+// points. The fourth field of a line is the mounted directory within its file system, the fifth the mount point.
 func mountsOf(info, end string) (points []string) {
 	for line := range strings.Lines(info) {
 		if fields := strings.Fields(line); len(fields) > 4 && strings.HasSuffix(fields[3], end) {

@@ -12,9 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// linkOrCopy gives the file its name in another directory too: a hard link, or, where links are impossible
-// (another file system, too many links, a file system without), a reflink or a copy. A file
-// that has another mode than what is published now is copied too.
+// linkOrCopy adds a file to another directory: by a hard link or, where links are impossible (another file system,
+// too many links, no support), by a reflink or a copy. A file whose mode differs from that of newly published files
+// is copied too.
 func linkOrCopy(from *dir, name string, to *dir) error {
 	st, err := from.stat(name)
 	if err != nil {
@@ -36,7 +36,7 @@ func linkOrCopy(from *dir, name string, to *dir) error {
 	return err
 }
 
-// copyFile makes a reflink or a copy, and syncs it. If it fails, a part may be there.
+// copyFile makes a reflink or a copy, and syncs it. After an error, a partial file may remain.
 func copyFile(from *dir, name string, to *dir) (err error) {
 	src, err := from.openFile(name)
 	if err != nil {
@@ -60,7 +60,7 @@ func copyFile(from *dir, name string, to *dir) (err error) {
 	return dst.Sync()
 }
 
-// linkOpen gives the open file, this very one whatever its names are by now, another name.
+// linkOpen links an open file under another name. It does not depend on the current names of the file.
 func linkOpen(f *os.File, to *dir, name string) error {
 	err := unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", f.Fd()), to.fd(), name, unix.AT_SYMLINK_FOLLOW)
 	runtime.KeepAlive(f)
@@ -71,7 +71,7 @@ func linkOpen(f *os.File, to *dir, name string) error {
 	return nil
 }
 
-// hasBlob reports whether the name is that of a file with that digest.
+// hasBlob reports whether name is a file with that digest.
 func (d *dir) hasBlob(name string, blob digest.Digest) bool {
 	f, err := d.openFile(name)
 	if err != nil {
@@ -87,14 +87,14 @@ func hasDigest(f *os.File, d digest.Digest) bool {
 	return err == nil && v.Verified()
 }
 
-// exchange swaps two names in one step. Where the file system cannot, the old
-// one is away for the time of two renames.
+// exchange swaps two names atomically. Where the file system does not support that, old is missing between two
+// renames.
 func exchange(in *dir, fresh string, parent *dir, old string) error {
 	err := in.renameFlags(fresh, parent, old, unix.RENAME_EXCHANGE)
 	if !noFlag(err) {
 		return err
 	}
-	away := old + "-" + oldSuffix // in the same directory, where the next publication prunes it
+	away := old + "-" + oldSuffix // in the same directory, from which the next publication removes it
 	if err := parent.rename(old, parent, away); err != nil {
 		return err
 	}
@@ -104,5 +104,5 @@ func exchange(in *dir, fresh string, parent *dir, old string) error {
 	return parent.removeAll(away)
 }
 
-// noFlag reports whether the file system, or the kernel, does not know renameat2 or the flag.
+// noFlag reports whether the file system or the kernel does not support renameat2 or the flag.
 func noFlag(err error) bool { return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) }

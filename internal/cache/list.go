@@ -14,7 +14,7 @@ import (
 	"osbuild-containers/internal/manifest"
 )
 
-// Images returns the ids of all images that are published, sorted; none where there is no cache.
+// Images returns the ids of all published images, sorted. Without a cache it returns none.
 func (c *Cache) Images() ([]digest.Digest, error) {
 	containers, names, err := c.list(containersDir)
 	if err != nil {
@@ -25,7 +25,7 @@ func (c *Cache) Images() ([]digest.Digest, error) {
 		if !isID(n) {
 			continue
 		}
-		// One component at a time would be two calls more for each of many thousands; nothing is read here.
+		// Opening each component would take two more calls for each of thousands of images; nothing is read here.
 		if st, err := containers.stat(n + "/" + imageDir); err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR {
 			ids = append(ids, digest.Digest(n))
 		}
@@ -33,7 +33,7 @@ func (c *Cache) Images() ([]digest.Digest, error) {
 	return ids, nil
 }
 
-// list returns what is in a directory of the cache, nothing where that is missing.
+// list opens a directory of the cache and returns its names, or none if it does not exist.
 func (c *Cache) list(name string) (*dir, []string, error) {
 	d, err := c.openTop(name)
 	if isAbsent(err) {
@@ -46,13 +46,12 @@ func (c *Cache) list(name string) (*dir, []string, error) {
 	return d, names, err
 }
 
-// Origins are the places where the image was fetched from, as far as that is known: nothing is
-// recorded of images that osbuild's own sources fetched.
+// Origins returns the known sources of the image. Images fetched by osbuild's own sources have none recorded.
 func (p *Published) Origins() ([]Origin, error) {
 	return readOrigins(p.containers, p.beside(originFile))
 }
 
-// Stored describes a file that holds a blob. Two with the same FileID share their bytes on disk.
+// Stored describes a file that holds a blob. Files with the same FileID are hard links to each other.
 type Stored struct {
 	Digest digest.Digest
 	Size   int64 // bytes
@@ -61,16 +60,16 @@ type Stored struct {
 	Changed time.Time // modification time
 }
 
-// A FileID identifies a file on disk, whatever its names are.
+// A FileID identifies a file on disk independently of its names.
 type FileID struct{ Dev, Ino uint64 }
 
-// Is reports whether an open file is this one.
+// Is reports whether f is this file.
 func (s Stored) Is(f *os.File) bool {
 	var st unix.Stat_t
 	return unix.Fstat(int(f.Fd()), &st) == nil && st.Dev == s.Dev && st.Ino == s.Ino
 }
 
-// Stored returns the file that holds a blob of the image. The error is fs.ErrNotExist if it is not there.
+// Stored returns the file that holds a blob of the image. The error is fs.ErrNotExist if there is none.
 func (p *Published) Stored(blob digest.Digest) (Stored, error) {
 	return p.image.stored(blob.Encoded(), blob)
 }
@@ -81,7 +80,7 @@ func (p *Published) Created() (time.Time, error) {
 	return s.Changed, err
 }
 
-// Stat describes the image's directory: each publication makes a new one.
+// Stat describes the image's directory, which is a new one after each publication.
 func (p *Published) Stat() (Stored, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(p.image.fd(), &st); err != nil {
@@ -90,8 +89,8 @@ func (p *Published) Stat() (Stored, error) {
 	return storedOf(&st, ""), nil
 }
 
-// Files returns the files that may be manifest lists, sorted: those published under a digest, and no larger
-// than a list may be. Other sources of the host engine publish files there, too.
+// Files returns the files that may be manifest lists, sorted: those named by a digest and no larger than a list may
+// be. Other sources of osbuild publish files in the same directory.
 func (c *Cache) Files() ([]Stored, error) {
 	files, names, err := c.list(filesDir)
 	if err != nil {
@@ -109,26 +108,25 @@ func (c *Cache) Files() ([]Stored, error) {
 	return found, nil
 }
 
-// PooledPath is where a blob of the pool is, or would be.
+// PooledPath returns the path of a blob in the pool, whether or not it exists.
 func (c *Cache) PooledPath(d digest.Digest) string {
 	return filepath.Join(c.containers, poolDir, "blobs", "sha256", d.Encoded())
 }
 
-// Pooled returns the blobs in the pool, sorted, those that no image has among them. Another user's pool counts as empty: it is closed.
+// Pooled returns the blobs in the pool, sorted, including those that no image uses. Another user's pool counts as
+// empty.
 func (c *Cache) Pooled() ([]Stored, error) { return c.storedIn("blobs", "sha256") }
 
-// Partial returns what there is, sorted, of blobs that are being downloaded or whose download
-// was interrupted.
+// Partial returns the partial blobs, sorted: downloads that are running or were interrupted.
 func (c *Cache) Partial() ([]Stored, error) { return c.storedIn("partial") }
 
-// PooledBlob returns the blob of the pool with that digest, complete and verified. The error is
-// fs.ErrNotExist if it is not there.
+// PooledBlob returns the pool's file for the blob with that digest, which is complete and was verified. The error is
+// fs.ErrNotExist if there is none.
 func (c *Cache) PooledBlob(d digest.Digest) (Stored, error) {
 	return c.storedBlob(d, "blobs", "sha256")
 }
 
-// PartialBlob returns what there is of a blob that is not complete. The error is fs.ErrNotExist if it
-// is nothing.
+// PartialBlob returns the partial file of a blob. The error is fs.ErrNotExist if there is none.
 func (c *Cache) PartialBlob(d digest.Digest) (Stored, error) { return c.storedBlob(d, "partial") }
 
 func (c *Cache) storedBlob(d digest.Digest, names ...string) (Stored, error) {
@@ -140,8 +138,7 @@ func (c *Cache) storedBlob(d digest.Digest, names ...string) (Stored, error) {
 	return in.stored(d.Encoded(), d)
 }
 
-// storedIn returns the files in a directory of the pool whose names are those of blobs. It leaves out files that are
-// removed while it reads.
+// storedIn returns the files named by a digest in a directory of the pool. It skips files that are removed meanwhile.
 func (c *Cache) storedIn(path ...string) ([]Stored, error) {
 	in, err := c.openPool(path...)
 	if errors.Is(err, fs.ErrPermission) && c.Note != nil {

@@ -13,20 +13,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Locks are flock(2) on files that only the owner of the cache can open, so that a user who may read
-// the cache cannot take one. The directory of the pool, in which they are, is closed to other users for that. Waits
-// are polls, since flock(2) knows no time limit.
+// Locks are flock(2) on files that only the owner of the cache can open: users who can merely read the cache cannot
+// block it. For that, the pool's directory, which contains them, is closed to other users. Waiting is done by
+// polling, since flock(2) has no timeout.
 
-// lockPoll is how often a lock that another process has is tried again.
+// lockPoll is the interval between attempts to get a lock that another process holds.
 const lockPoll = 20 * time.Millisecond
 
-// noteAfter is how long a wait is before it is told of.
+// noteAfter is the length of a wait after which it is reported.
 const noteAfter = 500 * time.Millisecond
 
-// defaultLimit is the longest wait for a lock where Cache.Limit is 0.
+// defaultLimit is the longest wait for a lock if Cache.Limit is zero.
 const defaultLimit = 5 * time.Minute
 
-// flock takes a lock that the kernel releases when f is closed or its process dies.
+// flock takes a lock, which the kernel releases when f is closed or the process dies.
 func flock(f *os.File, how int) error {
 	for {
 		err := unix.Flock(int(f.Fd()), how)
@@ -36,12 +36,12 @@ func flock(f *os.File, how int) error {
 	}
 }
 
-// waiter waits for locks of other processes, for no longer than Cache.Limit in all.
+// waiter waits for locks of other processes, for Cache.Limit in total.
 type waiter struct {
 	cache *Cache
-	what  string // that is waited for
+	what  string // the lock, in messages
 	began time.Time
-	since time.Time // of the limit
+	since time.Time // start of the limit
 	noted bool
 }
 
@@ -50,13 +50,14 @@ func (c *Cache) waitFor(what string) *waiter {
 	return &waiter{cache: c, what: what, began: now, since: now}
 }
 
-// next continues with another lock, within the same limit.
+// next reuses the waiter for another lock; the limit continues.
 func (w *waiter) next(what string) *waiter {
 	w.what, w.noted = what, false
 	return w
 }
 
-// pause waits until f, which another process has locked, is to be tried again. After the limit it returns ErrInUse.
+// pause waits until the next attempt to lock f, which another process has locked. After the limit it returns
+// ErrInUse.
 func (w *waiter) pause(ctx context.Context, f *os.File) error {
 	limit := w.cache.Limit
 	if limit <= 0 {
@@ -77,10 +78,10 @@ func (w *waiter) pause(ctx context.Context, f *os.File) error {
 	}
 }
 
-// progressed begins the limit again: the holder of the lock makes progress.
+// progressed restarts the limit, because the holder of the lock makes progress.
 func (w *waiter) progressed() { w.since = time.Now() }
 
-// lock locks an open file, waiting for the process that has it.
+// lock locks an open file, waiting for another process to release it.
 func (w *waiter) lock(ctx context.Context, f *os.File, how int) error {
 	for {
 		err := flock(f, how|unix.LOCK_NB)
@@ -93,22 +94,22 @@ func (w *waiter) lock(ctx context.Context, f *os.File, how int) error {
 	}
 }
 
-// locksDir is the directory of the pool in which the locks of images are.
+// locksDir is the directory of the pool that contains the locks of images.
 const locksDir = "locks"
 
-// The lock of the manifest lists, and what it is called in messages.
+// The lock file of the manifest lists, and its name in messages.
 const (
 	listsLock     = "lists"
 	listsLockName = "the manifest lists of the cache"
 )
 
-// lockImage locks the publishing of an image, waiting for the process that has it. It needs a directory of locks,
-// which the pool makes: without one nothing publishes, and without the right to it this process does not.
+// lockImage locks an image for publishing, waiting for its holder. It needs the directory of locks, which is created
+// with the pool. If that is missing, no process publishes; if it cannot be opened, this process cannot publish.
 func (c *Cache) lockImage(ctx context.Context, id digest.Digest, how int) (unlock func(), err error) {
 	return c.waitFor(imageLock(id)).lockNamed(ctx, id.Encoded(), how)
 }
 
-// imageLock is what the lock of an image is called in messages.
+// imageLock returns the name of an image's lock in messages.
 func imageLock(id digest.Digest) string { return "image " + id.String() }
 
 // lockLists locks the publishing and removal of manifest lists.
@@ -128,7 +129,7 @@ func (w *waiter) lockNamed(ctx context.Context, name string, how int) (unlock fu
 	defer locks.close()
 	for {
 		var f *os.File
-		if how&unix.LOCK_SH != 0 { // nothing to wait for if no process published since the locks were made
+		if how&unix.LOCK_SH != 0 { // no lock file: no process has published since the directory of locks was created
 			f, err = locks.openat(name, unix.O_RDONLY, 0)
 		} else {
 			f, err = locks.openat(name, unix.O_RDWR|unix.O_CREAT, lockMode)
@@ -157,7 +158,7 @@ func (w *waiter) lockNamed(ctx context.Context, name string, how int) (unlock fu
 	}
 }
 
-// dropLock removes the lock of an image that is gone. The caller has it.
+// dropLock removes the lock file of an image that was removed. The caller holds the lock.
 func (c *Cache) dropLock(id digest.Digest) {
 	if locks, err := c.openLocks(); err == nil {
 		_ = locks.remove(id.Encoded())
@@ -165,7 +166,7 @@ func (c *Cache) dropLock(id digest.Digest) {
 	}
 }
 
-// makeLocks makes the directory of locks where no pool was opened yet. Who may not make it has no locks.
+// makeLocks creates the directory of locks if it is missing. Without permission to create it, no locks are used.
 func (c *Cache) makeLocks() error {
 	locks, err := c.openLocks()
 	if isAbsent(err) {
@@ -195,7 +196,7 @@ func (c *Cache) openLocks() (*dir, error) {
 	return containers.openIn(poolDir, locksDir)
 }
 
-// holder names the processes that have a lock on the file, as far as they can be seen.
+// holder names the processes that hold a lock on the file, if they are visible.
 func holder(f *os.File) string {
 	var st unix.Stat_t
 	raw, err := os.ReadFile("/proc/locks")
@@ -212,9 +213,12 @@ func holder(f *os.File) string {
 	return strings.Join(pids, " and ")
 }
 
-// holders returns the processes that /proc/locks says have locked a file. Its lines are
-// "1: FLOCK  ADVISORY  WRITE 708 00:1a:4711 0 EOF", device and inode after the process; btrfs has a device of its own
-// there, so that the inode alone decides where the device is that of none.
+// holders returns the processes that hold a lock on a file according to /proc/locks, whose lines have the device and
+// inode after the process:
+//
+//	1: FLOCK  ADVISORY  WRITE 708 00:1a:4711 0 EOF
+//
+// On btrfs that device is an internal one. If no lock matches both, the inode alone decides.
 func holders(locks string, st *unix.Stat_t) (pids []string) {
 	device := fmt.Sprintf("%02x:%02x:", unix.Major(st.Dev), unix.Minor(st.Dev))
 	inode := strconv.FormatUint(st.Ino, 10)

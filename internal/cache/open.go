@@ -12,9 +12,9 @@ import (
 	"osbuild-containers/internal/resolve"
 )
 
-// openTop opens the cache, "", or one of the two directories in it, once. The path to the cache may run through
-// links, but for those that package resolve refuses; the cache may be a directory that all may write to if it has the
-// sticky bit, so that they cannot touch what is ours.
+// openTop opens the cache (""), or one of the two directories in it, once. The path to the cache may contain symbolic
+// links, except those that package resolve refuses. The cache may be writable by all if it has the sticky bit, which
+// keeps other users from replacing our files.
 func (c *Cache) openTop(name string) (*dir, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -56,7 +56,7 @@ func (c *Cache) top(name string) (*dir, error) {
 	return d, nil
 }
 
-// makeTop is openTop for a directory that is made if it is missing, with what is missing above it, durably.
+// makeTop is like openTop, but creates the directory and its parents if they are missing, and syncs them.
 func (c *Cache) makeTop(name string) (*dir, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -89,8 +89,8 @@ func (c *Cache) makeTop(name string) (*dir, error) {
 	return d, nil
 }
 
-// makeDir creates the directory and what is missing above it, durably. What another process made a moment ago is synced, too:
-// that process may be killed before it does.
+// makeDir creates a directory and its missing parents, and syncs them. It also syncs directories that another process
+// created recently, since that process may be killed before it does.
 func makeDir(path string) error {
 	parent := filepath.Dir(path)
 	err := os.Mkdir(path, dirMode)
@@ -116,21 +116,22 @@ func makeDir(path string) error {
 	if err := makeDir(parent); err != nil {
 		return err
 	}
-	if err := syncDir(parent); !errors.Is(err, fs.ErrPermission) { // another user's, who made it
+	if err := syncDir(parent); !errors.Is(err, fs.ErrPermission) { // another user's directory, created by that user
 		return err
 	}
 	return nil
 }
 
-// isNew reports whether a directory was made a moment ago. Where the file system does not record that, each has been.
+// isNew reports whether a directory was created recently. It returns true if the file system does not record
+// creation.
 func isNew(path string) bool {
 	var st unix.Statx_t
 	err := unix.Statx(unix.AT_FDCWD, path, 0, unix.STATX_BTIME, &st)
 	return err != nil || st.Mask&unix.STATX_BTIME == 0 || isRecent(st.Btime.Sec)
 }
 
-// young is how old a name is that a file system has made durable by itself: twice the longest interval at which one
-// does, the 30 seconds of btrfs and xfs.
+// young is the age below which a name may not be on disk yet: twice the longest interval after which a file system
+// commits by itself, the 30 seconds of btrfs and xfs.
 const young = time.Minute
 
 func isRecent(seconds int64) bool {
@@ -138,13 +139,13 @@ func isRecent(seconds int64) bool {
 	return age < young && age > -young
 }
 
-// isYoung reports whether a name was given or taken in the directory a moment ago.
+// isYoung reports whether a name was added to or removed from the directory recently.
 func (d *dir) isYoung() bool {
 	var st unix.Stat_t
 	return unix.Fstat(d.fd(), &st) != nil || isRecent(int64(st.Ctim.Sec)) //nolint:unconvert // its type depends on the architecture
 }
 
-// syncDir makes the names in a directory above the cache durable.
+// syncDir syncs the names in a directory above the cache to disk.
 func syncDir(path string) error {
 	f, err := os.Open(path)
 	if err != nil {

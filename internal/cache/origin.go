@@ -15,35 +15,34 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// originFile is stored next to image/: where the image was fetched from. It is for people, and for the
-// repair of what is damaged; nothing that is published depends on it.
+// originFile records where the image was fetched from, next to image/. It is informational, and used to repair
+// damage; published images do not depend on it.
 const originFile = "source.json"
 
-// originVersion is the version of the content of that file.
+// originVersion is the version of the format of originFile.
 const originVersion = 1
 
-// Origin is a place that an image was fetched from; schemas/source.schema.json describes it.
+// Origin is a source that an image was fetched from; schemas/source.schema.json describes it.
 type Origin struct {
-	Name      string        `json:"name"`                       // in full, with the tag it was given with
-	Digest    digest.Digest `json:"digest"`                     // that it was fetched by: the manifest's, or that of a list that names it
-	Pinned    digest.Digest `json:"pinned,omitempty"`           // that the name is pinned to, of one or the other; "" is not known
-	Transport string        `json:"transport,omitempty"`        // "" is docker; else containers-storage or the format of a file or directory
-	Storage   string        `json:"storage-location,omitempty"` // of containers-storage; "" is the host's
-	From      string        `json:"from,omitempty"`             // the mirror that served it, or the path of that file or directory
-	Fetched   time.Time     `json:"fetched,omitzero"`           // UTC, whole seconds; zero: it was stored before
+	Name      string        `json:"name"`                       // in full, with its original tag
+	Digest    digest.Digest `json:"digest"`                     // by which it was fetched: of the manifest, or of a list that contains it
+	Pinned    digest.Digest `json:"pinned,omitempty"`           // to which the name is pinned, one of the two; "" if unknown
+	Transport string        `json:"transport,omitempty"`        // "" for docker; otherwise containers-storage, or the format of a file or directory
+	Storage   string        `json:"storage-location,omitempty"` // of containers-storage; "" for the host's
+	From      string        `json:"from,omitempty"`             // the mirror that served it, or the path of the file or directory
+	Fetched   time.Time     `json:"fetched,omitzero"`           // in UTC, whole seconds; zero if the image was in the cache before
 }
 
-// origins is the content of the file.
+// origins is the content of originFile.
 type origins struct {
 	Version int      `json:"version"`
 	Sources []Origin `json:"sources"` // sorted
 }
 
-// errNewer is the error of a file that a later version of this program wrote.
+// errNewer is the error for a file written by a later version of this program.
 var errNewer = errors.New("written by a newer version")
 
-// readOrigins reads the origins recorded in a file: none where there is no file, and an error where it cannot
-// be read.
+// readOrigins reads the origins recorded in a file. It returns none if the file does not exist.
 func readOrigins(in *dir, name string) ([]Origin, error) {
 	raw, err := in.read(name)
 	if isAbsent(err) {
@@ -63,14 +62,14 @@ func readOrigins(in *dir, name string) ([]Origin, error) {
 	return o.Sources, nil
 }
 
-// mergeOrigins returns the file's content with the fresh origins in it, nil if nothing changes. There is one
-// origin for each name and transport: the latest.
+// mergeOrigins returns the content of the file with fresh origins added, nil if nothing changes. For each name and
+// transport it keeps the latest origin.
 func mergeOrigins(in *dir, name string, fresh []Origin) []byte {
 	all, err := readOrigins(in, name)
 	if errors.Is(err, errNewer) || len(fresh) == 0 {
 		return nil
 	}
-	for _, o := range fresh { // a file that cannot be read begins again
+	for _, o := range fresh { // an unreadable file is replaced
 		o.Fetched = o.Fetched.UTC().Truncate(time.Second)
 		i := slices.IndexFunc(all, o.isSame)
 		if i < 0 {
@@ -103,8 +102,8 @@ func (o Origin) isSame(other Origin) bool {
 	return o.Name == other.Name && o.Transport == other.Transport && o.Storage == other.Storage
 }
 
-// moveOrigins moves the file from the stage to the directory of the image. It must not stay in the stage,
-// and a failure to move it does not keep the image from being published.
+// moveOrigins moves the file from the stage to the directory of the image. It must not stay in the stage. A failure
+// to move it does not prevent publication.
 func (s *stage) moveOrigins(to *dir) error {
 	if s.dir.rename(originFile, to, originFile) == nil {
 		return nil
@@ -112,8 +111,8 @@ func (s *stage) moveOrigins(to *dir) error {
 	return s.dir.remove(originFile)
 }
 
-// AddOrigin records that the image, which is published, is known under another name too. What is
-// recorded under that name already stays, but for what the name is pinned to.
+// AddOrigin records another origin of a published image. An existing record for the same name is kept, except that
+// the digest it is pinned to is updated.
 func (c *Cache) AddOrigin(ctx context.Context, id digest.Digest, o Origin) error {
 	if err := c.addOrigin(ctx, id, o); err != nil {
 		return fmt.Errorf("record the name of image %s: %w", id, err)
@@ -128,7 +127,7 @@ func (c *Cache) addOrigin(ctx context.Context, id digest.Digest, o Origin) error
 	}
 	defer pub.Close()
 	o.Fetched = time.Time{}
-	if mergeOrigins(pub.containers, pub.beside(originFile), []Origin{o}) == nil { // without the lock, since it is so nearly always
+	if mergeOrigins(pub.containers, pub.beside(originFile), []Origin{o}) == nil { // unlocked, because there is rarely anything to add
 		return nil
 	}
 	unlock, err := c.lockImage(ctx, id, unix.LOCK_EX)
@@ -147,7 +146,7 @@ func (c *Cache) addOrigin(ctx context.Context, id digest.Digest, o Origin) error
 	return parent.sync()
 }
 
-// putOrigins records origins of an image that stays as it is. The image is locked.
+// putOrigins adds origins to an image that is not otherwise changed. The caller holds its lock.
 func putOrigins(in *dir, fresh []Origin) error {
 	text := mergeOrigins(in, originFile, fresh)
 	if text == nil {

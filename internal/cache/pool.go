@@ -14,21 +14,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Pool holds each blob of a cache once, by digest.
+// Pool stores each blob of a cache once, by digest.
 type Pool struct {
 	cache                   *Cache
 	containers              *dir
 	blobs, partial, staging *dir
-	busy                    keyedMutex // blobs this process works on
+	busy                    keyedMutex // blobs that this process is writing
 	syncs                   syncer
-	use                     *os.File // shared lock: the pool is in use
+	use                     *os.File // shared lock, held while the pool is open
 }
 
-// poolLock is the file that is locked by every process that uses the pool.
+// poolLock is the file that every process using the pool locks.
 const poolLock = "lock"
 
-// OpenPool opens the pool of the cache, creating it where it is missing, and removes what dead
-// processes left half-staged. Close it, so that looking after the pool becomes possible again.
+// OpenPool opens the pool of the cache, creating it if it is missing, and removes stages that dead processes left.
+// The caller must Close it; Prune waits until then.
 func (c *Cache) OpenPool(ctx context.Context) (_ *Pool, err error) {
 	p := &Pool{cache: c}
 	defer func() {
@@ -58,8 +58,8 @@ func (c *Cache) OpenPool(ctx context.Context) (_ *Pool, err error) {
 	return p, nil
 }
 
-// makePool makes the directory of the pool. It is for its owner alone: other users could lock what they can open, and
-// need nothing that is there. A pool of an earlier version was open.
+// makePool creates the directory of the pool. Only its owner can open it: other users could lock the files in it, and
+// need none of them. Earlier versions created it with other permissions.
 func makePool(containers *dir) (*dir, error) {
 	root, _, err := containers.mkdir(poolDir, privateMode)
 	if err != nil {
@@ -72,7 +72,7 @@ func makePool(containers *dir) (*dir, error) {
 	return root, nil
 }
 
-// makeDirs makes the directories of the pool; what is in them need not survive a crash.
+// makeDirs creates the directories of the pool; their content need not survive a crash.
 func (p *Pool) makeDirs() (_ *dir, err error) {
 	root, err := makePool(p.containers)
 	if err != nil {
@@ -105,7 +105,7 @@ func (p *Pool) makeDirs() (_ *dir, err error) {
 	return root, nil
 }
 
-// setMode gives an open file a mode, unless it has it.
+// setMode sets the mode of an open file, unless it has that mode.
 func setMode(f *os.File, mode fs.FileMode) error {
 	fi, err := f.Stat()
 	if err == nil && fi.Mode().Perm() != mode {
@@ -114,9 +114,9 @@ func setMode(f *os.File, mode fs.FileMode) error {
 	return err
 }
 
-// Close ends the use of the pool. Writers must have been closed before.
+// Close closes the pool. All Writers must have been closed.
 func (p *Pool) Close() error {
-	for _, d := range []*dir{p.blobs, p.partial, p.staging} { // containers is the cache's
+	for _, d := range []*dir{p.blobs, p.partial, p.staging} { // containers belongs to the cache
 		if d != nil {
 			d.close()
 		}
@@ -127,19 +127,19 @@ func (p *Pool) Close() error {
 	return p.use.Close()
 }
 
-// Has reports whether the pool holds the blob, complete. It was verified
-// before it got its name; a length other than size means that it was damaged since.
+// Has reports whether the pool has the complete blob. It was verified before it got its name; a length other than
+// size means that it was damaged since.
 func (p *Pool) Has(d digest.Digest, size int64) bool {
 	st, err := p.blobs.stat(d.Encoded())
 	return err == nil && checkFile(&st, "") == nil && st.Size == size
 }
 
-// ErrExists is the error of Acquire for a blob that the pool has.
+// ErrExists is the error of Acquire if the pool has the blob.
 var ErrExists = errors.New("the blob is in the pool")
 
-// Acquire returns a Writer for the blob with that digest and size in bytes; it continues what an earlier one
-// left. The error is ErrExists if the pool has the blob. While another process writes the blob, Acquire waits,
-// calling waiting once, and takes over if that process dies.
+// Acquire returns a Writer for the blob with that digest and size in bytes, which can continue from the data of an
+// earlier one. The error is ErrExists if the pool has the blob. If another process is writing the blob, Acquire calls
+// waiting once, waits, and takes over if that process dies.
 func (p *Pool) Acquire(ctx context.Context, d digest.Digest, size int64, waiting func()) (*Writer, error) {
 	unlock, err := p.busy.lock(ctx, d)
 	if err != nil {
@@ -160,7 +160,7 @@ func (p *Pool) acquire(ctx context.Context, d digest.Digest, size int64, waiting
 	if err != nil {
 		return nil, err
 	}
-	if pooled() { // finished between the check and the lock
+	if pooled() { // stored between the check and the lock
 		err = cmp.Or(p.partial.remove(d.Encoded()), ErrExists)
 		f.Close()
 		return nil, err
@@ -168,9 +168,9 @@ func (p *Pool) acquire(ctx context.Context, d digest.Digest, size int64, waiting
 	return newWriter(p, f, d, size)
 }
 
-// lockPartial opens and locks the partial file of a blob. The error is ErrExists if the blob is pooled. It waits for the
-// process that has the lock as long as something is written to the pool: that process may have the lock long before it
-// has a connection for this blob.
+// lockPartial opens and locks the partial file of a blob. The error is ErrExists if the blob is pooled. It waits for
+// the holder of the lock as long as any partial blob changes, since the holder may wait for a connection while it
+// downloads other blobs.
 func (p *Pool) lockPartial(ctx context.Context, d digest.Digest, pooled func() bool, waiting func()) (*os.File, error) {
 	w := p.cache.waitFor("blob " + d.String())
 	var seen activity
@@ -183,7 +183,7 @@ func (p *Pool) lockPartial(ctx context.Context, d digest.Digest, pooled func() b
 		if err == nil && p.partial.is(f, d.Encoded()) {
 			return f, nil
 		}
-		if err == nil { // it got its final name meanwhile
+		if err == nil { // it was renamed to its final name meanwhile
 			f.Close()
 			continue
 		}
@@ -210,17 +210,17 @@ func (p *Pool) lockPartial(ctx context.Context, d digest.Digest, pooled func() b
 	return nil, ErrExists
 }
 
-// activityPoll is how often activity is called, which reads a directory.
+// activityPoll is the interval between calls of activity, which reads a directory.
 const activityPoll = time.Second
 
-// activity is what the partial blobs were at some time.
+// activity is a snapshot of the partial blobs.
 type activity struct {
 	at      time.Time
-	bytes   int64         // of all of them
-	changed unix.Timespec // when one was last added or removed
+	bytes   int64         // total size
+	changed unix.Timespec // when a partial blob was last added or removed
 }
 
-// activity returns what the partial blobs are now. What cannot be read counts as nothing.
+// activity returns the current state of the partial blobs. Unreadable files are not counted.
 func (p *Pool) activity(now time.Time) activity {
 	a := activity{at: now}
 	if st, err := p.partial.stat("."); err == nil {
@@ -235,8 +235,8 @@ func (p *Pool) activity(now time.Time) activity {
 	return a
 }
 
-// Discard removes a blob from the pool if its content does not match its digest. It waits for a process that writes
-// the blob.
+// Discard removes a blob from the pool if its content does not match its digest. It waits for a process that is
+// writing the blob.
 func (p *Pool) Discard(ctx context.Context, d digest.Digest) error {
 	unlock, err := p.busy.lock(ctx, d)
 	if err != nil {
@@ -260,8 +260,8 @@ func (p *Pool) Discard(ctx context.Context, d digest.Digest) error {
 	return nil
 }
 
-// openPartial opens the partial file for writing. What has its name and can be none is removed:
-// a symbolic link, a file with other names, which writing would change too, or another user's.
+// openPartial opens the partial file for writing. It first removes anything unsuitable of that name: a symbolic link,
+// a file with other hard links, which writing would modify too, or another user's file.
 func (p *Pool) openPartial(name string) (*os.File, error) {
 	if st, err := p.partial.stat(name); err == nil && (checkFile(&st, "") != nil || st.Nlink > 1) {
 		if err := p.partial.removeAll(name); err != nil {
@@ -270,7 +270,7 @@ func (p *Pool) openPartial(name string) (*os.File, error) {
 	}
 	f, err := p.partial.openat(name, os.O_RDWR|os.O_CREATE, lockMode)
 	if err == nil {
-		err = setMode(f, lockMode) // an earlier version made it for all to read
+		err = setMode(f, lockMode) // earlier versions made it readable for all
 	}
 	if err != nil && f != nil {
 		f.Close()
@@ -279,8 +279,8 @@ func (p *Pool) openPartial(name string) (*os.File, error) {
 	return f, err
 }
 
-// sweepPartial removes what a writer that was killed while it gave a blob its name has left:
-// partial files of blobs that are in the pool.
+// sweepPartial removes the partial files of blobs that are in the pool, which remain when a writer is killed while it
+// publishes a blob.
 func (p *Pool) sweepPartial() {
 	names, err := p.partial.names()
 	if err != nil {
@@ -301,7 +301,7 @@ func (p *Pool) sweepPartial() {
 	}
 }
 
-// keyedMutex is a mutex for each digest. The zero value is ready.
+// keyedMutex is a mutex for each digest. The zero value is ready for use.
 type keyedMutex struct {
 	mu   sync.Mutex
 	held map[digest.Digest]chan struct{} // closed on unlock
@@ -337,5 +337,5 @@ func (k *keyedMutex) lock(ctx context.Context, d digest.Digest) (unlock func(), 
 	}
 }
 
-// isAbsent reports whether an error is that of a name that does not exist.
+// isAbsent reports whether an error means that a name does not exist.
 func isAbsent(err error) bool { return errors.Is(err, fs.ErrNotExist) }

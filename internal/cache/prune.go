@@ -10,18 +10,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Pruned is what was removed from the pool.
+// Pruned describes the files that Prune removed.
 type Pruned struct {
 	Unused  []Stored // blobs without another name
 	Partial []Stored // abandoned downloads
 }
 
-// Prune removes from the pool the blobs that no image has, and the partial blobs that were not written to since before.
-// For that it locks the whole pool: while another process uses it, which may rely on a blob that it found there,
-// Prune waits until ctx ends; the error is then ErrInUse, wrapped.
+// Prune removes blobs that no image uses, and partial blobs not written to since before, from the pool. It locks the
+// whole pool, because other processes may rely on blobs that they found in it. It waits for them until ctx ends; the
+// error then wraps ErrInUse.
 func (c *Cache) Prune(ctx context.Context, before time.Time) (pruned Pruned, err error) {
 	root, err := c.openPool()
-	if isAbsent(err) { // no pool was opened here
+	if isAbsent(err) { // there is no pool
 		return pruned, nil
 	}
 	if err != nil {
@@ -52,7 +52,7 @@ func (c *Cache) Prune(ctx context.Context, before time.Time) (pruned Pruned, err
 	return pruned, c.prunePool(root, before, &pruned)
 }
 
-// prunePool is Prune with the pool locked.
+// prunePool does the work of Prune. The caller has locked the pool.
 func (c *Cache) prunePool(root *dir, before time.Time, pruned *Pruned) error {
 	if staging, err := root.open("staging"); err == nil {
 		sweep(staging, stagePrefix)
@@ -91,8 +91,8 @@ func (c *Cache) prunePool(root *dir, before time.Time, pruned *Pruned) error {
 	return nil
 }
 
-// RemoveStale removes what killed processes left next to images and lists, and returns the bytes of blobs that it freed.
-// Directories without an image are removed if they were not changed since before.
+// RemoveStale removes files that killed processes left next to images and lists, and returns the number of bytes
+// freed. Directories without an image are removed if they were not changed since before.
 func (c *Cache) RemoveStale(ctx context.Context, before time.Time) (freed int64, err error) {
 	if files, err := c.openTop(filesDir); err == nil {
 		sweep(files, replacePrefix)
@@ -112,14 +112,14 @@ func (c *Cache) RemoveStale(ctx context.Context, before time.Time) (freed int64,
 	return freed, nil
 }
 
-// removeStaleLocks removes the locks of images that are gone.
+// removeStaleLocks removes the lock files of images that do not exist.
 func (c *Cache) removeStaleLocks(ctx context.Context, containers *dir) {
 	locks, err := c.openLocks()
 	if err != nil {
 		return
 	}
 	defer locks.close()
-	names, _ := locks.names() // the next run has what cannot be listed
+	names, _ := locks.names() // if this fails, the next run does it
 	for _, n := range names {
 		if !isBlobName(n) {
 			continue

@@ -13,19 +13,19 @@ import (
 	"osbuild-containers/internal/manifest"
 )
 
-// Image is what is published for one image id. Its blobs come from the pool.
+// Image is the content to publish for an image id. Its blobs are in the pool.
 type Image struct {
 	Manifest   []byte                // as served
 	List       []byte                // the manifest list that was pinned instead of Manifest, or nil
 	Blobs      []manifest.Descriptor // config and layers, each digest once
 	Signatures [][]byte              // content of signature-1, signature-2, …
-	Origins    []Origin              // where it was fetched from, recorded next to it
+	Origins    []Origin              // recorded next to the image
 }
 
 func signatureFile(i int) string { return fmt.Sprintf("signature-%d", i) }
 
-// Publish makes the image visible under id, in the place of what is published there. All its blobs must be in the pool.
-// If the same image is published already, it stays as it is: another process may be reading it.
+// Publish publishes the image under id, replacing a different one. All its blobs must be in the pool. An identical
+// published image is not changed, because another process may be reading it.
 func (c *Cache) Publish(ctx context.Context, p *Pool, id digest.Digest, img *Image) error {
 	if err := p.publish(ctx, id, img); err != nil {
 		return fmt.Errorf("publish image: %w", err)
@@ -33,9 +33,9 @@ func (c *Cache) Publish(ctx context.Context, p *Pool, id digest.Digest, img *Ima
 	return nil
 }
 
-// publish holds the lock of the image, so that of several processes that publish it one does, and the
-// others find it. The lock is released when the name is on disk: a process that has waited for it
-// need not, on btrfs cannot, sync what this one is syncing.
+// publish holds the lock of the image, so that one of several processes publishes it and the others find it. The lock
+// is held until the name is on disk: a process that waited for it need not sync the name again, which on btrfs it
+// could not.
 func (p *Pool) publish(ctx context.Context, id digest.Digest, img *Image) error {
 	unlock, err := p.cache.lockImage(ctx, id, unix.LOCK_EX)
 	if err != nil {
@@ -62,8 +62,8 @@ func (p *Pool) publish(ctx context.Context, id digest.Digest, img *Image) error 
 	return err
 }
 
-// show assembles the image in a stage in the directory given, and renames the stage to the image's name. The files next to
-// the image are written first: without the image they mean nothing.
+// show assembles the image in a stage in the directory in, and renames the stage to the image's name. Files next to
+// the image are written first, since they have no meaning without it.
 func (p *Pool) show(in, parent *dir, id digest.Digest, img *Image) error {
 	there, err := p.isAt(id, img)
 	if err != nil {
@@ -75,7 +75,7 @@ func (p *Pool) show(in, parent *dir, id digest.Digest, img *Image) error {
 	}
 	defer s.remove()
 	if there {
-		_ = putOrigins(parent, img.Origins) // for people: nothing depends on it
+		_ = putOrigins(parent, img.Origins) // informational only
 	} else if err := s.fill(p, img, parent); err != nil {
 		return err
 	}
@@ -86,7 +86,7 @@ func (p *Pool) show(in, parent *dir, id digest.Digest, img *Image) error {
 		return err
 	}
 	err = s.in.renameFlags(s.name, parent, imageDir, unix.RENAME_NOREPLACE)
-	if noFlag(err) { // rename replaces no directory with names in it, and a directory no file
+	if noFlag(err) { // rename does not replace a non-empty directory, nor a file by a directory
 		err = s.in.rename(s.name, parent, imageDir)
 	}
 	if errors.Is(err, unix.EEXIST) || errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.ENOTDIR) {
@@ -95,8 +95,8 @@ func (p *Pool) show(in, parent *dir, id digest.Digest, img *Image) error {
 	return err
 }
 
-// isAt reports whether this very image is published, with the blobs of the pool. What another user can change is not replaced: that is
-// an error.
+// isAt reports whether this very image is published, with the blobs of the pool. It returns an error if another user
+// can change the published one, which is then not replaced.
 func (p *Pool) isAt(id digest.Digest, img *Image) (bool, error) {
 	pub, err := p.cache.OpenImage(id)
 	if err != nil {
@@ -111,7 +111,7 @@ func (p *Pool) isAt(id digest.Digest, img *Image) (bool, error) {
 	}
 	raw, err := pub.Manifest()
 	if err != nil || !bytes.Equal(raw, img.Manifest) || !pub.Has(img.Blobs) || pub.CheckVersion() != nil {
-		return false, nil // it is another, or damaged
+		return false, nil // a different or damaged image
 	}
 	sigs, err := pub.Signatures()
 	if err != nil || !slices.EqualFunc(sigs, img.Signatures, bytes.Equal) {
@@ -120,7 +120,7 @@ func (p *Pool) isAt(id digest.Digest, img *Image) (bool, error) {
 	return !slices.ContainsFunc(img.Blobs, func(b manifest.Descriptor) bool { return !p.hasSame(pub, b.Digest) }), nil
 }
 
-// hasSame reports whether the image has the pooled blob: a link to it, or else a file with its digest.
+// hasSame reports whether the image contains the pooled blob, as a hard link or as a file with its digest.
 func (p *Pool) hasSame(pub *Published, d digest.Digest) bool {
 	f, err := pub.OpenBlob(d)
 	if err != nil {
@@ -130,7 +130,7 @@ func (p *Pool) hasSame(pub *Published, d digest.Digest) bool {
 	return p.blobs.is(f, d.Encoded()) || hasDigest(f, d)
 }
 
-// fill assembles the image in the stage, and records its origins next to its final place.
+// fill assembles the image in the stage, and records its origins next to its final location.
 func (s *stage) fill(p *Pool, img *Image, parent *dir) error {
 	for _, b := range img.Blobs {
 		if err := linkOrCopy(p.blobs, b.Digest.Encoded(), s.dir); err != nil {
@@ -147,7 +147,7 @@ func (s *stage) fill(p *Pool, img *Image, parent *dir) error {
 	return s.dir.sync()
 }
 
-// putFiles writes the files into the stage and the origins next to the image, all synced together.
+// putFiles writes files to the stage and the origins next to the image, and syncs them together.
 func (s *stage) putFiles(files map[string][]byte, parent *dir, fresh []Origin) error {
 	text := mergeOrigins(parent, originFile, fresh)
 	if text == nil {
@@ -160,7 +160,7 @@ func (s *stage) putFiles(files map[string][]byte, parent *dir, fresh []Origin) e
 	return s.moveOrigins(parent)
 }
 
-// putList writes the list next to the image, unless it is stored already; nil removes it.
+// putList writes the manifest list next to the image, unless it is stored already, or removes it if list is nil.
 func (s *stage) putList(parent *dir, list []byte) error {
 	if list == nil {
 		if err := parent.remove(listFile); err != nil && !isAbsent(err) {

@@ -32,7 +32,7 @@ func (c *Cache) ReadFile(d digest.Digest) ([]byte, error) {
 	return raw, nil
 }
 
-// CheckFile returns ErrForeign if another user owns what is published under d, or can change it, and nil otherwise.
+// CheckFile returns ErrForeign if another user owns, or can change, the file published under d, and nil otherwise.
 func (c *Cache) CheckFile(d digest.Digest) error {
 	if _, err := c.ReadFile(d); errors.Is(err, ErrForeign) {
 		return err
@@ -40,8 +40,8 @@ func (c *Cache) CheckFile(d digest.Digest) error {
 	return nil
 }
 
-// PublishFile makes the manifest list visible under its digest d, which the caller has verified.
-// What has that name with another content is replaced.
+// PublishFile publishes the manifest list under its digest d, which the caller has verified. It replaces a file of
+// that name with other content.
 func (c *Cache) PublishFile(ctx context.Context, d digest.Digest, raw []byte) error {
 	if err := c.publishFile(ctx, d, raw); err != nil {
 		return fmt.Errorf("publish manifest list: %w", err)

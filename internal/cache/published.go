@@ -13,17 +13,17 @@ import (
 	"osbuild-containers/internal/manifest"
 )
 
-// Published is a published image, open for reading. It stays the image that was opened, whatever is published under its
-// id meanwhile.
+// Published is a published image that is open for reading. It refers to the same image even if another one is
+// published under its id meanwhile.
 type Published struct {
 	image      dir
 	containers *dir
-	id         string // in containers: the name of the directory in which image/ is
+	id         string // the directory that contains image/, relative to containers
 }
 
-// OpenImage opens the image published under id. The error is fs.ErrNotExist if there is none, and ErrForeign if another
-// user can change it. Requests may look at many thousands of images, so this and what follows are
-// plain system calls. The directory of the id is checked and not kept open: it is in one that no other user can change.
+// OpenImage opens the image published under id. The error is fs.ErrNotExist if there is none, and ErrForeign if
+// another user can change it. A request may open thousands of images, so the methods below use plain system calls.
+// The directory of the id is checked but not kept open: its parent cannot be changed by other users.
 func (c *Cache) OpenImage(id digest.Digest) (*Published, error) {
 	containers, err := c.openTop(containersDir)
 	if err != nil {
@@ -39,10 +39,10 @@ func (c *Cache) OpenImage(id digest.Digest) (*Published, error) {
 	return pub, nil
 }
 
-// beside is a name in the directory in which image/ is.
+// beside returns the path of a file next to image/.
 func (p *Published) beside(name string) string { return p.id + "/" + name }
 
-// Check returns an error, ErrForeign, if another user made what is published under id, or can change it.
+// Check returns ErrForeign if another user owns, or can change, the image published under id.
 func (c *Cache) Check(id digest.Digest) error {
 	pub, err := c.OpenImage(id)
 	if err == nil {
@@ -58,11 +58,11 @@ func (c *Cache) Check(id digest.Digest) error {
 func (p *Published) check() error {
 	names, err := p.image.names()
 	if err != nil {
-		return nil //nolint:nilerr // damaged: that is another matter
+		return nil //nolint:nilerr // damage is reported elsewhere
 	}
 	for _, n := range names {
 		if st, err := p.image.stat(n); err == nil {
-			if why := distrust(&st); why != "" && st.Mode&unix.S_IFMT != unix.S_IFLNK { // a link is damage: it is not followed, and replaced
+			if why := distrust(&st); why != "" && st.Mode&unix.S_IFMT != unix.S_IFLNK { // a symbolic link is damage: it is not followed, and replaced
 				return &foreignError{p.image.join(n), why}
 			}
 		}
@@ -73,7 +73,7 @@ func (p *Published) check() error {
 // Close closes the image's directory.
 func (p *Published) Close() { p.image.close() }
 
-// openImageDir opens the directory of an image, in which image/ is.
+// openImageDir opens the directory that contains image/.
 func (c *Cache) openImageDir(id digest.Digest) (*dir, error) {
 	containers, err := c.openTop(containersDir)
 	if err != nil {
@@ -105,7 +105,7 @@ func (p *Published) List() ([]byte, error) {
 	return raw, err
 }
 
-// Has reports whether the image has all these blobs, each with its size, and the version file.
+// Has reports whether the image has all these blobs, with their sizes, and the version file.
 func (p *Published) Has(blobs []manifest.Descriptor) bool {
 	if !p.hasFile(versionFile, int64(len(version))) {
 		return false
@@ -136,7 +136,7 @@ func (p *Published) Config(d manifest.Descriptor) ([]byte, error) {
 	return raw, nil
 }
 
-// Signatures reads the signatures published with the image, in their order.
+// Signatures reads the signatures published with the image, in order.
 func (p *Published) Signatures() ([][]byte, error) {
 	var sigs [][]byte
 	for i := 1; ; i++ {
@@ -151,7 +151,7 @@ func (p *Published) Signatures() ([][]byte, error) {
 	}
 }
 
-// read reads a regular file that is not larger than a manifest may be.
+// read reads a regular file no larger than a manifest may be.
 func (d *dir) read(name string) ([]byte, error) {
 	fd, err := unix.Openat(d.fd(), name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {

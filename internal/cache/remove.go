@@ -10,22 +10,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrInUse is the error of what another process uses or has locked.
+// ErrInUse is the error if another process uses or has locked an image, list or pool.
 var ErrInUse = errors.New("in use")
 
-// errVersion is the error of a version file with another content.
+// errVersion is the error for a version file with other content.
 var errVersion = errors.New("not the version of a dir: image")
 
-// RLock keeps Remove away from the image until release is called, or the process ends. Each user who may read the
-// image can, and nothing waits for it: that much reading implies. The error is fs.ErrNotExist if what was opened
-// is not published any more.
+// RLock prevents Remove from removing the image until release is called or the process ends. Any user who can read
+// the image can do so, and RLock never waits. The error is fs.ErrNotExist if the opened image is not published any
+// more.
 func (p *Published) RLock() (unlock func(), err error) {
 	f, err := p.image.openat(".", unix.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return nil, err
 	}
 	if err = flock(f, unix.LOCK_SH|unix.LOCK_NB); err == unix.EWOULDBLOCK || err == nil && !p.containers.is(f, p.beside(imageDir)) {
-		err = p.image.failed("lock", "", fs.ErrNotExist) // who has it alone removes it
+		err = p.image.failed("lock", "", fs.ErrNotExist) // an exclusive lock: its holder is removing the image
 	}
 	if err != nil {
 		f.Close()
@@ -34,10 +34,10 @@ func (p *Published) RLock() (unlock func(), err error) {
 	return func() { f.Close() }, nil
 }
 
-// Remove takes the name from an image, in one step, and then deletes it; blobs that the pool or another image has
-// stay. It returns the bytes of blobs that it freed. same reports whether the image is still the one that the caller
-// read. The error is ErrInUse, wrapped, if it is not, or if a process publishes, locks or has mounted the image. What
-// a killed Remove leaves has no name that is read; RemoveStale and the next Publish of the image remove it.
+// Remove unpublishes an image by one rename and then deletes it, except for blobs that the pool or another image has.
+// It returns the number of bytes freed. same reports whether the image is still the one that the caller read. The
+// error wraps ErrInUse if it is not, or if a process is publishing, has locked or has mounted the image. Files that a
+// killed Remove leaves are ignored by readers; RemoveStale and the next Publish of the image remove them.
 func (c *Cache) Remove(ctx context.Context, id digest.Digest, same func(*Published) bool) (freed int64, err error) {
 	unlock, err := c.lockImage(ctx, id, unix.LOCK_EX|unix.LOCK_NB)
 	if err != nil {
@@ -71,7 +71,7 @@ func (c *Cache) Remove(ctx context.Context, id digest.Digest, same func(*Publish
 		return 0, err
 	}
 	freed = s.in.freed(s.name)
-	for _, name := range []string{listFile, originFile} { // they say nothing without the image
+	for _, name := range []string{listFile, originFile} { // they mean nothing without the image
 		_ = parent.remove(name)
 	}
 	s.remove()
@@ -81,7 +81,7 @@ func (c *Cache) Remove(ctx context.Context, id digest.Digest, same func(*Publish
 	return freed, nil
 }
 
-// lock keeps out all that hold the image. The error is ErrInUse, wrapped, if one does.
+// lock locks the image exclusively. The error wraps ErrInUse if another process holds a lock.
 func (p *Published) lock() (unlock func(), err error) {
 	f, err := p.image.openat(".", unix.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
@@ -101,8 +101,7 @@ func (p *Published) lock() (unlock func(), err error) {
 	return func() { f.Close() }, nil
 }
 
-// takeAway moves the image into the stage, unless it is mounted somewhere: as the input of a build that
-// runs.
+// takeAway moves the image into the stage, unless it is mounted, for instance as an input of a running build.
 func (s *stage) takeAway(parent *dir) error {
 	mounted := fmt.Errorf("%w: a build has it mounted", ErrInUse)
 	if isMounted(parent) {
@@ -111,7 +110,7 @@ func (s *stage) takeAway(parent *dir) error {
 	if err := parent.rename(imageDir, s.dir, imageDir); err != nil {
 		return err
 	}
-	if isMounted(s.dir) { // in between
+	if isMounted(s.dir) { // mounted meanwhile
 		return errors.Join(mounted, s.dir.rename(imageDir, parent, imageDir))
 	}
 	return nil
@@ -121,8 +120,8 @@ func isBlobName(name string) bool {
 	return digest.NewDigestFromEncoded(digest.SHA256, name).Validate() == nil
 }
 
-// RemoveFile removes a manifest list, unless it was used, published again or removed since it was read, and reports
-// whether it did. It holds the lock of the lists, so that none of these happens between the check and the removal.
+// RemoveFile removes a manifest list, unless it was used, published again or removed since the caller obtained was. It
+// reports whether it removed the list. It holds the lock of the lists from the check to the removal.
 func (c *Cache) RemoveFile(ctx context.Context, was Stored) (bool, error) {
 	files, err := c.openTop(filesDir)
 	if err != nil {
@@ -134,7 +133,7 @@ func (c *Cache) RemoveFile(ctx context.Context, was Stored) (bool, error) {
 	}
 	defer unlock()
 	if is, err := files.stored(was.Digest.String(), was.Digest); err != nil || is != was {
-		return false, nil // it is another by now
+		return false, nil // a different file now
 	}
 	if err := files.remove(was.Digest.String()); err != nil && !isAbsent(err) {
 		return false, fmt.Errorf("remove manifest list: %w", err)

@@ -10,15 +10,15 @@ import (
 // stagePrefix begins the names of directories in which images are assembled.
 const stagePrefix = imageDir + "-"
 
-// stage is a directory that becomes an image by being renamed. Its lock shows that its maker lives. Until it
-// is published, no other user can open it, so that none can have its lock.
+// stage is a directory that becomes an image when it is renamed. Its lock shows that its creator is alive. Other
+// users cannot open it before it is published, and so cannot lock it.
 type stage struct {
 	in   *dir
 	name string
-	dir  *dir // itself, locked
+	dir  *dir // the stage itself, locked
 }
 
-// newStage makes a stage in a directory.
+// newStage creates a stage in a directory.
 func newStage(in *dir, prefix string) (*stage, error) {
 	for {
 		name := tempName(prefix)
@@ -32,24 +32,24 @@ func newStage(in *dir, prefix string) (*stage, error) {
 			}
 			d.close()
 		}
-		if err != nil && err != unix.EWOULDBLOCK && !isAbsent(err) { // these: pruned between its making and its lock
+		if err != nil && err != unix.EWOULDBLOCK && !isAbsent(err) { // either of these: removed between its creation and its lock
 			return nil, err
 		}
 	}
 }
 
-// remove deletes what is left under the stage's name: nothing, or the image that was replaced.
+// remove deletes the stage, which may contain a replaced image by now.
 func (s *stage) remove() {
 	_ = s.in.removeAll(s.name)
 	s.dir.close()
 }
 
-// sweep removes the stages in a directory whose makers are dead. One that lives holds a lock.
+// sweep removes the stages in a directory whose creators are dead. A living creator holds a lock.
 func sweep(in *dir, prefix string) {
 	eachDead(in, prefix, func(name string) { _ = in.removeAll(name) })
 }
 
-// eachDead does something with the stages in a directory whose makers are dead, each locked meanwhile.
+// eachDead calls do for each stage in a directory whose creator is dead. The stage is locked meanwhile.
 func eachDead(in *dir, prefix string, do func(name string)) {
 	names, err := in.names()
 	if err != nil {
@@ -67,15 +67,15 @@ func eachDead(in *dir, prefix string, do func(name string)) {
 			}
 			d.close()
 		case errors.Is(err, unix.ENOTDIR), errors.Is(err, ErrForeign):
-			do(n) // no stage is anything but a directory: a file that was replaced by an image
+			do(n) // not a directory, as after replacing a file by an image
 		}
 	}
 }
 
-// oldSuffix ends the name of what is replaced where a file system cannot exchange two names.
+// oldSuffix ends the name of a replaced directory on file systems that cannot exchange names.
 const oldSuffix = "old"
 
-// isStage reports whether a name is one that we give to stages: the prefix and then what is random, digits or letters.
+// isStage reports whether name is that of a stage: the prefix followed by random letters and digits.
 func isStage(name, prefix string) bool {
 	rest, ok := strings.CutPrefix(name, prefix)
 	return ok && rest != "" && (rest == oldSuffix || strings.Trim(rest, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789") == "")

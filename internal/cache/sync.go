@@ -12,18 +12,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// syncDelay is how long a blob may wait for others to be synced with it. A file system with a
-// journal makes all that is waiting durable at the price of one.
+// syncDelay is how long a blob may wait for others to be synced with it. A file system with a journal commits all of
+// them at the cost of one.
 const syncDelay = 25 * time.Millisecond
 
-// syncer makes the blobs of many writers durable, those of the same moment together. The zero value
-// is ready.
+// syncer syncs the blobs of many writers, combining those that complete at about the same time. The zero value is
+// ready for use.
 type syncer struct {
-	delay  time.Duration // 0 is syncDelay
+	delay  time.Duration // zero means syncDelay
 	mu     sync.Mutex
-	active int // writers that may still come with a blob
+	active int // writers that may still add a blob
 	batch  []waitingSync
-	timer  *time.Timer // runs while there is a batch
+	timer  *time.Timer // running while there is a batch
 }
 
 type waitingSync struct {
@@ -31,8 +31,8 @@ type waitingSync struct {
 	done chan error
 }
 
-// join counts a writer in. It is counted out by leave, which may be called again, when it has no
-// blob to sync any more.
+// join registers a writer. The writer calls leave when it has no blob left to sync; further calls of leave do
+// nothing.
 func (s *syncer) join() (leave func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -45,7 +45,7 @@ func (s *syncer) join() (leave func()) {
 	})
 }
 
-// sync makes the content of f durable. Its writer is counted out as soon as f waits.
+// sync syncs the content of f. It calls leave as soon as f is waiting.
 func (s *syncer) sync(f *os.File, leave func()) error {
 	startWriteback(f, 0, 0)
 	w := waitingSync{f, make(chan error, 1)}
@@ -59,14 +59,14 @@ func (s *syncer) sync(f *os.File, leave func()) error {
 	return <-w.done
 }
 
-// flushIfLast begins with the batch if no writer is left that could add a blob.
+// flushIfLast starts the sync if no registered writer could add to the batch.
 func (s *syncer) flushIfLast() {
 	if s.active == 0 && s.timer != nil && s.timer.Stop() {
 		go s.flush()
 	}
 }
 
-// flush syncs the batch. The next one may begin meanwhile.
+// flush syncs the batch. The next batch may start meanwhile.
 func (s *syncer) flush() {
 	s.mu.Lock()
 	batch := s.batch
@@ -77,7 +77,7 @@ func (s *syncer) flush() {
 	}
 }
 
-// syncTogether makes the contents of files durable.
+// syncTogether syncs the content of files.
 func syncTogether(files []*os.File) error {
 	for _, f := range files {
 		startWriteback(f, 0, 0)
@@ -90,16 +90,16 @@ func syncTogether(files []*os.File) error {
 	return nil
 }
 
-// startWriteback asks the kernel to write a range of the file to disk, to its end if length is 0; it
-// does not wait. Where the file system cannot, the sync does all of it.
+// startWriteback asks the kernel to start writing a range of the file to disk, to its end if length is 0, and does
+// not wait. If the file system does not support it, the sync at the end writes everything.
 func startWriteback(f *os.File, offset, length int64) {
 	_ = unix.SyncFileRange(int(f.Fd()), offset, length, unix.SYNC_FILE_RANGE_WRITE)
 }
 
-// Sync returns when the names of these images and manifest lists, which the caller found, are on disk, with an error
-// for each that may not be. A name that is gone has none. Only young names cost anything: the process that gave one may
-// be about to sync it, or was killed before, so Sync waits for the lock of that process, within Limit for all names, and
-// syncs the name once more.
+// Sync returns when the names of these images and manifest lists, which the caller found, are on disk. It returns an
+// error for each name that may not be; a removed name is not an error. The process that published a name recently may
+// not have synced it yet, or may have been killed before, so Sync waits for that process's lock, for Limit in total,
+// and syncs the name again. Names older than a minute need neither.
 func (c *Cache) Sync(ctx context.Context, images, lists []digest.Digest) map[digest.Digest]error {
 	errs := map[digest.Digest]error{}
 	w := c.waitFor("")

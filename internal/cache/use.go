@@ -9,11 +9,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// useGrain is the precision of the time of use: a time of access is written at most once in so long.
+// useGrain is the precision of the time of use: an access time is updated at most this often.
 const useGrain = time.Hour
 
-// Use records that the image was used, at most once an hour: as the time of access of its version file, which is not read
-// for any other reason. Nothing else changes. It does nothing in a cache that cannot be written.
+// Use records that the image was used, at most once an hour. It sets the access time of the version file, which is
+// not read otherwise. In a read-only cache it does nothing.
 func (p *Published) Use() {
 	var st unix.Stat_t
 	if err := unix.Fstatat(p.image.fd(), versionFile, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil || time.Since(time.Unix(st.Atim.Unix())) < useGrain {
@@ -23,8 +23,8 @@ func (p *Published) Use() {
 	_ = unix.UtimesNanoAt(p.image.fd(), versionFile, now, unix.AT_SYMLINK_NOFOLLOW)
 }
 
-// UseFile records that the manifest list was used, as its time of modification, at most once an hour. It waits for the
-// lock of the lists: a list that RemoveFile is about to remove is gone when UseFile returns.
+// UseFile records that the manifest list was used, at most once an hour, in its modification time. It takes the lock
+// of the lists, so it waits for a running RemoveFile.
 func (c *Cache) UseFile(ctx context.Context, d digest.Digest) {
 	files, err := c.openTop(filesDir)
 	if err != nil {
@@ -42,7 +42,7 @@ func (c *Cache) UseFile(ctx context.Context, d digest.Digest) {
 	_ = unix.UtimesNanoAt(files.fd(), d.String(), now, unix.AT_SYMLINK_NOFOLLOW)
 }
 
-// Used returns when the image was last used, as far as that is known: the later of Use and of its publication.
+// Used returns when the image was last used, as recorded by Use, or published if that is later.
 func (p *Published) Used() time.Time {
 	var at time.Time
 	var st unix.Stat_t
@@ -57,11 +57,11 @@ func (p *Published) Used() time.Time {
 	return at
 }
 
-// CheckVersion returns an error if the version file is missing or has another content. It does not count as use.
+// CheckVersion returns an error if the version file is missing or has other content. It does not count as use.
 func (p *Published) CheckVersion() error {
 	flags := unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_CLOEXEC
 	fd, err := unix.Openat(p.image.fd(), versionFile, flags|unix.O_NOATIME, 0)
-	if err == unix.EPERM { // another user's
+	if err == unix.EPERM { // another user's file
 		fd, err = unix.Openat(p.image.fd(), versionFile, flags, 0)
 	}
 	if err != nil {

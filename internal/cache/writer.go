@@ -13,15 +13,15 @@ import (
 	"osbuild-containers/internal/manifest"
 )
 
-// bufferSize is the unit of reading and writing blobs, in bytes; a writer has one buffer.
+// bufferSize is the unit of reading and writing blobs, in bytes; each writer has one buffer.
 const bufferSize = 256 << 10
 
-// flushEvery is after how many bytes the kernel is told to start writing to disk, so that
-// the sync at the end finds little to do.
+// flushEvery is the number of bytes after which writeback is started, so that the final sync has little left to
+// write.
 const flushEvery = 8 << 20
 
-// Writer writes one blob into the pool. Until Commit succeeds nothing is visible under the
-// blob's name; what was written stays for the next Writer of the blob, unless Reset drops it.
+// Writer writes one blob to the pool. The blob is not visible before Commit succeeds. The data of an unfinished blob
+// is kept for the next Writer of the blob, unless Reset discards it.
 type Writer struct {
 	pool    *Pool
 	f       *os.File
@@ -32,16 +32,16 @@ type Writer struct {
 	hash    hash.Hash
 	buf     []byte
 	unlock  func()
-	leave   func() // there will be nothing to sync
+	leave   func() // tells the syncer that this writer has nothing left to sync
 	done    bool   // the blob is in the pool
-	wrong   bool   // what was written is not the blob
+	wrong   bool   // the data does not match the digest
 }
 
 func newWriter(p *Pool, f *os.File, d digest.Digest, size int64) (*Writer, error) {
 	w := &Writer{pool: p, f: f, digest: d, size: size, hash: d.Algorithm().Hash()}
 	fi, err := f.Stat()
 	if err == nil && fi.Size() > size {
-		err = f.Truncate(0) // not a part of this blob
+		err = f.Truncate(0) // data of something else
 	}
 	if err != nil {
 		f.Close()
@@ -51,15 +51,14 @@ func newWriter(p *Pool, f *os.File, d digest.Digest, size int64) (*Writer, error
 	return w, nil
 }
 
-// Resume hashes what an earlier writer left and returns its length in bytes, the offset at
-// which writing continues. Whether those bytes were right shows at Commit. If they cannot be read
-// it is as if there were none.
+// Resume hashes the data of an earlier writer and returns its length in bytes, the offset at which writing continues.
+// Whether the data is right is verified by Commit. Unreadable data is discarded.
 func (w *Writer) Resume(ctx context.Context) (int64, error) {
 	if fi, err := w.f.Stat(); err == nil && fi.Size() == 0 { // the usual case
 		return 0, nil
 	}
 	n, err := copyAll(ctx, w.hash, w.f, w.buffer())
-	w.buf = nil // it may be long until the download has a slot
+	w.buf = nil // the download may not start for a while
 	w.offset, w.flushed = n, n
 	if ctx.Err() != nil {
 		return n, context.Cause(ctx)
@@ -73,7 +72,7 @@ func (w *Writer) Resume(ctx context.Context) (int64, error) {
 // Offset returns the number of bytes written.
 func (w *Writer) Offset() int64 { return w.offset }
 
-// Reset throws away what was written.
+// Reset discards the data written so far.
 func (w *Writer) Reset() error {
 	w.hash.Reset()
 	w.offset, w.flushed, w.wrong = 0, 0, false
@@ -88,13 +87,13 @@ func (w *Writer) Reset() error {
 
 func (w *Writer) buffer() []byte {
 	if w.buf == nil {
-		w.buf = make([]byte, min(bufferSize, w.size+1)) // one more, to see a blob that is too long
+		w.buf = make([]byte, min(bufferSize, w.size+1)) // one more than needed, to detect a blob that is too long
 	}
 	return w.buf
 }
 
-// ReadFrom appends all of r, hashing on the way. More bytes than the blob has are a
-// manifest.MismatchError, and not one of them is written.
+// ReadFrom appends all of r, hashing it. If r has more bytes than the blob, it writes none of the excess and returns
+// a manifest.MismatchError.
 func (w *Writer) ReadFrom(r io.Reader) (int64, error) {
 	var total int64
 	buf := w.buffer()
@@ -121,7 +120,7 @@ func (w *Writer) ReadFrom(r io.Reader) (int64, error) {
 	}
 }
 
-// truncate drops the bytes of a write that failed half-way, which were not hashed.
+// truncate removes bytes of a failed write that were not hashed.
 func (w *Writer) truncate() error {
 	if err := w.f.Truncate(w.offset); err != nil {
 		return err
@@ -137,8 +136,7 @@ func (w *Writer) flush() {
 	}
 }
 
-// Verify checks length and digest of what was written: nil, or a
-// manifest.MismatchError.
+// Verify checks length and digest of the data. The error is a manifest.MismatchError.
 func (w *Writer) Verify() error {
 	if w.offset != w.size {
 		return manifest.SizeMismatch("", w.offset, w.size)
@@ -150,8 +148,8 @@ func (w *Writer) Verify() error {
 	return nil
 }
 
-// Commit verifies the blob, makes it durable and gives it its name. It may wait for the disk
-// while others download.
+// Commit verifies and syncs the blob and publishes it in the pool. It may wait until the blobs of other writers can
+// be synced with it.
 func (w *Writer) Commit() error {
 	if err := w.Verify(); err != nil {
 		return err
@@ -161,7 +159,7 @@ func (w *Writer) Commit() error {
 	}
 	w.buf = nil
 	if err := w.pool.syncs.sync(w.f, w.leave); err != nil {
-		// What is in memory may not be what is on disk, and the next sync would not tell.
+		// Memory and disk may differ now, and the next sync would not report it.
 		return errors.Join(fmt.Errorf("sync blob: %w", err), w.Reset())
 	}
 	name := w.digest.Encoded()
@@ -175,7 +173,7 @@ func (w *Writer) Commit() error {
 	return nil
 }
 
-// Close releases the blob for other writers. What was written stays, unless it is empty or has the wrong digest.
+// Close releases the blob for other writers. Its data is kept, unless it is empty or has the wrong digest.
 func (w *Writer) Close() error {
 	if w.f == nil {
 		return nil
@@ -190,7 +188,7 @@ func (w *Writer) Close() error {
 	return err
 }
 
-// copyAll is io.CopyBuffer that ends when ctx does.
+// copyAll is io.CopyBuffer with a context.
 func copyAll(ctx context.Context, dst io.Writer, src io.Reader, buf []byte) (int64, error) {
 	var total int64
 	for {

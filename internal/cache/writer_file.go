@@ -12,9 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Link brings an existing file into the pool as the blob, by hard link, reflink or copy, and reports whether it
-// did: only if the file has the blob's digest. Otherwise what was written before stays. A file that open cannot open is
-// not the blob.
+// Link adds an existing file to the pool as the blob, by hard link, reflink or copy, if it has the blob's digest, and
+// reports whether it did. Otherwise the data written before is kept. If open fails, the file does not count as the
+// blob.
 func (w *Writer) Link(ctx context.Context, open func() (*os.File, error)) (bool, error) {
 	f, err := open()
 	if err != nil {
@@ -34,12 +34,12 @@ func (w *Writer) Link(ctx context.Context, open func() (*os.File, error)) (bool,
 	return true, w.Commit()
 }
 
-// pieceSize is how much of a file is copied and then hashed at one time: what was copied last is in the
-// processor's cache.
+// pieceSize is the number of bytes that are copied and then hashed at a time, while they are in the processor's
+// cache.
 const pieceSize = 1 << 20
 
-// ReadFile appends what is missing of the blob, which begins in f at the offset, hashing on the way. The
-// kernel copies where it can, by reflink if the file system has that.
+// ReadFile appends the missing part of the blob, hashing it. The blob starts at offset at in f. The kernel copies
+// where it can, by reflink if the file system supports it.
 func (w *Writer) ReadFile(ctx context.Context, f *os.File, at int64) error {
 	kernel := true
 	buf := make([]byte, min(pieceSize, w.size-w.offset))
@@ -73,7 +73,7 @@ func (w *Writer) ReadFile(ctx context.Context, f *os.File, at int64) error {
 	return err
 }
 
-// piece reads the next piece of the blob. What was copied is read from the copy: f may be changed by its owner
+// piece reads the next piece of the blob. Copied data is read from the copy, since the owner of f may change f
 // meanwhile.
 func (w *Writer) piece(piece []byte, f *os.File, at int64, copied bool) error {
 	if copied {
@@ -91,7 +91,7 @@ func (w *Writer) piece(piece []byte, f *os.File, at int64, copied bool) error {
 	return nil
 }
 
-// noEOF is for a file that ends before its time.
+// noEOF turns io.EOF, for a file shorter than expected, into io.ErrUnexpectedEOF.
 func noEOF(err error) error {
 	if err == io.EOF {
 		return io.ErrUnexpectedEOF
@@ -99,8 +99,7 @@ func noEOF(err error) error {
 	return err
 }
 
-// isBlob reports whether the content of f has the blob's size and digest. A file that cannot be read
-// is not the blob.
+// isBlob reports whether the content of f has the blob's size and digest. It returns false if f cannot be read.
 func (w *Writer) isBlob(ctx context.Context, f *os.File) (bool, error) {
 	fi, err := f.Stat()
 	if err != nil || fi.Size() != w.size {
@@ -114,11 +113,11 @@ func (w *Writer) isBlob(ctx context.Context, f *os.File) (bool, error) {
 	return err == nil && v.Verified(), nil
 }
 
-// linkFile links a verified file into the pool, if links are possible and it has the owner and mode of what is
-// published: otherwise its owner, or those who may write to it, could change the blob later.
+// linkFile links a verified file into the pool, if links are possible and it has the owner and mode of published
+// files: otherwise other users could change the blob later.
 func (w *Writer) linkFile(f *os.File) (bool, error) {
 	fi, err := f.Stat()
-	if err != nil || !isOurs(fi) { // a copy will do
+	if err != nil || !isOurs(fi) { // fall back to a copy
 		return false, err
 	}
 	if err := w.pool.syncs.sync(f, w.leave); err != nil {
@@ -131,14 +130,13 @@ func (w *Writer) linkFile(f *os.File) (bool, error) {
 	return true, w.pool.partial.remove(w.digest.Encoded())
 }
 
-// isOurs reports whether a file has the owner and the mode that it would have if this process had
-// published it.
+// isOurs reports whether a file has the owner and mode of files published by this process.
 func isOurs(fi fs.FileInfo) bool {
 	st, ok := fi.Sys().(*syscall.Stat_t)
 	return ok && int(st.Uid) == os.Geteuid() && fi.Mode() == published(fileMode)
 }
 
-// copyFrom makes the content of f, by reflink if possible, that of the partial blob.
+// copyFrom replaces the partial blob by the content of f, by reflink if possible.
 func (w *Writer) copyFrom(ctx context.Context, f *os.File) error {
 	if err := w.Reset(); err != nil {
 		return err
@@ -154,7 +152,7 @@ func (w *Writer) copyFrom(ctx context.Context, f *os.File) error {
 	return err
 }
 
-// readerUntil is a reader that ends when ctx does.
+// readerUntil is a reader with a context.
 type readerUntil struct {
 	context.Context
 	io.Reader
