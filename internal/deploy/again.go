@@ -64,12 +64,15 @@ func (d *deployer) writeLate(f *inode, e *layer.Entry, content io.Reader) error 
 	if err != nil {
 		return fmt.Errorf("%q: %w", name, err)
 	}
+	if err := d.makeWay(first, leaf); err != nil {
+		return err
+	}
 	if err := d.write(name, e, m, content); err != nil {
 		return err
 	}
 	first.v.made = true
 	if f.meta != nil {
-		if err := d.tree.SetMeta(name, *f.meta, f.symlink); err != nil {
+		if err := d.dest.SetMeta(name, *f.meta, f.symlink); err != nil {
 			return err
 		}
 	}
@@ -78,8 +81,11 @@ func (d *deployer) writeLate(f *inode, e *layer.Entry, content io.Reader) error 
 		if n.v.file != f || n.v.made {
 			continue
 		}
+		if err := d.makeWay(n, leaf); err != nil {
+			return err
+		}
 		n.v.made = true
-		if err := d.tree.Link(d.path(n), name); err != nil {
+		if err := d.dest.Link(d.path(n), name); err != nil {
 			return err
 		}
 	}

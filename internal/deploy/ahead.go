@@ -53,6 +53,9 @@ type ahead struct {
 func (d *deployer) startAhead(ctx context.Context) *ahead {
 	n := len(d.layers)
 	a := &ahead{d: d, ctx: ctx, readers: make([]*reader, n+1), below: n, budget: layer.NewBudget(int64(d.procs) * chunkBytes)}
+	if d.tree == nil {
+		return a
+	}
 	if d.procs > 1 && n > 1 {
 		// Where there is no room for a directory, there is none to write ahead.
 		a.scratch, a.remove, _ = d.tree.Scratch()
@@ -185,7 +188,9 @@ func (a *ahead) discard() bool {
 // close ends all that runs and removes what is left.
 func (a *ahead) close() error {
 	a.discard()
-	a.d.tree.Full = nil
+	if a.d.tree != nil {
+		a.d.tree.Full = nil
+	}
 	for _, r := range a.readers {
 		if r != nil {
 			r.close()

@@ -39,7 +39,7 @@ func (p place) deployIn(t testing.TB, o order, opt Options, layers ...Layer) (lo
 	t.Helper()
 	before := p.surroundings(t)
 	var b bytes.Buffer
-	d, err := newDeployer(p.tree, layers, opt, progress.NewLog(&b))
+	d, err := deployerIn(p.tree, layers, opt, progress.NewLog(&b))
 	if err != nil {
 		return "", err
 	}
@@ -348,7 +348,7 @@ func TestLossesAreCountedOnce(t *testing.T) {
 // A layer that is begun ahead can be read far: it stops for good when the limits are reached.
 func TestNoneBeginsBeforeHalfIsFree(t *testing.T) {
 	p := newPlace(t)
-	d, err := newDeployer(p.tree, []Layer{layerOf(t), layerOf(t, file("a")), layerOf(t)}, Options{}, progress.NewLog(io.Discard))
+	d, err := deployerIn(p.tree, []Layer{layerOf(t), layerOf(t, file("a")), layerOf(t)}, Options{}, progress.NewLog(io.Discard))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -96,7 +96,7 @@ func (m machine) deploy(b *testing.B, mib []int) time.Duration {
 	for n, size := range mib {
 		layers = append(layers, m.layer(b, strconv.Itoa(n), size))
 	}
-	d, err := newDeployer(newPlace(b).tree, layers, Options{}, progress.NewLog(io.Discard))
+	d, err := deployerIn(newPlace(b).tree, layers, Options{}, progress.NewLog(io.Discard))
 	if err != nil {
 		b.Fatal(err)
 	}

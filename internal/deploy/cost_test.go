@@ -182,7 +182,7 @@ func cost(t *testing.T, layers [][]item, exclude []string) (steps, entries int64
 		data := archive(t, items...)
 		blobs = append(blobs, blob(data, data))
 	}
-	d, err := newDeployer(p.tree, blobs, Options{Exclude: exclude}, progress.NewLog(io.Discard))
+	d, err := deployerIn(p.tree, blobs, Options{Exclude: exclude}, progress.NewLog(io.Discard))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,7 +190,7 @@ func cost(t *testing.T, layers [][]item, exclude []string) (steps, entries int64
 	if err := d.run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	return d.steps + d.tree.Steps, d.entries
+	return d.allSteps(), d.entries
 }
 
 // Twice the entries cost twice the work, and never much for an entry, whatever the image.
@@ -285,7 +285,7 @@ func TestMemoryIsCounted(t *testing.T) {
 			return layer.Entry{Name: fmt.Sprint("d/", i), Type: layer.Hardlink, Link: fmt.Sprint("e/", i)}
 		},
 	} {
-		d, err := newDeployer(newPlace(t).tree, nil, Options{Exclude: []string{"d"}}, progress.NewLog(io.Discard))
+		d, err := deployerIn(newPlace(t).tree, nil, Options{Exclude: []string{"d"}}, progress.NewLog(io.Discard))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -51,7 +51,7 @@ type Options struct {
 
 // Deploy merges the layers into the existing tree at root.
 func Deploy(ctx context.Context, root string, layers []Layer, opt Options, log *progress.Reporter) error {
-	d, err := newDeployer(root, layers, opt, log)
+	d, err := deployerIn(root, layers, opt, log)
 	if err != nil {
 		return err
 	}
@@ -59,11 +59,17 @@ func Deploy(ctx context.Context, root string, layers []Layer, opt Options, log *
 	return d.run(ctx)
 }
 
-func newDeployer(root string, layers []Layer, opt Options, log *progress.Reporter) (*deployer, error) {
-	excluded, err := newExcluder(opt.Exclude)
+// To merges the layers into a destination that is empty. They are read in turn.
+func To(ctx context.Context, dest Destination, layers []Layer, opt Options, log *progress.Reporter) error {
+	d, err := newDeployer(dest, layers, opt, log)
 	if err != nil {
-		return nil, err
+		return err
 	}
+	return d.run(ctx)
+}
+
+// deployerIn deploys into a directory.
+func deployerIn(root string, layers []Layer, opt Options, log *progress.Reporter) (*deployer, error) {
 	t, err := tree.Open(root)
 	if err != nil {
 		return nil, err
@@ -73,9 +79,25 @@ func newDeployer(root string, layers []Layer, opt Options, log *progress.Reporte
 		_ = t.Close()
 		return nil, err
 	}
+	d, err := newDeployer(treeRoot{t}, layers, opt, log)
+	if err != nil {
+		_ = t.Close()
+		return nil, err
+	}
+	d.tree = t
+	d.paths.root().v.there = !empty
+	t.Unsupported = d.lost.Add
+	return d, nil
+}
+
+func newDeployer(dest Destination, layers []Layer, opt Options, log *progress.Reporter) (*deployer, error) {
+	excluded, err := newExcluder(opt.Exclude)
+	if err != nil {
+		return nil, err
+	}
 	d := &deployer{
 		ledger: newLedger(opt.Limits),
-		tree:   t, opt: opt, exclude: excluded, layers: layers, log: log,
+		dest:   dest, opt: opt, exclude: excluded, layers: layers, log: log,
 		paths:  newTrie[merged](),
 		wanted: newTrie[wanted](),
 		late:   map[int32]map[int32]*inode{},
@@ -84,8 +106,7 @@ func newDeployer(root string, layers []Layer, opt Options, log *progress.Reporte
 		pause:  func(int) {},
 	}
 	d.most = int64(d.procs) * aheadBytes
-	d.paths.root().v = merged{kind: dir, made: true, there: !empty}
-	t.Unsupported = d.lost.Add
+	d.paths.root().v = merged{kind: dir, made: true}
 	return d, nil
 }
 
@@ -102,17 +123,24 @@ func (d *deployer) run(ctx context.Context) error {
 	if err := d.excludeThroughLinks(); err != nil {
 		return err
 	}
+	d.warn()
+	return d.finish(d.paths.root())
+}
+
+// warn reports what could not be done as asked.
+func (d *deployer) warn() {
 	for _, w := range d.exclude.warnings() {
 		d.log.Note("%s", w)
 	}
 	d.lost.Report(d.log.Note)
-	return d.finish(d.paths.root())
 }
 
 // deployer holds the state of one deployment.
 type deployer struct {
 	ledger
-	tree    *tree.Root
+	dest    Destination
+	stack   Stack      // dest, if it gets the layers one by one; else nil
+	tree    *tree.Root // that dest writes to; nil: it is not a directory
 	opt     Options
 	exclude *excluder
 	layers  []Layer
@@ -134,7 +162,7 @@ func (d *deployer) all(ctx context.Context) (err error) {
 	a := d.startAhead(ctx)
 	defer func() { err = errors.Join(err, a.close()) }()
 	for k := len(d.layers); k >= 1; k-- {
-		if err := d.layer(ctx, a.turn(k)); err != nil {
+		if err := d.layer(ctx, newLayer(k), a.turn(k)); err != nil {
 			return d.in(k, err)
 		}
 		a.done(k)
@@ -143,10 +171,9 @@ func (d *deployer) all(ctx context.Context) (err error) {
 }
 
 // layer merges one layer below those that were merged before.
-func (d *deployer) layer(ctx context.Context, r *reader) error {
-	l := newLayer(r.k)
+func (d *deployer) layer(ctx context.Context, l *layerState, r *reader) error {
 	defer d.forget(l)
-	before, steps, count := d.entries, d.steps+d.tree.Steps, 0
+	before, steps, count := d.entries, d.allSteps(), 0
 	var counted layer.Counts
 	for {
 		d.pause(0)
@@ -171,7 +198,7 @@ func (d *deployer) layer(ctx context.Context, r *reader) error {
 		if err := d.entry(l, e, r); err != nil {
 			return err
 		}
-		if err := d.maySpend("layer", d.steps+d.tree.Steps-steps, d.entries-before); err != nil {
+		if err := d.maySpend("layer", d.allSteps()-steps, d.entries-before); err != nil {
 			return err
 		}
 	}
@@ -186,7 +213,15 @@ func (d *deployer) layer(ctx context.Context, r *reader) error {
 // stepsLeft returns an error if the image took too many steps for the number of entries read so
 // far. It bounds work that concerns the entries of several layers.
 func (d *deployer) stepsLeft() error {
-	return d.maySpend("image", d.steps+d.tree.Steps, d.entries)
+	return d.maySpend("image", d.allSteps(), d.entries)
+}
+
+// allSteps returns the steps so far, with those of walking to the names in a directory.
+func (d *deployer) allSteps() int64 {
+	if d.tree == nil {
+		return d.steps
+	}
+	return d.steps + d.tree.Steps
 }
 
 // in adds layer k to an error.

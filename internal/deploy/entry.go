@@ -199,6 +199,9 @@ func (d *deployer) leaf(l *layerState, e *layer.Entry, o *layerPath, n *treePath
 	if err := d.makeParents(l.k, n); err != nil {
 		return err
 	}
+	if err := d.makeWay(n, leaf); err != nil {
+		return err
+	}
 	n.v.kind, n.v.leaf, n.v.made = leaf, l.k, true
 	m, err := d.meta(e)
 	if err != nil {
@@ -230,7 +233,7 @@ func (d *deployer) replace(l *layerState, o *layerPath, n *treePath) (*treePath,
 func (d *deployer) write(name string, e *layer.Entry, m tree.Meta, content io.Reader) error {
 	switch e.Type {
 	case layer.Symlink:
-		return d.tree.Symlink(name, e.Link, m)
+		return d.dest.Symlink(name, e.Link, m)
 	case layer.Char, layer.Block:
 		kind := uint32(unix.S_IFCHR)
 		if e.Type == layer.Block {
@@ -239,9 +242,9 @@ func (d *deployer) write(name string, e *layer.Entry, m tree.Meta, content io.Re
 		if e.Major < 0 || e.Minor < 0 || e.Major >= 1<<12 || e.Minor >= 1<<20 {
 			return fmt.Errorf("%q: invalid device number %d:%d", name, e.Major, e.Minor)
 		}
-		return d.tree.Mknod(name, kind, uint32(e.Major), uint32(e.Minor), m)
+		return d.dest.Mknod(name, kind, uint32(e.Major), uint32(e.Minor), m)
 	case layer.Fifo:
-		return d.tree.Mknod(name, unix.S_IFIFO, 0, 0, m)
+		return d.dest.Mknod(name, unix.S_IFIFO, 0, 0, m)
 	default:
 		return d.file(name, e, m, content)
 	}
@@ -249,12 +252,12 @@ func (d *deployer) write(name string, e *layer.Entry, m tree.Meta, content io.Re
 
 // file writes a regular file, or moves one that was written to the scratch directory.
 func (d *deployer) file(name string, e *layer.Entry, m tree.Meta, content io.Reader) error {
-	if r, ok := content.(*reader); ok {
+	if r, ok := content.(*reader); ok && d.tree != nil {
 		if moved, err := r.moveTo(d.tree, name); moved || err != nil {
 			return err
 		}
 	}
-	f, err := d.tree.Create(name, e.Sparse)
+	f, err := d.dest.Create(name, e.Size, e.Sparse, m)
 	if err != nil {
 		return err
 	}
@@ -265,11 +268,11 @@ func (d *deployer) file(name string, e *layer.Entry, m tree.Meta, content io.Rea
 		}
 		return err
 	}
-	return f.Close(m)
+	return f.Close()
 }
 
 // fill writes the content of a file. unread reports whether the error came from reading it.
-func fill(f *tree.File, content io.Reader, buf []byte, pause func(int)) (unread bool, err error) {
+func fill(f io.Writer, content io.Reader, buf []byte, pause func(int)) (unread bool, err error) {
 	piece := func() ([]byte, error) {
 		n, err := content.Read(buf)
 		return buf[:n], err

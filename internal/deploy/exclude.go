@@ -138,7 +138,7 @@ func (d *deployer) excludeThroughLinks() error {
 			continue
 		}
 		parent, base := split(p.literal)
-		at, err := resolve(parent, d.tree.Readlink)
+		at, err := resolve(parent, d.dest.Readlink)
 		if err != nil || at == parent {
 			continue
 		}
@@ -148,7 +148,7 @@ func (d *deployer) excludeThroughLinks() error {
 			continue
 		}
 		p.matched = true
-		if err := d.tree.Remove(name); err != nil {
+		if err := d.dest.Remove(name); err != nil {
 			return err
 		}
 		n.v.made = false

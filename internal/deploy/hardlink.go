@@ -22,9 +22,10 @@ type inode struct {
 	meta    *tree.Meta  // from the headers of its hard links, combined
 	above   []*inode    // hard links of layers above to this file, the lowest layer first
 	layer   int32
-	index   int32 // the entry with the content
-	symlink bool  // the file is a symbolic link
-	below   bool  // the content is in a layer below
+	index   int32  // the entry with the content
+	symlink bool   // the file is a symbolic link
+	target  string // of a Stack: its name in the layers below
+	below   bool   // the content is in a layer below
 }
 
 const (
@@ -92,16 +93,44 @@ func (d *deployer) join(f *inode, n *treePath) error {
 	if err := d.remember(nil, linkBytes); err != nil {
 		return err
 	}
-	from := d.onDisk(f)
-	n.v.file, n.v.made = f, from != nil
+	old, err := d.oldName(f)
+	if err != nil {
+		return fmt.Errorf("%q: %w", d.path(n), err)
+	}
+	if old != "" {
+		if err := d.makeWay(n, leaf); err != nil {
+			return err
+		}
+	}
+	n.v.file, n.v.made = f, old != ""
 	f.names = append(f.names, n)
 	switch {
-	case from != nil:
-		return d.tree.Link(d.path(n), d.path(from))
+	case old != "":
+		return d.dest.Link(d.path(n), old)
 	case !f.below:
 		d.later(f)
 	}
 	return nil
+}
+
+// oldName returns a name to which hard links of the file can be made now, "" if there is none.
+func (d *deployer) oldName(f *inode) (string, error) {
+	if n := d.onDisk(f); n != nil {
+		return d.path(n), nil
+	}
+	if !f.below || d.stack == nil {
+		return "", nil
+	}
+	// Nothing of the layers below was removed so far, unless something took its place.
+	if n := d.paths.find(f.target); n != nil && n.v.made {
+		return "", fmt.Errorf("hard link to %q of a layer below, which its layer %d replaces", f.target, f.layer)
+	}
+	exists, isDir, err := d.stack.Exists(f.target)
+	if err == nil && (!exists || isDir) {
+		err = fmt.Errorf("hard link to %q, which neither its layer %d nor those below have", f.target, f.layer)
+	}
+	_, f.symlink = d.dest.Readlink(f.target)
+	return f.target, err
 }
 
 // onDisk returns a name under which the file is on disk, nil if there is none.
@@ -130,7 +159,7 @@ func (d *deployer) applyTo(f *inode, m *tree.Meta) error {
 	if n == nil {
 		return nil
 	}
-	return d.tree.SetMeta(d.path(n), *m, f.symlink)
+	return d.dest.SetMeta(d.path(n), *m, f.symlink)
 }
 
 // overlay adds m to the metadata of the file's other names: it keeps an attribute that m lacks, and
@@ -181,6 +210,10 @@ func (d *deployer) inode(l *layerState, t *layerPath) (*inode, error) {
 	f := &inode{layer: l.k, index: t.v.index, symlink: t.v.symlink != nil, below: t.v.kind == nothing}
 	t.v.file = f
 	if f.below {
+		if d.stack != nil {
+			f.target = l.own.path(t)
+			return f, nil
+		}
 		l.wants = append(l.wants, want{f, t})
 		return f, nil
 	}

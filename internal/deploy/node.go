@@ -40,6 +40,8 @@ type merged struct {
 	kind  kind
 	made  bool // it is on disk
 	there bool // it was on disk before the deployment
+
+	cleared bool // a directory of the layers below was removed there
 }
 
 // hides reports whether the path is hidden in layer k.
@@ -144,7 +146,10 @@ func (d *deployer) makeDir(k int32, n *treePath) error {
 	if err := d.makeParents(k, n); err != nil {
 		return err
 	}
-	there, err := d.tree.Mkdir(d.path(n))
+	if err := d.makeWay(n, dir); err != nil {
+		return err
+	}
+	there, err := d.dest.Mkdir(d.path(n))
 	n.v.made, n.v.there = err == nil, there
 	return err
 }
@@ -155,16 +160,16 @@ func (d *deployer) takeBack(k int32, n *treePath, gone bool) (removed bool, err 
 	m := &n.v
 	switch {
 	case m.kind == dir && m.top == k, m.kind == leaf && m.leaf == k:
-		if m.there {
+		if m.there && d.stack == nil {
 			return false, fmt.Errorf("%q: %w", d.path(n), tree.ErrIsDir)
 		}
 		if m.made && !gone {
-			if err := d.tree.Remove(d.path(n)); err != nil {
+			if err := d.dest.Remove(d.path(n)); err != nil {
 				return false, err
 			}
 			removed = m.kind == dir
 		}
-		*m = merged{leaf: m.leaf, whiteout: m.whiteout, opaque: m.opaque}
+		*m = merged{leaf: m.leaf, whiteout: m.whiteout, opaque: m.opaque, cleared: m.cleared || m.there}
 	case m.metaLayer == k:
 		m.meta, m.metaLayer = nil, 0
 	}
@@ -193,7 +198,7 @@ func (d *deployer) finish(n *treePath) error {
 	name := d.path(n)
 	switch m := n.v.meta; {
 	case m != nil:
-		if err := d.tree.SetDir(name, *m, n.v.there); err != nil {
+		if err := d.dest.SetDir(name, *m, n.v.there); err != nil {
 			return d.in(int(n.v.metaLayer), err)
 		}
 		return nil
@@ -204,6 +209,6 @@ func (d *deployer) finish(n *treePath) error {
 		if err != nil {
 			return fmt.Errorf("%q, which no layer has: %w", name, err)
 		}
-		return d.tree.SetDir(name, m, false)
+		return d.dest.SetDir(name, m, false)
 	}
 }
