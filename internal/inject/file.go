@@ -21,7 +21,7 @@ func File(path string, o Options) (*Result, error) {
 	return result, nil
 }
 
-// Save replaces the file that the manifest was read from; one that does not change is not written.
+// Save replaces the file that the manifest was read from. It does nothing if the manifest did not change.
 func (r *Result) Save() error {
 	if !r.Changed {
 		return nil

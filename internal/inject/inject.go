@@ -1,17 +1,15 @@
-// Package inject puts pins into osbuild manifests: the sources that fetch images and manifest lists
-// by digest, and the inputs of stages that refer to them.
+// Package inject puts pins into osbuild manifests: the sources that fetch images and manifest lists by digest, and
+// the inputs of stages that refer to them.
 //
-// A manifest says what it wants in one of two ways. A reference whose key is an image id is
-// refreshed: its name, or the name that its source item is fetched under, says which pin it means,
-// and the present item says for which platform. A reference whose key is the name of an image
-// is filled in: the key becomes the id, and where a stage can take the image's manifest list, that
-// is given to it too.
+// A manifest refers to an image in one of two ways. A reference whose key is an image id is refreshed: its pin is
+// selected by its name, or by the name in its source item, and by the platform of the current item. A reference
+// whose key is the name of an image is filled in: the key is replaced by the id, and if the stage takes manifest
+// lists, the image's list is added too.
 //
-// It promises that everything else stays byte for byte as it was: order, white space, indentation,
-// the end of the file. What is added is formatted like its neighbours. What a pin leaves open is an
-// error that names the candidates, never a guess; what is not pinned stays. A second run changes
-// nothing. It does not promise that the manifest is one that osbuild accepts in all other respects,
-// and it asks no registry: the pins are taken as they are.
+// Everything else stays byte for byte as it was: order, white space, indentation, the end of the file. Additions
+// are formatted like their neighbours. If a pin is ambiguous, the error names the candidates; nothing is guessed,
+// and references without a pin stay. A second run changes nothing. Not guaranteed is that osbuild accepts the
+// manifest in all other respects, nor that the registry still has the pinned images, since it is not asked.
 package inject
 
 import (
@@ -26,48 +24,48 @@ import (
 	"osbuild-containers/internal/pin"
 )
 
-// Options are what goes into a manifest, and how names are understood.
+// Options hold the pins, and how names are interpreted.
 type Options struct {
 	Pins []pin.Image
-	// Parse is how a name in the manifest is understood: as pin understands it.
+	// Parse interprets a name in the manifest, as pin does.
 	Parse func(text string) (pin.Reference, error)
-	// Insecure marks items that are new: fetched without checking certificates.
+	// Insecure marks new items as fetched without checking certificates.
 	Insecure bool
 }
 
 // Result is a manifest with its pins.
 type Result struct {
 	Data    []byte
-	Changed bool // Data is not what was given
+	Changed bool // Data differs from the input
 	Pinned  []Pinned
 	Left    []Left
 
 	doc  *document
-	path string // of the file, if it is from one
+	path string // of the file, "" if there is none
 }
 
-// Pinned is a reference, or its manifest list, that a pin decides.
+// Pinned is a reference, or its manifest list, that a pin determines.
 type Pinned struct {
-	At        string `json:"at"`        // where in the manifest
+	At        string `json:"at"`        // path in the manifest
 	Reference string `json:"reference"` // of the pin
 	Platform  string `json:"platform"`
-	Old       string `json:"old"` // what was there: an id, or the name of an image
+	Old       string `json:"old"` // the previous key: an id, or the name of an image
 	New       string `json:"new"` // the image id
 }
 
-// Left is a reference that no pin decides. It is as it was.
+// Left is a reference that no pin matches. It was not changed.
 type Left struct {
 	At   string `json:"at"`
 	ID   string `json:"id"`
 	Name string `json:"name"`
 }
 
-// Unpinned is a reference that no source has an item for.
+// Unpinned is a reference without a source item.
 type Unpinned struct {
-	At     string // where in the manifest
-	Key    string // an id or a digest, or the name of an image that is to be filled in
+	At     string // path in the manifest
+	Key    string // an id or a digest, or the name of an image to fill in
 	Name   bool   // whether Key is a name
-	Stored bool   // whether the image is one of the host's containers storage
+	Stored bool   // whether the image is in the host's containers storage
 }
 
 // Apply puts pins into a manifest.
@@ -76,8 +74,8 @@ func Apply(manifest []byte, o Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Two names may share an item, or a list, from now on, which then says more about both: it goes
-	// on until nothing changes, which nearly always is at once.
+	// If names share an item or a list after a run, these identify more references. Repeat until nothing changes,
+	// which is nearly always the first time.
 	for n, last := 0, result; last.Changed; n++ {
 		if n == 10 {
 			return nil, errors.New("each run over the result changes something again; this is a fault of the program: please report it")
@@ -120,7 +118,7 @@ func (m *model) settle() {
 	}
 }
 
-// write makes what was resolved the content of the document.
+// write applies the resolved pins to the document.
 func (m *model) write(o *Options, result *Result, before []byte) error {
 	m.settle()
 	for _, s := range m.stages {
@@ -136,7 +134,7 @@ func (m *model) write(o *Options, result *Result, before []byte) error {
 		}
 		clones[s] = made
 	}
-	for n := len(m.stages) - 1; n >= 0; n-- { // from the end: places before it stay
+	for n := len(m.stages) - 1; n >= 0; n-- { // from the end, so that earlier indexes stay valid
 		m.stages[n].insert(m.doc, clones[m.stages[n]])
 	}
 	if err := m.writeSources(o); err != nil {
@@ -147,11 +145,11 @@ func (m *model) write(o *Options, result *Result, before []byte) error {
 	return nil
 }
 
-// document is a manifest as it is written.
+// document is a manifest as text.
 type document struct {
 	whole hujson.Value
 	root  *hujson.Object // of the manifest, which may be a field of the document
-	at    string         // where that is: "" or "manifest."
+	at    string         // its path: "" or "manifest."
 	style style
 }
 
@@ -175,7 +173,7 @@ func parseAny(raw []byte) (*document, error) {
 	if err := json.Unmarshal(raw, new(json.RawMessage)); err != nil {
 		return nil, notJSON(raw, err)
 	}
-	whole, err := hujson.Parse(raw) // the decoder above has bounded how deep it can go
+	whole, err := hujson.Parse(raw) // the decoder above has limited the depth
 	if err != nil {
 		return nil, fmt.Errorf("not an osbuild manifest: not JSON: %w", err)
 	}
@@ -187,7 +185,7 @@ func parseAny(raw []byte) (*document, error) {
 	if version, err := get(root, "", "version"); version != nil || err != nil {
 		return d, err
 	}
-	// gen-manifests of osbuild/images and composer's tests have it in a field.
+	// osbuild/images' gen-manifests and composer's tests nest it in a field.
 	inner, err := object(root, "", "manifest")
 	if inner != nil {
 		d.root, d.at = inner, "manifest."

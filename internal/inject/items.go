@@ -6,7 +6,7 @@ import (
 	"github.com/tailscale/hujson"
 )
 
-// item is what a source says about an image or a list.
+// item is the source item of an image or a list.
 type item struct {
 	name      string
 	digest    string // of the manifest; "" for lists
@@ -64,7 +64,7 @@ func (m *model) readItem(source, at string, member *hujson.ObjectMember) error {
 	return eachOnce(image, at+".image.")
 }
 
-// imageOf is the object with what a source's item said; nil if there was none.
+// imageOf returns the object "image" of a source's item, nil if there is none.
 func (m *model) imageOf(source, key string) *hujson.Object { return m.images[source+key] }
 
 func (m *model) item(r *imageRef) item {
@@ -78,7 +78,7 @@ func (m *model) item(r *imageRef) item {
 	}
 }
 
-// index is the name that a list is fetched under, "" if there is none.
+// index returns the repository that a list is fetched from, "" if there is none.
 func (m *model) index(key string) string {
 	if name := textOf(m.imageOf(indexSource, key), "name"); name != "" {
 		return repository(name)
@@ -86,7 +86,7 @@ func (m *model) index(key string) string {
 	return ""
 }
 
-// findUnreferenced finds the items of images that no input refers to: they are fetched all the same.
+// findUnreferenced finds items of images that no input refers to. They are fetched nevertheless.
 func (m *model) findUnreferenced() {
 	used := m.referenced()
 	for _, name := range []string{skopeoSource, storageSource} {
@@ -106,7 +106,7 @@ func (m *model) findUnreferenced() {
 	}
 }
 
-// referenced are all ids that an input of any kind refers to.
+// referenced returns all ids that inputs of any kind refer to.
 func (m *model) referenced() map[string]bool {
 	used := map[string]bool{}
 	pipelines, _ := array(m.doc.root, "", "pipelines")

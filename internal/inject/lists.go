@@ -10,16 +10,16 @@ import (
 
 // list is one manifest list of a stage.
 type list struct {
-	old    string // digest that is there now, "" if it is new
-	key    string // digest that it becomes, "" if it goes
+	old    string // current digest, "" if it is new
+	key    string // new digest, "" if it is removed
 	pin    *pin.Image
 	owners []*imageRef // images of the stage that it belongs to, if known
-	stays  []*imageRef // images that are not changed and that a list which stays may belong to
+	stays  []*imageRef // unchanged images that a list may belong to that is kept
 }
 
-// planLists finds what becomes of the manifest lists of a stage. A list belongs to the images that
-// are fetched under the same name as it is. An image that had none gets none, since the stage's
-// author left it out; an image that is filled in gets its own.
+// planLists decides how the manifest lists of a stage change. A list belongs to the images that are fetched from
+// the same repository. An image without a list gets none, since the stage's author omitted it; an image that is
+// filled in gets its list.
 func (s *stage) planLists(m *model) error {
 	in := s.listed()
 	if in == nil || s.lists == nil && s.kind != skopeoStage {
@@ -75,9 +75,9 @@ func (s *stage) readLists(in *input) error {
 	return nil
 }
 
-// replaceLists puts lists that are pinned into the places of those that are there.
+// replaceLists replaces existing lists by pinned ones.
 func (s *stage) replaceLists(m *model, in *input) error {
-	groups := map[string][]int{} // lists to replace, by the name they are fetched under
+	groups := map[string][]int{} // lists to replace, by repository
 	var names []string
 	for n, l := range s.listItems {
 		if l.pin != nil {
@@ -97,9 +97,8 @@ func (s *stage) replaceLists(m *model, in *input) error {
 	return nil
 }
 
-// listName is the name that a list is fetched under, if an image of the stage has the same name. Else
-// it is empty, and the list can be that of any image: a list that belongs to none is an error in all
-// tools.
+// listName returns the repository that a list is fetched from, if an image of the stage is from there too.
+// Otherwise it returns "", and the list may belong to any image: a list without an image is an error in all tools.
 func (m *model) listName(key string, in *input) string {
 	name := m.index(key)
 	if slices.ContainsFunc(in.refs, func(r *imageRef) bool { return r.belongs(name) }) {
@@ -108,7 +107,7 @@ func (m *model) listName(key string, in *input) string {
 	return ""
 }
 
-// replaceGroup replaces the lists that belong to the images of one name.
+// replaceGroup replaces the lists that belong to the images of one repository.
 func (s *stage) replaceGroup(m *model, in *input, name string, places []int) error {
 	var moved, open *imageRef
 	var images int
@@ -151,12 +150,12 @@ func (s *stage) replaceGroup(m *model, in *input, name string, places []int) err
 	return nil
 }
 
-// moves says that an image that is there becomes another one, or the same in another manifest.
+// moves reports whether an existing image changes, or its manifest does.
 func (m *model) moves(r *imageRef) bool {
 	return !r.fresh && (r.key != r.result() || !m.settled[r.key])
 }
 
-// belongs reports whether a list that is fetched under a name can be that of the image.
+// belongs reports whether a list of that repository may belong to the image.
 func (r *imageRef) belongs(name string) bool {
 	return name != "" && (r.item.name != "" && repository(r.item.name) == name || r.pin != nil && repository(r.pin.Reference) == name)
 }
@@ -171,7 +170,7 @@ func (s *stage) addList(p *pin.Image) {
 	}
 }
 
-// writeLists puts the lists into the stage as planned.
+// writeLists writes the planned lists to the stage.
 func (s *stage) writeLists(style *style) {
 	if s.lists == nil {
 		if len(s.listItems) == 0 {

@@ -22,32 +22,32 @@ const (
 	listsName     = "manifest-lists"
 )
 
-// model is what a manifest says about images.
+// model is the part of a manifest that concerns images.
 type model struct {
 	doc          *document
 	sources      map[string]*hujson.Object // items of the sources above
-	images       map[string]*hujson.Object // what each item says, by source and key
+	images       map[string]*hujson.Object // the image object of each item, by source and key
 	stages       []*stage                  // those with images
-	unreferenced []*imageRef               // source items that nothing refers to
-	open         map[string]*imageRef      // references that are not pinned, and have an item, by key
-	settled      map[string]bool           // ids whose item stays: something not pinned has it too, or a pin is the same
+	unreferenced []*imageRef               // source items without a reference
+	open         map[string]*imageRef      // references without a pin that have an item, by key
+	settled      map[string]bool           // ids whose item does not change: it is also used without a pin, or equals its pin
 }
 
-// stage is a stage that has images as its inputs.
+// stage is a stage with images as inputs.
 type stage struct {
 	at     string
 	kind   string
 	object *hujson.Object
-	in     *hujson.Array // the list of stages that it is in
+	in     *hujson.Array // the list of stages that contains it
 	inputs *hujson.Object
 	images []*input
 
 	lists     *slots // manifest-lists; nil if it has none
 	listItems []list
-	listsAt   int // in images: those that the lists belong to
+	listsAt   int // index in images of the input that the lists belong to
 }
 
-// input is an input that gives images to a stage.
+// input is an input with images.
 type input struct {
 	at      string
 	name    string // of the input
@@ -60,17 +60,17 @@ type input struct {
 type imageRef struct {
 	at      string
 	key     string // image id, or the name of an image
-	name    string // what the image is called where it is copied to, "" if it is not said
+	name    string // name of the image at its destination, "" if not given
 	storage bool
-	item    item   // what the sources say about it now
-	lists   *slots // manifest lists beside it, nil if there are none
+	item    item   // its current source item
+	lists   *slots // manifest lists of the same stage, nil if there are none
 
 	fresh bool // key is a name
-	alias bool // name is not that of the pin: only the item's name says which pin it is
+	alias bool // name differs from the pin's: only the item's name identifies the pin
 	pin   *pin.Image
 }
 
-// result is the key that the reference will have.
+// result returns the new key of the reference.
 func (r *imageRef) result() string {
 	if r.pin != nil {
 		return r.pin.ID.String()
@@ -78,7 +78,7 @@ func (r *imageRef) result() string {
 	return r.key
 }
 
-// idPattern is what image ids, and digests of lists, look like.
+// idPattern matches image ids and digests of lists.
 var idPattern = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 
 // readModel finds the images in a manifest.
@@ -200,7 +200,7 @@ func (m *model) references() (all []*imageRef) {
 	return append(all, m.unreferenced...)
 }
 
-// listed are the images of a stage that manifest lists can belong to.
+// listed returns the input whose images the manifest lists belong to.
 func (s *stage) listed() *input {
 	if s.listsAt < 0 {
 		return nil

@@ -8,8 +8,8 @@ import (
 	"github.com/tailscale/hujson"
 )
 
-// get returns the value of an object's field, nil if it has none. A field that is there twice is an
-// error, since tools disagree about which counts. at is where the object is, with a dot at its end.
+// get returns the value of an object's field, nil if it has none. A duplicate field is an error, since tools
+// disagree about which one counts. at is the path of the object, with a dot at its end.
 func get(o *hujson.Object, at, name string) (*hujson.Value, error) {
 	n, err := find(o, at, name)
 	if n < 0 || err != nil {
@@ -18,7 +18,7 @@ func get(o *hujson.Object, at, name string) (*hujson.Value, error) {
 	return &o.Members[n].Value, nil
 }
 
-// find returns the place of a field in an object, -1 if it has none.
+// find returns the index of a field in an object, -1 if it has none.
 func find(o *hujson.Object, at, name string) (int, error) {
 	found := -1
 	for n := range o.Members {
@@ -33,7 +33,7 @@ func find(o *hujson.Object, at, name string) (int, error) {
 	return found, nil
 }
 
-// eachOnce makes sure that no field of an object is there twice; nil has none.
+// eachOnce returns an error if an object has a duplicate field. The object may be nil.
 func eachOnce(o *hujson.Object, at string) error {
 	if o == nil {
 		return nil
@@ -75,7 +75,7 @@ func array(o *hujson.Object, at, name string) (*hujson.Array, error) {
 	return inner, nil
 }
 
-// textOf is the string that a field has, "" if it has none or is not a string.
+// textOf returns the string value of a field, "" if it is missing or not a string.
 func textOf(o *hujson.Object, name string) string {
 	if o == nil {
 		return ""
@@ -88,7 +88,7 @@ func textOf(o *hujson.Object, name string) string {
 	return ""
 }
 
-// text is what a string says, "" for any other value.
+// text returns the value of a string, "" for other values.
 func text(v *hujson.Value) string {
 	l, ok := v.Value.(hujson.Literal)
 	if !ok || l.Kind() != '"' {
@@ -100,21 +100,21 @@ func text(v *hujson.Value) string {
 	return l.String()
 }
 
-// setText changes a string; one that says the same already stays as it is written.
+// setText changes a string. A string that already has the value is not rewritten.
 func setText(v *hujson.Value, s string) {
 	if text(v) != s {
 		v.Value = hujson.String(s)
 	}
 }
 
-// removeField takes out a field and the white space before it.
+// removeField removes a field and the white space before it.
 func removeField(o *hujson.Object, n int) {
 	if n == 0 && len(o.Members) > 1 {
 		o.Members[1].Name.BeforeExtra = o.Members[0].Name.BeforeExtra
 	}
 	o.Members = append(o.Members[:n:n], o.Members[n+1:]...)
 	if len(o.Members) > 0 {
-		o.Members[len(o.Members)-1].Value.AfterExtra = nil // else a comma would follow it
+		o.Members[len(o.Members)-1].Value.AfterExtra = nil // otherwise a comma would follow it
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 	"github.com/tailscale/hujson"
 )
 
-// fragments are the parts of a manifest that pins decide.
+// fragments are the parts of a manifest that pins determine.
 type fragments struct {
 	Sources map[string]fragmentItems `json:"sources"`
 	Stages  []fragmentStage          `json:"stages"`
@@ -20,15 +20,15 @@ type fragmentItems struct {
 }
 
 type fragmentStage struct {
-	At     string                     `json:"at,omitempty"` // where in the manifest
+	At     string                     `json:"at,omitempty"` // path in the manifest
 	Inputs map[string]json.RawMessage `json:"inputs"`
 }
 
-// Fragments are the sources, and for each stage the inputs, that pins decide in the manifest as it
-// is now: an object in JSON, with sources and stages.
+// Fragments returns the sources, and for each stage the inputs, that pins determine in the manifest after Apply: a
+// JSON object with sources and stages.
 func (r *Result) Fragments() ([]byte, error) { return r.fragments(true) }
 
-// fragments is Fragments, with the places of stages in the manifest or without.
+// fragments is Fragments, with or without the paths of stages.
 func (r *Result) fragments(places bool) ([]byte, error) {
 	m, err := readModel(r.doc)
 	if err != nil {
@@ -75,7 +75,7 @@ func (r *Result) fragments(places bool) ([]byte, error) {
 	return f.encode()
 }
 
-// show puts an input into a stage's fragment.
+// show adds an input to a stage's fragment.
 func (s *stage) show(to *fragmentStage, name string, refs *slots, used map[string]bool) {
 	for n := range refs.len() {
 		used[refs.key(n)] = true
@@ -95,8 +95,8 @@ func (f *fragments) encode() ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// Fragments are what a manifest needs for all images that are pinned: its sources, and the inputs of
-// a stage org.osbuild.skopeo for each platform, or of several where an image has several names.
+// Fragments returns the parts of a manifest that use all pinned images: the sources, and the inputs of an
+// org.osbuild.skopeo stage for each platform, or of several stages if an image has several names.
 func Fragments(o Options) ([]byte, error) {
 	type images struct {
 		Type       string                    `json:"type"`

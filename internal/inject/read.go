@@ -9,18 +9,18 @@ import (
 	"osbuild-containers/internal/request"
 )
 
-// Manifest is what an osbuild manifest says about containers.
+// Manifest holds the containers of an osbuild manifest.
 type Manifest struct {
 	Images []request.Item // of org.osbuild.skopeo
 	Lists  []request.Item // of org.osbuild.skopeo-index
-	Stored []request.Item // of org.osbuild.containers-storage: nothing is fetched for them
+	Stored []request.Item // of org.osbuild.containers-storage; nothing is fetched for these
 
-	// Unpinned are the references that no source has an item for.
+	// Unpinned are the references without a source item.
 	Unpinned []Unpinned
 }
 
-// Read reads an osbuild manifest. Items that are refused are a [*request.Error] with their path in the
-// manifest. A manifest that is not of version 2 has no references.
+// Read reads an osbuild manifest. For invalid items it returns a [*request.Error] with their path in the manifest.
+// A manifest that is not of version 2 has no references.
 func Read(raw []byte) (*Manifest, error) {
 	d, err := parseAny(raw)
 	if err != nil {
@@ -67,8 +67,8 @@ func Read(raw []byte) (*Manifest, error) {
 	return m, nil
 }
 
-// unpinned returns the references that no source has an item for: the names of images that are to be
-// filled in, and ids and digests whose item is missing.
+// unpinned returns the references without a source item: names of images to fill in, and ids and digests whose item
+// is missing.
 func (m *model) unpinned() (all []Unpinned) {
 	for _, r := range m.references() {
 		source := skopeoSource

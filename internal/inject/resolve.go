@@ -14,7 +14,7 @@ import (
 	"osbuild-containers/internal/request"
 )
 
-// resolve finds the pin that each reference means.
+// resolve finds the pin for each reference.
 func (m *model) resolve(o *Options, result *Result) error {
 	match := matcher{parse: o.Parse, same: map[string][]*imageRef{}}
 	for n := range o.Pins {
@@ -43,7 +43,7 @@ func (result *Result) note(r *imageRef) {
 	})
 }
 
-// candidate is a pin that a reference could mean.
+// candidate is a pin that may match a reference.
 type candidate struct {
 	*pin.Image
 	transport  string
@@ -54,7 +54,7 @@ func newCandidate(i *pin.Image) candidate {
 	return candidate{Image: i, transport: cmp.Or(i.Transport, request.Docker), repository: repository(i.Reference)}
 }
 
-// repository is what a source item is fetched under: a name in full without tag and digest.
+// repository returns the full name without tag and digest.
 func repository(name string) string {
 	named, err := reference.ParseNormalizedNamed(name)
 	if err != nil {
@@ -65,19 +65,19 @@ func repository(name string) string {
 
 func (c candidate) String() string { return c.Reference + " for " + c.Platform }
 
-// same says that nothing but the tag tells two candidates apart.
+// same reports whether two candidates differ in their tag at most.
 func (c candidate) same(o candidate) bool {
 	return c.ID == o.ID && c.Manifest == o.Manifest && c.List == o.List && c.repository == o.repository
 }
 
-// matcher knows the pins.
+// matcher selects pins for references.
 type matcher struct {
 	pins  []candidate
 	parse func(string) (pin.Reference, error)
 	same  map[string][]*imageRef // by key
 }
 
-// resolve finds the pin of one reference. A reference that has an id may be left without.
+// resolve finds the pin for one reference. A reference with an id may have none.
 func (m *matcher) resolve(r *imageRef) error {
 	if r.pin != nil {
 		return nil
@@ -90,7 +90,7 @@ func (m *matcher) resolve(r *imageRef) error {
 	if err != nil || len(found) == 0 {
 		return err
 	}
-	// The present item decides between those that are left, each check being more exact than the one before.
+	// The current item decides between the remaining candidates, by increasingly exact checks.
 	for _, fits := range []func(candidate) bool{r.isNow, r.isManifest, r.hasList} {
 		if now := filter(found, fits); len(now) > 0 {
 			found = now
@@ -106,7 +106,7 @@ func (m *matcher) resolve(r *imageRef) error {
 	return nil
 }
 
-// isNow says that what the manifest has is what c is.
+// isNow reports whether the manifest has the image c already.
 func (r *imageRef) isNow(c candidate) bool { return c.ID.String() == r.key || r.isManifest(c) }
 
 func (r *imageRef) isManifest(c candidate) bool {
@@ -117,8 +117,8 @@ func (r *imageRef) hasList(c candidate) bool {
 	return c.List != "" && r.lists != nil && r.lists.has(c.List.String())
 }
 
-// known are the pins that a reference with an id can mean: by its name, or else by the name that
-// its item is fetched under.
+// known returns the pins that may match a reference with an id: by its name, or otherwise by the name in its source
+// item.
 func (m *matcher) known(r *imageRef) ([]candidate, error) {
 	transport := cmp.Or(r.item.transport, request.Docker)
 	if r.storage {
@@ -146,8 +146,8 @@ func (m *matcher) known(r *imageRef) ([]candidate, error) {
 	return byName, nil
 }
 
-// explained says that a reference's source item has its name from another reference, one that is
-// called so, or that only the item says what it is: two names of one image share an item.
+// explained reports whether another reference with the same key accounts for the name in r's source item: its own name
+// is of that repository, or is not pinned. Two names of one image share an item.
 func (m *matcher) explained(r *imageRef, repository string) bool {
 	return slices.ContainsFunc(m.same[r.key], func(o *imageRef) bool {
 		if o == r {
@@ -158,7 +158,7 @@ func (m *matcher) explained(r *imageRef, repository string) bool {
 	})
 }
 
-// read is what a name in the manifest means. One that means nothing matches nothing.
+// read parses a name in the manifest. It returns the zero Reference, which matches nothing, for an invalid name.
 func (m *matcher) read(transport, name string) pin.Reference {
 	if name == "" {
 		return pin.Reference{}
@@ -173,7 +173,7 @@ func (m *matcher) read(transport, name string) pin.Reference {
 	return ref
 }
 
-// named are the pins of a name that is to be filled in.
+// named returns the pins for a name to fill in.
 func (m *matcher) named(r *imageRef) ([]candidate, error) {
 	text := r.key
 	if r.storage && !strings.HasPrefix(text, request.ContainersStorage+":") {
@@ -211,7 +211,7 @@ func filter(all []candidate, keep func(candidate) bool) (found []candidate) {
 	return found
 }
 
-// ambiguous says between what there is no choice.
+// ambiguous returns an error that lists the candidates.
 func (r *imageRef) ambiguous(found []candidate) error {
 	var b strings.Builder
 	label := cmp.Or(r.name, r.item.name, r.key)

@@ -6,8 +6,8 @@ import (
 	"github.com/tailscale/hujson"
 )
 
-// slots are the references of an input, in one of the three forms that osbuild has for them: an
-// object whose keys are ids, a list of objects with an id and options, a list of ids.
+// slots are the references of an input, in one of osbuild's three forms: an object whose keys are ids, a list of
+// objects with an id and options, a list of ids.
 type slots struct {
 	object *hujson.Object
 	array  *hujson.Array
@@ -79,7 +79,7 @@ func (s *slots) has(key string) bool {
 	return false
 }
 
-// keyAt is where the key of one is written.
+// keyAt returns the value that holds the key of reference n.
 func (s *slots) keyAt(n int) *hujson.Value {
 	if s.object != nil {
 		return &s.object.Members[n].Name
@@ -95,7 +95,7 @@ func (s *slots) key(n int) string { return text(s.keyAt(n)) }
 
 func (s *slots) setKey(n int, key string) { setText(s.keyAt(n), key) }
 
-// options are what is said about one; nil if there is no place for it, or nothing in it.
+// options returns the options of reference n, nil if there are none.
 func (s *slots) options(n int) *hujson.Object {
 	if s.object != nil {
 		o, _ := s.object.Members[n].Value.Value.(*hujson.Object)
@@ -108,7 +108,7 @@ func (s *slots) options(n int) *hujson.Object {
 	return nil
 }
 
-// setName gives a name to one that has none. False: this form of references has no place for it.
+// setName sets the name of a reference without one. It returns false if this form of references has no names.
 func (s *slots) setName(style *style, n int, name string) bool {
 	if options := s.options(n); options != nil {
 		if at, _ := find(options, "", "name"); at >= 0 {
@@ -128,7 +128,7 @@ func (s *slots) setName(style *style, n int, name string) bool {
 	return ok
 }
 
-// add puts an id at the end.
+// add appends an id.
 func (s *slots) add(style *style, key string) {
 	if s.object != nil {
 		style.addField(s.object, len(s.object.Members)-1, field{key, []field(nil)})
@@ -146,7 +146,7 @@ func (s *slots) add(style *style, key string) {
 	style.addElement(s.array, after, style.value(v, style.indents[s.array].inner, lines))
 }
 
-// remove takes one out.
+// remove removes reference n.
 func (s *slots) remove(n int) {
 	if s.object != nil {
 		removeField(s.object, n)

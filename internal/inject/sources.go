@@ -13,16 +13,16 @@ import (
 	"osbuild-containers/internal/request"
 )
 
-// A sourceItem is an item that a source must have.
+// A sourceItem is an item that a source needs.
 type sourceItem struct {
 	key   string
-	from  string // key of the item whose place it takes, "" if it is new
+	from  string // key of the item that it replaces, "" if it is new
 	pins  []*pin.Image
-	alias *pin.Image // whose name the item has to have, since nothing else names it
-	keep  bool       // the item stays as it is: something that is not pinned has it too
+	alias *pin.Image // image whose name the item must have, because nothing else identifies it
+	keep  bool       // the item does not change: a reference without a pin uses it too
 }
 
-// sourceItems are the items of a source, in the order of the manifest.
+// sourceItems are the items of one source, in the order of the manifest.
 type sourceItems []*sourceItem
 
 func (w *sourceItems) add(key, from string, p *pin.Image) *sourceItem {
@@ -39,19 +39,19 @@ func (w *sourceItems) add(key, from string, p *pin.Image) *sourceItem {
 	return (*w)[len(*w)-1]
 }
 
-// decision is the manifest with which an image must be fetched, since the list of a reference names it.
+// decision is the manifest by which an image must be fetched, because a list of the stage contains it.
 type decision struct {
 	by       *imageRef
 	manifest string
 }
 
-// newItems are the items that the sources must have, and the keys of items that they replace.
+// newItems are the items that the sources need, and the keys of the items that they replace.
 type newItems struct {
 	images, lists, stored sourceItems
 	replaced              map[string]bool
 }
 
-// writeSources gives the sources the items that the stages refer to now.
+// writeSources writes the items that the stages refer to now to the sources.
 func (m *model) writeSources(o *Options) error {
 	items := m.newItems()
 	decisions, err := m.decideManifests()
@@ -76,7 +76,7 @@ func (m *model) writeSources(o *Options) error {
 	return nil
 }
 
-// newItems collects the items of all references that are pinned, and of their lists.
+// newItems collects the items of all pinned references and of their lists.
 func (m *model) newItems() *newItems {
 	items := &newItems{replaced: map[string]bool{}}
 	for _, s := range m.stages {
@@ -116,7 +116,7 @@ func (items *newItems) addImage(r *imageRef) {
 	}
 }
 
-// decideManifests returns, by image id, the manifests that lists name.
+// decideManifests returns the manifests that lists contain, by image id.
 func (m *model) decideManifests() (map[string]decision, error) {
 	decided := map[string]decision{}
 	for _, s := range m.stages {
@@ -135,7 +135,7 @@ func (m *model) decideManifests() (map[string]decision, error) {
 	return decided, nil
 }
 
-// decisions returns the manifests that the list names.
+// decisions returns the manifests of the list.
 func (l *list) decisions() (all []decision) {
 	if l.key == "" {
 		return nil
@@ -152,7 +152,7 @@ func (l *list) decisions() (all []decision) {
 	return all
 }
 
-// choosePins leaves each image one of the pins that are the same image.
+// choosePins selects one of the pins with the same image for each image.
 func (m *model) choosePins(images sourceItems, decisions map[string]decision) error {
 	for _, i := range images {
 		open := m.open[i.key]
@@ -178,8 +178,8 @@ func (s *stage) twoManifests(a, b *imageRef) error {
 		"copy one image to the place of the other and pin that, or give one a stage with its id and without %s", listsName)
 }
 
-// choose is the pin whose name an item is fetched under, of several that are the same image: the one
-// that nothing else names, or that is there, or of the same name.
+// choose selects the pin whose name an item is fetched under, from several with the same image: one that nothing
+// else identifies, or the current one, or one of the same repository.
 func (m *model) choose(w *sourceItem) *pin.Image {
 	if slices.Contains(w.pins, w.alias) {
 		return w.alias
@@ -206,7 +206,7 @@ func (m *model) choose(w *sourceItem) *pin.Image {
 	return best
 }
 
-// insecure are the repositories that are fetched without checking certificates.
+// insecure returns the repositories that are fetched without checking certificates.
 func (m *model) insecure() map[string]bool {
 	found := map[string]bool{}
 	for _, name := range []string{skopeoSource, indexSource} {
@@ -230,7 +230,7 @@ func getOf(o *hujson.Object, name string) (*hujson.Value, error) {
 	return get(o, "", name)
 }
 
-// host is the registry of a name.
+// host returns the registry in a name.
 func host(name string) string {
 	named, err := reference.ParseNormalizedNamed(name)
 	if err != nil {
@@ -239,7 +239,7 @@ func host(name string) string {
 	return reference.Domain(named)
 }
 
-// transportOf is the transport of a pin as an item has it, "" for the usual one.
+// transportOf returns the transport of a pin for an item, "" for the default.
 func transportOf(p *pin.Image) string {
 	if p.Transport == request.Docker {
 		return ""

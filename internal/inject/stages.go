@@ -11,11 +11,10 @@ import (
 	"osbuild-containers/internal/hint"
 )
 
-// label is what a reference is called in errors.
+// label returns the name of a reference in errors.
 func (r *imageRef) label() string { return cmp.Or(r.name, r.item.name, r.key) }
 
-// finalName is what the image will be called where it is copied to: a name that is filled in is
-// called as it is pinned.
+// finalName returns the name of the image at its destination. A name that was filled in is the pinned name.
 func (r *imageRef) finalName() string {
 	if r.name == "" && r.fresh && r.pin != nil {
 		name, _, _ := strings.Cut(r.pin.Reference, "@")
@@ -24,15 +23,15 @@ func (r *imageRef) finalName() string {
 	return r.name
 }
 
-// share is what one stage keeps of the references: osbuild has room for one name of an image in a
-// stage, so that a second name needs a stage of its own.
+// share is the part of the references that one stage keeps. osbuild supports only one name of an image per stage,
+// so a second name needs another stage.
 type share struct {
 	input string // name of the input
-	keep  []bool // by place of the references
+	keep  []bool // by index of the reference
 }
 
-// rewrite gives a stage its references and lists. What it returns are further stages that belong
-// right after it, for images that have several names.
+// rewrite writes references and lists to a stage. It returns further stages to insert after it, for images with
+// several names.
 func (s *stage) rewrite(d *document) ([]*stage, error) {
 	var parts [][]share // of the stage itself, then of its copies
 	for _, in := range s.images {
@@ -70,10 +69,10 @@ func (s *stage) rewrite(d *document) ([]*stage, error) {
 	return copies, nil
 }
 
-// dropped is the place of a reference that says what another one says already.
+// dropped is the stage number of a redundant reference.
 const dropped = -1
 
-// divide says in which stage each reference has its place: 0 is this one, n its nth copy.
+// divide assigns a stage to each reference: 0 is this one, n its nth copy.
 func (s *stage) divide(in *input) ([]int, error) {
 	places := make([]int, len(in.refs))
 	same, next := map[string][]*imageRef{}, map[string]int{}
@@ -81,7 +80,7 @@ func (s *stage) divide(in *input) ([]int, error) {
 		others := same[r.result()]
 		if r.pin == nil && !slices.ContainsFunc(others, func(o *imageRef) bool { return o.pin != nil }) {
 			same[r.result()], next[r.result()] = append(others, r), 1
-			continue // a list may have an id twice, whatever osbuild makes of it
+			continue // osbuild accepts duplicate ids in a list
 		}
 		if slices.ContainsFunc(others, func(o *imageRef) bool { return o.finalName() == r.finalName() }) {
 			places[n] = dropped
@@ -98,7 +97,7 @@ func (s *stage) divide(in *input) ([]int, error) {
 	return places, nil
 }
 
-// canSplit reports whether a copy of the stage, with other images, adds to what the stage has done.
+// canSplit reports whether a copy of the stage, with other images, adds to the result of the stage.
 func (s *stage) canSplit() bool {
 	options, err := object(s.object, "", "options")
 	if options == nil || err != nil || s.kind != skopeoStage || len(s.images) != 1 {
@@ -108,7 +107,7 @@ func (s *stage) canSplit() bool {
 	return destination != nil && err == nil && textOf(destination, "type") == "containers-storage"
 }
 
-// write gives each reference its id, and its name if it is new.
+// write sets the id of each reference, and its name if it is new.
 func (in *input) write(d *document) error {
 	for n, r := range in.refs {
 		if r.pin == nil {
@@ -122,7 +121,7 @@ func (in *input) write(d *document) error {
 	return nil
 }
 
-// reduce takes out of a stage, which may be a copy, what is not its share.
+// reduce removes all references that are not in the shares from a stage or a copy.
 func (s *stage) reduce(o *hujson.Object, shares []share, original bool) {
 	inputs, _ := object(o, "", "inputs")
 	kept := map[*imageRef]bool{}
@@ -154,8 +153,8 @@ func (s *stage) reduce(o *hujson.Object, shares []share, original bool) {
 	}
 }
 
-// wantsList reports whether a list belongs to one of the images. What belongs to no image that is known
-// stays where it was.
+// wantsList reports whether a list belongs to one of the images. Lists of unknown images stay in the original
+// stage.
 func (s *stage) wantsList(key string, kept map[*imageRef]bool, original bool) bool {
 	for _, l := range s.listItems {
 		if l.key != key {
@@ -170,7 +169,8 @@ func (s *stage) wantsList(key string, kept map[*imageRef]bool, original bool) bo
 	return original
 }
 
-// slotsOf are the references of an input, which were read before; nil if there is no such input.
+// slotsOf returns the references of an input, nil if there is no such input. They were parsed before without an
+// error.
 func slotsOf(inputs *hujson.Object, name string) *slots {
 	in, _ := object(inputs, "", name)
 	if in == nil {
@@ -186,7 +186,7 @@ func slotsOf(inputs *hujson.Object, name string) *slots {
 	return s
 }
 
-// insert puts copies of a stage after it.
+// insert inserts copies of a stage after it.
 func (s *stage) insert(d *document, copies []*stage) {
 	after := slices.IndexFunc(s.in.Elements, func(v hujson.Value) bool { return v.Value == hujson.ValueTrimmed(s.object) })
 	for n, c := range copies {

@@ -7,18 +7,18 @@ import (
 	"github.com/tailscale/hujson"
 )
 
-// style is how a document is written, for what is added to it.
+// style is the formatting of a document, used for additions.
 type style struct {
-	lines bool   // fields have lines of their own
-	feed  string // ends a line
-	unit  string // one step of indentation
-	colon string // after a colon
-	comma string // after a comma, within a line
+	lines bool   // fields are on lines of their own
+	feed  string // line ending
+	unit  string // one level of indentation
+	colon string // white space after a colon
+	comma string // white space after a comma, within a line
 
 	indents map[any]indents // by *hujson.Object and *hujson.Array
 }
 
-// indents are those of an object or array: of its closing bracket, and of what is in it, if that has
+// indents are the indentations of an object or array: of its closing bracket, and of its content if that is on
 // lines of its own.
 type indents struct {
 	own, inner string
@@ -38,7 +38,7 @@ func styleOf(whole *hujson.Value, root *hujson.Object) style {
 			s.feed = "\r\n"
 		}
 	}
-	s.comma = s.colon // a file with spaces after colons mostly has them after commas
+	s.comma = s.colon // files with spaces after colons mostly have them after commas too
 	if object, ok := whole.Value.(*hujson.Object); ok && len(object.Members) > 0 && s.lines {
 		s.unit = indentation(object.Members[0].Name.BeforeExtra)
 	}
@@ -49,8 +49,8 @@ func styleOf(whole *hujson.Value, root *hujson.Object) style {
 	return s
 }
 
-// note finds the indentation of everything. What is empty is as deep as its surroundings say, and has
-// lines if its neighbours have.
+// note records the indentation of v and all values in it. An empty value is assumed to be indented like its
+// neighbours, and to have lines if they do.
 func (s *style) note(v *hujson.Value, own string, lines bool) {
 	if shown, ok := inLines(v); ok {
 		lines = shown
@@ -77,7 +77,7 @@ func (s *style) note(v *hujson.Value, own string, lines bool) {
 	}
 }
 
-// innerComma is the white space after the first comma within a line.
+// innerComma returns the white space after the first comma within a line.
 func innerComma(root *hujson.Object) (string, bool) {
 	whole := hujson.Value{Value: root}
 	for v := range whole.All() {
@@ -101,13 +101,13 @@ func indentation(space hujson.Extra) string {
 	return string(space[bytes.LastIndexByte(space, '\n')+1:])
 }
 
-// field is one of an object that is added; its value is a string, a bool, fields or strings.
+// field is a field to add to an object; its value is a string, a bool, fields or strings.
 type field struct {
 	name  string
 	value any
 }
 
-// value writes something new whose closing bracket is indented by own.
+// value formats a new value whose closing bracket is indented by own.
 func (s *style) value(v any, own string, lines bool) hujson.ValueTrimmed {
 	inner, before, after := own+s.unit, func(n int) hujson.Extra {
 		if n == 0 {
@@ -149,7 +149,7 @@ func (s *style) value(v any, own string, lines bool) hujson.ValueTrimmed {
 	return hujson.String(v.(string))
 }
 
-// addField puts a field into an object, after the one at the given place, if there is one.
+// addField adds a field to an object, after the one at the given index, if there is one.
 func (s *style) addField(o *hujson.Object, after int, f field) {
 	in := s.indents[o]
 	nested := in.lines
@@ -170,14 +170,14 @@ func (s *style) addField(o *hujson.Object, after int, f field) {
 	o.Members = slices.Insert(o.Members, after+1, member)
 }
 
-// spread gives an empty object lines if its parent has them, whatever its neighbours have.
+// spread puts the content of an empty object on lines of its own if its parent's is.
 func (s *style) spread(o, in *hujson.Object) {
 	i := s.indents[o]
 	i.lines = s.indents[in].lines
 	s.indents[o] = i
 }
 
-// nested reports whether what is in the fields of an object has lines of its own.
+// nested reports whether the content of an object's fields is on lines of its own.
 func (s *style) nested(o *hujson.Object) bool {
 	for n := range o.Members {
 		if lines, ok := inLines(&o.Members[n].Value); ok {
@@ -187,7 +187,7 @@ func (s *style) nested(o *hujson.Object) bool {
 	return true
 }
 
-// addElement puts a value into an array, after the one at the given place.
+// addElement adds a value to an array, after the one at the given index.
 func (s *style) addElement(a *hujson.Array, after int, v hujson.ValueTrimmed) {
 	element := hujson.Value{Value: v}
 	if len(a.Elements) == 0 {
@@ -202,7 +202,7 @@ func (s *style) addElement(a *hujson.Array, after int, v hujson.ValueTrimmed) {
 	a.Elements = slices.Insert(a.Elements, after+1, element)
 }
 
-// only is the white space around something that is alone between its brackets.
+// only returns the white space around a value that is alone between its brackets.
 func (s *style) only(in indents) (before, after hujson.Extra) {
 	if !in.lines {
 		return nil, nil
@@ -210,7 +210,7 @@ func (s *style) only(in indents) (before, after hujson.Extra) {
 	return hujson.Extra(s.feed + in.inner), hujson.Extra(s.feed + in.own)
 }
 
-// between returns the white space before an element that comes after others; spaces are those before them.
+// between returns the white space before an element that follows others; spaces are those before the others.
 func (s *style) between(spaces []hujson.Extra) hujson.Extra {
 	if len(spaces) > 1 {
 		return bytes.Clone(spaces[1])
@@ -221,7 +221,7 @@ func (s *style) between(spaces []hujson.Extra) hujson.Extra {
 	return hujson.Extra(s.comma)
 }
 
-// inLines reports whether a value has lines of its own within it; ok is false if it cannot be seen.
+// inLines reports whether a value has content on lines of its own; ok is false if that cannot be determined.
 func inLines(v *hujson.Value) (lines, ok bool) {
 	switch t := v.Value.(type) {
 	case *hujson.Object:

@@ -11,13 +11,13 @@ import (
 type writer struct {
 	model    *model
 	insecure map[string]bool // repositories
-	verify   bool            // new items are fetched with certificates checked
+	verify   bool            // new items are fetched with checking certificates
 	used     map[string]bool // keys that inputs refer to
-	gone     map[string]bool // keys that were replaced by others
+	gone     map[string]bool // keys that were replaced
 }
 
-// write gives a source the items it has to have, each in the place of the one that it follows, and
-// takes out those that were replaced.
+// write adds the items to a source that it needs, each in the place of the one it replaces, and removes replaced
+// ones.
 func (w *writer) write(source string, wanted sourceItems) error {
 	items := w.model.sources[source]
 	if items == nil && len(wanted) == 0 {
@@ -29,14 +29,14 @@ func (w *writer) write(source string, wanted sourceItems) error {
 			return err
 		}
 	}
-	at := make(map[string]bool, len(items.Members)) // keys that are there
+	at := make(map[string]bool, len(items.Members)) // existing keys
 	for n := range items.Members {
 		at[text(&items.Members[n].Name)] = true
 	}
 	for _, i := range wanted {
 		switch {
 		case at[i.key] && source == indexSource:
-			// the digest says all, whatever name it is fetched under
+			// a digest identifies the content, whatever its name
 		case at[i.key]:
 			w.refresh(source, items, i)
 		case at[i.from] && !w.used[i.from]:
@@ -86,7 +86,7 @@ func (w *writer) addSource(name string) (*hujson.Object, error) {
 	return items, nil
 }
 
-// content is a new item.
+// content returns the fields of a new item.
 func (w *writer) content(source string, p *pin.Image) []field {
 	if source == storageSource {
 		return nil
@@ -107,8 +107,8 @@ func (w *writer) content(source string, p *pin.Image) []field {
 	return []field{{"image", image}}
 }
 
-// refresh makes an item that is there say what the pin says. What it says beyond that stays, unless it
-// was about another registry.
+// refresh updates an existing item to its pin. Other fields of the item stay, unless they were for another
+// registry.
 func (w *writer) refresh(source string, items *hujson.Object, i *sourceItem) {
 	p := i.pins[0]
 	n, _ := find(items, "", i.key)
@@ -123,10 +123,10 @@ func (w *writer) refresh(source string, items *hujson.Object, i *sourceItem) {
 	}
 	digest, name := textOf(image, "digest"), textOf(image, "name")
 	if i.alias == p && repository(name) != repository(p.Reference) {
-		digest = "" // it says which pin this is
+		digest = "" // the item's name must identify this pin
 	}
 	if source == skopeoSource && digest == p.Manifest.String() {
-		return // the same bytes, wherever they are fetched
+		return // the same content, from any registry
 	}
 	if repository(name) != repository(p.Reference) {
 		w.set(image, "name", repository(p.Reference))

@@ -8,10 +8,10 @@ import (
 )
 
 const (
-	minFill = 5 // a shorter bar says nothing
+	minFill = 5 // a shorter bar is not readable
 
-	// maxCols is how wide a line may be, also where there is more room: one that
-	// stays within it is not wrapped when a wide terminal becomes a usual one.
+	// maxCols is the maximum width of a line, on wider terminals too. Lines within it do not wrap when a wide
+	// terminal is resized to a usual width.
 	maxCols = 80
 
 	maxShortName = 16
@@ -19,10 +19,9 @@ const (
 	speedWidth   = len("123.4 MB/s")
 )
 
-// barLine is how a blob looks on a terminal with so many columns. When there is
-// not room for all, the bar goes first and what is left is cut: a line that wraps
-// could not be wiped away. The last column stays free, since some terminals wrap
-// when it is written.
+// barLine formats a blob for a terminal with that many columns. If there is not enough space, it omits the bar and
+// then cuts the rest, since a line that wraps could not be erased. The last column is not used, because some
+// terminals wrap when it is written.
 func barLine(b *Blob, cols, labelWidth int, now time.Time) string {
 	cols = min(cols, maxCols)
 	if state(b.state.Load()) == waiting {
@@ -35,7 +34,7 @@ func barLine(b *Blob, cols, labelWidth int, now time.Time) string {
 	return line(b.label, labelWidth, b.have.Load(), b.size, speed, cols)
 }
 
-// line is a line of a bar: its label, how much there is, of how much (negative: unknown), how fast.
+// line formats a bar with its label, the bytes present, the total (negative: unknown) and the speed.
 func line(label string, labelWidth int, have, size int64, speed string, cols int) string {
 	left, counts := padRight(label, labelWidth), Bytes(have)
 	if size >= 0 {
@@ -49,7 +48,7 @@ func line(label string, labelWidth int, have, size int64, speed string, cols int
 	return left + "  " + fill(have, size, room) + "  " + right
 }
 
-// fill is the bar itself, with room for so many characters between its ends.
+// fill draws the bar itself, with room characters between its ends.
 func fill(have, size int64, room int) string {
 	if size <= 0 {
 		return " " + strings.Repeat(" ", room) + " "
@@ -78,7 +77,7 @@ func padLeft(s string, width int) string {
 	return strings.Repeat(" ", max(0, width-utf8.RuneCountInString(s))) + s
 }
 
-// cutRunes shortens s to so many characters and marks that it did.
+// cutRunes shortens s to width characters and marks that it did.
 func cutRunes(s string, width int) string {
 	if utf8.RuneCountInString(s) <= width {
 		return s

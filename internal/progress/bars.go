@@ -14,36 +14,35 @@ import (
 )
 
 const (
-	// maxBars is how many bars are shown at one time, in a terminal with room.
+	// maxBars is how many bars are shown at a time, if the terminal has enough rows.
 	maxBars = 12
 
-	// A blob that is done before this has passed is never shown: a bar that
-	// comes and goes between two frames is only flicker.
+	// A blob that completes sooner than this is never shown: a bar that appears and disappears between two frames
+	// is only flicker.
 	showAfter = 300 * time.Millisecond
 )
 
-// bars is the output of a Reporter on a terminal. mpb keeps the bars below the lines; what
-// a bar looks like, and when a frame is drawn, is decided here. All methods are called
-// under the Reporter's lock. mpb draws from goroutines of its own while that lock is
-// held, so what they call (barLine) takes none.
+// bars is the output of a Reporter on a terminal. mpb keeps the bars below the lines; this type decides what a bar
+// looks like and when a frame is drawn. All methods are called under the Reporter's lock. mpb draws from its own
+// goroutines while that lock is held, so functions that it calls (barLine) take no lock.
 type bars struct {
 	screen  *screen
-	label   atomic.Int64 // width of the widest label so far; never shrinks, so bars stay aligned
+	label   atomic.Int64 // width of the widest label so far; it never shrinks, so bars stay aligned
 	shown   int
-	removed bool // a bar was, and is still drawn
+	removed bool // a bar was removed, and is still drawn
 	all     *mpb.Bar
 	total   total
 
 	mpb   *mpb.Progress // nil until the first bar
 	frame chan any      // asks mpb for a frame
-	gone  chan any      // closed when mpb ended: the terminal cannot be written any more
+	gone  chan any      // closed when mpb has ended: the terminal cannot be written any more
 }
 
 func newBars(w io.Writer, size func() (cols, rows int)) *bars {
 	return &bars{screen: &screen{w: w, size: size}}
 }
 
-// terminal returns the file behind w when it is a terminal, and how to get its size.
+// terminal returns a function for the size of w, if w is a terminal.
 func terminal(w io.Writer) (size func() (cols, rows int), ok bool) {
 	f, ok := w.(*os.File)
 	if !ok {
@@ -52,14 +51,14 @@ func terminal(w io.Writer) (size func() (cols, rows int), ok bool) {
 	fd := int(f.Fd())
 	return func() (int, int) {
 		cols, rows, err := term.GetSize(fd)
-		if err != nil || cols < 1 || rows < 1 { // a serial console knows no size
+		if err != nil || cols < 1 || rows < 1 { // a serial console has no size
 			return 80, 24
 		}
 		return cols, rows
 	}, term.IsTerminal(fd)
 }
 
-// write prints lines above the bars. With bars they come with the next frame.
+// write prints lines above the bars. If there are bars, the lines appear with the next frame.
 func (s *bars) write(line []byte) {
 	if s.mpb != nil {
 		_, _ = s.mpb.Write(line)
@@ -68,8 +67,7 @@ func (s *bars) write(line []byte) {
 	_, _ = s.screen.w.Write(line)
 }
 
-// update draws a frame: a bar for each of the blobs, as far as there is room, and below them one for
-// all.
+// update draws a frame: bars for as many of the blobs as fit, and below them the total.
 func (s *bars) update(active []*Blob, all *sum, now time.Time) {
 	_, rows := s.screen.size()
 	room := min(maxBars, rows-2)
@@ -85,7 +83,7 @@ func (s *bars) update(active []*Blob, all *sum, now time.Time) {
 			s.remove(b)
 		}
 	}
-	if s.removed { // first, or there are more lines than room for a moment
+	if s.removed { // first, or there would be too many lines for a moment
 		s.wipe()
 	}
 	for _, b := range active {
@@ -116,12 +114,12 @@ func (s *bars) add(b *Blob) {
 	}
 }
 
-// addAll shows the bar of all, which stays the last.
+// addAll shows the bar of the total, which stays the last one.
 func (s *bars) addAll() {
 	s.all = s.bar(s.total.line, mpb.BarPriority(math.MaxInt))
 }
 
-// removeAll takes the bar of all from the screen.
+// removeAll removes the bar of the total.
 func (s *bars) removeAll() {
 	if s.all != nil {
 		s.all.Abort(true)
@@ -130,7 +128,7 @@ func (s *bars) removeAll() {
 	}
 }
 
-// bar is a bar that looks as line says.
+// bar creates a bar that is drawn by line.
 func (s *bars) bar(line func(cols, label int) string, opts ...mpb.BarOption) *mpb.Bar {
 	filler := mpb.BarFillerFunc(func(w io.Writer, _ decor.Statistics) error {
 		cols, _ := s.screen.size()
@@ -144,14 +142,14 @@ func (s *bars) bar(line func(cols, label int) string, opts ...mpb.BarOption) *mp
 	return bar
 }
 
-// widen makes room for a label.
+// widen widens the label column to fit a label.
 func (s *bars) widen(label string) {
 	if w := int64(utf8.RuneCountInString(label)); w > s.label.Load() {
 		s.label.Store(w)
 	}
 }
 
-// remove takes the bar of the blob from the screen, with one of the next frames.
+// remove removes the bar of the blob, with one of the next frames.
 func (s *bars) remove(b *Blob) {
 	if b.bar != nil {
 		b.bar.Abort(true)
@@ -161,8 +159,7 @@ func (s *bars) remove(b *Blob) {
 	}
 }
 
-// draw asks for a frame. It waits neither for that one nor for the last, but for the
-// one before.
+// draw requests a frame. It waits for the frame before the previous one.
 func (s *bars) draw() {
 	if s.mpb == nil {
 		return
@@ -170,13 +167,12 @@ func (s *bars) draw() {
 	select {
 	case s.frame <- time.Now():
 	case end := <-s.gone:
-		s.gone <- end // for the next one who asks
+		s.gone <- end // for the next call
 	}
 }
 
-// wipe draws until the bars that were removed are gone: mpb draws them in two more
-// frames. Each draw waits for the frame before the last, so the third is needed to
-// know that the second was begun.
+// wipe draws frames until removed bars are gone: mpb draws them in two more frames. Each draw waits for the frame
+// before the previous one, so a third is needed to know that the second was drawn.
 func (s *bars) wipe() {
 	for range 3 {
 		s.draw()
@@ -184,7 +180,7 @@ func (s *bars) wipe() {
 	s.removed = false
 }
 
-// close wipes the screen. All bars of blobs were removed.
+// close clears the screen. All bars of blobs must have been removed.
 func (s *bars) close() {
 	if s.mpb == nil {
 		return

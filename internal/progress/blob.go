@@ -10,12 +10,11 @@ import (
 )
 
 const (
-	// A blob smaller than this is announced only when it is done.
+	// A smaller blob is logged only when it is done.
 	tiny = 1_000_000
 
-	// The pause between two heartbeats of a blob is a quarter of the time it has taken so
-	// far, within these bounds: short downloads are followed closely, and one that
-	// takes an hour does not fill the log.
+	// The interval between two heartbeats of a blob is a quarter of its time so far, within these bounds: short
+	// downloads are followed closely, and one that takes an hour does not fill the log.
 	minBeat = 5 * time.Second
 	maxBeat = 30 * time.Second
 )
@@ -30,29 +29,28 @@ const (
 	done
 )
 
-// Blob is a layer or a config on its way into the cache.
+// Blob is a layer or a config that is being fetched.
 type Blob struct {
 	item   *Item
-	prefix string  // how each of its lines begins
-	label  string  // how its bar begins
+	prefix string  // begins each of its lines
+	label  string  // begins its bar
 	size   int64   // negative: unknown
-	ref    blobRef // what a program is told
+	ref    blobRef // identifies it in events
 
-	have    atomic.Int64 // bytes that are there
+	have    atomic.Int64 // bytes present
 	state   atomic.Int32
-	retryAt atomic.Int64 // when the next attempt begins, Unix nanoseconds
-	speed   atomic.Int64 // bytes in a second, for the bar
+	retryAt atomic.Int64 // start of the next attempt, Unix nanoseconds
+	speed   atomic.Int64 // bytes per second, for the bar
 
 	// Guarded by the Reporter's lock.
-	began  time.Time // when the state was entered
-	marked time.Time // when the last line was written
-	mark   int64     // what was there then
+	began  time.Time // start of the current state
+	marked time.Time // time of the last line
+	mark   int64     // value of have at that time
 	bar    *mpb.Bar
 }
 
-// Blob returns the blob of the item, of the given kind ("layer" or "config"),
-// digest and size; a negative size is unknown. Layers are numbered: index counts
-// from 1 to total.
+// Blob returns a blob of the item with the given kind ("layer" or "config"), digest and size; a negative size is
+// unknown. Layers are numbered: index counts from 1 to total.
 func (i *Item) Blob(kind string, index, total int, digest string, size int64) *Blob {
 	if i == nil {
 		return nil
@@ -80,8 +78,8 @@ func (i *Item) Blob(kind string, index, total int, digest string, size int64) *B
 	return b
 }
 
-// Begin logs that bytes are about to be moved; verb is "downloading", "copying" or "sending". Blobs under 1 MB are not
-// logged: their second line, "done", follows at once or a heartbeat does.
+// Begin logs the start of a transfer; verb is "downloading", "copying" or "sending". For blobs under 1 MB it logs
+// nothing, since another line follows soon: "done", or a heartbeat.
 func (b *Blob) Begin(verb string) {
 	if b == nil {
 		return
@@ -92,8 +90,7 @@ func (b *Blob) Begin(verb string) {
 	b.enter(downloading, verb)
 }
 
-// Resuming logs that the download continues after the first bytes, which are there
-// already.
+// Resuming logs that the download continues after the first bytes, which are present already.
 func (b *Blob) Resuming(from int64) {
 	if b == nil {
 		return
@@ -102,8 +99,8 @@ func (b *Blob) Resuming(from int64) {
 	b.enter(downloading, "resuming at "+Bytes(from))
 }
 
-// Skip logs that no byte has to be moved; verb is "reusing" for a blob of the cache, and "mounted" for one that the
-// registry had in another repository. Nothing more follows.
+// Skip logs that no transfer is needed; verb is "reusing" for a blob of the cache, and "mounted" for one that the
+// registry has in another repository. It is the last call for the blob.
 func (b *Blob) Skip(verb string) {
 	if b == nil {
 		return
@@ -111,7 +108,7 @@ func (b *Blob) Skip(verb string) {
 	b.enter(reused, verb)
 }
 
-// Waiting logs that another process downloads the blob.
+// Waiting logs that another process is downloading the blob.
 func (b *Blob) Waiting() {
 	if b == nil {
 		return
@@ -119,15 +116,15 @@ func (b *Blob) Waiting() {
 	b.enter(waiting, "waiting for another process")
 }
 
-// Add counts n bytes that arrived. It is cheap: one atomic addition.
+// Add counts n bytes that were received. It is one atomic addition.
 func (b *Blob) Add(n int64) {
 	if b != nil {
 		b.have.Add(n)
 	}
 }
 
-// Reset records that the first bytes are there and no others: the download starts
-// again at that offset. It is worth a line only when bytes were lost.
+// Reset records that the download restarts at that offset, with only the bytes before it. It is logged only if
+// bytes were discarded.
 func (b *Blob) Reset(at int64) {
 	if b == nil {
 		return
@@ -168,7 +165,7 @@ func (b *Blob) Done() {
 	b.enter(done, "done")
 }
 
-// enter moves the blob to a state and writes a line that says so.
+// enter changes the state and logs text.
 func (b *Blob) enter(s state, text string) {
 	r := b.item.r
 	r.mu.Lock()
@@ -194,7 +191,7 @@ func (b *Blob) due(now time.Time) bool {
 	return now.Sub(b.marked) >= gap && now.UnixNano() >= b.retryAt.Load()
 }
 
-// heartbeat logs how far the blob is, and begins the next measurement of speed.
+// heartbeat formats the progress of the blob, and starts the next measurement of speed.
 func (b *Blob) heartbeat(now time.Time) string {
 	have, took := b.have.Load(), now.Sub(b.marked)
 	speed := rate(have-b.mark, took)
@@ -209,7 +206,7 @@ func (b *Blob) heartbeat(now time.Time) string {
 	return text + ", " + Bytes(speed) + "/s"
 }
 
-// measure takes the speed for the bar, smoothed so that it can be read.
+// measure updates the speed for the bar, smoothed to be readable.
 func (b *Blob) measure(now time.Time) {
 	have, old := b.have.Load(), b.speed.Load()
 	speed := rate(have-b.mark, now.Sub(b.marked))

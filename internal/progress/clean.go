@@ -9,28 +9,27 @@ import (
 )
 
 const (
-	maxLine = 8000 // bytes of a line; osbuild cuts at 31,000 characters
+	maxLine = 8000 // bytes of a line; osbuild truncates at 31,000 characters
 	maxName = 1000 // bytes of an item's name
 	maxText = 4 * maxLine
 )
 
-// Clean makes text from outside fit to be shown as one line: without what looks like a
-// credential, printable, without line breaks, and not endless. All that this package
-// writes has gone through it; what is shown elsewhere, as in a reply, should too.
+// Clean makes foreign text safe to show as one line: it hides apparent credentials, escapes unprintable characters,
+// replaces line breaks, and limits the length. Everything that this package writes has passed through it; text
+// shown elsewhere, as in a reply, should too.
 func Clean(s string) string {
-	if len(s) > maxText { // before the work, not instead of cutting the line
+	if len(s) > maxText { // to limit the work; it does not replace cutting the line
 		s = s[:maxText]
 	}
 	return printable(Redact(strings.TrimSpace(s)))
 }
 
-// Redact replaces the secrets that Hide was told of, and what looks like a credential, by stars, and takes query and
-// fragment from URLs.
+// Redact replaces the secrets given to Hide, and apparent credentials, by stars, and removes query and fragment
+// from URLs.
 func Redact(s string) string { return redact(hideSecrets(s)) }
 
-// printable writes line breaks and tabs as a space, and whatever else a terminal
-// or a log viewer could take for more than text (controls, bidirectional marks,
-// invalid UTF-8) as Go would write it in a string.
+// printable replaces line breaks and tabs by spaces, and quotes other characters that a terminal or log viewer
+// could interpret (controls, bidirectional marks, invalid UTF-8) as Go does.
 func printable(s string) string {
 	if plain(s) {
 		return s
@@ -55,7 +54,7 @@ func printable(s string) string {
 	return string(out)
 }
 
-// plain reports whether s is ASCII that needs no work.
+// plain reports whether s is ASCII that needs no changes.
 func plain(s string) bool {
 	for i := range len(s) {
 		if s[i] < ' ' || s[i] > '~' {
@@ -65,7 +64,7 @@ func plain(s string) bool {
 	return true
 }
 
-// cut shortens a line, at a rune's end, to size bytes and marks that it did.
+// cut shortens a line to size bytes, at the end of a rune, and marks that it did.
 func cut(line []byte, size int) []byte {
 	const mark = "…"
 	if len(line) <= size {
@@ -78,38 +77,36 @@ func cut(line []byte, size int) []byte {
 	return append(line[:end], mark...)
 }
 
-// A secret is a pattern of text that holds a credential, what is written instead,
-// and, where text that holds none looks the same, the words that tell (the last
-// group of the pattern is looked up).
+// A secret is a pattern for text with a credential, its replacement, and, if harmless text can match as well, a
+// function that recognizes it by the last group of the pattern.
 type secret struct {
 	pattern *regexp.Regexp
 	instead string
 	unless  func(word string) bool
 }
 
-// secrets are compiled when there is text to look at for the first time. The value
-// of a credential ends at a space, a quote or a separator.
+// secrets are compiled on first use. The value of a credential ends at a space, a quote or a separator.
 var secrets = sync.OnceValue(func() []secret {
 	return []secret{
 		// https://user:password@host, but not docker://fedora@sha256:…
 		{regexp.MustCompile(`://[^\s/?#"'<>]+@([a-z0-9]*:?)`), "://***@${1}", isAlgorithm},
-		// what follows the path of a URL may be a key to it
+		// query and fragment of a URL may contain a key
 		{regexp.MustCompile(`(https?://[^\s?#"'<>\\]*)[?#][^\s"'<>\\]*`), "${1}", nil},
 		{regexp.MustCompile(`\b((?:Get|Head|Post|Put|Patch|Delete|parse) \\?"[^\s?#"'<>\\]*)[?#][^\s"'<>\\]*`), "${1}", nil},
 		{regexp.MustCompile(`(Location header )"(?:[^"\\]|\\.)*"`), "${1}\"***\"", nil},
-		// Bearer …, as an HTTP header carries it
+		// Bearer …, as in an HTTP header
 		{regexp.MustCompile(`(?i)\b((?:bearer|basic)\s+)([^\s"',;\\\]]+)`), "${1}***", isProse},
 		// Authorization: …
 		{regexp.MustCompile(`(?i)(authorization\\?["']?\s*[:=]\s*\[?\\?["']?(?:(?:basic|bearer|digest|negotiate)\s+)?)[^\s"',;\\\]]+`), "${1}***", nil},
-		// token=…, and the parameters that make a URL of an object store a key to it
+		// token=…, and the parameters that sign URLs of object stores
 		{regexp.MustCompile(`(?i)((?:token|passwd|password|secret|signature|credential|\bsig|\bpwd|api_?key)=\\?["']?)[^\s&"',;\\]+`), "${1}***", nil},
 		// {"token": "…"}, also inside a quoted string
 		{regexp.MustCompile(`(?i)("[\w-]*(?:token|password|secret|\bauth)\\?"\s*:\s*\\?")[^"\\]+`), "${1}***", nil},
 	}
 })
 
-// redact replaces what looks like a credential by stars. It is the second line of
-// defence: nothing should put one into a message to begin with.
+// redact replaces apparent credentials by stars. It is a second line of defence: no credential should be put into a
+// message in the first place.
 func redact(s string) string {
 	if !strings.ContainsAny(s, ":= \t") {
 		return s // no pattern can match
@@ -126,18 +123,18 @@ func redact(s string) string {
 	return s
 }
 
-// isAlgorithm reports whether a digest follows the "@" of what could be a host.
+// isAlgorithm reports whether word is the algorithm of a digest after "@", rather than a host.
 func isAlgorithm(word string) bool {
 	return word == "sha256:" || word == "sha512:"
 }
 
-// isProse reports whether a word after "bearer" or "basic" is not one that an HTTP
-// header would have there: "requesting bearer token: …", "basic auth".
+// isProse reports whether the word after "bearer" or "basic" is ordinary text, as in "requesting bearer token: …"
+// or "basic auth", rather than a credential in an HTTP header.
 func isProse(word string) bool {
 	word = strings.ToLower(strings.TrimRight(word, ".:)"))
 	switch word {
 	case "token", "tokens", "auth", "authentication", "authorization":
 		return true
 	}
-	return strings.HasPrefix(word, "realm=") // the challenge
+	return strings.HasPrefix(word, "realm=") // a challenge
 }

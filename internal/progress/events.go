@@ -8,26 +8,26 @@ import (
 	"time"
 )
 
-// eventsVersion is the version of the format of events: a field that is added does not change it.
+// eventsVersion is the version of the format of events. Adding a field does not change it.
 const eventsVersion = 1
 
 const eventTime = "2006-01-02T15:04:05.000Z"
 
-// NewEvents returns a Reporter that writes JSON to w, an object on each line.
+// NewEvents returns a Reporter that writes JSON to w, one object per line.
 func NewEvents(w io.Writer) *Reporter {
 	return &Reporter{events: &events{w: w}, every: time.Second}
 }
 
-// events is the output of a Reporter for a program. All methods are called under the Reporter's lock.
+// events is the output of a Reporter for programs. All methods are called under the Reporter's lock.
 type events struct{ w io.Writer }
 
 // event is one of the types below.
 type event interface{ name() string }
 
-// itemRef names the item of an event; it is empty where there is none.
+// itemRef identifies the item of an event; it is empty if there is none.
 type itemRef struct {
 	Name   string `json:"name,omitempty"`
-	Digest string `json:"digest,omitempty"` // what is pinned
+	Digest string `json:"digest,omitempty"` // the pinned digest
 	ID     string `json:"id,omitempty"`     // the item's key
 }
 
@@ -35,13 +35,13 @@ func pinnedRef(name, digest, key string) itemRef {
 	return itemRef{string(cut([]byte(Clean(name)), maxName)), Clean(digest), Clean(key)}
 }
 
-// blobRef names the blob of an event.
+// blobRef identifies the blob of an event.
 type blobRef struct {
 	itemRef
 	Blob  string `json:"blob"`
 	Kind  string `json:"kind"`            // layer or config
-	Index int    `json:"index,omitempty"` // of a layer, from 1
-	Of    int    `json:"of,omitempty"`    // how many layers there are
+	Index int    `json:"index,omitempty"` // of a layer, counted from 1
+	Of    int    `json:"of,omitempty"`    // number of layers
 	Size  int64  `json:"size"`
 }
 
@@ -105,19 +105,19 @@ func (blobEvent) name() string     { return "blob" }
 func (progressEvent) name() string { return "progress" }
 func (endEvent) name() string      { return "end" }
 
-// write writes one event: what every event has, and then its own fields.
+// write writes one event: the fields common to all events, and then its own.
 func (s *events) write(e event) {
 	line := fmt.Appendf(nil, `{"version":%d,"time":%q,"event":%q,`, eventsVersion, time.Now().UTC().Format(eventTime), e.name())
 	var own bytes.Buffer
 	enc := json.NewEncoder(&own)
 	enc.SetEscapeHTML(false)
-	if enc.Encode(e) != nil { // texts and numbers: it cannot fail
+	if enc.Encode(e) != nil { // strings and numbers: it cannot fail
 		return
 	}
 	_, _ = s.w.Write(append(line, own.Bytes()[1:]...))
 }
 
-// progress tells how far a download is.
+// progress reports the progress of a download.
 func (s *events) progress(b *Blob, now time.Time) {
 	if state(b.state.Load()) != downloading {
 		return
@@ -126,13 +126,12 @@ func (s *events) progress(b *Blob, now time.Time) {
 	s.write(progressEvent{b.ref, b.have.Load(), b.speed.Load()})
 }
 
-// event is that the blob is in a state.
+// event returns an event about the state of the blob.
 func (b *Blob) event(state string) blobEvent {
 	return blobEvent{b.ref, state, b.has()}
 }
 
-// stateName is how a program is told of a state; a download that begins with bytes that are there
-// is resumed.
+// stateName returns the name of a state in events. A download that starts with bytes present is "resumed".
 func stateName(s state, have int64) string {
 	switch {
 	case s == downloading && have > 0:

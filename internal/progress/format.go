@@ -7,18 +7,18 @@ import (
 	"time"
 )
 
-// shownHex is how much of a digest is shown.
+// shownHex is how many digits of a digest are shown.
 const shownHex = 8
 
-// Bytes writes a number of bytes for people, in decimal units: "999 B", "12.0 MB".
-// Every size that is shown is written by it.
+// Bytes formats a number of bytes in decimal units: "999 B", "12.0 MB". All sizes shown to users are formatted by
+// it.
 func Bytes(n int64) string {
 	if n < 1000 {
 		return strconv.FormatInt(max(n, 0), 10) + " B"
 	}
 	const units = "kMGTPE"
 	unit, u := uint64(1000), 0
-	// Rounding comes first: 999 950 is 1.0 MB, not 1000.0 kB.
+	// Round first: 999 950 is 1.0 MB, not 1000.0 kB.
 	for u < len(units)-1 && (uint64(n)+unit/20)/unit >= 1000 {
 		unit, u = unit*1000, u+1
 	}
@@ -26,7 +26,7 @@ func Bytes(n int64) string {
 	return strconv.FormatUint(tenths/10, 10) + "." + strconv.FormatUint(tenths%10, 10) + " " + units[u:u+1] + "B"
 }
 
-// Short shortens a digest for people: "sha256:0123abcd…".
+// Short shortens a digest: "sha256:0123abcd…".
 func Short(digest string) string {
 	algorithm, _, ok := strings.Cut(digest, ":")
 	if !ok {
@@ -44,7 +44,7 @@ func shortHex(digest string) string {
 	return Clean(hex)
 }
 
-// seconds writes a time that passed: "0.4 s", "75.0 s", "12m30s".
+// seconds formats a duration: "0.4 s", "75.0 s", "12m30s".
 func seconds(d time.Duration) string {
 	if d >= 100*time.Second {
 		return d.Round(time.Second).String()
@@ -52,7 +52,7 @@ func seconds(d time.Duration) string {
 	return strconv.FormatFloat(max(d, 0).Seconds(), 'f', 1, 64) + " s"
 }
 
-// percent never says 100 before all is there, and never more.
+// percent returns 100 only if have reaches size, and never more.
 func percent(have, size int64) int64 {
 	if have >= size {
 		return 100
@@ -62,7 +62,7 @@ func percent(have, size int64) int64 {
 	return int64(q)
 }
 
-// rate is n in a time as bytes in a second.
+// rate returns n bytes per the time took, in bytes per second.
 func rate(n int64, took time.Duration) int64 {
 	if n <= 0 || took <= 0 {
 		return 0

@@ -7,34 +7,33 @@ import (
 	"time"
 )
 
-// maxErrorLines is how many lines of one error are written.
+// maxErrorLines limits how many lines of one error are written.
 const maxErrorLines = 20
 
 // Item is one thing to fetch: an image or a manifest list.
 type Item struct {
 	r      *Reporter
 	prefix string  // "name: "
-	short  string  // what a bar has room for
-	ref    itemRef // what a program is told
+	short  string  // fits into a bar
+	ref    itemRef // identifies it in events
 
 	// Guarded by the Reporter's lock.
-	started bool    // or it ended without
-	size    int64   // what it needs in all, bytes; 0 until it started
-	blobs   []*Blob // until it ends
+	started bool    // or it ended without being started
+	size    int64   // total bytes; 0 before the start
+	blobs   []*Blob // until the end
 }
 
 // Summary describes an item that is complete.
 type Summary struct {
-	Bytes    int64         // came over the network, in all attempts
-	Reused   int64         // needed no download: in the pool, or left by an earlier run
+	Bytes    int64         // received from the network, in all attempts
+	Reused   int64         // not downloaded: in the pool, or left by an earlier run
 	Elapsed  time.Duration // from start to end
-	Attempts int           // 1 when the first one went well; 0 is not mentioned
-	Cached   bool          // the item was in the cache, nothing was done
-	Sent     bool          // Bytes were sent to a registry, and Reused it had
+	Attempts int           // 1 if the first one succeeded; 0 is not shown
+	Cached   bool          // the item was in the cache already
+	Sent     bool          // Bytes were sent to a registry, which already had Reused
 }
 
-// Item returns the item that is called name in every line. Its digest is best
-// shortened, see Short.
+// Item returns an item that is called name in every line. A digest in the name should be shortened with Short.
 func (r *Reporter) Item(name string) *Item {
 	if r == nil {
 		return nil
@@ -43,8 +42,8 @@ func (r *Reporter) Item(name string) *Item {
 	return &Item{r: r, prefix: name + ": ", short: shortName(name), ref: itemRef{Name: name}}
 }
 
-// Pinned returns the item of that name and pinned digest. A program is told key too: of an image its
-// id, of a manifest list the digest.
+// Pinned returns the item with that name and pinned digest. Events also have its key: the id of an image, or the
+// digest of a manifest list.
 func (r *Reporter) Pinned(name, digest, key string) *Item {
 	if r == nil {
 		return nil
@@ -65,9 +64,8 @@ func (i *Item) Note(format string, args ...any) {
 	i.r.tellLocked(noteEvent{itemRef: i.ref, Text: text}, i.prefix, text)
 }
 
-// Start logs what is fetched: what it is ("image sha256:0123abcd…"), how many
-// layers it has and how many bytes they are; negative if unknown.
-// A terminal shows the bars instead.
+// Start logs the start of fetching: what is fetched ("image sha256:0123abcd…"), its number of layers and its size
+// in bytes; negative if unknown. A terminal shows only the bars.
 func (i *Item) Start(what string, layers int, bytes int64) {
 	if i == nil {
 		return
@@ -88,7 +86,7 @@ func (i *Item) Start(what string, layers int, bytes int64) {
 	i.r.passLocked(startEvent{itemRef: i.ref, Layers: layers, Size: max(bytes, 0)}, i.prefix, text)
 }
 
-// Done logs that the item is complete, in one line.
+// Done logs that the item is complete.
 func (i *Item) Done(s Summary) {
 	if i == nil {
 		return
@@ -110,7 +108,7 @@ func (i *Item) Done(s Summary) {
 	}, text)
 }
 
-// Copied logs in one line that the item was copied or written, and how many bytes were copied for it.
+// Copied logs that the item was copied or written, and how many bytes were copied.
 func (i *Item) Copied(bytes int64, took time.Duration) {
 	if i == nil {
 		return
@@ -118,8 +116,8 @@ func (i *Item) Copied(bytes int64, took time.Duration) {
 	i.end(doneEvent{itemRef: i.ref, Bytes: bytes, Seconds: inSeconds(took)}, "done: "+Bytes(bytes)+" copied, "+seconds(took))
 }
 
-// Fail logs that the item could not be fetched, and why: the text of an error. Its further lines, as of a hint, are
-// indented.
+// Fail logs that the item could not be fetched, and why: the text of an error. Further lines of the text, such as a
+// hint, are indented.
 func (i *Item) Fail(why string) {
 	if i == nil {
 		return
@@ -142,8 +140,8 @@ func (i *Item) Fail(why string) {
 	i.end(failedEvent{itemRef: i.ref, Error: strings.ReplaceAll(why, "\n    ", "\n")}, lines...)
 }
 
-// end writes the last lines of the item, together, and forgets its blobs: those
-// that were given up were never reported as done.
+// end writes the last lines of the item together, and discards its blobs, since those that failed are not reported
+// as done.
 func (i *Item) end(e event, lines ...string) {
 	i.r.mu.Lock()
 	defer i.r.mu.Unlock()

@@ -1,20 +1,16 @@
 // Package progress shows the progress of fetching images.
 //
-// It has one API and three outputs. NewLog writes lines, for a log or a pipe: every
-// line is one Write, starts with the name of the item it belongs to (items run in
-// parallel), and is shorter than what osbuild cuts. NewBars draws, on a terminal,
-// one bar for each blob that is being downloaded, and one for all, and prints above
-// them what is to stay on the screen: notes, retries, failures and one summary per item.
-// NewEvents writes the same as JSON, for programs: docs/events.md has the format.
+// It has one API and three outputs. NewLog writes lines for a log or a pipe: every line is written by one Write,
+// starts with the name of its item (items run in parallel), and is shorter than osbuild's limit. NewBars draws a
+// bar for each running download, and one for the total, on a terminal; above them it prints lines that remain:
+// notes, retries, failures and one summary per item. NewEvents writes the same as JSON, for programs, in the format
+// of docs/events.md.
 //
-// Text that came from outside (names, errors) is printable when it is written, and
-// what looks like a credential in it is replaced by stars. A log has a line about a
-// running download at most every five seconds. No goroutine runs before the first
-// blob is waited for. A nil Reporter, Item or Blob does nothing, so a caller without
-// an output passes nil.
+// Foreign text (names, errors) is made printable, and apparent credentials in it are replaced by stars. A log has a
+// line about a running download at most every five seconds. No goroutine runs before the first download starts. A
+// nil Reporter, Item or Blob does nothing, so a caller without an output passes nil.
 //
-// Errors of the writer are dropped. Lines are for people and may change; programs
-// read the reply, or events.
+// Errors of the writer are ignored. Lines are for people and may change; programs read the reply, or events.
 package progress
 
 import (
@@ -25,18 +21,18 @@ import (
 	"time"
 )
 
-// Reporter writes what it is told to one log, one terminal or one program. Its methods, and
-// those of its items and blobs, may be called by many goroutines at a time.
+// Reporter reports to one log, terminal or program. Its methods, and those of its items and blobs, are safe for
+// concurrent use.
 type Reporter struct {
-	every time.Duration // between two looks at the active blobs
+	every time.Duration // interval of the ticker
 
 	mu     sync.Mutex
 	w      io.Writer
 	bars   *bars         // nil: log lines
-	events *events       // not nil: JSON
+	events *events       // nil unless the output is JSON
 	line   []byte        // reused by every line
 	sum    sum           // of all items
-	active []*Blob       // neither finished nor reused, in the order they began
+	active []*Blob       // neither finished nor reused, in the order of their start
 	stop   chan struct{} // not nil while the ticker runs
 	ticker sync.WaitGroup
 	closed bool
@@ -47,8 +43,7 @@ func NewLog(w io.Writer) *Reporter {
 	return &Reporter{w: w, every: time.Second}
 }
 
-// NewBars returns a Reporter that draws bars on the terminal w. If w is not a
-// terminal, it returns NewLog(w).
+// NewBars returns a Reporter that draws bars on the terminal w. If w is not a terminal, it returns NewLog(w).
 func NewBars(w io.Writer) *Reporter {
 	r := NewLog(w)
 	if size, ok := terminal(w); ok {
@@ -69,8 +64,8 @@ func (r *Reporter) Note(format string, args ...any) {
 	r.tellLocked(noteEvent{Text: text}, "", text)
 }
 
-// Close takes the bars from the screen and stops what runs. Lines that come later
-// are still written; bars and heartbeats are not. Closing twice is allowed.
+// Close removes the bars from the screen and stops the ticker. Later lines are still written; bars and heartbeats
+// are not. Closing twice is allowed.
 func (r *Reporter) Close() {
 	if r == nil {
 		return
@@ -84,7 +79,7 @@ func (r *Reporter) Close() {
 	if stop != nil {
 		close(stop)
 	}
-	r.ticker.Wait() // not under the lock: the ticker takes it
+	r.ticker.Wait() // not under the lock, which the ticker takes
 
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -94,7 +89,7 @@ func (r *Reporter) Close() {
 	}
 }
 
-// tellLocked tells what deserves to stay, as an event or a line. Prefix and text are clean.
+// tellLocked reports something that remains visible, as an event or a line. Prefix and text are clean.
 func (r *Reporter) tellLocked(e event, prefix, text string) {
 	if r.events != nil {
 		r.events.write(e)
@@ -103,8 +98,8 @@ func (r *Reporter) tellLocked(e event, prefix, text string) {
 	r.writeLocked(prefix, text)
 }
 
-// passLocked tells what passes: an event, a line where the text is not empty, but nothing on a
-// terminal, where it is seen in a bar.
+// passLocked reports something transient: as an event, as a line unless text is empty, but not on a terminal, where
+// the bar shows it.
 func (r *Reporter) passLocked(e event, prefix, text string) {
 	if r.events != nil {
 		r.events.write(e)
@@ -124,7 +119,7 @@ func (r *Reporter) writeLocked(prefix, text string) {
 	_, _ = r.w.Write(r.line)
 }
 
-// watchLocked adds a blob to those whose progress is shown, and starts to look.
+// watchLocked adds a blob to those whose progress is shown, and starts the ticker.
 func (r *Reporter) watchLocked(b *Blob) {
 	if r.closed || slices.Contains(r.active, b) {
 		return
@@ -149,7 +144,7 @@ func (r *Reporter) watchLocked(b *Blob) {
 	})
 }
 
-// unwatchLocked undoes watchLocked for the blobs that match.
+// unwatchLocked removes the blobs that match.
 func (r *Reporter) unwatchLocked(match func(*Blob) bool) {
 	r.active = slices.DeleteFunc(r.active, func(b *Blob) bool {
 		if !match(b) {
@@ -162,8 +157,8 @@ func (r *Reporter) unwatchLocked(match func(*Blob) bool) {
 	})
 }
 
-// tick looks at every active blob: a log gets the heartbeats that are due, a
-// terminal the bars of the blobs that turned out to take long, a program all.
+// tick updates the output for all active blobs: a log gets the heartbeats that are due, a terminal the bars of
+// downloads that take long, a program everything.
 func (r *Reporter) tick(now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -7,22 +7,21 @@ import (
 	"unicode/utf8"
 )
 
-// upAndClear wipes one line away. Wiping all at once, as mpb asks for, makes tmux
-// keep them in its history when they begin at the top of the screen.
+// upAndClear clears one line. If many lines are cleared at once, as mpb does, tmux saves them in its history when
+// they start at the top of the screen.
 const upAndClear = "\x1b[A\x1b[2K"
 
-// screen is the terminal as mpb sees it. mpb goes up as many lines as it has drawn
-// bars, but a terminal that was made narrower has wrapped them: they take more lines
-// now, and going up too few would leave the rest on the screen for ever. screen
-// corrects the number. (A terminal that cuts instead of wrapping loses as many
-// of the lines above; those are fewer, and the log is elsewhere.)
+// screen is the terminal as mpb sees it. mpb moves the cursor up by the number of bars it has drawn, but after a
+// terminal was made narrower the bars are wrapped and take more lines, so some of them would remain on the screen.
+// screen corrects the number. (On a terminal that cuts instead of wrapping, as many of the lines above are lost;
+// they are fewer than those kept, and in the scrollback.)
 type screen struct {
 	w     io.Writer
 	size  func() (cols, rows int)
 	drawn []int // widths of the lines of the last frame
 }
 
-// Write writes one frame: "go up n lines and clear", lines that stay, bars.
+// Write writes one frame: "move up n lines and clear", new lines, bars.
 func (s *screen) Write(frame []byte) (int, error) {
 	rest, out := frame, []byte(nil)
 	if n, after, ok := goUp(frame); ok {
@@ -42,7 +41,7 @@ func (s *screen) Write(frame []byte) (int, error) {
 	return len(frame), nil
 }
 
-// lines is how many lines of the terminal the last n lines of the last frame take.
+// lines returns how many lines of the terminal the last n lines of the last frame take.
 func (s *screen) lines(n int) int {
 	cols, _ := s.size()
 	total := 0
@@ -52,7 +51,7 @@ func (s *screen) lines(n int) int {
 	return max(total, n)
 }
 
-// goUp parses what mpb begins a frame with.
+// goUp parses the beginning of a frame of mpb.
 func goUp(frame []byte) (lines int, rest []byte, ok bool) {
 	head, rest, ok := bytes.Cut(frame, []byte("A\x1b[J"))
 	if !ok {

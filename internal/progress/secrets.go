@@ -9,11 +9,11 @@ import (
 	"sync/atomic"
 )
 
-// maxHidden is how many secrets are remembered: the passwords in use, and the tokens of the last images.
+// maxHidden limits how many secrets are stored: the passwords in use, and the tokens of the last images.
 const maxHidden = 512
 
-// shortSecret is the length in bytes below which a secret is replaced only where it is a word: a password of three
-// letters is a part of many others.
+// shortSecret is the length in bytes below which a secret is replaced only where it is a whole word: a short
+// password is a part of many other words.
 const shortSecret = 6
 
 var hidden struct {
@@ -22,7 +22,7 @@ var hidden struct {
 	byLen  atomic.Pointer[[]string] // the longest first
 }
 
-// Hide has Clean and Redact replace a secret, wherever it stands, by stars.
+// Hide makes Clean and Redact replace a secret, wherever it occurs, by stars.
 func Hide(secret string) {
 	if secret == "" {
 		return
@@ -53,7 +53,7 @@ func Hide(secret string) {
 	hidden.byLen.Store(&all)
 }
 
-// hideSecrets replaces the secrets that Hide was told of.
+// hideSecrets replaces the secrets given to Hide.
 func hideSecrets(s string) string {
 	all := hidden.byLen.Load()
 	if all == nil {

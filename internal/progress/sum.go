@@ -9,23 +9,23 @@ import (
 	"osbuild-containers/internal/manifest"
 )
 
-// sum counts what all items together have and need. It is guarded by the Reporter's lock.
+// sum adds up all items. It is guarded by the Reporter's lock.
 type sum struct {
 	began   time.Time
-	items   int // that were announced
-	started int // whose size is known
+	items   int // announced
+	started int // of known size
 	ended   int
 	cached  int
 	failed  int
-	size    int64 // of all that started, bytes
+	size    int64 // of all started items, bytes
 	have    int64 // of those that ended
 	running []*Item
 	bytes   int64 // downloaded
 	reused  int64
 }
 
-// Begin announces further items, those that need nothing included: a terminal
-// shows how many are done, and a program is told.
+// Begin announces further items, including those that are in the cache. A terminal shows how many are done, and a
+// program gets an event.
 func (r *Reporter) Begin(items int) {
 	if r == nil {
 		return
@@ -41,8 +41,8 @@ func (r *Reporter) Begin(items int) {
 	}
 }
 
-// Cached records that an item is in the cache. It is counted, and a program is told; a log is not, since
-// there may be many thousands.
+// Cached records that an item is in the cache. It is counted and produces an event, but no log line, since there
+// may be thousands.
 func (r *Reporter) Cached(name, digest, key string) {
 	if r == nil {
 		return
@@ -57,14 +57,14 @@ func (r *Reporter) Cached(name, digest, key string) {
 	}
 }
 
-// Over removes the item from the screen, and writes nothing.
+// Over removes the item from the screen without writing anything.
 func (i *Item) Over() {
 	if i != nil {
 		i.end(doneEvent{itemRef: i.ref})
 	}
 }
 
-// End tells a program that this was all.
+// End writes the final event.
 func (r *Reporter) End() {
 	if r == nil {
 		return
@@ -78,7 +78,7 @@ func (r *Reporter) End() {
 	}
 }
 
-// start notes that an item needs so many bytes.
+// start records that an item needs that many bytes.
 func (s *sum) start(i *Item, bytes int64) {
 	if i.started || bytes < 0 {
 		return
@@ -90,7 +90,7 @@ func (s *sum) start(i *Item, bytes int64) {
 	s.running = append(s.running, i)
 }
 
-// end notes that an item needs nothing more, and how it ended.
+// end records that an item has ended, and how.
 func (s *sum) end(i *Item, how event) {
 	s.ended++
 	switch e := how.(type) {
@@ -106,14 +106,14 @@ func (s *sum) end(i *Item, how event) {
 		i.size = 0
 	}
 	s.have = manifest.AddSizes(s.have, i.size)
-	if !i.started { // it ended before it needed anything
+	if !i.started { // it ended before its size was known
 		i.started = true
 		s.started++
 	}
 	s.running = slices.DeleteFunc(s.running, func(other *Item) bool { return other == i })
 }
 
-// progress is how much there is of all, and of how much; -1 as long as that is not known.
+// progress returns the bytes present and the total; -1 if that is not known yet.
 func (s *sum) progress() (have, size int64) {
 	have, size = s.have, s.size
 	for _, i := range s.running {
@@ -127,7 +127,7 @@ func (s *sum) progress() (have, size int64) {
 	return have, size
 }
 
-// has is how many bytes of the blob are there.
+// has returns how many bytes of the blob are present.
 func (b *Blob) has() int64 {
 	switch state(b.state.Load()) {
 	case reused, done:
@@ -136,19 +136,19 @@ func (b *Blob) has() int64 {
 	return b.have.Load()
 }
 
-// label is how the bar of all begins.
+// label returns the label of the total's bar.
 func (s *sum) label() string {
 	return "all: " + strconv.Itoa(s.ended) + " of " + strconv.Itoa(s.items) + " done"
 }
 
-// total is what the bar of all shows. mpb draws it while the Reporter's lock is held, so it takes none.
+// total is the state of the total's bar. mpb draws it while the Reporter's lock is held, so it takes no lock.
 type total struct {
 	label      atomic.Pointer[string]
 	have, size atomic.Int64
-	speed      atomic.Int64 // bytes in a second
+	speed      atomic.Int64 // bytes per second
 }
 
-// measure takes what is to be shown, with the speed of the blobs that are active.
+// measure updates the state, with the speed of the active blobs.
 func (t *total) measure(s *sum, active []*Blob) {
 	label := s.label()
 	t.label.Store(&label)
@@ -164,7 +164,7 @@ func (t *total) measure(s *sum, active []*Blob) {
 	t.speed.Store(speed)
 }
 
-// line is the bar of all.
+// line formats the bar of the total.
 func (t *total) line(cols, labelWidth int) string {
 	return line(*t.label.Load(), labelWidth, t.have.Load(), t.size.Load(), Bytes(t.speed.Load())+"/s", min(cols, maxCols))
 }
