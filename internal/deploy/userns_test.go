@@ -61,6 +61,32 @@ func TestInUserNamespace(t *testing.T) {
 	)
 }
 
+// TestDevicesInUserNamespace leaves out devices and hard links to them, with one warning about those that the tree would have.
+func TestDevicesInUserNamespace(t *testing.T) {
+	if !userns.Inside(t, userns.OneID()) {
+		return
+	}
+	for name, c := range userns.Devices() {
+		t.Run(name, func(t *testing.T) {
+			var layers []Layer
+			for _, headers := range c.Layers {
+				layers = append(layers, zipped(t, userns.Archive(t, headers)))
+			}
+			p := newPlace(t)
+			log, err := p.deploy(t, Options{}, layers...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := userns.Links(t, p.tree); got != c.Links {
+				t.Errorf("got %q, want %q", got, c.Links)
+			}
+			if want := fmt.Sprintf(": %d are not made", c.Count-c.Hidden); strings.Count(log, "warning: ") != 1 || !strings.Contains(log, want) {
+				t.Errorf("want %q in %s", want, log)
+			}
+		})
+	}
+}
+
 // TestUnmappedOwners shows the error of an owner, and of an ACL with one, that the user namespace does not map.
 func TestUnmappedOwners(t *testing.T) {
 	if !userns.Inside(t, userns.OneID()) {

@@ -1,9 +1,9 @@
 package main
 
 import (
-	"archive/tar"
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -128,35 +128,84 @@ func TestStorageOfAnOrdinaryUser(t *testing.T) {
 	}
 }
 
-// TestDevicesInUserNamespace leaves out a device, with a warning. A hard link to it is an error: the library has nothing to
-// link to.
+// TestDevicesInUserNamespace leaves out devices and hard links to them, with one warning, and gives back the layers as they
+// were.
 func TestDevicesInUserNamespace(t *testing.T) {
 	if !userns.Inside(t, userns.OneID()) {
 		return
 	}
-	layer := func(headers ...*tar.Header) images.LayerInfo {
-		var b bytes.Buffer
-		w := tar.NewWriter(&b)
-		for _, h := range headers {
-			must(t, w.WriteHeader(h))
-		}
-		must(t, w.Close())
-		d := digest.FromBytes(b.Bytes())
-		return images.LayerInfo{Digest: d, DiffID: d, Size: int64(b.Len()), MediaType: "application/vnd.oci.image.layer.v1.tar", Blob: b.Bytes()}
-	}
-	device := &tar.Header{Name: "console", Typeflag: tar.TypeChar, Devmajor: 5, Devminor: 1, Mode: 0o600}
-	link := &tar.Header{Name: "tty", Typeflag: tar.TypeLink, Linkname: "console"}
 	drivers(t, func(t *testing.T, driver string) {
-		for want, headers := range map[string][]*tar.Header{
-			`warning: only root of the host can make device nodes: 1 are not made, the first is "console"`: {device},
-			`no such file or directory`: {device, link},
-		} {
-			a := inputs.New(t)
-			a.Dir(t, "localhost/one:v1", images.New(images.Use(layer(headers...))))
-			a.Options = storageOptions(driver)
-			if code, log := call(t, a); (code == 0) != (len(headers) == 1) || !strings.Contains(log, want) {
-				t.Errorf("exit status %d: %s", code, log)
+		for name, c := range userns.Devices() {
+			if c.Across && driver == "overlay" {
+				continue
 			}
+			t.Run(name, func(t *testing.T) {
+				var layers []images.LayerInfo
+				for _, headers := range c.Layers {
+					blob := userns.Archive(t, headers)
+					d := digest.FromBytes(blob)
+					layers = append(layers, images.LayerInfo{Digest: d, DiffID: d, Size: int64(len(blob)), MediaType: "application/vnd.oci.image.layer.v1.tar", Blob: blob})
+				}
+				img := images.New(images.Use(layers...))
+				a := inputs.New(t)
+				a.Dir(t, "localhost/one:v1", img)
+				a.Options = storageOptions(driver)
+				code, log := call(t, a)
+				want := fmt.Sprintf("warning: only root of the host can make device nodes: %d are not made, the first is %q\n", c.Count, c.First)
+				if code != 0 || strings.Count(log, "warning: ") != 1 || !strings.Contains(log, want) {
+					t.Fatalf("exit status %d, want %s in\n%s", code, want, log)
+				}
+				if got := userns.Links(t, unpacked(rootOf(a), driver, layers)...); got != c.Links && !(c.Replaces && driver == "overlay") {
+					t.Errorf("got %q, want %q", got, c.Links)
+				}
+				for n, l := range stored(t, rootOf(a), img) {
+					if !bytes.Equal(l, layers[n].Blob) {
+						t.Errorf("layer %d is another one: %d bytes, want %d", n, len(l), len(layers[n].Blob))
+					}
+				}
+			})
 		}
 	})
+}
+
+// unpacked returns the directories of the layers: with vfs, the last one has all that is below it, too.
+func unpacked(root, driver string, layers []images.LayerInfo) (dirs []string) {
+	id := ""
+	for _, l := range layers {
+		if id != "" {
+			id = digest.FromString(id + "+" + l.DiffID.Encoded()).Encoded()
+		} else {
+			id = l.DiffID.Encoded()
+		}
+		dirs = append(dirs, filepath.Join(root, "overlay", id, "diff"))
+	}
+	if driver == "vfs" {
+		return []string{filepath.Join(root, "vfs/dir", id)}
+	}
+	return dirs
+}
+
+// stored returns the layers that a storage has of an image.
+func stored(t *testing.T, root string, img *images.Image) (layers [][]byte) {
+	t.Helper()
+	opened, err := input.Open(t.Context(), request.InputImage{Path: root, Key: img.ID.String(), Format: request.FormatContainersStorage, Name: "localhost/one:v1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range opened.Manifest().Layers {
+		r, err := opened.Blob(t.Context(), l)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		layers = append(layers, b)
+		r.Close()
+	}
+	if err := opened.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return layers
 }

@@ -16,6 +16,7 @@ import (
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/containers/storage/pkg/archive"
 	"github.com/opencontainers/go-digest"
+	tsstorage "github.com/vbatts/tar-split/tar/storage"
 
 	"osbuild-containers/internal/layer"
 	"osbuild-containers/internal/manifest"
@@ -39,6 +40,7 @@ type chain struct {
 
 	staged  *graphdriver.DriverWithDifferOutput
 	notes   *notes
+	devices *devices // of the layer and those below; nil for those that are not unpacked on top of each other
 	lost    userns.Losses
 	began   time.Time
 	took    time.Duration
@@ -180,7 +182,7 @@ func (w *writer) apply(c *chain) error {
 	}
 	// The notes come first: a layer without them could not be read again, and what is left of them
 	// when this process dies in between is replaced by the next one.
-	path := filepath.Join(w.layersDir(), c.id+".tar-split.gz")
+	path := w.notesOf(c)
 	if err := c.notes.publish(path); err != nil {
 		return fmt.Errorf("%s: %w", c.label, err)
 	}
@@ -199,6 +201,10 @@ func (w *writer) apply(c *chain) error {
 
 // layersDir is where the store keeps what it knows of layers.
 func (w *writer) layersDir() string { return filepath.Join(w.opt.Root, w.opt.Driver+"-layers") }
+
+func (w *writer) notesOf(c *chain) string {
+	return filepath.Join(w.layersDir(), c.id+".tar-split.gz")
+}
 
 func (w *writer) told(c *chain) {
 	w.lost.Merge(&c.lost)
@@ -252,13 +258,23 @@ func (w *writer) put(c *chain, s *layer.Stream) error {
 		})
 		out.CloseWithError(put)
 	})
-	o := newOwners(c.image, w.layersDir(), w.opt.IgnoreOwners)
-	err := c.pass(s, to, o)
-	c.lost = o.lost
+	o := newOwners(s, c.image, w.layersDir(), w.opt.IgnoreOwners)
+	if below := w.added[c.parent]; o.devices != nil && below != nil {
+		o.devices = newDevices(below.devices)
+	}
+	n, err := c.pass(s, to, o)
+	if n != nil {
+		defer n.Close()
+	}
+	c.devices, c.lost = o.devices, o.lost
 	to.CloseWithError(err)
 	work.Wait()
 	if err == nil {
 		err = put
+	}
+	if err == nil && n != nil {
+		// Were this process killed before, reading the layer would be an error: it would not have its diff ID.
+		err = n.publish(w.notesOf(c))
 	}
 	return err
 }
@@ -266,10 +282,12 @@ func (w *writer) put(c *chain, s *layer.Stream) error {
 // pass writes the archive to the store. The store looks for itself whether it is compressed,
 // so an archive that looks like that is refused: what would be in it was not checked. The headers are
 // compressed to see how much the store is going to keep of them in memory.
-func (c *chain) pass(s *layer.Stream, to *io.PipeWriter, o *owners) error {
-	write, begun := into(to), false
+//
+// Where the store does not get the archive as it is, pass returns the notes that the store is to have in the place of its own.
+func (c *chain) pass(s *layer.Stream, to *io.PipeWriter, o *owners) (n *notes, err error) {
+	write, end := o.devices.edit(into(to))
+	begun := false
 	var headers bytes.Buffer
-	kept := newZip(&bounded{io.Discard, maxKept, maxKept})
 	entries := s.Pass(func(piece []byte) error {
 		if !begun && archive.DetectCompression(piece) != archive.Uncompressed {
 			return errors.New("the archive in the layer begins like something compressed")
@@ -277,6 +295,24 @@ func (c *chain) pass(s *layer.Stream, to *io.PipeWriter, o *owners) error {
 		begun = true
 		return write(piece)
 	}, &headers)
+	if o.devices == nil {
+		return nil, c.keep(entries, &headers, o)
+	}
+	if n, err = newNotes(o.disk, maxKept); err != nil {
+		return nil, err
+	}
+	if err = split(context.Background(), entries, &headers, tsstorage.NewJSONPacker(n.zip), o); err == nil {
+		err = end()
+	}
+	if err == nil && o.devices.any {
+		return n, n.finish()
+	}
+	return nil, errors.Join(err, n.Close())
+}
+
+// keep reads the entries, as far as what the store keeps of them is within the limit.
+func (*chain) keep(entries *layer.Reader, headers *bytes.Buffer, o *owners) error {
+	kept := newZip(&bounded{io.Discard, maxKept, maxKept})
 	for {
 		h, e, err := entries.NextHeader()
 		if err == io.EOF {

@@ -31,13 +31,13 @@ type notes struct {
 	zip  *gzip.Writer
 }
 
-// newNotes makes the file in the store's directory of layers.
-func newNotes(dir string) (*notes, error) {
+// newNotes makes the file in the store's directory of layers, with a limit in bytes.
+func newNotes(dir string, limit int64) (*notes, error) {
 	file, err := unnamed(dir)
 	if err != nil {
 		return nil, fmt.Errorf("make temporary file in %s: %w", dir, err)
 	}
-	buf := bufio.NewWriterSize(&bounded{file, maxNotes, maxNotes}, bufferSize)
+	buf := bufio.NewWriterSize(&bounded{file, limit, limit}, bufferSize)
 	return &notes{file: file, buf: buf, zip: newZip(buf)}, nil
 }
 

@@ -54,7 +54,7 @@ func splitAll(t testing.TB, archive []byte, notes tsstorage.Packer, limits layer
 	var raw, passed bytes.Buffer
 	s := stream(t, archive, limits)
 	in := s.Pass(func(piece []byte) error { passed.Write(piece); return nil }, &raw)
-	err := split(t.Context(), in, &raw, notes, newOwners(layer.NewTally(limits), t.TempDir(), false))
+	err := split(t.Context(), in, &raw, notes, newOwners(s, layer.NewTally(limits), t.TempDir(), false))
 	return passed.Bytes(), err
 }
 
@@ -145,7 +145,8 @@ func TestHeadersKeptInMemoryAreBounded(t *testing.T) {
 	for n, want := range map[int]string{1: "", 4: "compressed bytes in the headers of the layer: more than the limit of 100000"} {
 		out, to := io.Pipe()
 		go func() { _, _ = io.Copy(io.Discard, out) }()
-		err := new(chain).pass(stream(t, packed(t, "", slices.Repeat([]tar.Header{entry}, n)...), layer.Limits{}), to, newOwners(layer.NewTally(layer.Limits{}), t.TempDir(), false))
+		s := stream(t, packed(t, "", slices.Repeat([]tar.Header{entry}, n)...), layer.Limits{})
+		_, err := new(chain).pass(s, to, newOwners(s, layer.NewTally(layer.Limits{}), t.TempDir(), false))
 		to.Close()
 		if fmt.Sprint(err) != want && (want != "" || err != nil) {
 			t.Errorf("%d entries: error %v, want %q", n, err, want)
@@ -156,7 +157,7 @@ func TestHeadersKeptInMemoryAreBounded(t *testing.T) {
 // TestNotesHaveNoNameUntilTheyArePublished looks into the directory meanwhile.
 func TestNotesHaveNoNameUntilTheyArePublished(t *testing.T) {
 	dir := t.TempDir()
-	n, err := newNotes(dir)
+	n, err := newNotes(dir, maxNotes)
 	if err != nil {
 		t.Fatal(err)
 	}

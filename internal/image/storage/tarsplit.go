@@ -3,6 +3,7 @@ package storage
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -74,6 +75,7 @@ func split(ctx context.Context, in *layer.Reader, raw *bytes.Buffer, notes stora
 // owners are the owners of a layer's files, and what else only a reader of all headers
 // knows.
 type owners struct {
+	stream     *layer.Stream
 	image      *layer.Tally
 	disk       string // a directory on the store's disk
 	uids, gids map[uint32]struct{}
@@ -86,22 +88,22 @@ type owners struct {
 	ids          *userns.IDs // that the owners must be among; nil for all
 	overlay      bool        // the store is one of overlay
 	ignoreOwners bool
-	restricted   bool
+	devices      *devices // nil if they can be made
 	lost         userns.Losses
 }
 
 // noOpaque is why root's podman does not see that a directory is opaque.
 const noOpaque = "only root of the host can set trusted.overlay.opaque; user.overlay.opaque, which a rootless podman reads, is set"
 
-func newOwners(image *layer.Tally, disk string, ignoreOwners bool) *owners {
+func newOwners(stream *layer.Stream, image *layer.Tally, disk string, ignoreOwners bool) *owners {
 	o := &owners{
-		ignoreOwners: ignoreOwners, restricted: userns.Restricted(),
-		image: image, disk: disk, uids: map[uint32]struct{}{}, gids: map[uint32]struct{}{},
+		ignoreOwners: ignoreOwners,
+		stream:       stream, image: image, disk: disk, uids: map[uint32]struct{}{}, gids: map[uint32]struct{}{},
 		dirs: map[string]struct{}{}, parents: map[string]struct{}{},
 	}
-	if o.restricted {
+	if userns.Restricted() {
 		ids := userns.Mapped()
-		o.ids = &ids
+		o.ids, o.devices = &ids, newDevices(nil)
 	}
 	return o
 }
@@ -123,16 +125,19 @@ func (o *owners) add(h *tar.Header, e *layer.Entry) error {
 	if err := o.need(dir); err != nil {
 		return err
 	}
-	if base == archive.WhiteoutOpaqueDir && o.restricted && o.overlay {
-		o.lost.Add(strings.Trim(dir, "/"), "trusted.overlay.opaque", noOpaque)
+	if base == archive.WhiteoutOpaqueDir && o.devices != nil && o.overlay {
+		o.lost.Add(cmp.Or(strings.Trim(dir, "/"), "/"), "trusted.overlay.opaque", noOpaque)
 	}
 	if gone, ok := strings.CutPrefix(base, archive.WhiteoutPrefix); ok {
 		o.whiteouts = append(o.whiteouts, dir+gone)
+		if o.devices != nil {
+			o.devices.remove(dir + gone)
+		}
 		return nil
 	}
 	o.uids[uint32(h.Uid)] = struct{}{}
 	o.gids[uint32(h.Gid)] = struct{}{}
-	if o.restricted {
+	if o.devices != nil {
 		o.lose(e)
 	}
 	mapped := o.ids == nil || o.ids.Has(h.Uid, h.Gid)
@@ -147,7 +152,7 @@ func (o *owners) add(h *tar.Header, e *layer.Entry) error {
 
 // lose counts what the library leaves out of an entry without a word where it is not run by root of the host.
 func (o *owners) lose(e *layer.Entry) {
-	if e.Type == layer.Char || e.Type == layer.Block {
+	if o.devices.add(e, o.stream.Bytes()) {
 		o.lost.Add(e.Name, "", userns.NoDevices)
 	}
 	for attr := range e.Xattrs {

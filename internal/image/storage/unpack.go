@@ -40,7 +40,7 @@ type differ struct {
 func (d *differ) ApplyDiff(dest string, options *archive.TarOptions, _ *graphdriver.DifferOptions) (out graphdriver.DriverWithDifferOutput, err error) {
 	defer func() { d.err = err }()
 	out.Differ = d
-	n, err := newNotes(d.dir)
+	n, err := newNotes(d.dir, maxNotes)
 	if err != nil {
 		return out, err
 	}
@@ -49,7 +49,7 @@ func (d *differ) ApplyDiff(dest string, options *archive.TarOptions, _ *graphdri
 			n.Close()
 		}
 	}()
-	o := newOwners(d.chain.image, d.dir, d.ignoreOwners)
+	o := newOwners(d.stream, d.chain.image, d.dir, d.ignoreOwners)
 	o.overlay = true
 	if d.ignoreOwners {
 		options.ChownOpts = &idtools.IDPair{UID: unix.Geteuid(), GID: unix.Getegid()}
@@ -111,7 +111,11 @@ func unpack(in *layer.Stream, dest string, options *archive.TarOptions, notes st
 		out.CloseWithError(unpacked)
 	})
 	var raw bytes.Buffer
-	err := split(ctx, in.Pass(into(to), &raw), &raw, notes, o)
+	pass, end := o.devices.edit(into(to))
+	err := split(ctx, in.Pass(pass, &raw), &raw, notes, o)
+	if err == nil {
+		err = end()
+	}
 	to.CloseWithError(err)
 	work.Wait()
 	if err == nil {

@@ -1,0 +1,147 @@
+package storage
+
+import (
+	"archive/tar"
+	"fmt"
+	"path"
+	"strings"
+
+	"osbuild-containers/internal/layer"
+)
+
+// devices are the device nodes of a layer that only root of the host can make. The library leaves them out, but hard links
+// to them are errors, since there is nothing to link to. So the archive that it gets has a device node in the place of each:
+// a header of the same length. What the store keeps of the layer is of the archive as it was.
+type devices struct {
+	below *devices            // of the layer that this one is unpacked into a copy of; nil for none
+	paths map[string]pathKind // of those that are not of the zero kind, or replace such a path of a layer below
+	edits []int64             // offsets of the headers to change
+	any   bool                // there was one
+}
+
+// pathKind is what a path is, as far as hard links to it depend on that.
+type pathKind struct {
+	device bool   // a device node or a hard link to one
+	target string // of a symbolic link
+}
+
+func newDevices(below *devices) *devices {
+	return &devices{below: below, paths: map[string]pathKind{}}
+}
+
+func (d *devices) kind(name string) pathKind {
+	for ; d != nil; d = d.below {
+		if k, ok := d.paths[name]; ok {
+			return k
+		}
+	}
+	return pathKind{}
+}
+
+func (d *devices) set(name string, k pathKind) {
+	name = d.resolve(name)
+	if k != d.kind(name) {
+		d.paths[name] = k
+	}
+}
+
+// add takes the next entry of the layer, whose header ends at the offset. It reports whether there will be no file of
+// that name, because it is a device node or a hard link to one.
+func (d *devices) add(e *layer.Entry, end int64) bool {
+	var k pathKind
+	switch e.Type {
+	case layer.Char, layer.Block:
+		k.device = true
+	case layer.Symlink:
+		k.target = strings.Clone(e.Link)
+	case layer.Hardlink:
+		if k = d.kind(d.resolve(e.Link)); k.device {
+			d.edits, d.any = append(d.edits, end-tarBlock), true
+		}
+	}
+	d.set(e.Name, k)
+	return k.device
+}
+
+// remove takes a whiteout.
+func (d *devices) remove(name string) { d.set(name, pathKind{}) }
+
+// resolve follows symbolic links in the directories of a name.
+func (d *devices) resolve(name string) string {
+	name = path.Clean("/" + name)
+	for i, left := 1, 40; i < len(name) && left > 0; i++ { // the kernel does not follow more
+		if name[i] != '/' {
+			continue
+		}
+		if target := d.kind(name[:i]).target; target != "" {
+			if !path.IsAbs(target) {
+				target = path.Dir(name[:i]) + "/" + target
+			}
+			name = path.Join(target, name[i:])
+			i, left = 0, left-1
+		}
+	}
+	return name
+}
+
+// edit returns a function that changes the headers of the archive that is passed to it, piece by piece, and passes it on
+// to the function to; without devices, to itself. The second function ends the archive.
+func (d *devices) edit(to func(piece []byte) error) (pass func(piece []byte) error, end func() error) {
+	if d == nil {
+		return to, func() error { return nil }
+	}
+	var at int64                       // offset of what is passed on next
+	block := make([]byte, 0, tarBlock) // its beginning, until there is the rest
+	forward := func(b []byte) error {
+		at += int64(len(b))
+		return to(b)
+	}
+	pass = func(piece []byte) error {
+		for len(piece) > 0 {
+			n := len(piece) / tarBlock * tarBlock
+			if len(d.edits) > 0 {
+				n = int(min(int64(n), d.edits[0]-at))
+			}
+			if len(block) == 0 && n > 0 {
+				if err := forward(piece[:n]); err != nil {
+					return err
+				}
+				piece = piece[n:]
+				continue
+			}
+			n = min(len(piece), tarBlock-len(block))
+			block, piece = append(block, piece[:n]...), piece[n:]
+			if len(block) < tarBlock {
+				break
+			}
+			if len(d.edits) > 0 && d.edits[0] == at {
+				toDevice(block)
+				d.edits = d.edits[1:]
+			}
+			if err := forward(block); err != nil {
+				return err
+			}
+			block = block[:0]
+		}
+		return nil
+	}
+	end = func() error {
+		if len(block) == 0 {
+			return nil
+		}
+		return forward(block)
+	}
+	return pass, end
+}
+
+// toDevice makes the header of a hard link that of a device node.
+func toDevice(header []byte) {
+	const sumAt, typeflagAt = 148, 156
+	header[typeflagAt] = tar.TypeChar
+	copy(header[sumAt:], "        ")
+	sum := 0
+	for _, b := range header {
+		sum += int(b)
+	}
+	copy(header[sumAt:], fmt.Sprintf("%06o\x00", sum))
+}

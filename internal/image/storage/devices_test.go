@@ -1,0 +1,106 @@
+package storage
+
+import (
+	"archive/tar"
+	"bytes"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+
+	tsstorage "github.com/vbatts/tar-split/tar/storage"
+
+	"osbuild-containers/internal/layer"
+)
+
+// TestDeviceLinksAreEdited passes an archive in pieces of all kinds of lengths: hard links to devices become devices, and nothing
+// else changes, nor where it is.
+func TestDeviceLinksAreEdited(t *testing.T) {
+	char := tar.Header{Name: "d", Typeflag: tar.TypeChar}
+	file := tar.Header{Name: "f", Typeflag: tar.TypeReg, Size: 700}
+	link := tar.Header{Name: "l", Typeflag: tar.TypeLink, Linkname: "d"}
+	other := tar.Header{Name: "o", Typeflag: tar.TypeLink, Linkname: "f"}
+	long := tar.Header{Name: strings.Repeat("p/", 99), Typeflag: tar.TypeLink, Linkname: "l"}
+	last := tar.Header{Name: "z", Typeflag: tar.TypeLink, Linkname: "d"}
+	archive := packed(t, "\x00\x00\x00", char, file, link, other, long, last)
+	for _, size := range []int{1, 100, 511, 512, 513, 1000, len(archive)} {
+		s := stream(t, archive, layer.Limits{})
+		o := newOwners(s, layer.NewTally(layer.Limits{}), t.TempDir(), false)
+		o.devices = newDevices(nil)
+		var raw, passed bytes.Buffer
+		edit, end := o.devices.edit(func(piece []byte) error { passed.Write(piece); return nil })
+		in := s.Pass(func(piece []byte) error {
+			for part := range slices.Chunk(slices.Clone(piece), size) {
+				if err := edit(part); err != nil {
+					return err
+				}
+			}
+			return nil
+		}, &raw)
+		if err := split(t.Context(), in, &raw, tsstorage.NewJSONPacker(io.Discard), o); err != nil {
+			t.Fatal(err)
+		}
+		if err := end(); err != nil {
+			t.Fatal(err)
+		}
+		var kinds []byte
+		r := tar.NewReader(bytes.NewReader(passed.Bytes()))
+		for h, err := r.Next(); err != io.EOF; h, err = r.Next() {
+			if err != nil {
+				t.Fatal(err)
+			}
+			kinds = append(kinds, h.Typeflag)
+		}
+		if string(kinds) != "303133" {
+			t.Errorf("pieces of %d bytes: entries of the kinds %s", size, kinds)
+		}
+		changed := 0
+		for n, b := range passed.Bytes() {
+			if b != archive[n] {
+				changed++
+				if at := n % tarBlock; at < 148 || at > 156 {
+					t.Errorf("pieces of %d bytes: byte %d is %q, want %q", size, n, b, archive[n])
+				}
+			}
+		}
+		if passed.Len() != len(archive) || changed == 0 {
+			t.Errorf("pieces of %d bytes: %d bytes passed on, want %d, and %d changed", size, passed.Len(), len(archive), changed)
+		}
+	}
+}
+
+// TestSymbolicLinksAreFollowed resolves names as the kernel does, also where that never ends.
+func TestSymbolicLinksAreFollowed(t *testing.T) {
+	below := newDevices(nil)
+	for name, target := range map[string]string{"lib": "usr/lib", "usr/up": "..", "loop": "loop/x", "abs": "/lib/", "gone": "lib"} {
+		below.set(name, pathKind{target: target})
+	}
+	d := newDevices(below)
+	d.remove("gone")
+	for name, want := range map[string]string{
+		"": "/", "lib": "/lib", "./lib/": "/lib", "lib/a": "/usr/lib/a", "abs/a": "/usr/lib/a", "usr/up/lib/b": "/usr/lib/b", "gone/a": "/gone/a", "a/../lib/c": "/usr/lib/c",
+		"loop/a": "/loop" + strings.Repeat("/x", 40) + "/a",
+	} {
+		if got := d.resolve(name); got != want {
+			t.Errorf("%q is %q, want %q", name, got, want)
+		}
+	}
+}
+
+// TestOpaqueDirectoriesAreNamed pairs whiteouts with the directory that the warning names.
+func TestOpaqueDirectoriesAreNamed(t *testing.T) {
+	for name, want := range map[string]string{".wh..wh..opq": "/", "./.wh..wh..opq": "/", "/.wh..wh..opq": "/", "./a//b/.wh..wh..opq": "a/b"} {
+		s := stream(t, packed(t, ""), layer.Limits{})
+		o := newOwners(s, layer.NewTally(layer.Limits{}), t.TempDir(), false)
+		o.overlay, o.devices = true, newDevices(nil)
+		if err := o.add(&tar.Header{Name: name}, &layer.Entry{Name: name}); err != nil {
+			t.Fatal(err)
+		}
+		var got string
+		o.lost.Report(func(format string, args ...any) { got += fmt.Sprintf(format, args...) })
+		if !strings.HasSuffix(got, fmt.Sprintf(": 1 are not set, the first is trusted.overlay.opaque of %q", want)) {
+			t.Errorf("%s: got %s, want %q", name, got, want)
+		}
+	}
+}
