@@ -15,21 +15,20 @@ import (
 	"context"
 	"io"
 
-	"github.com/containers/storage/pkg/reexec"
 	"github.com/opencontainers/go-digest"
 
-	"osbuild-containers/internal/image/internals"
+	"osbuild-containers/internal/image/library"
 	"osbuild-containers/internal/image/registry"
+	"osbuild-containers/internal/image/storage"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/request"
 )
 
-// Reexec must be called first in main: containers/storage starts its own executable again for
-// some work. It reports whether this was such a start, after which main returns.
-func Reexec() bool { return reexec.Init() }
+// Reexec must be called first in main, see [storage.Reexec].
+func Reexec() bool { return storage.Reexec() }
 
 // RouteLogs sends what the libraries log, warnings and worse, to note, a line each.
-func RouteLogs(note func(format string, args ...any)) { internals.RouteLogs(note) }
+func RouteLogs(note func(format string, args ...any)) { library.RouteLogs(note) }
 
 // Target is one image, or one index, to read.
 type Target struct {

@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"osbuild-containers/internal/image/internals"
+	"osbuild-containers/internal/image/library"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/request"
 	"osbuild-containers/test/images"
@@ -19,8 +19,8 @@ import (
 // destination opens a repository of a registry with a login.
 func destination(t *testing.T, f *registry.Faults, name string, known *BlobLocations) *Destination {
 	t.Helper()
-	internals.RouteLogs(t.Logf)
-	t.Cleanup(func() { internals.RouteLogs(func(string, ...any) {}) })
+	library.RouteLogs(t.Logf)
+	t.Cleanup(func() { library.RouteLogs(func(string, ...any) {}) })
 	auth := filepath.Join(t.TempDir(), "auth.json")
 	login := base64.StdEncoding.EncodeToString([]byte("ann:secret"))
 	if err := os.WriteFile(auth, []byte(fmt.Sprintf(`{"auths": {%q: {"auth": %q}}}`, f.Addr, login)), 0o600); err != nil {

@@ -11,14 +11,14 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"osbuild-containers/internal/image/internals"
+	"osbuild-containers/internal/image/library"
 	"osbuild-containers/internal/retry"
 )
 
 // TestCredentialsDoNotFollowARedirectOfTheManifest: a redirect of the first answer of all takes no credentials to
 // another port.
 func TestCredentialsDoNotFollowARedirectOfTheManifest(t *testing.T) {
-	internals.RouteLogs(func(string, ...any) {})
+	library.RouteLogs(func(string, ...any) {})
 	var leaked atomic.Bool
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		leaked.Store(leaked.Load() || r.Header.Get("Authorization") != "")

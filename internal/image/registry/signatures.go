@@ -10,7 +10,7 @@ import (
 	"github.com/containers/storage/pkg/homedir"
 	"github.com/opencontainers/go-digest"
 
-	"osbuild-containers/internal/image/internals"
+	"osbuild-containers/internal/image/library"
 )
 
 // Signatures returns the signatures of a manifest, those of a lookaside and those attached to the image in the
@@ -18,7 +18,7 @@ import (
 func (r *reader) Signatures(ctx context.Context, d digest.Digest) ([][]byte, error) {
 	r.lookaside.Lock()
 	defer r.lookaside.Unlock()
-	sigs, err := internals.Signatures(limited(ctx), r.src, d)
+	sigs, err := library.Signatures(limited(ctx), r.src, d)
 	dir := unreadLookaside(err)
 	if dir == "" {
 		return sigs, err
@@ -27,7 +27,7 @@ func (r *reader) Signatures(ctx context.Context, d digest.Digest) ([][]byte, err
 	if err := r.client.NoLookaside(); err != nil {
 		return nil, err
 	}
-	return internals.Signatures(limited(ctx), r.src, d)
+	return library.Signatures(limited(ctx), r.src, d)
 }
 
 // unreadLookaside returns the directory, of those in which the library looks for signatures where none is configured,

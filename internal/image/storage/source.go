@@ -15,7 +15,7 @@ import (
 	"github.com/containers/storage/pkg/archive"
 	"github.com/opencontainers/go-digest"
 
-	"osbuild-containers/internal/image/internals"
+	"osbuild-containers/internal/image/library"
 	"osbuild-containers/internal/manifest"
 )
 
@@ -125,7 +125,7 @@ func (s *Source) instance(ctx context.Context, d digest.Digest) ([]byte, error) 
 
 // Signatures returns the signatures of a manifest of the image, in the format of the dir: transport.
 func (s *Source) Signatures(ctx context.Context, d digest.Digest) ([][]byte, error) {
-	sigs, err := internals.Signatures(ctx, s.src, d)
+	sigs, err := library.Signatures(ctx, s.src, d)
 	return sigs, Mark(err)
 }
 

@@ -14,12 +14,17 @@ import (
 	"github.com/containers/image/v5/docker/reference"
 	"github.com/containers/storage"
 	"github.com/containers/storage/pkg/mount"
+	"github.com/containers/storage/pkg/reexec"
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/scratch"
 )
+
+// Reexec must be called first in main: containers/storage starts its own executable again for
+// some work. It reports whether this was such a start, after which main returns.
+func Reexec() bool { return reexec.Init() }
 
 // Store is a containers storage, open for reading, with the additional image stores that belong to it. All of
 // them are opened as additional image stores of an empty one in a scratch directory, so that nothing is ever

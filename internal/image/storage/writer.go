@@ -14,7 +14,7 @@ import (
 	graphdriver "github.com/containers/storage/drivers"
 
 	"osbuild-containers/internal/hint"
-	"osbuild-containers/internal/image/internals"
+	"osbuild-containers/internal/image/library"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/scratch"
@@ -79,7 +79,7 @@ func Name(name string) (string, error) {
 //
 // It does not ask policy.json, which the sources have done, and others must not write to the store at the same time.
 func Write(ctx context.Context, opt Options, items []Item, log *progress.Reporter) (err error) {
-	internals.RouteLogs(log.Note)
+	library.RouteLogs(log.Note)
 	for _, it := range items {
 		if err := readable(ctx, it); err != nil {
 			return err

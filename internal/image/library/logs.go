@@ -1,4 +1,4 @@
-package internals
+package library
 
 import (
 	"io"
