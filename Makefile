@@ -39,6 +39,7 @@ tool:
 man: ## write manual pages and shell completions into build
 	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct 2>/dev/null || echo 0) $(GO) run -tags "$(TAGS)" ./docs/man build
 
+# The sources are one executable under their names, and the stages another: hard links in build/libdir.
 modules:
 	@mkdir -p $(LIB)/sources $(LIB)/stages
 	@for f in $(LIB)/sources/* $(LIB)/stages/*; do \
@@ -46,14 +47,14 @@ modules:
 		case " $(MODULES) " in *" $$m "*) ;; *) rm -rf "$$f" ;; esac; \
 	done
 	@set -e; for kind in sources stages; do \
-		pkgs=; for m in $(MODULES); do case $$m in $$kind/*) pkgs="$$pkgs ./$$m" ;; esac; done; \
-		[ -n "$$pkgs" ] || continue; \
-		echo "$(GO) build $$pkgs"; \
-		$(GO) build $(BUILD) -o $(LIB)/$$kind/ $$pkgs; \
-	done
-	@set -e; for m in $(MODULES); do \
+		echo "$(GO) build ./$$kind/all"; \
+		$(GO) build $(BUILD) -o build/$$kind ./$$kind/all; \
+	done; \
+	for m in $(MODULES); do \
+		ln -f build/$${m%%/*} $(LIB)/$$m; \
 		install -m 644 schemas/$$m.meta.json $(LIB)/$$m.meta.json; \
-	done
+	done; \
+	rm build/sources build/stages
 
 install: all man ## install into DESTDIR/LIBDIR (LIBDIR=/usr/lib/osbuild) and DESTDIR/PREFIX (PREFIX=/usr)
 	install -D -m 755 build/$(TOOL) "$(DESTDIR)$(PREFIX)/bin/$(TOOL)"

@@ -5,21 +5,14 @@ import (
 	"context"
 	"os"
 
-	"osbuild-containers/internal/fetch"
 	"osbuild-containers/internal/image"
 	"osbuild-containers/internal/module"
+	"osbuild-containers/sources"
 )
-
-const example = `{}`
 
 func main() {
 	if image.Reexec() {
 		return
 	}
-	os.Exit(module.Source{
-		Name:     "org.osbuild.containers-storage",
-		Example:  example,
-		Download: fetch.Stored,
-		Copy:     fetch.StoredCopy,
-	}.Main(context.Background(), module.OS()))
+	os.Exit(sources.ContainersStorage.Main(context.Background(), module.OS()))
 }

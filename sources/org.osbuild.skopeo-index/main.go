@@ -5,21 +5,14 @@ import (
 	"context"
 	"os"
 
-	"osbuild-containers/internal/fetch"
 	"osbuild-containers/internal/image"
 	"osbuild-containers/internal/module"
+	"osbuild-containers/sources"
 )
-
-const example = `{"image": {"name": "registry.example.com/team/app"}}`
 
 func main() {
 	if image.Reexec() {
 		return
 	}
-	os.Exit(module.Source{
-		Name:     "org.osbuild.skopeo-index",
-		Example:  example,
-		Download: fetch.Lists,
-		Copy:     fetch.CopyLists,
-	}.Main(context.Background(), module.OS()))
+	os.Exit(sources.SkopeoIndex.Main(context.Background(), module.OS()))
 }

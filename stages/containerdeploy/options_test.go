@@ -1,4 +1,4 @@
-package main
+package containerdeploy
 
 import (
 	"encoding/json"
@@ -15,7 +15,7 @@ import (
 
 func decode(t *testing.T, text string) options {
 	t.Helper()
-	a, err := request.DecodeArguments(name, []byte(`{"tree": "/t", "inputs": {"images": {"path": "/i"}}, "options": `+text+`}`))
+	a, err := request.DecodeArguments(Stage.Name, []byte(`{"tree": "/t", "inputs": {"images": {"path": "/i"}}, "options": `+text+`}`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +61,7 @@ func TestOptionsThatAreRefused(t *testing.T) {
 		`{"ignore-owners": "yes"}`:          "options.ignore-owners",
 		`{"other": 1}`:                      "other",
 	} {
-		_, err := request.DecodeArguments(name, []byte(`{"tree": "/t", "inputs": {"images": {"path": "/i"}}, "options": `+text+`}`))
+		_, err := request.DecodeArguments(Stage.Name, []byte(`{"tree": "/t", "inputs": {"images": {"path": "/i"}}, "options": `+text+`}`))
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error %v, want one about %s", text, err, want)
 		}

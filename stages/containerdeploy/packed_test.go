@@ -1,4 +1,4 @@
-package main
+package containerdeploy
 
 import (
 	"bytes"
@@ -54,6 +54,7 @@ func tricky(t *testing.T) string {
 	must(os.Lchown(at("bin/link"), 5, 6))
 	i := int64(0)
 	must(filepath.Walk(dir, func(path string, _ os.FileInfo, err error) error {
+		must(err)
 		i += 1_000_000_007
 		times := []unix.Timespec{unix.NsecToTimespec(i), unix.NsecToTimespec(i)}
 		return unix.UtimesNanoAt(unix.AT_FDCWD, path, times, unix.AT_SYMLINK_NOFOLLOW)

@@ -1,4 +1,4 @@
-package main
+package containerdeploy
 
 import (
 	"bytes"
@@ -24,7 +24,7 @@ func TestNothingOfTheBuildRootIsNeeded(t *testing.T) {
 	}
 	root := t.TempDir()
 	build := exec.Command("go", "build", "-tags", "containers_image_openpgp exclude_graphdriver_btrfs exclude_graphdriver_zfs containers_image_docker_daemon_stub",
-		"-o", filepath.Join(root, "stage"), ".")
+		"-o", filepath.Join(root, Stage.Name), "../all")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
@@ -72,7 +72,7 @@ func TestNothingOfTheBuildRootIsNeeded(t *testing.T) {
 			mount(t.TempDir(), "run")
 		}
 		var log bytes.Buffer
-		cmd := exec.Command("/stage")
+		cmd := exec.Command("/" + Stage.Name)
 		cmd.Dir, cmd.Env, cmd.Stderr = "/", []string{}, &log
 		cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: root}
 		cmd.Stdin = strings.NewReader(strings.NewReplacer(a.Tree, "/tree", in, "/in").Replace(stdin))

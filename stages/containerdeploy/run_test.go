@@ -1,4 +1,4 @@
-package main
+package containerdeploy
 
 import (
 	"bytes"
@@ -40,7 +40,7 @@ func call(t *testing.T, args any) (status int, log string) {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	status = module.Stage{Name: name, Run: run}.Main(context.Background(), module.Env{Env: process.Env{Stdin: bytes.NewReader(in), Stdout: &out, Stderr: &out}, ArgumentsPath: filepath.Join(t.TempDir(), "none")})
+	status = module.Stage{Name: Stage.Name, Run: run}.Main(context.Background(), module.Env{Env: process.Env{Stdin: bytes.NewReader(in), Stdout: &out, Stderr: &out}, ArgumentsPath: filepath.Join(t.TempDir(), "none")})
 	return status, out.String()
 }
 

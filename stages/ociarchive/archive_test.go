@@ -1,4 +1,4 @@
-package main
+package ociarchive
 
 import (
 	"archive/tar"
@@ -227,7 +227,7 @@ func TestTwoRunsGiveTheSameBytes(t *testing.T) {
 		if i == 0 {
 			first = raw
 		} else if bytes.Equal(raw, first) != (compression == "gzip") {
-			t.Errorf("run %d, %s: same bytes is %v", i, compression, !(compression == "gzip"))
+			t.Errorf("run %d, %s: same bytes is %v", i, compression, compression != "gzip")
 		}
 	}
 }

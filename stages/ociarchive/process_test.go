@@ -1,4 +1,4 @@
-package main
+package ociarchive
 
 import (
 	"bytes"
@@ -18,7 +18,7 @@ func TestNothingOfTheBuildRootIsNeeded(t *testing.T) {
 		t.Skip("only root can change the root")
 	}
 	root := t.TempDir()
-	build := exec.Command("go", "build", "-o", filepath.Join(root, "stage"), ".")
+	build := exec.Command("go", "build", "-o", filepath.Join(root, Stage.Name), "../all")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
@@ -48,7 +48,7 @@ func TestNothingOfTheBuildRootIsNeeded(t *testing.T) {
 		t.Fatal(err)
 	}
 	var log bytes.Buffer
-	cmd := exec.Command("/stage")
+	cmd := exec.Command("/" + Stage.Name)
 	cmd.Dir, cmd.Env, cmd.Stderr = "/", []string{}, &log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: root}
 	cmd.Stdin = bytes.NewReader([]byte(`{"tree": "/out", "inputs": {"base": {"path": "/in"}},

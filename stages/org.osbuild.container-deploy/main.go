@@ -6,19 +6,14 @@ import (
 	"context"
 	"os"
 
-	"osbuild-containers/internal/image"
+	"osbuild-containers/internal/image/storage"
 	"osbuild-containers/internal/module"
+	"osbuild-containers/stages/containerdeploy"
 )
 
-const name = "org.osbuild.container-deploy"
-
-const example = `"inputs": {"images": {"path": "/inputs", "data": {"archives": {
-      "image.tar": {"format": "oci-archive", "name": "localhost/image:v1"}}}}},
-   "options": {"exclude": ["usr/share/doc"]}`
-
 func main() {
-	if image.Reexec() {
+	if storage.Reexec() {
 		return
 	}
-	os.Exit(module.Stage{Name: name, Example: example, Run: run}.Main(context.Background(), module.OS()))
+	os.Exit(containerdeploy.Stage.Main(context.Background(), module.OS()))
 }

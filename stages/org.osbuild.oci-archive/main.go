@@ -6,11 +6,9 @@ import (
 	"os"
 
 	"osbuild-containers/internal/module"
+	"osbuild-containers/stages/ociarchive"
 )
 
-const example = `"inputs": {"base": {"path": "/inputs/tree"}},
-   "options": {"architecture": "amd64", "filename": "image.tar"}`
-
 func main() {
-	os.Exit(module.Stage{Name: "org.osbuild.oci-archive", Example: example, Run: archive}.Main(context.Background(), module.OS()))
+	os.Exit(ociarchive.Stage.Main(context.Background(), module.OS()))
 }

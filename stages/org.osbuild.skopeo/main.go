@@ -4,20 +4,15 @@ package main
 import (
 	"context"
 	"os"
-	"syscall"
 
-	"osbuild-containers/internal/image"
+	"osbuild-containers/internal/image/storage"
 	"osbuild-containers/internal/module"
+	"osbuild-containers/stages/skopeo"
 )
 
-const example = `"inputs": {"images": {"path": "/inputs", "data": {"archives": {
-      "image.tar": {"format": "oci-archive", "name": "localhost/image:v1"}}}}},
-   "options": {"destination": {"type": "containers-storage"}}`
-
 func main() {
-	if image.Reexec() {
+	if storage.Reexec() {
 		return
 	}
-	syscall.Umask(0o022) // the modes of what is written do not depend on the caller
-	os.Exit(module.Stage{Name: "org.osbuild.skopeo", Example: example, Run: run}.Main(context.Background(), module.OS()))
+	os.Exit(skopeo.Stage.Main(context.Background(), module.OS()))
 }

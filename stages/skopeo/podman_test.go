@@ -1,6 +1,7 @@
-package main
+package skopeo
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"strings"
@@ -15,7 +16,7 @@ import (
 // mounts is gone when the command ends.
 func podman(t *testing.T, root, driver, command string) (string, error) {
 	t.Helper()
-	run, err := os.MkdirTemp("", "podman") // podman wants a short path
+	run, err := os.MkdirTemp("", "podman") //nolint:usetesting // podman wants a short path
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,7 +27,7 @@ func podman(t *testing.T, root, driver, command string) (string, error) {
 		cmd.Env = append(os.Environ(), "_CONTAINERS_USERNS_CONFIGURED=done", "_CONTAINERS_ROOTLESS_UID=1000", "_CONTAINERS_ROOTLESS_GID=1000", "XDG_RUNTIME_DIR="+run)
 	}
 	out, err := cmd.Output()
-	if bad, ok := err.(*exec.ExitError); ok {
+	if bad, ok := errors.AsType[*exec.ExitError](err); ok {
 		out = append(out, bad.Stderr...)
 	}
 	for _, name := range []string{"libpod", "db.sql"} { // remembers the run root

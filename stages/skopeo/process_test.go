@@ -1,4 +1,4 @@
-package main
+package skopeo
 
 import (
 	"bytes"
@@ -20,8 +20,8 @@ func TestAsAProcess(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root, to mount and to change the root")
 	}
-	exe := filepath.Join(t.TempDir(), "stage")
-	build := exec.Command("go", "build", "-tags", "containers_image_openpgp exclude_graphdriver_btrfs exclude_graphdriver_zfs containers_image_docker_daemon_stub", "-o", exe, ".")
+	exe := filepath.Join(t.TempDir(), Stage.Name)
+	build := exec.Command("go", "build", "-tags", "containers_image_openpgp exclude_graphdriver_btrfs exclude_graphdriver_zfs containers_image_docker_daemon_stub", "-o", exe, "../all")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
@@ -130,9 +130,9 @@ func withoutASystem(t *testing.T, exe string) {
 			` + special + `
 			mount -t tmpfs tree "$2"
 			for d in "$2" "$3"; do mkdir -p "$1/$d"; mount --bind "$d" "$1/$d"; done
-			cp "$4" "$1/stage"
+			cp "$4" "$1/org.osbuild.skopeo"
 			for d in "$1" "$1/$3"; do mount -o remount,bind,ro "$d"; done
-			env -i "$(command -v chroot)" "$1" /stage
+			env -i "$(command -v chroot)" "$1" /org.osbuild.skopeo
 			test -e "$2/x"`
 		cmd := exec.Command("unshare", "--mount", "--propagation", "private", "sh", "-ec", script, "sh", root, a.Tree, a.Path(), exe)
 		cmd.Stdin = bytes.NewReader(a.JSON(t))

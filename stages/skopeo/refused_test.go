@@ -1,4 +1,4 @@
-package main
+package skopeo
 
 import (
 	"errors"
@@ -140,7 +140,7 @@ func TestTypesAreLookedAtFirst(t *testing.T) {
 		{toOCI, "x/blobs/sha256/" + img.Layers[0].Digest.Encoded(), ""},
 		{toArchive, "x", ""},
 	} {
-		for name, make := range makers {
+		for name, create := range makers {
 			a := inputs.New(t)
 			a.Dir(t, "localhost/x", img)
 			a.Options = to(c.kind, "/x")
@@ -150,7 +150,7 @@ func TestTypesAreLookedAtFirst(t *testing.T) {
 			must(t, os.WriteFile(victim, []byte(`{"imageLayoutVersion": "1.0.0"}`), 0o600))
 			must(t, os.MkdirAll(filepath.Dir(filepath.Join(a.Tree, c.there)), 0o755))
 			must(t, os.RemoveAll(filepath.Join(a.Tree, c.there)))
-			if err := make(filepath.Join(a.Tree, c.there)); errors.Is(err, syscall.EPERM) {
+			if err := create(filepath.Join(a.Tree, c.there)); errors.Is(err, syscall.EPERM) {
 				continue // only root makes devices
 			} else if err != nil {
 				t.Fatal(err)

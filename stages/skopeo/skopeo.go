@@ -1,4 +1,4 @@
-package main
+package skopeo
 
 import (
 	"cmp"
@@ -96,8 +96,9 @@ func (o *options) check(inputs []request.InputImage) error {
 	}
 	names := map[string]string{}
 	for _, in := range inputs {
-		name, err := in.Name, error(nil)
+		name := in.Name
 		if d.Type == toStorage {
+			var err error
 			if name, err = storage.Name(in.Name); err != nil {
 				return request.Refuse(archives+"."+in.Key+".name", "%v", err)
 			}

@@ -1,0 +1,21 @@
+// Command all is all stages in one executable, which is installed under the name of each.
+package main
+
+import (
+	"context"
+	"os"
+
+	"osbuild-containers/internal/image/storage"
+	"osbuild-containers/internal/module"
+	"osbuild-containers/stages/containerdeploy"
+	"osbuild-containers/stages/ociarchive"
+	"osbuild-containers/stages/skopeo"
+)
+
+func main() {
+	if storage.Reexec() {
+		return
+	}
+	all := module.Several{containerdeploy.Stage, ociarchive.Stage, skopeo.Stage}
+	os.Exit(all.Main(context.Background(), module.OS(), os.Args[0]))
+}
