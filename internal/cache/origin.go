@@ -27,11 +27,14 @@ type Origin struct {
 	Name      string        `json:"name"`                       // in full, with its original tag
 	Digest    digest.Digest `json:"digest"`                     // by which it was fetched: of the manifest, or of a list that contains it
 	Pinned    digest.Digest `json:"pinned,omitempty"`           // to which the name is pinned, one of the two; "" if unknown
-	Transport string        `json:"transport,omitempty"`        // "" for docker; otherwise containers-storage, or the format of a file or directory
+	Transport string        `json:"transport,omitempty"`        // "" for docker; otherwise containers-storage, the format of a file or directory, or Tagged
 	Storage   string        `json:"storage-location,omitempty"` // of containers-storage; "" for the host's
 	From      string        `json:"from,omitempty"`             // the mirror that served it, or the path of the file or directory
 	Fetched   time.Time     `json:"fetched,omitzero"`           // in UTC, whole seconds; zero if the image was in the cache before
 }
+
+// Tagged is the Transport of a name that a user gave to a cached image: nothing can be fetched from there.
+const Tagged = "tag"
 
 // origins is the content of originFile.
 type origins struct {
@@ -82,6 +85,11 @@ func mergeOrigins(in *dir, name string, fresh []Origin) []byte {
 		}
 		all[i].Pinned = pinned
 	}
+	return encodeOrigins(in, name, all)
+}
+
+// encodeOrigins returns the file's content with these origins, nil if it has that content.
+func encodeOrigins(in *dir, name string, all []Origin) []byte {
 	slices.SortFunc(all, func(a, b Origin) int {
 		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Transport, b.Transport), strings.Compare(a.Storage, b.Storage))
 	})
@@ -146,9 +154,48 @@ func (c *Cache) addOrigin(ctx context.Context, id digest.Digest, o Origin) error
 	return parent.sync()
 }
 
+// RemoveOrigins removes the origins of a published image for which drop returns true, and reports whether there were
+// any. The image stays, even without a name.
+func (c *Cache) RemoveOrigins(ctx context.Context, id digest.Digest, drop func(Origin) bool) (bool, error) {
+	removed, err := c.removeOrigins(ctx, id, drop)
+	if err != nil {
+		return false, fmt.Errorf("remove a name of image %s: %w", id, err)
+	}
+	return removed, nil
+}
+
+func (c *Cache) removeOrigins(ctx context.Context, id digest.Digest, drop func(Origin) bool) (bool, error) {
+	unlock, err := c.lockImage(ctx, id, unix.LOCK_EX)
+	if err != nil {
+		return false, err
+	}
+	defer unlock()
+	parent, err := c.openImageDir(id)
+	if err != nil {
+		return false, err
+	}
+	defer parent.close()
+	all, err := readOrigins(parent, originFile)
+	if err != nil {
+		return false, err
+	}
+	left := slices.DeleteFunc(slices.Clone(all), drop)
+	if len(left) == len(all) {
+		return false, nil
+	}
+	if err := replaceOrigins(parent, encodeOrigins(parent, originFile, left)); err != nil {
+		return false, err
+	}
+	return true, parent.sync()
+}
+
 // putOrigins adds origins to an image that is not otherwise changed. The caller holds its lock.
 func putOrigins(in *dir, fresh []Origin) error {
-	text := mergeOrigins(in, originFile, fresh)
+	return replaceOrigins(in, mergeOrigins(in, originFile, fresh))
+}
+
+// replaceOrigins gives the file another content, unless that is nil. The caller holds the lock.
+func replaceOrigins(in *dir, text []byte) error {
 	if text == nil {
 		return nil
 	}

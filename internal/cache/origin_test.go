@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -64,6 +65,32 @@ func TestOriginsAreRecordedBesideTheImage(t *testing.T) {
 	}
 	if got, want := modeOf(t, filepath.Join(filepath.Dir(c.ImagePath(img.id)), originFile)), os.FileMode(0o644); got != want {
 		t.Errorf("mode %o, want %o", got, want)
+	}
+	wantNothingLeft(t, c)
+}
+
+// A name can be taken from an image, which stays; what it was published with has its names still when it is fetched again.
+func TestRemoveOrigins(t *testing.T) {
+	c, p := newCache(t)
+	img := draw(1, 0)
+	img.from("a", monday).mustPublish(t, c, p)
+	must(t, c.AddOrigin(t.Context(), img.id, Origin{Name: "b", Transport: Tagged}))
+	for _, step := range []struct {
+		drop    string
+		removed bool
+		want    string
+	}{{"c", false, "a=Mon11:00:00 b=never"}, {"a", true, "b=never"}, {"b", true, ""}, {"b", false, ""}} {
+		removed, err := c.RemoveOrigins(t.Context(), img.id, func(o Origin) bool { return o.Name == step.drop })
+		if got := originsOf(t, c, img); err != nil || removed != step.removed || got != step.want {
+			t.Errorf("without %s: %v, %v, got %q, want %q", step.drop, removed, err, got, step.want)
+		}
+	}
+	img.from("a", tuesday).mustPublish(t, c, p)
+	if got := originsOf(t, c, img); got != "a=Tue12:00:00" {
+		t.Errorf("got %q", got)
+	}
+	if _, err := c.RemoveOrigins(t.Context(), draw(2, 0).id, func(Origin) bool { return true }); err == nil || !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("an image that is not there: %v", err)
 	}
 	wantNothingLeft(t, c)
 }

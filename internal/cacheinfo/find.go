@@ -29,7 +29,7 @@ func Find(images []*Image, what string) ([]*Image, error) {
 	}
 	if len(found) == 0 {
 		return nil, hint.Add(fmt.Errorf("no image in the cache is called %q, by name[:tag] or by the beginning of an id", what),
-			"see what there is with list")
+			"see what there is: osbuild-containers list")
 	}
 	return found, nil
 }
@@ -78,6 +78,51 @@ func Ambiguous(found []*Image, what string) error {
 	}
 	return hint.Add(fmt.Errorf("%d images in the cache are called %q\n  %s", len(found), what, strings.Join(lines, "\n  ")),
 		"name one by its id, or say which with --arch")
+}
+
+// FindNames returns the images that what means by name, and the one name: it is an error if what means several. name is
+// zero if what means an image by its id or digest, of which there must be one.
+func FindNames(images []*Image, what string) (found []*Image, name Name, err error) {
+	if found, err = Find(images, what); err != nil {
+		return nil, name, err
+	}
+	var names []Name
+	for _, i := range found {
+		if i.hasDigest(what) {
+			if len(found) > 1 {
+				return nil, name, Ambiguous(found, what)
+			}
+			return found, Name{}, nil
+		}
+		for _, n := range withTags(i.Names()) {
+			if i.isNamed(what, n) && !slices.Contains(names, n) {
+				names = append(names, n)
+			}
+		}
+	}
+	switch len(names) {
+	case 1:
+		return found, names[0], nil
+	case 0: // a repository without a tag, of which the image has a tag that was named otherwise
+		return nil, name, Ambiguous(found, what)
+	}
+	lines := make([]string, 0, len(names))
+	for _, n := range names {
+		lines = append(lines, progress.Clean(n.String()))
+	}
+	slices.Sort(lines)
+	return nil, name, hint.Add(fmt.Errorf("%d names in the cache are called %q\n  %s", len(names), what, strings.Join(lines, "\n  ")),
+		"say all of the name, with its tag")
+}
+
+// Without returns the names that an image has left without some. The last tag of a repository takes the name without a
+// tag with it.
+func (i *Image) Without(gone []Name) []Name {
+	left := slices.DeleteFunc(i.Names(), func(n Name) bool { return slices.Contains(gone, n) })
+	return slices.DeleteFunc(left, func(n Name) bool {
+		same := func(o Name) bool { return o.Repository == n.Repository && o.Tag != "" }
+		return n.Tag == "" && slices.ContainsFunc(gone, same) && !slices.ContainsFunc(left, same)
+	})
 }
 
 // isCalled reports whether the image matches what a user wrote.

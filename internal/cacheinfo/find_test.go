@@ -118,3 +118,60 @@ func TestFindNewest(t *testing.T) {
 		t.Error("an image was found that is not there")
 	}
 }
+
+// What is removed by name is one name, and what is removed by id is one image.
+func TestFindNames(t *testing.T) {
+	id := func(hex string) digest.Digest {
+		return digest.Digest("sha256:" + hex + strings.Repeat("0", 64-len(hex)))
+	}
+	named := func(hex string, names ...string) *Image {
+		i := &Image{ID: id(hex)}
+		for _, n := range names {
+			i.Origins = append(i.Origins, cache.Origin{Name: n})
+		}
+		return i
+	}
+	all := []*Image{
+		named("abcd1", "a.test/x/app:1", "a.test/x/app", "a.test/x/app:2", "a.test/abcd:1"),
+		named("abcd2", "a.test/x/app:1"),
+		named("ffff1", "a.test/y/app"),
+		named("ffff2", "a.test/cafe:1"),
+		named("cafe1", "a.test/z:1"),
+	}
+	for what, want := range map[string]string{
+		"app:1": "abcd1 abcd2 a.test/x/app:1", "x/app:2": "abcd1 a.test/x/app:2", "y/app": "ffff1 a.test/y/app",
+		"abcd1": "abcd1 ", "sha256:ffff1": "ffff1 ", "app:1@" + id("abcd2").String(): "abcd2 a.test/x/app:1",
+		"abcd":  "2 images in the cache are called \"abcd\"\n  abcd10000000  a.test/abcd:1\n  abcd20000000  a.test/x/app:1",
+		"cafe":  "2 images in the cache are called \"cafe\"\n  cafe10000000  a.test/z:1\n  ffff20000000  a.test/cafe:1",
+		"x/app": "2 names in the cache are called \"x/app\"\n  a.test/x/app:1\n  a.test/x/app:2",
+		"none":  "no image in the cache is called \"none\", by name[:tag] or by the beginning of an id",
+	} {
+		found, name, err := FindNames(all, what)
+		var got []string
+		for _, i := range found {
+			got = append(got, i.ID.Encoded()[:5])
+		}
+		text := strings.Join(append(got, name.String()), " ")
+		if err != nil {
+			text = err.Error()
+		}
+		if text != want {
+			t.Errorf("%s means\n%s, want\n%s", what, text, want)
+		}
+	}
+	for gone, want := range map[string]string{"1": "app app:2 abcd:1", "2": "app app:1 abcd:1", "1 2": "abcd:1"} {
+		var names []Name
+		for tag := range strings.FieldsSeq(gone) {
+			names = append(names, Name{"a.test/x/app", tag})
+		}
+		left := all[0].Without(names)
+		for _, n := range left {
+			if !strings.Contains(" "+want+" ", strings.TrimPrefix(strings.TrimPrefix(n.String(), "a.test/"), "x/")) {
+				t.Errorf("without %s there is %v, want %s", gone, left, want)
+			}
+		}
+		if len(left) != len(strings.Fields(want)) {
+			t.Errorf("without %s there is %v, want %s", gone, left, want)
+		}
+	}
+}

@@ -59,6 +59,22 @@ func PlanGC(c *cache.Cache, p Policy, now time.Time) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	return planGC(c, p, images, now)
+}
+
+// PlanRemove returns the removal of some of the images of a scan, with the blobs and lists that only they need, and with
+// what PlanGC removes by the zero Policy. It removes nothing.
+func PlanRemove(c *cache.Cache, images, some []*cacheinfo.Image, now time.Time) (*Plan, error) {
+	p := Policy{Keep: map[digest.Digest]bool{}}
+	for _, i := range images {
+		if !slices.Contains(some, i) {
+			p.Keep[i.ID] = true
+		}
+	}
+	return planGC(c, p, images, now)
+}
+
+func planGC(c *cache.Cache, p Policy, images []*cacheinfo.Image, now time.Time) (*Plan, error) {
 	plan := &Plan{}
 	pooled, err := c.Pooled()
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/cacheinfo"
 	"osbuild-containers/test/images"
 )
 
@@ -191,5 +192,33 @@ func TestSumsDoNotOverflow(t *testing.T) {
 	large := []cache.Stored{{Size: math.MaxInt64}, {Size: math.MaxInt64, FileID: cache.FileID{Ino: 1}}}
 	if got := newUsage(nil, large).total; got != math.MaxInt64 {
 		t.Errorf("got %d", got)
+	}
+}
+
+// Only the images that are named go, and what no other needs; what comes free is what was promised.
+func TestPlanRemove(t *testing.T) {
+	s := newStore(t)
+	for n, img := range []*images.Image{base, top, other} {
+		s.Publish(img, 1+n, "example.com/name:1")
+	}
+	s.Pool.Close()
+	all := s.scan()
+	var some []*cacheinfo.Image
+	for _, i := range all {
+		if i.ID == top.ID {
+			some = append(some, i)
+		}
+	}
+	plan, err := PlanRemove(s.Cache, all, some, now)
+	s.Must(err)
+	want := int64(len(top.Config)) + top.Layers[1].Size
+	if went(plan) != "top" || plan.Frees != want {
+		t.Errorf("%s would go, %d bytes, want top, %d bytes", went(plan), plan.Frees, want)
+	}
+	before := s.disk()
+	done, err := Collect(t.Context(), s.Cache, plan, now)
+	s.Must(err)
+	if done.Freed != want || before-s.disk() != want || len(s.scan()) != 2 {
+		t.Errorf("freed %d bytes, %d on disk, want %d; %d images are left", done.Freed, before-s.disk(), want, len(s.scan()))
 	}
 }

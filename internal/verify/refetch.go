@@ -52,7 +52,7 @@ func (r *Repairer) fetch(ctx context.Context, c *cache.Cache, all, broken []*cac
 
 // isImport reports whether an image is from a file or a directory.
 func isImport(o cache.Origin) bool {
-	return o.Transport != "" && !image.IsTransport(o.Transport)
+	return o.Transport != "" && o.Transport != cache.Tagged && !image.IsTransport(o.Transport)
 }
 
 // fetchSome fetches some images from one place each.
@@ -79,6 +79,9 @@ func (r *Repairer) fetchSome(ctx context.Context, items []request.Item, why map[
 func notFetched(i *cacheinfo.Image) error {
 	why := "it is not recorded where the image is from"
 	for _, o := range i.Origins {
+		if o.Transport == cache.Tagged {
+			continue
+		}
 		if isImport(o) {
 			return hint.Add(errors.New("it was imported from "+o.From), "import that again with --repair")
 		}
