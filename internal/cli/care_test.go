@@ -31,7 +31,7 @@ func TestCareFits(t *testing.T) {
 	}
 	for name, text := range map[string]string{
 		"verify": verifyText(&verify.Verified{Images: 1, Unvouched: []digest.Digest{i.ID}, Replaced: 2}, all),
-		"gc":     gcText(done, true),
+		"gc":     gcText(done, true, "gc"),
 	} {
 		for line := range strings.Lines(text) {
 			line = strings.TrimSuffix(line, "\n")

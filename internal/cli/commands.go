@@ -15,5 +15,7 @@ func (a *app) commands() []*cobra.Command {
 		a.importCommand(),
 		a.verifyCommand(),
 		a.gcCommand(),
+		a.rmCommand(),
+		a.tagCommand(),
 	}
 }

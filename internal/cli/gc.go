@@ -82,7 +82,7 @@ func (g *gcCommand) run(ctx context.Context) error {
 	if g.flags.json {
 		return g.json(gcJSON(dir, done, g.dryRun))
 	}
-	return g.print("%s", gcText(done, g.dryRun))
+	return g.print("%s", gcText(done, g.dryRun, "gc"))
 }
 
 // policy is what the flags say.
@@ -127,8 +127,8 @@ func (g *gcCommand) policy(ctx context.Context) (p gc.Policy, err error) {
 	return p, p.Check()
 }
 
-// gcText is a line for each image, and the sums below them.
-func gcText(done *gc.Collected, dry bool) string {
+// gcText is a line for each image, and the sums below them. command is what removes images that are in use.
+func gcText(done *gc.Collected, dry bool, command string) string {
 	var b strings.Builder
 	went := 0
 	if len(done.Images) > 0 {
@@ -170,7 +170,13 @@ func gcText(done *gc.Collected, dry bool) string {
 		line(done.Over, "more than --max-size is to be kept")
 	}
 	for _, why := range done.Busy {
-		b.WriteString(field("", 12, why+": run gc again later"))
+		again := "run gc again later"
+		if command != "gc" && slices.ContainsFunc(done.Images, func(r gc.Removal) bool { return r.Why == why }) {
+			again = "run " + command + " again later"
+		} else if command != "gc" {
+			again = "run gc later for their room"
+		}
+		b.WriteString(field("", 12, why+": "+again))
 	}
 	for _, r := range done.Images {
 		if r.Why != "" && !slices.Contains(done.Busy, r.Why) {

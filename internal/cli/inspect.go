@@ -118,6 +118,10 @@ func originTexts(i *cacheinfo.Image) []string {
 			continue
 		}
 		name := o.Name
+		if o.Transport == cache.Tagged {
+			lines = append(lines, name, "given with tag")
+			continue
+		}
 		if o.Transport != "" {
 			name = o.Transport + ":" + name
 		}

@@ -1,0 +1,209 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/spf13/cobra"
+
+	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/cacheinfo"
+	"osbuild-containers/internal/gc"
+	"osbuild-containers/internal/progress"
+)
+
+// rmCommand is the command rm, with what its flags say.
+type rmCommand struct {
+	*app
+	arch   []string
+	dryRun bool
+}
+
+func (a *app) rmCommand() *cobra.Command {
+	r := &rmCommand{app: a}
+	cmd := &cobra.Command{
+		Use:     "rm NAME[:TAG] | ID…",
+		Short:   "Remove images from a cache",
+		GroupID: groupCache,
+		Long: `rm removes images from a cache, and the blobs and manifest lists that no other
+image needs. An ID removes the image, whatever its names are. A NAME is removed
+from all images that have it, of all platforms; an image that has other names
+stays under these, and one that has none left is removed. What is named as for
+list must be one name or one image.
+
+What another process uses stays, with status 1: run it again later.`,
+		Example: `  osbuild-containers rm fedora-bootc:41
+  osbuild-containers rm 12dcd147b9ee --dry-run
+  osbuild-containers list -q --arch s390x | xargs osbuild-containers rm`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return r.run(cmd.Context(), args) },
+	}
+	set := cmd.Flags()
+	set.StringSliceVar(&r.arch, "arch", nil, "architectures (default all)")
+	set.BoolVar(&r.dryRun, "dry-run", false, "say what would go, and leave it at that")
+	return cmd
+}
+
+// untagged is an image that loses names and stays.
+type untagged struct {
+	*cacheinfo.Image
+	gone, left []cacheinfo.Name
+}
+
+// run is the command.
+func (r *rmCommand) run(ctx context.Context, args []string) error {
+	dir, err := r.cacheDir()
+	if err != nil {
+		return err
+	}
+	platforms, err := parsePlatforms(r.arch)
+	if err != nil {
+		return refused(err)
+	}
+	if err := r.noCache(dir); err != nil {
+		return err
+	}
+	c, now := r.openCache(dir), time.Now()
+	images, err := cacheinfo.Scan(c)
+	if err != nil {
+		return err
+	}
+	whole, names, err := removals(ofPlatforms(images, platforms), args)
+	if err != nil {
+		return err
+	}
+	done := &gc.Collected{Plan: &gc.Plan{}}
+	if len(whole) > 0 {
+		if done.Plan, err = gc.PlanRemove(c, images, whole, now); err != nil {
+			return err
+		}
+		done.Freed = done.Frees
+	}
+	if !r.dryRun {
+		if names, err = untag(ctx, c, names); err != nil {
+			return err
+		}
+		if len(whole) > 0 {
+			if done, err = gc.Collect(ctx, c, done.Plan, now); err != nil {
+				return err
+			}
+		}
+	}
+	if err := r.show(dir, done, names); err != nil {
+		return err
+	}
+	return stayed(done)
+}
+
+// removals returns the images that the arguments remove, and those that lose names only.
+func removals(images []*cacheinfo.Image, args []string) (whole []*cacheinfo.Image, names []untagged, err error) {
+	gone := map[*cacheinfo.Image][]cacheinfo.Name{}
+	for _, what := range args {
+		found, name, err := cacheinfo.FindNames(images, what)
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, i := range found {
+			if name == (cacheinfo.Name{}) {
+				gone[i] = append(gone[i], i.Names()...)
+			} else {
+				gone[i] = append(gone[i], name)
+			}
+		}
+	}
+	for _, i := range images {
+		if _, is := gone[i]; !is {
+			continue
+		}
+		left := i.Without(gone[i])
+		if len(left) == 0 {
+			whole = append(whole, i)
+			continue
+		}
+		u := untagged{i, i.Names(), left}
+		u.gone = slices.DeleteFunc(u.gone, func(n cacheinfo.Name) bool { return slices.Contains(left, n) })
+		names = append(names, u)
+	}
+	return whole, names, nil
+}
+
+// untag removes names from images that stay, and returns those that had them.
+func untag(ctx context.Context, c *cache.Cache, all []untagged) ([]untagged, error) {
+	var did []untagged
+	for _, u := range all {
+		went, err := c.RemoveOrigins(ctx, u.ID, func(o cache.Origin) bool { return slices.Contains(u.gone, cacheinfo.ParseName(o.Name)) })
+		if err != nil {
+			return nil, err
+		}
+		if went {
+			did = append(did, u)
+		}
+	}
+	return did, nil
+}
+
+// stayed returns an error if an image was in use.
+func stayed(done *gc.Collected) error {
+	n := 0
+	for _, i := range done.Images {
+		if i.Why != "" {
+			n++
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d of %d could not be removed: in use", n, len(done.Images))
+}
+
+// What rm answers in JSON: what gc answers, and the images that stay under other names.
+type (
+	rmAnswer struct {
+		gcAnswer
+		Untagged []rmUntagged `json:"untagged"`
+	}
+	rmUntagged struct {
+		ID    digest.Digest `json:"id"`
+		Names []string      `json:"names"` // that it had
+		Left  []string      `json:"left"`  // that it has
+	}
+)
+
+// show writes the answer.
+func (r *rmCommand) show(dir string, done *gc.Collected, names []untagged) error {
+	if r.flags.json {
+		answer := rmAnswer{gcJSON(dir, done, r.dryRun), []rmUntagged{}}
+		for _, u := range names {
+			answer.Untagged = append(answer.Untagged, rmUntagged{u.ID, texts(u.gone), texts(u.left)})
+		}
+		return r.json(answer)
+	}
+	verb := "untagged"
+	if r.dryRun {
+		verb = "would untag"
+	}
+	var b strings.Builder
+	for _, u := range names {
+		for _, n := range texts(u.gone) {
+			b.WriteString(progress.Clean(fmt.Sprintf("%s %s %s %s", verb, short(u.ID), n, u.Arch())) + "\n")
+		}
+		b.WriteString(field("", label, "it stays as "+strings.Join(texts(u.left), ", ")))
+	}
+	if len(done.Images) > 0 {
+		b.WriteString(gcText(done, r.dryRun, "rm"))
+	}
+	return r.print("%s", b.String())
+}
+
+// texts returns names as they are written.
+func texts(names []cacheinfo.Name) []string {
+	all := make([]string, 0, len(names))
+	for _, n := range names {
+		all = append(all, n.String())
+	}
+	return all
+}
