@@ -3,6 +3,7 @@ package deploy
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"math"
 	"strings"
 
@@ -56,6 +57,26 @@ func (d *deployer) metaOf(e *layer.Entry, lost func(name, attr, why string)) (tr
 	}
 	m.Xattrs, err = d.xattrs(e.Xattrs)
 	return m, err
+}
+
+// Mapped returns metadata of the image as they are with the owners of the tree: those of m, and of its ACLs, mapped.
+func (o *Options) Mapped(m Meta) (Meta, error) {
+	var err error
+	if m.UID, err = mapped("uid", int64(m.UID), o.UIDs); err != nil {
+		return m, err
+	}
+	if m.GID, err = mapped("gid", int64(m.GID), o.GIDs); err != nil {
+		return m, err
+	}
+	m.Xattrs = maps.Clone(m.Xattrs)
+	for _, attr := range []string{aclAccess, aclDefault} {
+		if value, ok := m.Xattrs[attr]; ok {
+			if m.Xattrs[attr], err = o.acl(value); err != nil {
+				return m, fmt.Errorf("attribute %s: %w", attr, err)
+			}
+		}
+	}
+	return m, nil
 }
 
 // noACLs is the reason why an ACL is not set.
@@ -115,7 +136,7 @@ func (d *deployer) xattrs(all map[string]string) (map[string]string, error) {
 			continue
 		case name == aclAccess || name == aclDefault:
 			var err error
-			if value, err = d.acl(value); err != nil {
+			if value, err = d.opt.acl(value); err != nil {
 				return nil, fmt.Errorf("attribute %s: %w", name, err)
 			}
 		}
@@ -139,8 +160,8 @@ func namesOthers(acl string) bool {
 }
 
 // acl maps the ids in an ACL.
-func (d *deployer) acl(value string) (string, error) {
-	if len(d.opt.UIDs) == 0 && len(d.opt.GIDs) == 0 {
+func (o *Options) acl(value string) (string, error) {
+	if len(o.UIDs) == 0 && len(o.GIDs) == 0 {
 		return value, nil
 	}
 	b := []byte(value)
@@ -148,11 +169,11 @@ func (d *deployer) acl(value string) (string, error) {
 		return "", fmt.Errorf("not an ACL: %d bytes", len(b))
 	}
 	for e := b[header:]; len(e) > 0; e = e[size:] {
-		what, ranges := "uid", d.opt.UIDs
+		what, ranges := "uid", o.UIDs
 		switch binary.LittleEndian.Uint16(e) {
 		case user:
 		case group:
-			what, ranges = "gid", d.opt.GIDs
+			what, ranges = "gid", o.GIDs
 		default:
 			continue
 		}

@@ -268,6 +268,54 @@ func (fs *FS) Link(name, old string) error {
 	return nil
 }
 
+// List returns the names of the entries of a directory, sorted.
+func (fs *FS) List(name string) ([]string, error) {
+	n, err := fs.find(name)
+	if err == nil && n.dir == nil {
+		err = ErrNotDir
+	}
+	if err != nil {
+		return nil, fail("list", name, err)
+	}
+	return n.dir.sortedNames(), nil
+}
+
+// Resolve returns the name to which a name leads under chroot: symbolic links are followed, the last one too, absolute
+// targets begin at the root, and ".." ends there. Nothing need exist under the name that it returns.
+func (fs *FS) Resolve(name string) (string, error) {
+	at, rest := []string(nil), strings.Split(name, "/")
+	for links := 0; len(rest) > 0; {
+		base := rest[0]
+		rest = rest[1:]
+		switch base {
+		case "", ".":
+			continue
+		case "..":
+			at = at[:max(len(at)-1, 0)]
+			continue
+		}
+		at = append(at, base)
+		n, err := fs.find(strings.Join(at, "/"))
+		if err != nil || n.target == "" {
+			continue
+		}
+		if links++; links > maxFollowed {
+			return "", fail("look up", name, errors.New("too many symbolic links"))
+		}
+		at = at[:len(at)-1]
+		if n.target[0] == '/' {
+			at = nil
+		}
+		rest = append(strings.Split(n.target, "/"), rest...)
+	}
+	if len(at) == 0 {
+		return ".", nil
+	}
+	return strings.Join(at, "/"), nil
+}
+
+const maxFollowed = 40 // symbolic links of a name, as in the kernel
+
 // SetMeta replaces all metadata of a file of any type. The mode of a symbolic link stays 0777.
 func (fs *FS) SetMeta(name string, m Meta) error {
 	n, err := fs.find(name)

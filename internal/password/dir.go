@@ -21,9 +21,9 @@ var ErrNoFile = errors.New("there is no /etc/shadow: a password of root would no
 const maxShadow = 16 << 20
 
 // SetInDir sets the password in the tree at path, whose links are followed within the tree. The file keeps
-// its owner, mode and attributes, and its time unless another one is given. It is written in place: call it for a
+// its owner, mode, time and attributes. It is written in place: call it for a
 // tree that nothing uses yet.
-func SetInDir(tree, hash string, mtime time.Time) (notes []string, err error) {
+func SetInDir(tree, hash string) (notes []string, err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("set the password of root: %w", err)
@@ -52,19 +52,16 @@ func SetInDir(tree, hash string, mtime time.Time) (notes []string, err error) {
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return nil, fmt.Errorf("/%s is not a regular file", File)
 	}
-	if mtime.IsZero() {
-		mtime = time.Unix(st.Mtim.Unix())
-	}
-	return rewrite("/proc/self/fd/"+strconv.Itoa(fd), fs.FileMode(st.Mode&0o777), hash, mtime)
+	return rewrite("/proc/self/fd/"+strconv.Itoa(fd), st.Mode&0o7777, hash, time.Unix(st.Mtim.Unix()))
 }
 
 // rewrite changes a shadow file, which nobody but root may be allowed to read.
-func rewrite(path string, mode fs.FileMode, hash string, mtime time.Time) (notes []string, err error) {
+func rewrite(path string, mode uint32, hash string, mtime time.Time) (notes []string, err error) {
 	if mode&0o600 != 0o600 {
-		if err := os.Chmod(path, mode|0o600); err != nil {
+		if err := unix.Chmod(path, mode|0o600); err != nil {
 			return nil, err
 		}
-		defer func() { err = errors.Join(err, os.Chmod(path, mode)) }()
+		defer func() { err = errors.Join(err, unix.Chmod(path, mode)) }()
 	}
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
