@@ -26,6 +26,10 @@ const (
 	bufferSize = 256 << 10
 )
 
+// filesPerDir is how many of the files that are written ahead are in a directory. In one with thousands, ext4
+// compares every name that is looked up, added or removed with the hundreds that are in a block.
+const filesPerDir = 64
+
 // maxBegun is how many layers may be begun and not merged: each has a directory open.
 const maxBegun = 128
 
@@ -215,7 +219,8 @@ type reader struct {
 	skip int // entries of the stream that next has returned already
 
 	// Of reading ahead.
-	dir    *tree.Root    // for files
+	dir    *tree.Root    // for the directories that the files are in
+	files  int           // how many were begun
 	stop   atomic.Bool   // it is the layer's turn
 	ended  chan struct{} // closed when reading ahead has; nil: there was none
 	failed bool          // the disk did not take it
@@ -234,8 +239,14 @@ type readAhead struct {
 	memory int64
 
 	written bool  // its content was read, to a file
+	file    int   // the number of that file
 	whole   bool  // the file has all of it, and its metadata
 	err     error // of reading the content, after what the file has
+}
+
+// path returns where the file is in the layer's scratch directory.
+func (p *readAhead) path() string {
+	return strconv.Itoa(p.file/filesPerDir) + "/" + strconv.Itoa(p.file)
 }
 
 // start begins to decompress the layer.
@@ -284,7 +295,7 @@ func hasContent(e *layer.Entry) bool {
 func (r *reader) write(p *readAhead, buf []byte) {
 	p.written = true
 	r.ahead.disk.Add(p.entry.Size)
-	f, err := r.dir.Create(r.name(p), p.entry.Sparse)
+	f, err := r.create(p)
 	if err != nil {
 		r.failed = true
 		return
@@ -309,7 +320,17 @@ func (r *reader) write(p *readAhead, buf []byte) {
 	p.whole = f.Close(m) == nil
 }
 
-func (r *reader) name(p *readAhead) string { return strconv.Itoa(p.entry.Index) }
+// create makes the next file, and a directory where the last is full.
+func (r *reader) create(p *readAhead) (*tree.File, error) {
+	p.file = r.files
+	r.files++
+	if p.file%filesPerDir == 0 {
+		if _, err := r.dir.Mkdir(strconv.Itoa(p.file / filesPerDir)); err != nil {
+			return nil, err
+		}
+	}
+	return r.dir.Create(p.path(), p.entry.Sparse)
+}
 
 // next returns the next entry. Its content is what Read returns then.
 func (r *reader) next() (*layer.Entry, error) {
@@ -361,7 +382,7 @@ func (r *reader) remove(p *readAhead) error {
 		return nil
 	}
 	r.ahead.disk.Add(-p.entry.Size)
-	return r.dir.Remove(r.name(p))
+	return r.dir.Remove(p.path())
 }
 
 // moveTo gives the file that was read ahead its name. moved is false when there is none, or
@@ -370,7 +391,7 @@ func (r *reader) moveTo(t *tree.Root, name string) (moved bool, err error) {
 	if r.cur == nil || !r.cur.whole {
 		return false, nil
 	}
-	if err := t.Move(name, r.dir, r.name(r.cur)); err != nil {
+	if err := t.Move(name, r.dir, r.cur.path()); err != nil {
 		if errors.Is(err, unix.EXDEV) { // a mount in the tree, or a directory with another label
 			err = nil
 		}
@@ -387,7 +408,7 @@ func (r *reader) Read(p []byte) (n int, err error) {
 		return r.entries.Read(p)
 	}
 	if r.content == nil {
-		if r.content, err = r.dir.OpenFile(r.name(r.cur)); err != nil {
+		if r.content, err = r.dir.OpenFile(r.cur.path()); err != nil {
 			return 0, err
 		}
 	}

@@ -75,14 +75,16 @@ func (r *Root) Sub(name string) (*Root, error) {
 func (r *Root) Move(name string, from *Root, old string) error {
 	parent, base := split(name)
 	d, err := r.parent(parent, base)
-	if err == nil && !valid(old) {
-		err = ErrName
+	var source *dir
+	oldParent, oldBase := split(old)
+	if err == nil {
+		source, err = from.parent(oldParent, oldBase)
 	}
-	if err == nil && d.label != from.dirs.root.label {
+	if err == nil && d.label != source.label {
 		err = unix.EXDEV
 	}
 	if err == nil {
-		err = r.room(func() error { return unix.Renameat(from.dirs.root.fd, old, d.fd, base) })
+		err = r.room(func() error { return unix.Renameat(source.fd, oldBase, d.fd, base) })
 	}
 	if err == unix.EISDIR {
 		err = ErrIsDir

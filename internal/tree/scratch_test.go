@@ -91,15 +91,18 @@ func TestMove(t *testing.T) {
 	if err := create(r, "file"); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := s.Mkdir("in"); err != nil {
+		t.Fatal(err)
+	}
 	for name, want := range map[string]error{
 		"new": nil, "file": nil, "link": nil, "dangling": nil, "d/new": nil,
 		"d": ErrIsDir, "up/canary": ErrNotDir, "file/x": ErrNotDir, "../outside/x": ErrName, "": ErrName, "none/x": unix.ENOENT,
 		"labelled/f": unix.EXDEV,
 	} {
-		if err := create(s, "1"); err != nil {
+		if err := create(s, "in/1"); err != nil {
 			t.Fatal(err)
 		}
-		err := r.Move(name, s, "1")
+		err := r.Move(name, s, "in/1")
 		if !errors.Is(err, want) || (err == nil) != (want == nil) {
 			t.Errorf("%s: got error %v, want %v", name, err, want)
 		}
@@ -110,8 +113,10 @@ func TestMove(t *testing.T) {
 			t.Errorf("%s: %v, error %v", name, st, err)
 		}
 	}
-	if err := r.Move("f", s, "../file"); !errors.Is(err, ErrName) {
-		t.Errorf("a name outside the scratch directory: error %v", err)
+	for _, old := range []string{"../file", "..", "in/../1", "in/", ""} {
+		if err := r.Move("f", s, old); !errors.Is(err, ErrName) {
+			t.Errorf("%q, outside the scratch directory: error %v", old, err)
+		}
 	}
 }
 
