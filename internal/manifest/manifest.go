@@ -43,7 +43,7 @@ const (
 type Descriptor struct {
 	MediaType string        `json:"mediaType"`
 	Digest    digest.Digest `json:"digest"`
-	Size      int64         `json:"size"` // bytes
+	Size      int64         `json:"size"` // bytes; of a layer of schema 1 negative, which is unknown
 	URLs      []string      `json:"urls"` // where a foreign layer can be downloaded
 }
 
@@ -87,7 +87,7 @@ const MixedNote = "its manifest mixes media types of OCI and of Docker: skopeo a
 // Blobs returns the config and the layers of an image, config first, each digest once.
 func (m *Manifest) Blobs() []Descriptor {
 	blobs := make([]Descriptor, 0, len(m.Layers)+1)
-	seen := make(map[digest.Digest]bool, len(m.Layers)+1)
+	seen := map[digest.Digest]bool{"": true} // an image of schema 1 has no config until it is converted
 	for i := -1; i < len(m.Layers); i++ {
 		d := m.Config
 		if i >= 0 {
@@ -101,19 +101,19 @@ func (m *Manifest) Blobs() []Descriptor {
 	return blobs
 }
 
-// Size returns the size of all blobs, in bytes.
+// Size returns the size of all blobs, in bytes, -1 if that of one of them is unknown.
 func (m *Manifest) Size() (total int64) {
 	for _, d := range m.Blobs() {
+		if d.Size < 0 {
+			return -1
+		}
 		total += d.Size
 	}
 	return total
 }
 
-// Errors for documents that are valid but are not something this project fetches.
-var (
-	ErrSchema1  = errors.New("manifest is schema 1: it has no config blob, so the image id cannot be verified; push the image again with a current tool")
-	ErrArtifact = errors.New("not a container image")
-)
+// ErrArtifact is the error of a document that is valid but not an image.
+var ErrArtifact = errors.New("not a container image")
 
 // document is the union of all formats; a nil slice or pointer is a field that is absent or null.
 type document struct {

@@ -9,7 +9,7 @@ import (
 
 // fields are the names of all fields that this package reads.
 var fields = []string{
-	"schemaVersion", "mediaType", "artifactType", "config", "layers", "manifests", "fsLayers",
+	"schemaVersion", "mediaType", "artifactType", "config", "layers", "manifests", "fsLayers", "history", "blobSum", "v1Compatibility",
 	"digest", "size", "urls", "platform", "os", "architecture", "variant",
 }
 
@@ -101,7 +101,7 @@ func (o *object) name(quoted []byte) error {
 	}
 	o.seen |= 1 << bit
 	switch fields[bit] {
-	case "config", "layers", "manifests", "platform":
+	case "config", "layers", "manifests", "platform", "fsLayers", "history":
 		o.next = true
 	}
 	return nil

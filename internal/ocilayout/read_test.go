@@ -144,7 +144,7 @@ func TestFoldersThatAreRefused(t *testing.T) {
 			_ = os.Remove(dir + "/" + layer)
 			return os.Symlink("/etc/passwd", dir+"/"+layer)
 		}, "escapes"},
-		"schema 1": {func(dir string) error { return os.WriteFile(dir+"/manifest.json", images.Schema1("x", "y").Raw, 0o600) }, "manifest is schema 1"},
+		"schema 1": {func(dir string) error { return os.WriteFile(dir+"/manifest.json", images.Schema1("x", "y").Raw, 0o600) }, "Docker's schema 1"},
 		"manifest a directory": {func(dir string) error {
 			_ = os.Remove(dir + "/manifest.json")
 			return os.Mkdir(dir+"/manifest.json", 0o700)

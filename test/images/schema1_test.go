@@ -19,7 +19,11 @@ func TestSchema1IsSigned(t *testing.T) {
 	if mt := manifest.GuessMIMEType(img.Raw); mt != images.DockerSchema1 {
 		t.Errorf("media type %s", mt)
 	}
-	if img.ID != "" || len(img.Layers) != 2 {
+	if img.ID == "" || len(img.Layers) != 2 {
 		t.Errorf("id %q, %d layers", img.ID, len(img.Layers))
+	}
+	const empty = "sha256:a3ed95caeb02ffe68cdd9fd84406680ae93d633cb16422d00e8a7c22955b46d4"
+	if got := images.EmptyLayer.Digest.String(); got != empty {
+		t.Errorf("the empty layer is %s, want %s", got, empty)
 	}
 }

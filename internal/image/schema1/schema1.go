@@ -1,0 +1,156 @@
+// Package schema1 reads manifests of Docker's schema 1, the format of images before 2016, and converts them as skopeo
+// and podman do, with their library.
+//
+// Such a manifest is signed in itself: its digest is that of the part that was signed, and nothing is read but that
+// part. It has no config, so that the image has an ID only after its conversion, which needs the diff IDs of the
+// layers. The conversion is deterministic: the same manifest and the same layers give the same bytes.
+package schema1
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+
+	imgmanifest "github.com/containers/image/v5/manifest"
+	"github.com/containers/libtrust"
+	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/internal/manifest"
+)
+
+// Image is a manifest of schema 1.
+type Image struct {
+	*manifest.Schema1
+	Digest  digest.Digest // of the part that is signed
+	Payload []byte        // that part
+}
+
+// Digest returns the digest of a manifest: of the part that is signed if it is of schema 1, else of all of it.
+func Digest(raw []byte) (digest.Digest, error) {
+	if !manifest.IsSchema1(raw) {
+		return digest.FromBytes(raw), nil
+	}
+	_, d, err := payload(raw)
+	return d, err
+}
+
+// payload returns the part of a manifest that is signed, all of it if it has no signatures, and its digest.
+func payload(raw []byte) ([]byte, digest.Digest, error) {
+	d, err := imgmanifest.Digest(raw)
+	if err != nil {
+		return nil, "", fmt.Errorf("manifest has an invalid signature: %w", err)
+	}
+	signed := raw
+	if imgmanifest.GuessMIMEType(raw) == imgmanifest.DockerV2Schema1SignedMediaType {
+		js, err := libtrust.ParsePrettySignature(raw, "signatures")
+		if err == nil {
+			signed, err = js.Payload()
+		}
+		if err != nil {
+			return nil, "", fmt.Errorf("manifest has an invalid signature: %w", err)
+		}
+	}
+	if digest.FromBytes(signed) != d {
+		return nil, "", errors.New("manifest is ambiguous: it is not clear which part of it is signed")
+	}
+	return signed, d, nil
+}
+
+// Parse parses a manifest of schema 1. Signatures are not verified: the digest pins what they sign, and their keys
+// are known to nobody.
+func Parse(raw []byte) (*Image, error) {
+	if len(raw) > manifest.MaxSize {
+		return nil, fmt.Errorf("manifest is %d bytes long, the limit is %d", len(raw), manifest.MaxSize)
+	}
+	signed, d, err := payload(raw)
+	if err != nil {
+		return nil, err
+	}
+	m, err := manifest.ParseSchema1(signed)
+	if err != nil {
+		return nil, err
+	}
+	return &Image{Schema1: m, Digest: d, Payload: signed}, nil
+}
+
+// A Layer is what a conversion has to know of a layer.
+type Layer struct {
+	DiffID digest.Digest
+	Size   int64 // of the blob, in bytes
+}
+
+// Converted is an image after its conversion.
+type Converted struct {
+	ID       digest.Digest // image ID: digest of Config
+	Config   []byte
+	Manifest []byte
+	Parsed   *manifest.Manifest // of Manifest
+}
+
+// Convert returns the image in Docker's schema 2. layers has all that Blobs names.
+func (i *Image) Convert(layers map[digest.Digest]Layer) (*Converted, error) {
+	old, err := imgmanifest.Schema1FromManifest(i.Payload)
+	if err != nil {
+		return nil, fmt.Errorf("convert manifest of schema 1: %w", err)
+	}
+	same := slices.EqualFunc(old.LayerInfos(), i.Layers, func(a imgmanifest.LayerInfo, b manifest.Schema1Layer) bool {
+		return a.Digest == b.Digest && a.EmptyLayer == b.Empty
+	})
+	if !same {
+		return nil, errors.New("convert manifest of schema 1: it is ambiguous: the library finds other layers in it")
+	}
+	var diffIDs []digest.Digest
+	var blobs []imgmanifest.Schema2Descriptor
+	for _, l := range i.Layers {
+		if l.Empty {
+			continue
+		}
+		known := layers[l.Digest]
+		diffIDs = append(diffIDs, known.DiffID)
+		blobs = append(blobs, imgmanifest.Schema2Descriptor{
+			MediaType: imgmanifest.DockerV2Schema2LayerMediaType, Size: known.Size, Digest: l.Digest,
+		})
+	}
+	c := &Converted{}
+	if c.Config, err = old.ToSchema2Config(diffIDs); err != nil {
+		return nil, fmt.Errorf("convert manifest of schema 1: %w", err)
+	}
+	c.ID = digest.FromBytes(c.Config)
+	c.Manifest, err = imgmanifest.Schema2FromComponents(imgmanifest.Schema2Descriptor{
+		MediaType: imgmanifest.DockerV2Schema2ConfigMediaType, Size: int64(len(c.Config)), Digest: c.ID,
+	}, blobs).Serialize()
+	if err != nil {
+		return nil, fmt.Errorf("convert manifest of schema 1: %w", err)
+	}
+	if c.Parsed, err = manifest.Parse(c.Manifest); err != nil {
+		return nil, fmt.Errorf("convert manifest of schema 1: %w", err)
+	}
+	return c, nil
+}
+
+// Gives returns an error unless raw, a manifest of schema 1, converts to the image with that manifest and config. No layer
+// is read: the config has their diff IDs.
+func Gives(raw, converted, config []byte) error {
+	i, err := Parse(raw)
+	if err != nil {
+		return err
+	}
+	m, err := manifest.Parse(converted)
+	if err != nil {
+		return err
+	}
+	diffIDs, err := m.LayerDiffIDs(config)
+	if err != nil {
+		return err
+	}
+	layers := make(map[digest.Digest]Layer, len(diffIDs))
+	for n, l := range m.Layers {
+		layers[l.Digest] = Layer{diffIDs[n], l.Size}
+	}
+	c, err := i.Convert(layers)
+	if err == nil && (!bytes.Equal(c.Manifest, converted) || !bytes.Equal(c.Config, config)) {
+		err = fmt.Errorf("it is the manifest of another image, %s", c.ID)
+	}
+	return err
+}
