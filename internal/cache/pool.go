@@ -128,17 +128,17 @@ func (p *Pool) Close() error {
 }
 
 // Has reports whether the pool has the complete blob. It was verified before it got its name; a length other than
-// size means that it was damaged since.
+// size means that it was damaged since. A negative size is unknown.
 func (p *Pool) Has(d digest.Digest, size int64) bool {
 	st, err := p.blobs.stat(d.Encoded())
-	return err == nil && checkFile(&st, "") == nil && st.Size == size
+	return err == nil && checkFile(&st, "") == nil && (size < 0 || st.Size == size)
 }
 
 // ErrExists is the error of Acquire if the pool has the blob.
 var ErrExists = errors.New("the blob is in the pool")
 
-// Acquire returns a Writer for the blob with that digest and size in bytes, which can continue from the data of an
-// earlier one. The error is ErrExists if the pool has the blob. If another process is writing the blob, Acquire calls
+// Acquire returns a Writer for the blob with that digest and size in bytes, negative if that is unknown, which can
+// continue from the data of an earlier one. The error is ErrExists if the pool has the blob. If another process is writing the blob, Acquire calls
 // waiting once, waits, and takes over if that process dies.
 func (p *Pool) Acquire(ctx context.Context, d digest.Digest, size int64, waiting func()) (*Writer, error) {
 	unlock, err := p.busy.lock(ctx, d)

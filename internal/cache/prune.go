@@ -157,6 +157,7 @@ func (c *Cache) removeStale(ctx context.Context, containers *dir, id digest.Dige
 		for _, name := range []string{listFile, originFile} {
 			_ = parent.remove(name)
 		}
+		_ = removeSchema1(parent, nil)
 		if containers.rmdir(id.String()) == nil {
 			c.dropLock(id)
 		}

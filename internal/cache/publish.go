@@ -19,6 +19,7 @@ type Image struct {
 	List       []byte                // the manifest list that was pinned instead of Manifest, or nil
 	Blobs      []manifest.Descriptor // config and layers, each digest once
 	Signatures [][]byte              // content of signature-1, signature-2, …
+	Schema1    *Schema1              // what Manifest was converted from, or nil
 	Origins    []Origin              // recorded next to the image
 }
 
@@ -79,7 +80,10 @@ func (p *Pool) show(in, parent *dir, id digest.Digest, img *Image) error {
 	} else if err := s.fill(p, img, parent); err != nil {
 		return err
 	}
-	if err := s.putList(parent, img.List); err != nil || there {
+	if err := s.putList(parent, img.List); err != nil {
+		return err
+	}
+	if err := s.putSchema1(parent, img.Schema1); err != nil || there {
 		return err
 	}
 	if err := s.dir.f.Chmod(published(dirMode)); err != nil {

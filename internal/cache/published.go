@@ -138,17 +138,7 @@ func (p *Published) Config(d manifest.Descriptor) ([]byte, error) {
 
 // Signatures reads the signatures published with the image, in order.
 func (p *Published) Signatures() ([][]byte, error) {
-	var sigs [][]byte
-	for i := 1; ; i++ {
-		sig, err := p.image.read(signatureFile(i))
-		if isAbsent(err) {
-			return sigs, nil
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read signature: %w", err)
-		}
-		sigs = append(sigs, sig)
-	}
+	return readSignatures(func(i int) ([]byte, error) { return p.image.read(signatureFile(i)) })
 }
 
 // read reads a regular file no larger than a manifest may be.

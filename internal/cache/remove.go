@@ -74,6 +74,7 @@ func (c *Cache) Remove(ctx context.Context, id digest.Digest, same func(*Publish
 	for _, name := range []string{listFile, originFile} { // they mean nothing without the image
 		_ = parent.remove(name)
 	}
+	_ = removeSchema1(parent, nil)
 	s.remove()
 	if containers, err := c.openTop(containersDir); err == nil && containers.rmdir(id.String()) == nil {
 		c.dropLock(id)

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -26,7 +27,7 @@ type Writer struct {
 	pool    *Pool
 	f       *os.File
 	digest  digest.Digest
-	size    int64
+	size    int64 // negative: unknown
 	offset  int64
 	flushed int64
 	hash    hash.Hash
@@ -40,7 +41,7 @@ type Writer struct {
 func newWriter(p *Pool, f *os.File, d digest.Digest, size int64) (*Writer, error) {
 	w := &Writer{pool: p, f: f, digest: d, size: size, hash: d.Algorithm().Hash()}
 	fi, err := f.Stat()
-	if err == nil && fi.Size() > size {
+	if err == nil && size >= 0 && fi.Size() > size {
 		err = f.Truncate(0) // data of something else
 	}
 	if err != nil {
@@ -87,7 +88,11 @@ func (w *Writer) Reset() error {
 
 func (w *Writer) buffer() []byte {
 	if w.buf == nil {
-		w.buf = make([]byte, min(bufferSize, w.size+1)) // one more than needed, to detect a blob that is too long
+		n := int64(bufferSize)
+		if w.size >= 0 {
+			n = min(n, w.size+1) // one more than needed, to detect a blob that is too long
+		}
+		w.buf = make([]byte, n)
 	}
 	return w.buf
 }
@@ -99,7 +104,7 @@ func (w *Writer) ReadFrom(r io.Reader) (int64, error) {
 	buf := w.buffer()
 	for {
 		n, err := r.Read(buf)
-		if int64(n) > w.size-w.offset {
+		if w.size >= 0 && int64(n) > w.size-w.offset {
 			return total, manifest.TooLong("", w.size)
 		}
 		if n > 0 {
@@ -120,6 +125,15 @@ func (w *Writer) ReadFrom(r io.Reader) (int64, error) {
 	}
 }
 
+// Put writes a whole blob that is in memory, replacing the data of before.
+func (w *Writer) Put(blob []byte) error {
+	if err := w.Reset(); err != nil {
+		return err
+	}
+	_, err := w.ReadFrom(bytes.NewReader(blob))
+	return err
+}
+
 // truncate removes bytes of a failed write that were not hashed.
 func (w *Writer) truncate() error {
 	if err := w.f.Truncate(w.offset); err != nil {
@@ -136,9 +150,14 @@ func (w *Writer) flush() {
 	}
 }
 
+// Complete reports whether the data is the blob.
+func (w *Writer) Complete() bool {
+	return (w.size < 0 || w.offset == w.size) && digest.NewDigest(w.digest.Algorithm(), w.hash) == w.digest
+}
+
 // Verify checks length and digest of the data. The error is a manifest.MismatchError.
 func (w *Writer) Verify() error {
-	if w.offset != w.size {
+	if w.size >= 0 && w.offset != w.size {
 		return manifest.SizeMismatch("", w.offset, w.size)
 	}
 	if got := digest.NewDigest(w.digest.Algorithm(), w.hash); got != w.digest {

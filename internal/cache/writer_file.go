@@ -102,7 +102,7 @@ func noEOF(err error) error {
 // isBlob reports whether the content of f has the blob's size and digest. It returns false if f cannot be read.
 func (w *Writer) isBlob(ctx context.Context, f *os.File) (bool, error) {
 	fi, err := f.Stat()
-	if err != nil || fi.Size() != w.size {
+	if err != nil || w.size >= 0 && fi.Size() != w.size {
 		return false, err
 	}
 	v := w.digest.Verifier()
