@@ -80,6 +80,20 @@ func NewReader(kind Kind, r io.Reader) (io.ReadCloser, error) {
 	return nil, errors.New("not compressed")
 }
 
+// Plain decompresses a stream that may be compressed, as its first bytes say. More bytes than an image can have are an
+// error.
+func Plain(r io.Reader) (io.ReadCloser, error) {
+	in := bufio.NewReaderSize(r, 1<<16)
+	head, err := in.Peek(HeadSize)
+	if err != nil && err != io.EOF {
+		return nil, err
+	}
+	if kind := Of(head); kind != None {
+		return NewReader(kind, in)
+	}
+	return &bounded{r: in}, nil
+}
+
 // bounded is a stream that must not be longer than maxPlain.
 type bounded struct {
 	r     io.Reader

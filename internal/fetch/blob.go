@@ -45,6 +45,9 @@ func (s *session) download(ctx context.Context, w *cache.Writer, d manifest.Desc
 		return err
 	}
 	it.reused.Add(resumed)
+	if d.Size < 0 && w.Complete() { // the process before was interrupted before it could know
+		return nil
+	}
 	r := s.newReader(ctx, d, resumed, func(attempt int, wait time.Duration, err error) { bar.Retry(attempt, wait, err) })
 	defer r.Close()
 	r.slot = it.slot

@@ -23,10 +23,7 @@ const fanOut = 8
 // eachBlob calls do for each blob of an image, many at a time. kind is what the log calls the image.
 func (it *item) eachBlob(ctx context.Context, kind string, m *manifest.Manifest, do func(context.Context, manifest.Descriptor, *progress.Blob) error) error {
 	all := m.Blobs()
-	var total int64
-	for _, d := range all {
-		total += d.Size
-	}
+	total := m.Size()
 	it.log.Start(kind+" "+progress.Short(it.ID.String()), len(m.Layers), total)
 	number := make(map[digest.Digest]int, len(m.Layers))
 	for i, l := range slices.Backward(m.Layers) { // a layer that repeats has its first number
@@ -56,7 +53,7 @@ func (it *item) eachBlob(ctx context.Context, kind string, m *manifest.Manifest,
 // acquire acquires a blob, and links the file that open opens into the pool if it is the blob. The error is cache.ErrExists
 // if the pool has the blob then.
 func (it *item) acquire(ctx context.Context, pool *cache.Pool, d manifest.Descriptor, open func() (*os.File, error), bar *progress.Blob) (*cache.Writer, error) {
-	if it.rehash {
+	if it.rehash || d.Size < 0 { // a pooled blob of unknown size is recognised by its content alone
 		if err := pool.Discard(ctx, d.Digest); err != nil {
 			return nil, err
 		}
@@ -71,7 +68,11 @@ func (it *item) acquire(ctx context.Context, pool *cache.Pool, d manifest.Descri
 		err = cmp.Or(err, cache.ErrExists)
 	}
 	if errors.Is(err, cache.ErrExists) {
-		it.reused.Add(d.Size)
+		size := d.Size
+		if b, e := it.cache.PooledBlob(d.Digest); e == nil && size < 0 {
+			size = b.Size
+		}
+		it.reused.Add(max(size, 0))
 		bar.Skip("reusing")
 	}
 	return nil, err

@@ -105,6 +105,9 @@ func readImage(pub *cache.Published, id digest.Digest) (img *cache.Image, m *man
 	if img.Signatures, err = pub.Signatures(); err != nil {
 		return nil, nil, err
 	}
+	if img.Schema1, err = pub.Schema1(); err != nil {
+		return nil, nil, err
+	}
 	img.Origins, _ = pub.Origins() // for people: a copy without it is as good
 	if m, err = manifest.Parse(img.Manifest); err != nil {
 		return nil, nil, err

@@ -14,6 +14,7 @@ import (
 	"osbuild-containers/internal/image"
 	"osbuild-containers/internal/image/policy"
 	"osbuild-containers/internal/image/registry"
+	"osbuild-containers/internal/image/schema1"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
@@ -79,11 +80,14 @@ func (j *job) complete(ctx context.Context, it request.Item) (*cache.Published, 
 	if err != nil {
 		return nil, nil //nolint:nilerr // it is not there, whatever the reason
 	}
-	raw, pinned := isPinned(pub, it)
+	found, pinned := isPinned(pub, it)
 	if pinned {
 		err = targetOf(it).Allowed(ctx, func() ([]byte, [][]byte, error) {
+			if found.old != nil { // what was signed
+				return found.old.Manifest, found.old.Signatures, nil
+			}
 			signatures, err := pub.Signatures()
-			return raw, signatures, err
+			return found.raw, signatures, err
 		})
 	}
 	if !pinned || err != nil {
@@ -93,19 +97,46 @@ func (j *job) complete(ctx context.Context, it request.Item) (*cache.Published, 
 	return pub, nil
 }
 
-// isPinned reports whether the image is the one that the item pins, complete, and returns its manifest.
-func isPinned(pub *cache.Published, it request.Item) (raw []byte, pinned bool) {
+// documents are what makes an image the pinned one: its manifest, and the one of schema 1 that this was converted from if
+// that is pinned.
+type documents struct {
+	raw []byte
+	old *cache.Schema1
+}
+
+// isPinned reports whether the image is the one that the item pins, complete, and returns what is pinned.
+func isPinned(pub *cache.Published, it request.Item) (found documents, pinned bool) {
 	raw, err := pub.Manifest()
 	if err != nil {
-		return nil, false
+		return documents{}, false
 	}
 	m, err := manifest.Parse(raw)
 	if err != nil || m.List || m.Config.Digest != it.ID || !pub.Has(m.Blobs()) {
-		return nil, false
+		return documents{}, false
 	}
 	served := digest.FromBytes(raw)
-	return raw, served == it.Image.Digest || viaList(pub, it.Image.Digest, served) ||
-		image.TransportOf(it.Image.Transport).Unpacked && isUnpacked(pub, m)
+	if served == it.Image.Digest || viaList(pub, it.Image.Digest, served) ||
+		image.TransportOf(it.Image.Transport).Unpacked && isUnpacked(pub, m) {
+		return documents{raw: raw}, true
+	}
+	old := viaSchema1(pub, it.Image.Digest, raw, m)
+	return documents{raw, old}, old != nil
+}
+
+// viaSchema1 returns the manifest of schema 1 with the pinned digest if the image was converted from it, else nil.
+func viaSchema1(pub *cache.Published, pinned digest.Digest, raw []byte, m *manifest.Manifest) *cache.Schema1 {
+	old, err := pub.Schema1()
+	if err != nil || old == nil {
+		return nil
+	}
+	config, err := pub.Config(m.Config)
+	if err != nil {
+		return nil
+	}
+	if got, err := schema1.Digest(old.Manifest); err != nil || got != pinned || schema1.Gives(old.Manifest, raw, config) != nil {
+		return nil
+	}
+	return old
 }
 
 // viaList reports whether the image was pinned by this list, which names the manifest that is served.
@@ -152,6 +183,13 @@ func fetchImage(ctx context.Context, it *item) (err error) {
 	if err != nil {
 		return err
 	}
+	if c.old != nil {
+		img, err := s.convert(ctx, pool, c)
+		if err != nil {
+			return err
+		}
+		return s.publish(ctx, pool, img)
+	}
 	img := &cache.Image{List: c.list}
 	if img.Manifest, err = s.source().Publishable(ctx, c.raw); err != nil {
 		return err
@@ -172,14 +210,20 @@ func fetchImage(ctx context.Context, it *item) (err error) {
 	}); err != nil {
 		return err
 	}
+	return s.publish(ctx, pool, img)
+}
+
+// publish publishes the image, with where it came from.
+func (s *session) publish(ctx context.Context, pool *cache.Pool, img *cache.Image) error {
 	img.Origins = []cache.Origin{s.origin()}
-	return it.cache.Publish(ctx, pool, it.ID, img)
+	return s.it.cache.Publish(ctx, pool, s.it.ID, img)
 }
 
 // chosen is the manifest of the image that an item means.
 type chosen struct {
 	raw  []byte
-	list []byte // the list it was chosen from, nil if it is pinned itself
+	list []byte         // the list it was chosen from, nil if it is pinned itself
+	old  *schema1.Image // raw, if it is of schema 1; what id the image has is not known then
 
 	signatures [][]byte // of raw, those that the policy has seen
 }
@@ -208,8 +252,10 @@ func (s *session) choose(ctx context.Context) (*chosen, error) {
 // the item's id.
 func (s *session) find(ctx context.Context) (*chosen, error) {
 	raw, m, err := s.manifest(ctx, "")
-	if err != nil {
-		return nil, err
+	if old, e := parseSchema1(raw, err); e != nil {
+		return nil, e
+	} else if old != nil {
+		return &chosen{raw: raw, old: old}, nil
 	}
 	c := &chosen{raw: raw}
 	if m.List {
@@ -219,7 +265,7 @@ func (s *session) find(ctx context.Context) (*chosen, error) {
 		}
 	}
 	if m.Config.Digest != s.it.ID {
-		return nil, fmt.Errorf("image id is %s, want %s: pin both again, or fix one", m.Config.Digest, s.it.ID)
+		return nil, wrongID(m.Config.Digest, s.it.ID)
 	}
 	return c, nil
 }

@@ -19,7 +19,7 @@ type Planned struct {
 	Item   request.Item
 	Cached bool          // nothing: it is in the cache
 	From   string        // the repository it would be fetched from, a mirror's or the registry's, or the store
-	Size   int64         // of all its blobs, or of the list, bytes; 0 where it is cached
+	Size   int64         // of all its blobs whose size is known, or of the list, bytes; 0 where it is cached
 	Blobs  []PlannedBlob // config and layers, each digest once
 	Err    error         // why it cannot be planned, nor fetched, with a hint
 }
@@ -46,7 +46,7 @@ const (
 func (p *Planned) Download() (n int64) {
 	for _, b := range p.Blobs {
 		if b.Way == Download {
-			n += b.Size - b.Have
+			n += max(0, b.Size-b.Have)
 		}
 	}
 	if p.Blobs == nil && !p.Cached {
@@ -128,37 +128,45 @@ func planImage(ctx context.Context, s *session, p *Planned) error {
 	if err != nil {
 		return err
 	}
-	raw, err := s.source().Publishable(ctx, c.raw)
-	if err != nil {
-		return err
-	}
-	m, err := manifest.Parse(raw)
-	if err != nil {
-		return err
+	var m *manifest.Manifest
+	if c.old != nil {
+		m = c.old.Manifest()
+	} else {
+		raw, err := s.source().Publishable(ctx, c.raw)
+		if err != nil {
+			return err
+		}
+		if m, err = manifest.Parse(raw); err != nil {
+			return err
+		}
 	}
 	pub, err := s.it.cache.OpenImage(s.it.ID)
 	if err == nil {
 		defer pub.Close()
 	}
 	for _, d := range m.Blobs() {
-		p.Size += d.Size
-		p.Blobs = append(p.Blobs, s.it.planBlob(d, pub))
+		b := s.it.planBlob(d, pub)
+		p.Size += max(0, b.Size)
+		p.Blobs = append(p.Blobs, b)
 	}
 	return nil
 }
 
 // planBlob is what blob would do.
 func (it *item) planBlob(d manifest.Descriptor, pub *cache.Published) PlannedBlob {
-	if b, err := it.cache.PooledBlob(d.Digest); err == nil && b.Size == d.Size {
+	unsized := d.Size < 0
+	if b, err := it.cache.PooledBlob(d.Digest); err == nil && (unsized || b.Size == d.Size) {
+		d.Size = b.Size
 		return PlannedBlob{d, InPool, 0}
 	}
 	if pub != nil {
-		if b, err := pub.Stored(d.Digest); err == nil && b.Size == d.Size {
+		if b, err := pub.Stored(d.Digest); err == nil && (unsized || b.Size == d.Size) {
+			d.Size = b.Size
 			return PlannedBlob{d, InImage, 0}
 		}
 	}
 	b, err := it.cache.PartialBlob(d.Digest)
-	if err != nil || b.Size > d.Size {
+	if err != nil || b.Size > d.Size && !unsized {
 		return PlannedBlob{d, Download, 0}
 	}
 	return PlannedBlob{d, Download, b.Size}

@@ -13,7 +13,7 @@ import (
 	"osbuild-containers/internal/retry"
 )
 
-// reader reads a blob over as many connections as it takes: where one breaks, the next resumes at the same offset. It
+// reader reads a blob, whose size may be unknown, over as many connections as it takes: where one breaks, the next resumes at the same offset. It
 // does not verify: the caller does, and may restart it. It is for one goroutine.
 type reader struct {
 	s  *session
@@ -33,6 +33,7 @@ type reader struct {
 	w       *retry.Watch  // of r
 	release func()        // gives back the slot
 	noRange bool          // the server cannot resume in the middle
+	ended   bool          // a blob of unknown size was read to its end
 	second  bool          // reads again after content that did not match or was not a blob
 }
 
@@ -51,7 +52,7 @@ func (s *session) newReader(ctx context.Context, d manifest.Descriptor, offset i
 
 // Read implements io.Reader. More bytes than the blob has are a manifest.MismatchError.
 func (r *reader) Read(p []byte) (n int, err error) {
-	if r.r == nil && r.at == r.d.Size {
+	if r.r == nil && (r.at == r.d.Size || r.ended) {
 		return 0, io.EOF
 	}
 	err = r.op.Repeat(r.ctx, func(context.Context) (err error) {
@@ -62,9 +63,12 @@ func (r *reader) Read(p []byte) (n int, err error) {
 	switch {
 	case err != nil:
 		return 0, err
-	case r.at > r.d.Size:
+	case r.d.Size >= 0 && r.at > r.d.Size:
 		_ = r.drop(nil)
 		return 0, manifest.TooLong("", r.d.Size)
+	case r.at > manifest.MaxUnsized && r.d.Size < 0:
+		_ = r.drop(nil)
+		return 0, fmt.Errorf("more than the limit of %d bytes for a layer", int64(manifest.MaxUnsized))
 	case r.r == nil:
 		r.op.Done()
 		return 0, io.EOF
@@ -90,6 +94,9 @@ func (r *reader) try(p []byte) (int, error) {
 		r.w.Pause()
 		return n, nil
 	case r.at == r.d.Size:
+		return 0, r.drop(nil)
+	case err == io.EOF && r.d.Size < 0:
+		r.ended = true
 		return 0, r.drop(nil)
 	case err == io.EOF:
 		err = fmt.Errorf("answer ended early: got %d bytes, want %d%.0w", r.at, r.d.Size, io.ErrUnexpectedEOF)
@@ -165,6 +172,7 @@ func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 // restart discards what was read.
 func (r *reader) restart() error {
+	r.ended = false
 	if r.at == 0 {
 		return nil
 	}

@@ -131,7 +131,10 @@ func (s *sum) progress() (have, size int64) {
 func (b *Blob) has() int64 {
 	switch state(b.state.Load()) {
 	case reused, done:
-		return max(b.size, 0)
+		if b.size < 0 {
+			return b.have.Load()
+		}
+		return b.size
 	}
 	return b.have.Load()
 }

@@ -147,6 +147,9 @@ func reassemble(ctx context.Context, c *cache.Cache, pool *cache.Pool, i *cachei
 	if img.Signatures, err = pub.Signatures(); err != nil {
 		return err
 	}
+	if img.Schema1, err = pub.Schema1(); err != nil {
+		return err
+	}
 	img.Blobs = m.Blobs()
 	for _, b := range img.Blobs {
 		if err := collectBlob(ctx, c, pool, b, images, i); err != nil {

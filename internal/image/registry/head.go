@@ -6,6 +6,8 @@ import (
 	"net/http"
 
 	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/internal/image/schema1"
 )
 
 // Head returns the digest under which the image is served, the pinned one or the one its tag points to,
@@ -41,7 +43,10 @@ func headByReading(ctx context.Context, img Image) (d digest.Digest, from string
 	}
 	defer func() { err = errors.Join(err, src.Close()) }()
 	raw, err := src.Manifest(ctx)
-	return digest.FromBytes(raw), src.Origin(), err
+	if err == nil {
+		d, err = schema1.Digest(raw)
+	}
+	return d, src.Origin(), err
 }
 
 // IsNotFound reports whether the registry answered that it does not have the requested object.

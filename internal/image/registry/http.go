@@ -27,7 +27,7 @@ const maxRedirects = 10
 // span is in the context of the request for one blob: the offset that is wanted, and the offset of the answer.
 type span struct {
 	digest digest.Digest
-	size   int64
+	size   int64 // negative: unknown
 	urls   []string
 	want   int64 // bytes
 	start  int64 // bytes

@@ -146,7 +146,7 @@ func head(ctx context.Context, src types.ImageSource) (digest.Digest, error) {
 	return d, d.Validate()
 }
 
-// blobBody is the body of a blob from offset start on.
+// blobBody is the body of a blob from offset start on. A negative size is unknown.
 type blobBody struct {
 	io.ReadCloser
 	start, at, size int64
@@ -161,7 +161,7 @@ func (b *blobBody) Read(p []byte) (int, error) {
 	}
 	n, err := b.ReadCloser.Read(p)
 	b.at += int64(n)
-	if err == nil || b.at >= b.size {
+	if err == nil || b.size >= 0 && b.at >= b.size || b.size < 0 && err == io.EOF {
 		return n, err
 	}
 	if errors.Is(err, io.EOF) {

@@ -2,15 +2,14 @@ package registry
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"sync/atomic"
 
-	imgmanifest "github.com/containers/image/v5/manifest"
 	"github.com/containers/image/v5/types"
 	"github.com/opencontainers/go-digest"
 
 	"osbuild-containers/internal/image/internals"
+	"osbuild-containers/internal/image/schema1"
 	"osbuild-containers/internal/manifest"
 )
 
@@ -56,19 +55,13 @@ func checked(raw []byte, kind string, want digest.Digest) ([]byte, error) {
 	return raw, err
 }
 
-// checkManifest checks the digest. That of schema 1 is of the part that was signed: an image of
-// that format is refused for what it is, not for a digest that is right.
+// checkManifest checks the digest, which of schema 1 is that of the part that is signed.
 func checkManifest(raw []byte, want digest.Digest) error {
-	got := digest.FromBytes(raw)
-	if got == want {
-		return nil
+	got, err := schema1.Digest(raw)
+	if err == nil && got != want {
+		err = manifest.Mismatch("manifest", got, want)
 	}
-	if _, err := manifest.Parse(raw); errors.Is(err, manifest.ErrSchema1) {
-		if pinned, e := imgmanifest.MatchesDigest(raw, want); e == nil && pinned {
-			return err
-		}
-	}
-	return manifest.Mismatch("manifest", got, want)
+	return err
 }
 
 func (r *reader) Close() error { return r.src.Close() }

@@ -23,6 +23,7 @@ import (
 	"github.com/containers/storage/pkg/homedir"
 	"github.com/opencontainers/go-digest"
 
+	"osbuild-containers/internal/image/schema1"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/request"
 	"osbuild-containers/internal/retry"
@@ -91,7 +92,10 @@ func (s *Source) open(ctx context.Context) error {
 // pin turns a source that was opened by a tag into one of the manifest that the tag pointed to, which other
 // locations are read by its digest.
 func (s *Source) pin(sys *types.SystemContext, img Image) error {
-	s.pinned = digest.FromBytes(s.raw)
+	var err error
+	if s.pinned, err = schema1.Digest(s.raw); err != nil {
+		return err
+	}
 	img.Pinned = s.pinned
 	_, places, err := locations(img)
 	if err != nil {
