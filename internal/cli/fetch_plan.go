@@ -70,7 +70,7 @@ type (
 	}
 	planBlob struct {
 		Digest digest.Digest `json:"digest"`
-		Size   int64         `json:"size"`
+		Size   int64         `json:"size"` // -1: unknown, of a layer of schema 1
 		Way    fetch.Way     `json:"way"`
 		Have   int64         `json:"have"` // of a download: what an earlier one left
 	}
@@ -134,13 +134,21 @@ func (i *planJSON) text() string {
 	}
 	sum := map[fetch.Way]blobs{}
 	var begun blobs
+	unsized := 0
 	for _, blob := range i.Blobs {
+		if blob.Size < 0 {
+			unsized++
+			continue
+		}
 		sum[blob.Way] = sum[blob.Way].and(blob.Size - blob.Have)
 		if blob.Have > 0 {
 			begun = begun.and(blob.Have)
 		}
 	}
 	line("download", sum[fetch.Download], "from "+cutStart(i.From, width-38))
+	if unsized > 0 {
+		fmt.Fprintf(&b, "  %-8s  %10s  %s from %s: of schema 1\n", "download", "?", count(unsized, "blob"), cutStart(i.From, width-50))
+	}
 	line("reuse", begun, "partly downloaded before")
 	line("reuse", sum[fetch.InPool], "in the cache")
 	line("reuse", sum[fetch.InImage], "of the image that has its place")

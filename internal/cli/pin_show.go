@@ -54,8 +54,12 @@ func (p *pinCommand) showPins(images []pin.Image, added, changed int) error {
 				fmt.Fprintf(&b, "  from %s\n", i.From)
 			}
 		}
-		fmt.Fprintf(&b, "  %-13s manifest %s  id %s  %s  %s\n",
-			i.Platform, manifest.Short(i.Manifest), manifest.Short(i.ID), count(len(i.Layers), "layer"), progress.Bytes(i.Size()))
+		mark := ""
+		if i.Schema1 {
+			mark = "  schema 1"
+		}
+		fmt.Fprintf(&b, "  %-13s manifest %s  id %s  %s  %s%s\n",
+			i.Platform, manifest.Short(i.Manifest), manifest.Short(i.ID), count(len(i.Layers), "layer"), progress.Bytes(i.Size()), mark)
 	}
 	fmt.Fprintf(&b, "%s: %d pinned, %d new, %d changed\n", p.file, len(images), added, changed)
 	return p.print("%s", b.String())

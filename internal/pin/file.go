@@ -47,7 +47,8 @@ type Image struct {
 	Platform        string        `json:"platform"`                   // os/architecture[/variant], or any
 	List            digest.Digest `json:"list,omitempty"`             // the manifest list that names the manifest, if there is one
 	Manifest        digest.Digest `json:"manifest"`
-	ID              digest.Digest `json:"id"` // image id: digest of the config
+	Schema1         bool          `json:"schema1,omitempty"` // the manifest is of Docker's schema 1; ID and Layers are those after its conversion
+	ID              digest.Digest `json:"id"`                // image id: digest of the config
 	Layers          []Layer       `json:"layers"`
 	Base            *Base         `json:"base,omitempty"` // what the image says it was built on
 	Resolved        time.Time     `json:"resolved"`       // UTC, whole seconds

@@ -12,9 +12,11 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 
+	"osbuild-containers/internal/fetch"
 	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/image"
 	"osbuild-containers/internal/image/registry"
+	"osbuild-containers/internal/image/schema1"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/panics"
 )
@@ -26,6 +28,7 @@ type lookup struct {
 	src    image.Source
 	digest digest.Digest // of what the reference points to
 	top    *manifest.Manifest
+	old    *schema1.Image // what top is of, if that is of schema 1: then top has no config
 	raw    []byte
 }
 
@@ -57,10 +60,22 @@ func (l *lookup) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	l.digest = digest.FromBytes(l.raw)
-	if l.top, err = manifest.Parse(l.raw); err != nil {
+	if err := l.parse(); err != nil {
 		return errors.Join(err, l.src.Close())
 	}
+	return nil
+}
+
+// parse parses what the reference points to.
+func (l *lookup) parse() (err error) {
+	l.digest = digest.FromBytes(l.raw)
+	if l.top, err = manifest.Parse(l.raw); !errors.Is(err, manifest.ErrSchema1) {
+		return err
+	}
+	if l.old, err = schema1.Parse(l.raw); err != nil {
+		return err
+	}
+	l.digest, l.top = l.old.Digest, l.old.Manifest()
 	return nil
 }
 
@@ -86,7 +101,7 @@ func (l *lookup) find(ctx context.Context, platforms []Platform) ([]*found, erro
 
 // single returns the image of a reference without a list, for each platform that its config is for.
 func (l *lookup) single(ctx context.Context, platforms []Platform) ([]*found, error) {
-	f, err := l.read(ctx, l.digest, l.raw)
+	f, err := l.readSingle(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -103,6 +118,39 @@ func (l *lookup) single(ctx context.Context, platforms []Platform) ([]*found, er
 		}
 	}
 	return slices.Repeat([]*found{f}, len(platforms)), errors.Join(errs...)
+}
+
+// readSingle reads the image of a reference without a list.
+func (l *lookup) readSingle(ctx context.Context) (*found, error) {
+	if l.old != nil {
+		return l.convert(ctx)
+	}
+	return l.read(ctx, l.digest, l.raw)
+}
+
+// convert reads the layers of an image of schema 1, since its image ID is known only when it is converted.
+func (l *lookup) convert(ctx context.Context) (_ *found, err error) {
+	l.Note("%s: is of Docker's schema 1, which has no image id: its layers are read to compute it", l.ref)
+	streams := fetch.NewStreams(l.Options, nil)
+	image.RouteLogs(l.Note)
+	target := l.ref.Target(l.Access).Image
+	target.Digest = l.digest
+	s, err := streams.Open(ctx, target, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	layers, err := s.Schema1Layers(ctx, l.old)
+	if err != nil {
+		return nil, err
+	}
+	c, err := l.old.Convert(layers)
+	if err != nil {
+		return nil, err
+	}
+	f := &found{Manifest: c.Parsed, digest: l.digest}
+	f.platform, err = configPlatform(c.ID, c.Config)
+	return f, err
 }
 
 // archOf returns the value of --arch for the platform.
@@ -263,9 +311,14 @@ func (l *lookup) config(ctx context.Context, d manifest.Descriptor) (*manifest.P
 			return nil, manifest.Mismatch("config", got, d.Digest)
 		}
 	}
+	return configPlatform(d.Digest, raw)
+}
+
+// configPlatform returns what a config says.
+func configPlatform(d digest.Digest, raw []byte) (*manifest.Platform, error) {
 	p, err := manifest.PlatformOf(raw)
 	if err != nil {
-		return nil, fmt.Errorf("config %s cannot be read: %w", d.Digest, err)
+		return nil, fmt.Errorf("config %s cannot be read: %w", d, err)
 	}
 	if p.OS == "" && p.Architecture != "" {
 		p.OS = "linux"

@@ -127,6 +127,7 @@ func (r *Resolver) resolve(ctx context.Context, w Wanted) (images []Image, err e
 		for _, d := range f.Layers {
 			i.Layers = append(i.Layers, Layer{Digest: d.Digest, Size: d.Size})
 		}
+		i.Schema1 = l.old != nil
 		if l.top.List {
 			i.List = l.digest
 		}

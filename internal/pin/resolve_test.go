@@ -3,6 +3,7 @@ package pin
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -207,13 +208,41 @@ func TestTagAndDigest(t *testing.T) {
 	isPinned(t, &got, arm, nil)
 }
 
+// TestSchema1 shows that an image of schema 1 is pinned by what is signed, that its id is that of its conversion, for which
+// its layers are read, and that both are said.
+func TestSchema1(t *testing.T) {
+	w := newWorld(t)
+	old := images.Schema1("images/old", "v1", images.Layer(1000), images.Use(images.EmptyLayer), images.Arch("arm64"))
+	w.On(registry.Any("/images/old/"), registry.Handle(old.Handler()))
+	got := w.pin("registry.example/images/old:v1", "arm64")[0]
+	if got.Manifest != old.Digest || got.ID != old.ID || !got.Schema1 || got.List != "" {
+		t.Errorf("pinned %+v, want manifest %s, id %s", got, old.Digest, old.ID)
+	}
+	if len(got.Layers) != 1 || got.Layers[0] != (Layer{old.Layers[0].Digest, old.Layers[0].Size}) {
+		t.Errorf("layers are %+v, want %s", got.Layers, old.Layers[0].Digest)
+	}
+	const says = "registry.example/images/old:v1: is of Docker's schema 1, which has no image id: its layers are read to compute it"
+	if !slices.Contains(w.notes, says) {
+		t.Errorf("noted %q, want %q", w.notes, says)
+	}
+	w.refuse("registry.example/images/old:v1: is a single-platform image for linux/arm64, want linux/amd64\npin it with --arch arm64, or with --arch any if it runs all the same",
+		"registry.example/images/old:v1", "amd64")
+	f := &File{Version: 1, Images: []Image{got}}
+	if read, err := Parse(f.Encode()); err != nil || !read.Images[0].Schema1 {
+		t.Errorf("read back %+v, error %v", read, err)
+	}
+	if all, err := w.Check(t.Context(), []Image{got}); err != nil || all[0].State != OK {
+		t.Errorf("check says %+v, error %v", all, err)
+	}
+}
+
 // TestAllOrNothing shows that each reference that fails is named, with a hint.
 func TestAllOrNothing(t *testing.T) {
 	w := newWorld(t)
 	w.push("images/good:v1", arch("amd64"))
 	w.push("images/old:v1", arch("amd64"))
 	w.On(registry.Get("/manifests/v3$"), registry.Error(http.StatusForbidden, "DENIED", "not for you"))
-	schema1 := images.Schema1("images/old", "v1")
+	schema1 := images.Schema1("images/old", "v1") // it has no layers
 	w.On(registry.Manifest("v4"), registry.Handle(schema1.Handler()))
 	w.On(registry.Get("/manifests/v5$"), registry.Status(http.StatusForbidden, "<html>a long page that is not the answer of a registry</html>"))
 	got, err := w.Resolve(t.Context(), []Wanted{
@@ -225,7 +254,7 @@ func TestAllOrNothing(t *testing.T) {
 check the name and the tag, and whether the registry still has it
 registry.example/images/good:v3: read manifest: 403 Forbidden: not for you (no credentials were sent: none are configured)
 log in (podman login, REGISTRY_AUTH_FILE) or check that the account may read this repository
-registry.example/images/good:v4: manifest is schema 1: it has no config blob, so the image id cannot be verified; push the image again with a current tool
+registry.example/images/good:v4: manifest has no layers in fsLayers
 registry.example/images/good:v5: read manifest: 403 Forbidden: "<html>a long page that is not the answer of a regi..." (no credentials were sent: none are configured)
 log in (podman login, REGISTRY_AUTH_FILE) or check that the account may read this repository`
 	if err == nil || hint.Text(err, hint.Flags) != want {
