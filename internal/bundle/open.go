@@ -102,7 +102,7 @@ func inputOf(ctx context.Context, path, abs string, tree *ocilayout.Tree, err er
 	c := &input{path: abs, tree: tree}
 	err = c.read(ctx)
 	if err == nil && len(c.images)+len(c.lists)+len(c.broken) == 0 {
-		err = errors.New(strings.Join(append([]string{"there is no image in it"}, c.notes...), "\n"))
+		err = &hint.List{What: "there is no image in it", Items: c.notes}
 	}
 	if !tree.Ended() {
 		c.notes = append(c.notes, path+" has no end, as an archive has it: it may be cut off")

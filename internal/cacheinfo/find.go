@@ -76,7 +76,7 @@ func Ambiguous(found []*Image, what string) error {
 	if more := len(lines) - shownMatches; more > 0 {
 		lines = append(lines[:shownMatches], fmt.Sprintf("and %d more", more))
 	}
-	return hint.Add(fmt.Errorf("%d images in the cache are called %q\n  %s", len(found), what, strings.Join(lines, "\n  ")),
+	return hint.Add(&hint.List{What: fmt.Sprintf("%d images in the cache are called %q", len(found), what), Items: lines},
 		"name one by its id, or say which with --arch")
 }
 

@@ -157,7 +157,10 @@ func notPinned(path string, open []inject.Unpinned) error {
 	if len(names) == 0 {
 		remedy = "make the manifest again, with the sources of all its images"
 	}
-	return hint.Add(errors.New(strings.Join(lines, "\n")), "%s", remedy)
+	if len(lines) == 1 {
+		return hint.Add(errors.New(lines[0]), "%s", remedy)
+	}
+	return hint.Add(&hint.List{What: "not all containers are pinned", Items: lines}, "%s", remedy)
 }
 
 // over is how a manifest says a registry is reached, with what the flags say besides.

@@ -1,12 +1,13 @@
 // Package hint attaches remedies to errors, as data: an error says what is wrong, its hint what to do about it.
 //
-// The text of an error never holds its hint. Each front end prints errors in one place, with Text, which puts the
-// hint on a line of its own and spells options as that front end has them.
+// The text of an error never contains its hint. Each front end prints errors in one place, with Text, which puts hints
+// on lines of their own and spells options as that front end does. An error with a list of details is a [List].
 package hint
 
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"osbuild-containers/internal/progress"
@@ -86,46 +87,106 @@ func With(err error, h Hint) error {
 // Add is With for a hint that it formats as New does.
 func Add(err error, format string, args ...any) error { return With(err, New(format, args...)) }
 
-// Of returns the hint of err, the first one in its tree: what With added, or what a type of error has with a method
-// Hint.
+// All returns the hints in the tree of err, each once, in order: those that With added, and those that a type of error
+// has with a method Hint.
+func All(err error) []Hint {
+	var all []Hint
+	collect(err, &all)
+	return all
+}
+
+func collect(err error, all *[]Hint) {
+	if e, ok := err.(interface{ Hint() Hint }); ok {
+		if h := e.Hint(); h != (Hint{}) {
+			if !slices.Contains(*all, h) {
+				*all = append(*all, h)
+			}
+			return
+		}
+	}
+	switch e := err.(type) { //nolint:errorlint // it visits each error of the tree
+	case interface{ Unwrap() error }:
+		collect(e.Unwrap(), all)
+	case interface{ Unwrap() []error }:
+		for _, one := range e.Unwrap() {
+			collect(one, all)
+		}
+	}
+}
+
+// Of returns the first of the hints of err, the zero Hint if there is none.
 func Of(err error) Hint {
-	var h interface{ Hint() Hint }
-	if errors.As(err, &h) {
-		return h.Hint()
+	if all := All(err); len(all) > 0 {
+		return all[0]
 	}
 	return Hint{}
 }
 
-// Text returns what a user is to read of err: its text and, on a line of its own, its hint. Of errors that were
-// joined each has its own hint. Every line is fit to be shown, without credentials.
-func Text(err error, s Spelling) string {
+// A List is an error with details, such as the candidates for an ambiguous name. Its text is one line; Text shows each
+// of the details on a line of its own.
+type List struct {
+	What  string
+	Items []string
+}
+
+func (l *List) Error() string {
+	if len(l.Items) == 0 {
+		return l.What
+	}
+	return l.What + ": " + strings.Join(l.Items, "; ")
+}
+
+// Text formats err for a user: its text and, on lines of their own, its hints. Each of several joined errors is
+// formatted so, except that a hint which several have follows the last one of them. No line shows credentials.
+func Text(err error, s Spelling) string { return format(err, s, progress.Clean, nil) }
+
+// Full is Text without a limit on the length of lines, for a reader that has none.
+func Full(err error, s Spelling) string { return format(err, s, progress.Redact, nil) }
+
+// Line is Text for an error whose own text must be one line, whatever a server sent.
+func Line(err error, s Spelling) string {
+	return withHints(progress.Clean(err.Error()), err, s, progress.Clean, nil)
+}
+
+// format formats err with its hints, except for those that follow later.
+func format(err error, s Spelling, clean func(string) string, later []Hint) string {
 	if several := joined(err); several != nil {
 		texts := make([]string, len(several))
-		for n, e := range several {
-			texts[n] = Text(e, s)
+		for n, e := range slices.Backward(several) {
+			texts[n] = format(e, s, clean, later)
+			later = append(later, All(e)...)
 		}
 		return strings.Join(texts, "\n")
 	}
-	lines := strings.Split(err.Error(), "\n")
-	for n, line := range lines {
-		text := strings.TrimLeft(line, " ")
-		lines[n] = line[:len(line)-len(text)] + progress.Clean(text)
+	text, items := err.Error(), []string(nil)
+	if l, ok := errors.AsType[*List](err); ok {
+		if before, found := strings.CutSuffix(text, l.Error()); found {
+			text, items = before+l.What, l.Items
+			if len(items) > 0 {
+				text += ":"
+			}
+		}
 	}
-	return withHint(strings.Join(lines, "\n"), err, s)
+	lines := strings.Split(text, "\n")
+	for n, line := range lines {
+		lines[n] = clean(line)
+	}
+	for _, item := range items {
+		lines = append(lines, "  "+clean(item))
+	}
+	return withHints(strings.Join(lines, "\n"), err, s, clean, later)
 }
 
-// Line is Text for an error whose own text is to be one line, whatever a server had to say.
-func Line(err error, s Spelling) string { return withHint(progress.Clean(err.Error()), err, s) }
-
-func withHint(text string, err error, s Spelling) string {
-	if h := Of(err).Spell(s); h != "" {
-		text += "\n" + progress.Clean(h)
+func withHints(text string, err error, s Spelling, clean func(string) string, later []Hint) string {
+	for _, h := range All(err) {
+		if !slices.Contains(later, h) {
+			text += "\n" + clean(h.Spell(s))
+		}
 	}
 	return text
 }
 
-// joined returns the errors that errors.Join made err of, also below errors that add nothing to its text; nil where
-// there are none.
+// joined returns the errors that errors.Join combined into err, also below errors that add nothing to its text, or nil.
 func joined(err error) []error {
 	for err != nil {
 		if several, ok := err.(interface{ Unwrap() []error }); ok {

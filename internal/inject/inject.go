@@ -196,8 +196,8 @@ func parseAny(raw []byte) (*document, error) {
 func notJSON(raw []byte, err error) error {
 	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
 		before := raw[:max(0, min(int(syntax.Offset), len(raw))-1)]
-		column := len(before) - bytes.LastIndexByte(before, '\n')
-		return fmt.Errorf("not an osbuild manifest: not JSON: line %d, column %d: %w", 1+bytes.Count(before, []byte("\n")), column, err)
+		line, column := 1+bytes.Count(before, []byte("\n")), len(before)-bytes.LastIndexByte(before, '\n')
+		return fmt.Errorf("not an osbuild manifest: not JSON: line %d, column %d: %w", line, column, err)
 	}
 	return fmt.Errorf("not an osbuild manifest: not JSON: %w", err)
 }

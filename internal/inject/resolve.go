@@ -2,7 +2,6 @@ package inject
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -213,12 +212,10 @@ func filter(all []candidate, keep func(candidate) bool) (found []candidate) {
 
 // ambiguous returns an error that lists the candidates.
 func (r *imageRef) ambiguous(found []candidate) error {
-	var b strings.Builder
-	label := cmp.Or(r.name, r.item.name, r.key)
-	fmt.Fprintf(&b, "image %s could be one of several pins:", label)
+	several := &hint.List{What: fmt.Sprintf("image %s could be one of several pins", cmp.Or(r.name, r.item.name, r.key))}
 	references, platforms := map[string]bool{}, map[string]bool{}
 	for _, c := range found {
-		fmt.Fprintf(&b, "\n  %s", c)
+		several.Items = append(several.Items, c.String())
 		references[c.Reference], platforms[c.Platform] = true, true
 	}
 	var remedies []string
@@ -228,5 +225,5 @@ func (r *imageRef) ambiguous(found []candidate) error {
 	if len(references) > 1 {
 		remedies = append(remedies, fmt.Sprintf("say which by its name: put %q in the place of the id", found[0].Reference))
 	}
-	return hint.Add(errors.New(b.String()), "%s", strings.Join(remedies, "; "))
+	return hint.Add(several, "%s", strings.Join(remedies, "; "))
 }

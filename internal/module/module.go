@@ -103,7 +103,9 @@ func (m module) refuse(err error) int {
 
 // noInput reports that standard input is a terminal.
 func (m module) noInput() int {
-	return m.refuse(fmt.Errorf("standard input is a terminal; %s expected there\n\n%s", m.input, m.usage))
+	status := m.refuse(fmt.Errorf("standard input is a terminal; %s expected there", m.input))
+	fmt.Fprintf(m.env.Stderr, "\n%s\n", m.usage)
+	return status
 }
 
 func (m module) print(text string) int {

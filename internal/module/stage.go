@@ -131,10 +131,7 @@ func sendException(socket string, failed error) error {
 	} else if _, ok := errors.AsType[*panics.Error](failed); ok {
 		kind = "Panic"
 	}
-	value := failed.Error() // all of it, however long
-	if h := hint.Of(failed).Spell(hint.Fields); h != "" {
-		value += "\n" + h
-	}
+	value := hint.Full(failed, hint.Fields)
 	return hostsvc.Tell(socket, exception{"exception", exceptionDetails{kind, value, panics.Stack(failed)}})
 }
 

@@ -3,8 +3,8 @@ package ocilayout
 import (
 	"errors"
 	"fmt"
-	"strings"
 
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/manifest"
 )
 
@@ -26,9 +26,9 @@ func (a *archiveReader) choose() (*Document, error) {
 	case 1:
 		return l.Images[0], nil
 	}
-	lines := []string{fmt.Sprintf("there are %d images in it, and one is wanted: make an archive of one of them", len(l.Images))}
+	several := &hint.List{What: fmt.Sprintf("there are %d images in it, want one", len(l.Images))}
 	for _, d := range l.Images {
-		lines = append(lines, "  "+d.Digest.String()+d.about)
+		several.Items = append(several.Items, d.Digest.String()+d.about)
 	}
-	return nil, errors.New(strings.Join(lines, "\n"))
+	return nil, hint.Add(several, "make an archive of one of them")
 }

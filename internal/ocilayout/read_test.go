@@ -109,7 +109,7 @@ func TestArchivesThatAreRefused(t *testing.T) {
 		data []byte
 		want string
 	}{
-		"two images": {inputs.Archive(one, two), "there are 2 images in it, and one is wanted: make an archive of one of them\n  " + one.Digest.String() + ` "number-0"`},
+		"two images": {inputs.Archive(one, two), "there are 2 images in it, want one: " + one.Digest.String() + ` "number-0"`},
 		"no image":   {inputs.Archive(), "there is no image in it"},
 		"empty":      {nil, "there is no oci-layout in it"},
 		"text":       {[]byte(strings.Repeat("no tar ", 200)), "read archive: "},
