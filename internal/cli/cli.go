@@ -153,12 +153,14 @@ elsewhere.`,
 		}
 		return refused(hint.Add(err, "see %s --help", cmd.CommandPath()))
 	})
-	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages", ".FlagUsagesWrapped 80"))
+	usage := strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages", ".FlagUsagesWrapped 80")
+	root.SetUsageTemplate(strings.ReplaceAll(usage, " for more information about a command.", " for more."))
 	a.flags.add(root.PersistentFlags())
 	root.AddGroup(
 		&cobra.Group{ID: groupPin, Title: "From tags to digests:"},
 		&cobra.Group{ID: groupCache, Title: "Fetch and look after the cache:"},
 		&cobra.Group{ID: groupCarry, Title: "Take it elsewhere:"},
+		&cobra.Group{ID: groupInstall, Title: "In osbuild:"},
 	)
 	root.AddCommand(a.commands()...)
 	for _, cmd := range root.Commands() {
@@ -169,9 +171,10 @@ elsewhere.`,
 
 // Groups of commands in the help.
 const (
-	groupPin   = "pin"
-	groupCache = "cache"
-	groupCarry = "carry"
+	groupPin     = "pin"
+	groupCache   = "cache"
+	groupCarry   = "carry"
+	groupInstall = "install"
 )
 
 // refusedArgs makes wrong arguments a refusal. line is the command line.

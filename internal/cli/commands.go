@@ -17,5 +17,6 @@ func (a *app) commands() []*cobra.Command {
 		a.gcCommand(),
 		a.rmCommand(),
 		a.tagCommand(),
+		a.modulesCommand(),
 	}
 }

@@ -1,0 +1,160 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"osbuild-containers/internal/hint"
+	"osbuild-containers/internal/modules"
+)
+
+// osbuildLibdir is where osbuild has its modules.
+const osbuildLibdir = "/usr/lib/osbuild"
+
+func (a *app) modulesCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "modules",
+		Short:   "Show whose modules osbuild uses, and change that",
+		GroupID: groupInstall,
+		Long: `modules puts this project's modules where osbuild looks for its own of the same
+names, and puts osbuild's back. osbuild's are kept in LIBDIR/` + modules.Kept + `.`,
+		Args: refusedArgs(cobra.NoArgs, a.env.Args),
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	var libdir, from string
+	cmd.PersistentFlags().StringVar(&libdir, "libdir", osbuildLibdir, "the libdir of osbuild, a `DIR`")
+	status := &cobra.Command{
+		Use:   "status",
+		Short: "Show which modules are ours, with their version",
+		Args:  refusedArgs(cobra.NoArgs, a.env.Args),
+		RunE:  func(cmd *cobra.Command, _ []string) error { return a.modulesStatus(cmd.Context(), libdir) },
+	}
+	enable := &cobra.Command{
+		Use:   "enable",
+		Short: "Put our modules into osbuild's libdir, and keep osbuild's",
+		Long: `enable puts our modules into osbuild's libdir and keeps osbuild's. It may be run
+again, after an update of osbuild or when it was interrupted.`,
+		Args: refusedArgs(cobra.NoArgs, a.env.Args),
+		RunE: func(*cobra.Command, []string) error { return a.modulesEnable(libdir, from) },
+	}
+	enable.Flags().StringVar(&from, "from", "", "the `DIR` with our modules; without it ../libexec/"+Name+", seen from this executable")
+	disable := &cobra.Command{
+		Use:   "disable",
+		Short: "Take our modules out of osbuild's libdir, and put osbuild's back",
+		Args:  refusedArgs(cobra.NoArgs, a.env.Args),
+		RunE:  func(*cobra.Command, []string) error { return a.modulesDisable(libdir) },
+	}
+	cmd.AddCommand(status, enable, disable)
+	return cmd
+}
+
+// modulesStatus is the command.
+func (a *app) modulesStatus(ctx context.Context, dir string) error {
+	libdir, err := modules.Open(dir)
+	if err != nil {
+		return refused(err)
+	}
+	all, err := libdir.Modules()
+	if err != nil {
+		return err
+	}
+	answer := modulesAnswer{Version: 1, Libdir: dir}
+	rows := make([][]string, 0, len(all))
+	for _, m := range all {
+		shown := moduleAnswer{Name: m.Name, State: string(m.State), Kept: m.Kept}
+		if m.State == modules.Ours {
+			shown.Version = moduleVersion(ctx, filepath.Join(dir, m.Name))
+		}
+		answer.Modules = append(answer.Modules, shown)
+		kept := ""
+		if m.Kept {
+			kept = "osbuild's is kept"
+		}
+		rows = append(rows, []string{m.Name, strings.TrimSpace(shown.State + " " + shown.Version), kept})
+	}
+	if a.flags.json {
+		return a.json(answer)
+	}
+	return a.print("%s\n", strings.Join(align([]column{{name: "MODULE"}, {name: "WHOSE"}, {name: ""}}, rows), "\n"))
+}
+
+// What modules status answers in JSON.
+type (
+	modulesAnswer struct {
+		Version int            `json:"version"`
+		Libdir  string         `json:"libdir"`
+		Modules []moduleAnswer `json:"modules"`
+	}
+	moduleAnswer struct {
+		Name    string `json:"name"`
+		State   string `json:"state"`             // ours, osbuild or missing
+		Version string `json:"version,omitempty"` // of one of ours
+		Kept    bool   `json:"kept"`              // osbuild's own is kept
+	}
+)
+
+// moduleVersion asks a module of ours for its version.
+func moduleVersion(ctx context.Context, path string) string {
+	out, err := exec.CommandContext(ctx, path, "--version").Output()
+	if err != nil {
+		return "(does not run here)"
+	}
+	_, version, _ := strings.Cut(strings.TrimSpace(string(out)), " ")
+	return version
+}
+
+// modulesEnable is the command.
+func (a *app) modulesEnable(dir, from string) error {
+	if from == "" {
+		executable, err := os.Executable()
+		if err != nil {
+			return err
+		}
+		from = filepath.Join(filepath.Dir(executable), "../libexec", Name)
+	}
+	if _, err := os.Stat(from); err != nil {
+		return refused(hint.Add(fmt.Errorf("our modules are not there: %w", err), "name the directory that has sources and stages with --from"))
+	}
+	libdir, err := modules.Open(dir)
+	if err != nil {
+		return refused(err)
+	}
+	if err := managed(dir); err != nil {
+		return err
+	}
+	changed, err := libdir.Enable(from)
+	if err != nil {
+		return err
+	}
+	return a.print("%s: %s enabled\n", dir, count(len(changed), "module"))
+}
+
+// modulesDisable is the command.
+func (a *app) modulesDisable(dir string) error {
+	libdir, err := modules.Open(dir)
+	if err != nil {
+		return refused(err)
+	}
+	if err := managed(dir); err != nil {
+		return err
+	}
+	changed, err := libdir.Disable()
+	if err != nil {
+		return err
+	}
+	return a.print("%s: %s disabled\n", dir, count(len(changed), "module"))
+}
+
+// managed refuses to change what dpkg diverts: it has to know where osbuild's files are.
+func managed(dir string) error {
+	if _, err := os.Stat(filepath.Join(dir, modules.Kept, "managed-by-dpkg")); err != nil {
+		return nil //nolint:nilerr // no such file: nothing is diverted
+	}
+	return refused(hint.Add(fmt.Errorf("dpkg has put our modules into %s, and moves osbuild's aside", dir), "remove the package %s to get osbuild's back", Name))
+}

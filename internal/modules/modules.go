@@ -1,0 +1,387 @@
+// Package modules puts the modules of this project into a libdir of osbuild, and takes them out again.
+//
+// The names are those of osbuild's own modules, so osbuild's files are kept, in the directory Kept of the libdir,
+// where osbuild does not look for modules, and come back when the modules are disabled. An update of osbuild
+// puts its own files back; enabling again keeps the newer ones.
+//
+// Each file is replaced in one step, and none is replaced before osbuild's is kept, so that a process that dies
+// half-way loses nothing: the same command, run again, completes the work. One process at a time changes a libdir.
+package modules
+
+import (
+	"bytes"
+	"debug/buildinfo"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"osbuild-containers/internal/hint"
+)
+
+// Kept is the directory of a libdir with osbuild's files that modules of ours replace.
+const Kept = "osbuild-containers"
+
+// path is the main module of our executables, which Go records in them.
+const path = "osbuild-containers"
+
+// metaSuffix follows the name of a module in that of the file which describes it.
+const metaSuffix = ".meta.json"
+
+// names are the modules, as paths below a libdir.
+var names = []string{
+	"sources/org.osbuild.containers-storage",
+	"sources/org.osbuild.skopeo",
+	"sources/org.osbuild.skopeo-index",
+	"stages/org.osbuild.container-deploy",
+	"stages/org.osbuild.oci-archive",
+	"stages/org.osbuild.skopeo",
+}
+
+// A State says whose module is in a libdir.
+type State string
+
+// The states.
+const (
+	Ours    State = "ours"
+	Theirs  State = "osbuild"
+	Missing State = "missing"
+)
+
+// A Module is one module of a libdir.
+type Module struct {
+	Name  string // below the libdir, for example sources/org.osbuild.skopeo
+	State State
+	Kept  bool // osbuild's own is in the directory Kept
+}
+
+// A Libdir is a libdir of osbuild.
+type Libdir struct {
+	dir    string
+	before func(file string) error // called before a file is replaced or removed; for tests, may be nil
+}
+
+// Open returns the libdir, or an error if the directory is not one.
+func Open(dir string) (Libdir, error) {
+	for _, kind := range []string{"sources", "stages"} {
+		info, err := os.Stat(filepath.Join(dir, kind))
+		if err != nil {
+			return Libdir{}, hint.Add(fmt.Errorf("%s is not a libdir of osbuild: %w", dir, err), "install osbuild first, or name its libdir with --libdir")
+		}
+		if !info.IsDir() {
+			return Libdir{}, fmt.Errorf("%s is not a libdir of osbuild: %s is not a directory", dir, kind)
+		}
+	}
+	return Libdir{dir: dir}, nil
+}
+
+// Modules returns the state of all modules.
+func (l Libdir) Modules() ([]Module, error) {
+	all := make([]Module, 0, len(names))
+	for _, name := range names {
+		m := Module{Name: name}
+		var err error
+		if m.State, err = stateOf(l.at(name)); err != nil {
+			return nil, err
+		}
+		if m.Kept, err = exists(l.kept(name)); err != nil {
+			return nil, err
+		}
+		all = append(all, m)
+	}
+	return all, nil
+}
+
+// stateOf returns whose module a file is.
+func stateOf(file string) (State, error) {
+	if found, err := exists(file); !found || err != nil {
+		return Missing, err
+	}
+	info, err := buildinfo.ReadFile(file)
+	switch {
+	case err == nil && info.Main.Path == path:
+		return Ours, nil
+	case errors.Is(err, fs.ErrPermission):
+		return "", err
+	}
+	return Theirs, nil // a script
+}
+
+// Enable puts the modules of the directory from, which has the form of a libdir, into the libdir, as hard links
+// where the file systems allow that. It returns the names of those that it put there.
+func (l Libdir) Enable(from string) (changed []string, err error) {
+	for _, name := range names {
+		switch state, err := stateOf(filepath.Join(from, name)); {
+		case err != nil:
+			return nil, err
+		case state != Ours:
+			return nil, fmt.Errorf("%s has no module %s of ours", from, name)
+		}
+	}
+	unlock, err := l.lock()
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	for _, name := range names {
+		done, err := l.enable(filepath.Join(from, name), name)
+		if err != nil {
+			return changed, l.advise(fmt.Errorf("enable %s: %w", name, err))
+		}
+		if done {
+			changed = append(changed, name)
+		}
+	}
+	return changed, nil
+}
+
+// enable puts one module there: osbuild's two files are kept before the first is replaced.
+func (l Libdir) enable(from, name string) (changed bool, err error) {
+	state, err := stateOf(l.at(name))
+	if err != nil {
+		return false, err
+	}
+	for _, suffix := range []string{"", metaSuffix} {
+		found, err := exists(l.at(name) + suffix)
+		if err != nil {
+			return false, err
+		}
+		same, err := sameContent(from+suffix, l.at(name)+suffix)
+		if err != nil {
+			return false, err
+		}
+		if state != Theirs || !found || same {
+			continue
+		}
+		if err := l.put(l.at(name)+suffix, l.kept(name)+suffix); err != nil {
+			return false, fmt.Errorf("keep osbuild's: %w", err)
+		}
+	}
+	for _, suffix := range []string{"", metaSuffix} {
+		if same, err := sameContent(from+suffix, l.at(name)+suffix); err != nil || same {
+			if err != nil {
+				return false, err
+			}
+			continue
+		}
+		if err := l.put(from+suffix, l.at(name)+suffix); err != nil {
+			return false, err
+		}
+		changed = true
+	}
+	return changed, nil
+}
+
+// Disable removes the modules from the libdir and puts osbuild's back. It returns the names of those that it removed.
+func (l Libdir) Disable() (changed []string, err error) {
+	unlock, err := l.lock()
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	for _, name := range names {
+		done, err := l.disable(name)
+		if err != nil {
+			return changed, l.advise(fmt.Errorf("disable %s: %w", name, err))
+		}
+		if done {
+			changed = append(changed, name)
+		}
+	}
+	for _, kind := range []string{"sources", "stages", ""} {
+		_ = os.Remove(l.kept(kind)) // if it is empty
+	}
+	return changed, nil
+}
+
+// disable puts the file that describes the module back first, so that it is ours for as long as the module is,
+// unless osbuild's is there already.
+func (l Libdir) disable(name string) (changed bool, err error) {
+	state, err := stateOf(l.at(name))
+	if err != nil {
+		return false, err
+	}
+	kept, err := exists(l.kept(name))
+	if err != nil {
+		return false, err
+	}
+	if state != Ours { // osbuild has been updated, or removed: what is kept is old
+		for _, suffix := range []string{"", metaSuffix} {
+			if err := l.remove(l.kept(name) + suffix); err != nil {
+				return false, err
+			}
+		}
+		return false, nil
+	}
+	if !kept {
+		for _, suffix := range []string{"", metaSuffix} {
+			if err := l.remove(l.at(name) + suffix); err != nil {
+				return false, err
+			}
+		}
+		return true, syncDir(filepath.Dir(l.at(name)))
+	}
+	for _, suffix := range []string{metaSuffix, ""} {
+		if err := l.rename(l.kept(name)+suffix, l.at(name)+suffix); err != nil && (suffix == "" || !errors.Is(err, fs.ErrNotExist)) {
+			return false, err
+		}
+		if err := syncDir(filepath.Dir(l.at(name))); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+func (l Libdir) at(name string) string   { return filepath.Join(l.dir, name) }
+func (l Libdir) kept(name string) string { return filepath.Join(l.dir, Kept, name) }
+
+// tempPrefix begins the names of directories with temporary files.
+const tempPrefix = ".new-"
+
+// lock waits until no other process changes the libdir.
+func (l Libdir) lock() (unlock func(), err error) {
+	f, err := os.Open(l.dir)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		if err = unix.Flock(int(f.Fd()), unix.LOCK_EX); err != unix.EINTR {
+			break
+		}
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("lock %s: %w", l.dir, err)
+	}
+	old, _ := filepath.Glob(filepath.Join(l.kept(""), tempPrefix+"*")) // of a process that died
+	for _, dir := range old {
+		_ = os.RemoveAll(dir)
+	}
+	return func() { f.Close() }, nil
+}
+
+// advise adds what a user can do to an error of the file system.
+func (l Libdir) advise(err error) error {
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return hint.Add(err, "run it as root, or as the owner of %s", l.dir)
+	case errors.Is(err, unix.EROFS):
+		return hint.Add(err, "%s is read-only: copy it, and name the copy with --libdir here and to osbuild", l.dir)
+	}
+	return err
+}
+
+// put makes to a hard link to the file from, or a copy of it, in one step, also on disk. Temporary names are in the
+// directory Kept, which is of the same file system as the libdir.
+func (l Libdir) put(from, to string) error {
+	for _, dir := range []string{l.kept(""), filepath.Dir(to)} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	temp, err := os.MkdirTemp(l.kept(""), tempPrefix)
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(temp)
+	file := filepath.Join(temp, "file")
+	if os.Link(from, file) != nil {
+		if err := duplicate(from, file); err != nil {
+			return err
+		}
+	}
+	if err := l.rename(file, to); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(to))
+}
+
+func (l Libdir) rename(from, to string) error {
+	if l.before != nil {
+		if err := l.before(to); err != nil {
+			return err
+		}
+	}
+	return os.Rename(from, to)
+}
+
+func (l Libdir) remove(file string) error {
+	if l.before != nil {
+		if err := l.before(file); err != nil {
+			return err
+		}
+	}
+	if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+func duplicate(from, to string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	info, err := in.Stat()
+	if err != nil {
+		return err
+	}
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	if _, err := io.Copy(out, in); err != nil {
+		return err
+	}
+	if err := out.Chmod(info.Mode().Perm()); err != nil {
+		return err
+	}
+	return out.Sync()
+}
+
+// sameContent reports whether both files are there and have the same bytes.
+func sameContent(a, b string) (bool, error) {
+	one, err := os.Stat(a)
+	if err != nil {
+		return false, err
+	}
+	other, err := os.Stat(b)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil || os.SameFile(one, other) || one.Size() != other.Size() {
+		return err == nil && os.SameFile(one, other), err
+	}
+	x, err := os.ReadFile(a)
+	if err != nil {
+		return false, err
+	}
+	y, err := os.ReadFile(b)
+	return bytes.Equal(x, y), err
+}
+
+func exists(file string) (bool, error) {
+	_, err := os.Lstat(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func syncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := f.Sync(); err != nil && !errors.Is(err, unix.EINVAL) {
+		return fmt.Errorf("sync %s: %w", dir, err)
+	}
+	return nil
+}
