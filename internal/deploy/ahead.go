@@ -295,7 +295,12 @@ func hasContent(e *layer.Entry) bool {
 func (r *reader) write(p *readAhead, buf []byte) {
 	p.written = true
 	r.ahead.disk.Add(p.entry.Size)
-	f, err := r.create(p)
+	// What is lost is counted when the file gets its name.
+	m, invalid := r.ahead.d.metaOf(p.entry, func(string, string, string) {})
+	if invalid != nil {
+		m = Meta{Mode: 0o600}
+	}
+	f, err := r.create(p, m)
 	if err != nil {
 		r.failed = true
 		return
@@ -305,23 +310,16 @@ func (r *reader) write(p *readAhead, buf []byte) {
 	case unread:
 		p.err, r.err = err, err
 		f.Abort()
-		return
 	case err != nil:
 		r.failed = true
 		f.Abort()
-		return
+	default:
+		p.whole = f.Close() == nil && invalid == nil
 	}
-	// What is lost is counted when the file gets its name.
-	m, err := r.ahead.d.metaOf(p.entry, func(string, string, string) {})
-	if err != nil {
-		f.Abort()
-		return
-	}
-	p.whole = f.Close(m) == nil
 }
 
 // create makes the next file, and a directory where the last is full.
-func (r *reader) create(p *readAhead) (*tree.File, error) {
+func (r *reader) create(p *readAhead, m Meta) (*tree.File, error) {
 	p.file = r.files
 	r.files++
 	if p.file%filesPerDir == 0 {
@@ -329,7 +327,7 @@ func (r *reader) create(p *readAhead) (*tree.File, error) {
 			return nil, err
 		}
 	}
-	return r.dir.Create(p.path(), p.entry.Sparse)
+	return r.dir.Create(p.path(), p.entry.Sparse, m)
 }
 
 // next returns the next entry. Its content is what Read returns then.

@@ -84,16 +84,5 @@ func Overlay(old, m Meta, link bool) Meta {
 type treeRoot struct{ *tree.Root }
 
 func (t treeRoot) Create(name string, _ int64, sparse bool, m Meta) (File, error) {
-	f, err := t.Root.Create(name, sparse)
-	if err != nil {
-		return nil, err
-	}
-	return &treeFile{f, m}, nil
+	return t.Root.Create(name, sparse, m)
 }
-
-type treeFile struct {
-	*tree.File
-	m Meta
-}
-
-func (f *treeFile) Close() error { return f.File.Close(f.m) }

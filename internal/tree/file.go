@@ -15,21 +15,26 @@ type File struct {
 	fd     int
 	sparse bool
 	at     int64
+	meta   Meta
 }
 
-// Create makes a regular file; until Close gives it its mode, only its owner can read
-// it. In a sparse file, blocks of zeros become holes.
-func (r *Root) Create(name string, sparse bool) (*File, error) {
+// Create makes a regular file, which gets its metadata when it is closed. Until then it gives nobody
+// more rights than m does. In a sparse file, blocks of zeros become holes.
+func (r *Root) Create(name string, sparse bool, m Meta) (*File, error) {
 	parent, base := split(name)
 	d, err := r.parent(parent, base)
 	if err != nil {
 		return nil, fail("create", name, err)
 	}
 	const flags = unix.O_CREAT | unix.O_EXCL | unix.O_WRONLY
+	mode := uint32(0o600)
+	if m.UID == euid && m.GID == egid && len(m.Xattrs) == 0 && !d.setgid && !d.acl {
+		mode = m.Mode & 0o777 // which saves a call if the umask leaves it as it is
+	}
 	var fd int
 	try := func() error {
 		var err error
-		fd, err = openat2(d.fd, base, flags)
+		fd, err = openat2Mode(d.fd, base, flags, mode)
 		return err
 	}
 	err = r.room(try)
@@ -41,7 +46,7 @@ func (r *Root) Create(name string, sparse bool) (*File, error) {
 	if err != nil {
 		return nil, fail("create", name, err)
 	}
-	return &File{root: r, in: dir{setgid: d.setgid, acl: d.acl}, name: name, fd: fd, sparse: sparse}, nil
+	return &File{root: r, in: dir{setgid: d.setgid, acl: d.acl}, name: name, fd: fd, sparse: sparse, meta: m}, nil
 }
 
 // Write appends.
@@ -110,8 +115,8 @@ func zeros(p []byte) bool {
 }
 
 // Close gives the file its metadata and closes it.
-func (f *File) Close(m Meta) error {
-	err := f.finish(&m)
+func (f *File) Close() error {
+	err := f.finish()
 	if e := unix.Close(f.fd); err == nil && e != nil {
 		err = e
 	}
@@ -121,13 +126,13 @@ func (f *File) Close(m Meta) error {
 	return nil
 }
 
-func (f *File) finish(m *Meta) error {
+func (f *File) finish() error {
 	if f.sparse {
 		if err := unix.Ftruncate(f.fd, f.at); err != nil {
 			return err
 		}
 	}
-	return f.root.apply(f.fd, f.name, m, &f.in, false)
+	return f.root.apply(f.fd, f.name, &f.meta, &f.in, false)
 }
 
 // Abort closes the file as it is, after a failure.

@@ -58,7 +58,7 @@ func (r *Root) apply(fd int, name string, m *Meta, in *dir, wasThere bool) error
 			return err
 		}
 	}
-	if err := unix.Fchmod(fd, m.Mode); err != nil {
+	if err := chmod(fd, m.Mode); err != nil {
 		return fmt.Errorf("set mode %04o: %w", m.Mode, err)
 	}
 	if m.ModTime.IsZero() {
@@ -162,6 +162,15 @@ func futimens(fd int, times []unix.Timespec) error {
 		return errno
 	}
 	return nil
+}
+
+// chmod changes the mode of an open file, unless it is right: then that costs several times as much as to look.
+func chmod(fd int, mode uint32) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err == nil && st.Mode&0o7777 == mode {
+		return nil
+	}
+	return unix.Fchmod(fd, mode)
 }
 
 // chmodAt changes the mode of what is not a symbolic link. The handle makes sure

@@ -112,12 +112,15 @@ func probe(fd int) error {
 
 // openat2 opens one name in a directory, never following a link, never leaving it.
 func openat2(fd int, name string, flags uint64) (int, error) {
+	return openat2Mode(fd, name, flags, 0)
+}
+
+// openat2Mode is openat2 that may make a file, with that mode.
+func openat2Mode(fd int, name string, flags uint64, mode uint32) (int, error) {
 	how := unix.OpenHow{
 		Flags:   flags | unix.O_CLOEXEC | unix.O_NOFOLLOW,
+		Mode:    uint64(mode),
 		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
-	}
-	if flags&unix.O_CREAT != 0 {
-		how.Mode = 0o600
 	}
 	// EAGAIN: a rename elsewhere raced with the walk of BENEATH.
 	for {

@@ -96,14 +96,14 @@ func TestNoOperationLeavesTheRoot(t *testing.T) {
 }
 
 func create(r *Root, name string) error {
-	f, err := r.Create(name, false)
+	f, err := r.Create(name, false, plain)
 	if err != nil {
 		return err
 	}
 	if _, err := f.Write([]byte("content")); err != nil {
 		return err
 	}
-	return f.Close(plain)
+	return f.Close()
 }
 
 // The last component is never followed, and what is in the way goes.
@@ -192,13 +192,57 @@ func TestManyAndDeepDirectories(t *testing.T) {
 	}
 }
 
+// TestModeOfFiles shows that a file has the mode that it is to have whatever the umask and the directory are, and
+// that nobody has more rights before.
+func TestModeOfFiles(t *testing.T) {
+	r, path, _ := open(t)
+	if _, err := r.Mkdir("setgid"); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.SetDir("setgid", Meta{Mode: 0o2755, GID: 7}, false); err != nil {
+		t.Fatal(err)
+	}
+	r.dirs.forget("setgid")
+	defer unix.Umask(unix.Umask(0))
+	for _, umask := range []int{0, 0o22, 0o77} {
+		unix.Umask(umask)
+		for _, dir := range []string{".", "setgid"} {
+			for _, m := range []Meta{
+				{Mode: 0o644}, {Mode: 0o755}, {Mode: 0o666}, {Mode: 0}, {Mode: 0o4755}, {Mode: 0o6711}, {Mode: 0o1777}, {Mode: 0o640, UID: 5, GID: 6},
+				{Mode: 0o4750, UID: 5, GID: 6}, {Mode: 0o644, Xattrs: map[string]string{"user.x": "1"}},
+			} {
+				name := filepath.Join(dir, "f")
+				f, err := r.Create(name, false, m)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var before, st unix.Stat_t
+				if err := unix.Lstat(filepath.Join(path, name), &before); err != nil {
+					t.Fatal(err)
+				}
+				early := before.Mode & 0o7777
+				if right := early&^m.Mode == 0 && int(before.Uid) == m.UID && int(before.Gid) == m.GID; !right && early&0o7177 != 0 {
+					t.Errorf("umask %03o, %s, %+v: mode %04o while it is written", umask, dir, m, early)
+				}
+				r.Unsupported = func(string, string, string) {}
+				if err := f.Close(); err != nil {
+					t.Fatal(err)
+				}
+				if err := unix.Lstat(filepath.Join(path, name), &st); err != nil || st.Mode&0o7777 != m.Mode || int(st.Uid) != m.UID || int(st.Gid) != m.GID {
+					t.Errorf("umask %03o, %s, %+v: mode %04o, owner %d:%d, error %v", umask, dir, m, st.Mode&0o7777, st.Uid, st.Gid, err)
+				}
+			}
+		}
+	}
+}
+
 func TestHolesBlockByBlock(t *testing.T) {
 	r, path, _ := open(t)
 	want := make([]byte, 10*block+7)
 	copy(want[block-1:], "ab")
 	want[5*block] = 1
 	for _, step := range []int{1000, block, block + 1, len(want)} {
-		f, err := r.Create("f", true)
+		f, err := r.Create("f", true, plain)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -209,7 +253,7 @@ func TestHolesBlockByBlock(t *testing.T) {
 			}
 			rest = rest[n:]
 		}
-		if err := f.Close(plain); err != nil {
+		if err := f.Close(); err != nil {
 			t.Fatal(err)
 		}
 		got, err := os.ReadFile(filepath.Join(path, "f"))
