@@ -38,11 +38,12 @@ const (
 	FormatArchive = "oci-archive" // one in a tar file
 	formatDocker  = "docker-archive"
 	formatDir     = "dir"
+	formatTarball = "tarball" // a root file system, as an archive or a directory
 )
 
 // IsFormat reports whether an image with that transport in its record was imported from a file or directory.
 func IsFormat(transport string) bool {
-	return slices.Contains([]string{FormatOCI, FormatArchive, formatDocker, formatDir}, transport)
+	return slices.Contains([]string{FormatOCI, FormatArchive, formatDocker, formatDir, formatTarball}, transport)
 }
 
 const (

@@ -78,7 +78,9 @@ func ImportStream(ctx context.Context, c *cache.Cache, r io.Reader, repair bool,
 }
 
 func importFrom(ctx context.Context, c *cache.Cache, from *input, repair bool, log *progress.Reporter) (*Imported, error) {
-	defer from.tree.Close()
+	if from.tree != nil {
+		defer from.tree.Close()
+	}
 	for _, note := range from.notes {
 		log.Note("%s", note)
 	}

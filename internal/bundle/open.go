@@ -25,9 +25,9 @@ import (
 
 // input is a file or directory with images.
 type input struct {
-	path   string // from the root
-	format string // as policy.json calls it
-	tree   *ocilayout.Tree
+	path   string          // from the root
+	format string          // as policy.json calls it
+	tree   *ocilayout.Tree // nil for a root file system
 	lists  []*ocilayout.Document
 	images []*foundImage
 	broken []Result // what cannot be used, and why
@@ -114,6 +114,9 @@ func inputOf(ctx context.Context, path, abs string, tree *ocilayout.Tree, err er
 		}
 		if !tree.Ended() {
 			err = hint.Add(fmt.Errorf("the archive is cut off: %w", err), "copy or export it again")
+		}
+		if errors.Is(err, ocilayout.ErrNotSaved) {
+			err = hint.Add(err, "import a root file system with --rootfs NAME")
 		}
 		return nil, &RefusedError{fmt.Errorf("%s: %w", path, err)}
 	}

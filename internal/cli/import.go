@@ -21,9 +21,9 @@ import (
 )
 
 func (a *app) importCommand() *cobra.Command {
-	repair := false
+	repair, root := false, &rootfsFlags{}
 	cmd := &cobra.Command{
-		Use:     "import FILE|DIR|-",
+		Use:     "import [--rootfs NAME[:TAG]] FILE|DIR|-",
 		Short:   "Bring images from a file or directory into a cache",
 		GroupID: groupCarry,
 		Long: `import brings all images and manifest lists that a file or directory has into
@@ -35,19 +35,35 @@ with gzip, zstd, xz or bzip2, and come from a pipe; - is standard input.
 Every byte is verified. An import that was interrupted continues where it
 stopped when it is run again; an image is published complete, or not at all.
 What the cache has is not read again, but with --repair it is, and replaced if
-damaged.`,
+damaged.
+
+With --rootfs it is a root file system, as a tar archive or a directory, that
+becomes an image of one layer with that name. The same archive or directory
+gives the same image. It was created at SOURCE_DATE_EPOCH, or else when its
+newest file was.`,
 		Example: `  osbuild-containers import images.tar
   docker save app:1 -o app.tar && osbuild-containers import app.tar --json
-  podman save app:1 | osbuild-containers import -`,
+  podman save app:1 | osbuild-containers import -
+  osbuild-containers import --rootfs base:1 --change CMD=/bin/sh root.tar.xz`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return a.runImport(cmd.Context(), args[0], repair) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := root.check(cmd.Flags().Changed); err != nil {
+				return err
+			}
+			return a.runImport(cmd.Context(), args[0], repair, root)
+		},
 	}
-	cmd.Flags().BoolVar(&repair, "repair", false, "replace what is damaged in the cache")
+	set := cmd.Flags()
+	set.BoolVar(&repair, "repair", false, "replace what is damaged in the cache")
+	set.StringVar(&root.name, "rootfs", "", "import a root file system as the image `NAME[:TAG]`")
+	set.StringVar(&root.config, "config", "", "config of that image, a `FILE` of JSON as in an image, or the part config of it")
+	set.StringArrayVar(&root.changes, "change", nil, "`INSTRUCTION` of a Containerfile that changes its config, such as CMD=/bin/sh, ENV=A=b, LABEL=a=b or USER=1000; may be given again")
+	set.StringVar(&root.arch, "arch", "", "its architecture (default this machine's)")
 	return cmd
 }
 
 // runImport is the command.
-func (a *app) runImport(ctx context.Context, path string, repair bool) error {
+func (a *app) runImport(ctx context.Context, path string, repair bool, root *rootfsFlags) error {
 	dir, err := a.cacheDir()
 	if err != nil {
 		return err
@@ -63,6 +79,12 @@ func (a *app) runImport(ctx context.Context, path string, repair bool) error {
 	switch {
 	case path == "-" && a.env.StdinIsTerminal:
 		return refused(errors.New("standard input is a terminal: name a file or a directory, or send the archive into a pipe"))
+	case root.name != "":
+		r, wrong := root.rootfs(ctx, a, path)
+		if wrong != nil {
+			return refused(wrong)
+		}
+		done, err = bundle.ImportRootfs(ctx, a.openCache(dir), r, repair, log)
 	case path == "-":
 		done, err = bundle.ImportStream(ctx, cache.Open(dir), a.env.Stdin, repair, log)
 	default:
@@ -101,7 +123,7 @@ type (
 		Version int            `json:"version"`
 		Cache   string         `json:"cache"`
 		From    string         `json:"from"`
-		Format  string         `json:"format"` // oci, oci-archive, docker-archive or dir
+		Format  string         `json:"format"` // oci, oci-archive, docker-archive, dir or tarball
 		Items   []importedItem `json:"items"`
 	}
 	importedItem struct {

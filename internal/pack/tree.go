@@ -38,6 +38,7 @@ type treeWriter struct {
 	attrs   attrReader
 	buf     []byte
 	entries int
+	newest  time.Time // of the entries
 }
 
 // write writes the tree at path to w. Errors name the path in the tree.
@@ -219,6 +220,9 @@ func (t *treeWriter) put(hdr *tar.Header, attrs map[string]string) error {
 		return fail(hdr.Name, err)
 	}
 	t.entries++
+	if hdr.ModTime.After(t.newest) {
+		t.newest = hdr.ModTime
+	}
 	return nil
 }
 
