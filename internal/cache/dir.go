@@ -119,23 +119,23 @@ func (d *dir) look(name string) (dir, error) {
 	return sub, nil
 }
 
-// checkDir returns an error if name is not a directory, or another user can change it.
-func (d *dir) checkDir(name string) error {
+// checkDir describes a subdirectory. It returns an error if name is not a directory, or another user can change it.
+func (d *dir) checkDir(name string) (unix.Stat_t, error) {
 	st, err := d.stat(name)
 	if err != nil {
-		return err
+		return st, err
 	}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFDIR:
 	case unix.S_IFLNK:
-		return &foreignError{d.join(name), "is a symbolic link"}
+		return st, &foreignError{d.join(name), "is a symbolic link"}
 	default:
-		return d.failed("open", name, unix.ENOTDIR)
+		return st, d.failed("open", name, unix.ENOTDIR)
 	}
 	if why := distrust(&st); why != "" {
-		return &foreignError{d.join(name), why}
+		return st, &foreignError{d.join(name), why}
 	}
-	return nil
+	return st, nil
 }
 
 // noDir explains ENOTDIR for a symbolic link.

@@ -19,6 +19,7 @@ type Published struct {
 	image      dir
 	containers *dir
 	id         string // the directory that contains image/, relative to containers
+	young      bool   // its name may not be on disk
 }
 
 // OpenImage opens the image published under id. The error is fs.ErrNotExist if there is none, and ErrForeign if
@@ -30,14 +31,19 @@ func (c *Cache) OpenImage(id digest.Digest) (*Published, error) {
 		return nil, err
 	}
 	pub := &Published{containers: containers, id: id.String()}
-	if err := containers.checkDir(pub.id); err != nil {
+	st, err := containers.checkDir(pub.id)
+	if err != nil {
 		return nil, err
 	}
+	pub.young = isRecent(int64(st.Ctim.Sec)) //nolint:unconvert // its type depends on the architecture
 	if pub.image, err = containers.look(pub.beside(imageDir)); err != nil {
 		return nil, err
 	}
 	return pub, nil
 }
+
+// IsYoung reports whether the image was so new when it was opened that its name may not be on disk; Sync makes sure of it.
+func (p *Published) IsYoung() bool { return p.young }
 
 // beside returns the path of a file next to image/.
 func (p *Published) beside(name string) string { return p.id + "/" + name }

@@ -45,6 +45,8 @@ type job struct {
 
 	rehash bool // blobs of the pool are used only if they still have their digest
 
+	young sync.Map // ids of cached images whose names may not be on disk
+
 	noPolicy sync.Once // logs that there is no policy.json
 
 	poolOnce sync.Once
@@ -141,7 +143,9 @@ func (j *job) settle(ctx context.Context, results []request.Result) {
 		case it.Image.Digest == "":
 			lists = append(lists, it.ID)
 		default:
-			images = append(images, it.ID)
+			if _, young := j.young.Load(it.ID); young {
+				images = append(images, it.ID)
+			}
 		}
 	}
 	errs := j.cache.Sync(ctx, images, lists)

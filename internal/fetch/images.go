@@ -64,6 +64,9 @@ func (j *job) hasImage(ctx context.Context, it request.Item) bool {
 func (j *job) hit(ctx context.Context, it request.Item) *cache.Published {
 	pub, err := j.complete(ctx, it)
 	j.noteRefused(it, err)
+	if pub != nil && pub.IsYoung() {
+		j.young.Store(it.ID, nil)
+	}
 	return pub
 }
 

@@ -1,10 +1,13 @@
 package fetch
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/progress"
@@ -53,6 +56,26 @@ func TestAnImageThatIsThereIsUsed(t *testing.T) {
 	if to.copyTo(w, itemOf(img, name)).ok().cached(true); used() > time.Hour {
 		t.Errorf("it was copied to before, and used %s ago", used())
 	}
+}
+
+// TestYoungImageIsNotReliedOn shows that an image which another process is still publishing is no success: its name may
+// not be on disk.
+func TestYoungImageIsNotReliedOn(t *testing.T) {
+	t.Parallel()
+	img := images.New(images.Layer(100))
+	_, name := serve(t, img)
+	w := newWorld(t)
+	w.images(itemOf(img, name)).ok()
+	lock, err := os.OpenFile(filepath.Join(w.cache, "org.osbuild.containers/.pool/locks", img.ID.Encoded()), os.O_RDWR|os.O_CREATE, 0o600)
+	must(err)
+	must(unix.Flock(int(lock.Fd()), unix.LOCK_EX))
+	r := &request.Request{Items: []request.Item{itemOf(img, name)}, Options: w.options, Cache: w.cache}
+	r.Options.Timeout = time.Millisecond
+	if res := Images(t.Context(), r, progress.NewLog(&safeBuffer{})); res[0].Success || !errors.Is(res[0].Err, cache.ErrInUse) {
+		t.Errorf("got %+v", res[0])
+	}
+	must(lock.Close())
+	w.images(itemOf(img, name)).ok().cached(true)
 }
 
 // TestImagesAnew shows that an image counts for nothing but its blobs that are right.
