@@ -1,4 +1,5 @@
-# make            the executables, as an osbuild libdir in build/libdir
+# make            everything: the modules, as an osbuild libdir in build/libdir; the tool, its manual and completions in build
+# make install    copies that; it needs nothing but what make has built
 # make help       all targets
 #
 # Needs Go, make and git. Tools are built at pinned versions into build/tools.
@@ -7,15 +8,20 @@ GO      ?= go
 DESTDIR ?=
 LIBDIR  ?= /usr/lib/osbuild
 PREFIX  ?= /usr
+SOURCE := $(shell packaging/version)
 ifndef VERSION
-VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+VERSION := $(word 1,$(SOURCE))
 endif
+COMMIT := $(word 2,$(SOURCE))
+DATE   := $(word 3,$(SOURCE))
+export SOURCE_DATE_EPOCH ?= $(word 4,$(SOURCE))
 
 GOLANGCI_VERSION = v2.15.0
 REGISTRY_VERSION = $(shell cat test/registry/VERSION)
 
 TAGS    = containers_image_openpgp exclude_graphdriver_btrfs exclude_graphdriver_zfs containers_image_docker_daemon_stub
-LDFLAGS = -s -w -X osbuild-containers/internal/process.Version=$(VERSION)
+PROCESS = osbuild-containers/internal/process
+LDFLAGS = -s -w -X $(PROCESS).Version=$(VERSION) -X $(PROCESS).Commit=$(COMMIT) -X $(PROCESS).Date=$(DATE)
 BUILD   = -trimpath -buildvcs=false -tags "$(TAGS)" -ldflags "$(LDFLAGS)"
 
 LIB     = build/libdir
@@ -27,17 +33,18 @@ TOOL    = osbuild-containers
 export CGO_ENABLED = 0
 
 .DELETE_ON_ERROR:
-.PHONY: all modules tool man install test race check vet lint format tidy generated check-reproducible \
+.PHONY: all modules tool man install uninstall release packages test race check vet lint format tidy generated check-reproducible \
 	demo bench test-osbuild fuzz clean help
 
-all: modules tool ## build the modules into build/libdir, and the tool into build
+all: modules tool man ## build the modules into build/libdir, the tool, its manual and completions into build
 
 tool:
 	@echo "$(GO) build ./cmd/$(TOOL)"
 	@$(GO) build $(BUILD) -o build/$(TOOL) ./cmd/$(TOOL)
 
-man: ## write manual pages and shell completions into build
-	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct 2>/dev/null || echo 0) $(GO) run -tags "$(TAGS)" ./docs/man build
+man:
+	@echo "$(GO) run ./docs/man"
+	@env -u GOOS -u GOARCH $(GO) run -tags "$(TAGS)" ./docs/man build
 
 # The sources are one executable under their names, and the stages another: hard links in build/libdir.
 modules:
@@ -56,18 +63,18 @@ modules:
 	done; \
 	rm build/sources build/stages
 
-install: all man ## install into DESTDIR/LIBDIR (LIBDIR=/usr/lib/osbuild) and DESTDIR/PREFIX (PREFIX=/usr)
-	install -D -m 755 build/$(TOOL) "$(DESTDIR)$(PREFIX)/bin/$(TOOL)"
-	@set -e; share="$(DESTDIR)$(PREFIX)/share"; \
-	for f in build/man1/*.1; do install -D -m 644 $$f "$$share/man/man1/$${f##*/}"; done; \
-	install -D -m 644 build/completions/$(TOOL).bash "$$share/bash-completion/completions/$(TOOL)"; \
-	install -D -m 644 build/completions/_$(TOOL) "$$share/zsh/site-functions/_$(TOOL)"; \
-	install -D -m 644 build/completions/$(TOOL).fish "$$share/fish/vendor_completions.d/$(TOOL).fish"
-	@set -e; for m in $(MODULES); do \
-		echo "install $(DESTDIR)$(LIBDIR)/$$m"; \
-		install -D -m 755 $(LIB)/$$m "$(DESTDIR)$(LIBDIR)/$$m"; \
-		install -D -m 644 $(LIB)/$$m.meta.json "$(DESTDIR)$(LIBDIR)/$$m.meta.json"; \
-	done
+install: ## copy what make has built into DESTDIR/PREFIX (PREFIX=/usr), and enable the modules in DESTDIR/LIBDIR (LIBDIR=/usr/lib/osbuild)
+	@packaging/install build "$(DESTDIR)" "$(PREFIX)" "$(LIBDIR)"
+
+uninstall: ## remove what make install has put there, and put osbuild's modules back
+	@packaging/uninstall "$(DESTDIR)" "$(PREFIX)" "$(LIBDIR)"
+
+export GO TAGS VERSION COMMIT DATE
+release: ## make tarballs for all architectures, an image of the tool and checksums in build/release: VERSION=1.0.0
+	@packaging/release build/release
+
+packages: release ## make a release with packages, rpm and deb: VERSION=1.0.0
+	@packaging/packages build/release
 
 test: all $(TOOLS)/registry ## run all tests
 	$(GO) test -tags "$(TAGS)" -timeout 10m ./...

@@ -162,16 +162,17 @@ func (l Libdir) enable(from, name string) (changed bool, err error) {
 		}
 	}
 	for _, suffix := range []string{"", metaSuffix} {
-		if same, err := sameContent(from+suffix, l.at(name)+suffix); err != nil || same {
-			if err != nil {
-				return false, err
-			}
-			continue
-		}
-		if err := l.put(from+suffix, l.at(name)+suffix); err != nil {
+		same, err := sameContent(from+suffix, l.at(name)+suffix)
+		if err != nil {
 			return false, err
 		}
-		changed = true
+		if same && sameFile(from+suffix, l.at(name)+suffix) {
+			continue
+		}
+		if err := l.put(from+suffix, l.at(name)+suffix); err != nil { // a second copy becomes a link, too
+			return false, err
+		}
+		changed = changed || !same
 	}
 	return changed, nil
 }
@@ -347,23 +348,27 @@ func duplicate(from, to string) error {
 
 // sameContent reports whether both files are there and have the same bytes.
 func sameContent(a, b string) (bool, error) {
-	one, err := os.Stat(a)
-	if err != nil {
-		return false, err
-	}
-	other, err := os.Stat(b)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	if err != nil || os.SameFile(one, other) || one.Size() != other.Size() {
-		return err == nil && os.SameFile(one, other), err
+	if sameFile(a, b) {
+		return true, nil
 	}
 	x, err := os.ReadFile(a)
 	if err != nil {
 		return false, err
 	}
 	y, err := os.ReadFile(b)
-	return bytes.Equal(x, y), err
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil && bytes.Equal(x, y), err
+}
+
+func sameFile(a, b string) bool {
+	one, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	other, err := os.Stat(b)
+	return err == nil && os.SameFile(one, other)
 }
 
 func exists(file string) (bool, error) {

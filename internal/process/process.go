@@ -3,11 +3,14 @@
 package process
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"golang.org/x/term"
@@ -58,18 +61,29 @@ func (e Env) Log() *progress.Reporter {
 	return progress.NewLog(e.Stderr)
 }
 
-// Version is set when a release is built.
-var Version string
+// What make sets.
+var (
+	Version string // for example 1.0.0, or the commit where there is no tag
+	Commit  string // abbreviated
+	Date    string // of the commit
+)
 
-// VersionText returns Version, or else the module version that Go recorded in the executable.
+// VersionText returns the version with its commit and date, or else what Go recorded in the executable.
 func VersionText() string {
-	if Version != "" {
-		return Version
+	version, details := Version, []string{}
+	if info, ok := debug.ReadBuildInfo(); version == "" && ok {
+		version = info.Main.Version
 	}
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
+	if Commit != "" && !strings.HasPrefix(version, Commit) { // a version without a tag is the commit
+		details = append(details, Commit)
 	}
-	return "unknown"
+	if Date != "" {
+		details = append(details, Date)
+	}
+	if len(details) > 0 {
+		return fmt.Sprintf("%s (%s)", cmp.Or(version, "unknown"), strings.Join(details, ", "))
+	}
+	return cmp.Or(version, "unknown")
 }
 
 // Read is [request.Read] that returns early when ctx is cancelled.

@@ -47,3 +47,18 @@ func TestLog(t *testing.T) {
 		}
 	}
 }
+
+func TestVersionText(t *testing.T) {
+	defer func(v, c, d string) { process.Version, process.Commit, process.Date = v, c, d }(process.Version, process.Commit, process.Date)
+	for _, test := range []struct{ version, commit, date, want string }{
+		{"1.0.0", "2d12d58", "2026-11-26", "1.0.0 (2d12d58, 2026-11-26)"},
+		{"1.0.0-3-g2d12d58-dirty", "2d12d58", "2026-11-26", "1.0.0-3-g2d12d58-dirty (2d12d58, 2026-11-26)"},
+		{"2d12d58", "2d12d58", "2026-11-26", "2d12d58 (2026-11-26)"},
+		{"1.0.0", "", "", "1.0.0"},
+	} {
+		process.Version, process.Commit, process.Date = test.version, test.commit, test.date
+		if got := process.VersionText(); got != test.want {
+			t.Errorf("%q: got %q, want %q", test.version, got, test.want)
+		}
+	}
+}
