@@ -13,6 +13,8 @@ import (
 
 	"osbuild-containers/internal/atomicfile"
 	"osbuild-containers/internal/hint"
+	"osbuild-containers/internal/ocilayout"
+	"osbuild-containers/internal/pack"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/resolve"
 )
@@ -21,8 +23,15 @@ import (
 type Output struct {
 	Path   string // a file or a directory
 	Format string // FormatOCI or FormatArchive
-	Zstd   bool   // the archive is compressed
+	// Compression of the archive: "", CompressionGzip or CompressionZstd.
+	Compression string
 }
+
+// Compressions of an archive.
+const (
+	CompressionGzip = "gzip"
+	CompressionZstd = "zstd"
+)
 
 // Check returns an error, before any work is done, if the bundle cannot be written there.
 func (o Output) Check() error {
@@ -97,16 +106,16 @@ func (b *Bundle) write(ctx context.Context, o Output) error {
 	case o.Format == FormatOCI:
 		return b.writeDir(ctx, place)
 	case place.Stat != nil && !place.IsRegular():
-		return b.special(ctx, place, o.Zstd)
+		return b.special(ctx, place, o.Compression)
 	default:
-		return b.file(ctx, place, o.Zstd)
+		return b.file(ctx, place, o.Compression)
 	}
 }
 
 // Stream writes the bundle as an archive to w.
-func (b *Bundle) Stream(ctx context.Context, w io.Writer, compressed bool, log *progress.Reporter) error {
+func (b *Bundle) Stream(ctx context.Context, w io.Writer, compression string, log *progress.Reporter) error {
 	done := b.tell(log)
-	err := b.stream(ctx, w, compressed)
+	err := b.stream(ctx, w, compression)
 	if err == nil {
 		done()
 	}
@@ -128,11 +137,17 @@ const encoders = 2
 
 // stream writes the archive from its beginning to its end. What is in it is compressed already, for
 // the most part, so that the fastest level is as good as any.
-func (b *Bundle) stream(ctx context.Context, w io.Writer, compressed bool) error {
-	if !compressed {
+func (b *Bundle) stream(ctx context.Context, w io.Writer, compression string) error {
+	var enc io.WriteCloser
+	var err error
+	switch compression {
+	case "":
 		return b.content.Stream(ctx, w)
+	case CompressionGzip:
+		enc, err = pack.Compress(w, pack.Compression{Format: compression, Level: 1})
+	default:
+		enc, err = zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(encoders))
 	}
-	enc, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(encoders))
 	if err != nil {
 		return err
 	}
@@ -140,39 +155,65 @@ func (b *Bundle) stream(ctx context.Context, w io.Writer, compressed bool) error
 }
 
 // special writes to a pipe or a device, or to an open file that has no path.
-func (b *Bundle) special(ctx context.Context, place *resolve.Place, compressed bool) error {
+func (b *Bundle) special(ctx context.Context, place *resolve.Place, compression string) error {
 	f, err := place.Open(unix.O_WRONLY | unix.O_TRUNC)
 	if err != nil {
 		return err
 	}
-	return errors.Join(b.stream(ctx, f, compressed), f.Close())
+	return errors.Join(b.stream(ctx, f, compression), f.Close())
 }
 
-// file writes an archive, which takes the place of the file that has its name.
-func (b *Bundle) file(ctx context.Context, place *resolve.Place, compressed bool) error {
-	f, err := atomicfile.CreateIn(place.Dir, place.Base)
+// file writes an archive, which takes the place of the file that has its name. One that is interrupted is kept beside it,
+// as .NAME.partial: the next call writes what is missing, and what is not the same.
+func (b *Bundle) file(ctx context.Context, place *resolve.Place, compression string) error {
+	partial := "." + place.Base + ".partial"
+	f, err := atomicfile.Resume(place.Dir, place.Base, partial)
+	kept := err == nil
+	if errors.Is(err, atomicfile.ErrForeign) || errors.Is(err, unix.EACCES) {
+		f, err = atomicfile.CreateIn(place.Dir, place.Base)
+	}
 	if err != nil {
 		return err
 	}
 	defer f.Discard()
-	if compressed {
-		err = b.stream(ctx, f, true)
-		if err == nil {
-			err = f.Sync()
-		}
-	} else {
+	if compression == "" {
 		err = b.content.WriteArchive(ctx, f.File)
+	} else {
+		err = b.compressed(ctx, f.File, compression)
+	}
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+		if n := onDisk(f.File); kept && n > 0 && f.Keep() == nil {
+			err = hint.Add(err, "%s are kept in %s: run it again to continue, or remove that file", progress.Bytes(n),
+				filepath.Join(filepath.Dir(place.Path), partial))
+		}
 	}
 	if err != nil {
 		return err
-	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
 	}
 	if err := f.Commit(); err != nil {
 		return err
 	}
 	return f.SyncName()
+}
+
+// onDisk returns how many bytes a file takes.
+func onDisk(f *os.File) int64 {
+	var st unix.Stat_t
+	if unix.Fstat(int(f.Fd()), &st) != nil {
+		return 0
+	}
+	return st.Blocks * 512
+}
+
+// compressed writes a compressed archive to a file that may have the beginning of it.
+func (b *Bundle) compressed(ctx context.Context, f *os.File, compression string) error {
+	out := io.NewOffsetWriter(&ocilayout.Completer{File: f}, 0)
+	if err := b.stream(ctx, out, compression); err != nil {
+		return err
+	}
+	end, err := out.Seek(0, io.SeekCurrent)
+	return errors.Join(err, f.Truncate(end), f.Chmod(0o644), f.Sync())
 }
 
 // writeDir writes the layout into a directory next to its place, .NAME.new, and renames it. The writer holds a lock on

@@ -63,7 +63,8 @@ func Main(ctx context.Context, env Env) int {
 		return process.Signalled(sig)
 	}
 	if sig != nil && err != nil {
-		fmt.Fprintf(env.Stderr, "%s: interrupted\n", Name)
+		why := hint.With(errors.New("interrupted"), hint.Of(err))
+		fmt.Fprintf(env.Stderr, "%s: %s\n", Name, hint.Text(why, hint.Flags))
 		return process.Signalled(sig)
 	}
 	if err == nil {

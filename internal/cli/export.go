@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/distribution/reference"
@@ -46,8 +47,10 @@ a tar file or a directory. It takes the images that a pin file names, and
 fetches those that are not in the cache; or those of the cache that are named.
 Without either it takes the pin file of this directory.
 
-The same images give the same bytes. With --have, what another bundle has is
-left out: what is imported on top of it is complete again. See docs/bundles.md.`,
+The same images give the same bytes. A file is compressed as its name says, with
+.gz or .zst at its end, and completed by the next run if one was interrupted.
+With --have, what another bundle has is left out: what is imported on top of it
+is complete again. See docs/bundles.md.`,
 		Example: `  osbuild-containers export -o images.tar
   osbuild-containers export -o week2.tar --have week1.tar --pins build.lock.json
   osbuild-containers export -o - base:1 | ssh builder \
@@ -60,18 +63,32 @@ left out: what is imported on top of it is complete again. See docs/bundles.md.`
 	set.StringSliceVar(&e.arch, "arch", nil, "architectures (default all)")
 	set.StringArrayVar(&e.have, "have", nil, "bundle, or other OCI layout, at `PATH` whose blobs are left out; may be given again")
 	set.StringVar(&e.format, "format", "", "oci, a directory, or oci-archive, a file (default what the output is, or a file)")
-	set.StringVar(&e.compression, "compression", "none", "of a file: none or zstd")
+	set.StringVar(&e.compression, "compression", "", "of a file: none, gzip or zstd (default as its name ends: .gz, .tgz, .zst, .tzst)")
 	return cmd
+}
+
+// compressions are those of files by how their names end.
+var compressions = map[string]string{
+	".gz": bundle.CompressionGzip, ".tgz": bundle.CompressionGzip,
+	".zst": bundle.CompressionZstd, ".tzst": bundle.CompressionZstd,
 }
 
 // target returns the output that the flags name. It is checked before any work is done.
 func (e *exportCommand) target() (bundle.Output, error) {
-	o := bundle.Output{Path: e.output, Format: e.format, Zstd: e.compression == "zstd"}
+	o := bundle.Output{Path: e.output, Format: e.format}
 	stdout := e.output == "-"
 	if o.Format == "" {
 		o.Format = bundle.FormatArchive
 		if fi, err := os.Stat(o.Path); !stdout && (err == nil && fi.IsDir() || strings.HasSuffix(o.Path, "/")) {
 			o.Format = bundle.FormatOCI
+		}
+	}
+	switch e.compression {
+	case bundle.CompressionGzip, bundle.CompressionZstd:
+		o.Compression = e.compression
+	case "":
+		if o.Format == bundle.FormatArchive {
+			o.Compression = compressions[filepath.Ext(o.Path)]
 		}
 	}
 	var err error
@@ -82,9 +99,9 @@ func (e *exportCommand) target() (bundle.Output, error) {
 		err = errors.New("-o is missing: name the file or the directory to write, or - for standard output")
 	case o.Format != bundle.FormatOCI && o.Format != bundle.FormatArchive:
 		err = fmt.Errorf("the format %q is not known: use oci, a directory, or oci-archive, a file", o.Format)
-	case e.compression != "none" && e.compression != "zstd":
-		err = fmt.Errorf("the compression %q is not known: use none or zstd", e.compression)
-	case o.Zstd && o.Format == bundle.FormatOCI:
+	case e.compression != "" && e.compression != "none" && o.Compression == "":
+		err = fmt.Errorf("the compression %q is not known: use none, gzip or zstd", e.compression)
+	case o.Compression != "" && o.Format == bundle.FormatOCI:
 		err = errors.New("a directory is not compressed: use --format oci-archive")
 	case stdout && o.Format == bundle.FormatOCI:
 		err = errors.New("a directory cannot be written to standard output: use --format oci-archive")
@@ -147,7 +164,7 @@ func (e *exportCommand) run(ctx context.Context, args []string) error {
 	log := e.env.Log()
 	defer log.Close()
 	if e.output == "-" {
-		return e.ended(ctx, b.Stream(ctx, e.env.Stdout, target.Zstd, log))
+		return e.ended(ctx, b.Stream(ctx, e.env.Stdout, target.Compression, log))
 	}
 	if err := e.ended(ctx, b.Write(ctx, target, log)); err != nil {
 		return err
@@ -161,7 +178,7 @@ func (e *exportCommand) run(ctx context.Context, args []string) error {
 
 // ended is why the work ended: an interruption, if there was one.
 func (e *exportCommand) ended(ctx context.Context, err error) error {
-	if err != nil && ctx.Err() != nil {
+	if err != nil && ctx.Err() != nil && hint.Of(err) == (hint.Hint{}) {
 		return context.Cause(ctx)
 	}
 	return err

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"osbuild-containers/internal/fetch"
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
@@ -116,7 +117,7 @@ func (f *fetchCommand) fetch(ctx context.Context, lists, images *request.Request
 	}
 	switch {
 	case ctx.Err() != nil && sum.failed > 0:
-		return context.Cause(ctx)
+		return hint.Add(context.Cause(ctx), "what was downloaded is kept: run it again to continue")
 	case sum.failed > 0:
 		return fmt.Errorf("%d of %d could not be fetched", sum.failed, len(sum.rows))
 	}

@@ -101,7 +101,7 @@ func (a *app) runImport(ctx context.Context, path string, repair bool, root *roo
 		}
 	}
 	if ctx.Err() != nil && failed > 0 {
-		return context.Cause(ctx)
+		return hint.Add(context.Cause(ctx), "what was copied is kept: run it again to continue")
 	}
 	slices.SortStableFunc(done.Results, func(a, b bundle.Result) int {
 		return cmp.Or(strings.Compare(b.Kind, a.Kind), slices.Compare(a.Names, b.Names), cmp.Compare(a.ID, b.ID))

@@ -25,6 +25,8 @@ type archiveWriter struct {
 	out *os.File
 	end int64 // where the next entry goes
 	err error // the first one
+
+	fill bool // the file may have something where zeros belong
 }
 
 // header writes an entry's header and returns where its content goes.
@@ -37,6 +39,10 @@ func (a *archiveWriter) header(kind byte, name string, mode, size int64) int64 {
 	a.err = cmp.Or(a.err, err)
 	at := a.end + int64(len(header))
 	a.end = at + padded(size)
+	if rest := a.end - at - size; a.fill && rest > 0 {
+		_, err := a.out.WriteAt(make([]byte, rest), at+size)
+		a.err = cmp.Or(a.err, err)
+	}
 	return at
 }
 
@@ -109,5 +115,8 @@ func sizeOf(end int64) int64 {
 
 // finish ends the archive.
 func (a *archiveWriter) finish() error {
+	if a.fill {
+		a.err = cmp.Or(a.err, a.out.Truncate(a.end))
+	}
 	return errors.Join(a.err, a.out.Truncate(sizeOf(a.end)), a.out.Chmod(0o644))
 }

@@ -1,8 +1,10 @@
 package ocilayout
 
 import (
+	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -29,6 +31,8 @@ type Content struct {
 	Blobs     []manifest.Descriptor // the rest
 	Open      func(digest.Digest) (*os.File, error)
 	Told      func(d digest.Digest, n int64) // n more bytes of a blob are written; may be nil
+
+	resumed bool // the file that is written may have some of it
 }
 
 // sort puts documents and blobs into order, each once.
@@ -77,7 +81,7 @@ const flushEvery = 8 << 20
 // copy copies a blob to its place.
 func (c *Content) copy(ctx context.Context, to *os.File, at int64, d manifest.Descriptor) error {
 	flushed := at
-	_, err := copyBlob(ctx, to, at, c, d, func(at, n int64) {
+	tell := func(at, n int64) {
 		if end := at + n; end-flushed >= flushEvery {
 			_ = unix.SyncFileRange(int(to.Fd()), flushed, end-flushed, unix.SYNC_FILE_RANGE_WRITE)
 			flushed = end
@@ -85,8 +89,44 @@ func (c *Content) copy(ctx context.Context, to *os.File, at int64, d manifest.De
 		if c.Told != nil {
 			c.Told(d.Digest, n)
 		}
-	})
+	}
+	if c.resumed {
+		return c.complete(ctx, to, at, d, tell)
+	}
+	_, err := copyBlob(ctx, to, at, c, d, tell)
 	return err
+}
+
+// complete is copy for a file that may have some of the blob.
+func (c *Content) complete(ctx context.Context, to *os.File, at int64, d manifest.Descriptor, tell func(at, n int64)) error {
+	b, _, err := c.File(d)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	hash := sha256.New()
+	if err := pass(ctx, b, &Completer{File: to}, at, hash, tell); err != nil {
+		return fmt.Errorf("copy blob %s: %w", d.Digest, err)
+	}
+	return verify(hash, d.Digest)
+}
+
+// A Completer writes to a file what is not in it yet: reading is faster than writing, and what is on disk stays there.
+// It is for one goroutine.
+type Completer struct {
+	*os.File
+	buf []byte
+}
+
+// WriteAt implements io.WriterAt.
+func (w *Completer) WriteAt(p []byte, at int64) (int, error) {
+	if len(w.buf) < len(p) {
+		w.buf = make([]byte, len(p))
+	}
+	if n, _ := w.ReadAt(w.buf[:len(p)], at); n == len(p) && bytes.Equal(w.buf[:n], p) {
+		return n, nil
+	}
+	return w.File.WriteAt(p, at)
 }
 
 // each calls one for every blob, several at a time, the largest first, so that no core idles in
@@ -100,14 +140,20 @@ func each(ctx context.Context, blobs []manifest.Descriptor, one func(context.Con
 	return group.Wait()
 }
 
-// WriteArchive writes the content as a tar file.
+// WriteArchive writes the content as a tar file. What the file has already, of an earlier call that was interrupted, is
+// compared with what is to be there, so that only the rest is written.
 func (c *Content) WriteArchive(ctx context.Context, out *os.File) error {
 	c.sort()
 	index, err := c.index()
 	if err != nil {
 		return err
 	}
-	a := &archiveWriter{out: out} // what is in it is from 1970, the file itself is from now
+	info, err := out.Stat()
+	if err != nil {
+		return err
+	}
+	c.resumed = info.Size() > 0
+	a := &archiveWriter{out: out, fill: c.resumed} // what is in it is from 1970, the file itself is from now
 	begin(a, index, c.Documents)
 	places := a.places(c.Blobs)
 	if err := each(ctx, c.Blobs, func(ctx context.Context, d manifest.Descriptor) error {

@@ -69,7 +69,7 @@ func clone(to *os.File, b Blob) bool {
 // pass reads a blob, hashes it and writes it into the file at the offset, if there is one. The
 // kernel's own copy_file_range is not faster where it cannot clone, since all has to be
 // read for the hash; and what it has copied would have to be read back.
-func pass(ctx context.Context, b Blob, to *os.File, at int64, hash io.Writer, tell func(at, n int64)) error {
+func pass(ctx context.Context, b Blob, to io.WriterAt, at int64, hash io.Writer, tell func(at, n int64)) error {
 	buf := make([]byte, min(piece, b.Size))
 	for done := int64(0); done < b.Size; {
 		if err := context.Cause(ctx); err != nil {

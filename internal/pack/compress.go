@@ -47,6 +47,10 @@ type compressor struct {
 	err error // the first error, of w or of a worker
 }
 
+// Compress returns a writer that compresses into w what is written to it: the same bytes for the same data, whatever the
+// number of processors. It has to be closed, which does not close w.
+func Compress(w io.Writer, c Compression) (io.WriteCloser, error) { return compress(w, nil, c) }
+
 // compress returns a compressor that writes to w and hashes what it is given: the same bytes for the same data,
 // whatever the number of processors. It has to be closed, which does not close w.
 func compress(w io.Writer, diff hash.Hash, c Compression) (*compressor, error) {
