@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
 )
 
 // dirReader is an image in the dir: format.
@@ -48,7 +49,27 @@ func (f *dirReader) image() (*Image, error) {
 		return nil, errors.New("the directory has a manifest list and none of its images: give an image")
 	}
 	d := l.Images[0]
+	if d.Schema1 != nil {
+		file, err := inMemory(d.Schema1.Config)
+		if err != nil {
+			return nil, fmt.Errorf("keep config: %w", err)
+		}
+		f.opened[d.Manifest.Config.Digest.Encoded()] = file
+	}
 	return &Image{raw: d.Raw, m: d.Manifest, from: f, sigs: d.Signatures}, nil
+}
+
+// inMemory returns a file that is on no disk.
+func inMemory(content []byte) (*os.File, error) {
+	fd, err := unix.MemfdCreate("config", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("memfd_create: %w", err)
+	}
+	file := os.NewFile(uintptr(fd), "config")
+	if _, err := file.Write(content); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return file, nil
 }
 
 func (f *dirReader) open(d digest.Digest) (Blob, error) { return f.file(d.Encoded()) }

@@ -1,13 +1,16 @@
 package ocilayout
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 
 	"github.com/opencontainers/go-digest"
 
+	"osbuild-containers/internal/image/schema1"
 	"osbuild-containers/internal/manifest"
 )
 
@@ -27,6 +30,10 @@ func dirOf(from place) (*Layout, error) {
 		return nil, err
 	}
 	m, err := manifest.Parse(raw)
+	if errors.Is(err, manifest.ErrSchema1) {
+		d, err := convert(from, raw)
+		return &Layout{Images: []*Document{d}}, err
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -40,6 +47,44 @@ func dirOf(from place) (*Layout, error) {
 }
 
 // instances adds the manifests of a list that the directory has.
+// convert converts an image of Docker's schema 1, for which it reads its layers.
+func convert(from place, raw []byte) (*Document, error) {
+	old, err := schema1.Parse(raw)
+	if err != nil {
+		return nil, err
+	}
+	layers, err := old.ReadLayers(context.Background(), func(d digest.Digest) (io.ReadCloser, error) {
+		b, err := from.blob(d.Encoded())
+		if errors.Is(err, os.ErrNotExist) {
+			return nil, errors.New("is missing")
+		}
+		return openBlob{b.Reader(), b}, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	now, err := old.Convert(layers)
+	if err != nil {
+		return nil, err
+	}
+	sigs, err := signatures(from, "")
+	return &Document{
+		Digest: digest.FromBytes(now.Manifest), Raw: now.Manifest, Manifest: now.Parsed,
+		Schema1: &Schema1{Manifest: raw, Signatures: sigs, Config: now.Config},
+	}, err
+}
+
+// openBlob reads a blob, and closes it.
+type openBlob struct {
+	io.Reader
+	blob Blob
+}
+
+func (b openBlob) Close() error {
+	b.blob.Close()
+	return nil
+}
+
 func (l *Layout) instances(from place, list *Document) error {
 	size := 0
 	seen := map[digest.Digest]bool{}

@@ -41,9 +41,17 @@ type Document struct {
 	Own        []string        // of them, those that index.json gives it
 	Lists      []digest.Digest // that name it
 	Signatures [][]byte        // of an image in a directory of the dir: format, in that format
+	Schema1    *Schema1        // what Raw was converted from, or nil; only of a directory of the dir: format
 	Err        error           // why it is not a usable image
 
 	about string // its names and platforms, as they were read, or as many as are enough
+}
+
+// Schema1 is a manifest of Docker's schema 1 that was converted.
+type Schema1 struct {
+	Manifest   []byte
+	Signatures [][]byte // of it
+	Config     []byte   // which the conversion made: there is no file of it
 }
 
 // ErrNoLayout says that a directory or an archive is not in the format of OCI.

@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/opencontainers/go-digest"
+
 	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/ocilayout"
 	"osbuild-containers/test/images"
@@ -130,6 +132,43 @@ func TestArchivesThatAreRefused(t *testing.T) {
 	same(t, got, err, one)
 }
 
+// TestSchema1Dir shows that an image of Docker's schema 1 in a directory, as skopeo copies it, is converted, and that its
+// layers are verified for that.
+func TestSchema1Dir(t *testing.T) {
+	img := images.Schema1("a/b", "v1", images.Layer(1000), images.Use(images.EmptyLayer), images.Layer(500))
+	dir := t.TempDir()
+	inputs.WriteDir(t, dir, img)
+	if err := os.Remove(filepath.Join(dir, img.ID.Encoded())); err != nil {
+		t.Fatal(err)
+	}
+	got, err := ocilayout.OpenDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer got.Close()
+	m := got.Manifest()
+	if m.Config.Digest != img.ID || len(m.Layers) != 2 || m.Layers[1].Digest != img.Layers[2].Digest {
+		t.Errorf("got %+v, want the config %s", m, img.ID)
+	}
+	for _, d := range m.Blobs() {
+		b, err := got.Blob(d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if raw, err := io.ReadAll(b.Reader()); err != nil || digest.FromBytes(raw) != d.Digest {
+			t.Errorf("%s has other content (%v)", d.Digest, err)
+		}
+	}
+	layer := filepath.Join(dir, img.Layers[0].Digest.Encoded())
+	if err := os.WriteFile(layer, img.Layers[2].Blob, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want := "image in " + dir + ": layer " + img.Layers[0].Digest.String() + ": digest mismatch: got " + img.Layers[2].Digest.String() + ", want " + img.Layers[0].Digest.String()
+	if _, err := ocilayout.OpenDir(dir); err == nil || err.Error() != want {
+		t.Errorf("got  %v\nwant %s", err, want)
+	}
+}
+
 func TestFoldersThatAreRefused(t *testing.T) {
 	img := images.New(images.Layer(100))
 	layer := img.Layers[0].Digest.Encoded()
@@ -144,7 +183,7 @@ func TestFoldersThatAreRefused(t *testing.T) {
 			_ = os.Remove(dir + "/" + layer)
 			return os.Symlink("/etc/passwd", dir+"/"+layer)
 		}, "escapes"},
-		"schema 1": {func(dir string) error { return os.WriteFile(dir+"/manifest.json", images.Schema1("x", "y").Raw, 0o600) }, "Docker's schema 1"},
+		"schema 1": {func(dir string) error { return os.WriteFile(dir+"/manifest.json", images.Schema1("x", "y").Raw, 0o600) }, "no layers in fsLayers"},
 		"manifest a directory": {func(dir string) error {
 			_ = os.Remove(dir + "/manifest.json")
 			return os.Mkdir(dir+"/manifest.json", 0o700)
