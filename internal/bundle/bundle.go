@@ -51,6 +51,10 @@ const (
 	// layouts have no place for them. Its layers are the files signature-1, … of the dir: transport.
 	signaturesType = "application/vnd.osbuild-containers.signatures.v1"
 	signatureType  = "application/octet-stream"
+
+	// schema1Type is the artifact that carries the manifest of Docker's schema 1 that an image, which is its subject, was
+	// converted from. Its layers are that manifest and its signatures.
+	schema1Type = "application/vnd.osbuild-containers.schema1.v1"
 )
 
 var errNoManifest = errors.New("its manifest is not of this image")

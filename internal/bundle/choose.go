@@ -10,6 +10,7 @@ import (
 
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/hint"
+	"osbuild-containers/internal/image/schema1"
 	"osbuild-containers/internal/manifest"
 )
 
@@ -44,6 +45,7 @@ type picked struct {
 	m          *manifest.Manifest
 	platform   manifest.Platform
 	signatures [][]byte
+	old        *cache.Schema1 // what raw was converted from, or nil
 }
 
 // pick reads all of an image but its layers.
@@ -77,15 +79,27 @@ func (p *picked) read() (err error) {
 	if p.m, err = parseImage(p.raw, p.ID); err != nil {
 		return err
 	}
-	if got := digest.FromBytes(p.raw); p.Manifest != "" && got != p.Manifest {
-		return fmt.Errorf("got manifest %s, want %s", got, p.Manifest)
-	}
 	if !p.pub.Has(p.m.Blobs()) {
 		return errors.New("blobs are missing")
 	}
 	config, err := p.pub.Config(p.m.Config)
 	if err != nil {
 		return err
+	}
+	if p.old, err = p.pub.Schema1(); err != nil {
+		return err
+	}
+	var old digest.Digest
+	if p.old != nil {
+		if err := schema1.Gives(p.old.Manifest, p.raw, config); err != nil {
+			return fmt.Errorf("schema1.json: %w", err)
+		}
+		if old, err = schema1.Digest(p.old.Manifest); err != nil {
+			return err
+		}
+	}
+	if got := digest.FromBytes(p.raw); p.Manifest != "" && got != p.Manifest && old != p.Manifest {
+		return fmt.Errorf("got manifest %s, want %s", cmp.Or(old, got), p.Manifest)
 	}
 	p.platform, _ = manifest.PlatformOf(config) // one that says nothing is for nothing in particular
 	p.signatures, err = p.pub.Signatures()

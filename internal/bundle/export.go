@@ -130,10 +130,16 @@ func (b *Bundle) lists(c *cache.Cache, x *index) (map[digest.Digest]*manifest.Ma
 func (b *Bundle) image(x *index, p *picked, lists map[digest.Digest]*manifest.Manifest) {
 	x.image(p, listsNaming(lists, digest.FromBytes(p.raw)))
 	b.content.Documents = append(b.content.Documents, p.raw)
-	if len(p.signatures) > 0 {
-		artifact, parts := signaturesOf(p)
-		x.artifact(artifact)
+	attach := func(kind string, parts ...[]byte) {
+		artifact, parts := attachment(p, kind, parts)
+		x.artifact(artifact, kind)
 		b.content.Documents = append(append(b.content.Documents, artifact), parts...)
+	}
+	if len(p.signatures) > 0 {
+		attach(signaturesType, p.signatures...)
+	}
+	if p.old != nil {
+		attach(schema1Type, append([][]byte{p.old.Manifest}, p.old.Signatures...)...)
 	}
 	e := Exported{ID: p.ID, Manifest: digest.FromBytes(p.raw), Platform: p.platform, Names: []string{}}
 	for _, n := range p.Names {

@@ -19,6 +19,7 @@ import (
 	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/image"
 	"osbuild-containers/internal/image/policy"
+	"osbuild-containers/internal/image/schema1"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/panics"
 	"osbuild-containers/internal/progress"
@@ -207,7 +208,11 @@ func (in *importer) one(ctx context.Context, img *foundImage, it *progress.Item,
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if err := in.allowed(ctx, img.raw, img.signatures); err != nil {
+	raw, signatures := img.raw, img.signatures
+	if img.old != nil { // what was signed
+		raw, signatures = img.old.Manifest, img.old.Signatures
+	}
+	if err := in.allowed(ctx, raw, signatures); err != nil {
 		return err
 	}
 	there := in.has(img, r)
@@ -235,31 +240,58 @@ func (in *importer) one(ctx context.Context, img *foundImage, it *progress.Item,
 	if there && r.Bytes == 0 {
 		r.State = Cached
 	}
-	list, signatures := in.attached(img)
-	return in.withHint(in.cache.Publish(ctx, pool, img.id, &cache.Image{
-		Manifest: img.raw, List: list, Blobs: img.m.Blobs(), Signatures: signatures, Origins: in.origins(img, r.Manifest),
-	}))
+	if err := in.checkSchema1(img); err != nil {
+		return err
+	}
+	now := in.attached(img)
+	now.Manifest, now.Blobs, now.Origins = img.raw, img.m.Blobs(), in.origins(img, r.Manifest)
+	return in.withHint(in.cache.Publish(ctx, pool, img.id, now))
 }
 
-// attached returns the list and the signatures that an image is published with. Those that the cache has of the same
+// checkSchema1 returns an error unless the image, whose config is in the pool, was converted from the manifest of schema 1
+// that is attached to it.
+func (in *importer) checkSchema1(img *foundImage) error {
+	if img.old == nil {
+		return nil
+	}
+	f, err := in.cache.OpenPooled(img.id)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	config, err := io.ReadAll(io.LimitReader(f, manifest.MaxSize))
+	if err == nil {
+		err = schema1.Gives(img.old.Manifest, img.raw, config)
+	}
+	if err != nil {
+		return fmt.Errorf("manifest of schema 1 that is attached: %w", err)
+	}
+	return nil
+}
+
+// attached returns an image with what it is published with besides its manifest: list, signatures, and the manifest of
+// schema 1 that it was converted from. Those that the cache has of the same
 // image stay, since it may have been pinned by them.
-func (in *importer) attached(img *foundImage) (list []byte, signatures [][]byte) {
-	list, signatures = img.list, img.signatures
+func (in *importer) attached(img *foundImage) *cache.Image {
+	now := &cache.Image{List: img.list, Signatures: img.signatures, Schema1: img.old}
 	pub, err := in.cache.OpenImage(img.id)
 	if err != nil {
-		return list, signatures
+		return now
 	}
 	defer pub.Close()
 	if !wasPublishedWith(pub, img) {
-		return list, signatures
+		return now
 	}
 	if l, err := pub.List(); err == nil && l != nil {
-		list = l
+		now.List = l
 	}
 	if s, err := pub.Signatures(); err == nil && len(s) > 0 { // a policy may want them for the name it was fetched under
-		signatures = s
+		now.Signatures = s
 	}
-	return list, signatures
+	if old, err := pub.Schema1(); err == nil && old != nil && now.Schema1 == nil {
+		now.Schema1 = old
+	}
+	return now
 }
 
 // wasPublishedWith reports whether the list and signatures of a cached image belong to the manifest that is imported,
@@ -301,6 +333,11 @@ func (in *importer) has(img *foundImage, r *Result) bool {
 	}
 	if img.list != nil {
 		if list, err := pub.List(); err != nil || list == nil {
+			return false
+		}
+	}
+	if img.old != nil {
+		if old, err := pub.Schema1(); err != nil || old == nil {
 			return false
 		}
 	}

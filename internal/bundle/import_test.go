@@ -15,6 +15,7 @@ import (
 	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/progress"
+	"osbuild-containers/test/caches"
 	"osbuild-containers/test/images"
 	"osbuild-containers/test/inputs"
 )
@@ -67,6 +68,57 @@ func TestSignaturesTravel(t *testing.T) {
 	defer pub.Close()
 	if sigs, err := pub.Signatures(); err != nil || len(sigs) != 2 || string(sigs[0]) != "one" {
 		t.Errorf("signatures are %q, %v", sigs, err)
+	}
+}
+
+// TestSchema1Travels imports an image of Docker's schema 1 from a directory, exports and imports it: what it was converted
+// from comes along, with its signatures, since it is what pins the image.
+func TestSchema1Travels(t *testing.T) {
+	img := images.Schema1("a/b", "v1", images.Layer(1000), images.Use(images.EmptyLayer), images.Layer(300))
+	dir := t.TempDir()
+	from := filepath.Join(dir, "image")
+	inputs.WriteDir(t, from, img, "one", "two")
+	must(t, os.Remove(filepath.Join(from, img.ID.Encoded())))
+	first, second := filepath.Join(dir, "first"), filepath.Join(dir, "second")
+	if r := only(t, bring(t, first, from)); r.State != Added || r.ID != img.ID {
+		t.Fatalf("%+v", r)
+	}
+	out := Output{Path: filepath.Join(dir, "images.tar"), Format: FormatArchive}
+	must(t, exportAll(t.Context(), first, out))
+	if r := only(t, bring(t, second, out.Path)); r.State != Added || r.ID != img.ID {
+		t.Fatalf("%+v", r)
+	}
+	wantImage(t, second, img.ID)
+	pub, err := cache.Open(second).OpenImage(img.ID)
+	must(t, err)
+	defer pub.Close()
+	old, err := pub.Schema1()
+	must(t, err)
+	if old == nil || !bytes.Equal(old.Manifest, img.Raw) || len(old.Signatures) != 2 || string(old.Signatures[1]) != "two" {
+		t.Errorf("what it was converted from is %+v", old)
+	}
+	if sigs, err := pub.Signatures(); err != nil || len(sigs) != 0 {
+		t.Errorf("signatures of another manifest are published: %q, %v", sigs, err)
+	}
+	if r := only(t, bring(t, second, out.Path)); r.State != Cached {
+		t.Errorf("imported again: %+v", r)
+	}
+}
+
+// TestSchema1OfAnother shows that a manifest of schema 1 that is attached to an image it was not converted to is refused.
+func TestSchema1OfAnother(t *testing.T) {
+	s := caches.New(t)
+	img, other := images.Schema1("a/b", "v1", images.Layer(1000)), images.Schema1("a/b", "v1", images.Layer(2000))
+	s.Schema1(img, 1, "example.com/old:1")
+	p, err := pick(s.Cache, Wanted{ID: img.ID})
+	must(t, err)
+	defer p.close()
+	artifact, parts := attachment(p, schema1Type, [][]byte{other.Raw})
+	entries := []map[string]any{entry(p.raw, v1.MediaTypeImageManifest, "example.com/old:1"), entry(artifact, v1.MediaTypeImageManifest, "")}
+	blobs := append([][]byte{p.raw, img.Config, img.Layers[0].Blob, artifact}, parts...)
+	r := only(t, bring(t, t.TempDir(), write(t, layoutOf(entries, blobs...)...)))
+	if r.State != Failed || !strings.Contains(r.Err.Error(), "manifest of schema 1 that is attached: it is the manifest of another image, ") {
+		t.Errorf("got %+v", r)
 	}
 }
 

@@ -60,10 +60,10 @@ func (x *index) image(p *picked, by []digest.Digest) {
 	}
 }
 
-// artifact adds the signatures of an image.
-func (x *index) artifact(raw []byte) {
+// artifact adds what is attached to an image.
+func (x *index) artifact(raw []byte, kind string) {
 	d := describe(raw, v1.MediaTypeImageManifest)
-	d.ArtifactType = signaturesType
+	d.ArtifactType = kind
 	x.entries[d.Digest] = d
 	x.sure[d.Digest] = true
 }
@@ -124,19 +124,19 @@ func describe(raw []byte, usual string) v1.Descriptor {
 	return v1.Descriptor{MediaType: cmp.Or(head.MediaType, usual), Digest: digest.FromBytes(raw), Size: int64(len(raw))}
 }
 
-// signaturesOf is the artifact with the signatures of an image, and its parts.
-func signaturesOf(p *picked) (artifact []byte, parts [][]byte) {
+// attachment is the artifact that attaches files to an image, and its parts.
+func attachment(p *picked, kind string, files [][]byte) (artifact []byte, parts [][]byte) {
 	empty := []byte("{}")
 	subject := describe(p.raw, v1.MediaTypeImageManifest)
 	a := v1.Manifest{
-		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageManifest, ArtifactType: signaturesType,
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageManifest, ArtifactType: kind,
 		Config:  v1.Descriptor{MediaType: v1.MediaTypeEmptyJSON, Digest: digest.FromBytes(empty), Size: int64(len(empty))},
 		Subject: &subject,
 	}
 	parts = append(parts, empty)
-	for _, sig := range p.signatures {
-		a.Layers = append(a.Layers, v1.Descriptor{MediaType: signatureType, Digest: digest.FromBytes(sig), Size: int64(len(sig))})
-		parts = append(parts, sig)
+	for _, file := range files {
+		a.Layers = append(a.Layers, v1.Descriptor{MediaType: signatureType, Digest: digest.FromBytes(file), Size: int64(len(file))})
+		parts = append(parts, file)
 	}
 	artifact, err := json.Marshal(a)
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/ocilayout"
@@ -44,7 +45,8 @@ type foundImage struct {
 	m          *manifest.Manifest
 	list       []byte // that names it, nil for none
 	signatures [][]byte
-	made       bool // raw was made here, of what the config says
+	old        *cache.Schema1 // what raw was converted from, or nil
+	made       bool           // raw was made here, of what the config says
 	open       func(digest.Digest) (content, error)
 }
 
@@ -171,6 +173,16 @@ func (c *input) layout(l *ocilayout.Layout, at func(digest.Digest) string) error
 				return content{Blob: blob}, err
 			},
 		}
+		if s := d.Schema1; s != nil {
+			img.old = &cache.Schema1{Manifest: s.Manifest, Signatures: s.Signatures}
+			file := img.open
+			img.open = func(b digest.Digest) (content, error) {
+				if b == img.id {
+					return content{bytes: s.Config}, nil
+				}
+				return file(b)
+			}
+		}
 		if len(d.Lists) > 0 {
 			img.list = lists[slices.Min(d.Lists)].Raw
 		}
@@ -216,28 +228,45 @@ func (c *input) other(d *ocilayout.Document, images map[digest.Digest]*foundImag
 		return nil
 	}
 	var a v1.Manifest
-	if json.Unmarshal(d.Raw, &a) != nil || a.ArtifactType != signaturesType || a.Subject == nil || images[a.Subject.Digest] == nil {
+	ours := json.Unmarshal(d.Raw, &a) == nil && (a.ArtifactType == signaturesType || a.ArtifactType == schema1Type)
+	if !ours || a.Subject == nil || images[a.Subject.Digest] == nil {
 		c.notes = append(c.notes, fmt.Sprintf("%s is left out: %v", d.Digest, d.Err))
-		return nil //nolint:nilerr // it is not signatures
+		return nil
 	}
 	img := images[a.Subject.Digest]
 	if n := len(img.signatures) + len(a.Layers); n > manifest.MaxSignatures {
 		return fmt.Errorf("image %s has %d signatures, the limit is %d", img.title(), n, manifest.MaxSignatures)
 	}
-	for _, l := range a.Layers {
-		if l.Digest.Validate() != nil {
-			return fmt.Errorf("signatures of image %s: invalid digest %q", img.title(), l.Digest)
-		}
-		sig, err := c.tree.Document(ocilayout.BlobName(l.Digest), l.Digest)
-		if err != nil {
-			return fmt.Errorf("signatures of image %s: %w", img.title(), err)
-		}
-		if c.signed += len(sig); c.signed > maxSigned {
-			return fmt.Errorf("its signatures have more than the limit of %d bytes", maxSigned)
-		}
-		img.signatures = append(img.signatures, sig)
+	files, err := c.attached(img, a.Layers)
+	if err != nil {
+		return err
+	}
+	switch {
+	case a.ArtifactType == signaturesType:
+		img.signatures = append(img.signatures, files...)
+	case len(files) > 0:
+		img.old = &cache.Schema1{Manifest: files[0], Signatures: files[1:]}
 	}
 	return nil
+}
+
+// attached reads what is attached to an image.
+func (c *input) attached(img *foundImage, layers []v1.Descriptor) ([][]byte, error) {
+	var files [][]byte
+	for _, l := range layers {
+		if l.Digest.Validate() != nil {
+			return nil, fmt.Errorf("signatures of image %s: invalid digest %q", img.title(), l.Digest)
+		}
+		file, err := c.tree.Document(ocilayout.BlobName(l.Digest), l.Digest)
+		if err != nil {
+			return nil, fmt.Errorf("signatures of image %s: %w", img.title(), err)
+		}
+		if c.signed += len(file); c.signed > maxSigned {
+			return nil, fmt.Errorf("its signatures have more than the limit of %d bytes", maxSigned)
+		}
+		files = append(files, file)
+	}
+	return files, nil
 }
 
 // maxSigned limits the signatures of all images of an input, in bytes.

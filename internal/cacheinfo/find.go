@@ -148,7 +148,7 @@ func (i *Image) hasDigest(prefix string) bool {
 	if len(hex) < minPrefix {
 		return false
 	}
-	return slices.ContainsFunc([]digest.Digest{i.ID, i.Manifest, i.List}, func(d digest.Digest) bool {
+	return slices.ContainsFunc([]digest.Digest{i.ID, i.Manifest, i.List, i.Schema1}, func(d digest.Digest) bool {
 		return d != "" && strings.HasPrefix(d.Encoded(), hex)
 	})
 }

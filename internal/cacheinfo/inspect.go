@@ -63,6 +63,9 @@ func Inspect(c *cache.Cache, i *Image) (*Detail, error) {
 	if err != nil {
 		return nil, fmt.Errorf("image %s: %w", i.ID, err)
 	}
+	if old, err := pub.Schema1(); err == nil && old != nil {
+		sigs = append(sigs, old.Signatures...)
+	}
 	for _, s := range sigs {
 		d.Signatures = append(d.Signatures, signatureOf(s))
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/image/schema1"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/panics"
 )
@@ -28,6 +29,7 @@ type Image struct {
 	ID       digest.Digest
 	Manifest digest.Digest // "" if it cannot be read
 	List     digest.Digest // the manifest list that it was pinned by, if it was
+	Schema1  digest.Digest // the manifest of Docker's schema 1 that it was converted from, if it was
 	Platform manifest.Platform
 	Created  time.Time      // zero if the config has none
 	Fetched  time.Time      // the latest of Origins; else when it was published
@@ -114,6 +116,9 @@ func (i *Image) readOrigins(pub *cache.Published) {
 	}
 	if raw, err := pub.List(); err == nil && raw != nil {
 		i.List = digest.FromBytes(raw)
+	}
+	if old, err := pub.Schema1(); err == nil && old != nil {
+		i.Schema1, _ = schema1.Digest(old.Manifest) // "" where it is damaged
 	}
 }
 

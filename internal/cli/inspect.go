@@ -83,6 +83,7 @@ func detailText(d *cacheinfo.Detail, images []*cacheinfo.Image) string {
 	say("manifest", d.Manifest.String())
 	say("type", d.MediaType)
 	say("list", d.List.String())
+	say("schema 1", d.Schema1.String())
 	say("platform", d.Platform.String())
 	say("created", moment(d.Created))
 	say("from", originTexts(d.Image)...)

@@ -187,6 +187,7 @@ type (
 		ID       digest.Digest  `json:"id"`
 		Manifest digest.Digest  `json:"manifest,omitempty"`
 		List     digest.Digest  `json:"list,omitempty"`
+		Schema1  digest.Digest  `json:"schema1,omitempty"`
 		Platform string         `json:"platform"`
 		Names    []string       `json:"names"`
 		Origins  []cache.Origin `json:"origins"`
@@ -213,7 +214,7 @@ func imagesJSON(entries []cacheinfo.Entry) []imageJSON {
 
 func imageOf(i *cacheinfo.Image) imageJSON {
 	answer := imageJSON{
-		ID: i.ID, Manifest: i.Manifest, List: i.List, Platform: i.Platform.String(),
+		ID: i.ID, Manifest: i.Manifest, List: i.List, Schema1: i.Schema1, Platform: i.Platform.String(),
 		Names: namesOf(i), Origins: orEmpty(i.Origins),
 		Created: i.Created, Fetched: i.Fetched, Size: i.Size, Unshared: i.Unshared, Problem: i.Problem,
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/image"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/pin"
@@ -23,6 +24,10 @@ func (u *unit) read(ctx context.Context) error {
 		return err
 	}
 	raw, top, err := u.stream.Manifest(ctx, "")
+	if errors.Is(err, manifest.ErrSchema1) {
+		return hint.Add(errors.New("an image of Docker's schema 1 cannot be mirrored: the registries of today refuse its manifest"),
+			"export it and import it where it is needed, or push it again in another format and pin that")
+	}
 	if err != nil {
 		return err
 	}

@@ -45,6 +45,19 @@ func TestListsWithoutAllTheirImages(t *testing.T) {
 	}
 }
 
+// TestSchema1IsNotMirrored shows what is said of an image that the registry would refuse.
+func TestSchema1IsNotMirrored(t *testing.T) {
+	w := newWorld(t)
+	old := images.Schema1("old", "v1", images.Layer(100))
+	w.from.On(registry.Any("/old/"), registry.Handle(old.Handler()))
+	pins := w.pins("amd64", "registry.example/old:v1")
+	w.from.On(registry.Any("/old/"), registry.Handle(old.Handler())) // pins has reset it
+	got := w.failure(pins)
+	if !strings.Contains(got, "an image of Docker's schema 1 cannot be mirrored: the registries of today refuse its manifest") {
+		t.Errorf("got %s", got)
+	}
+}
+
 // Where the registry takes such a list, it gets no more than is pinned.
 func TestOnlyWhatIsPinnedIsSent(t *testing.T) {
 	w := newWorld(t)

@@ -11,6 +11,7 @@ import (
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/cacheinfo"
 	"osbuild-containers/internal/image"
+	"osbuild-containers/internal/image/schema1"
 	"osbuild-containers/internal/manifest"
 )
 
@@ -42,6 +43,7 @@ func (r *reader) examine(i *cacheinfo.Image) *report {
 		e.wrong(PartManifest, e.only(e.List), path, "%v", err)
 		return e
 	}
+	vouched = e.checkSchema1(pub, raw, m) || vouched
 	switch pins := e.pins(); {
 	case vouched, slices.Contains(pins, got):
 	case len(pins) > 0:
@@ -118,6 +120,42 @@ func (e *report) checkList(pub *cache.Published, served digest.Digest) (vouched 
 	}
 	wrong()
 	return true // which cannot be said without the list
+}
+
+// checkSchema1 checks the manifest of schema 1 next to the image, if there is one, and reports whether the image is right by
+// it: what it converts to. Whether the config is damaged shows where that is read.
+func (e *report) checkSchema1(pub *cache.Published, raw []byte, m *manifest.Manifest) (vouched bool) {
+	dir := filepath.Dir(pub.Path())
+	path := filepath.Join(dir, "schema1.json")
+	old, err := pub.Schema1()
+	if err != nil {
+		e.wrong(PartSchema1, e.only(), path, "%v", err)
+		return true // which cannot be said without it
+	}
+	if old == nil {
+		return false
+	}
+	got, err := schema1.Digest(old.Manifest)
+	if pins := e.pins(); err == nil && len(pins) > 0 && !slices.Contains(pins, got) && !slices.Contains(pins, digest.FromBytes(raw)) {
+		e.wrong(PartSchema1, e.only(), path, "%s", got)
+		return true // as above
+	}
+	for n, sig := range old.Signatures {
+		if err := checkSignature(sig, got, ""); err != nil {
+			e.wrong(PartSignature, "", filepath.Join(dir, "schema1-signature-"+itoa(n+1)), "%v", err)
+		}
+	}
+	config, e2 := pub.Config(m.Config)
+	if e2 != nil {
+		return true
+	}
+	if err == nil {
+		err = schema1.Gives(old.Manifest, raw, config)
+	}
+	if err != nil {
+		e.wrong(PartSchema1, e.only(), path, "%v", err)
+	}
+	return true
 }
 
 // checkSignatures checks that signatures can be read, and that they are for the image where they say so

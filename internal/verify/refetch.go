@@ -153,12 +153,12 @@ func (r *Repairer) item(id digest.Digest, o cache.Origin) request.Item {
 // or its list. If one of these is damaged itself, what is recorded says what it was.
 func usable(i *cacheinfo.Image, damaged []Damage) []cache.Origin {
 	lost := slices.ContainsFunc(damaged, func(d Damage) bool {
-		return d.Image == i.ID && (d.What == PartManifest || d.What == PartList)
+		return d.Image == i.ID && (d.What == PartManifest || d.What == PartList || d.What == PartSchema1)
 	})
 	var places []cache.Origin
 	for _, o := range i.Origins {
 		stored := image.IsTransport(o.Transport)
-		if o.Digest != "" && (stored || o.Transport == "" && (lost || o.Digest == i.Manifest || o.Digest == i.List)) {
+		if o.Digest != "" && (stored || o.Transport == "" && (lost || o.Digest == i.Manifest || o.Digest == i.List || o.Digest == i.Schema1)) {
 			places = append(places, o)
 		}
 	}

@@ -120,6 +120,54 @@ func TestRepair(t *testing.T) {
 	}
 }
 
+// TestSchema1 pairs what is wrong with an image that was converted with what is found, and repairs it.
+func TestSchema1(t *testing.T) {
+	old := images.Schema1("a/b", "v1", images.Layer(1000), images.Layer(500))
+	another := images.Schema1("a/b", "v1", images.Layer(1000), images.Layer(600))
+	for name, c := range map[string]struct {
+		spoil func(s *shop, dir string) // the directory in which image/ is
+		want  string
+	}{
+		"right":                   {func(*shop, string) {}, ""},
+		"schema1.json, one bit":   {func(s *shop, dir string) { s.flip(filepath.Join(dir, "schema1.json")) }, "schema1"},
+		"schema1.json of another": {func(s *shop, dir string) { s.Write(filepath.Join(dir, "schema1.json"), string(another.Raw)) }, "schema1"},
+		"schema1.json gone":       {func(s *shop, dir string) { s.Must(os.Remove(filepath.Join(dir, "schema1.json"))) }, "manifest"},
+		"the manifest": {func(s *shop, dir string) {
+			at := filepath.Join(dir, "image/manifest.json")
+			raw, err := os.ReadFile(at)
+			s.Must(err)
+			s.Write(at, string(raw)+" ")
+		}, "schema1"},
+		"a layer":      {func(s *shop, _ string) { s.flip(s.Blob(old, old.Layers[0].Digest)) }, "layer"},
+		"the config":   {func(s *shop, _ string) { s.flip(s.Blob(old, old.ID)) }, "config"},
+		"no signature": {func(s *shop, dir string) { s.Write(filepath.Join(dir, "schema1-signature-1"), "x") }, "signature"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newShop(t)
+			s.f.On(registry.Any("/manifests/|/blobs/"), registry.Handle(old.Handler()))
+			s.Schema1(old, 1, s.name)
+			c.spoil(s, filepath.Dir(s.Cache.ImagePath(old.ID)))
+			v := s.verify()
+			var found []string
+			for _, d := range v.Damaged {
+				found = append(found, string(d.What))
+			}
+			if got := strings.Join(found, " "); got != c.want || len(v.Unvouched) > 0 {
+				t.Fatalf("damaged is %q, want %q: %+v", got, c.want, v)
+			}
+			if c.want == "" {
+				return
+			}
+			if _, left := s.repair(); left != "" {
+				t.Errorf("left: %q\n%s", left, s.log.String())
+			}
+			if v := s.verify(); len(v.Damaged) > 0 {
+				t.Errorf("damaged afterwards: %+v", v.Damaged)
+			}
+		})
+	}
+}
+
 // Who reads a damaged image while it is repaired has the old one or the new one.
 func TestRepairExchangesTheImage(t *testing.T) {
 	s := newShop(t, base)

@@ -32,6 +32,7 @@ type Part string
 const (
 	PartManifest  Part = "manifest"
 	PartList      Part = "list"
+	PartSchema1   Part = "schema1" // the manifest of schema 1 that an image was converted from
 	PartConfig    Part = "config"
 	PartLayer     Part = "layer"
 	PartSignature Part = "signature"

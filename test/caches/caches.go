@@ -17,6 +17,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/image/schema1"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/test/images"
 	"osbuild-containers/test/registry"
@@ -95,6 +96,26 @@ func (s *Store) Publish(img *images.Image, day int, names ...string) {
 		s.Put(l.Digest, l.Blob)
 	}
 	pub := &cache.Image{Manifest: img.Raw, Blobs: m.Blobs()}
+	for _, n := range names {
+		pub.Origins = append(pub.Origins, cache.Origin{Name: n, Digest: img.Digest, Fetched: Day(day)})
+	}
+	s.Must(s.Cache.Publish(s.T.Context(), s.Pool, img.ID, pub))
+}
+
+// Schema1 publishes an image of Docker's schema 1, converted, as a fetch does. See Publish.
+func (s *Store) Schema1(img *images.Image, day int, names ...string) {
+	s.T.Helper()
+	old, err := schema1.Parse(img.Raw)
+	s.Must(err)
+	layers := map[digest.Digest]schema1.Layer{}
+	for _, l := range img.Layers {
+		layers[l.Digest] = schema1.Layer{DiffID: l.DiffID, Size: l.Size}
+		s.Put(l.Digest, l.Blob)
+	}
+	now, err := old.Convert(layers)
+	s.Must(err)
+	s.Put(now.ID, now.Config)
+	pub := &cache.Image{Manifest: now.Manifest, Blobs: now.Parsed.Blobs(), Schema1: &cache.Schema1{Manifest: img.Raw}}
 	for _, n := range names {
 		pub.Origins = append(pub.Origins, cache.Origin{Name: n, Digest: img.Digest, Fetched: Day(day)})
 	}
