@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -126,6 +127,15 @@ func isCache(dir string) bool {
 	return slices.ContainsFunc(parts, func(part string) bool { return exists(dir, part) })
 }
 
+// isCacheOrEmpty reports whether dir looks like a cache, or has nothing in it: a new one.
+func isCacheOrEmpty(dir string) bool {
+	if isCache(dir) {
+		return true
+	}
+	names, err := os.ReadDir(dir)
+	return err == nil && len(names) == 0
+}
+
 func exists(dir, name string) bool {
 	_, err := os.Stat(filepath.Join(dir, name))
 	return err == nil
@@ -174,10 +184,11 @@ func (a *app) noteCache(dir string, images int) {
 // scan reads the images of the cache. That there are none is said, and is not an error.
 func (a *app) scan(dir string) ([]*cacheinfo.Image, error) {
 	images, err := cacheinfo.Scan(cache.Open(dir))
-	if err == nil {
-		a.noteCache(dir, len(images))
+	if err != nil {
+		return nil, cmp.Or(a.noCache(dir), err)
 	}
-	return images, err
+	a.noteCache(dir, len(images))
+	return images, nil
 }
 
 // openCache opens a cache whose notes go to standard error.

@@ -72,10 +72,16 @@ func (a *app) verify(ctx context.Context, args []string, repair bool) error {
 	}
 	if a.flags.json {
 		err = a.json(verifyJSON(dir, v, r))
-	} else if v.Images+v.Files == 0 {
+	} else if v.Images+v.Files == 0 && isCacheOrEmpty(dir) {
 		a.noteCache(dir, 0)
-	} else {
+	} else if v.Images+v.Files > 0 {
 		err = a.print("%s", verifyText(v, r))
+	}
+	if err == nil && v.Images+v.Files == 0 && !isCacheOrEmpty(dir) {
+		return fmt.Errorf("%s is not a cache: nothing was verified", dir)
+	}
+	if err == nil && len(r.Left) > 0 && !repair && !a.flags.json {
+		progress.NewLog(a.env.Stderr).Note("repair it with --repair")
 	}
 	if err == nil && len(r.Left) > 0 {
 		err = &statusError{status: exitDamaged}
