@@ -208,8 +208,16 @@ func TestModeOfFiles(t *testing.T) {
 		unix.Umask(umask)
 		for _, dir := range []string{".", "setgid"} {
 			for _, m := range []Meta{
-				{Mode: 0o644}, {Mode: 0o755}, {Mode: 0o666}, {Mode: 0}, {Mode: 0o4755}, {Mode: 0o6711}, {Mode: 0o1777}, {Mode: 0o640, UID: 5, GID: 6},
-				{Mode: 0o4750, UID: 5, GID: 6}, {Mode: 0o644, Xattrs: map[string]string{"user.x": "1"}},
+				{Mode: 0o644},
+				{Mode: 0o755},
+				{Mode: 0o666},
+				{Mode: 0},
+				{Mode: 0o4755},
+				{Mode: 0o6711},
+				{Mode: 0o1777},
+				{Mode: 0o640, UID: 5, GID: 6},
+				{Mode: 0o4750, UID: 5, GID: 6},
+				{Mode: 0o644, Xattrs: map[string]string{"user.x": "1"}},
 			} {
 				name := filepath.Join(dir, "f")
 				f, err := r.Create(name, false, m)
