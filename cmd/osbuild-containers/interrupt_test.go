@@ -59,6 +59,7 @@ func interrupt(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	ts.Logf("[stdout]\n%s[stderr]\n%s", &stdout, &stderr)
 	ts.Check(os.WriteFile(ts.MkAbs("interrupted.err"), stderr.Bytes(), 0o644))
+	ts.Check(os.WriteFile(ts.MkAbs("interrupted.out"), stdout.Bytes(), 0o644))
 	if got != want {
 		ts.Fatalf("status %d, want %d", got, want)
 	}

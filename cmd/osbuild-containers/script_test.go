@@ -65,8 +65,8 @@ func TestMain(m *testing.M) {
 //		the connection hangs.
 //	interrupt SIGNAL N DIGEST PROGRAM [ARGUMENT]…
 //		runs a program, sends it a signal when more of the blob is in a cache than before, and
-//		has it end with that exit status; -1 is for one that is killed. What it wrote to standard error is in
-//		interrupted.err.
+//		has it end with that exit status; -1 is for one that is killed. What it wrote is in interrupted.out
+//		and interrupted.err.
 func TestScripts(t *testing.T) {
 	reg := registry.Start(t)
 	testscript.Run(t, testscript.Params{

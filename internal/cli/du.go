@@ -91,10 +91,11 @@ type (
 		Total   int64     `json:"total"` // disk, unused and partial
 	}
 	duImage struct {
-		ID    digest.Digest `json:"id"`
-		Names []string      `json:"names"`
-		Size  int64         `json:"size"`
-		Adds  int64         `json:"adds"`
+		ID       digest.Digest `json:"id"`
+		Platform string        `json:"platform"`
+		Names    []string      `json:"names"`
+		Size     int64         `json:"size"`
+		Adds     int64         `json:"adds"`
 	}
 	duBlobs struct {
 		Blobs int   `json:"blobs"`
@@ -108,7 +109,7 @@ func usageJSON(dir string, u *cacheinfo.Usage) duAnswer {
 		Unused: duBlobs{len(u.Unused), cacheinfo.Bytes(u.Unused)}, Partial: duBlobs{len(u.Partial), cacheinfo.Bytes(u.Partial)}, Total: u.Total(),
 	}
 	for _, i := range u.Images {
-		answer.Images = append(answer.Images, duImage{i.ID, namesOf(i), i.Size, i.Unshared})
+		answer.Images = append(answer.Images, duImage{i.ID, i.Platform.String(), namesOf(i), i.Size, i.Unshared})
 	}
 	return answer
 }

@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -100,10 +101,10 @@ func (f *fetchCommand) fetch(ctx context.Context, lists, images *request.Request
 	log := f.reporter()
 	var sum fetched
 	if len(lists.Items) > 0 {
-		sum.add("list", lists.Items, fetch.Lists(ctx, lists, log))
+		sum.add(ctx, "list", lists.Items, fetch.Lists(ctx, lists, log))
 	}
 	if len(images.Items) > 0 {
-		sum.add("image", images.Items, fetch.Images(ctx, images, log))
+		sum.add(ctx, "image", images.Items, fetch.Images(ctx, images, log))
 	}
 	if err := fetch.RecordNames(ctx, images.Cache, sum.there(w.images)); err != nil {
 		log.Note("%v", err) // it is there all the same
@@ -128,12 +129,13 @@ func (f *fetchCommand) fetch(ctx context.Context, lists, images *request.Request
 type fetched struct {
 	rows                    [][]string
 	fetched, cached, failed int
+	interrupted             int // of those that failed
 	bytes, reused           int64
 	ok                      map[string]bool // ids of images that are there
 }
 
 // add takes the results of items.
-func (s *fetched) add(kind string, items []request.Item, results []request.Result) {
+func (s *fetched) add(ctx context.Context, kind string, items []request.Item, results []request.Result) {
 	if s.ok == nil {
 		s.ok = map[string]bool{}
 	}
@@ -142,6 +144,10 @@ func (s *fetched) add(kind string, items []request.Item, results []request.Resul
 		switch {
 		case !r.Success:
 			state = "failed"
+			if ctx.Err() != nil && errors.Is(r.Err, context.Cause(ctx)) {
+				state = "interrupted"
+				s.interrupted++
+			}
 			s.failed++
 		case r.Metadata.Cached:
 			state = "cached"
@@ -174,7 +180,10 @@ func (a *app) showFetched(s *fetched) error {
 	if len(s.rows) == 0 {
 		return a.print("nothing to fetch\n")
 	}
-	const left = len("fetched  image  123456789012  ")
+	left := len("fetched  image  123456789012  ")
+	if s.interrupted > 0 {
+		left += len("interrupted") - len("fetched")
+	}
 	for _, row := range s.rows {
 		row[3] = cutStart(progress.Clean(row[3]), width-left)
 	}
@@ -188,7 +197,7 @@ func (a *app) showFetched(s *fetched) error {
 	for _, p := range []struct {
 		n    int
 		what string
-	}{{s.fetched, "fetched"}, {s.cached, "cached"}, {s.failed, "failed"}} {
+	}{{s.fetched, "fetched"}, {s.cached, "cached"}, {s.failed - s.interrupted, "failed"}, {s.interrupted, "interrupted"}} {
 		if p.n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", p.n, p.what))
 		}

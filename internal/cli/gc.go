@@ -205,12 +205,13 @@ type (
 		Missing []digest.Digest `json:"missing"`        // of what is to be kept
 	}
 	gcImage struct {
-		ID    digest.Digest `json:"id"`
-		Names []string      `json:"names"`
-		Used  time.Time     `json:"used"`
-		Size  int64         `json:"size"`
-		Frees int64         `json:"frees"`
-		Why   string        `json:"stayed,omitempty"`
+		ID       digest.Digest `json:"id"`
+		Platform string        `json:"platform"`
+		Names    []string      `json:"names"`
+		Used     time.Time     `json:"used"`
+		Size     int64         `json:"size"`
+		Frees    int64         `json:"frees"`
+		Why      string        `json:"stayed,omitempty"`
 	}
 )
 
@@ -222,7 +223,7 @@ func gcJSON(dir string, done *gc.Collected, dry bool) gcAnswer {
 		Freed:   done.Freed, Left: done.Total - done.Freed, Over: done.Over, Busy: done.Busy, Missing: orEmpty(done.Missing),
 	}
 	for _, r := range done.Images {
-		answer.Images = append(answer.Images, gcImage{r.ID, namesOf(r.Image), r.Used, r.Size, r.Frees, r.Why})
+		answer.Images = append(answer.Images, gcImage{r.ID, r.Platform.String(), namesOf(r.Image), r.Used, r.Size, r.Frees, r.Why})
 	}
 	for _, l := range done.Lists {
 		answer.Lists = append(answer.Lists, l.Digest)
