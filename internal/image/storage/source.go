@@ -15,6 +15,7 @@ import (
 	"github.com/containers/storage/pkg/archive"
 	"github.com/opencontainers/go-digest"
 
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/image/library"
 	"osbuild-containers/internal/manifest"
 )
@@ -108,16 +109,20 @@ func (s *Source) Instance(ctx context.Context, d digest.Digest) ([]byte, error) 
 	return raw, Mark(err)
 }
 
+// errSchema1 is the error of an image that was stored with a manifest of Docker's schema 1. The store has neither its
+// config nor the layers that the manifest names.
+var errSchema1 = hint.Add(errors.New("the image is stored with a manifest of Docker's schema 1, which is read from registries and directories only"),
+	"pull it from the registry by its digest, or copy it to a directory with skopeo copy --format v2s2")
+
 func (s *Source) instance(ctx context.Context, d digest.Digest) ([]byte, error) {
 	raw, _, err := s.src.GetManifest(ctx, &d)
 	if err != nil {
 		return nil, err
 	}
+	if manifest.IsSchema1(raw) {
+		return nil, errSchema1
+	}
 	if got := digest.FromBytes(raw); got != d {
-		// The digest of schema 1 is of the part that was signed: what is refused is the format.
-		if _, err := manifest.Parse(raw); errors.Is(err, manifest.ErrSchema1) {
-			return nil, err
-		}
 		return nil, manifest.Mismatch("manifest", got, d)
 	}
 	return raw, nil
@@ -131,6 +136,9 @@ func (s *Source) Signatures(ctx context.Context, d digest.Digest) ([][]byte, err
 
 // Publishable is the manifest with its layers uncompressed, as skopeo would write it.
 func (s *Source) Publishable(ctx context.Context, raw []byte) ([]byte, error) {
+	if manifest.IsSchema1(raw) {
+		return nil, errSchema1
+	}
 	if err := s.findLayers(ctx, digest.FromBytes(raw)); err != nil {
 		return nil, Mark(fmt.Errorf("read layers from containers storage %s: %w", s.store.root, err))
 	}
