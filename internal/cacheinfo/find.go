@@ -108,10 +108,10 @@ func FindNames(images []*Image, what string) (found []*Image, name Name, err err
 	}
 	lines := make([]string, 0, len(names))
 	for _, n := range names {
-		lines = append(lines, progress.Clean(n.String()))
+		lines = append(lines, n.String())
 	}
 	slices.Sort(lines)
-	return nil, name, hint.Add(fmt.Errorf("%d names in the cache are called %q\n  %s", len(names), what, strings.Join(lines, "\n  ")),
+	return nil, name, hint.Add(&hint.List{What: fmt.Sprintf("%d names in the cache are called %q", len(names), what), Items: lines},
 		"say all of the name, with its tag")
 }
 

@@ -141,9 +141,9 @@ func TestFindNames(t *testing.T) {
 	for what, want := range map[string]string{
 		"app:1": "abcd1 abcd2 a.test/x/app:1", "x/app:2": "abcd1 a.test/x/app:2", "y/app": "ffff1 a.test/y/app",
 		"abcd1": "abcd1 ", "sha256:ffff1": "ffff1 ", "app:1@" + id("abcd2").String(): "abcd2 a.test/x/app:1",
-		"abcd":  "2 images in the cache are called \"abcd\"\n  abcd10000000  a.test/abcd:1\n  abcd20000000  a.test/x/app:1",
-		"cafe":  "2 images in the cache are called \"cafe\"\n  cafe10000000  a.test/z:1\n  ffff20000000  a.test/cafe:1",
-		"x/app": "2 names in the cache are called \"x/app\"\n  a.test/x/app:1\n  a.test/x/app:2",
+		"abcd":  "2 images in the cache are called \"abcd\": abcd10000000  a.test/abcd:1; abcd20000000  a.test/x/app:1",
+		"cafe":  "2 images in the cache are called \"cafe\": cafe10000000  a.test/z:1; ffff20000000  a.test/cafe:1",
+		"x/app": "2 names in the cache are called \"x/app\": a.test/x/app:1; a.test/x/app:2",
 		"none":  "no image in the cache is called \"none\", by name[:tag] or by the beginning of an id",
 	} {
 		found, name, err := FindNames(all, what)
