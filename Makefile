@@ -33,7 +33,7 @@ TOOL    = osbuild-containers
 export CGO_ENABLED = 0
 
 .DELETE_ON_ERROR:
-.PHONY: all modules tool man install uninstall release packages test race check vet lint format tidy generated check-reproducible \
+.PHONY: all modules tool man install uninstall release packages test test-packages race check vet lint format tidy generated check-reproducible \
 	demo bench test-osbuild fuzz clean help
 
 all: modules tool man ## build the modules into build/libdir, the tool, its manual and completions into build
@@ -69,12 +69,16 @@ install: ## copy what make has built into DESTDIR/PREFIX (PREFIX=/usr), and enab
 uninstall: ## remove what make install has put there, and put osbuild's modules back
 	@packaging/uninstall "$(DESTDIR)" "$(PREFIX)" "$(LIBDIR)"
 
-export GO TAGS VERSION COMMIT DATE
+export GO TAGS VERSION COMMIT DATE ARCHS
 release: ## make tarballs for all architectures, an image of the tool and checksums in build/release: VERSION=1.0.0
 	@packaging/release build/release
 
 packages: release ## make a release with packages, rpm and deb: VERSION=1.0.0
 	@packaging/packages build/release
+
+test-packages: ## make packages for this machine, and install, update and remove them in a Debian of their own (root)
+	ARCHS=$$($(GO) env GOHOSTARCH) $(MAKE) --no-print-directory packages VERSION=0.0.0
+	test/install/packages.sh build/release
 
 test: all $(TOOLS)/registry ## run all tests
 	$(GO) test -tags "$(TAGS)" -timeout 10m ./...

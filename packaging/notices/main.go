@@ -5,6 +5,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"debug/buildinfo"
 	"encoding/json"
@@ -77,7 +78,7 @@ func linked(executables []string) ([]module, string, error) {
 		}
 	}
 	all := []module{{Path: "std", Version: golang, Dir: runtime.GOROOT()}} //nolint:staticcheck // the toolchain that runs this is the one that has built them
-	listed, err := exec.Command("go", "list", "-m", "-json", "all").Output()
+	listed, err := exec.CommandContext(context.Background(), "go", "list", "-m", "-json", "all").Output()
 	if err != nil {
 		return nil, "", fmt.Errorf("go list -m all: %w", err)
 	}
