@@ -44,6 +44,8 @@ type Options struct {
 	// IgnoreOwners gives all files to the user and group of this process and drops ACL entries for
 	// other users and groups.
 	IgnoreOwners bool
+	// Labels keeps the SELinux labels that the image has as attributes.
+	Labels bool
 	Limits       Limits
 	// Epoch is the modification time of directories that no layer has an entry for; zero means now.
 	Epoch time.Time

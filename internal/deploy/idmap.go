@@ -132,7 +132,7 @@ func (d *deployer) xattrs(all map[string]string) (map[string]string, error) {
 	kept := make(map[string]string, len(all))
 	for name, value := range all {
 		switch {
-		case name == selinux || strings.HasPrefix(name, overlay) || strings.HasPrefix(name, userOverlay):
+		case name == selinux && !d.opt.Labels || strings.HasPrefix(name, overlay) || strings.HasPrefix(name, userOverlay):
 			continue
 		case name == aclAccess || name == aclDefault:
 			var err error

@@ -63,13 +63,21 @@ func (r *attrReader) at(dirfd int, base string) (map[string]string, error) {
 // codedName codes a name as GNU tar and bsdtar do: the record's key would end at "=".
 var codedName = strings.NewReplacer("%", "%25", "=", "%3D")
 
-// addAttr adds the records of an attribute. Container tools take names as they are, which
+// AddAttr adds the PAX records of an extended attribute, as all readers of archives understand it. Container tools take names as they are, which
 // one with "=" in it cannot be: it is coded, which GNU tar undoes. What "%" in a name means
 // is said by a second record, as bsdtar writes it, for its readers and for package layer.
-func addAttr(records map[string]string, name, value string) {
+func AddAttr(records map[string]string, name, value string) error {
+	if name == accessACL || name == defaultACL {
+		text, err := aclText(value)
+		if err != nil {
+			return fmt.Errorf("extended attribute %s: %w", name, err)
+		}
+		// tar reads the text, container tools the attribute.
+		records["SCHILY.acl."+strings.TrimPrefix(name, "system.posix_acl_")] = text
+	}
 	if !strings.ContainsAny(name, "%=") {
 		records[xattrKey+name] = value
-		return
+		return nil
 	}
 	coded := codedName.Replace(name)
 	records[codedKey+coded] = base64.RawStdEncoding.EncodeToString([]byte(value))
@@ -78,6 +86,7 @@ func addAttr(records map[string]string, name, value string) {
 	} else if _, taken := records[xattrKey+coded]; !taken {
 		records[xattrKey+coded] = value
 	}
+	return nil
 }
 
 func (r *attrReader) read(list func([]byte) (int, error), get func(string, []byte) (int, error)) (map[string]string, error) {
@@ -101,14 +110,8 @@ func (r *attrReader) read(list func([]byte) (int, error), get func(string, []byt
 			return nil, fmt.Errorf("read extended attribute %s: %w", name, err)
 		}
 		value := string(r.value[:n])
-		addAttr(records, name, value)
-		if name == accessACL || name == defaultACL {
-			text, err := aclText(value)
-			if err != nil {
-				return nil, fmt.Errorf("extended attribute %s: %w", name, err)
-			}
-			// tar reads the text, container tools the attribute.
-			records["SCHILY.acl."+strings.TrimPrefix(name, "system.posix_acl_")] = text
+		if err := AddAttr(records, name, value); err != nil {
+			return nil, err
 		}
 	}
 	return records, nil

@@ -2,12 +2,9 @@ package containerdeploy
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"runtime"
-	"sync/atomic"
 
 	"osbuild-containers/internal/deploy"
 	"osbuild-containers/internal/image/input"
@@ -37,7 +34,7 @@ func run(ctx context.Context, a *request.Arguments, log *progress.Reporter) (err
 		return err
 	}
 	defer func() { err = errors.Join(err, img.Close()) }()
-	layers, arch, err := layersOf(ctx, img, log)
+	layers, arch, err := img.DeployedLayers(ctx, log)
 	if err != nil {
 		return err
 	}
@@ -54,37 +51,4 @@ func run(ctx context.Context, a *request.Arguments, log *progress.Reporter) (err
 		return fmt.Errorf("image %q: %w", img.Name(), err)
 	}
 	return nil
-}
-
-// layersOf returns the layers of the image, the lowest first, and its architecture.
-func layersOf(ctx context.Context, img *input.Image, log *progress.Reporter) ([]deploy.Layer, string, error) {
-	raw, err := img.Config(ctx)
-	if err != nil {
-		return nil, "", err
-	}
-	var platform manifest.Platform
-	if err := json.Unmarshal(raw, &platform); err != nil {
-		return nil, "", fmt.Errorf("image %q: config: %w", img.Name(), err)
-	}
-	ids, err := img.Manifest().LayerDiffIDs(raw)
-	if err != nil {
-		return nil, "", fmt.Errorf("image %q: %w", img.Name(), err)
-	}
-	blobs := img.Manifest().Layers
-	var layers []deploy.Layer
-	for n, b := range blobs {
-		var rewritten atomic.Bool
-		layers = append(layers, deploy.Layer{
-			Digest: b.Digest, DiffID: ids[n], Size: b.Size,
-			Open: func() (io.ReadCloser, error) {
-				return img.Layer(ctx, n, func(file string) {
-					if !rewritten.Swap(true) {
-						log.Note("image %q: layer %d/%d: the storage does not keep all of its archive (map of the sparse file %q): its digest is not checked, the checksums of its files are", img.Name(), n+1, len(blobs), file)
-					}
-				})
-			},
-			Rewritten: rewritten.Load,
-		})
-	}
-	return layers, platform.Normalize().Architecture, nil
 }

@@ -5,8 +5,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/opencontainers/go-digest"
-
 	"osbuild-containers/internal/deploy"
 	"osbuild-containers/internal/request"
 )
@@ -65,20 +63,18 @@ func (o options) upTo(layers []deploy.Layer) ([]deploy.Layer, error) {
 	if len(o.LastLayer) == 0 {
 		return layers, nil
 	}
-	if n, err := strconv.Atoi(string(o.LastLayer)); err == nil {
-		if n > len(layers) {
-			return nil, request.Refuse(path, "the image has %d layers, got %d", len(layers), n)
-		}
-		return layers[:n], nil
-	}
-	var want digest.Digest
-	if err := json.Unmarshal(o.LastLayer, &want); err != nil {
+	last := string(o.LastLayer)
+	if err := json.Unmarshal(o.LastLayer, &last); err != nil && !isNumber(last) {
 		return nil, request.Refuse(path, "must be a number or a digest, got %s", o.LastLayer)
 	}
-	for i, l := range layers {
-		if l.Digest == want || l.DiffID == want {
-			return layers[:i+1], nil
-		}
+	layers, err := deploy.UpTo(layers, last)
+	if err != nil {
+		return nil, request.Refuse(path, "%v", err)
 	}
-	return nil, request.Refuse(path, "no layer of the image has the digest or diff id %s", want)
+	return layers, nil
+}
+
+func isNumber(text string) bool {
+	_, err := strconv.Atoi(text)
+	return err == nil
 }

@@ -1,0 +1,25 @@
+package deploy
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// UpTo returns the layers up to the last one that is wanted: its number, counted from 1, or its digest or diff id.
+func UpTo(layers []Layer, last string) ([]Layer, error) {
+	if n, err := strconv.Atoi(last); err == nil {
+		if n > len(layers) || n < 1 {
+			return nil, fmt.Errorf("the image has %d layers, got %d", len(layers), n)
+		}
+		return layers[:n], nil
+	}
+	want := digest.Digest(last)
+	for i, l := range layers {
+		if l.Digest == want || l.DiffID == want {
+			return layers[:i+1], nil
+		}
+	}
+	return nil, fmt.Errorf("no layer of the image has the digest or diff id %s", last)
+}

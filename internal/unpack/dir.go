@@ -1,0 +1,155 @@
+package unpack
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"osbuild-containers/internal/deploy"
+	"osbuild-containers/internal/progress"
+)
+
+// CheckDir returns an error if a directory cannot be made at path: something is there that is not an
+// empty directory, or it is a mount point.
+func CheckDir(path string) error {
+	entries, err := os.ReadDir(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if fi, err := os.Stat(filepath.Dir(path)); err != nil {
+			return err
+		} else if !fi.IsDir() {
+			return fmt.Errorf("%s is not a directory", filepath.Dir(path))
+		}
+		if _, err := os.Lstat(path); err == nil {
+			return fmt.Errorf("%s is a symbolic link to nothing", path)
+		}
+		return nil
+	case errors.Is(err, unix.ENOTDIR):
+		return fmt.Errorf("%s exists and is not a directory", path)
+	case err != nil:
+		return err
+	case len(entries) > 0:
+		return fmt.Errorf("%s is not empty: name a new or an empty directory", path)
+	}
+	var st, above unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return fmt.Errorf("stat %s: %w", path, err)
+	}
+	if err := unix.Stat(filepath.Join(path, ".."), &above); err != nil {
+		return fmt.Errorf("stat %s: %w", filepath.Dir(path), err)
+	}
+	if st.Dev != above.Dev || st.Ino == above.Ino {
+		return fmt.Errorf("%s is a mount point, which cannot be replaced when all is complete: name a directory in it", path)
+	}
+	return nil
+}
+
+// A Dir is a directory that gets its name when it is complete.
+type Dir struct {
+	Path string // where it is made
+	name string
+	lock *os.File
+}
+
+// NewDir makes a directory beside path. Discard or Commit it.
+func NewDir(path string) (*Dir, error) {
+	if err := CheckDir(path); err != nil {
+		return nil, err
+	}
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	}
+	removeStale(path)
+	d := &Dir{Path: prefixOf(path) + rand.Text(), name: path}
+	if err := os.Mkdir(d.Path, 0o700); err != nil {
+		return nil, err
+	}
+	var err error
+	if d.lock, err = lock(d.Path); err != nil {
+		_ = os.Remove(d.Path)
+		return nil, fmt.Errorf("lock %s: %w", d.Path, err)
+	}
+	return d, nil
+}
+
+// prefixOf is how the names begin of directories that are made beside path.
+func prefixOf(path string) string {
+	return filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".unpack-")
+}
+
+// lock locks a directory that no other process has locked.
+func lock(path string) (*os.File, error) {
+	fd, err := unix.Open(path, unix.O_DIRECTORY|unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fd), path)
+	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// removeStale removes what processes that were killed have left beside path.
+func removeStale(path string) {
+	entries, err := os.ReadDir(filepath.Dir(path))
+	if err != nil {
+		return
+	}
+	prefix := filepath.Base(prefixOf(path))
+	for _, e := range entries {
+		if rest, ok := strings.CutPrefix(e.Name(), prefix); !ok || len(rest) != len(rand.Text()) {
+			continue
+		}
+		at := filepath.Join(filepath.Dir(path), e.Name())
+		if f, err := lock(at); err == nil {
+			_ = removeAll(at)
+			_ = f.Close()
+		}
+	}
+}
+
+// Commit gives the directory its name.
+func (d *Dir) Commit() error {
+	if err := unix.Rename(d.Path, d.name); err != nil {
+		return fmt.Errorf("rename %s to %s: %w", d.Path, d.name, err)
+	}
+	return d.lock.Close()
+}
+
+// Discard removes the directory, unless it has its name.
+func (d *Dir) Discard() error {
+	_ = d.lock.Close()
+	return removeAll(d.Path)
+}
+
+// removeAll removes a tree, in which an ordinary user may lack the permission to remove what is in directories.
+func removeAll(path string) error {
+	err := os.RemoveAll(path)
+	if err == nil {
+		return nil
+	}
+	_ = filepath.WalkDir(path, func(at string, e fs.DirEntry, err error) error {
+		if e != nil && e.IsDir() {
+			_ = os.Chmod(at, 0o700) //nolint:gosec // a directory
+			if err != nil {
+				return nil //nolint:nilerr // it is tried below
+			}
+		}
+		return nil
+	})
+	return os.RemoveAll(path)
+}
+
+// Dir unpacks the image into a directory.
+func (i *Image) Dir(ctx context.Context, d *Dir, opt deploy.Options, log *progress.Reporter) error {
+	return i.named(deploy.Deploy(ctx, d.Path, i.Layers, opt, log))
+}

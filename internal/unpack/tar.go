@@ -1,0 +1,346 @@
+package unpack
+
+import (
+	"archive/tar"
+	"bufio"
+	"fmt"
+	"hash/maphash"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"osbuild-containers/internal/deploy"
+	"osbuild-containers/internal/hint"
+	"osbuild-containers/internal/pack"
+)
+
+// What a tarWriter keeps in memory, at most, before it is written.
+const (
+	queueBytes   = 32 << 20
+	queueEntries = 50_000
+)
+
+// A tarWriter is a deploy.Destination that is one archive of the merged tree. Contents are
+// written as they come, so the archive is in the order in which deploy merges: the files
+// and links of the top layer first. Directories are last, each after what is in it: so every
+// program that extracts the archive, and makes the directories that it needs, leaves them with their times
+// and modes.
+//
+// The last entries are kept back, some tens of megabytes: a layer may change its mind about what
+// it has. What was written cannot be taken back, and is then an error.
+type tarWriter struct {
+	tw  *tar.Writer
+	out *bufio.Writer
+
+	queue  []*tarEntry
+	queued map[string]*tarEntry
+	bytes  int64
+
+	seed     maphash.Seed
+	written  map[uint64]fingerprint // of files and links, by the hashes of their names
+	above    map[uint64]struct{}    // hashes of the directories that those are in
+	symlinks map[string]string
+}
+
+// tarEntry is a name that is not written yet. file is nil when it was removed.
+type tarEntry struct {
+	name string
+	file *tarFile
+}
+
+// tarFile is what has one or several names.
+type tarFile struct {
+	header tar.Header // without name and size
+	meta   deploy.Meta
+	data   []byte
+	first  string // its name in the archive, once it is there
+	print  fingerprint
+}
+
+// fingerprint stands for metadata that were written.
+type fingerprint struct{ plain, xattrs uint64 }
+
+func newTarWriter(w io.Writer) *tarWriter {
+	out := bufio.NewWriterSize(w, 128<<10)
+	return &tarWriter{
+		tw: tar.NewWriter(out), out: out, queued: map[string]*tarEntry{}, seed: maphash.MakeSeed(),
+		written: map[uint64]fingerprint{}, above: map[uint64]struct{}{}, symlinks: map[string]string{},
+	}
+}
+
+// Close ends the archive.
+func (t *tarWriter) Close() error {
+	if err := t.flush(); err != nil {
+		return err
+	}
+	if err := t.tw.Close(); err != nil {
+		return fmt.Errorf("write the archive: %w", err)
+	}
+	if err := t.out.Flush(); err != nil {
+		return fmt.Errorf("write the archive: %w", err)
+	}
+	return nil
+}
+
+// Mkdir implements deploy.Destination. The entry is written by SetDir.
+func (t *tarWriter) Mkdir(string) (there bool, err error) { return false, nil }
+
+// SetDir implements deploy.Destination.
+func (t *tarWriter) SetDir(name string, m deploy.Meta, _ bool) error {
+	if err := t.flush(); err != nil {
+		return err
+	}
+	return t.write(&tar.Header{Typeflag: tar.TypeDir, Name: name + "/"}, &m)
+}
+
+// Symlink implements deploy.Destination.
+func (t *tarWriter) Symlink(name, target string, m deploy.Meta) error {
+	m.Mode = 0o777
+	t.symlinks[name] = target
+	return t.add(name, &tarFile{header: tar.Header{Typeflag: tar.TypeSymlink, Linkname: target}, meta: m})
+}
+
+// Mknod implements deploy.Destination.
+func (t *tarWriter) Mknod(name string, kind, major, minor uint32, m deploy.Meta) error {
+	h := tar.Header{Typeflag: tar.TypeFifo}
+	switch kind {
+	case unix.S_IFCHR:
+		h.Typeflag = tar.TypeChar
+	case unix.S_IFBLK:
+		h.Typeflag = tar.TypeBlock
+	}
+	h.Devmajor, h.Devminor = int64(major), int64(minor)
+	return t.add(name, &tarFile{header: h, meta: m})
+}
+
+// Link implements deploy.Destination.
+func (t *tarWriter) Link(name, old string) error {
+	if e := t.queued[old]; e != nil {
+		return t.add(name, e.file)
+	}
+	if target, ok := t.symlinks[old]; ok {
+		t.symlinks[name] = target
+	}
+	return t.add(name, &tarFile{first: old, print: t.written[t.hash(old)]})
+}
+
+// add queues an entry.
+func (t *tarWriter) add(name string, f *tarFile) error {
+	e := &tarEntry{name, f}
+	t.queue = append(t.queue, e)
+	t.queued[name] = e
+	if len(t.queue) < queueEntries {
+		return nil
+	}
+	return t.flush()
+}
+
+// SetMeta implements deploy.Destination.
+func (t *tarWriter) SetMeta(name string, m deploy.Meta, link bool) error {
+	if link {
+		m.Mode = 0o777
+	}
+	e := t.queued[name]
+	if e != nil && e.file.first == "" {
+		e.file.meta = deploy.Overlay(e.file.meta, m, link)
+		return nil
+	}
+	was := t.written[t.hash(name)]
+	if e != nil {
+		was = e.file.print
+	}
+	is := t.fingerprint(&m, link)
+	if was.plain == is.plain && (len(m.Xattrs) == 0 || was.xattrs == is.xattrs) {
+		return nil
+	}
+	return tooLate(name, "a hard link to it says otherwise what its owner, mode, time or attributes are")
+}
+
+// Remove implements deploy.Destination.
+func (t *tarWriter) Remove(name string) error {
+	h := t.hash(name)
+	if _, is := t.written[h]; is {
+		return tooLate(name, "its layer has something else there, or it is excluded through a symbolic link")
+	}
+	if _, has := t.above[h]; has {
+		return tooLate(name, "its layer has something else there, or it is excluded through a symbolic link")
+	}
+	remove := func(name string) {
+		t.queued[name].file = nil
+		delete(t.queued, name)
+		delete(t.symlinks, name)
+	}
+	if t.queued[name] != nil {
+		remove(name)
+		return nil
+	}
+	for other := range t.queued {
+		if strings.HasPrefix(other, name+"/") {
+			remove(other)
+		}
+	}
+	return nil
+}
+
+// tooLate is the error for what can only be known when it is too late.
+func tooLate(name, why string) error {
+	return hint.Add(fmt.Errorf("%q: an archive cannot be changed any more where it is written, and %s", name, why),
+		"unpack it with --format dir, and archive that")
+}
+
+// Readlink implements deploy.Destination.
+func (t *tarWriter) Readlink(name string) (target string, ok bool) {
+	target, ok = t.symlinks[name]
+	return target, ok
+}
+
+// Create implements deploy.Destination.
+func (t *tarWriter) Create(name string, size int64, sparse bool, m deploy.Meta) (deploy.File, error) {
+	f := &tarFile{header: tar.Header{Typeflag: tar.TypeReg, Size: size}, meta: m}
+	if sparse {
+		return newSparse(t, name, f)
+	}
+	if size <= queueBytes/8 {
+		if t.bytes += size; t.bytes > queueBytes {
+			if err := t.flush(); err != nil {
+				return nil, err
+			}
+			t.bytes = size
+		}
+		f.data = make([]byte, 0, size)
+		return &queuedFile{t, name, f}, nil
+	}
+	if err := t.flush(); err != nil {
+		return nil, err
+	}
+	h := f.header
+	h.Name = name
+	if err := t.write(&h, &m); err != nil {
+		return nil, err
+	}
+	f.meta = m
+	t.note(name, t.fingerprint(&m, false))
+	return &streamedFile{t, name}, nil
+}
+
+// queuedFile is a file in memory.
+type queuedFile struct {
+	t    *tarWriter
+	name string
+	file *tarFile
+}
+
+func (f *queuedFile) Write(p []byte) (int, error) {
+	f.file.data = append(f.file.data, p...)
+	return len(p), nil
+}
+
+func (f *queuedFile) Close() error { return f.t.add(f.name, f.file) }
+func (f *queuedFile) Abort()       {}
+
+// streamedFile is a file whose header is written.
+type streamedFile struct {
+	t    *tarWriter
+	name string
+}
+
+func (f *streamedFile) Write(p []byte) (int, error) {
+	n, err := f.t.tw.Write(p)
+	if err != nil {
+		return n, fmt.Errorf("write %q: %w", f.name, err)
+	}
+	return n, nil
+}
+
+func (f *streamedFile) Close() error { return nil }
+func (f *streamedFile) Abort()       {}
+
+// flush writes what is queued.
+func (t *tarWriter) flush() error {
+	for _, e := range t.queue {
+		if e.file == nil {
+			continue
+		}
+		if err := t.put(e.name, e.file); err != nil {
+			return err
+		}
+	}
+	t.queue, t.bytes = t.queue[:0], 0
+	clear(t.queued)
+	return nil
+}
+
+// put writes one entry: the file, or a link to its first name.
+func (t *tarWriter) put(name string, f *tarFile) error {
+	if f.first != "" {
+		t.note(name, f.print)
+		h := f.header
+		h.Typeflag, h.Linkname, h.Name, h.Size, h.Devmajor, h.Devminor = tar.TypeLink, f.first, name, 0, 0, 0
+		return t.write(&h, &f.meta)
+	}
+	f.first, f.print = name, t.fingerprint(&f.meta, f.header.Typeflag == tar.TypeSymlink)
+	t.note(name, f.print)
+	h := f.header
+	h.Name = name
+	if err := t.write(&h, &f.meta); err != nil {
+		return err
+	}
+	if _, err := t.tw.Write(f.data); err != nil {
+		return fmt.Errorf("write %q: %w", name, err)
+	}
+	f.data = nil
+	return nil
+}
+
+// note records that a name is in the archive.
+func (t *tarWriter) note(name string, print fingerprint) {
+	t.written[t.hash(name)] = print
+	for i := strings.LastIndexByte(name, '/'); i > 0; i = strings.LastIndexByte(name[:i], '/') {
+		h := t.hash(name[:i])
+		if _, is := t.above[h]; is {
+			return
+		}
+		t.above[h] = struct{}{}
+	}
+}
+
+func (t *tarWriter) hash(name string) uint64 { return maphash.String(t.seed, name) }
+
+func (t *tarWriter) fingerprint(m *deploy.Meta, link bool) fingerprint {
+	type plain struct {
+		uid, gid int
+		mode     uint32
+		sec      int64
+		nsec     int
+	}
+	p := plain{m.UID, m.GID, m.Mode, m.ModTime.Unix(), m.ModTime.Nanosecond()}
+	if link {
+		p.sec, p.nsec = 0, 0
+	}
+	f := fingerprint{plain: maphash.Comparable(t.seed, p)}
+	for _, name := range slices.Sorted(maps.Keys(m.Xattrs)) {
+		f.xattrs = maphash.Comparable(t.seed, [3]any{f.xattrs, name, m.Xattrs[name]})
+	}
+	return f
+}
+
+// write writes a header.
+func (t *tarWriter) write(h *tar.Header, m *deploy.Meta) error {
+	h.Format = tar.FormatPAX
+	h.Uid, h.Gid, h.Mode, h.ModTime = m.UID, m.GID, int64(m.Mode), m.ModTime
+	if len(m.Xattrs) > 0 && h.PAXRecords == nil {
+		h.PAXRecords = map[string]string{}
+	}
+	for name, value := range m.Xattrs {
+		if err := pack.AddAttr(h.PAXRecords, name, value); err != nil {
+			return fmt.Errorf("%q: %w", h.Name, err)
+		}
+	}
+	if err := t.tw.WriteHeader(h); err != nil {
+		return fmt.Errorf("write the archive: %q: %w", h.Name, err)
+	}
+	return nil
+}
