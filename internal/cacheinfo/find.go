@@ -2,6 +2,7 @@ package cacheinfo
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -28,11 +29,21 @@ func Find(images []*Image, what string) ([]*Image, error) {
 		}
 	}
 	if len(found) == 0 {
-		return nil, hint.Add(fmt.Errorf("no image in the cache is called %q, by name[:tag] or by the beginning of an id", what),
-			"see what there is: osbuild-containers list")
+		return nil, hint.Add(&notFoundError{what}, "see what there is: osbuild-containers list")
 	}
 	return found, nil
 }
+
+// ErrNotFound is the error for what means no image of the cache.
+var ErrNotFound = errors.New("no such image in the cache")
+
+type notFoundError struct{ what string }
+
+func (e *notFoundError) Error() string {
+	return fmt.Sprintf("no image in the cache is called %q, by name[:tag] or by the beginning of an id", e.what)
+}
+
+func (e *notFoundError) Unwrap() error { return ErrNotFound }
 
 // FindNewest is Find, but of images of one platform that have the same name it returns the newest, as Entries has it.
 // An image that what means by another of its names, or by its id, stays.

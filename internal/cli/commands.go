@@ -11,6 +11,7 @@ func (a *app) commands() []*cobra.Command {
 		a.inspectCommand(),
 		a.duCommand(),
 		a.mirrorCommand(),
+		a.unpackCommand(),
 		a.exportCommand(),
 		a.importCommand(),
 		a.verifyCommand(),

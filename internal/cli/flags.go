@@ -19,6 +19,7 @@ type flags struct {
 	authfile  string
 	certDir   string
 	tlsVerify bool
+	login     *request.Login // of a command that has a flag for it
 	options   request.Options
 }
 
@@ -55,7 +56,7 @@ func (f *flags) check() error {
 
 // access is how the flags say registries are reached.
 func (f *flags) access() request.Access {
-	return request.Access{AuthFile: f.authfile, CertDir: f.certDir, TLSVerify: f.tlsVerify}
+	return request.Access{AuthFile: f.authfile, CertDir: f.certDir, TLSVerify: f.tlsVerify, Login: f.login}
 }
 
 // checkAuthfile refuses a file with credentials that is not there or cannot be read. "" is the usual places.

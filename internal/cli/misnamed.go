@@ -33,6 +33,7 @@ var fileAdvice = map[string]map[string]string{
 	"pin":    {pinsFile: "pin --check --file", namesFile: "pin --from", manifestFile: "pin --manifest"},
 	"fetch":  {pinsFile: "fetch --file", namesFile: "pin --from", manifestFile: "fetch --manifest"},
 	"export": {pinsFile: "export --pins", namesFile: "pin --from", manifestFile: "fetch --manifest"},
+	"unpack": {pinsFile: "unpack IMAGE DEST --file", namesFile: "pin --from", manifestFile: "pin --manifest"},
 	"mirror": {pinsFile: "mirror DEST --file", namesFile: "pin --from", manifestFile: "pin --manifest"},
 }
 

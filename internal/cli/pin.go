@@ -13,6 +13,7 @@ import (
 	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/pin"
 	"osbuild-containers/internal/progress"
+	"osbuild-containers/internal/unpack"
 )
 
 // pinCommand is the command pin, with what its flags say.
@@ -173,6 +174,10 @@ func (p *pinCommand) references(ctx context.Context, args []string) ([]pin.Refer
 	var all []pin.Reference
 	var errs []error
 	for _, text := range args {
+		if text == unpack.Scratch {
+			progress.NewLog(p.env.Stderr).Note("%s is the empty image, which unpack has: there is nothing to pin", text)
+			continue
+		}
 		ref, err := pin.ParseReference(p.flags.access(), text)
 		if err != nil {
 			errs = append(errs, err)

@@ -46,7 +46,7 @@ type Options struct {
 	IgnoreOwners bool
 	// Labels keeps the SELinux labels that the image has as attributes.
 	Labels bool
-	Limits       Limits
+	Limits Limits
 	// Epoch is the modification time of directories that no layer has an entry for; zero means now.
 	Epoch time.Time
 }

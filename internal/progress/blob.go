@@ -27,6 +27,7 @@ const (
 	waiting
 	reused
 	done
+	unpacking
 )
 
 // Blob is a layer or a config that is being fetched.
@@ -177,7 +178,7 @@ func (b *Blob) enter(s state, text string) {
 	now := time.Now()
 	b.began, b.marked, b.mark = now, now, b.have.Load()
 	b.retryAt.Store(0)
-	if s == downloading || s == waiting {
+	if s == downloading || s == waiting || s == unpacking {
 		r.watchLocked(b)
 	} else {
 		r.unwatchLocked(func(other *Blob) bool { return other == b })

@@ -119,7 +119,7 @@ func (s *events) write(e event) {
 
 // progress reports the progress of a download.
 func (s *events) progress(b *Blob, now time.Time) {
-	if state(b.state.Load()) != downloading {
+	if s := state(b.state.Load()); s != downloading && s != unpacking {
 		return
 	}
 	b.measure(now)
@@ -140,6 +140,8 @@ func stateName(s state, have int64) string {
 		return "downloading"
 	case s == waiting:
 		return "waiting"
+	case s == unpacking:
+		return "unpacking"
 	case s == reused:
 		return "reusing"
 	}

@@ -36,6 +36,9 @@ type Reporter struct {
 	stop   chan struct{} // not nil while the ticker runs
 	ticker sync.WaitGroup
 	closed bool
+
+	percent   *int64 // that a program was told last; nil: nothing is unpacked
+	unpacking *Blob  // what is being unpacked; nil: it is fetched first
 }
 
 // NewLog returns a Reporter that writes lines to w.
@@ -163,9 +166,13 @@ func (r *Reporter) tick(now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.bars != nil {
+		if r.percent != nil {
+			r.bars.total.percent.Store(1 + r.percentLocked())
+		}
 		r.bars.update(r.active, &r.sum, now)
 		return
 	}
+	r.tellPercentLocked()
 	for _, b := range r.active {
 		if r.events != nil {
 			r.events.progress(b, now)

@@ -148,7 +148,12 @@ func (s *sum) label() string {
 type total struct {
 	label      atomic.Pointer[string]
 	have, size atomic.Int64
+<<<<<<< HEAD
 	speed      atomic.Int64 // bytes per second
+=======
+	speed      atomic.Int64 // bytes in a second
+	percent    atomic.Int64 // of what is fetched and unpacked, and one more; 0: nothing is unpacked
+>>>>>>> b95268c (cli: add the command unpack)
 }
 
 // measure updates the state, with the speed of the active blobs.
@@ -160,7 +165,7 @@ func (t *total) measure(s *sum, active []*Blob) {
 	t.size.Store(size)
 	var speed int64
 	for _, b := range active {
-		if state(b.state.Load()) == downloading {
+		if s := state(b.state.Load()); s == downloading || s == unpacking {
 			speed += b.speed.Load()
 		}
 	}
@@ -169,5 +174,8 @@ func (t *total) measure(s *sum, active []*Blob) {
 
 // line formats the bar of the total.
 func (t *total) line(cols, labelWidth int) string {
+	if p := t.percent.Load(); p > 0 {
+		return unpackLine(p-1, "all", labelWidth, min(cols, maxCols))
+	}
 	return line(*t.label.Load(), labelWidth, t.have.Load(), t.size.Load(), Bytes(t.speed.Load())+"/s", min(cols, maxCols))
 }

@@ -56,7 +56,16 @@ type Access struct {
 	TLSVerify bool   // default true
 	AuthFile  string // instead of the usual places; a request cannot say it
 	CertDir   string // instead of certs.d; a request cannot say it
+	Login     *Login // instead of all others, for the registry of the name, not for its mirrors; a request cannot say it
 }
+
+// Login is a user and a password. It prints without the password.
+type Login struct{ User, Password string }
+
+func (l *Login) String() string { return l.User + ":***" }
+
+// GoString implements fmt.GoStringer.
+func (l *Login) GoString() string { return l.String() }
 
 // Options tune the fetching; see the schema for their meaning and defaults.
 type Options struct {

@@ -34,10 +34,10 @@ func Remedy(err error) hint.Hint {
 	switch {
 	case errors.Is(err, unix.EINVAL) && userns.RunningInUserNS():
 		return hint.New("the user namespace maps only uids %s and gids %s: give the user who builds more ids in /etc/subuid and /etc/subgid"+
-			" (usermod --add-subuids FIRST-LAST --add-subgids FIRST-LAST USER), or set the option ignore-owners",
-			mapped(user.CurrentProcessUIDMap), mapped(user.CurrentProcessGIDMap))
+			" (usermod --add-subuids FIRST-LAST --add-subgids FIRST-LAST USER), or set the option %s",
+			mapped(user.CurrentProcessUIDMap), mapped(user.CurrentProcessGIDMap), hint.Option("ignore-owners"))
 	case errors.Is(err, unix.EPERM) && unix.Geteuid() != 0:
-		return hint.New("only root can give files to others: run this in a user namespace, for example with podman unshare, or set the option ignore-owners")
+		return hint.New("only root can give files to others: run this in a user namespace, for example with podman unshare, or set the option %s", hint.Option("ignore-owners"))
 	default:
 		return hint.Hint{}
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"osbuild-containers/internal/image/internals"
+	"osbuild-containers/internal/request"
 	"osbuild-containers/internal/retry"
 )
 
@@ -64,11 +65,16 @@ func findLogin(sys *types.SystemContext, key string) (*login, error) {
 	return &login{none: strings.Join(none, "; ")}, nil
 }
 
-// withLogin returns a configuration with the credentials for one repository.
-func withLogin(sys *types.SystemContext, repository string) (*types.SystemContext, *login, error) {
-	l, err := findLogin(sys, repository)
-	if err != nil {
-		return nil, nil, err
+// withLogin returns a configuration with the credentials for one repository: those that are given, or those that are found.
+func withLogin(sys *types.SystemContext, repository string, given *request.Login) (*types.SystemContext, *login, error) {
+	var l *login
+	if given != nil {
+		l = &login{auth: types.DockerAuthConfig{Username: given.User, Password: given.Password}, from: "--creds"}
+	} else {
+		var err error
+		if l, err = findLogin(sys, repository); err != nil {
+			return nil, nil, err
+		}
 	}
 	own := *sys
 	own.DockerAuthConfig = &l.auth

@@ -15,6 +15,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"osbuild-containers/internal/image/internals"
+	"osbuild-containers/internal/request"
 )
 
 // location is one repository that an image is read from: a mirror, or the one of its name. It connects at its first
@@ -23,6 +24,7 @@ type location struct {
 	sys     *types.SystemContext
 	logical types.ImageReference // the image that is meant
 	place   sysregistriesv2.PullSource
+	given   *request.Login // nil: credentials are looked up
 
 	mu         sync.Mutex
 	pinned     digest.Digest
@@ -43,6 +45,9 @@ func newLocations(sys *types.SystemContext, img Image, places []sysregistriesv2.
 	all := make([]*location, len(places))
 	for i, p := range places {
 		all[i] = &location{sys: sys, logical: logical, place: p, pinned: img.Pinned}
+		if reference.Domain(p.Reference) == reference.Domain(named) {
+			all[i].given = img.Access.Login
+		}
 	}
 	return all, nil
 }
@@ -92,7 +97,7 @@ func (l *location) reader(ctx context.Context, old *reader) (*reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	sys, login, err := withLogin(l.sys, l.name())
+	sys, login, err := withLogin(l.sys, l.name(), l.given)
 	if err != nil {
 		return nil, err
 	}

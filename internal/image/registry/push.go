@@ -42,7 +42,7 @@ func OpenDestination(ctx context.Context, repository string, a request.Access, k
 		return nil, fmt.Errorf("repository %q: %w", repository, err)
 	}
 	d := &Destination{name: reference.TrimNamed(named), known: known}
-	if d.sys, d.login, err = withLogin(systemContext(a), d.Name()); err != nil {
+	if d.sys, d.login, err = withLogin(systemContext(a), d.Name(), a.Login); err != nil {
 		return nil, d.sending(err)
 	}
 	d.dest, d.client, err = d.open(ctx, ref)

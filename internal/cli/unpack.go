@@ -1,0 +1,319 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/spf13/cobra"
+
+	"osbuild-containers/internal/atomicfile"
+	"osbuild-containers/internal/deploy"
+	"osbuild-containers/internal/hint"
+	"osbuild-containers/internal/pin"
+	"osbuild-containers/internal/progress"
+	"osbuild-containers/internal/unpack"
+)
+
+// unpackCommand is the command unpack, with what its flags say.
+type unpackCommand struct {
+	*app
+	file      string
+	arch      string
+	format    string
+	lastLayer string
+	exclude   []string
+	uidMap    []string
+	gidMap    []string
+	ignore    bool
+	selinux   bool
+	config    string
+	noCache   bool
+	creds     string
+
+	dest     string // absolute, or "-"
+	options  deploy.Options
+	platform *pin.Platform // nil: that of this machine
+}
+
+func (a *app) unpackCommand() *cobra.Command {
+	u := &unpackCommand{app: a}
+	cmd := &cobra.Command{
+		Use:     "unpack IMAGE DEST",
+		Short:   "Unpack an image into a directory or an archive",
+		GroupID: groupCarry,
+		Long: `unpack writes the file system of an image, all layers merged. IMAGE is a
+reference, what an image is called in the pin file or in the cache, an id, or
+scratch, the empty image. What is missing is fetched into the cache, and every
+layer is verified. A reference without a digest is resolved, and its digest is
+said.
+
+DEST is a new or an empty directory, which is there when it is complete. With
+--format tar it is a file, or - for standard output: one archive, with owners
+and devices, for which root is not needed.
+
+Ids are mapped as START:TARGET:COUNT: COUNT ids from START on in the image are
+those from TARGET on in what is unpacked. See docs/unpack.md.`,
+		Example: `  osbuild-containers unpack registry.example.com/team/base:1 rootfs
+  osbuild-containers unpack base:1 rootfs --exclude usr/share/doc --ignore-owners
+  osbuild-containers unpack base:1 - --format tar | ssh builder tar -x -C /srv`,
+		Args: cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error { return u.run(cmd.Context(), args[0], args[1]) },
+	}
+	set := cmd.Flags()
+	set.StringVar(&u.format, "format", formatDir, strings.Join(unpackFormats(), ", "))
+	set.StringVar(&u.file, "file", "", "pin `FILE` (default "+pin.FileName+", if it is here)")
+	set.StringVar(&u.arch, "arch", "", "architecture (default this machine's), as for pin")
+	set.StringVar(&u.lastLayer, "last-layer", "", "unpack up to this `LAYER`: a number from 1, a digest or a diff id")
+	set.StringArrayVar(&u.exclude, "exclude", nil, "`PATH` or pattern that is left out; may be given again")
+	set.StringArrayVar(&u.uidMap, "uid-map", nil, "map users, `START:TARGET:COUNT`; may be given again")
+	set.StringArrayVar(&u.gidMap, "gid-map", nil, "map groups, `START:TARGET:COUNT`; may be given again")
+	set.BoolVar(&u.ignore, "ignore-owners", false, "give everything to this user")
+	set.BoolVar(&u.selinux, "selinux", false, "keep SELinux labels that the image has as attributes")
+	set.StringVar(&u.config, "config", "", "also write the image's config to this `FILE`")
+	set.BoolVar(&u.noCache, "no-cache", false, "use a temporary cache, and remove it")
+	set.StringVar(&u.creds, "creds", "", "credentials for the registry, `USER[:PASSWORD]`; asks for a password that is missing")
+	return cmd
+}
+
+const (
+	formatDir = "dir"
+	formatTar = "tar"
+)
+
+// unpackFormat is one of the values of --format.
+type unpackFormat struct {
+	name   string
+	stdout bool // DEST may be -
+	check  func(path string) error
+	write  func(u *unpackCommand, ctx context.Context, i *unpack.Image, log *progress.Reporter) error
+}
+
+func formats() []unpackFormat {
+	return []unpackFormat{
+		{formatDir, false, unpack.CheckDir, (*unpackCommand).writeDir},
+		{formatTar, true, checkFile, (*unpackCommand).writeTar},
+	}
+}
+
+func unpackFormats() (names []string) {
+	for _, f := range formats() {
+		names = append(names, f.name)
+	}
+	return names
+}
+
+// check refuses flags that make no sense, before anything is done.
+func (u *unpackCommand) check(dest string) (f unpackFormat, err error) {
+	n := slices.IndexFunc(formats(), func(f unpackFormat) bool { return f.name == u.format })
+	if n < 0 {
+		return f, fmt.Errorf("the format %q is not known: use %s", u.format, strings.Join(unpackFormats(), " or "))
+	}
+	f = formats()[n]
+	switch {
+	case dest == "":
+		return f, errors.New("DEST is empty: name what is to be written")
+	case dest == "-" && !f.stdout:
+		return f, hint.Add(fmt.Errorf("the format %s cannot be written to standard output", f.name), "use --format tar")
+	case dest == "-" && u.flags.json:
+		return f, errors.New("the archive goes to standard output, where --json has its events: leave one out")
+	case dest == "-" && isTerminal(u.env.Stdout):
+		return f, errors.New("standard output is a terminal: name a file, or send it into a pipe")
+	case u.noCache && (u.changed("cache") || u.changed("store")):
+		return f, errors.New("--no-cache does not go with --cache and --store: leave one out")
+	case u.ignore && len(u.uidMap)+len(u.gidMap) > 0:
+		return f, errors.New("--ignore-owners does not go with --uid-map and --gid-map, which keep owners")
+	}
+	if u.dest = dest; dest != "-" {
+		if u.dest, err = filepath.Abs(dest); err != nil {
+			return f, err
+		}
+		if err := f.check(u.dest); err != nil {
+			return f, err
+		}
+	}
+	if u.config != "" {
+		if err := checkFile(u.config); err != nil {
+			return f, fmt.Errorf("--config: %w", err)
+		}
+	}
+	u.options = deploy.Options{Exclude: u.exclude, IgnoreOwners: u.ignore, Labels: u.selinux}
+	if u.options.UIDs, err = idRanges("--uid-map", u.uidMap); err != nil {
+		return f, err
+	}
+	if u.options.GIDs, err = idRanges("--gid-map", u.gidMap); err != nil {
+		return f, err
+	}
+	if u.arch != "" {
+		p, err := pin.ParsePlatform(u.arch)
+		if err != nil {
+			return f, err
+		}
+		u.platform = &p
+	}
+	return f, nil
+}
+
+// idRanges parses START:TARGET:COUNT.
+func idRanges(flag string, texts []string) (all []deploy.IDRange, err error) {
+	for _, text := range texts {
+		var n []uint32
+		for part := range strings.SplitSeq(text, ":") {
+			i, err := strconv.ParseUint(part, 10, 32)
+			if err != nil {
+				break
+			}
+			n = append(n, uint32(i))
+		}
+		if len(n) != 3 || strings.Count(text, ":") != 2 || n[2] == 0 {
+			return nil, fmt.Errorf("%s: want START:TARGET:COUNT, three numbers such as 0:100000:65536, got %q", flag, text)
+		}
+		all = append(all, deploy.IDRange{Container: n[0], Host: n[1], Count: n[2]})
+	}
+	return all, nil
+}
+
+// checkFile returns an error if a file cannot be written at path, as far as that can be seen.
+func checkFile(path string) error {
+	if fi, err := os.Stat(path); err == nil && fi.IsDir() {
+		return fmt.Errorf("%s is a directory, want a file", path)
+	}
+	fi, err := os.Stat(filepath.Dir(path))
+	if err == nil && !fi.IsDir() {
+		err = fmt.Errorf("%s is not a directory", filepath.Dir(path))
+	}
+	return err
+}
+
+// run is the command.
+func (u *unpackCommand) run(ctx context.Context, what, dest string) (err error) {
+	f, err := u.check(dest)
+	if err != nil {
+		return refused(err)
+	}
+	if err := refuseFiles("unpack", []string{what}); err != nil {
+		return err
+	}
+	if u.creds != "" {
+		if u.flags.login, err = u.login(ctx); err != nil {
+			return err
+		}
+	}
+	dir, remove, err := u.cacheToUse()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, remove()) }()
+	log := u.reporter()
+	if u.dest == "-" {
+		log = u.env.Log()
+	}
+	defer func() {
+		log.Close()
+		if u.flags.json {
+			log.End()
+		}
+	}()
+	log.Unpacking()
+	err = u.unpack(ctx, dir, what, f, log)
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// unpack finds the image and unpacks it.
+func (u *unpackCommand) unpack(ctx context.Context, dir, what string, f unpackFormat, log *progress.Reporter) (err error) {
+	i, item, err := u.image(ctx, dir, what, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, i.Close()) }()
+	if u.lastLayer != "" {
+		if i.Layers, err = deploy.UpTo(i.Layers, u.lastLayer); err != nil {
+			return refused(fmt.Errorf("--last-layer: image %q: %w", i.Name, err))
+		}
+	}
+	if i.Arch != "" && i.Arch != runtime.GOARCH {
+		log.Note("warning: the image is for %s, this machine is %s", i.Arch, runtime.GOARCH)
+	}
+	u.options.Epoch = i.Created
+	began := time.Now()
+	bar := item.Unpack(digest.FromBytes(i.Config).String(), i.Size())
+	i.Count(bar.Add)
+	if err := f.write(u, ctx, i, log); err != nil {
+		bar.Abandoned(hint.Line(err, hint.Flags))
+		return err
+	}
+	bar.Unpacked(u.dest, time.Since(began))
+	if u.flags.json || u.dest == "-" {
+		return nil
+	}
+	log.Close()
+	return u.print("%s unpacked to %s\n", progress.Clean(i.Name), progress.Clean(u.dest))
+}
+
+// writeConfig writes the config of the image where that is asked for.
+func (u *unpackCommand) writeConfig(i *unpack.Image) error {
+	if u.config == "" {
+		return nil
+	}
+	if err := atomicfile.Replace(u.config, i.Config); err != nil {
+		return fmt.Errorf("write the config of image %q: %w", i.Name, err)
+	}
+	return nil
+}
+
+func (u *unpackCommand) writeDir(ctx context.Context, i *unpack.Image, log *progress.Reporter) error {
+	d, err := unpack.NewDir(u.dest)
+	if err != nil {
+		return err
+	}
+	if err = i.Dir(ctx, d, u.options, log); err == nil {
+		err = u.writeConfig(i)
+	}
+	if err == nil {
+		err = d.Commit()
+	}
+	if err != nil {
+		return errors.Join(err, d.Discard())
+	}
+	return nil
+}
+
+func (u *unpackCommand) writeTar(ctx context.Context, i *unpack.Image, log *progress.Reporter) error {
+	if u.dest == "-" {
+		if err := i.Tar(ctx, u.env.Stdout, u.options, log); err != nil {
+			return err
+		}
+		return u.writeConfig(i)
+	}
+	in, err := os.Open(filepath.Dir(u.dest))
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := atomicfile.CreateIn(in, filepath.Base(u.dest))
+	if err != nil {
+		return fmt.Errorf("write %s: %w", u.dest, err)
+	}
+	defer out.Discard()
+	if err := i.Tar(ctx, out, u.options, log); err != nil {
+		return err
+	}
+	if err := u.writeConfig(i); err != nil {
+		return err
+	}
+	if err := out.Commit(); err != nil {
+		return fmt.Errorf("write %s: %w", u.dest, err)
+	}
+	return nil
+}

@@ -1,0 +1,246 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/term"
+
+	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/cacheinfo"
+	"osbuild-containers/internal/fetch"
+	"osbuild-containers/internal/hint"
+	"osbuild-containers/internal/pin"
+	"osbuild-containers/internal/process"
+	"osbuild-containers/internal/progress"
+	"osbuild-containers/internal/request"
+	"osbuild-containers/internal/unpack"
+)
+
+// login returns the credentials of --creds. A password that is missing is asked for on the terminal.
+func (u *unpackCommand) login(ctx context.Context) (*request.Login, error) {
+	user, password, given := strings.Cut(u.creds, ":")
+	if user == "" {
+		return nil, refused(errors.New("--creds: want USER or USER:PASSWORD, the user is missing"))
+	}
+	if given {
+		return &request.Login{User: user, Password: password}, nil
+	}
+	in, ok := u.env.Stdin.(*os.File)
+	if !ok || !u.env.StdinIsTerminal {
+		return nil, refused(hint.Add(errors.New("--creds: the password is missing, and standard input is not a terminal to ask on"),
+			"use --creds USER:PASSWORD, or --authfile with a file that podman login has written"))
+	}
+	state, err := term.GetState(int(in.Fd()))
+	if err != nil {
+		return nil, fmt.Errorf("ask for the password: %w", err)
+	}
+	fmt.Fprintf(u.env.Stderr, "password of %s: ", progress.Clean(user))
+	raw, err := process.Await(ctx, func() ([]byte, error) { return term.ReadPassword(int(in.Fd())) })
+	fmt.Fprintln(u.env.Stderr)
+	if err != nil {
+		_ = term.Restore(int(in.Fd()), state) // an interruption leaves it without echo
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		return nil, fmt.Errorf("ask for the password: %w", err)
+	}
+	return &request.Login{User: user, Password: string(raw)}, nil
+}
+
+// cacheToUse returns the cache, and what removes it where it is temporary.
+func (u *unpackCommand) cacheToUse() (dir string, remove func() error, err error) {
+	if !u.noCache {
+		dir, err = u.cacheDir()
+		return dir, func() error { return nil }, err
+	}
+	in := os.TempDir()
+	if u.dest != "-" {
+		in = filepath.Dir(u.dest)
+	}
+	if dir, err = os.MkdirTemp(in, ".osbuild-containers-cache-"); err != nil {
+		return "", nil, fmt.Errorf("make a temporary cache: %w", err)
+	}
+	return dir, func() error { return os.RemoveAll(dir) }, nil
+}
+
+// image opens the image that what names, once it is in the cache.
+func (u *unpackCommand) image(ctx context.Context, dir, what string, log *progress.Reporter) (*unpack.Image, *progress.Item, error) {
+	if what == unpack.Scratch {
+		arch := runtime.GOARCH
+		if u.platform != nil && !u.platform.Any {
+			arch = u.platform.Architecture
+		}
+		i := unpack.Empty(arch)
+		return i, log.Item(i.Name), nil
+	}
+	pinned, found, err := u.find(ctx, dir, what, log)
+	if err != nil {
+		return nil, nil, err
+	}
+	var id, d digest.Digest
+	var name string
+	if found != nil {
+		id, d, name = found.ID, found.Manifest, found.Title()
+		log.Note("%s is %s in the cache", what, id)
+	} else {
+		if err := u.bring(ctx, dir, pinned, log); err != nil {
+			return nil, nil, err
+		}
+		repository, _, _ := strings.Cut(pinned.Reference, "@")
+		id, d, name = pinned.ID, pinned.Pinned(), repository
+	}
+	pub, err := cache.Open(dir).OpenImage(id)
+	if err != nil {
+		return nil, nil, fmt.Errorf("image %q: %w", name, err)
+	}
+	defer pub.Close()
+	pub.Use()
+	i, err := unpack.Open(ctx, pub.Path(), name, log)
+	if err != nil {
+		return nil, nil, err
+	}
+	return i, log.Pinned(name, d.String(), id.String()), nil
+}
+
+// find returns the image that what names: in the pin file, in the cache, or in a registry, in this order. A name with its
+// registry and without a digest is asked for: the cache may have what it was.
+func (u *unpackCommand) find(ctx context.Context, dir, what string, log *progress.Reporter) (*pin.Image, *cacheinfo.Image, error) {
+	if pinned, err := u.pinned(ctx, what); err != nil {
+		return nil, nil, refused(err)
+	} else if pinned != nil {
+		log.Note("%s is pinned to %s", what, pinned.Pinned())
+		return pinned, nil, nil
+	}
+	var missing error
+	if !isFullName(what) || strings.Contains(what, "@") {
+		found, err := u.cached(dir, what)
+		if found != nil || err != nil && !errors.Is(err, cacheinfo.ErrNotFound) {
+			return nil, found, err
+		}
+		missing = err
+	}
+	ref, err := pin.ParseReference(u.flags.access(), what)
+	if err != nil {
+		if missing != nil && !isFullName(what) {
+			err = errors.Join(missing, err)
+		}
+		return nil, nil, refused(err)
+	}
+	p := pin.Platform{Architecture: runtime.GOARCH}
+	if u.platform != nil {
+		p = *u.platform
+	}
+	r := &pin.Resolver{Access: u.flags.access(), Options: u.flags.options, Note: log.Note}
+	images, err := r.Resolve(ctx, []pin.Wanted{{Reference: ref, Platforms: []pin.Platform{p}}})
+	if err != nil {
+		return nil, nil, err
+	}
+	if ref.Digest == "" {
+		log.Note("%s is %s now", images[0].Reference, images[0].Pinned())
+	}
+	return &images[0], nil, nil
+}
+
+// isFullName reports whether what names an image with its registry, or in a storage.
+func isFullName(what string) bool {
+	if strings.HasPrefix(what, "docker://") || strings.HasPrefix(what, "containers-storage:") {
+		return true
+	}
+	host, _, more := strings.Cut(what, "/")
+	return more && (strings.ContainsAny(host, ".:") || host == "localhost")
+}
+
+// pinned returns the image that the pin file has under a name; nil if it has none, unless the file is named by a flag.
+func (u *unpackCommand) pinned(ctx context.Context, what string) (*pin.Image, error) {
+	path := u.file
+	if path == "" {
+		path = pin.FileName
+	}
+	f, err := readPins(ctx, path)
+	if u.file == "" && errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	all, err := f.Select([]string{what})
+	if err != nil {
+		if u.file == "" {
+			return nil, nil //nolint:nilerr // it is looked for elsewhere
+		}
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	p := pin.Platform{Architecture: runtime.GOARCH}
+	if u.platform != nil {
+		p = *u.platform
+	}
+	fitting := slices.DeleteFunc(slices.Clone(all), func(i pin.Image) bool { return !fits(&i, []pin.Platform{p}) })
+	if len(fitting) == 0 && len(all) == 1 && u.platform == nil {
+		fitting = all
+	}
+	switch len(fitting) {
+	case 1:
+		return &fitting[0], nil
+	case 0:
+		return nil, hint.Add(fmt.Errorf("%s pins %q, and not for %s", path, what, p), "pin it for %s, too: %s pin %s --arch %s", p, Name, all[0].Reference, strings.TrimPrefix(p.String(), "linux/"))
+	default:
+		return nil, fmt.Errorf("%s pins %d images that %q may be: name one in full, such as %s", path, len(fitting), what, fitting[0].Reference)
+	}
+}
+
+// cached returns the image of the cache that what names.
+func (u *unpackCommand) cached(dir, what string) (*cacheinfo.Image, error) {
+	images, err := cacheinfo.Scan(cache.Open(dir))
+	if err != nil {
+		return nil, err
+	}
+	if u.platform != nil {
+		return cacheinfo.FindOne(ofPlatforms(images, []pin.Platform{*u.platform}), what)
+	}
+	found, err := cacheinfo.FindNewest(images, what)
+	if err != nil {
+		return nil, err
+	}
+	if len(found) > 1 {
+		if own := ofPlatforms(found, []pin.Platform{{Architecture: runtime.GOARCH}}); len(own) > 0 {
+			found = own
+		}
+	}
+	if len(found) > 1 {
+		return nil, cacheinfo.Ambiguous(found, what)
+	}
+	return found[0], nil
+}
+
+// bring fetches a pinned image, with its list, if the cache does not have it.
+func (u *unpackCommand) bring(ctx context.Context, dir string, i *pin.Image, log *progress.Reporter) error {
+	item, lists := i.Items(u.flags.access())
+	for n, items := range [][]request.Item{lists, {item}} {
+		r, err := request.New(dir, items, u.flags.options)
+		if err != nil {
+			return refused(err)
+		}
+		do := fetch.Lists
+		if n == 1 {
+			do = fetch.Images
+		}
+		for _, result := range do(ctx, r, log) {
+			if !result.Success { // it was said why
+				return fmt.Errorf("image %q could not be fetched: nothing was unpacked", i.Reference)
+			}
+		}
+	}
+	if err := fetch.RecordNames(ctx, dir, []request.Item{item}); err != nil {
+		log.Note("%v", err) // it is there all the same
+	}
+	return nil
+}
