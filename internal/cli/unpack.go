@@ -63,7 +63,7 @@ and devices, for which root is not needed.
 Ids are mapped as START:TARGET:COUNT: COUNT ids from START on in the image are
 those from TARGET on in what is unpacked. See docs/unpack.md.`,
 		Example: `  osbuild-containers unpack registry.example.com/team/base:1 rootfs
-  osbuild-containers unpack base:1 rootfs --exclude usr/share/doc --ignore-owners
+  osbuild-containers unpack base:1 root --exclude usr/share/doc --ignore-owners
   osbuild-containers unpack base:1 - --format tar | ssh builder tar -x -C /srv`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error { return u.run(cmd.Context(), args[0], args[1]) },

@@ -175,7 +175,7 @@ func (u *unpackCommand) pinned(ctx context.Context, what string) (*pin.Image, er
 	all, err := f.Select([]string{what})
 	if err != nil {
 		if u.file == "" {
-			return nil, nil //nolint:nilerr // it is looked for elsewhere
+			return nil, nil
 		}
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}

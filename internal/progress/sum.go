@@ -148,12 +148,8 @@ func (s *sum) label() string {
 type total struct {
 	label      atomic.Pointer[string]
 	have, size atomic.Int64
-<<<<<<< HEAD
 	speed      atomic.Int64 // bytes per second
-=======
-	speed      atomic.Int64 // bytes in a second
 	percent    atomic.Int64 // of what is fetched and unpacked, and one more; 0: nothing is unpacked
->>>>>>> b95268c (cli: add the command unpack)
 }
 
 // measure updates the state, with the speed of the active blobs.

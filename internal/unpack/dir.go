@@ -63,8 +63,8 @@ func NewDir(path string) (*Dir, error) {
 	if err := CheckDir(path); err != nil {
 		return nil, err
 	}
-	if real, err := filepath.EvalSymlinks(path); err == nil {
-		path = real
+	if to, err := filepath.EvalSymlinks(path); err == nil {
+		path = to
 	}
 	removeStale(path)
 	d := &Dir{Path: prefixOf(path) + rand.Text(), name: path}

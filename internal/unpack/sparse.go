@@ -92,7 +92,7 @@ func (f *sparseFile) Close() error {
 			names + "name":       f.name,
 		}
 	}
-	t.note(f.name, t.fingerprint(&f.file.meta, false))
+	t.note(f.name, t.fingerprint(&f.file.meta))
 	err := t.writeSparse(&h, &f.file.meta)
 	if err == nil {
 		_, err = t.out.Write(text)

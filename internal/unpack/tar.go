@@ -3,10 +3,12 @@ package unpack
 import (
 	"archive/tar"
 	"bufio"
+	"cmp"
 	"fmt"
 	"hash/maphash"
 	"io"
 	"maps"
+	"path"
 	"slices"
 	"strings"
 
@@ -23,13 +25,16 @@ const (
 	queueEntries = 50_000
 )
 
+// maxSearched bounds the work for images that are made to cause it.
+const maxSearched = 100_000_000
+
 // A tarWriter is a deploy.Destination that is one archive of the merged tree. Contents are
-// written as they come, so the archive is in the order in which deploy merges: the files
-// and links of the top layer first. Directories are last, each after what is in it: so every
-// program that extracts the archive, and makes the directories that it needs, leaves them with their times
-// and modes.
+// written as they come, so files are in the order in which deploy merges them: those of the top
+// layer first. Directories follow, sorted, each with its symbolic links. So a program that extracts the archive
+// leaves directories with their times and modes: nothing but the symbolic links is made in them later, and
+// GNU tar, which makes these at the end, corrects the times of those directories that were there before them.
 //
-// The last entries are kept back, some tens of megabytes: a layer may change its mind about what
+// The last files are kept back, some tens of megabytes: a layer may change its mind about what
 // it has. What was written cannot be taken back, and is then an error.
 type tarWriter struct {
 	tw  *tar.Writer
@@ -40,9 +45,17 @@ type tarWriter struct {
 	bytes  int64
 
 	seed     maphash.Seed
-	written  map[uint64]fingerprint // of files and links, by the hashes of their names
+	written  map[uint64]fingerprint // of files, by the hashes of their names
 	above    map[uint64]struct{}    // hashes of the directories that those are in
-	symlinks map[string]string
+	symlinks map[string]*tarFile
+	dirs     []tarDir
+	searched int // names that were compared to remove directories
+}
+
+// tarDir is a directory that is not written yet.
+type tarDir struct {
+	name string // with a slash at its end, so that those in it follow when they are sorted
+	meta deploy.Meta
 }
 
 // tarEntry is a name that is not written yet. file is nil when it was removed.
@@ -67,13 +80,16 @@ func newTarWriter(w io.Writer) *tarWriter {
 	out := bufio.NewWriterSize(w, 128<<10)
 	return &tarWriter{
 		tw: tar.NewWriter(out), out: out, queued: map[string]*tarEntry{}, seed: maphash.MakeSeed(),
-		written: map[uint64]fingerprint{}, above: map[uint64]struct{}{}, symlinks: map[string]string{},
+		written: map[uint64]fingerprint{}, above: map[uint64]struct{}{}, symlinks: map[string]*tarFile{},
 	}
 }
 
 // Close ends the archive.
 func (t *tarWriter) Close() error {
 	if err := t.flush(); err != nil {
+		return err
+	}
+	if err := t.writeDirs(); err != nil {
 		return err
 	}
 	if err := t.tw.Close(); err != nil {
@@ -85,22 +101,42 @@ func (t *tarWriter) Close() error {
 	return nil
 }
 
-// Mkdir implements deploy.Destination. The entry is written by SetDir.
+// writeDirs writes the directories with their symbolic links.
+func (t *tarWriter) writeDirs() error {
+	links := map[string][]string{}
+	for name := range t.symlinks {
+		dir, _ := path.Split(name)
+		links[cmp.Or(dir, "./")] = append(links[cmp.Or(dir, "./")], name)
+	}
+	slices.SortFunc(t.dirs, func(a, b tarDir) int { return strings.Compare(a.name, b.name) })
+	for _, d := range t.dirs {
+		if err := t.write(&tar.Header{Typeflag: tar.TypeDir, Name: d.name}, &d.meta); err != nil {
+			return err
+		}
+		slices.Sort(links[d.name])
+		for _, name := range links[d.name] {
+			if err := t.put(name, t.symlinks[name]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Mkdir implements deploy.Destination. SetDir follows.
 func (t *tarWriter) Mkdir(string) (there bool, err error) { return false, nil }
 
 // SetDir implements deploy.Destination.
 func (t *tarWriter) SetDir(name string, m deploy.Meta, _ bool) error {
-	if err := t.flush(); err != nil {
-		return err
-	}
-	return t.write(&tar.Header{Typeflag: tar.TypeDir, Name: name + "/"}, &m)
+	t.dirs = append(t.dirs, tarDir{name + "/", m})
+	return nil
 }
 
 // Symlink implements deploy.Destination.
 func (t *tarWriter) Symlink(name, target string, m deploy.Meta) error {
 	m.Mode = 0o777
-	t.symlinks[name] = target
-	return t.add(name, &tarFile{header: tar.Header{Typeflag: tar.TypeSymlink, Linkname: target}, meta: m})
+	t.symlinks[name] = &tarFile{header: tar.Header{Typeflag: tar.TypeSymlink, Linkname: target}, meta: m}
+	return nil
 }
 
 // Mknod implements deploy.Destination.
@@ -121,8 +157,9 @@ func (t *tarWriter) Link(name, old string) error {
 	if e := t.queued[old]; e != nil {
 		return t.add(name, e.file)
 	}
-	if target, ok := t.symlinks[old]; ok {
-		t.symlinks[name] = target
+	if f := t.symlinks[old]; f != nil {
+		t.symlinks[name] = f
+		return nil
 	}
 	return t.add(name, &tarFile{first: old, print: t.written[t.hash(old)]})
 }
@@ -140,8 +177,10 @@ func (t *tarWriter) add(name string, f *tarFile) error {
 
 // SetMeta implements deploy.Destination.
 func (t *tarWriter) SetMeta(name string, m deploy.Meta, link bool) error {
-	if link {
+	if f := t.symlinks[name]; f != nil {
 		m.Mode = 0o777
+		f.meta = deploy.Overlay(f.meta, m, link)
+		return nil
 	}
 	e := t.queued[name]
 	if e != nil && e.file.first == "" {
@@ -152,7 +191,7 @@ func (t *tarWriter) SetMeta(name string, m deploy.Meta, link bool) error {
 	if e != nil {
 		was = e.file.print
 	}
-	is := t.fingerprint(&m, link)
+	is := t.fingerprint(&m)
 	if was.plain == is.plain && (len(m.Xattrs) == 0 || was.xattrs == is.xattrs) {
 		return nil
 	}
@@ -169,15 +208,25 @@ func (t *tarWriter) Remove(name string) error {
 		return tooLate(name, "its layer has something else there, or it is excluded through a symbolic link")
 	}
 	remove := func(name string) {
-		t.queued[name].file = nil
+		if e := t.queued[name]; e != nil {
+			e.file = nil
+		}
 		delete(t.queued, name)
 		delete(t.symlinks, name)
 	}
-	if t.queued[name] != nil {
+	if t.queued[name] != nil || t.symlinks[name] != nil {
 		remove(name)
 		return nil
 	}
+	if t.searched += len(t.queued) + len(t.symlinks); t.searched > maxSearched {
+		return tooLate(name, "its layers have too many directories in whose place they have something else")
+	}
 	for other := range t.queued {
+		if strings.HasPrefix(other, name+"/") {
+			remove(other)
+		}
+	}
+	for other := range t.symlinks {
 		if strings.HasPrefix(other, name+"/") {
 			remove(other)
 		}
@@ -193,8 +242,11 @@ func tooLate(name, why string) error {
 
 // Readlink implements deploy.Destination.
 func (t *tarWriter) Readlink(name string) (target string, ok bool) {
-	target, ok = t.symlinks[name]
-	return target, ok
+	f := t.symlinks[name]
+	if f == nil {
+		return "", false
+	}
+	return f.header.Linkname, true
 }
 
 // Create implements deploy.Destination.
@@ -221,8 +273,7 @@ func (t *tarWriter) Create(name string, size int64, sparse bool, m deploy.Meta) 
 	if err := t.write(&h, &m); err != nil {
 		return nil, err
 	}
-	f.meta = m
-	t.note(name, t.fingerprint(&m, false))
+	t.note(name, t.fingerprint(&m))
 	return &streamedFile{t, name}, nil
 }
 
@@ -281,7 +332,7 @@ func (t *tarWriter) put(name string, f *tarFile) error {
 		h.Typeflag, h.Linkname, h.Name, h.Size, h.Devmajor, h.Devminor = tar.TypeLink, f.first, name, 0, 0, 0
 		return t.write(&h, &f.meta)
 	}
-	f.first, f.print = name, t.fingerprint(&f.meta, f.header.Typeflag == tar.TypeSymlink)
+	f.first, f.print = name, t.fingerprint(&f.meta)
 	t.note(name, f.print)
 	h := f.header
 	h.Name = name
@@ -296,8 +347,8 @@ func (t *tarWriter) put(name string, f *tarFile) error {
 }
 
 // note records that a name is in the archive.
-func (t *tarWriter) note(name string, print fingerprint) {
-	t.written[t.hash(name)] = print
+func (t *tarWriter) note(name string, f fingerprint) {
+	t.written[t.hash(name)] = f
 	for i := strings.LastIndexByte(name, '/'); i > 0; i = strings.LastIndexByte(name[:i], '/') {
 		h := t.hash(name[:i])
 		if _, is := t.above[h]; is {
@@ -309,7 +360,7 @@ func (t *tarWriter) note(name string, print fingerprint) {
 
 func (t *tarWriter) hash(name string) uint64 { return maphash.String(t.seed, name) }
 
-func (t *tarWriter) fingerprint(m *deploy.Meta, link bool) fingerprint {
+func (t *tarWriter) fingerprint(m *deploy.Meta) fingerprint {
 	type plain struct {
 		uid, gid int
 		mode     uint32
@@ -317,9 +368,6 @@ func (t *tarWriter) fingerprint(m *deploy.Meta, link bool) fingerprint {
 		nsec     int
 	}
 	p := plain{m.UID, m.GID, m.Mode, m.ModTime.Unix(), m.ModTime.Nanosecond()}
-	if link {
-		p.sec, p.nsec = 0, 0
-	}
 	f := fingerprint{plain: maphash.Comparable(t.seed, p)}
 	for _, name := range slices.Sorted(maps.Keys(m.Xattrs)) {
 		f.xattrs = maphash.Comparable(t.seed, [3]any{f.xattrs, name, m.Xattrs[name]})

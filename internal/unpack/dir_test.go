@@ -1,0 +1,215 @@
+package unpack
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
+
+	"osbuild-containers/internal/deploy"
+	"osbuild-containers/internal/progress"
+)
+
+// layerOf is a layer with entries; each header's PAXRecords may have its content, under "body".
+func layerOf(t testing.TB, headers ...tar.Header) deploy.Layer {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, h := range headers {
+		body := h.PAXRecords["body"]
+		h.PAXRecords, h.Size = nil, int64(len(body))
+		if err := w.WriteHeader(&h); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write([]byte(body)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	d := digest.FromBytes(b.Bytes())
+	return deploy.Layer{Digest: d, DiffID: d, Size: int64(b.Len()), Open: func() (io.ReadCloser, error) {
+		return io.NopCloser(bytes.NewReader(b.Bytes())), nil
+	}}
+}
+
+func file(name, body string) tar.Header {
+	return tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Uid: os.Getuid(), Gid: os.Getgid(), PAXRecords: map[string]string{"body": body}}
+}
+
+func inside(t testing.TB, dir string) string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for _, e := range entries {
+		all = append(all, e.Name())
+	}
+	return strings.Join(all, " ")
+}
+
+var quiet = progress.NewLog(io.Discard)
+
+// A directory has its name when it is complete, and not before; what was begun is removed.
+func TestADirectoryIsCompleteOrNotThere(t *testing.T) {
+	image := &Image{Name: "image", Layers: []deploy.Layer{layerOf(t, file("a", "1"))}}
+	broken := &Image{Name: "image", Layers: []deploy.Layer{layerOf(t, file("a", "1"))}}
+	broken.Layers[0].DiffID = digest.FromString("another")
+	for name, c := range map[string]struct {
+		image   *Image
+		prepare func(path string) error
+		want    string
+	}{
+		"new":      {image, func(string) error { return nil }, "tree"},
+		"empty":    {image, func(path string) error { return os.Mkdir(path, 0o755) }, "tree"},
+		"a link":   {image, func(path string) error { return errors.Join(os.Mkdir(path+"2", 0o755), os.Symlink("tree2", path)) }, "tree tree2"},
+		"a broken": {broken, func(string) error { return nil }, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			top := t.TempDir()
+			path := filepath.Join(top, "tree")
+			if err := c.prepare(path); err != nil {
+				t.Fatal(err)
+			}
+			d, err := NewDir(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = c.image.Dir(t.Context(), d, deploy.Options{}, quiet)
+			if entries, e := os.ReadDir(path); e == nil && len(entries) > 0 {
+				t.Errorf("before the end there are %v", entries)
+			}
+			if err == nil {
+				err = d.Commit()
+			} else if e := d.Discard(); e != nil {
+				t.Error(e)
+			}
+			if got := inside(t, top); got != c.want {
+				t.Errorf("there are %q, want %q", got, c.want)
+			}
+			if body, _ := os.ReadFile(filepath.Join(path, "a")); err == nil && string(body) != "1" {
+				t.Errorf("a is %q", body)
+			}
+			if (err == nil) != (c.image == image) {
+				t.Errorf("error %v", err)
+			}
+		})
+	}
+}
+
+func TestWhereADirectoryCannotBe(t *testing.T) {
+	top := t.TempDir()
+	for _, err := range []error{
+		os.WriteFile(filepath.Join(top, "file"), nil, 0o600), os.Mkdir(filepath.Join(top, "full"), 0o700),
+		os.WriteFile(filepath.Join(top, "full/x"), nil, 0o600), os.Symlink("nothing", filepath.Join(top, "dangling")),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for path, want := range map[string]string{
+		"file":      "exists and is not a directory",
+		"full":      "is not empty: name a new or an empty directory",
+		"dangling":  "is a symbolic link to nothing",
+		"none/tree": "no such file or directory",
+		"/proc":     "is not empty",
+	} {
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(top, path)
+		}
+		if err := CheckDir(path); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error %v, want %q", path, err, want)
+		}
+	}
+	if os.Geteuid() != 0 {
+		return
+	}
+	mount := filepath.Join(top, "mount")
+	if err := os.Mkdir(mount, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("none", mount, "tmpfs", 0, ""); err != nil {
+		t.Skip(err)
+	}
+	defer func() { _ = unix.Unmount(mount, 0) }()
+	if err := CheckDir(mount); err == nil || !strings.Contains(err.Error(), "is a mount point") {
+		t.Errorf("a mount point: %v", err)
+	}
+}
+
+// What a process that was killed has left is removed by the next one, unless another one works on it.
+func TestLeftoversAreRemoved(t *testing.T) {
+	top := t.TempDir()
+	path := filepath.Join(top, "tree")
+	working, err := NewDir(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	killed, err := NewDir(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.WriteFile(filepath.Join(killed.Path, "x"), nil, 0o600), os.Chmod(killed.Path, 0o500), killed.lock.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(top, ".tree.unpack-mine"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	next, err := NewDir(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := next.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := inside(t, top), filepath.Base(working.Path)+" .tree.unpack-mine tree"; got != want {
+		t.Errorf("there are %q, want %q", got, want)
+	}
+	if err := working.Discard(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAFullDisk(t *testing.T) {
+	top := t.TempDir()
+	if err := unix.Mount("none", top, "tmpfs", 0, "size=1m"); err != nil {
+		t.Skip("only root can mount a small file system")
+	}
+	defer func() { _ = unix.Unmount(top, unix.MNT_DETACH) }()
+	i := &Image{Name: "image", Layers: []deploy.Layer{layerOf(t, file("a", strings.Repeat("x", 2<<20)))}}
+	d, err := NewDir(filepath.Join(top, "tree"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = i.Dir(t.Context(), d, deploy.Options{}, quiet)
+	if !errors.Is(err, unix.ENOSPC) || !strings.HasPrefix(err.Error(), `image "image": layer 1/1 sha256:`) {
+		t.Errorf("error %v", err)
+	}
+	if err := d.Discard(); err != nil {
+		t.Error(err)
+	}
+	if got := inside(t, top); got != "" {
+		t.Errorf("there are %q", got)
+	}
+}
+
+func TestInterrupted(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(t.Context())
+	i := &Image{Name: "image", Layers: []deploy.Layer{layerOf(t, file("a", "1"))}}
+	i.Count(func(int64) { cancel(context.Canceled) })
+	var b bytes.Buffer
+	if err := i.Tar(ctx, &b, deploy.Options{}, quiet); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+}
