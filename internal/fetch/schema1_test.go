@@ -123,6 +123,21 @@ func TestSchema1OnAHit(t *testing.T) {
 	}
 }
 
+// TestSchema1OfAnotherImage pins the id of one image with the manifest of another, which is next to it: it is no hit.
+func TestSchema1OfAnotherImage(t *testing.T) {
+	t.Parallel()
+	other := images.Schema1("images/old", "v1", images.Use(old.Layers...), images.Arch("arm64"))
+	f, name := serveSchema1(t, old)
+	w := newWorld(t)
+	w.images(itemOf(old, name)).ok()
+	must(os.WriteFile(w.schema1Path(old), other.Raw, 0o644))
+	f.On(registry.Manifest(string(other.Digest)), registry.Handle(other.Handler()))
+	it := itemOf(old, name)
+	it.Image.Digest = other.Digest
+	w.images(it).failed("<name>: image id is <other>, want <id>: pin both again, or fix one",
+		"<name>", name+"@"+string(other.Digest), "<other>", string(other.ID), "<id>", string(old.ID))
+}
+
 // payload is the signed part of an image's manifest.
 func payload(img *images.Image) []byte {
 	at := bytes.LastIndex(img.Raw, []byte(",\n   \"signatures\""))
