@@ -42,6 +42,7 @@ var works = []work{
 	{"mirror", (*bench).mirror},
 	{"carry", (*bench).carry},
 	{"verify", (*bench).verify},
+	{"disks", (*bench).disks},
 	{"builds", (*bench).builds},
 }
 

@@ -38,6 +38,7 @@ type unpackCommand struct {
 	config    string
 	noCache   bool
 	creds     string
+	disk      diskFlags
 
 	dest     string // absolute, or "-"
 	options  deploy.Options
@@ -48,7 +49,7 @@ func (a *app) unpackCommand() *cobra.Command {
 	u := &unpackCommand{app: a}
 	cmd := &cobra.Command{
 		Use:     "unpack IMAGE DEST",
-		Short:   "Unpack an image into a directory or an archive",
+		Short:   "Unpack an image into a directory, an archive or disk images",
 		GroupID: groupCarry,
 		Long: `unpack writes the file system of an image, all layers merged. IMAGE is a
 reference, what an image is called in the pin file or in the cache, an id, or
@@ -58,12 +59,17 @@ said.
 
 DEST is a new or an empty directory, which is there when it is complete. With
 --format tar it is a file, or - for standard output: one archive, with owners
-and devices, for which root is not needed.
+and devices. With --format ext4 it is a file with one file system, with --format
+qcow2 a directory with an image for each layer, layer-0.qcow2 and so on, each
+of which is backed by the one below. None of these needs root.
 
 Ids are mapped as START:TARGET:COUNT: COUNT ids from START on in the image are
-those from TARGET on in what is unpacked. See docs/unpack.md.`,
+those from TARGET on in what is unpacked. In a chain of qcow2 images, that and a
+password of root are an image of their own on top. See docs/unpack.md.`,
 		Example: `  osbuild-containers unpack registry.example.com/team/base:1 rootfs
   osbuild-containers unpack base:1 root --exclude usr/share/doc --ignore-owners
+  osbuild-containers unpack base:1 chain --format qcow2 --size 5GiB \
+    --root-password-file password.txt
   osbuild-containers unpack base:1 - --format tar | ssh builder tar -x -C /srv`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error { return u.run(cmd.Context(), args[0], args[1]) },
@@ -81,6 +87,7 @@ those from TARGET on in what is unpacked. See docs/unpack.md.`,
 	set.StringVar(&u.config, "config", "", "also write the image's config to this `FILE`")
 	set.BoolVar(&u.noCache, "no-cache", false, "use a temporary cache, and remove it")
 	set.StringVar(&u.creds, "creds", "", "credentials for the registry, `USER[:PASSWORD]`; asks for a password that is missing")
+	u.disk.add(set)
 	return cmd
 }
 
@@ -101,6 +108,8 @@ func formats() []unpackFormat {
 	return []unpackFormat{
 		{formatDir, false, unpack.CheckDir, (*unpackCommand).writeDir},
 		{formatTar, true, checkFile, (*unpackCommand).writeTar},
+		{formatExt4, false, checkFile, (*unpackCommand).writeExt4},
+		{formatQcow2, false, unpack.CheckDir, (*unpackCommand).writeQcow2},
 	}
 }
 
@@ -159,7 +168,7 @@ func (u *unpackCommand) check(dest string) (f unpackFormat, err error) {
 		}
 		u.platform = &p
 	}
-	return f, nil
+	return f, u.checkDisk()
 }
 
 // idRanges parses START:TARGET:COUNT.
@@ -222,6 +231,9 @@ func (u *unpackCommand) run(ctx context.Context, what, dest string) (err error) 
 			log.End()
 		}
 	}()
+	if u.disk.warning != "" {
+		log.Note("%s", u.disk.warning)
+	}
 	log.Unpacking()
 	err = u.unpack(ctx, dir, what, f, log)
 	if err != nil && ctx.Err() != nil {
@@ -245,9 +257,11 @@ func (u *unpackCommand) unpack(ctx context.Context, dir, what string, f unpackFo
 	if i.Arch != "" && i.Arch != runtime.GOARCH {
 		log.Note("warning: the image is for %s, this machine is %s", i.Arch, runtime.GOARCH)
 	}
-	u.options.Epoch = i.Created
+	if u.options.Epoch, err = sourceEpoch(i.Created); err != nil {
+		return refused(err)
+	}
 	began := time.Now()
-	bar := item.Unpack(digest.FromBytes(i.Config).String(), i.Size())
+	bar := item.Unpack(digest.FromBytes(i.Config).String(), u.toRead(i))
 	i.Count(bar.Add)
 	if err := f.write(u, ctx, i, log); err != nil {
 		bar.Abandoned(hint.Line(err, hint.Flags))
@@ -273,11 +287,21 @@ func (u *unpackCommand) writeConfig(i *unpack.Image) error {
 }
 
 func (u *unpackCommand) writeDir(ctx context.Context, i *unpack.Image, log *progress.Reporter) error {
+	return u.writeInDir(i, func(d *unpack.Dir) error {
+		if err := i.Dir(ctx, d, u.options, log); err != nil {
+			return err
+		}
+		return u.setPassword(d.Path, i, log)
+	})
+}
+
+// writeInDir has write fill a directory, which gets its name when it is complete.
+func (u *unpackCommand) writeInDir(i *unpack.Image, write func(d *unpack.Dir) error) error {
 	d, err := unpack.NewDir(u.dest)
 	if err != nil {
 		return err
 	}
-	if err = i.Dir(ctx, d, u.options, log); err == nil {
+	if err = write(d); err == nil {
 		err = u.writeConfig(i)
 	}
 	if err == nil {
@@ -296,6 +320,11 @@ func (u *unpackCommand) writeTar(ctx context.Context, i *unpack.Image, log *prog
 		}
 		return u.writeConfig(i)
 	}
+	return u.writeFile(i, func(f *os.File) error { return i.Tar(ctx, f, u.options, log) })
+}
+
+// writeFile has write fill a file, which gets its name when it is complete.
+func (u *unpackCommand) writeFile(i *unpack.Image, write func(f *os.File) error) error {
 	in, err := os.Open(filepath.Dir(u.dest))
 	if err != nil {
 		return err
@@ -306,7 +335,7 @@ func (u *unpackCommand) writeTar(ctx context.Context, i *unpack.Image, log *prog
 		return fmt.Errorf("write %s: %w", u.dest, err)
 	}
 	defer out.Discard()
-	if err := i.Tar(ctx, out, u.options, log); err != nil {
+	if err := write(out.File); err != nil {
 		return err
 	}
 	if err := u.writeConfig(i); err != nil {
