@@ -1,0 +1,59 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// disks measures what becomes of an image in a cache, until it is one file system or a chain of images.
+func (b *bench) disks() error {
+	ours := filepath.Join(filepath.Dir(b.lib), "osbuild-containers")
+	if _, err := os.Stat(ours); err != nil {
+		return fmt.Errorf("%w: run make first", err)
+	}
+	id := b.images[large].ID
+	unpack := func(format string) tool {
+		return tool{name: "**ours**", line: ours + " unpack --cache cache --format " + format + " " + id + " out", prepare: func() error {
+			_, err := b.ask(b.request(filepath.Join(b.scratch(), "cache"), large))
+			return err
+		}}
+	}
+	var layers []string
+	for _, l := range b.images[large].Layers {
+		layers = append(layers, "inputs/"+id+"/"+strings.TrimPrefix(l, "sha256:"))
+	}
+	deploy := b.stage("org.osbuild.container-deploy", map[string]any{"inputs": b.imageInput()})
+	const mke2fs = " && truncate -s 4G out && mke2fs -q -t ext4 -d tree out"
+	deploy.name, deploy.line, deploy.prepare = "container-deploy and mke2fs -d", deploy.line+mke2fs, b.fetched
+	tools := installed([]tool{
+		unpack("ext4"), deploy,
+		{name: "pigz, tar and mke2fs -d", prepare: b.fetched, line: "for b in " + strings.Join(layers, " ") +
+			"; do pigz -dc $b | tar x -C tree --xattrs --xattrs-include='*' || exit; done" + mke2fs},
+	}, map[string][]string{"container-deploy and mke2fs -d": {"mke2fs"}, "pigz, tar and mke2fs -d": {"pigz", "mke2fs"}})
+	if err := b.compare("unpack: an image as one ext4 file system", tools); err != nil {
+		return err
+	}
+	tools = []tool{unpack("qcow2")}
+	if _, err := exec.LookPath("qemu-img"); err == nil && os.Geteuid() == 0 { // to mount
+		tools = append(tools, tool{name: "tar into a loop mount, and qemu-img convert -B", prepare: b.fetched, line: loopChain(layers)})
+	}
+	return b.compare("unpack: an image as a chain of qcow2 images", tools)
+}
+
+// loopChain makes a chain as virt-bootstrap does, with the kernel in place of an appliance for each layer.
+func loopChain(layers []string) string {
+	return `truncate -s 4G raw && mke2fs -q -t ext4 raw && mkdir m out && n=0
+for b in ` + strings.Join(layers, " ") + `; do
+	mount -o loop raw m && $(command -v pigz || echo gzip) -dc $b | tar x -C m --xattrs --xattrs-include='*'
+	e=$?; umount m; [ $e = 0 ] || exit $e
+	if [ $n = 0 ]; then
+		qemu-img convert -f raw -O qcow2 raw out/layer-0.qcow2
+	else
+		qemu-img convert -f raw -O qcow2 -B layer-$((n-1)).qcow2 -F qcow2 raw out/layer-$n.qcow2
+	fi || exit
+	n=$((n+1))
+done`
+}
