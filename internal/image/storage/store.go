@@ -32,7 +32,7 @@ func Reexec() bool { return reexec.Init() }
 type Store struct {
 	store   storage.Store
 	scratch string
-	root    string // the directories with images, for messages
+	root    string // the directories with images, and those that may not be read, for messages
 	places  int    // how many they are
 }
 
@@ -51,7 +51,7 @@ func OpenStore(location string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	root := strings.Join(places, ", ")
+	root := strings.Join(places, ", ") + unreadablePlaces(opts)
 	scratch, err := scratch.Dir()
 	if err != nil {
 		return nil, fmt.Errorf("open containers storage %s: %w", root, err)
@@ -150,9 +150,19 @@ func imagePlaces(opts storage.StoreOptions) (driver string, places []string, err
 		if path, ok := errors.AsType[*fs.PathError](err); ok {
 			err = path.Err
 		}
-		return "", nil, &noStoreError{opts.GraphRoot, err.Error(), err}
+		return "", nil, &noStoreError{opts.GraphRoot, err.Error() + unreadablePlaces(opts), err}
 	}
-	return "", nil, &noStoreError{opts.GraphRoot, "it holds no images", ErrNotStored}
+	return "", nil, &noStoreError{opts.GraphRoot, "it holds no images" + unreadablePlaces(opts), ErrNotStored}
+}
+
+// unreadablePlaces names the additional image stores that this user may not read.
+func unreadablePlaces(opts storage.StoreOptions) (text string) {
+	for _, dir := range additionalStores(opts.GraphDriverOptions) {
+		if _, err := os.Stat(filepath.Join(dir, "overlay-images")); errors.Is(err, fs.ErrPermission) {
+			text += fmt.Sprintf(" (the additional image store %s cannot be read: permission denied)", dir)
+		}
+	}
+	return text
 }
 
 // hasImages reports whether a store of the driver is in the directory, and, if some is wanted, whether an image is

@@ -1,9 +1,16 @@
 package storage
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+
+	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/test/userns"
 )
 
 // TestJoinStores pairs files of an image store and of the graph root with what is in the store that joins them.
@@ -50,5 +57,42 @@ func TestJoinStores(t *testing.T) {
 	}
 	if err := joinStores(filepath.Join(dir, "without"), store, filepath.Join(dir, "none"), "overlay"); err != nil {
 		t.Errorf("without a graph root: %v", err)
+	}
+}
+
+// TestAdditionalStoreOfAnother names an additional image store that the user may not read where an image is not found elsewhere.
+func TestAdditionalStoreOfAnother(t *testing.T) {
+	for own, want := range map[string]string{
+		"none": "no containers storage at <top>/none: it holds no images (the additional image store <top>/root cannot be read: permission denied)",
+		"gone": "no containers storage at <top>/gone: no such file or directory (the additional image store <top>/root cannot be read: permission denied)",
+	} {
+		t.Run(own, func(t *testing.T) { // in a process of its own, since the library reads storage.conf once
+			const env = "CONTAINERS_STORAGE_CONF"
+			if !userns.Second() {
+				if os.Geteuid() != 0 {
+					t.Skip("only root can make files of another user")
+				}
+				top := t.TempDir()
+				conf := filepath.Join(top, "storage.conf")
+				text := fmt.Sprintf("[storage]\ndriver = 'vfs'\ngraphroot = '%s/%s'\n[storage.options]\nadditionalimagestores = ['%s/root']\n", top, own, top)
+				if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				for path, mode := range map[string]os.FileMode{filepath.Dir(top): 0o755, top: 0o755, top + "/none": 0o755, top + "/root": 0o700} {
+					if err := errors.Join(os.MkdirAll(path, 0o755), os.Chmod(path, mode)); err != nil {
+						t.Fatal(err)
+					}
+				}
+				userns.Inside(t, userns.Ordinary(), env+"="+conf)
+				return
+			}
+			s, err := OpenStore("")
+			if err == nil {
+				err = errors.Join(s.Has(digest.FromString("x")), s.Close())
+			}
+			if want = strings.ReplaceAll(want, "<top>", filepath.Dir(os.Getenv(env))); err == nil || err.Error() != want {
+				t.Errorf("got  %v\nwant %s", err, want)
+			}
+		})
 	}
 }
