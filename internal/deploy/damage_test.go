@@ -181,6 +181,7 @@ func TestCancel(t *testing.T) {
 	}
 }
 
+// TestEachLayerHasALine also checks the sum, which is the last line.
 func TestEachLayerHasALine(t *testing.T) {
 	p := newPlace(t)
 	log, err := p.deploy(t, Options{}, layerOf(t, file("a"), file("b")), layerOf(t, file("c")))
@@ -188,7 +189,8 @@ func TestEachLayerHasALine(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := strings.Split(strings.TrimSpace(log), "\n")
-	if len(lines) != 2 || !strings.HasPrefix(lines[0], "layer 2/2 sha256:") || !strings.Contains(lines[1], ": 2.0 kB, 2 entries, ") || !strings.HasSuffix(lines[1], " s") {
+	if len(lines) != 3 || !strings.HasPrefix(lines[0], "layer 2/2 sha256:") || !strings.Contains(lines[1], ": 2.0 kB, 2 entries, ") || !strings.HasSuffix(lines[1], " s") ||
+		!strings.HasPrefix(lines[2], "3 entries, 3.6 kB in ") {
 		t.Errorf("log %q", lines)
 	}
 }

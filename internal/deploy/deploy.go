@@ -112,8 +112,9 @@ func newDeployer(dest Destination, layers []Layer, opt Options, log *progress.Re
 	return d, nil
 }
 
-// run merges all layers and finishes the tree.
+// run merges all layers, finishes the tree and logs what was read.
 func (d *deployer) run(ctx context.Context) error {
+	began := time.Now()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if err := d.all(ctx); err != nil {
@@ -126,7 +127,11 @@ func (d *deployer) run(ctx context.Context) error {
 		return err
 	}
 	d.warn()
-	return d.finish(d.paths.root())
+	if err := d.finish(d.paths.root()); err != nil {
+		return err
+	}
+	d.log.Note("%d entries, %s in %.1f s", d.read.entries, progress.Bytes(d.read.bytes), time.Since(began).Seconds())
+	return nil
 }
 
 // warn reports what could not be done as asked.
@@ -153,6 +158,7 @@ type deployer struct {
 	wanted *trie[wanted]              // targets of hard links, expected in layers below
 	late   map[int32]map[int32]*inode // by layer and entry: files for the second pass
 	buf    []byte
+	read   struct{ entries, bytes int64 } // of all layers, before they are merged
 
 	procs int             // how many layers are read at a time
 	most  int64           // bytes of entries that may be read ahead of the merge
@@ -175,7 +181,7 @@ func (d *deployer) all(ctx context.Context) (err error) {
 // layer merges one layer below those that were merged before.
 func (d *deployer) layer(ctx context.Context, l *layerState, r *reader) error {
 	defer d.forget(l)
-	before, steps, count := d.entries, d.allSteps(), 0
+	before, steps, count := d.entries, d.allSteps(), int64(0)
 	var counted layer.Counts
 	for {
 		d.pause(0)
@@ -207,6 +213,8 @@ func (d *deployer) layer(ctx context.Context, l *layerState, r *reader) error {
 	if err := d.resolveLinks(ctx, l); err != nil {
 		return err
 	}
+	d.read.entries += count
+	d.read.bytes += r.stream.Bytes()
 	d.log.Note("layer %d/%d %s: %s, %d entries, %.1f s", r.k, len(d.layers), progress.Short(d.layers[r.k-1].Name()),
 		progress.Bytes(r.stream.Bytes()), count, time.Since(r.began).Seconds())
 	return nil

@@ -43,7 +43,9 @@ func Open(ctx context.Context, path, name string, log *progress.Reporter) (*Imag
 	}
 	i := &Image{Name: name, img: img}
 	if i.Config, err = img.Config(ctx); err == nil {
-		i.Layers, i.Arch, err = img.DeployedLayers(ctx, log)
+		var platform manifest.Platform
+		i.Layers, platform, err = img.DeployedLayers(ctx, log)
+		i.Arch = platform.Architecture
 	}
 	if err != nil {
 		return nil, errors.Join(err, img.Close())

@@ -34,14 +34,15 @@ func run(ctx context.Context, a *request.Arguments, log *progress.Reporter) (err
 		return err
 	}
 	defer func() { err = errors.Join(err, img.Close()) }()
-	layers, arch, err := img.DeployedLayers(ctx, log)
+	layers, platform, err := img.DeployedLayers(ctx, log)
 	if err != nil {
 		return err
 	}
 	if layers, err = opt.upTo(layers); err != nil {
 		return err
 	}
-	if arch != "" && arch != runtime.GOARCH {
+	log.Note("deploy %s, image %s, %s, %s", img.Name(), img.Manifest().Config.Digest, platform.String(), count(len(layers)))
+	if arch := platform.Architecture; arch != "" && arch != runtime.GOARCH {
 		log.Note("warning: the image is for %s, this machine is %s", arch, runtime.GOARCH)
 	}
 	if img.Manifest().Mixed {
@@ -51,4 +52,12 @@ func run(ctx context.Context, a *request.Arguments, log *progress.Reporter) (err
 		return fmt.Errorf("image %q: %w", img.Name(), err)
 	}
 	return nil
+}
+
+// count describes the layers in the order in which they are logged.
+func count(layers int) string {
+	if layers == 1 {
+		return "1 layer"
+	}
+	return fmt.Sprintf("%d layers, the uppermost first", layers)
 }

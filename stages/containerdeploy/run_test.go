@@ -71,16 +71,23 @@ func TestStage(t *testing.T) {
 		want    string // usr/a
 		doc     bool
 		log     string
+		layers  string
+		entries string
 	}{
-		"all":        {nil, "new", true, "warning: the image is for s390x, this machine is "},
-		"mixed":      {nil, "new", true, `image "localhost/x:v1": ` + manifest.MixedNote},
-		"excluded":   {map[string]any{"exclude": []string{"usr/doc", "none"}}, "new", false, `warning: exclude "none" matched nothing`},
-		"last layer": {map[string]any{"last-layer": 1}, "old", true, "layer 1/1 sha256:"},
+		"all":        {nil, "new", true, "warning: the image is for s390x, this machine is ", "2 layers, the uppermost first", "4"},
+		"mixed":      {nil, "new", true, `image "localhost/x:v1": ` + manifest.MixedNote, "2 layers, the uppermost first", "4"},
+		"excluded":   {map[string]any{"exclude": []string{"usr/doc", "none"}}, "new", false, `warning: exclude "none" matched nothing`, "2 layers, the uppermost first", "4"},
+		"last layer": {map[string]any{"last-layer": 1}, "old", true, "layer 1/1 sha256:", "1 layer", "3"},
 	} {
 		args, tree := arguments(c.options, img.ID.String())
 		status, log := call(t, args)
 		if status != 0 || !strings.Contains(log, c.log) {
 			t.Errorf("%s: exit status %d, log %s", name, status, log)
+		}
+		lines := strings.Split(strings.TrimSpace(log), "\n")
+		first := "deploy localhost/x:v1, image " + img.ID.String() + ", linux/s390x, " + c.layers
+		if last := lines[len(lines)-1]; lines[0] != first || !strings.HasPrefix(last, c.entries+" entries, ") || !strings.HasSuffix(last, " s") {
+			t.Errorf("%s: log %s\nwant it to begin with %s and to end with %s entries", name, log, first, c.entries)
 		}
 		if b, err := os.ReadFile(filepath.Join(tree, "usr/a")); err != nil || string(b) != c.want {
 			t.Errorf("%s: usr/a has %q, want %q, error %v", name, b, c.want, err)

@@ -12,20 +12,20 @@ import (
 	"osbuild-containers/internal/progress"
 )
 
-// DeployedLayers returns the layers of the image as they are deployed, the lowest first, and its architecture, "" if its
-// config does not have one. Each layer is opened when it is read.
-func (i *Image) DeployedLayers(ctx context.Context, log *progress.Reporter) ([]layer.Blob, string, error) {
+// DeployedLayers returns the layers of the image as they are deployed, the lowest first, and the platform that its config
+// names, whose fields are "" if it names none. Each layer is opened when it is read.
+func (i *Image) DeployedLayers(ctx context.Context, log *progress.Reporter) ([]layer.Blob, manifest.Platform, error) {
+	var platform manifest.Platform
 	raw, err := i.Config(ctx)
 	if err != nil {
-		return nil, "", err
+		return nil, platform, err
 	}
-	var platform manifest.Platform
 	if err := json.Unmarshal(raw, &platform); err != nil {
-		return nil, "", fmt.Errorf("image %q: config: %w", i.Name(), err)
+		return nil, platform, fmt.Errorf("image %q: config: %w", i.Name(), err)
 	}
 	ids, err := i.Manifest().LayerDiffIDs(raw)
 	if err != nil {
-		return nil, "", fmt.Errorf("image %q: %w", i.Name(), err)
+		return nil, platform, fmt.Errorf("image %q: %w", i.Name(), err)
 	}
 	blobs := i.Manifest().Layers
 	var layers []layer.Blob
@@ -43,5 +43,5 @@ func (i *Image) DeployedLayers(ctx context.Context, log *progress.Reporter) ([]l
 			Rewritten: rewritten.Load,
 		})
 	}
-	return layers, platform.Normalize().Architecture, nil
+	return layers, platform.Normalize(), nil
 }
