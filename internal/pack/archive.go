@@ -47,15 +47,14 @@ func (a *archive) begin() error {
 }
 
 // documents writes the config, the manifest that names it, and the index that names that;
-// then the archive ends.
-func (a *archive) documents(config *v1.Image, manifest *v1.Manifest) error {
-	var err error
+// then the archive ends. It returns the descriptor of the manifest.
+func (a *archive) documents(config *v1.Image, manifest *v1.Manifest) (desc v1.Descriptor, err error) {
 	if manifest.Config, err = a.document(v1.MediaTypeImageConfig, config); err != nil {
-		return err
+		return desc, err
 	}
-	desc, err := a.document(v1.MediaTypeImageManifest, manifest)
+	desc, err = a.document(v1.MediaTypeImageManifest, manifest)
 	if err != nil {
-		return err
+		return desc, err
 	}
 	index, err := json.Marshal(v1.Index{
 		Versioned: specs.Versioned{SchemaVersion: 2},
@@ -63,13 +62,13 @@ func (a *archive) documents(config *v1.Image, manifest *v1.Manifest) error {
 		Manifests: []v1.Descriptor{desc},
 	})
 	if err != nil {
-		return err
+		return desc, err
 	}
-	if err := a.file(v1.ImageIndexFile, index); err != nil {
-		return err
+	if err = a.file(v1.ImageIndexFile, index); err != nil {
+		return desc, err
 	}
 	_, err = a.f.WriteAt(make([]byte, 2*blockSize), a.at)
-	return err
+	return desc, err
 }
 
 func (a *archive) document(mediaType string, doc any) (v1.Descriptor, error) {

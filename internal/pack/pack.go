@@ -26,10 +26,13 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"osbuild-containers/internal/atomicfile"
+	"osbuild-containers/internal/manifest"
+	"osbuild-containers/internal/progress"
 )
 
 // Layer is one tree to pack.
@@ -64,23 +67,46 @@ func Archive(ctx context.Context, root, name string, layers []Layer, img Image, 
 	}
 	defer out.Discard()
 	a := &archive{f: out.File, mtime: img.Created, blobs: map[string]bool{}}
-	if err := a.image(ctx, layers, img, logf); err != nil {
+	made, err := a.image(ctx, layers, img, logf)
+	if err != nil {
 		return err
 	}
 	if err := out.Commit(); err != nil {
 		return fmt.Errorf("finish archive %q: %w", name, err)
 	}
+	if logf != nil {
+		logf("%s: image %s, manifest %s, %s, %s", name, made.config, made.manifest, made.platform, made.size())
+	}
 	return nil
 }
 
+// made describes an image that was written.
+type made struct {
+	config, manifest digest.Digest
+	platform         string
+	layers           []v1.Descriptor
+}
+
+// size returns the number of the layers and their size.
+func (m *made) size() string {
+	var bytes int64
+	for _, l := range m.layers {
+		bytes += l.Size
+	}
+	if len(m.layers) == 1 {
+		return "1 layer, " + progress.Bytes(bytes)
+	}
+	return fmt.Sprintf("%d layers, %s", len(m.layers), progress.Bytes(bytes))
+}
+
 // image writes everything, in an order in which each part knows the digests it names.
-func (a *archive) image(ctx context.Context, layers []Layer, img Image, logf Logf) error {
+func (a *archive) image(ctx context.Context, layers []Layer, img Image, logf Logf) (*made, error) {
 	if err := a.begin(); err != nil {
-		return fmt.Errorf("write archive: %w", err)
+		return nil, fmt.Errorf("write archive: %w", err)
 	}
 	config := v1.Image{Created: &img.Created, Platform: img.Platform, Config: img.Config}
 	config.RootFS.Type = "layers"
-	manifest := v1.Manifest{
+	doc := v1.Manifest{
 		Versioned:   specs.Versioned{SchemaVersion: 2},
 		MediaType:   v1.MediaTypeImageManifest,
 		Annotations: img.Annotations,
@@ -89,17 +115,19 @@ func (a *archive) image(ctx context.Context, layers []Layer, img Image, logf Log
 		p := packer{logf: logf, label: fmt.Sprintf("layer %d/%d %s", i+1, len(layers), l.Name)}
 		desc, diffID, err := p.layer(ctx, a, l.Path, img)
 		if err != nil {
-			return fmt.Errorf("%s: %w", p.label, err)
+			return nil, fmt.Errorf("%s: %w", p.label, err)
 		}
-		manifest.Layers = append(manifest.Layers, desc)
+		doc.Layers = append(doc.Layers, desc)
 		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, diffID)
 		config.History = append(config.History, v1.History{
 			Created:   &img.Created,
 			CreatedBy: "/bin/sh -c #(nop) osbuild input '" + l.Name + "'",
 		})
 	}
-	if err := a.documents(&config, &manifest); err != nil {
-		return fmt.Errorf("write archive: %w", err)
+	desc, err := a.documents(&config, &doc)
+	if err != nil {
+		return nil, fmt.Errorf("write archive: %w", err)
 	}
-	return nil
+	on := manifest.Platform{OS: img.Platform.OS, Architecture: img.Platform.Architecture, Variant: img.Platform.Variant}
+	return &made{config: doc.Config.Digest, manifest: desc.Digest, platform: on.String(), layers: doc.Layers}, nil
 }

@@ -19,6 +19,7 @@ import (
 
 	"osbuild-containers/internal/module"
 	"osbuild-containers/internal/process"
+	"osbuild-containers/internal/progress"
 )
 
 // call runs the stage over the arguments, as a process would be, and returns its exit
@@ -278,9 +279,23 @@ func TestWhatTimeItIs(t *testing.T) {
 	}
 }
 
-func TestTheLogTellsOfEachLayer(t *testing.T) {
-	code, log := call(t, t.TempDir(), folders(t, "base"), `{"filename": "f", "architecture": "a"}`, epoch)
-	if !strings.HasPrefix(log, "layer 1/1 base: 2 entries, 2.") || !strings.HasSuffix(log, " s\n") || code != 0 {
-		t.Errorf("status %d, log %q", code, log)
+func TestTheLogTellsOfEachLayerAndTheImage(t *testing.T) {
+	tree := t.TempDir()
+	code, log := call(t, tree, folders(t, "base"), `{"filename": "f", "architecture": "x86_64"}`, epoch)
+	if code != 0 {
+		t.Fatalf("status %d, log %q", code, log)
+	}
+	files, manifest, _ := read(t, filepath.Join(tree, "f"))
+	layers, last, _ := strings.Cut(log, "\n")
+	if !strings.HasPrefix(layers, "layer 1/1 base: 2 entries, 2.") || !strings.HasSuffix(layers, " s") {
+		t.Errorf("log %q", log)
+	}
+	var index v1.Index
+	if err := json.Unmarshal(files["index.json"], &index); err != nil {
+		t.Fatal(err)
+	}
+	want := fmt.Sprintf("f: image %s, manifest %s, linux/amd64, 1 layer, %s\n", manifest.Config.Digest, index.Manifests[0].Digest, progress.Bytes(manifest.Layers[0].Size))
+	if last != want {
+		t.Errorf("the last line is %q, want %q", last, want)
 	}
 }
