@@ -29,7 +29,7 @@ func (b *bench) mirror() error {
 	if err := os.WriteFile(conf, []byte(hosts[0]), 0o644); err != nil {
 		return err
 	}
-	pin := exec.CommandContext(b.ctx, ours, append([]string{"pin", "--arch", "any", "--file", pins}, refs...)...)
+	pin := exec.CommandContext(b.ctx, ours, append([]string{"pin", "--arch", "any", "--pins", pins}, refs...)...)
 	pin.Env = append(os.Environ(), "CONTAINERS_REGISTRIES_CONF="+conf)
 	if out, err := pin.CombinedOutput(); err != nil {
 		return fmt.Errorf("pin: %w: %s", err, tail(string(out)))
@@ -42,7 +42,7 @@ func (b *bench) mirror() error {
 		return strings.Join(lines, " && ")
 	}
 	tools := []tool{
-		{name: "**ours**", line: "CONTAINERS_REGISTRIES_CONF=" + conf + " " + ours + " mirror $(cat dest)/m --dest-tls-verify=false --cache none --file " + pins},
+		{name: "**ours**", line: "CONTAINERS_REGISTRIES_CONF=" + conf + " " + ours + " mirror $(cat dest)/m --dest-tls-verify=false --cache none --pins " + pins},
 		{name: "skopeo sync", line: each("skopeo sync -s docker -d docker --src-tls-verify=false --dest-tls-verify=false REF $(cat dest)/m")},
 		{name: "skopeo-new sync", line: each("skopeo-new sync -s docker -d docker --src-tls-verify=false --dest-tls-verify=false REF $(cat dest)/m")},
 		{name: "crane copy", line: each("crane copy --insecure REF DEST")},

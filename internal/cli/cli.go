@@ -11,8 +11,8 @@
 //	0    done; for a check: all is well
 //	1    something failed; the error says what
 //	2    the command line, or a file it names, was refused; nothing was touched
-//	3    pin --check: a tag points to another digest than the pinned one
-//	4    pin --check: something pinned is not served any more
+//	3    pin check: a tag points to another digest than the pinned one
+//	4    pin check: something pinned is not served any more
 //	5    verify: something is damaged, and was not repaired
 //	130  interrupted by SIGINT
 //	143  interrupted by SIGTERM
@@ -26,7 +26,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"osbuild-containers/internal/bundle"
 	"osbuild-containers/internal/hint"
@@ -116,8 +115,9 @@ func refused(err error) error {
 
 // app is what all commands share.
 type app struct {
-	env   Env
-	flags flags
+	env       Env
+	flags     flags
+	stdinRead bool // standard input was read
 }
 
 // newRoot makes the tree of commands.
@@ -133,7 +133,7 @@ elsewhere.`,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		DisableAutoGenTag: true,
-		Args:              refusedArgs(cobra.NoArgs, env.Args),
+		Args:              noArguments,
 		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		PersistentPreRunE: func(*cobra.Command, []string) error { return a.flags.check() },
 	}
@@ -142,18 +142,7 @@ elsewhere.`,
 	root.SetOut(env.Stdout)
 	root.SetErr(env.Stderr)
 	root.SetVersionTemplate(Name + " {{.Version}}\n")
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		if wrong, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
-			name := wrong.GetFlag().Name
-			switch wrong.GetFlag().Value.Type() {
-			case "bool":
-				return refused(hint.Add(fmt.Errorf("--%s: want true or false, got %q", name, wrong.GetValue()), "use --%s alone for true", name))
-			case "int":
-				err = fmt.Errorf("--%s: want a whole number, got %q", name, wrong.GetValue())
-			}
-		}
-		return refused(hint.Add(err, "see %s --help", cmd.CommandPath()))
-	})
+	root.SetFlagErrorFunc(flagError)
 	usage := strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages", ".FlagUsagesWrapped 80")
 	root.SetUsageTemplate(strings.ReplaceAll(usage, " for more information about a command.", " for more."))
 	a.flags.add(root.PersistentFlags())
@@ -164,10 +153,18 @@ elsewhere.`,
 		&cobra.Group{ID: groupInstall, Title: "In osbuild:"},
 	)
 	root.AddCommand(a.commands()...)
-	for _, cmd := range root.Commands() {
-		cmd.Args = refusedArgs(cmd.Args, env.Args)
-	}
+	root.AddCommand(a.versionCommand())
+	root.SetHelpCommand(helpCommand(root))
+	refuseArgs(root, env.Args)
 	return root
+}
+
+// refuseArgs makes wrong arguments of a command, and of those below it, a refusal. line is the command line.
+func refuseArgs(cmd *cobra.Command, line []string) {
+	cmd.Args = refusedArgs(cmd.Args, line)
+	for _, sub := range cmd.Commands() {
+		refuseArgs(sub, line)
+	}
 }
 
 // Groups of commands in the help.
@@ -188,7 +185,7 @@ func refusedArgs(check cobra.PositionalArgs, line []string) cobra.PositionalArgs
 			return refused(err)
 		}
 		if err := check(cmd, args); err != nil {
-			return refused(hint.Add(err, "see %s --help", cmd.CommandPath()))
+			return refused(seeHelp(err, cmd))
 		}
 		return nil
 	}

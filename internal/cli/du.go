@@ -21,7 +21,7 @@ other image has: so much would be free without it. Counted are the bytes of
 blobs; what a file system adds to that, or saves by reflinks, is not.`,
 		Example: `  osbuild-containers du
   osbuild-containers du --json --cache /srv/osbuild/sources`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(*cobra.Command, []string) error { return a.du() },
 	}
 }

@@ -60,6 +60,7 @@ is complete again. See docs/bundles.md.`,
 	set := cmd.Flags()
 	set.StringVarP(&e.output, "output", "o", "", "`PATH` of the file or directory to write; - is standard output")
 	set.StringArrayVar(&e.pins, "pins", nil, "pin `FILE` with the images; may be given again")
+	alias(set, "file", "pins")
 	set.StringSliceVar(&e.arch, "arch", nil, "architectures (default all)")
 	set.StringArrayVar(&e.have, "have", nil, "bundle, or other OCI layout, at `PATH` whose blobs are left out; may be given again")
 	set.StringVar(&e.format, "format", "", "oci, a directory, or oci-archive, a file (default what the output is, or a file)")
@@ -201,7 +202,7 @@ func (e *exportCommand) wanted(ctx context.Context, dir string, args []string) (
 	fetching := &wanted{}
 	var all []bundle.Wanted
 	for _, path := range files {
-		pins, err := readPins(ctx, path)
+		pins, err := e.readPins(ctx, path)
 		if err != nil {
 			return nil, refused(err)
 		}

@@ -20,7 +20,7 @@ import (
 // fetchCommand is the command fetch, with what its flags say.
 type fetchCommand struct {
 	*app
-	files     []string
+	pins      []string
 	manifests []string
 	arch      []string
 	plan      bool
@@ -48,10 +48,12 @@ docs/events.md. With --plan it is the plan.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd.Context(), args) },
 	}
 	set := cmd.Flags()
-	set.StringArrayVar(&f.files, "file", nil, "pin `FILE` to fetch from; may be given again")
+	set.StringArrayVar(&f.pins, "pins", nil, "pin `FILE` to fetch from; may be given again")
+	alias(set, "file", "pins")
 	set.StringArrayVar(&f.manifests, "manifest", nil, "osbuild manifest, a `FILE` or -, to fetch for; may be given again")
 	set.StringSliceVar(&f.arch, "arch", nil, "architectures (default this machine's for a REF, all for a pin file)")
-	set.BoolVar(&f.plan, "plan", false, "say what would be downloaded, and leave it at that")
+	set.BoolVar(&f.plan, "plan", false, "show what would be downloaded, and leave it at that; --dry-run is the same")
+	alias(set, "dry-run", "plan")
 	return cmd
 }
 

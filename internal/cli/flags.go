@@ -40,6 +40,17 @@ func (f *flags) add(set *pflag.FlagSet) {
 	set.IntVar(&f.options.MaxParallel, "max-parallel", f.options.MaxParallel, "downloads at one time")
 }
 
+// alias makes name mean another flag of the set. Help does not show it.
+func alias(set *pflag.FlagSet, name, flag string) {
+	before := set.GetNormalizeFunc()
+	set.SetNormalizeFunc(func(set *pflag.FlagSet, typed string) pflag.NormalizedName {
+		if typed == name {
+			typed = flag
+		}
+		return before(set, typed)
+	})
+}
+
 // check refuses what no command takes.
 func (f *flags) check() error {
 	if err := checkCertDir("--cert-dir", f.certDir); err != nil {

@@ -42,13 +42,14 @@ What another process uses stays: an osbuild that runs keeps all images of its
 store, a fetch keeps the pool. Run gc again later. Killing it does no harm.`,
 		Example: `  osbuild-containers gc --keep-manifest build.json --dry-run
   osbuild-containers gc --older-than 30d --max-size 50GB`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return g.run(cmd.Context()) },
 	}
 	set := cmd.Flags()
 	g.set = set
 	set.StringArrayVar(&g.manifests, "keep-manifest", nil, "keep what this osbuild manifest, a `FILE` or -, names; may be given again")
-	set.StringArrayVar(&g.pins, "keep-pins", nil, "keep what this pin `FILE` names; may be given again")
+	set.StringArrayVar(&g.pins, "pins", nil, "keep what this pin `FILE` names; may be given again")
+	alias(set, "keep-pins", "pins")
 	set.StringVar(&g.olderThan, "older-than", "", "remove images that were not used for this `TIME`: 12h, 30d, 8w")
 	set.StringVar(&g.maxSize, "max-size", "", "remove images until the cache has at most this `SIZE`: 500MB, 20G, 1.5TiB")
 	set.BoolVar(&g.dryRun, "dry-run", false, "say what would go, and leave it at that")
@@ -113,7 +114,7 @@ func (g *gcCommand) policy(ctx context.Context) (p gc.Policy, err error) {
 		}
 	}
 	for _, path := range g.pins {
-		file, err := readPins(ctx, path)
+		file, err := g.readPins(ctx, path)
 		if err != nil {
 			return p, err
 		}

@@ -45,7 +45,7 @@ newest file was.`,
   docker save app:1 -o app.tar && osbuild-containers import app.tar --json
   podman save app:1 | osbuild-containers import -
   osbuild-containers import --rootfs base:1 --change CMD=/bin/sh root.tar.xz`,
-		Args: cobra.ExactArgs(1),
+		Args: arguments(1, 1, "one file or directory, or -"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := root.check(cmd.Flags().Changed); err != nil {
 				return err

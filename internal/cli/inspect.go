@@ -30,7 +30,7 @@ be one image: of several with one name and platform, the newest is meant. With
 --json the whole config is shown.`,
 		Example: `  osbuild-containers inspect fedora-bootc:42
   osbuild-containers inspect 12dcd147b9ee --json`,
-		Args: cobra.ExactArgs(1),
+		Args: arguments(1, 1, "one image"),
 		RunE: func(_ *cobra.Command, args []string) error { return a.inspect(args[0], arch) },
 	}
 	cmd.Flags().StringSliceVar(&arch, "arch", nil, "architecture, where a name has several")

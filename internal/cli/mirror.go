@@ -45,19 +45,14 @@ ask the mirror first; see docs/fleet.md. With --json it is what was done.`,
 		Example: `  osbuild-containers mirror registry.example.com/mirror > mirror.conf
   osbuild-containers mirror localhost:5000 fedora-bootc --dest-tls-verify=false
   osbuild-containers mirror registry.example.com/mirror --all --dry-run`,
-		Args: cobra.MinimumNArgs(1),
+		Args: arguments(1, -1, "a registry"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return m.run(cmd.Context(), cmd.Flags(), args[0], args[1:])
 		},
 	}
 	f := cmd.Flags()
-	f.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
-		if name == "pins" {
-			name = "file"
-		}
-		return pflag.NormalizedName(name)
-	})
-	f.StringVar(&m.file, "file", pin.FileName, "the pin `FILE`; --pins is the same")
+	f.StringVar(&m.file, "pins", pin.FileName, "the pin `FILE`")
+	alias(f, "file", "pins")
 	f.BoolVar(&m.all, "all", false, "copy all images of a manifest list, not only those that are pinned")
 	f.BoolVar(&m.scoped, "scoped", false, "have the registries in the paths, below DEST")
 	f.BoolVar(&m.dryRun, "dry-run", false, "say what would be sent, and leave it at that")
@@ -110,7 +105,7 @@ func (m *mirrorCommand) run(ctx context.Context, set *pflag.FlagSet, dest string
 	if err != nil {
 		return err
 	}
-	f, err := readPins(ctx, m.file)
+	f, err := m.readPins(ctx, m.file)
 	if err != nil {
 		return refused(err)
 	}

@@ -30,11 +30,17 @@ const (
 
 // fileAdvice is the command that is meant where a command is given a file in the place of an image.
 var fileAdvice = map[string]map[string]string{
-	"pin":    {pinsFile: "pin --check --file", namesFile: "pin --from", manifestFile: "pin --manifest"},
-	"fetch":  {pinsFile: "fetch --file", namesFile: "pin --from", manifestFile: "fetch --manifest"},
-	"export": {pinsFile: "export --pins", namesFile: "pin --from", manifestFile: "fetch --manifest"},
-	"unpack": {pinsFile: "unpack IMAGE DEST --file", namesFile: "pin --from", manifestFile: "pin --manifest"},
-	"mirror": {pinsFile: "mirror DEST --file", namesFile: "pin --from", manifestFile: "pin --manifest"},
+	"pin":          {pinsFile: "pin check --pins", namesFile: "pin --from", manifestFile: "pin manifest"},
+	"pin list":     {pinsFile: "pin list --pins"},
+	"pin check":    {pinsFile: "pin check --pins"},
+	"pin update":   {pinsFile: "pin update --pins"},
+	"pin remove":   {pinsFile: "pin remove NAME --pins"},
+	"pin export":   {pinsFile: "pin export --pins"},
+	"pin manifest": {pinsFile: "pin manifest FILE --pins", namesFile: "pin --from", manifestFile: "pin manifest"},
+	"fetch":        {pinsFile: "fetch --pins", namesFile: "pin --from", manifestFile: "fetch --manifest"},
+	"export":       {pinsFile: "export --pins", namesFile: "pin --from", manifestFile: "fetch --manifest"},
+	"mirror":       {pinsFile: "mirror DEST --pins", namesFile: "pin --from", manifestFile: "pin manifest"},
+	"unpack":       {pinsFile: "unpack IMAGE DEST --pins", namesFile: "pin --from", manifestFile: "pin manifest"},
 }
 
 // refuseFiles refuses arguments that are files instead of images: docker.io is never meant. An image with the name of

@@ -24,7 +24,7 @@ func (a *app) modulesCommand() *cobra.Command {
 		GroupID: groupInstall,
 		Long: `modules puts this project's modules where osbuild looks for its own of the same
 names, and puts osbuild's back. osbuild's are kept in LIBDIR/` + modules.Kept + `.`,
-		Args: refusedArgs(cobra.NoArgs, a.env.Args),
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	var libdir, from string
@@ -32,7 +32,7 @@ names, and puts osbuild's back. osbuild's are kept in LIBDIR/` + modules.Kept + 
 	status := &cobra.Command{
 		Use:   "status",
 		Short: "Show which modules are ours, with their version",
-		Args:  refusedArgs(cobra.NoArgs, a.env.Args),
+		Args:  noArguments,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return a.modulesStatus(cmd.Context(), libdir) },
 	}
 	enable := &cobra.Command{
@@ -40,14 +40,14 @@ names, and puts osbuild's back. osbuild's are kept in LIBDIR/` + modules.Kept + 
 		Short: "Put our modules into osbuild's libdir, and keep osbuild's",
 		Long: `enable puts our modules into osbuild's libdir and keeps osbuild's. It may be run
 again, after an update of osbuild or when it was interrupted.`,
-		Args: refusedArgs(cobra.NoArgs, a.env.Args),
+		Args: noArguments,
 		RunE: func(*cobra.Command, []string) error { return a.modulesEnable(libdir, from) },
 	}
 	enable.Flags().StringVar(&from, "from", "", "the `DIR` with our modules; without it ../libexec/"+Name+", seen from this executable")
 	disable := &cobra.Command{
 		Use:   "disable",
 		Short: "Take our modules out of osbuild's libdir, and put osbuild's back",
-		Args:  refusedArgs(cobra.NoArgs, a.env.Args),
+		Args:  noArguments,
 		RunE:  func(*cobra.Command, []string) error { return a.modulesDisable(libdir) },
 	}
 	cmd.AddCommand(status, enable, disable)

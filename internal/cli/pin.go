@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/pin"
@@ -16,122 +16,202 @@ import (
 	"osbuild-containers/internal/unpack"
 )
 
-// pinCommand is the command pin, with what its flags say.
+// pinCommand is the command pin with its subcommands, and what their flags say.
 type pinCommand struct {
 	*app
-	file      string
-	arch      []string
-	from      string
-	format    string
-	check     bool
-	update    bool
-	parseOnly bool
-	manifest  string
-	printed   bool
+	file    string
+	arch    []string
+	from    string
+	dryRun  bool
+	printed bool
 }
 
 func (a *app) pinCommand() *cobra.Command {
 	p := &pinCommand{app: a}
+	cmd := p.addCommand()
+	cmd.Use = "pin [REF…]"
+	cmd.Short = "Turn tags into digests, and keep them true"
+	cmd.GroupID = groupPin
+	cmd.Args = bareArguments
+	cmd.Long = `pin keeps a pin file: what references point to, as the digests of manifest list
+and manifest and the image id, for each platform. Without a command it is pin
+add. An image whose name is that of a command needs it: pin add list.`
+	cmd.Example = `  osbuild-containers pin registry.example.com/team/base:1 --arch x86_64,aarch64
+  osbuild-containers pin registry.example.com/team/base:1 --dry-run
+  osbuild-containers pin check
+  osbuild-containers pin update fedora-bootc
+  osbuild-containers pin manifest image.json`
+	cmd.AddCommand(p.addCommand(), p.listCommand(), p.checkCommand(), p.updateCommand(), p.removeCommand(),
+		p.manifestCommand(), p.exportCommand(), p.parseCommand())
+	return cmd
+}
+
+func (p *pinCommand) addCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "pin [REF…]",
-		Short:   "Turn tags into digests, and keep them true",
-		GroupID: groupPin,
-		Long: `pin finds what references point to now, the digests of manifest list and
-manifest and the image id, and keeps them in a pin file. It replaces what the
-file has for the same reference and platform and leaves the rest alone; if one
-of the references cannot be pinned, the file stays as it was.
+		Use:   "add REF…",
+		Short: "Pin what references point to now",
+		Long: `add finds what references point to now and keeps it in the pin file. It replaces
+what the file has for the same reference and platform and leaves the rest alone;
+if one of the references cannot be pinned, the file stays as it was.
 
 A REF is an image in a registry, with docker:// before it or without, or one in
 the local store, containers-storage:NAME or containers-storage:[STORE]NAME. A
 name without a registry is what registries.conf makes of it.
 
---check and --update take names of what is pinned: the end of a reference, with
-its tag or without. Without names, all that is pinned is meant.
-
---manifest puts pins into an osbuild manifest: into its sources, and into the
-inputs of stages that refer to images. A reference to an image id is refreshed;
-one to the name of an image is filled in. All else stays byte for byte.
-
-Exit status of --check: 0 all is well, 3 a tag has moved, 4 something pinned is
-not served any more, 1 it cannot be told.`,
-		Example: `  osbuild-containers pin registry.example.com/team/base:1 --arch x86_64,aarch64
-  osbuild-containers pin --check
-  osbuild-containers pin --update fedora-bootc
-  osbuild-containers pin --manifest image.json
-  osbuild-containers pin --from images.txt --format lines`,
-		RunE: func(cmd *cobra.Command, args []string) error { return p.run(cmd.Context(), args) },
+With --pins -, a new pin file is written to standard output.`,
+		Example: `  osbuild-containers pin add registry.example.com/team/base:1 --arch aarch64
+  osbuild-containers pin add --from images.txt
+  osbuild-containers pin add registry.example.com/team/base:1 --dry-run`,
+		RunE: func(cmd *cobra.Command, args []string) error { return p.runAdd(cmd.Context(), args) },
 	}
 	f := cmd.Flags()
-	f.StringVar(&p.file, "file", pin.FileName, "the pin file")
-	f.StringSliceVar(&p.arch, "arch", nil,
-		"architectures to pin for (default this machine's), in osbuild's names or Go's: x86_64, aarch64, arm64/v8, armhfp, ppc64le, s390x, riscv64; or any")
-	f.StringVar(&p.from, "from", "", "also pin the references in this file: a pin file, or lines of name:tag@digest")
-	f.StringVar(&p.format, "format", "", "write what is pinned to standard output as "+pin.Lines+" of name:tag@digest")
-	f.BoolVar(&p.check, "check", false, "ask whether what is pinned is still true")
-	f.BoolVar(&p.update, "update", false, "pin tags that have moved again, and show what changes")
-	f.StringVar(&p.manifest, "manifest", "", "put what is pinned into this osbuild manifest; - is from standard input to standard output")
-	f.BoolVar(&p.printed, "print", false, "print the sources and inputs that a manifest needs, or that --manifest would get, and change no manifest")
-	f.BoolVar(&p.parseOnly, "parse-only", false, "show how references are understood, and do nothing else")
+	p.pinsFlag(f)
+	p.archFlag(f, "architectures to pin for (default this machine's), in osbuild's names or Go's: x86_64, aarch64, arm64/v8, armhfp, ppc64le, s390x, riscv64; or any")
+	p.fromFlag(f)
+	p.dryRunFlag(f, "show what would be pinned, and write nothing")
 	return cmd
 }
 
-// run does what the flags ask for.
-func (p *pinCommand) run(ctx context.Context, args []string) error {
-	if err := p.combined(); err != nil {
-		return refused(err)
+func (p *pinCommand) listCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "list [NAME…]",
+		Short: "Show what is pinned, without asking a registry",
+		Long: `list shows what is pinned; it reads the pin file and nothing else. A NAME is the
+end of a reference, with its tag or without; without any it is all.`,
+		Example: `  osbuild-containers pin list
+  osbuild-containers pin list base:1 --json`,
+		RunE: func(cmd *cobra.Command, args []string) error { return p.runList(cmd.Context(), args) },
 	}
-	if err := refuseFiles("pin", args); err != nil {
-		return err
-	}
-	switch {
-	case p.parseOnly:
-		return p.runParse(ctx, args)
-	case p.check:
-		return p.runCheck(ctx, args)
-	case p.update:
-		return p.runUpdate(ctx, args)
-	case p.manifest != "" || p.printed:
-		return p.runManifest(ctx, args)
-	case len(args) == 0 && p.from == "" && p.format != "":
-		f, err := readPins(ctx, p.file)
-		if err != nil {
-			return refused(err)
-		}
-		return p.printLines(f)
-	}
-	return p.runPin(ctx, args)
+	p.pinsFlag(cmd.Flags())
+	p.archFlag(cmd.Flags(), "architectures (default all)")
+	return cmd
 }
 
-// combined refuses flags that do not go together.
-func (p *pinCommand) combined() error {
-	var modes []string
-	for name, on := range map[string]bool{"--check": p.check, "--update": p.update, "--parse-only": p.parseOnly} {
-		if on {
-			modes = append(modes, name)
-		}
+func (p *pinCommand) checkCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "check [NAME…]",
+		Short: "Ask whether what is pinned is still true",
+		Long: `check asks registries whether what is pinned is served, and whether tags still
+point to it. It downloads nothing. A NAME is the end of a reference, with its
+tag or without; without any it is all that is pinned.
+
+Exit status: 0 all is well, 3 a tag has moved, 4 something pinned is not served
+any more, 1 it cannot be told.`,
+		Example: `  osbuild-containers pin check
+  osbuild-containers pin check fedora-bootc --pins build.lock.json`,
+		RunE: func(cmd *cobra.Command, args []string) error { return p.runCheck(cmd.Context(), args) },
 	}
-	slices.Sort(modes)
-	switch {
-	case len(modes) > 1:
-		return fmt.Errorf("%s are not for one call: use one of them", strings.Join(modes, " and "))
-	case p.from != "" && (p.check || p.update):
-		return fmt.Errorf("--from does not go with %s, which is about what is in the pin file", modes[0])
-	case len(modes) == 1 && (p.manifest != "" || p.printed):
-		return fmt.Errorf("%s does not go with --manifest and --print: run one after the other", modes[0])
-	case p.format != "" && (p.manifest != "" || p.printed):
-		return errors.New("--format is about the pin file, --manifest and --print about manifests: run one after the other")
-	case p.from == "-" && p.manifest == "-":
-		return errors.New("--from and --manifest cannot both be standard input")
-	case p.manifest == "-" && p.flags.json && !p.printed:
-		return errors.New("--manifest - writes the manifest to standard output, and --json something else: use one of them")
-	case p.format != "" && len(modes) == 1:
-		return fmt.Errorf("--format does not go with %s", modes[0])
-	case p.format != "" && p.flags.json:
-		return errors.New("--format and --json both say how to answer: use one of them")
-	case p.format != "" && p.format != pin.Lines:
-		return fmt.Errorf("unknown format %q: use %s", p.format, pin.Lines)
+	p.pinsFlag(cmd.Flags())
+	return cmd
+}
+
+func (p *pinCommand) updateCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "update [NAME…]",
+		Short: "Pin tags that have moved again, and show what changes",
+		Long: `update follows tags, for the platforms that are pinned, and shows digests, layers
+and bytes that come and go. What is pinned by digest alone stays. A NAME is the
+end of a reference, with its tag or without; without any it is all that is
+pinned.`,
+		Example: `  osbuild-containers pin update --dry-run
+  osbuild-containers pin update fedora-bootc`,
+		RunE: func(cmd *cobra.Command, args []string) error { return p.runUpdate(cmd.Context(), args) },
 	}
-	return nil
+	p.pinsFlag(cmd.Flags())
+	p.dryRunFlag(cmd.Flags(), "show what would change, and write nothing")
+	return cmd
+}
+
+func (p *pinCommand) removeCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "remove NAME…",
+		Short: "Remove images from the pin file",
+		Long: `remove takes images out of the pin file, for all their platforms or those that
+--arch names. A NAME is the end of a reference, with its tag or without, and has
+to mean one reference. The cache is left alone: see rm and gc.`,
+		Example: `  osbuild-containers pin remove team/base:1
+  osbuild-containers pin remove team/base:1 --arch s390x --dry-run`,
+		Args: arguments(1, -1, "the name of what is pinned"),
+		RunE: func(cmd *cobra.Command, args []string) error { return p.runRemove(cmd.Context(), args) },
+	}
+	p.pinsFlag(cmd.Flags())
+	p.archFlag(cmd.Flags(), "architectures (default all)")
+	p.dryRunFlag(cmd.Flags(), "show what would be removed, and write nothing")
+	return cmd
+}
+
+func (p *pinCommand) manifestCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "manifest FILE|- [REF…]",
+		Short: "Put pins into an osbuild manifest",
+		Long: `manifest puts pins into an osbuild manifest: into its sources, and into the
+inputs of stages that refer to images. A reference to an image id is refreshed;
+one to the name of an image is filled in. All else stays byte for byte. - reads
+standard input and writes the manifest to standard output.
+
+It asks no registry, unless a REF is named: that is pinned first. If the
+manifest is refused, the pin file stays as it was, too.
+
+With --print it writes what the manifest would get, its sources and inputs;
+without a FILE, what a manifest needs for all that is pinned.`,
+		Example: `  osbuild-containers pin manifest image.json
+  osbuild-containers pin manifest image.json --arch aarch64 --dry-run
+  osbuild-containers pin manifest --print
+  osbuild-mpp image.mpp.yaml - | osbuild-containers pin manifest - > image.json`,
+		RunE: func(cmd *cobra.Command, args []string) error { return p.runManifest(cmd.Context(), args) },
+	}
+	f := cmd.Flags()
+	p.pinsFlag(f)
+	p.archFlag(f, "architectures of the manifest (default all that are pinned; for a REF this machine's)")
+	f.BoolVar(&p.printed, "print", false, "write the sources and inputs that the manifest would get, and no file")
+	p.dryRunFlag(f, "show what would change, and write nothing")
+	return cmd
+}
+
+func (p *pinCommand) exportCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "export [NAME…]",
+		Short: "Write what is pinned as lines of name:tag@digest",
+		Long: `export writes what is pinned to standard output as name:tag@sha256:…, a line for
+each reference, for Renovate and for people; pin add --from reads it. The digest
+is that of the manifest list where there is one.`,
+		Example: `  osbuild-containers pin export > images.txt
+  osbuild-containers pin export team/base`,
+		RunE: func(cmd *cobra.Command, args []string) error { return p.runExport(cmd.Context(), args) },
+	}
+	p.pinsFlag(cmd.Flags())
+	return cmd
+}
+
+func (p *pinCommand) parseCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "parse REF…",
+		Short: "Show how references are understood",
+		Long: `parse shows how references are understood, with the places that would be asked,
+and asks none of them.`,
+		Example: `  osbuild-containers pin parse fedora docker://localhost:5000/app:1`,
+		RunE:    func(cmd *cobra.Command, args []string) error { return p.runParse(cmd.Context(), args) },
+	}
+	p.archFlag(cmd.Flags(), "architectures (default this machine's)")
+	p.fromFlag(cmd.Flags())
+	return cmd
+}
+
+func (p *pinCommand) pinsFlag(f *pflag.FlagSet) {
+	f.StringVar(&p.file, "pins", pin.FileName, "the pin `FILE`")
+	alias(f, "file", "pins")
+}
+
+func (p *pinCommand) archFlag(f *pflag.FlagSet, usage string) {
+	f.StringSliceVar(&p.arch, "arch", nil, usage)
+}
+
+func (p *pinCommand) fromFlag(f *pflag.FlagSet) {
+	f.StringVar(&p.from, "from", "", "also the references in this `FILE` or -: a pin file, or lines of name:tag@digest")
+}
+
+func (p *pinCommand) dryRunFlag(f *pflag.FlagSet, usage string) {
+	f.BoolVar(&p.dryRun, "dry-run", false, usage)
 }
 
 // resolver asks registries as the flags say.

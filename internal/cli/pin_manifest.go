@@ -10,6 +10,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/inject"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/pin"
@@ -17,9 +18,10 @@ import (
 	"osbuild-containers/internal/progress"
 )
 
-// manifestAnswer is what pin --manifest answers in JSON.
+// manifestAnswer is what pin manifest answers in JSON.
 type manifestAnswer struct {
 	Manifest string          `json:"manifest"`
+	DryRun   bool            `json:"dryRun"`
 	Changed  bool            `json:"changed"`
 	Pinned   []inject.Pinned `json:"pinned"`
 	Left     []inject.Left   `json:"left"` // not pinned, so as it was
@@ -31,6 +33,13 @@ var anyPlatform = pin.Platform{Any: true}.String()
 // runManifest puts pins into a manifest, or prints what would be put there. Images that are named are
 // pinned first; if the manifest is refused, the pin file stays as it was, too.
 func (p *pinCommand) runManifest(ctx context.Context, args []string) error {
+	path := ""
+	if len(args) > 0 {
+		path, args = args[0], args[1:]
+	}
+	if err := p.checkManifest(path, args); err != nil {
+		return err
+	}
 	f, err := p.pinned(ctx, args)
 	if err != nil {
 		return err
@@ -39,46 +48,71 @@ func (p *pinCommand) runManifest(ctx context.Context, args []string) error {
 	if err != nil {
 		return refused(err)
 	}
-	if p.manifest == "" {
+	if path == "" {
 		fragments, err := inject.Fragments(o)
 		if err != nil {
 			return refused(err)
 		}
-		return errors.Join(p.keep(f, args), p.print("%s", fragments))
+		return p.print("%s", fragments)
 	}
-	result, err := p.apply(ctx, o)
+	result, err := p.apply(ctx, path, o)
 	if err != nil {
 		return refused(err)
 	}
-	if err := p.keep(f, args); err != nil {
-		return err
-	}
-	switch {
-	case p.printed:
+	if p.printed {
 		fragments, err := result.Fragments()
 		return errors.Join(err, p.print("%s", fragments))
-	case p.manifest == "-":
+	}
+	if len(args) > 0 && !p.dryRun {
+		if err := f.Write(p.file); err != nil {
+			return err
+		}
+	}
+	switch {
+	case p.dryRun:
+	case path == stdio:
 		return p.print("%s", result.Data)
+	default:
+		if err := result.Save(); err != nil {
+			return err
+		}
 	}
-	if err := result.Save(); err != nil {
-		return err
-	}
-	return p.showManifest(result)
+	return p.showManifest(path, result)
 }
 
-// pinned is what the pin file has, with what the arguments and --from name pinned again.
+// checkManifest refuses arguments of the command manifest that do not go together.
+func (p *pinCommand) checkManifest(path string, args []string) error {
+	switch {
+	case path == "" && !p.printed:
+		return refused(hint.Add(errors.New("no manifest is named"), "name a file, or - for standard input; see %s pin manifest --help", Name))
+	case path == stdio && p.file == stdio:
+		return refused(errors.New("the manifest and --pins cannot both be standard input"))
+	case path == stdio && p.flags.json && !p.printed && !p.dryRun:
+		return refused(errors.New("the manifest is written to standard output, where --json has its answer: leave one out"))
+	case p.printed && p.dryRun:
+		return refused(errors.New("--print and --dry-run both write nothing but what they show: use one of them"))
+	}
+	if len(args) > 0 {
+		if err := p.inPlace("a REF"); err != nil {
+			return err
+		}
+	}
+	return refuseFiles("pin manifest", args)
+}
+
+// pinned is what the pin file has, with what the arguments pinned again.
 func (p *pinCommand) pinned(ctx context.Context, args []string) (*pin.File, error) {
-	if len(args) == 0 && p.from == "" {
-		f, err := readPins(ctx, p.file)
+	if len(args) == 0 {
+		f, err := p.readPins(ctx, p.file)
 		return f, refused(err)
 	}
-	f, err := readOrNewPins(ctx, p.file)
+	f, err := p.readOrNewPins(ctx, p.file)
 	if err != nil {
 		return nil, refused(err)
 	}
 	images, err := p.resolve(ctx, args)
 	if err != nil {
-		return nil, err
+		return nil, p.unchanged(err)
 	}
 	f.Merge(images)
 	return f, nil
@@ -120,11 +154,11 @@ func (p *pinCommand) injected(f *pin.File) (inject.Options, error) {
 }
 
 // apply reads the manifest and finds what becomes of it.
-func (p *pinCommand) apply(ctx context.Context, o inject.Options) (*inject.Result, error) {
-	if p.manifest != "-" {
-		return process.Await(ctx, func() (*inject.Result, error) { return inject.File(p.manifest, o) })
+func (p *pinCommand) apply(ctx context.Context, path string, o inject.Options) (*inject.Result, error) {
+	if path != stdio {
+		return process.Await(ctx, func() (*inject.Result, error) { return inject.File(path, o) })
 	}
-	raw, err := process.Read(ctx, p.env.Stdin)
+	raw, err := p.readFile(ctx, path)
 	if err != nil {
 		return nil, fmt.Errorf("read standard input: %w", err)
 	}
@@ -135,18 +169,10 @@ func (p *pinCommand) apply(ctx context.Context, o inject.Options) (*inject.Resul
 	return result, nil
 }
 
-// keep writes the pin file, if something was pinned.
-func (p *pinCommand) keep(f *pin.File, args []string) error {
-	if len(args) == 0 && p.from == "" {
-		return nil
-	}
-	return f.Write(p.file)
-}
-
 // showManifest says what each reference is now.
-func (p *pinCommand) showManifest(r *inject.Result) error {
+func (p *pinCommand) showManifest(path string, r *inject.Result) error {
 	if p.flags.json {
-		return p.json(manifestAnswer{p.manifest, r.Changed, append([]inject.Pinned{}, r.Pinned...), append([]inject.Left{}, r.Left...)})
+		return p.json(manifestAnswer{path, p.dryRun, r.Changed, append([]inject.Pinned{}, r.Pinned...), append([]inject.Left{}, r.Left...)})
 	}
 	var b strings.Builder
 	same := 0
@@ -168,7 +194,7 @@ func (p *pinCommand) showManifest(r *inject.Result) error {
 	for _, i := range r.Left {
 		entry(cmp.Or(i.Name, "an image without a name"), "not pinned", "", i.ID, i.At)
 	}
-	fmt.Fprintf(&b, "%s: %s\n", p.manifest, manifestSum(r, same))
+	fmt.Fprintf(&b, "%s: %s\n", path, manifestSum(r, same, p.dryRun))
 	return p.print("%s", b.String())
 }
 
@@ -180,11 +206,15 @@ func shortID(id string) string {
 	return ""
 }
 
-func manifestSum(r *inject.Result, same int) string {
+func manifestSum(r *inject.Result, same int, dryRun bool) string {
 	if len(r.Pinned)+len(r.Left) == 0 {
 		return "it refers to no images, nothing was changed"
 	}
-	sum := fmt.Sprintf("%s changed, %d as before", count(len(r.Pinned)-same, "image"), same)
+	changed := "changed"
+	if dryRun {
+		changed = "would change"
+	}
+	sum := fmt.Sprintf("%s %s, %d as before", count(len(r.Pinned)-same, "image"), changed, same)
 	if len(r.Left) > 0 {
 		sum += fmt.Sprintf(", %d not pinned", len(r.Left))
 	}

@@ -12,10 +12,11 @@ import (
 	"osbuild-containers/internal/progress"
 )
 
-// What the modes of pin answer in JSON.
+// What the commands of pin answer in JSON.
 type (
 	pinAnswer struct {
 		File    string      `json:"file"`
+		DryRun  bool        `json:"dryRun"`
 		Added   int         `json:"added"`
 		Changed int         `json:"changed"`
 		Images  []pin.Image `json:"images"`
@@ -26,7 +27,14 @@ type (
 	}
 	updateAnswer struct {
 		File   string       `json:"file"`
+		DryRun bool         `json:"dryRun"`
 		Images []pin.Change `json:"images"`
+	}
+	removeAnswer struct {
+		File   string      `json:"file"`
+		DryRun bool        `json:"dryRun"`
+		Images []pin.Image `json:"images"` // that were removed
+		Left   int         `json:"left"`
 	}
 	parsed struct {
 		Reference       string        `json:"reference"`
@@ -47,7 +55,9 @@ func (p *pinCommand) showPins(images []pin.Image, added, changed int) error {
 		i := &images[n]
 		if n == 0 || images[n-1].Reference != i.Reference || images[n-1].List != i.List {
 			fmt.Fprintln(&b, i.Reference)
-			if i.List != "" {
+			if p.dryRun { // to be copied
+				fmt.Fprintf(&b, "  %s\n", i.Pinned())
+			} else if i.List != "" {
 				fmt.Fprintf(&b, "  list %s\n", manifest.Short(i.List))
 			}
 			if i.From != "" {
@@ -61,7 +71,40 @@ func (p *pinCommand) showPins(images []pin.Image, added, changed int) error {
 		fmt.Fprintf(&b, "  %-13s manifest %s  id %s  %s  %s%s\n",
 			i.Platform, manifest.Short(i.Manifest), manifest.Short(i.ID), count(len(i.Layers), "layer"), progress.Bytes(i.Size()), mark)
 	}
-	fmt.Fprintf(&b, "%s: %d pinned, %d new, %d changed\n", p.file, len(images), added, changed)
+	pinned := "pinned"
+	if p.dryRun {
+		pinned = "would be pinned"
+	}
+	fmt.Fprintf(&b, "%s: %d %s, %d new, %d changed\n", p.file, len(images), pinned, added, changed)
+	return p.print("%s", b.String())
+}
+
+// showList is a line for each image; names are last and as long as they are.
+func (p *pinCommand) showList(images []pin.Image) error {
+	if len(images) == 0 {
+		progress.NewLog(p.env.Stderr).Note("nothing is pinned in %s", p.file)
+		return nil
+	}
+	rows := make([][]string, len(images))
+	for n := range images {
+		i := &images[n]
+		rows[n] = []string{i.Platform, manifest.Short(i.Manifest), manifest.Short(i.ID), date(i.Resolved), i.Reference}
+	}
+	columns := []column{{name: "PLATFORM"}, {name: "MANIFEST"}, {name: "IMAGE ID"}, {name: "PINNED"}, {name: "IMAGE"}}
+	return p.print("%s\n", strings.Join(align(columns, rows), "\n"))
+}
+
+// showRemoved is a line for each image that was removed, and one for all.
+func (p *pinCommand) showRemoved(images []pin.Image, left int) error {
+	var b strings.Builder
+	for n := range images {
+		fmt.Fprintf(&b, "%s  %s\n", images[n].Reference, images[n].Platform)
+	}
+	removed := "removed"
+	if p.dryRun {
+		removed = "would be removed"
+	}
+	fmt.Fprintf(&b, "%s: %d %s, %d left\n", p.file, len(images), removed, left)
 	return p.print("%s", b.String())
 }
 
@@ -118,7 +161,11 @@ func (p *pinCommand) showChanges(changes []pin.Change) error {
 		}
 		fmt.Fprintf(&b, "  %s, %s\n", layers("come", c.Added), layers("stay", c.Kept))
 	}
-	fmt.Fprintf(&b, "%s: %d changed, %d as before\n", p.file, len(changes)-same, same)
+	changed := "changed"
+	if p.dryRun {
+		changed = "would change"
+	}
+	fmt.Fprintf(&b, "%s: %d %s, %d as before\n", p.file, len(changes)-same, changed, same)
 	return p.print("%s", b.String())
 }
 

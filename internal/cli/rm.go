@@ -39,7 +39,7 @@ What another process uses stays, with status 1: run it again later.`,
 		Example: `  osbuild-containers rm fedora-bootc:41
   osbuild-containers rm 12dcd147b9ee --dry-run
   osbuild-containers list -q --arch s390x | xargs osbuild-containers rm`,
-		Args: cobra.MinimumNArgs(1),
+		Args: arguments(1, -1, "a name or an id"),
 		RunE: func(cmd *cobra.Command, args []string) error { return r.run(cmd.Context(), args) },
 	}
 	set := cmd.Flags()

@@ -37,7 +37,7 @@ image was fetched or imported under stays, too: the newest of the images that
 have a name is what it means.`,
 		Example: `  osbuild-containers tag 12dcd147b9ee registry.example.com/team/base:tested
   osbuild-containers tag base:1 base:stable --arch arm64`,
-		Args: cobra.MinimumNArgs(2),
+		Args: arguments(2, -1, "an image and a name for it"),
 		RunE: func(cmd *cobra.Command, args []string) error { return t.run(cmd.Context(), args[0], args[1:]) },
 	}
 	cmd.Flags().StringSliceVar(&t.arch, "arch", nil, "architectures (default all)")

@@ -71,12 +71,13 @@ password of root are an image of their own on top. See docs/unpack.md.`,
   osbuild-containers unpack base:1 chain --format qcow2 --size 5GiB \
     --root-password-file password.txt
   osbuild-containers unpack base:1 - --format tar | ssh builder tar -x -C /srv`,
-		Args: cobra.ExactArgs(2),
+		Args: arguments(2, 2, "an image and where to write it"),
 		RunE: func(cmd *cobra.Command, args []string) error { return u.run(cmd.Context(), args[0], args[1]) },
 	}
 	set := cmd.Flags()
 	set.StringVar(&u.format, "format", formatDir, strings.Join(unpackFormats(), ", "))
-	set.StringVar(&u.file, "file", "", "pin `FILE` (default "+pin.FileName+", if it is here)")
+	set.StringVar(&u.file, "pins", "", "pin `FILE` (default "+pin.FileName+", if it is here)")
+	alias(set, "file", "pins")
 	set.StringVar(&u.arch, "arch", "", "architecture (default this machine's), as for pin")
 	set.StringVar(&u.lastLayer, "last-layer", "", "unpack up to this `LAYER`: a number from 1, a digest or a diff id")
 	set.StringArrayVar(&u.exclude, "exclude", nil, "`PATH` or pattern that is left out; may be given again")

@@ -165,7 +165,7 @@ func (u *unpackCommand) pinned(ctx context.Context, what string) (*pin.Image, er
 	if path == "" {
 		path = pin.FileName
 	}
-	f, err := readPins(ctx, path)
+	f, err := u.readPins(ctx, path)
 	if u.file == "" && errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

@@ -31,16 +31,16 @@ func (f *fetchCommand) wants(ctx context.Context, args []string) (*wanted, error
 	if err != nil {
 		return nil, refused(err)
 	}
-	files := f.files
-	if len(args)+len(f.files)+len(f.manifests) == 0 {
+	files := f.pins
+	if len(args)+len(f.pins)+len(f.manifests) == 0 {
 		if _, err := os.Stat(pin.FileName); errors.Is(err, fs.ErrNotExist) {
-			return nil, refused(hint.Add(fmt.Errorf("nothing is named, and there is no %s here: name images, --file or --manifest", pin.FileName),
+			return nil, refused(hint.Add(fmt.Errorf("nothing is named, and there is no %s here: name images, --pins or --manifest", pin.FileName),
 				"see %s fetch --help", Name))
 		}
 		files = []string{pin.FileName}
 	}
 	for _, path := range files {
-		pins, err := readPins(ctx, path)
+		pins, err := f.readPins(ctx, path)
 		if err != nil {
 			return nil, refused(err)
 		}
@@ -153,7 +153,7 @@ func notPinned(path string, open []inject.Unpinned) error {
 			names = append(names, name)
 		}
 	}
-	remedy := "pin it first: " + strings.Join(append([]string{Name, "pin", "--manifest", path}, names...), " ")
+	remedy := "pin it first: " + strings.Join(append([]string{Name, "pin", "manifest", path}, names...), " ")
 	if len(names) == 0 {
 		remedy = "make the manifest again, with the sources of all its images"
 	}
@@ -170,21 +170,42 @@ func (a *app) over(in request.Access) request.Access {
 	return out
 }
 
+// stdio is what names standard input, for a file that is read, and standard output, for one that is written.
+const stdio = "-"
+
 // readFile reads a file, or standard input for "-".
 func (a *app) readFile(ctx context.Context, path string) ([]byte, error) {
-	if path == "-" {
-		return process.Read(ctx, a.env.Stdin)
+	if path != stdio {
+		return process.Await(ctx, func() ([]byte, error) { return os.ReadFile(path) })
 	}
-	return process.Await(ctx, func() ([]byte, error) { return os.ReadFile(path) })
+	if a.stdinRead {
+		return nil, errors.New("- is named twice, and standard input can be read once")
+	}
+	a.stdinRead = true
+	return process.Read(ctx, a.env.Stdin)
 }
 
 // readPins reads a pin file.
-func readPins(ctx context.Context, path string) (*pin.File, error) {
-	return process.Await(ctx, func() (*pin.File, error) { return pin.Read(path) })
+func (a *app) readPins(ctx context.Context, path string) (*pin.File, error) {
+	if path != stdio {
+		return process.Await(ctx, func() (*pin.File, error) { return pin.Read(path) })
+	}
+	raw, err := a.readFile(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	f, err := pin.Parse(raw)
+	if err != nil {
+		return nil, fmt.Errorf("standard input is not a pin file: %w", err)
+	}
+	return f, nil
 }
 
-// readOrNewPins is readPins, and an empty pin file where none is there.
-func readOrNewPins(ctx context.Context, path string) (*pin.File, error) {
+// readOrNewPins is readPins for a pin file that is written, and an empty one where none is there.
+func (a *app) readOrNewPins(ctx context.Context, path string) (*pin.File, error) {
+	if path == stdio {
+		return pin.New(), nil
+	}
 	return process.Await(ctx, func() (*pin.File, error) { return pin.ReadOrNew(path) })
 }
 

@@ -215,7 +215,7 @@ func (d *document) checkVersion() error {
 			`write it as version 2: "version": "2" and a list of "pipelines", as image-builder and osbuild-mpp do`)
 	case version.Value.Kind() == '0':
 		return hint.Add(fmt.Errorf("not an osbuild manifest: its version is %s, and that of a manifest is \"2\", with quotation marks", version.Value),
-			"name a manifest, or a pin file with --file")
+			"name a manifest, or a pin file with --pins")
 	case version.Value.Kind() != '"' || text(version) != "2":
 		return fmt.Errorf(`not an osbuild manifest of version "2": its version is %s`, version.Value)
 	}

@@ -45,7 +45,7 @@ func Conf(place Place, from, to request.Access, pins []pin.Image) (string, error
 	var b strings.Builder
 	b.WriteString(`# For /etc/containers/registries.conf.d/. Tags come from the mirror too, as they
 # were pinned; where they are to come from the registries themselves, as for
-# pin --update, add: pull-from-mirror = "digest-only"
+# pin update, add: pull-from-mirror = "digest-only"
 `)
 	prefixes := make([]string, 0, len(parts))
 	for prefix := range parts {

@@ -95,6 +95,9 @@ func (f *File) sort() {
 	})
 }
 
+// New returns a File without images.
+func New() *File { return &File{Version: 1, Images: []Image{}} }
+
 // Read reads a pin file.
 func Read(path string) (*File, error) {
 	raw, err := os.ReadFile(path)
@@ -121,7 +124,7 @@ func ReadOrNew(path string) (*File, error) {
 	}
 	f, err := Read(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return &File{Version: 1, Images: []Image{}}, nil
+		return New(), nil
 	}
 	return f, err
 }
@@ -265,6 +268,19 @@ func (f *File) Merge(images []Image) (added, changed int) {
 	}
 	f.sort()
 	return added, changed
+}
+
+// Remove removes images from the file, and returns those that it had.
+func (f *File) Remove(images []Image) []Image {
+	removed := []Image{}
+	f.Images = slices.DeleteFunc(f.Images, func(i Image) bool {
+		gone := slices.ContainsFunc(images, func(o Image) bool { return o.key() == i.key() })
+		if gone {
+			removed = append(removed, i)
+		}
+		return gone
+	})
+	return removed
 }
 
 // same reports whether two pins name the same bytes.

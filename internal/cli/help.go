@@ -1,0 +1,52 @@
+package cli
+
+import (
+	"github.com/spf13/cobra"
+
+	"osbuild-containers/internal/process"
+)
+
+// helpCommand is cobra's, but that a command which is not there is an error.
+func helpCommand(root *cobra.Command) *cobra.Command {
+	root.InitDefaultHelpCmd()
+	var cmd *cobra.Command
+	for _, cmd = range root.Commands() {
+		if cmd.Name() == "help" {
+			break
+		}
+	}
+	cmd.Short, cmd.Long = "Help for a command", ""
+	cmd.Run = nil
+	cmd.RunE = func(_ *cobra.Command, args []string) error {
+		about, rest, err := root.Find(args)
+		if err != nil || len(rest) > 0 {
+			return refused(unknownCommand(about, rest[0]))
+		}
+		about.InitDefaultHelpFlag()
+		about.InitDefaultVersionFlag()
+		return about.Help()
+	}
+	return cmd
+}
+
+// versionCommand writes what --version does.
+func (a *app) versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Show the version",
+		Args:  noArguments,
+		RunE: func(*cobra.Command, []string) error {
+			if a.flags.json {
+				return a.json(versionAnswer{1, Name, process.VersionText()})
+			}
+			return a.print("%s %s\n", Name, process.VersionText())
+		},
+	}
+}
+
+// versionAnswer is what version answers in JSON.
+type versionAnswer struct {
+	Version int    `json:"version"` // of the answer
+	Name    string `json:"name"`
+	Release string `json:"release"`
+}

@@ -1,0 +1,284 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"osbuild-containers/internal/hint"
+	"osbuild-containers/internal/image"
+	"osbuild-containers/internal/pin"
+	"osbuild-containers/internal/request"
+)
+
+// runAdd pins references.
+func (p *pinCommand) runAdd(ctx context.Context, args []string) error {
+	if err := refuseFiles("pin", args); err != nil {
+		return err
+	}
+	if p.file == stdio && p.flags.json {
+		return refused(errors.New("--pins - writes the pin file to standard output, and --json something else: use one of them"))
+	}
+	f, err := p.readOrNewPins(ctx, p.file)
+	if err != nil {
+		return refused(err)
+	}
+	images, err := p.resolve(ctx, args)
+	if err != nil {
+		return p.unchanged(err)
+	}
+	added, changed := f.Merge(images)
+	switch {
+	case p.dryRun:
+	case p.file == stdio:
+		return p.print("%s", f.Encode())
+	default:
+		if err := f.Write(p.file); err != nil {
+			return err
+		}
+	}
+	if p.flags.json {
+		return p.json(pinAnswer{p.file, p.dryRun, added, changed, images})
+	}
+	return p.showPins(images, added, changed)
+}
+
+// unchanged is err, with the file that is as it was if the command would have written it.
+func (p *pinCommand) unchanged(err error) error {
+	if p.dryRun || p.file == stdio {
+		return err
+	}
+	return errors.Join(err, fmt.Errorf("%s was not changed", p.file))
+}
+
+// inPlace refuses standard input as the pin file of a command that changes one.
+func (p *pinCommand) inPlace(command string) error {
+	if p.file != stdio {
+		return nil
+	}
+	return refused(hint.Add(fmt.Errorf("--pins -: %s changes a pin file, want one with a name", command), "use --pins FILE"))
+}
+
+// resolve finds what the arguments and --from name.
+func (p *pinCommand) resolve(ctx context.Context, args []string) ([]pin.Image, error) {
+	platforms, err := p.platforms()
+	if err != nil {
+		return nil, refused(err)
+	}
+	refs, err := p.references(ctx, args)
+	if err != nil {
+		return nil, refused(err)
+	}
+	wanted := make([]pin.Wanted, len(refs))
+	for n, ref := range refs {
+		wanted[n] = pin.Wanted{Reference: ref, Platforms: platforms}
+	}
+	images, err := p.resolver().Resolve(ctx, wanted)
+	return images, err
+}
+
+// runList shows what is pinned.
+func (p *pinCommand) runList(ctx context.Context, names []string) error {
+	images, f, err := p.chosen(ctx, "pin list", names)
+	if err != nil {
+		return err
+	}
+	if images, err = p.forArch(images); err != nil {
+		return refused(err)
+	}
+	if p.flags.json {
+		return p.json(pin.File{Version: f.Version, Images: images})
+	}
+	return p.showList(images)
+}
+
+// forArch returns the images for the platforms that --arch names; all, if it names none.
+func (p *pinCommand) forArch(images []pin.Image) ([]pin.Image, error) {
+	platforms, err := parsePlatforms(p.arch)
+	if err != nil {
+		return nil, err
+	}
+	some := slices.DeleteFunc(slices.Clone(images), func(i pin.Image) bool { return !fits(&i, platforms) })
+	if len(some) == 0 && len(images) > 0 {
+		return nil, fmt.Errorf("%s: nothing is pinned for %s", p.file, strings.Join(p.arch, ", "))
+	}
+	return some, nil
+}
+
+// runExport writes what is pinned as lines.
+func (p *pinCommand) runExport(ctx context.Context, names []string) error {
+	if p.flags.json {
+		return refused(hint.Add(errors.New("--json: export writes lines"), "use %s pin list --json", Name))
+	}
+	images, f, err := p.chosen(ctx, "pin export", names)
+	if err != nil {
+		return err
+	}
+	f.Images = images
+	raw, err := f.EncodeLines()
+	if err != nil {
+		return refused(err)
+	}
+	return p.print("%s", raw)
+}
+
+// runRemove takes images out of the pin file.
+func (p *pinCommand) runRemove(ctx context.Context, names []string) error {
+	if err := p.inPlace("remove"); err != nil {
+		return err
+	}
+	var gone []pin.Image
+	f, err := p.readPins(ctx, p.file)
+	if err != nil {
+		return refused(err)
+	}
+	for _, name := range names {
+		images, err := f.Select([]string{name})
+		if err == nil {
+			err = oneReference(name, images)
+		}
+		if err == nil {
+			images, err = p.forArch(images)
+		}
+		if err != nil {
+			return refused(err)
+		}
+		gone = append(gone, images...)
+	}
+	removed := f.Remove(gone)
+	if !p.dryRun {
+		if err := f.Write(p.file); err != nil {
+			return err
+		}
+	}
+	if p.flags.json {
+		return p.json(removeAnswer{p.file, p.dryRun, removed, len(f.Images)})
+	}
+	return p.showRemoved(removed, len(f.Images))
+}
+
+// oneReference refuses a name of several references.
+func oneReference(name string, images []pin.Image) error {
+	all := make([]string, 0, len(images))
+	for n := range images {
+		all = append(all, images[n].Reference)
+	}
+	if all = slices.Compact(all); len(all) == 1 {
+		return nil
+	}
+	return hint.Add(&hint.List{What: fmt.Sprintf("%q could be one of several pins", name), Items: all}, "name one of them, or each")
+}
+
+// runCheck asks whether pins are true.
+func (p *pinCommand) runCheck(ctx context.Context, names []string) error {
+	images, _, err := p.chosen(ctx, "pin check", names)
+	if err != nil {
+		return err
+	}
+	all, err := p.resolver().Check(ctx, images)
+	if err != nil {
+		return err
+	}
+	worst := pin.Worst(all)
+	if p.flags.json {
+		err = p.json(checkAnswer{worst, all})
+	} else {
+		err = p.showChecks(all)
+	}
+	return errors.Join(err, verdict(worst))
+}
+
+// verdict returns the exit status of a check, with a hint.
+func verdict(worst pin.State) error {
+	switch worst {
+	case pin.Gone:
+		return &statusError{exitGone, hint.Add(errors.New("what is pinned is not served any more"), "pin it again, or serve it from a mirror that still has it")}
+	case pin.Moved:
+		return &statusError{exitMoved, hint.Add(errors.New("tags have moved"), "follow them with %s pin update", Name)}
+	case pin.Failed:
+		return errors.New("not all pins could be checked")
+	}
+	return nil
+}
+
+// chosen are the pins that names mean.
+func (p *pinCommand) chosen(ctx context.Context, command string, names []string) ([]pin.Image, *pin.File, error) {
+	if err := refuseFiles(command, names); err != nil {
+		return nil, nil, err
+	}
+	f, err := p.readPins(ctx, p.file)
+	if err != nil {
+		return nil, nil, refused(err)
+	}
+	images, err := f.Select(names)
+	return images, f, refused(err)
+}
+
+// runUpdate follows tags.
+func (p *pinCommand) runUpdate(ctx context.Context, names []string) error {
+	if err := p.inPlace("update"); err != nil {
+		return err
+	}
+	images, f, err := p.chosen(ctx, "pin update", names)
+	if err != nil {
+		return err
+	}
+	changes, err := p.resolver().Update(ctx, images)
+	if err != nil {
+		return p.unchanged(err)
+	}
+	now := make([]pin.Image, len(changes))
+	for n := range changes {
+		now[n] = changes[n].New
+	}
+	if _, changed := f.Merge(now); changed > 0 && !p.dryRun {
+		if err := f.Write(p.file); err != nil {
+			return err
+		}
+	}
+	if p.flags.json {
+		return p.json(updateAnswer{p.file, p.dryRun, changes})
+	}
+	return p.showChanges(changes)
+}
+
+// runParse shows how references are understood.
+func (p *pinCommand) runParse(ctx context.Context, args []string) error {
+	if err := refuseFiles("pin", args); err != nil {
+		return err
+	}
+	platforms, err := p.platforms()
+	if err != nil {
+		return refused(err)
+	}
+	refs, err := p.references(ctx, args)
+	if err != nil {
+		return refused(err)
+	}
+	all := make([]parsed, len(refs))
+	for n, ref := range refs {
+		if all[n], err = parsedOf(p.flags.access(), ref, platforms); err != nil {
+			return refused(err)
+		}
+	}
+	if p.flags.json {
+		return p.json(all)
+	}
+	return p.showParsed(all)
+}
+
+// parsedOf is what there is to show of a reference.
+func parsedOf(a request.Access, ref pin.Reference, platforms []pin.Platform) (parsed, error) {
+	s := parsed{
+		Reference: ref.String(), Transport: ref.Transport, StorageLocation: ref.Location,
+		Name: ref.Name, Tag: ref.Tag, Digest: ref.Digest, Locations: []string{},
+	}
+	for _, p := range platforms {
+		s.Platforms = append(s.Platforms, p.String())
+	}
+	locations, err := image.Locations(ref.Target(a))
+	s.Locations = append(s.Locations, locations...)
+	return s, err
+}
