@@ -63,7 +63,7 @@ var otherCommands = map[string]string{
 // otherFlags are flags that people know from other tools, or from earlier versions of this one, and what to use here.
 // A value that begins with a flag is for the commands that have it. A key with a space is for a command and those
 // below it.
-var otherFlags = map[string]string{
+var otherFlags = map[string]string{ //nolint:gosec // names of flags, no credentials
 	"all":                      "--arch, which takes several architectures with commas between them",
 	"all-platforms":            "--arch, which takes several architectures with commas between them",
 	"allow-insecure":           "--tls-verify=false",
@@ -128,7 +128,7 @@ func flagError(cmd *cobra.Command, err error) error {
 		return unknownFlag(cmd, unknown)
 	}
 	if wrong, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
-		flag, want := wrong.GetFlag(), ""
+		flag, want := wrong.GetFlag(), wrong.Unwrap().Error()
 		switch flag.Value.Type() {
 		case "bool":
 			err = fmt.Errorf("--%s: want true or false, got %q", flag.Name, wrong.GetValue())
@@ -137,8 +137,6 @@ func flagError(cmd *cobra.Command, err error) error {
 			want = "want a whole number"
 		case "stringSlice":
 			want = "want values with commas between them"
-		default:
-			want = wrong.Unwrap().Error()
 		}
 		err = fmt.Errorf("--%s: %s, got %q", flag.Name, want, wrong.GetValue())
 	}
