@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/spf13/pflag"
+
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/cacheinfo"
 	"osbuild-containers/internal/hint"
@@ -82,8 +84,10 @@ func (a *app) cacheDir() (string, error) {
 	return dir, nil
 }
 
-// changed reports whether the command line has a flag that all commands have.
-func (a *app) changed(name string) bool { return a.flags.set.Changed(name) }
+// changed reports whether the command line has a flag that names the cache.
+func (a *app) changed(name string) bool {
+	return slices.ContainsFunc(a.flags.caches, func(set *pflag.FlagSet) bool { return set.Changed(name) })
+}
 
 // cacheNear returns the cache next to, above or below dir, and what dir is; "" if dir may be a cache.
 func cacheNear(dir string) (right, what string) {

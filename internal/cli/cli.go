@@ -32,6 +32,7 @@ import (
 	"osbuild-containers/internal/mirror"
 	"osbuild-containers/internal/panics"
 	"osbuild-containers/internal/process"
+	"osbuild-containers/internal/request"
 )
 
 // Name is what the executable is called.
@@ -145,7 +146,10 @@ elsewhere.`,
 	root.SetFlagErrorFunc(flagError)
 	usage := strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages", ".FlagUsagesWrapped 80")
 	root.SetUsageTemplate(strings.ReplaceAll(usage, " for more information about a command.", " for more."))
-	a.flags.add(root.PersistentFlags())
+	root.PersistentFlags().BoolVar(&a.flags.json, "json", false, "answer in JSON")
+	a.flags.options = request.DefaultOptions()
+	a.flags.options.Spelling = hint.Flags
+	a.flags.tlsVerify = true
 	root.AddGroup(
 		&cobra.Group{ID: groupPin, Title: "From tags to digests:"},
 		&cobra.Group{ID: groupCache, Title: "Fetch and look after the cache:"},
@@ -155,6 +159,7 @@ elsewhere.`,
 	root.AddCommand(a.commands()...)
 	root.AddCommand(a.versionCommand())
 	root.SetHelpCommand(helpCommand(root))
+	a.flags.add(root)
 	refuseArgs(root, env.Args)
 	return root
 }

@@ -4,15 +4,15 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/request"
 )
 
-// flags are those that every command has.
+// flags are those that several commands have.
 type flags struct {
-	set       *pflag.FlagSet
+	caches    []*pflag.FlagSet // that name the cache, one for each command
 	json      bool
 	cache     string
 	store     string
@@ -23,16 +23,53 @@ type flags struct {
 	options   request.Options
 }
 
-func (f *flags) add(set *pflag.FlagSet) {
-	set.BoolVar(&f.json, "json", false, "answer in JSON")
-	f.set = set
+// uses are the flags of each command besides its own, by what it uses.
+var uses = map[string]struct{ cache, registry bool }{
+	"pin":          {registry: true},
+	"pin add":      {registry: true},
+	"pin check":    {registry: true},
+	"pin update":   {registry: true},
+	"pin manifest": {registry: true},
+	"fetch":        {cache: true, registry: true},
+	"list":         {cache: true},
+	"inspect":      {cache: true},
+	"du":           {cache: true},
+	"mirror":       {cache: true, registry: true},
+	"export":       {cache: true, registry: true},
+	"unpack":       {cache: true, registry: true},
+	"import":       {cache: true},
+	"verify":       {cache: true, registry: true},
+	"gc":           {cache: true},
+	"rm":           {cache: true},
+	"tag":          {cache: true},
+}
+
+// add adds to a command, and to those below it, the flags for what it uses.
+func (f *flags) add(cmd *cobra.Command) {
+	use := uses[pathBelowRoot(cmd)]
+	if use.cache {
+		f.addCache(cmd.Flags())
+	}
+	if use.registry {
+		f.addRegistry(cmd.Flags())
+	}
+	for _, sub := range cmd.Commands() {
+		f.add(sub)
+	}
+}
+
+// addCache adds the flags that name the cache.
+func (f *flags) addCache(set *pflag.FlagSet) {
+	f.caches = append(f.caches, set)
 	set.StringVar(&f.cache, "cache", "", "the cache, a `DIR`; "+cacheVariable+" names it where no flag does; without it "+rootCache+" for root, ~/.cache/osbuild/sources for others")
 	set.StringVar(&f.store, "store", "", "the store of osbuild, a `DIR`: the cache is DIR/sources")
+}
+
+// addRegistry adds the flags for how registries are reached.
+func (f *flags) addRegistry(set *pflag.FlagSet) {
 	set.StringVar(&f.authfile, "authfile", "", "file with the credentials of registries")
 	set.StringVar(&f.certDir, "cert-dir", "", "directory with the certificates for registries")
 	set.BoolVar(&f.tlsVerify, "tls-verify", true, "check the certificates of registries")
-	f.options = request.DefaultOptions()
-	f.options.Spelling = hint.Flags
 	set.IntVar(&f.options.Retries, "retries", f.options.Retries, "further tries after one that failed")
 	set.Var((*wait)(&f.options.Timeout), "timeout", "give up what made no progress for this `TIME`, retries included: 300, 90s, 5m")
 	set.Var((*wait)(&f.options.StallTimeout), "stall-timeout", "connect again when a connection made no progress for this `TIME`")

@@ -133,3 +133,23 @@ func TestSuggestionsExist(t *testing.T) {
 		}
 	}
 }
+
+// TestFlagsWhereTheyDoSomething shows that a command has the flags for the cache and for registries only if it uses them.
+func TestFlagsWhereTheyDoSomething(t *testing.T) {
+	t.Parallel()
+	seen := 0
+	each(Root(), func(cmd *cobra.Command) {
+		use, is := uses[pathBelowRoot(cmd)]
+		if is {
+			seen++
+		}
+		for flag, want := range map[string]bool{"cache": use.cache, "store": use.cache, "authfile": use.registry, "retries": use.registry} {
+			if got := cmd.Flag(flag) != nil; got != want {
+				t.Errorf("%s --%s: got %t, want %t", cmd.CommandPath(), flag, got, want)
+			}
+		}
+	})
+	if seen != len(uses) {
+		t.Errorf("%d of %d commands are there", seen, len(uses))
+	}
+}
