@@ -108,10 +108,24 @@ func Read(path string) (*File, error) {
 		return nil, err
 	}
 	f, err := Parse(raw)
-	if err != nil {
-		return nil, fmt.Errorf("%s is not a pin file: %w", path, err)
+	switch {
+	case err == nil:
+		return f, nil
+	case bytes.HasPrefix(raw, []byte("<<<<<<< ")) || bytes.Contains(raw, []byte("\n<<<<<<< ")):
+		return nil, hint.Add(fmt.Errorf("%s has the marks of a merge conflict", path), "resolve it, then pin the images of both sides again")
+	case newer(raw):
+		return nil, fmt.Errorf("%s was made by a newer osbuild-containers, which writes another version of pin files", path)
 	}
-	return f, nil
+	return nil, fmt.Errorf("%s is not a pin file: %w", path, err)
+}
+
+// newer reports whether raw is a pin file of a later version.
+func newer(raw []byte) bool {
+	var f struct {
+		Version int             `json:"version"`
+		Images  json.RawMessage `json:"images"`
+	}
+	return json.Unmarshal(raw, &f) == nil && f.Version > 1 && f.Images != nil
 }
 
 // ReadOrNew is Read for a file that is written later, and an empty File if there is none. A path that Write would

@@ -213,3 +213,20 @@ func TestWriteReadsBack(t *testing.T) {
 		t.Errorf("twice: got %v", err)
 	}
 }
+
+// TestReadSaysWhy shows what is said of pin files of later versions and of those with a merge conflict.
+func TestReadSaysWhy(t *testing.T) {
+	for raw, want := range map[string]string{
+		`{"version": 2, "images": []}`:               "was made by a newer osbuild-containers",
+		"{\n<<<<<<< HEAD\n\"version\": 1\n=======\n": "has the marks of a merge conflict",
+		`{"version": 1}`:                             "is not a pin file",
+	} {
+		path := filepath.Join(t.TempDir(), FileName)
+		if err := os.WriteFile(path, []byte(raw), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Read(path); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %s", raw, err, want)
+		}
+	}
+}
