@@ -107,9 +107,11 @@ func TestOsbuildHearsWhatWentWrong(t *testing.T) {
 		code int
 	}{
 		"failure": {failsWith(errors.New("layer 1 is damaged")), `{"method":"exception","exception":{"type":"StageError","value":"layer 1 is damaged","traceback":""}}`, 1},
-		"hints of joined errors, once each": {failsWith(errors.Join(
-			hint.Add(errors.New("a"), "repair it"), hint.Add(errors.New("b"), "raise %s", hint.Option("timeout")), hint.Add(errors.New("c"), "repair it"))),
-			`{"method":"exception","exception":{"type":"StageError","value":"a\nb\nraise timeout\nc\nrepair it","traceback":""}}`, 1},
+		"hints of joined errors, once each": {
+			failsWith(errors.Join(
+				hint.Add(errors.New("a"), "repair it"), hint.Add(errors.New("b"), "raise %s", hint.Option("timeout")), hint.Add(errors.New("c"), "repair it"))),
+			`{"method":"exception","exception":{"type":"StageError","value":"a\nb\nraise timeout\nc\nrepair it","traceback":""}}`, 1,
+		},
 		"refusal": {failsWith(request.Refuse("options.x", "is bad")), `{"method":"exception","exception":{"type":"ArgumentsError","value":"options.x: is bad","traceback":""}}`, 2},
 		"panic": {
 			func(context.Context, *request.Arguments, *progress.Reporter) error { panic("oh") },

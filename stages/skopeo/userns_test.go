@@ -155,7 +155,7 @@ func TestDevicesInUserNamespace(t *testing.T) {
 				if code != 0 || strings.Count(log, "warning: ") != 1 || !strings.Contains(log, want) {
 					t.Fatalf("exit status %d, want %s in\n%s", code, want, log)
 				}
-				if got := userns.Links(t, unpacked(rootOf(a), driver, layers)...); got != c.Links && !(c.Replaces && driver == "overlay") {
+				if got := userns.Links(t, unpacked(rootOf(a), driver, layers)...); got != c.Links && (!c.Replaces || driver != "overlay") {
 					t.Errorf("got %q, want %q", got, c.Links)
 				}
 				for n, l := range stored(t, rootOf(a), img) {
