@@ -17,6 +17,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"osbuild-containers/internal/manifest"
+	"osbuild-containers/internal/panics"
 )
 
 // Image is a manifest of schema 1.
@@ -36,25 +37,35 @@ func Digest(raw []byte) (digest.Digest, error) {
 }
 
 // payload returns the part of a manifest that is signed, all of it if it has no signatures, and its digest.
-func payload(raw []byte) ([]byte, digest.Digest, error) {
-	d, err := imgmanifest.Digest(raw)
+func payload(raw []byte) (signed []byte, d digest.Digest, err error) {
+	err = panics.Catch(func() (err error) {
+		signed, d, err = split(raw)
+		return err
+	})
+	if _, is := errors.AsType[*panics.Error](err); is { // the library takes lengths as they are, also negative ones
+		err = errors.New("it cannot be parsed")
+	}
 	if err != nil {
 		return nil, "", fmt.Errorf("manifest has an invalid signature: %w", err)
-	}
-	signed := raw
-	if imgmanifest.GuessMIMEType(raw) == imgmanifest.DockerV2Schema1SignedMediaType {
-		js, err := libtrust.ParsePrettySignature(raw, "signatures")
-		if err == nil {
-			signed, err = js.Payload()
-		}
-		if err != nil {
-			return nil, "", fmt.Errorf("manifest has an invalid signature: %w", err)
-		}
 	}
 	if digest.FromBytes(signed) != d {
 		return nil, "", errors.New("manifest is ambiguous: it is not clear which part of it is signed")
 	}
 	return signed, d, nil
+}
+
+// split is payload by the library, which determines the two independently.
+func split(raw []byte) ([]byte, digest.Digest, error) {
+	d, err := imgmanifest.Digest(raw)
+	if err != nil || imgmanifest.GuessMIMEType(raw) != imgmanifest.DockerV2Schema1SignedMediaType {
+		return raw, d, err
+	}
+	js, err := libtrust.ParsePrettySignature(raw, "signatures")
+	if err != nil {
+		return nil, "", err
+	}
+	signed, err := js.Payload()
+	return signed, d, err
 }
 
 // Parse parses a manifest of schema 1. Signatures are not verified: the digest pins what they sign, and their keys

@@ -2,6 +2,7 @@ package schema1_test
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -165,6 +166,12 @@ func TestHostile(t *testing.T) {
 			[]byte(strings.Replace(string(right.Raw), `"signatures": [`, `"signatures": [{}], "x": [`, 1)),
 			"manifest has an invalid signature: ",
 		},
+		"negative length of the signed part": {
+			signedLength(right.Raw, -1), "manifest has an invalid signature: ",
+		},
+		"signed part longer than the manifest": {
+			signedLength(right.Raw, 1<<40), "manifest has an invalid signature: ",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m, err := schema1.Parse(c.raw)
@@ -185,6 +192,16 @@ func TestHostile(t *testing.T) {
 	if m.Digest != right.Digest || len(m.Layers) != 3 || m.Layers[0].Digest != right.Layers[0].Digest {
 		t.Errorf("layers behind the signed part were taken: %v", m.Layers)
 	}
+}
+
+// signedLength returns a manifest whose signature says that this many of its bytes are signed.
+func signedLength(raw []byte, n int) []byte {
+	var m map[string]json.RawMessage
+	_ = json.Unmarshal(raw, &m)
+	protected := base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, `{"formatLength": %d, "formatTail": "Cn0"}`, n))
+	m["signatures"] = fmt.Appendf(nil, `[{"header": {"alg": "ES256"}, "protected": %q}]`, protected)
+	raw, _ = json.Marshal(m)
+	return raw
 }
 
 // TestRepeated shows that layers with the id of the one below are left out, as Docker does, and what the library says.
@@ -227,6 +244,7 @@ func FuzzParse(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(m.Payload)
+	f.Add(signedLength(img.Raw, -1))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		d, err := schema1.Digest(raw)
 		m, e := schema1.Parse(raw)
