@@ -12,7 +12,8 @@ done
 top=$(mktemp -d)
 trap 'umount "$top"/*/proc 2>/dev/null; rm -rf "$top"' EXIT
 arch=$(dpkg --print-architecture)
-[ -n "${2-}" ] || debootstrap --variant=minbase stable "$top/base" >/dev/null
+[ -n "${2-}" ] || debootstrap --variant=minbase stable "$top/base" >"$top/log" 2>&1 ||
+	{ echo "skipped: debootstrap fails: $(tail -1 "$top/log")"; exit 0; }
 base=${2-$top/base}
 
 modules="sources/org.osbuild.skopeo sources/org.osbuild.skopeo-index sources/org.osbuild.containers-storage
