@@ -58,7 +58,7 @@ ask the mirror first; see docs/fleet.md. With --json it is what was done.`,
 	f.BoolVar(&m.dryRun, "dry-run", false, "say what would be sent, and leave it at that")
 	f.StringVar(&m.destAuthfile, "dest-authfile", "", "file with the credentials of DEST, if not that of --authfile")
 	f.StringVar(&m.destCertDir, "dest-cert-dir", "", "directory with the certificates for DEST, if not that of --cert-dir")
-	f.BoolVar(&m.destTLSVerify, "dest-tls-verify", true, "check the certificate of DEST, if not as --tls-verify says")
+	f.BoolVar(&m.destTLSVerify, "dest-tls-verify", false, "check the certificate of DEST (default as --tls-verify says)")
 	return cmd
 }
 

@@ -19,7 +19,7 @@ type Place struct {
 // ParsePlace reads host[:port][/prefix].
 func ParsePlace(text string) (Place, error) {
 	name := strings.TrimRight(strings.TrimPrefix(text, "docker://"), "/")
-	host, _, _ := strings.Cut(name, "/")
+	host, path, _ := strings.Cut(name, "/")
 	named, err := reference.ParseNormalizedNamed(name + "/x")
 	switch {
 	case strings.Contains(text, "@"): // it may be a password
@@ -30,12 +30,12 @@ func ParsePlace(text string) (Place, error) {
 		err = errors.New("is not the name of a registry: leave out what is before ://")
 	case err != nil && strings.ToLower(name) != name:
 		err = errors.New("must be lower case")
+	case strings.Contains(path, ":"):
+		err = errors.New("has a tag, and images keep their own: write host[:port]/prefix")
 	case err != nil:
-		err = errors.New("is not the name of a registry, with a prefix or without")
+		err = errors.New("is not the name of a registry: write host[:port]/prefix")
 	case named.Name() != name+"/x" || reference.Domain(named) != host:
 		err = errors.New("names no registry: write host[:port]/prefix")
-	case !reference.IsNameOnly(named):
-		err = errors.New("has a tag: images keep their own")
 	}
 	if err != nil {
 		return Place{}, fmt.Errorf("mirror %q: %w", text, err)

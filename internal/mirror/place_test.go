@@ -41,12 +41,12 @@ func TestPlaces(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{
-		"":                           `mirror "": is not the name of a registry, with a prefix or without`,
+		"":                           `mirror "": is not the name of a registry: write host[:port]/prefix`,
 		"mirror":                     `mirror "mirror": names no registry: write host[:port]/prefix`,
 		"docker.io":                  `mirror "docker.io": names no registry: write host[:port]/prefix`,
 		"https://mirror.example":     `mirror "https://mirror.example": is not the name of a registry: leave out what is before ://`,
 		"mirror.example/Team":        `mirror "mirror.example/Team": must be lower case`,
-		"mirror.example/team:v1":     `mirror "mirror.example/team:v1": is not the name of a registry, with a prefix or without`,
+		"mirror.example/team:v1":     `mirror "mirror.example/team:v1": has a tag, and images keep their own: write host[:port]/prefix`,
 		"ann:secret@mirror.example/": `mirror: leave out what is before or after an @: podman login keeps user names and passwords`,
 	} {
 		if _, err := ParsePlace(text); err == nil || err.Error() != want {
