@@ -10,7 +10,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
 
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/cacheinfo"
@@ -81,7 +83,36 @@ func (a *app) cacheDir() (string, error) {
 		}
 		return "", refused(hint.Add(fmt.Errorf("%s is %s, want its cache", path, what), "use %s%s", from, right))
 	}
-	return dir, nil
+	a.cache = dir
+	return dir, refused(checkCache(dir))
+}
+
+// advise adds to errors of a command, and of those below it, that are about a file of the cache what to do about it.
+func (a *app) advise(cmd *cobra.Command) {
+	if run := cmd.RunE; run != nil {
+		cmd.RunE = func(cmd *cobra.Command, args []string) error {
+			err := run(cmd, args)
+			if err != nil && a.cache != "" {
+				err = hint.With(err, cache.Open(a.cache).Hint(err))
+			}
+			return err
+		}
+	}
+	for _, sub := range cmd.Commands() {
+		a.advise(sub)
+	}
+}
+
+// checkCache refuses what cannot be a cache. One that does not exist may be made.
+func checkCache(dir string) error {
+	fi, err := os.Stat(dir)
+	switch {
+	case errors.Is(err, unix.ENOTDIR), err == nil && !fi.IsDir():
+		return fmt.Errorf("cache %s is not a directory", dir)
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("read the cache: %w", err)
+	}
+	return nil
 }
 
 // changed reports whether the command line has a flag that names the cache.
@@ -148,16 +179,10 @@ func exists(dir, name string) bool {
 // noCache returns an error if there is no cache at dir: it names those that are seen elsewhere, if
 // nothing says that it must be this one.
 func (a *app) noCache(dir string) error {
-	fi, err := os.Stat(dir)
-	switch {
-	case err == nil && fi.IsDir():
-		return nil
-	case err == nil:
-		return fmt.Errorf("cache %s is not a directory", dir)
-	case !errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("read the cache: %w", err)
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return nil // cacheDir has checked it
 	}
-	err = errors.New("there is no cache " + dir)
+	err := errors.New("there is no cache " + dir)
 	var seen []error
 	if !a.changed("cache") && !a.changed("store") && os.Getenv(cacheVariable) == "" {
 		for _, path := range slices.Compact(usualCaches()) {

@@ -118,7 +118,8 @@ func refused(err error) error {
 type app struct {
 	env       Env
 	flags     flags
-	stdinRead bool // standard input was read
+	cache     string // that the flags name, "" until cacheDir was called
+	stdinRead bool   // standard input was read
 }
 
 // newRoot makes the tree of commands.
@@ -160,6 +161,7 @@ elsewhere.`,
 	root.AddCommand(a.versionCommand())
 	root.SetHelpCommand(helpCommand(root))
 	a.flags.add(root)
+	a.advise(root)
 	refuseArgs(root, env.Args)
 	return root
 }
