@@ -109,6 +109,12 @@ func (f *File) Commit() error {
 		}
 		f.temp = temp
 	}
+	// Until the file has its name, it stays locked: another Resume would write to what is about to be published.
+	held, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(held)
 	if err := f.Close(); err != nil {
 		return err
 	}
