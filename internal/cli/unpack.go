@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -14,12 +15,14 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"osbuild-containers/internal/atomicfile"
 	"osbuild-containers/internal/deploy"
 	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/pin"
 	"osbuild-containers/internal/progress"
+	"osbuild-containers/internal/resolve"
 	"osbuild-containers/internal/unpack"
 )
 
@@ -108,7 +111,7 @@ type unpackFormat struct {
 func formats() []unpackFormat {
 	return []unpackFormat{
 		{formatDir, false, unpack.CheckDir, (*unpackCommand).writeDir},
-		{formatTar, true, checkFile, (*unpackCommand).writeTar},
+		{formatTar, true, checkArchive, (*unpackCommand).writeTar},
 		{formatExt4, false, checkFile, (*unpackCommand).writeExt4},
 		{formatQcow2, false, unpack.CheckDir, (*unpackCommand).writeQcow2},
 	}
@@ -191,16 +194,39 @@ func idRanges(flag string, texts []string) (all []deploy.IDRange, err error) {
 	return all, nil
 }
 
-// checkFile returns an error if a file cannot be written at path, as far as that can be seen.
+// checkFile returns an error if no regular file can be made or replaced at path, as far as that can be seen.
 func checkFile(path string) error {
-	if fi, err := os.Stat(path); err == nil && fi.IsDir() {
-		return fmt.Errorf("%s is a directory, want a file", path)
+	place, err := fileAt(path)
+	if err != nil {
+		return err
 	}
-	fi, err := os.Stat(filepath.Dir(path))
-	if err == nil && !fi.IsDir() {
-		err = fmt.Errorf("%s is not a directory", filepath.Dir(path))
+	defer place.Close()
+	if place.Stat != nil && !place.IsRegular() {
+		return fmt.Errorf("%s is not a regular file", path)
 	}
-	return err
+	return nil
+}
+
+// checkArchive is checkFile for what may also be a pipe or a device.
+func checkArchive(path string) error {
+	place, err := fileAt(path)
+	if err != nil {
+		return err
+	}
+	return place.Close()
+}
+
+// fileAt resolves the path of a file to write.
+func fileAt(path string) (*resolve.Place, error) {
+	place, err := resolve.Target(path)
+	if err != nil {
+		return nil, err
+	}
+	if place.IsDir() {
+		_ = place.Close()
+		return nil, fmt.Errorf("%s is a directory, want a file", path)
+	}
+	return place, nil
 }
 
 // run is the command.
@@ -315,23 +341,43 @@ func (u *unpackCommand) writeInDir(i *unpack.Image, write func(d *unpack.Dir) er
 }
 
 func (u *unpackCommand) writeTar(ctx context.Context, i *unpack.Image, log *progress.Reporter) error {
+	write := func(f io.Writer) error { return i.Tar(ctx, f, u.options, log) }
 	if u.dest == "-" {
-		if err := i.Tar(ctx, u.env.Stdout, u.options, log); err != nil {
+		if err := write(u.env.Stdout); err != nil {
 			return err
 		}
 		return u.writeConfig(i)
 	}
-	return u.writeFile(i, func(f *os.File) error { return i.Tar(ctx, f, u.options, log) })
-}
-
-// writeFile has write fill a file, which gets its name when it is complete.
-func (u *unpackCommand) writeFile(i *unpack.Image, write func(f *os.File) error) error {
-	in, err := os.Open(filepath.Dir(u.dest))
+	place, err := fileAt(u.dest)
 	if err != nil {
 		return err
 	}
-	defer in.Close()
-	out, err := atomicfile.CreateIn(in, filepath.Base(u.dest))
+	defer place.Close()
+	if place.Stat == nil || place.IsRegular() {
+		return u.writeFile(i, func(f *os.File) error { return write(f) })
+	}
+	f, err := place.Open(unix.O_WRONLY)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(write(f), f.Close()); err != nil {
+		return err
+	}
+	return u.writeConfig(i)
+}
+
+// writeFile has write fill a file, which gets its name when it is complete. A symbolic link still points to it, and a
+// device or a pipe is not replaced.
+func (u *unpackCommand) writeFile(i *unpack.Image, write func(f *os.File) error) error {
+	if err := checkFile(u.dest); err != nil { // it may have changed since
+		return err
+	}
+	place, err := fileAt(u.dest)
+	if err != nil {
+		return err
+	}
+	defer place.Close()
+	out, err := atomicfile.CreateIn(place.Dir, place.Base)
 	if err != nil {
 		return fmt.Errorf("write %s: %w", u.dest, err)
 	}
