@@ -135,7 +135,10 @@ func (u *unpackCommand) setPassword(dir string, i *unpack.Image, log *progress.R
 	for _, n := range notes {
 		log.Note("image %q: %s", i.Name, n)
 	}
-	return err
+	if err != nil {
+		return fmt.Errorf("image %q: %w", i.Name, err)
+	}
+	return nil
 }
 
 // toRead is how many bytes of layers are read: for the size of a file system all of them once more.

@@ -17,7 +17,7 @@ import (
 )
 
 // CheckDir returns an error if a directory cannot be made at path: something is there that is not an
-// empty directory, or it is a mount point.
+// empty directory, or it is a mount point or the current directory.
 func CheckDir(path string) error {
 	entries, err := os.ReadDir(path)
 	switch {
@@ -38,9 +38,12 @@ func CheckDir(path string) error {
 	case len(entries) > 0:
 		return fmt.Errorf("%s is not empty: name a new or an empty directory", path)
 	}
-	var st, above unix.Stat_t
+	var st, above, here unix.Stat_t
 	if err := unix.Stat(path, &st); err != nil {
 		return fmt.Errorf("stat %s: %w", path, err)
+	}
+	if unix.Stat(".", &here) == nil && here.Dev == st.Dev && here.Ino == st.Ino {
+		return fmt.Errorf("%s is the current directory, which cannot be replaced when all is complete: name a directory in it", path)
 	}
 	if err := unix.Stat(filepath.Join(path, ".."), &above); err != nil {
 		return fmt.Errorf("stat %s: %w", filepath.Dir(path), err)
@@ -111,10 +114,19 @@ func removeStale(path string) {
 		}
 		at := filepath.Join(filepath.Dir(path), e.Name())
 		if f, err := lock(at); err == nil {
-			_ = removeAll(at)
+			if isOwn(f) {
+				_ = removeAll(at)
+			}
 			_ = f.Close()
 		}
 	}
+}
+
+// isOwn reports whether the directory is this user's. In a directory like /tmp, another user may have made it, to have
+// root change what a link in it points to.
+func isOwn(dir *os.File) bool {
+	var st unix.Stat_t
+	return unix.Fstat(int(dir.Fd()), &st) == nil && int(st.Uid) == os.Geteuid()
 }
 
 // Commit gives the directory its name.

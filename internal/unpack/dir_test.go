@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"io"
 	"os"
@@ -132,6 +133,10 @@ func TestWhereADirectoryCannotBe(t *testing.T) {
 			t.Errorf("%s: error %v, want %q", path, err, want)
 		}
 	}
+	t.Chdir(t.TempDir())
+	if err := CheckDir("."); err == nil || !strings.Contains(err.Error(), "is the current directory") {
+		t.Errorf("the current directory: %v", err)
+	}
 	if os.Geteuid() != 0 {
 		return
 	}
@@ -177,6 +182,28 @@ func TestLeftoversAreRemoved(t *testing.T) {
 		t.Errorf("there are %q, want %q", got, want)
 	}
 	if err := working.Discard(); err != nil {
+		t.Error(err)
+	}
+}
+
+// What another user has made under such a name stays as it is.
+func TestLeftoversOfOthersStay(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can make a directory of another user")
+	}
+	path := filepath.Join(t.TempDir(), "tree")
+	other := prefixOf(path) + rand.Text()
+	if err := errors.Join(os.Mkdir(other, 0o700), os.Chown(other, 1234, 1234)); err != nil {
+		t.Fatal(err)
+	}
+	d, err := NewDir(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Discard(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(other); err != nil {
 		t.Error(err)
 	}
 }
