@@ -141,7 +141,7 @@ func (l *List) Error() string {
 func Text(err error, s Spelling) string { return format(err, s, progress.Clean, nil) }
 
 // Full is Text without a limit on the length of lines, for a reader that has none.
-func Full(err error, s Spelling) string { return format(err, s, progress.Redact, nil) }
+func Full(err error, s Spelling) string { return format(err, s, progress.CleanAll, nil) }
 
 // Line is Text for an error whose own text must be one line, whatever a server sent.
 func Line(err error, s Spelling) string {

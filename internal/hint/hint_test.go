@@ -69,6 +69,9 @@ func TestText(t *testing.T) {
 		if got := hint.Text(c.err, hint.Fields); got != c.want {
 			t.Errorf("%s\ngot  %q\nwant %q", name, got, c.want)
 		}
+		if got := hint.Full(c.err, hint.Fields); got != c.want {
+			t.Errorf("%s: in full\ngot  %q\nwant %q", name, got, c.want)
+		}
 	}
 	if err := hint.Add(nil, "x"); err != nil {
 		t.Errorf("an error came of none: %v", err)

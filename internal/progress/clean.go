@@ -21,8 +21,11 @@ func Clean(s string) string {
 	if len(s) > maxText { // to limit the work; it does not replace cutting the line
 		s = s[:maxText]
 	}
-	return printable(Redact(strings.TrimSpace(s)))
+	return CleanAll(s)
 }
+
+// CleanAll is Clean without a limit on the length.
+func CleanAll(s string) string { return printable(Redact(strings.TrimSpace(s))) }
 
 // Redact replaces the secrets given to Hide, and apparent credentials, by stars, and removes query and fragment
 // from URLs.
