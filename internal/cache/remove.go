@@ -50,7 +50,7 @@ func (c *Cache) Remove(ctx context.Context, id digest.Digest, same func(*Publish
 	}
 	defer pub.Close()
 	if !same(pub) {
-		return 0, fmt.Errorf("%w: it was used or replaced just now", ErrInUse)
+		return 0, fmt.Errorf("%w: it was used, named or replaced just now", ErrInUse)
 	}
 	free, err := pub.lock()
 	if err != nil {

@@ -108,7 +108,9 @@ func (done *Collected) removeImages(ctx context.Context, c *cache.Cache) error {
 	return nil
 }
 
-// isUnused reports whether pub is the image that was read, and was not used since.
+// isUnused reports whether pub is the image that was read, and was neither used nor given or deprived of a name since.
 func (r *Removal) isUnused(pub *cache.Published) bool {
-	return r.IsSame(pub) && !pub.Used().After(r.Used)
+	origins, err := pub.Origins()
+	named := err == nil && !slices.Equal(origins, r.Origins)
+	return r.IsSame(pub) && !named && !pub.Used().After(r.Used)
 }

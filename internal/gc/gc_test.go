@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/cacheinfo"
 	"osbuild-containers/internal/fetch"
 	"osbuild-containers/internal/request"
@@ -100,6 +101,25 @@ func TestCollectLeavesWhatWasUsedMeanwhile(t *testing.T) {
 	}
 	if v := s.verify(); len(v.Damaged) > 0 {
 		t.Errorf("damaged: %v", v.Damaged)
+	}
+}
+
+// TestCollectLeavesWhatWasNamedMeanwhile shows that an image that another process names after the plan was made stays.
+func TestCollectLeavesWhatWasNamedMeanwhile(t *testing.T) {
+	s := newStore(t)
+	for _, img := range []*images.Image{base, other} {
+		s.Publish(img, 1, "example.com/name:1")
+		s.used(img, day(1))
+	}
+	s.Pool.Close()
+	all := s.scan()
+	plan, err := PlanRemove(s.Cache, all, all, time.Now())
+	s.Must(err)
+	s.Must(s.Cache.AddOrigin(t.Context(), base.ID, cache.Origin{Name: "example.com/name:keep", Digest: base.Digest, Transport: cache.Tagged}))
+	_, err = Collect(t.Context(), s.Cache, plan, time.Now())
+	s.Must(err)
+	if left := s.scan(); len(left) != 1 || left[0].ID != base.ID {
+		t.Errorf("%d images are left, want the one with the new name", len(left))
 	}
 }
 
