@@ -46,7 +46,6 @@ func dirOf(from place) (*Layout, error) {
 	return l, l.instances(from, top)
 }
 
-// instances adds the manifests of a list that the directory has.
 // convert converts an image of Docker's schema 1, for which it reads its layers.
 func convert(from place, raw []byte) (*Document, error) {
 	old, err := schema1.Parse(raw)
@@ -85,6 +84,7 @@ func (b openBlob) Close() error {
 	return nil
 }
 
+// instances adds the manifests of a list that the directory has.
 func (l *Layout) instances(from place, list *Document) error {
 	size := 0
 	seen := map[digest.Digest]bool{}
