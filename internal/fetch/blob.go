@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"time"
 
 	"golang.org/x/sync/semaphore"
 
@@ -13,6 +12,7 @@ import (
 	"osbuild-containers/internal/image"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/progress"
+	"osbuild-containers/internal/retry"
 )
 
 // blob brings one blob into the pool, unless the pool has it, an image in the cache does, or another process downloads
@@ -48,7 +48,7 @@ func (s *session) download(ctx context.Context, w *cache.Writer, d manifest.Desc
 	if d.Size < 0 && w.Complete() { // the process before was interrupted before it could know
 		return nil
 	}
-	r := s.newReader(ctx, d, resumed, func(attempt int, wait time.Duration, err error) { bar.Retry(attempt, wait, err) })
+	r := s.newReader(ctx, d, resumed, func(f retry.Failure) { bar.Retry(f.Attempt, f.Of, f.Wait, f.Err) })
 	defer r.Close()
 	r.slot = it.slot
 	r.rewind = func() error {
@@ -83,7 +83,7 @@ func (s *session) download(ctx context.Context, w *cache.Writer, d manifest.Desc
 		}
 		r.op.StartAt(0) // what was read was worth nothing: to read it again is progress
 		it.tries.AddAttempt()
-		bar.Retry(r.op.Failed()+1, 0, fmt.Errorf("%w; starting again from the beginning", err))
+		bar.Retry(r.op.Failed()+1, 0, 0, fmt.Errorf("%w; starting again from the beginning", err))
 	}
 }
 

@@ -3,7 +3,6 @@ package fetch
 import (
 	"cmp"
 	"errors"
-	"time"
 
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/hint"
@@ -47,9 +46,13 @@ func stallHint(err retry.StallError) hint.Hint {
 	return hint.New("check the network, or raise %s and %s; what was downloaded is kept and used next time", hint.Option("stall-timeout"), timeout)
 }
 
-// logTry is the log of tries that concern an item as a whole.
-func (it *item) logTry(what string) func(int, time.Duration, error) {
-	return func(attempt int, wait time.Duration, err error) {
-		it.log.Note("%s: attempt %d failed, next in %s: %v", what, attempt, wait.Round(100*time.Millisecond), err)
+// logTry is the log of tries that concern an item as a whole. The first has the remedy for its error, since the user
+// may not want to wait for the others.
+func (it *item) logTry(what string) func(retry.Failure) {
+	return func(f retry.Failure) {
+		it.log.Note("%s: %v", what, f)
+		if h := image.Hint(f.Err); f.Attempt == 1 && h != (hint.Hint{}) {
+			it.log.Note("%s", h.Spell(it.req.Options.Spelling))
+		}
 	}
 }

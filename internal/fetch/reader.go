@@ -38,7 +38,7 @@ type reader struct {
 }
 
 // newReader returns a reader of the blob from offset on. note is called for each try that failed and is repeated.
-func (s *session) newReader(ctx context.Context, d manifest.Descriptor, offset int64, note func(attempt int, wait time.Duration, err error)) *reader {
+func (s *session) newReader(ctx context.Context, d manifest.Descriptor, offset int64, note func(retry.Failure)) *reader {
 	r := &reader{
 		s: s, d: d, ctx: ctx, at: offset, op: s.it.tries.New(note),
 		slot:    func(context.Context) (func(), error) { return func() {}, nil },

@@ -241,7 +241,7 @@ func TestThrottledAtOpen(t *testing.T) {
 			f.On(at.First(1), registry.Error(429, "TOOMANYREQUESTS", "the pull rate limit is reached", "Retry-After", "2"))
 			w := newWorld(t)
 			w.options.StallTimeout = time.Second
-			w.images(itemOf(layered, name)).ok().says(name+"@", "attempt 1 failed, next in 2", "429 Too Many Requests: the pull rate limit is reached", "2 attempts")
+			w.images(itemOf(layered, name)).ok().says(name+"@", "attempt 1 of ", " failed, next in 2", "429 Too Many Requests: the pull rate limit is reached", "2 attempts")
 			if n := len(f.Matching(at)); n != 2 {
 				t.Errorf("asked %d times, want 2", n)
 			}

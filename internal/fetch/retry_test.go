@@ -49,7 +49,7 @@ func TestRetriedAndMended(t *testing.T) {
 			[]string{"-", "-"},
 			fmt.Sprintf("got 40000 bytes (application/octet-stream), want %d", layer.Size),
 		},
-		"no byte at all": {blob.First(1), []registry.Fault{registry.Truncate(0)}, []string{"-", "-"}, "attempt 1 failed"},
+		"no byte at all": {blob.First(1), []registry.Fault{registry.Truncate(0)}, []string{"-", "-"}, "attempt 1 of"},
 		"cut off twice, 5 bytes apart": {
 			blob.First(2), []registry.Fault{registry.Truncate(5)}, []string{"-", from(5), from(10)}, "attempt 2 failed",
 		},
@@ -63,8 +63,8 @@ func TestRetriedAndMended(t *testing.T) {
 		"503": {blob.First(2), []registry.Fault{registry.Status(503, "<html>busy</html>")}, []string{"-", "-", "-"}, `503 Service Unavailable: "<html>busy</html>"`},
 		"504": {blob.First(2), []registry.Fault{registry.Status(504, "")}, []string{"-", "-", "-"}, "504 Gateway Timeout"},
 
-		"manifest: reset":   {manifest.First(2), []registry.Fault{registry.Reset()}, nil, "open: attempt 1 failed"}, // net/http has tried once more
-		"manifest: cut off": {manifest.First(1), []registry.Fault{registry.Truncate(100)}, nil, "open: attempt 1 failed"},
+		"manifest: reset":   {manifest.First(2), []registry.Fault{registry.Reset()}, nil, "open: attempt 1 of"}, // net/http has tried once more
+		"manifest: cut off": {manifest.First(1), []registry.Fault{registry.Truncate(100)}, nil, "open: attempt 1 of"},
 		"manifest: 408":     {manifest.First(1), []registry.Fault{registry.Status(408, "")}, nil, "408"},
 		"manifest: 500":     {manifest.First(2), []registry.Fault{registry.Error(500, "UNKNOWN", "unknown error")}, nil, "500"},
 		"manifest: 502":     {manifest.First(2), []registry.Fault{registry.Status(502, "<html>")}, nil, "502 Bad Gateway"},
@@ -73,7 +73,7 @@ func TestRetriedAndMended(t *testing.T) {
 		"first contact: 503": {
 			registry.Get("^/v2/$").First(2), []registry.Fault{registry.Status(503, "")}, nil, "503 Service Unavailable",
 		},
-		"first contact: reset": {registry.Get("^/v2/$").First(1), []registry.Fault{registry.Reset()}, nil, "open: attempt 1 failed"},
+		"first contact: reset": {registry.Get("^/v2/$").First(1), []registry.Fault{registry.Reset()}, nil, "open: attempt 1 of"},
 
 		"digest wrong, once": {blob.First(1), []registry.Fault{registry.Flip(50_000)}, []string{"-", "-"}, "digest mismatch"},
 		"too long, once":     {blob.First(1), []registry.Fault{registry.TooLong(10)}, []string{"-", "-"}, "size mismatch"},
@@ -219,9 +219,9 @@ func TestStall(t *testing.T) {
 		"blob, no answer":         {blob.First(1), registry.Silence(), []string{"-", "-"}, "layer 1/1", "no answer"},
 		"blob, no byte":           {blob.First(1), registry.Stall(0), []string{"-", "-"}, "layer 1/1", "no byte"},
 		"blob, in the middle":     {blob.First(1), registry.Stall(40_000), []string{"-", "bytes=40000-"}, "layer 1/1", "no byte"},
-		"manifest, no answer":     {registry.Get("/manifests/").First(1), registry.Silence(), []string{"-"}, "open: attempt 1 failed", "no answer"},
-		"manifest, in the middle": {registry.Get("/manifests/").First(1), registry.Stall(10), []string{"-"}, "open: attempt 1 failed", "no byte"},
-		"first contact":           {registry.Get("^/v2/$").First(1), registry.Silence(), []string{"-"}, "open: attempt 1 failed", "no answer"},
+		"manifest, no answer":     {registry.Get("/manifests/").First(1), registry.Silence(), []string{"-"}, "open: attempt 1 of", "no answer"},
+		"manifest, in the middle": {registry.Get("/manifests/").First(1), registry.Stall(10), []string{"-"}, "open: attempt 1 of", "no byte"},
+		"first contact":           {registry.Get("^/v2/$").First(1), registry.Silence(), []string{"-"}, "open: attempt 1 of", "no answer"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

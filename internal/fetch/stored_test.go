@@ -132,7 +132,7 @@ func TestStoreIsLocal(t *testing.T) {
 		it := newJob(&request.Request{Options: request.Options{Retries: 3, Timeout: time.Minute}}, nil).newItem(
 			request.Item{Image: request.Image{Transport: request.ContainersStorage}})
 		tries := 0
-		got := it.tries.New(func(int, time.Duration, error) {}).Do(t.Context(), func(context.Context) error { tries++; return err })
+		got := it.tries.New(func(retry.Failure) {}).Do(t.Context(), func(context.Context) error { tries++; return err })
 		if tries != 1 || !errors.Is(got, err) || hintOf(it.cache, got) != (hint.Hint{}) {
 			t.Errorf("%v: %d tries, then %v and the hint %q", err, tries, got, hintOf(it.cache, got))
 		}

@@ -108,7 +108,7 @@ func TestFirstContactInTrouble(t *testing.T) {
 	f := registry.NewFaults(t, layered.Handler(), registry.TLS())
 	f.On(registry.Get("^/v2/$").First(2), registry.Status(503, ""))
 	w := newWorld(t)
-	w.images(itemOf(layered, f.Addr+"/a/b")).ok().says("open: attempt 2 failed")
+	w.images(itemOf(layered, f.Addr+"/a/b")).ok().says("open: attempt 2 of 4 failed")
 	w.has(layered)
 }
 

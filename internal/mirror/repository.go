@@ -5,9 +5,9 @@ import (
 	"errors"
 	"io"
 	"sync"
-	"time"
 
 	"osbuild-containers/internal/fetch"
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/image"
 	"osbuild-containers/internal/image/registry"
 	"osbuild-containers/internal/manifest"
@@ -76,8 +76,11 @@ func (r *repository) ask(ctx context.Context, ask func(context.Context, *registr
 // operation returns something to do in the repository. used is to be set to what a try uses.
 func (r *repository) operation(note func(string, ...any)) (op *retry.Operation, used **registry.Destination) {
 	used = new(*registry.Destination)
-	op = retry.NewGroup(image.RetryPolicy(request.Docker, r.run.Tries)).New(func(attempt int, wait time.Duration, err error) {
-		note("attempt %d failed, next in %s: %v", attempt, wait.Round(100*time.Millisecond), err)
+	op = retry.NewGroup(image.RetryPolicy(request.Docker, r.run.Tries)).New(func(f retry.Failure) {
+		note("%v", f)
+		if h := image.Hint(f.Err); f.Attempt == 1 && h != (hint.Hint{}) {
+			note("%s", h.Spell(r.run.Tries.Spelling))
+		}
 	})
 	op.Renew = func(ctx context.Context) error {
 		return op.Once(ctx, func(ctx context.Context) error { return r.renew(ctx, *used) })

@@ -101,8 +101,11 @@ func hintOf(err error) hint.Hint {
 
 // try sends small requests for one reference, with retries.
 func (r *Resolver) try(ctx context.Context, ref Reference, ask func(context.Context) error) error {
-	op := retry.NewGroup(image.RetryPolicy(ref.Transport, r.Options)).New(func(attempt int, wait time.Duration, err error) {
-		r.Note("%s: attempt %d failed, next in %s: %v", ref, attempt, wait.Round(100*time.Millisecond), err)
+	op := retry.NewGroup(image.RetryPolicy(ref.Transport, r.Options)).New(func(f retry.Failure) {
+		r.Note("%s: %v", ref, f)
+		if h := image.Hint(f.Err); f.Attempt == 1 && h != (hint.Hint{}) {
+			r.Note("%s", h.Spell(r.Options.Spelling))
+		}
 	})
 	return op.Ask(ctx, ask)
 }

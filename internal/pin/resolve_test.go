@@ -289,7 +289,7 @@ func TestTriedAgain(t *testing.T) {
 	w.On(registry.Manifest("v1").First(1), registry.Status(http.StatusServiceUnavailable, ""))
 	got := w.pin("registry.example/images/name:v1", "amd64")[0]
 	isPinned(t, &got, amd, nil)
-	if len(w.notes) != 1 || !strings.HasPrefix(w.notes[0], "registry.example/images/name:v1: attempt 1 failed, next in ") {
+	if len(w.notes) != 1 || !strings.HasPrefix(w.notes[0], "registry.example/images/name:v1: attempt 1 of ") {
 		t.Errorf("noted %q", w.notes)
 	}
 }

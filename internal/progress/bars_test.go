@@ -133,7 +133,7 @@ fedora 2/3 0123abcd…              [==>       ]    12.0 MB / 48.2 MB   60.0 MB/
 postgresql-serv… 10/12 4567cdef…                           300.0 MB    1.5 GB/s
 fedora 3/3 89abcdef…              waiting for another process
 `)
-		slow.Retry(1, 3*time.Second, errors.New("stalled"))
+		slow.Retry(1, 6, 3*time.Second, errors.New("stalled"))
 		time.Sleep(200 * time.Millisecond)
 		other.Done()
 		waits.Begin("downloading")
@@ -142,8 +142,8 @@ fedora 3/3 89abcdef…              waiting for another process
 		time.Sleep(900 * time.Millisecond)
 		see("after a retry", `
 2 images
-my.test/fedora/fedora:41: layer 2/3 sha256:0123abcd… 48.2 MB: attempt 1 failed, 
-next in 3.0 s: stalled
+my.test/fedora/fedora:41: layer 2/3 sha256:0123abcd… 48.2 MB: attempt 1 of 6 fai
+led, next in 3.0 s: stalled
 fedora 2/3 0123abcd…              [==>       ]    13.0 MB / 48.2 MB   retry 2 s
 fedora 3/3 89abcdef…              [=>        ]    160.0 MB / 1.0 GB  937.9 MB/s
 `)
@@ -153,8 +153,8 @@ fedora 3/3 89abcdef…              [=>        ]    160.0 MB / 1.0 GB  937.9 MB/
 		r.Close()
 		see("at the end", `
 2 images
-my.test/fedora/fedora:41: layer 2/3 sha256:0123abcd… 48.2 MB: attempt 1 failed, 
-next in 3.0 s: stalled
+my.test/fedora/fedora:41: layer 2/3 sha256:0123abcd… 48.2 MB: attempt 1 of 6 fai
+led, next in 3.0 s: stalled
 my.test/fedora/fedora:41: done: 48.2 MB downloaded, 0 B reused, 7.0 s, 2 attempt
 s
 `)

@@ -141,12 +141,16 @@ func (b *Blob) Reset(at int64) {
 }
 
 // Retry logs that an attempt, counted from 1, failed with err and that the next one
-// begins after wait.
-func (b *Blob) Retry(attempt int, wait time.Duration, err error) {
+// begins after wait. There are at most of attempts, 0 if that is unknown.
+func (b *Blob) Retry(attempt, of int, wait time.Duration, err error) {
 	if b == nil {
 		return
 	}
-	text := Clean(fmt.Sprintf("attempt %d failed, next in %s: %v", attempt, seconds(wait), err))
+	number := strconv.Itoa(attempt)
+	if of > 0 {
+		number += " of " + strconv.Itoa(of)
+	}
+	text := Clean(fmt.Sprintf("attempt %s failed, next in %s: %v", number, seconds(wait), err))
 	e := retryEvent{Attempt: attempt, Wait: inSeconds(wait), Error: Clean(fmt.Sprint(err))}
 	r := b.item.r
 	r.mu.Lock()

@@ -27,7 +27,7 @@ func TestEvents(t *testing.T) {
 		b.Begin("downloading")
 		b.Add(1_000_000)
 		time.Sleep(1100 * time.Millisecond)
-		b.Retry(1, 1500*time.Millisecond, errors.New("connection\nreset"))
+		b.Retry(1, 6, 1500*time.Millisecond, errors.New("connection\nreset"))
 		b.Resuming(1_000_000)
 		b.Reset(0)
 		b.Done()
@@ -79,7 +79,7 @@ func TestEventsAreCleanToo(t *testing.T) {
 	r := NewEvents(&l)
 	i := r.Pinned("a\x1b[31m", "sha256:\x07", "\xff")
 	i.Note("Authorization: Bearer %s", "secret")
-	i.Blob("layer", 1, 1, "\x00", 1).Retry(1, 0, errors.New("https://ann:secret@example.com/"))
+	i.Blob("layer", 1, 1, "\x00", 1).Retry(1, 0, 0, errors.New("https://ann:secret@example.com/"))
 	i.Fail("https://ann:secret@example.com/\nAuthorization: Basic secret")
 	r.Close()
 	for _, line := range l.got {

@@ -94,12 +94,12 @@ func TestLog(t *testing.T) {
 			b := layer(i)
 			b.Begin("downloading")
 			b.Add(12_000_000)
-			b.Retry(1, 1500*time.Millisecond, errors.New("connection\nreset"))
+			b.Retry(1, 6, 1500*time.Millisecond, errors.New("connection\nreset"))
 			b.Resuming(12_000_000)
 			b.Done()
 		}, []string{
 			layer3 + "downloading",
-			layer3 + "attempt 1 failed, next in 1.5 s: connection reset",
+			layer3 + "attempt 1 of 6 failed, next in 1.5 s: connection reset",
 			layer3 + "resuming at 12.0 MB",
 			layer3 + "done",
 		}},
@@ -159,9 +159,9 @@ func TestLog(t *testing.T) {
 		{"no heartbeat while the next attempt is waited for", func(_ *Reporter, i *Item) {
 			b := layer(i)
 			b.Begin("downloading")
-			b.Retry(2, 20*time.Second, io.ErrUnexpectedEOF)
+			b.Retry(2, 6, 20*time.Second, io.ErrUnexpectedEOF)
 			time.Sleep(19 * time.Second)
-		}, []string{layer3 + "downloading", layer3 + "attempt 2 failed, next in 20.0 s: unexpected EOF"}},
+		}, []string{layer3 + "downloading", layer3 + "attempt 2 of 6 failed, next in 20.0 s: unexpected EOF"}},
 		{"a summary is one line", func(_ *Reporter, i *Item) {
 			i.Done(Summary{Bytes: 75_200_000, Reused: 48_200_000, Elapsed: 12300 * time.Millisecond, Attempts: 1})
 			i.Done(Summary{Elapsed: time.Hour, Attempts: 3})
@@ -255,7 +255,7 @@ func TestNilTellsNobody(t *testing.T) {
 	b.Waiting()
 	b.Add(1)
 	b.Reset(0)
-	b.Retry(1, 0, io.EOF)
+	b.Retry(1, 0, 0, io.EOF)
 	b.Done()
 	i.Done(Summary{})
 	i.Fail(io.EOF.Error())

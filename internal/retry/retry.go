@@ -85,13 +85,25 @@ func (g *Group) Attempts() int { return int(g.attempts.Load()) }
 // AddAttempt counts a try that was repeated without an Operation.
 func (g *Group) AddAttempt() { g.attempts.Add(1) }
 
+// A Failure is a try that failed and is repeated.
+type Failure struct {
+	Attempt int           // from 1
+	Of      int           // how many tries there will be if no further one makes progress
+	Wait    time.Duration // before the next try
+	Err     error
+}
+
+func (f Failure) String() string {
+	return fmt.Sprintf("attempt %d of %d failed, next in %s: %v", f.Attempt, f.Of, f.Wait.Round(100*time.Millisecond), f.Err)
+}
+
 // Operation is one thing to do, in as many tries as it takes. It is for one goroutine.
 type Operation struct {
 	// Renew opens again what is asked, with fresh credentials or at another place. Nil: each try does.
 	Renew func(context.Context) error
 
 	group  *Group
-	note   func(attempt int, wait time.Duration, err error)
+	note   func(Failure)
 	began  time.Time // the first try; waiting for others is not counted
 	far    int64     // bytes that the best try so far had
 	mark   int64     // far when the count last started
@@ -102,7 +114,7 @@ type Operation struct {
 }
 
 // New returns an operation. note is called for each try that failed and is repeated, before the wait.
-func (g *Group) New(note func(attempt int, wait time.Duration, err error)) *Operation {
+func (g *Group) New(note func(Failure)) *Operation {
 	waits := backoff.NewExponentialBackOff()
 	waits.InitialInterval, waits.MaxInterval, waits.Multiplier = g.policy.FirstWait, longestWait, 2
 	waits.Reset()
@@ -161,7 +173,7 @@ func (o *Operation) Repeat(ctx context.Context, try func(context.Context) error)
 			return final
 		}
 		o.group.AddAttempt()
-		o.note(o.total, wait, err)
+		o.note(Failure{o.total, o.total + 1 + o.group.policy.Retries - o.failed, wait, err})
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)

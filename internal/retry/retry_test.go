@@ -37,7 +37,7 @@ func Example() {
 		Retries: 5, Timeout: time.Minute, Stall: time.Minute, FirstWait: time.Millisecond,
 		Classify: func(error) (Class, time.Duration) { return Transient, 0 },
 	}
-	op := NewGroup(p).New(func(attempt int, _ time.Duration, err error) { fmt.Printf("attempt %d: %v\n", attempt, err) })
+	op := NewGroup(p).New(func(f Failure) { fmt.Printf("attempt %d of %d: %v\n", f.Attempt, f.Of, f.Err) })
 	tries := 0
 	err := op.Do(context.Background(), func(context.Context) error {
 		if tries++; tries < 3 {
@@ -47,8 +47,8 @@ func Example() {
 	})
 	fmt.Println(tries, err)
 	// Output:
-	// attempt 1: busy
-	// attempt 2: busy
+	// attempt 1 of 6: busy
+	// attempt 2 of 6: busy
 	// 3 <nil>
 }
 
@@ -77,7 +77,7 @@ func TestTries(t *testing.T) {
 		"fresh credentials after a wait": {[]error{errDenied, nil}, 0, errTransient, 2, "<nil>"},
 	} {
 		p := policy()
-		op := NewGroup(p).New(func(int, time.Duration, error) {})
+		op := NewGroup(p).New(func(Failure) {})
 		op.Renew = func(context.Context) error { return c.renew }
 		tries := 0
 		err := op.Do(t.Context(), func(context.Context) error {
@@ -110,7 +110,7 @@ func TestCancelled(t *testing.T) {
 	p := policy()
 	p.FirstWait = time.Hour
 	p.Timeout = 24 * time.Hour
-	op := NewGroup(p).New(func(int, time.Duration, error) { cancel(errFinal) })
+	op := NewGroup(p).New(func(Failure) { cancel(errFinal) })
 	if err := op.Do(ctx, func(context.Context) error { return errTransient }); !errors.Is(err, errFinal) {
 		t.Errorf("got %v", err)
 	}

@@ -37,7 +37,7 @@ func (m *mute) Close() error {
 // Where a registry answers before it has got all, an HTTP client may still read what is to be sent: the answer
 // counts, and what is read is over.
 func TestAnAnswerBeforeAllIsSent(t *testing.T) {
-	op := NewGroup(policy()).New(func(int, time.Duration, error) {})
+	op := NewGroup(policy()).New(func(Failure) {})
 	refused := errors.New("refused")
 	read, over := make(chan struct{}), make(chan struct{})
 	var body io.Reader
@@ -66,7 +66,7 @@ func TestFreshCredentialsThatDoNotCome(t *testing.T) {
 	asked := 0
 	p := policy()
 	p.Stall, p.FirstWait = 50*time.Millisecond, time.Millisecond
-	op := NewGroup(p).New(func(int, time.Duration, error) {})
+	op := NewGroup(p).New(func(Failure) {})
 	op.Renew = func(ctx context.Context) error {
 		return op.Once(ctx, func(ctx context.Context) error {
 			<-ctx.Done()
@@ -87,7 +87,7 @@ func TestFreshCredentialsThatDoNotCome(t *testing.T) {
 // not read.
 func TestContentThatCannotBeRead(t *testing.T) {
 	lost, tries := errors.New("lost"), 0
-	op := NewGroup(policy()).New(func(int, time.Duration, error) {})
+	op := NewGroup(policy()).New(func(Failure) {})
 	err := op.Send(t.Context(), 9, func(context.Context) (io.ReadCloser, error) {
 		tries++
 		return nil, lost
