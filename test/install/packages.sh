@@ -10,7 +10,7 @@ for tool in dpkg-deb rpm rpmbuild $([ -n "${2-}" ] || echo debootstrap); do
 	command -v $tool >/dev/null || { echo "skipped: $tool is missing"; exit 0; }
 done
 top=$(mktemp -d)
-trap 'umount "$top"/*/proc 2>/dev/null; rm -rf "$top"' EXIT
+trap 'umount "$top/rpm/proc" 2>/dev/null || true; rm -rf "$top"' EXIT
 arch=$(dpkg --print-architecture)
 [ -n "${2-}" ] || debootstrap --variant=minbase stable "$top/base" >"$top/log" 2>&1 ||
 	{ echo "skipped: debootstrap fails: $(tail -1 "$top/log")"; exit 0; }
