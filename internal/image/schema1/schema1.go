@@ -134,7 +134,10 @@ func (i *Image) Convert(layers map[digest.Digest]Layer) (*Converted, error) {
 	if err != nil {
 		return nil, fmt.Errorf("convert manifest of schema 1: %w", err)
 	}
-	if c.Parsed, err = manifest.Parse(c.Manifest); err != nil {
+	if c.Parsed, err = manifest.Parse(c.Manifest); err == nil {
+		_, err = c.Parsed.LayerDiffIDs(c.Config) // a history entry may have fields that make a config unreadable
+	}
+	if err != nil {
 		return nil, fmt.Errorf("convert manifest of schema 1: %w", err)
 	}
 	return c, nil

@@ -162,6 +162,10 @@ func TestHostile(t *testing.T) {
 			field("fsLayers", blobs(make([]string, 5001)...)), "manifest has 5001 layers in fsLayers, the limit of schema 1 is 5000",
 		},
 		"time that is none": {set(1, "created", "yesterday"), `convert manifest of schema 1: parsing v2s1 history entry 1: parsing time "yesterday" as "2006-01-02T15:04:05Z07:00": cannot parse "yesterday" as "2006"`},
+		"RootFS too": {
+			set(0, "RootFS", map[string]any{"diff_ids": []string{a}}),
+			`convert manifest of schema 1: diff id "" is not sha256: and 64 hexadecimal digits`,
+		},
 		"signature cut off": {
 			[]byte(strings.Replace(string(right.Raw), `"signatures": [`, `"signatures": [{}], "x": [`, 1)),
 			"manifest has an invalid signature: ",
