@@ -136,6 +136,9 @@ func (c *Cache) addOrigin(ctx context.Context, id digest.Digest, o Origin) error
 	defer pub.Close()
 	o.Fetched = time.Time{}
 	if mergeOrigins(pub.containers, pub.beside(originFile), []Origin{o}) == nil { // unlocked, because there is rarely anything to add
+		if _, err := readOrigins(pub.containers, pub.beside(originFile)); o.Transport == Tagged && err != nil {
+			return err // the record is all that there is of such a name
+		}
 		return nil
 	}
 	unlock, err := c.lockImage(ctx, id, unix.LOCK_EX)

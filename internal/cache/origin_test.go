@@ -160,6 +160,9 @@ func TestOriginsOfANewerVersionAreLeftAlone(t *testing.T) {
 	writeTest(t, path, []byte(`{"version":2,"sources":"elsewhere"}`))
 	img.from("a", monday).mustPublish(t, c, p)
 	must(t, c.AddOrigin(context.Background(), img.id, Origin{Name: "b"}))
+	if err := c.AddOrigin(context.Background(), img.id, Origin{Name: "c", Transport: Tagged}); !errors.Is(err, errNewer) {
+		t.Errorf("a name that was not recorded: got %v, want %v", err, errNewer)
+	}
 	if got, err := os.ReadFile(path); err != nil || string(got) != `{"version":2,"sources":"elsewhere"}` {
 		t.Errorf("got %s, %v", got, err)
 	}
