@@ -11,7 +11,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -105,8 +105,8 @@ func readTar(r io.Reader) (entries int, newest time.Time, err error) {
 		if hdr.ModTime.After(newest) {
 			newest = hdr.ModTime
 		}
-		if name := path.Clean("/" + hdr.Name); strings.Count(name, "/") == 1 {
-			names[name[1:]] = true
+		if name := path.Clean("/" + hdr.Name)[1:]; slices.Contains(filesOfImages, name) {
+			names[name] = true
 		}
 		entries++
 	}
@@ -161,7 +161,10 @@ func NoImages(dir string) error {
 	})
 }
 
-// imagesIn returns ErrImages if there are the files by which archives and directories of images are recognised.
+// filesOfImages are the files by which archives and directories of images are recognised.
+var filesOfImages = []string{"oci-layout", "index.json", "manifest.json", "repositories", "version"}
+
+// imagesIn returns ErrImages if there are files by which archives and directories of images are recognised.
 func imagesIn(has func(name string) bool) error {
 	if has("oci-layout") && has("index.json") || has("manifest.json") && (has("repositories") || has("version")) {
 		return ErrImages
