@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -16,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
 	"osbuild-containers/internal/deploy"
@@ -353,6 +355,34 @@ func TestErrors(t *testing.T) {
 	cancel()
 	if _, err := WriteChain(ctx, t.TempDir(), rich(t), options(), quiet()); !errors.Is(err, context.Canceled) {
 		t.Errorf("interrupted: %v", err)
+	}
+}
+
+// TestDamagedLayers: whether or not the layers are measured first, one that is not what its digest says is an error that
+// says so.
+func TestDamagedLayers(t *testing.T) {
+	whole := layerOf(t, file("a", "content"))
+	other := digest.FromString("another")
+	for name, damage := range map[string]func(l *deploy.Layer){
+		"another archive": func(l *deploy.Layer) { l.DiffID = other },
+		"another blob":    func(l *deploy.Layer) { l.Digest = other },
+		"no archive": func(l *deploy.Layer) {
+			l.Size, l.Digest = 7, other
+			l.Open = func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("damaged")), nil }
+		},
+	} {
+		for _, size := range []int64{0, MinSize} {
+			opt, layer := options(), whole
+			opt.Size = size
+			damage(&layer)
+			_, _, err := writeExt4(t, []deploy.Layer{whole, layer}, opt)
+			_, err2 := WriteChain(t.Context(), t.TempDir(), []deploy.Layer{whole, layer}, opt, quiet())
+			for _, err := range []error{err, err2} {
+				if err == nil || !strings.Contains(err.Error(), "layer 2/2 sha256:") || !strings.Contains(err.Error(), other.String()) {
+					t.Errorf("%s, size %d: %v", name, size, err)
+				}
+			}
+		}
 	}
 }
 
