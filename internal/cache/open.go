@@ -89,6 +89,14 @@ func (c *Cache) makeTop(name string) (*dir, error) {
 	return d, nil
 }
 
+// Create creates the directory of the cache if it is missing.
+func (c *Cache) Create() error {
+	if _, err := os.Stat(c.path); !isAbsent(err) {
+		return err
+	}
+	return makeDir(c.path)
+}
+
 // makeDir creates a directory and its missing parents, and syncs them. It also syncs directories that another process
 // created recently, since that process may be killed before it does.
 func makeDir(path string) error {

@@ -290,6 +290,9 @@ func (e *exportCommand) fetchMissing(ctx context.Context, dir string, w *wanted)
 	if err != nil {
 		return refused(err)
 	}
+	if err := createCache(images, lists); err != nil {
+		return err
+	}
 	log := e.env.Log()
 	defer log.Close()
 	failed := 0

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/fetch"
 	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/manifest"
@@ -100,6 +101,9 @@ func (a *app) reporter() *progress.Reporter {
 
 // fetch fetches the lists, which are small, and then the images.
 func (f *fetchCommand) fetch(ctx context.Context, lists, images *request.Request, w *wanted) error {
+	if err := createCache(images, lists); err != nil {
+		return err
+	}
 	log := f.reporter()
 	var sum fetched
 	if len(lists.Items) > 0 {
@@ -125,6 +129,14 @@ func (f *fetchCommand) fetch(ctx context.Context, lists, images *request.Request
 		return fmt.Errorf("%d of %d could not be fetched", sum.failed, len(sum.rows))
 	}
 	return nil
+}
+
+// createCache creates the cache that something is to be fetched into, so that nothing is fetched if it cannot be.
+func createCache(images, lists *request.Request) error {
+	if len(images.Items)+len(lists.Items) == 0 {
+		return nil
+	}
+	return cache.Open(images.Cache).Create()
 }
 
 // fetched is what became of all items.

@@ -16,6 +16,7 @@ import (
 	"osbuild-containers/internal/process"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
+	"osbuild-containers/internal/resolve"
 )
 
 // wanted is what is to be fetched.
@@ -206,7 +207,14 @@ func (a *app) readOrNewPins(ctx context.Context, path string) (*pin.File, error)
 	if path == stdio {
 		return pin.New(), nil
 	}
-	return process.Await(ctx, func() (*pin.File, error) { return pin.ReadOrNew(path) })
+	return process.Await(ctx, func() (*pin.File, error) {
+		place, err := resolve.Target(path) // before registries are asked for what could not be written
+		if err != nil {
+			return nil, err
+		}
+		place.Close()
+		return pin.ReadOrNew(path)
+	})
 }
 
 // resolve finds what references name at present.
