@@ -6,6 +6,8 @@ import (
 	"path"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"osbuild-containers/internal/layer"
 )
 
@@ -17,7 +19,13 @@ type devices struct {
 	paths map[string]pathKind // of those that are not of the zero kind, or replace such a path of a layer below
 	edits []int64             // offsets of the headers to change
 	any   bool                // there was one
+	dir   string              // the directory that was resolved last, with a slash behind it
+	to    string              // what it is
+	grown int64               // by how many bytes symbolic links made the names in paths longer, those of the layers below included
 }
+
+// maxGrown bounds the memory for names that symbolic links make longer than they are in the layer, where they are counted.
+const maxGrown = 64 << 20
 
 // pathKind is what a path is, as far as hard links to it depend on that.
 type pathKind struct {
@@ -26,7 +34,11 @@ type pathKind struct {
 }
 
 func newDevices(below *devices) *devices {
-	return &devices{below: below, paths: map[string]pathKind{}}
+	d := &devices{below: below, paths: map[string]pathKind{}}
+	if below != nil {
+		d.grown = below.grown
+	}
+	return d
 }
 
 func (d *devices) kind(name string) pathKind {
@@ -39,10 +51,22 @@ func (d *devices) kind(name string) pathKind {
 }
 
 func (d *devices) set(name string, k pathKind) {
-	name = d.resolve(name)
-	if k != d.kind(name) {
-		d.paths[name] = k
+	path := d.resolve(name)
+	if before := d.kind(path); k != before {
+		if k.target != before.target {
+			d.dir = ""
+		}
+		d.paths[path] = k
+		d.grown += int64(max(0, len(path)-len(name)))
 	}
+}
+
+// check returns an error if the paths take too much memory.
+func (d *devices) check() error {
+	if d != nil && d.grown > maxGrown {
+		return &layer.LimitError{What: "bytes that symbolic links add to names", Limit: maxGrown}
+	}
+	return nil
 }
 
 // add takes the next entry of the layer, whose header ends at the offset. It reports whether there will be no file of
@@ -69,7 +93,15 @@ func (d *devices) remove(name string) { d.set(name, pathKind{}) }
 // resolve follows symbolic links in the directories of a name.
 func (d *devices) resolve(name string) string {
 	name = path.Clean("/" + name)
-	for i, left := 1, 40; i < len(name) && left > 0; i++ { // the kernel does not follow more
+	dir, base := path.Split(name)
+	if dir != d.dir {
+		d.dir, d.to = dir, path.Dir(d.follow(name))
+	}
+	return path.Join(d.to, base)
+}
+
+func (d *devices) follow(name string) string {
+	for i, left := 1, 40; i < len(name) && left > 0 && len(name) <= unix.PathMax; i++ { // the kernel does not follow more
 		if name[i] != '/' {
 			continue
 		}

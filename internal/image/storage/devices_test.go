@@ -86,6 +86,31 @@ func TestSymbolicLinksAreFollowed(t *testing.T) {
 			t.Errorf("%q is %q, want %q", name, got, want)
 		}
 	}
+	d.set("self", pathKind{target: "/"})
+	d.set("self/self", pathKind{target: "elsewhere"}) // it replaces the link through which it is named
+	if got := d.resolve("self/a"); got != "/elsewhere/a" {
+		t.Errorf("after a change it is %q", got)
+	}
+}
+
+// TestGrownNamesAreBounded has short names in a directory to which a symbolic link gives a long one.
+func TestGrownNamesAreBounded(t *testing.T) {
+	s := stream(t, packed(t, ""), layer.Limits{})
+	o := newOwners(s, layer.NewTally(layer.Limits{}), t.TempDir(), false)
+	below := newDevices(nil)
+	below.set("l", pathKind{target: strings.Repeat("/d", 2000)})
+	o.devices = newDevices(below)
+	n := 0
+	for err := error(nil); err == nil && n < 30_000; n++ {
+		name := fmt.Sprint("l/", n)
+		err = o.add(&tar.Header{Name: name, Typeflag: tar.TypeChar}, &layer.Entry{Name: name, Type: layer.Char})
+		if err != nil && err.Error() != (&layer.LimitError{What: "bytes that symbolic links add to names", Limit: maxGrown}).Error() {
+			t.Fatal(err)
+		}
+	}
+	if want := maxGrown / 4000; n < want || n > want+100 {
+		t.Errorf("%d names were accepted, want %d", n, want)
+	}
 }
 
 // TestOpaqueDirectoriesAreNamed pairs whiteouts with the directory that the warning names.

@@ -109,6 +109,9 @@ func newOwners(stream *layer.Stream, image *layer.Tally, disk string, ignoreOwne
 }
 
 func (o *owners) add(h *tar.Header, e *layer.Entry) error {
+	if err := o.devices.check(); err != nil {
+		return err
+	}
 	if e.Sparse {
 		if err := o.room(e); err != nil {
 			return err
