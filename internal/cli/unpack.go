@@ -64,7 +64,7 @@ DEST is a new or an empty directory, which is there when it is complete. With
 --format tar it is a file, or - for standard output: one archive, with owners
 and devices. With --format ext4 it is a file with one file system, with --format
 qcow2 a directory with an image for each layer, layer-0.qcow2 and so on, each
-of which is backed by the one below. None of these needs root.
+of which is backed by the one below. None of the last three needs root.
 
 Ids are mapped as START:TARGET:COUNT: COUNT ids from START on in the image are
 those from TARGET on in what is unpacked. In a chain of qcow2 images, that and a
@@ -128,7 +128,7 @@ func unpackFormats() (names []string) {
 func (u *unpackCommand) check(dest string) (f unpackFormat, err error) {
 	n := slices.IndexFunc(formats(), func(f unpackFormat) bool { return f.name == u.format })
 	if n < 0 {
-		return f, fmt.Errorf("the format %q is not known: use %s", u.format, strings.Join(unpackFormats(), " or "))
+		return f, fmt.Errorf("the format %q is not known: use one of %s", u.format, strings.Join(unpackFormats(), ", "))
 	}
 	f = formats()[n]
 	switch {

@@ -91,3 +91,12 @@ func TestEventsAreCleanToo(t *testing.T) {
 		t.Errorf("%d events", len(l.got))
 	}
 }
+
+// The end of what failed before anything began has a time that makes sense, too.
+func TestEndOfNothing(t *testing.T) {
+	var l lines
+	NewEvents(&l).End()
+	if len(l.got) != 1 || !strings.Contains(l.got[0], `"seconds":0}`) && !strings.Contains(l.got[0], `"seconds":0.00`) {
+		t.Errorf("got %s", l.got)
+	}
+}

@@ -32,9 +32,7 @@ func (r *Reporter) Begin(items int) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.sum.began.IsZero() {
-		r.sum.began = time.Now()
-	}
+	r.sum.startClock()
 	r.sum.items += items
 	if r.events != nil {
 		r.events.write(beginEvent{items})
@@ -73,8 +71,16 @@ func (r *Reporter) End() {
 	defer r.mu.Unlock()
 	s := &r.sum
 	if r.events != nil {
+		s.startClock() // nothing may have begun
 		missing := s.items - (s.ended - s.failed)
 		r.events.write(endEvent{s.items, s.cached, missing, s.bytes, s.reused, inSeconds(time.Since(s.began))})
+	}
+}
+
+// startClock records when the work began, the first time it is called.
+func (s *sum) startClock() {
+	if s.began.IsZero() {
+		s.began = time.Now()
 	}
 }
 

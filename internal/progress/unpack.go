@@ -13,6 +13,7 @@ func (r *Reporter) Unpacking() {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.sum.startClock()
 	r.percent = new(int64)
 	*r.percent = -1
 	r.tellPercentLocked()
