@@ -123,7 +123,9 @@ check-reproducible: ## build two copies in two directories, one from nothing, an
 	for f in $(MODULES:%=libdir/%) $(TOOL); do cmp "$$one/build/$$f" "$$other/build/$$f"; done; \
 	echo "identical: $(MODULES) $(TOOL)"
 
-demo: all $(TOOLS)/registry ## see it work: a registry, an image, both sources
+demo: ## see it work: a registry, an image, the sources
+	@echo "demo: builds everything and a registry first, minutes the first time; what Go downloads for it is shown"
+	@$(MAKE) --no-print-directory all $(TOOLS)/registry
 	@$(GO) run -tags "$(TAGS)" ./test/demo
 
 bench: all ## measure beside skopeo, crane, oras and regctl, those that are installed

@@ -22,6 +22,9 @@ func TestDemo(t *testing.T) {
 	if !strings.Contains(out.String(), "the registry was not asked at all") {
 		t.Errorf("no word about the second run:\n%s", out.String())
 	}
+	if !strings.Contains(out.String(), "\n  build/osbuild-containers pin ") {
+		t.Errorf("no command to try next:\n%s", out.String())
+	}
 	for line := range strings.Lines(out.String()) {
 		if n := utf8.RuneCountInString(strings.TrimRight(line, "\n")); n > columns {
 			t.Errorf("%d columns: %s", n, line)

@@ -88,9 +88,20 @@ func demo(out io.Writer, libdir, cache string) (err error) {
 		return fmt.Errorf("the second run asked the registry %d times", more)
 	}
 	d.show("  ", fmt.Sprintf("Both together: %v, and the registry was not asked at all.", time.Since(start).Round(time.Millisecond)))
-	_, err = fmt.Fprintln(out, "\nEvery byte is as it was pushed.")
+	_, err = fmt.Fprint(out, next)
 	return err
 }
+
+// next is what to try after the demo.
+const next = `
+Every byte is as it was pushed. To try next, with an image of yours:
+
+  build/osbuild-containers pin REGISTRY/NAME:TAG --arch amd64,arm64
+  build/osbuild-containers fetch --cache cache
+  build/osbuild-containers list --cache cache
+
+README.md shows the same in a build with osbuild, with the stages.
+`
 
 // describe says what was pushed.
 func describe(name string, list *images.List, all ...*images.Image) string {
