@@ -55,16 +55,15 @@ func (a *app) unpackCommand() *cobra.Command {
 		Short:   "Unpack an image into a directory, an archive or disk images",
 		GroupID: groupCarry,
 		Long: `unpack writes the file system of an image, all layers merged. IMAGE is a
-reference, what an image is called in the pin file or in the cache, an id, or
-scratch, the empty image. What is missing is fetched into the cache, and every
-layer is verified. A reference without a digest is resolved, and its digest is
-said.
+reference, a name in the pin file or in the cache, an id, or scratch, the empty
+image. What is missing is fetched into the cache, and every layer is verified.
+A reference without a digest is resolved, and its digest is printed.
 
-DEST is a new or an empty directory, which is there when it is complete. With
---format tar it is a file, or - for standard output: one archive, with owners
-and devices. With --format ext4 it is a file with one file system, with --format
-qcow2 a directory with an image for each layer, layer-0.qcow2 and so on, each
-of which is backed by the one below. None of the last three needs root.
+DEST is a new or an empty directory, which gets its name when it is complete.
+With --format tar it is a file, or - for standard output: one archive, with
+owners and devices. With --format ext4 it is a file with one file system, with
+--format qcow2 a directory with an image for each layer, layer-0.qcow2 and so
+on, each of which is backed by the one below. These three need no root.
 
 Ids are mapped as START:TARGET:COUNT: COUNT ids from START on in the image are
 those from TARGET on in what is unpacked. In a chain of qcow2 images, that and a
@@ -73,7 +72,7 @@ password of root are an image of their own on top. See docs/unpack.md.`,
   osbuild-containers unpack base:1 root --exclude usr/share/doc --ignore-owners
   osbuild-containers unpack base:1 chain --format qcow2 --size 5GiB \
     --root-password-file password.txt
-  osbuild-containers unpack base:1 - --format tar | ssh builder tar -x -C /srv`,
+  osbuild-containers unpack base:1 - --format tar | ssh builder tar -xp -C /srv`,
 		Args: arguments(2, 2, "an image and where to write it"),
 		RunE: func(cmd *cobra.Command, args []string) error { return u.run(cmd.Context(), args[0], args[1]) },
 	}

@@ -55,7 +55,7 @@ func SetInDir(tree, hash string) (notes []string, err error) {
 	return rewrite("/proc/self/fd/"+strconv.Itoa(fd), st.Mode&0o7777, hash, time.Unix(st.Mtim.Unix()))
 }
 
-// rewrite changes a shadow file, which nobody but root may be allowed to read.
+// rewrite changes a shadow file, which only root may be allowed to read.
 func rewrite(path string, mode uint32, hash string, mtime time.Time) (notes []string, err error) {
 	if mode&0o600 != 0o600 {
 		if err := unix.Chmod(path, mode|0o600); err != nil {

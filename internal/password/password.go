@@ -7,7 +7,7 @@
 // Plain text is hashed with SHA-512 as crypt(3) has it, in 100,000 rounds. The salt is derived from a seed, such
 // as the digest of the image, so that the same input gives the same bytes. It is not derived from the password:
 // a salt that is would let its readers test guesses with one hash in place of 100,000 rounds. So a table of
-// guesses can be made for one image; a hash that was made elsewhere, with a salt of chance, avoids that.
+// guesses can be made for one image; a hash that was made elsewhere, with a random salt, avoids that.
 package password
 
 import (
@@ -101,8 +101,8 @@ func (p Password) Hash(seed string) string {
 	return fmt.Sprintf("$6$rounds=%d$%s$%s", rounds, salt, crypt.KeySHACrypt(sha512.New, []byte(p.text), salt, rounds))
 }
 
-// Set puts a hash into root's line of a shadow file. It returns the new content, and what people should
-// know of the account.
+// Set puts a hash into root's line of a shadow file. It returns the new content, and what the user should
+// know about the account.
 func Set(shadow []byte, hash string) (changed []byte, notes []string) {
 	for at := 0; at < len(shadow); {
 		end := at + len(shadow[at:])
