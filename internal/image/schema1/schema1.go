@@ -69,7 +69,7 @@ func split(raw []byte) ([]byte, digest.Digest, error) {
 }
 
 // Parse parses a manifest of schema 1. Signatures are not verified: the digest pins what they sign, and their keys
-// are known to nobody.
+// were never published.
 func Parse(raw []byte) (*Image, error) {
 	if len(raw) > manifest.MaxSize {
 		return nil, fmt.Errorf("manifest is %d bytes long, the limit is %d", len(raw), manifest.MaxSize)
@@ -117,7 +117,10 @@ func (i *Image) Convert(layers map[digest.Digest]Layer) (*Converted, error) {
 		if l.Empty {
 			continue
 		}
-		known := layers[l.Digest]
+		known, is := layers[l.Digest]
+		if !is {
+			return nil, fmt.Errorf("convert manifest of schema 1: layer %s is unknown", l.Digest)
+		}
 		diffIDs = append(diffIDs, known.DiffID)
 		blobs = append(blobs, imgmanifest.Schema2Descriptor{
 			MediaType: imgmanifest.DockerV2Schema2LayerMediaType, Size: known.Size, Digest: l.Digest,
@@ -135,7 +138,10 @@ func (i *Image) Convert(layers map[digest.Digest]Layer) (*Converted, error) {
 		return nil, fmt.Errorf("convert manifest of schema 1: %w", err)
 	}
 	if c.Parsed, err = manifest.Parse(c.Manifest); err == nil {
-		_, err = c.Parsed.LayerDiffIDs(c.Config) // a history entry may have fields that make a config unreadable
+		var ids []digest.Digest // a history entry may have a field that decoders take for rootfs
+		if ids, err = c.Parsed.LayerDiffIDs(c.Config); err == nil && !slices.Equal(ids, diffIDs) {
+			err = errors.New("the config is ambiguous: it has other diff ids, too")
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("convert manifest of schema 1: %w", err)
@@ -161,6 +167,11 @@ func Gives(raw, converted, config []byte) error {
 	layers := make(map[digest.Digest]Layer, len(diffIDs))
 	for n, l := range m.Layers {
 		layers[l.Digest] = Layer{diffIDs[n], l.Size}
+	}
+	for _, l := range i.Layers {
+		if _, is := layers[l.Digest]; !is && !l.Empty {
+			return fmt.Errorf("it is the manifest of another image, with the layer %s", l.Digest)
+		}
 	}
 	c, err := i.Convert(layers)
 	if err == nil && (!bytes.Equal(c.Manifest, converted) || !bytes.Equal(c.Config, config)) {
