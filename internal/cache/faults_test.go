@@ -236,7 +236,7 @@ func TestSyncedBeforeItIsNamed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			j := job{Do: "all", Dir: filepath.Join(memoryDir(t), "parent", "cache"), Seed: 1}
 			must(t, os.Mkdir(filepath.Dir(j.Dir), 0o755))
-			u := unsynced{t: t, files: map[string]bool{}, folders: map[string]bool{}, named: map[string]bool{}}
+			u := unsynced{t: t, files: map[string]bool{}, dirs: map[string]bool{}, named: map[string]bool{}}
 			out, err := j.watch(t, func(c calls.Call) calls.Verdict {
 				if c.Name == "linkat" && strings.Contains(c.Path, "/blobs/") && blobLink != calls.Continue {
 					return blobLink
@@ -258,7 +258,7 @@ func TestSyncedBeforeItIsNamed(t *testing.T) {
 type unsynced struct {
 	t       *testing.T
 	files   map[string]bool // that were written
-	folders map[string]bool // that got names
+	dirs    map[string]bool // that got names
 	named   map[string]bool // directories that got names outside of the pool
 	renames int
 }
@@ -281,11 +281,11 @@ func (u *unsynced) see(c calls.Call) {
 		}
 	case "fsync":
 		delete(u.files, c.Path)
-		delete(u.folders, c.Path)
+		delete(u.dirs, c.Path)
 		delete(u.named, c.Path)
 	case "linkat", "renameat", "renameat2":
 		u.renames++
-		if u.folders[c.Path] {
+		if u.dirs[c.Path] {
 			u.t.Errorf("%s, but its names are not synced", c)
 		}
 		for f := range u.files {
@@ -293,7 +293,7 @@ func (u *unsynced) see(c calls.Call) {
 				u.t.Errorf("%s, but %s is not synced", c, f)
 			}
 		}
-		u.folders[filepath.Dir(c.New)] = true
+		u.dirs[filepath.Dir(c.New)] = true
 		if !strings.Contains(c.New, "/.pool/") {
 			u.named[filepath.Dir(c.New)] = true
 		}

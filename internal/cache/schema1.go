@@ -8,7 +8,7 @@ import (
 	"osbuild-containers/internal/manifest"
 )
 
-// Files next to image/ of an image that was converted from Docker's schema 1. Whoever reads them checks that they are of
+// Files next to image/ of an image that was converted from Docker's schema 1. A reader checks that they are of
 // the image: they are replaced one by one.
 const (
 	schema1Prefix = "schema1"

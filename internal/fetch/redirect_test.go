@@ -9,7 +9,7 @@ import (
 	"osbuild-containers/test/registry"
 )
 
-// TestRedirects shows that a blob may lie elsewhere, and that no credentials go there: not to another
+// TestRedirects shows that a blob may be stored elsewhere, and that no credentials go there: not to another
 // host, and not to another port of the same one.
 func TestRedirects(t *testing.T) {
 	t.Parallel()

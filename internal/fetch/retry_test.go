@@ -82,7 +82,7 @@ func TestRetriedAndMended(t *testing.T) {
 			blob.First(1), []registry.Fault{registry.Flip(10), registry.Truncate(40_000)}, []string{"-", from(40_000), "-"}, "digest mismatch",
 		},
 
-		// Headers that lie decide nothing.
+		// Wrong headers decide nothing.
 		"Docker-Content-Digest of the manifest": {manifest, []registry.Fault{registry.Header("Docker-Content-Digest", "sha256:0")}, nil, ""},
 		"Docker-Content-Digest of the blob":     {blob, []registry.Fault{registry.Header("Docker-Content-Digest", string(layered.ID))}, nil, ""},
 		"Content-Type of the manifest":          {manifest, []registry.Fault{registry.Header("Content-Type", images.DockerList)}, nil, ""},

@@ -69,7 +69,7 @@ func (c *Content) File(d manifest.Descriptor) (Blob, bool, error) {
 	return b, err == nil, err
 }
 
-// Blob implements source: all lie in files.
+// Blob implements source: all blobs are files.
 func (c *Content) Blob(context.Context, manifest.Descriptor) (io.ReadCloser, error) {
 	return nil, errors.ErrUnsupported
 }

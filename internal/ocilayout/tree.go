@@ -22,7 +22,7 @@ type Tree struct {
 	place
 }
 
-// place is where files lie.
+// place is where files are stored.
 type place interface {
 	// blob opens a file, which the caller closes. The error is fs.ErrNotExist when it is not there.
 	blob(name string) (Blob, error)

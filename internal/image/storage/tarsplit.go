@@ -153,7 +153,7 @@ func (o *owners) add(h *tar.Header, e *layer.Entry) error {
 	return nil
 }
 
-// lose counts what the library leaves out of an entry without a word where it is not run by root of the host.
+// lose counts what the library silently leaves out of an entry where it is not run by root of the host.
 func (o *owners) lose(e *layer.Entry) {
 	if o.devices.add(e, o.stream.Bytes()) {
 		o.lost.Add(e.Name, "", userns.NoDevices)
@@ -166,7 +166,7 @@ func (o *owners) lose(e *layer.Entry) {
 }
 
 // room checks that a file with holes, which the library writes as zeros, fits on the disk.
-// Without that, a few bytes of archive could cause hours of work in vain.
+// Without that, a few bytes of archive could cause hours of useless work.
 func (o *owners) room(e *layer.Entry) error {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(o.disk, &fs); err != nil {
