@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
 	"osbuild-containers/internal/cache"
@@ -105,7 +106,7 @@ func (f *fetchCommand) fetch(ctx context.Context, lists, images *request.Request
 		return err
 	}
 	log := f.reporter()
-	var sum fetched
+	sum := fetched{platforms: w.platforms}
 	if len(lists.Items) > 0 {
 		sum.add(ctx, "list", lists.Items, fetch.Lists(ctx, lists, log))
 	}
@@ -145,11 +146,16 @@ type fetched struct {
 	fetched, cached, failed int
 	interrupted             int // of those that failed
 	bytes, reused           int64
-	ok                      map[string]bool // ids of images that are there
+	platforms               map[digest.Digest]string // of images, by id, where they are known
+	ok                      map[string]bool          // ids of images that are there
 }
 
 // add takes the results of items.
 func (s *fetched) add(ctx context.Context, kind string, items []request.Item, results []request.Result) {
+	named := map[string]int{}
+	for n := range items {
+		named[items[n].Image.Name]++
+	}
 	if s.ok == nil {
 		s.ok = map[string]bool{}
 	}
@@ -174,7 +180,11 @@ func (s *fetched) add(ctx context.Context, kind string, items []request.Item, re
 		}
 		s.bytes = manifest.AddSizes(s.bytes, r.Metadata.Bytes)
 		s.reused = manifest.AddSizes(s.reused, r.Metadata.Reused)
-		s.rows = append(s.rows, []string{state, kind, short(items[n].ID), items[n].Image.Name})
+		name := items[n].Image.Name
+		if platform := s.platforms[items[n].ID]; named[name] > 1 && platform != "" {
+			name += " " + strings.TrimPrefix(platform, "linux/")
+		}
+		s.rows = append(s.rows, []string{state, kind, short(items[n].ID), name})
 	}
 }
 

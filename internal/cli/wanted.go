@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/opencontainers/go-digest"
+
 	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/inject"
 	"osbuild-containers/internal/pin"
@@ -22,7 +24,8 @@ import (
 // wanted is what is to be fetched.
 type wanted struct {
 	images, lists []request.Item
-	stored        int // images that osbuild takes from the store of this machine
+	platforms     map[digest.Digest]string // of images, by id, that are pinned
+	stored        int                      // images that osbuild takes from the store of this machine
 }
 
 // wants collects what the flags and arguments of fetch name.
@@ -88,6 +91,10 @@ func (w *wanted) addPins(a *app, path string, pins []pin.Image, platforms []pin.
 		some = true
 		img, lists := i.Items(a.flags.access())
 		w.images = append(w.images, img)
+		if w.platforms == nil {
+			w.platforms = map[digest.Digest]string{}
+		}
+		w.platforms[i.ID] = i.Platform
 		w.lists = append(w.lists, lists...)
 	}
 	if !some && len(pins) > 0 {
