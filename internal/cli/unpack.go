@@ -44,6 +44,7 @@ type unpackCommand struct {
 	disk      diskFlags
 
 	dest     string // absolute, or "-"
+	special  bool   // dest is a pipe or a device
 	options  deploy.Options
 	platform *pin.Platform // nil: that of this machine
 }
@@ -294,7 +295,7 @@ func (u *unpackCommand) unpack(ctx context.Context, dir, what string, f unpackFo
 		return err
 	}
 	bar.Unpacked(u.dest, time.Since(began))
-	if u.flags.json || u.dest == "-" {
+	if u.flags.json || u.dest == "-" || u.special { // which may be /dev/stdout
 		return nil
 	}
 	log.Close()
@@ -355,6 +356,7 @@ func (u *unpackCommand) writeTar(ctx context.Context, i *unpack.Image, log *prog
 	if place.Stat == nil || place.IsRegular() {
 		return u.writeFile(i, func(f *os.File) error { return write(f) })
 	}
+	u.special = true
 	f, err := place.Open(unix.O_WRONLY)
 	if err != nil {
 		return err
