@@ -51,7 +51,7 @@ func TestRetriedAndMended(t *testing.T) {
 		},
 		"no byte at all": {blob.First(1), []registry.Fault{registry.Truncate(0)}, []string{"-", "-"}, "attempt 1 of"},
 		"cut off twice, 5 bytes apart": {
-			blob.First(2), []registry.Fault{registry.Truncate(5)}, []string{"-", from(5), from(10)}, "attempt 2 failed",
+			blob.First(2), []registry.Fault{registry.Truncate(5)}, []string{"-", from(5), from(10)}, "attempt 2 of 4 failed",
 		},
 		"cut off, then no ranges": {
 			blob.First(2), []registry.Fault{registry.IgnoreRange(), registry.Truncate(40_000)}, []string{"-", from(40_000), from(40_000)}, "starting again at 0 B",
