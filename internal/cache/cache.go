@@ -86,7 +86,6 @@ type Cache struct {
 	files      string
 
 	noteClosed sync.Once
-	sweepFiles sync.Once // removes what dead processes left beside manifest lists
 
 	mu   sync.Mutex
 	tops map[string]*dir // open directories by name: the cache (""), and the two directories in it

@@ -179,16 +179,17 @@ func TestOtherWays(t *testing.T) {
 		copied bool
 		file   bool // where the image is to be
 	}{
-		"too many links":      {"linkat", syscall.EMLINK, blobLink, true, false},
-		"other file system":   {"linkat", syscall.EXDEV, blobLink, true, false},
-		"links not allowed":   {"linkat", syscall.EPERM, blobLink, true, false},
-		"no links":            {"linkat", syscall.EOPNOTSUPP, nil, true, false},
-		"no rename flags":     {"renameat2", syscall.EINVAL, nil, false, false},
-		"no flags for a file": {"renameat2", syscall.EINVAL, nil, false, true},
-		"no renameat2":        {"renameat2", syscall.ENOSYS, nil, false, false},
-		"no exchange":         {"renameat2", syscall.EINVAL, flags(unix.RENAME_EXCHANGE), false, false},
-		"no /proc":            {"linkat", syscall.ENOENT, flags(unix.AT_SYMLINK_FOLLOW), false, false},
-		"no directory sync":   {"fsync", syscall.EINVAL, isFolder, false, false},
+		"too many links":        {"linkat", syscall.EMLINK, blobLink, true, false},
+		"other file system":     {"linkat", syscall.EXDEV, blobLink, true, false},
+		"links not allowed":     {"linkat", syscall.EPERM, blobLink, true, false},
+		"no links":              {"linkat", syscall.EOPNOTSUPP, nil, true, false},
+		"no rename flags":       {"renameat2", syscall.EINVAL, nil, false, false},
+		"no flags for a file":   {"renameat2", syscall.EINVAL, nil, false, true},
+		"no renameat2":          {"renameat2", syscall.ENOSYS, nil, false, false},
+		"no exchange":           {"renameat2", syscall.EINVAL, flags(unix.RENAME_EXCHANGE), false, false},
+		"no files without name": {"openat", syscall.EOPNOTSUPP, func(c calls.Call) bool { return c.Args[2]&unix.O_TMPFILE == unix.O_TMPFILE }, false, false},
+		"no /proc":              {"linkat", syscall.ENOENT, flags(unix.AT_SYMLINK_FOLLOW), false, false},
+		"no directory sync":     {"fsync", syscall.EINVAL, isFolder, false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -12,7 +12,7 @@ import (
 	"osbuild-containers/internal/manifest"
 )
 
-// replacePrefix begins the names of the stages in which manifest lists are written.
+// replacePrefix begins the names of directories in which a file that replaces another is written.
 const replacePrefix = ".new-"
 
 // ReadFile reads the manifest list published under d. The error is fs.ErrNotExist if there is none, ErrForeign if another
@@ -68,18 +68,48 @@ func (c *Cache) publishFile(ctx context.Context, d digest.Digest, raw []byte) er
 		return err
 	}
 	defer unlock()
-	c.sweepFiles.Do(func() { sweep(files, replacePrefix) })
-	if _, err := c.ReadFile(d); err != nil {
-		if err := replaceFile(files, d.String(), raw); err != nil {
-			return err
+	err = nameFile(files, d.String(), raw)
+	if errors.Is(err, unix.EEXIST) {
+		if _, e := c.ReadFile(d); e == nil { // another process was faster
+			err = nil
 		}
+	}
+	if errors.Is(err, unix.EEXIST) || errors.Is(err, errNoName) {
+		err = replaceFile(files, d.String(), raw)
+	}
+	if err != nil {
+		return err
 	}
 	return files.sync()
 }
 
-// replaceFile writes a file in a stage, which a later process removes after a crash, and renames it to its name. A
-// directory of that name is removed.
+// errNoName: the system has no files without a name, or cannot give them one later.
+var errNoName = errors.New("no file without a name")
+
+// nameFile writes to a file without a name, which a crash leaves nothing of, and names it.
+func nameFile(in *dir, name string, raw []byte) error {
+	f, err := in.openat(".", unix.O_TMPFILE|unix.O_WRONLY, fileMode)
+	if err != nil {
+		return errNoName
+	}
+	defer f.Close()
+	if _, err := f.Write(raw); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	err = linkOpen(f, in, name)
+	if err != nil && !errors.Is(err, unix.EEXIST) {
+		return errNoName
+	}
+	return err
+}
+
+// replaceFile writes the file in a directory of its own, which is pruned after a crash, and renames
+// it. A directory of that name is removed.
 func replaceFile(in *dir, name string, raw []byte) error {
+	sweep(in, replacePrefix)
 	s, err := newStage(in, replacePrefix)
 	if err != nil {
 		return err
