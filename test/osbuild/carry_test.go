@@ -38,8 +38,8 @@ func TestAirGapped(t *testing.T) {
 	tools.Push(t, reg.URL, "tools:latest")
 
 	here, there := t.TempDir(), t.TempDir()
-	tool(t, here, "pin", "--arch", "x86_64", reg.Addr+"/base:1", reg.Addr+"/app:1", reg.Addr+"/tools")
-	tool(t, here, "export", "-o", filepath.Join(there, "images.tar"), "--cache", filepath.Join(here, "cache"))
+	tool(t, here, "pin", "--arch", "x86_64", reg.Addr+"/base:1", reg.Addr+"/app:1", reg.Addr+"/tools", "--tls-verify=false")
+	tool(t, here, "export", "-o", filepath.Join(there, "images.tar"), "--cache", filepath.Join(here, "cache"), "--tls-verify=false")
 	stored := inputs([]string{list.Digest.String()}, amd.ID.String(), tools.ID.String())
 	stored["images"].(object)["references"] = object{
 		amd.ID.String(): object{"name": "localhost/app:1"}, tools.ID.String(): object{"name": "localhost/tools"},

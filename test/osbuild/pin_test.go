@@ -20,7 +20,7 @@ func tool(t *testing.T, dir string, args ...string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), exe, append(args, "--tls-verify=false")...)
+	cmd := exec.CommandContext(t.Context(), exe, args...)
 	cmd.Dir = dir
 	var log bytes.Buffer
 	cmd.Stderr = &log
@@ -95,8 +95,8 @@ func TestFromTagsToTheSameTreeTwice(t *testing.T) {
 	if err := os.WriteFile(path, []byte(strings.ReplaceAll(template, "$REG", reg.Addr)), 0o666); err != nil {
 		t.Fatal(err)
 	}
-	tool(t, dir, "pin", "--arch", "x86_64", reg.Addr+"/base:1", reg.Addr+"/app:1", reg.Addr+"/other/app:stable", reg.Addr+"/tools")
-	tool(t, dir, "pin", "manifest", "m.json")
+	tool(t, dir, "pin", "--arch", "x86_64", reg.Addr+"/base:1", reg.Addr+"/app:1", reg.Addr+"/other/app:stable", reg.Addr+"/tools", "--tls-verify=false")
+	tool(t, dir, "pin", "manifest", "m.json", "--tls-verify=false")
 	read := func() string {
 		t.Helper()
 		data, err := os.ReadFile(path)
@@ -130,8 +130,8 @@ func TestFromTagsToTheSameTreeTwice(t *testing.T) {
 	moved := images.New(images.Layer(200_000), images.Layer(6000))
 	newer := images.NewList(images.Of(moved, arm))
 	newer.Push(t, reg.URL, "app:1")
-	tool(t, dir, "pin", "update")
-	tool(t, dir, "pin", "manifest", "m.json")
+	tool(t, dir, "pin", "update", "--tls-verify=false")
+	tool(t, dir, "pin", "manifest", "m.json", "--tls-verify=false")
 	if got := read(); !strings.Contains(got, moved.ID.String()) || !strings.Contains(got, amd.ID.String()) || strings.Contains(got, list.Digest.String()) {
 		t.Errorf("after the tag has moved, the manifest is\n%s", got)
 	}
@@ -144,7 +144,7 @@ func TestFromTagsToTheSameTreeTwice(t *testing.T) {
 		t.Errorf("the image that the tag points to now is called %s", names)
 	}
 	before := read()
-	tool(t, dir, "pin", "manifest", "m.json")
+	tool(t, dir, "pin", "manifest", "m.json", "--tls-verify=false")
 	if read() != before {
 		t.Error("what is pinned already was changed")
 	}
