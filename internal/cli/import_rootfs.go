@@ -6,13 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"path"
 	"runtime"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -88,20 +86,6 @@ func (f *rootfsFlags) rootfs(ctx context.Context, a *app, path string) (r bundle
 		}
 	}
 	return r, nil
-}
-
-// sourceDateEpoch returns the time that the environment gives to what is made; nil if it does not.
-func sourceDateEpoch() (*time.Time, error) {
-	text := os.Getenv("SOURCE_DATE_EPOCH")
-	if text == "" {
-		return nil, nil
-	}
-	n, err := strconv.ParseInt(text, 10, 64)
-	if err != nil || n < 0 || n > 8589934591 { // what a tar archive can hold
-		return nil, fmt.Errorf("SOURCE_DATE_EPOCH=%s: want a number of seconds between 0 and 8589934591", text)
-	}
-	at := time.Unix(n, 0).UTC()
-	return &at, nil
 }
 
 // parseConfig reads an image's config, or the part of it that says what a container runs.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
 	"regexp"
 	"strconv"
 	"strings"
@@ -86,4 +87,19 @@ func splitQuantity(text string) (n float64, unit string) {
 		return 0, ""
 	}
 	return n, m[2]
+}
+
+// sourceDateEpoch returns the time that the variable SOURCE_DATE_EPOCH of the environment gives to what is made, in UTC; nil
+// without it. See reproducible-builds.org. The latest is the last that a tar archive has without an extension.
+func sourceDateEpoch() (*time.Time, error) {
+	text := os.Getenv("SOURCE_DATE_EPOCH")
+	if text == "" {
+		return nil, nil
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < 0 || n > 8589934591 {
+		return nil, fmt.Errorf("SOURCE_DATE_EPOCH=%s: want a number of seconds between 0 and 8589934591", text)
+	}
+	at := time.Unix(n, 0).UTC()
+	return &at, nil
 }

@@ -47,6 +47,7 @@ type unpackCommand struct {
 	special  bool   // dest is a pipe or a device
 	options  deploy.Options
 	platform *pin.Platform // nil: that of this machine
+	epoch    *time.Time    // of the environment; nil: when the image was created
 }
 
 func (a *app) unpackCommand() *cobra.Command {
@@ -163,6 +164,9 @@ func (u *unpackCommand) check(dest string) (f unpackFormat, err error) {
 		return f, err
 	}
 	if u.options.GIDs, err = idRanges("--gid-map", u.gidMap); err != nil {
+		return f, err
+	}
+	if u.epoch, err = sourceDateEpoch(); err != nil {
 		return f, err
 	}
 	if u.arch != "" {
@@ -284,8 +288,9 @@ func (u *unpackCommand) unpack(ctx context.Context, dir, what string, f unpackFo
 	if i.Arch != "" && i.Arch != runtime.GOARCH {
 		log.Note("warning: the image is for %s, this machine is %s", i.Arch, runtime.GOARCH)
 	}
-	if u.options.Epoch, err = sourceEpoch(i.Created); err != nil {
-		return refused(err)
+	u.options.Epoch = i.Created
+	if u.epoch != nil {
+		u.options.Epoch = *u.epoch
 	}
 	began := time.Now()
 	bar := item.Unpack(digest.FromBytes(i.Config).String(), u.toRead(i))

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strconv"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/pflag"
@@ -24,10 +22,6 @@ const (
 	formatExt4  = "ext4"
 	formatQcow2 = "qcow2"
 )
-
-// epochVariable names the variable of the environment that has a time in place of that at which an image was made. See
-// reproducible-builds.org.
-const epochVariable = "SOURCE_DATE_EPOCH"
 
 // diskFlags are the flags of unpack for disk images, and for the password of root.
 type diskFlags struct {
@@ -100,19 +94,6 @@ func (u *unpackCommand) readPassword(flag, path string, read func(io.Reader) (pa
 	}
 	u.disk.password = &p
 	return nil
-}
-
-// sourceEpoch returns the time that the environment gives, or else that at which the image was made.
-func sourceEpoch(created time.Time) (time.Time, error) {
-	text := os.Getenv(epochVariable)
-	if text == "" {
-		return created, nil
-	}
-	n, err := strconv.ParseInt(text, 10, 64)
-	if err != nil || n < 0 {
-		return created, fmt.Errorf("%s: want seconds since 1970, got %q", epochVariable, text)
-	}
-	return time.Unix(n, 0), nil
 }
 
 // seed is what the identity of a file system and the salt of a password are derived from.
