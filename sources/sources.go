@@ -1,5 +1,5 @@
-// Package sources has the sources of osbuild: what each is called and what it does. The directories beside it are
-// their executables.
+// Package sources declares osbuild's sources: their names and what they do. The directories below it hold their
+// executables.
 package sources
 
 import (
@@ -7,7 +7,7 @@ import (
 	"osbuild-containers/internal/module"
 )
 
-// Skopeo fetches container images by digest.
+// Skopeo fetches container images pinned by digest.
 var Skopeo = module.Source{
 	Name: "org.osbuild.skopeo",
 	Example: `{"image": {"name": "registry.example.com/team/app",
@@ -16,7 +16,7 @@ var Skopeo = module.Source{
 	Copy:     fetch.CopyImages,
 }
 
-// SkopeoIndex fetches manifest lists of container images by digest.
+// SkopeoIndex fetches manifest lists (OCI indexes) pinned by digest.
 var SkopeoIndex = module.Source{
 	Name:     "org.osbuild.skopeo-index",
 	Example:  `{"image": {"name": "registry.example.com/team/app"}}`,
@@ -24,7 +24,7 @@ var SkopeoIndex = module.Source{
 	Copy:     fetch.CopyLists,
 }
 
-// ContainersStorage reports whether images are in the host's container storage.
+// ContainersStorage reports whether images are in the host's containers storage.
 var ContainersStorage = module.Source{
 	Name:     "org.osbuild.containers-storage",
 	Example:  `{}`,

@@ -1,5 +1,5 @@
-// Command osbuild-containers is the tool for people and CI jobs: it pins tags to digests, fetches
-// what is pinned, looks after the cache and takes images elsewhere.
+// Command osbuild-containers is the tool for people and CI jobs: it pins tags to digests, fetches pinned images,
+// maintains the cache, and exports and mirrors images.
 package main
 
 import (

@@ -15,8 +15,8 @@ import (
 	"osbuild-containers/internal/retry"
 )
 
-// blob brings one blob into the pool, unless the pool has it, an image in the cache does, or another process downloads
-// it meanwhile.
+// blob adds one blob to the pool, unless the pool or an image in the cache has it, or another process downloads it
+// in the meantime.
 func (s *session) blob(ctx context.Context, pool *cache.Pool, d manifest.Descriptor, bar *progress.Blob) error {
 	it := s.it
 	w, err := it.acquire(ctx, pool, d, func() (*os.File, error) { return it.cache.OpenImageBlob(it.ID, d.Digest) }, bar)
@@ -37,7 +37,7 @@ func (s *session) blob(ctx context.Context, pool *cache.Pool, d manifest.Descrip
 	return nil
 }
 
-// download writes what is missing of a blob, and verifies the whole.
+// download downloads the missing part of a blob and verifies all of it.
 func (s *session) download(ctx context.Context, w *cache.Writer, d manifest.Descriptor, bar *progress.Blob) error {
 	it := s.it
 	resumed, err := w.Resume(ctx)
@@ -45,7 +45,7 @@ func (s *session) download(ctx context.Context, w *cache.Writer, d manifest.Desc
 		return err
 	}
 	it.reused.Add(resumed)
-	if d.Size < 0 && w.Complete() { // the process before was interrupted before it could know
+	if d.Size < 0 && w.Complete() { // an earlier process read it all but did not commit it
 		return nil
 	}
 	r := s.newReader(ctx, d, resumed, func(f retry.Failure) { bar.Retry(f.Attempt, f.Of, f.Wait, f.Err) })
@@ -81,14 +81,13 @@ func (s *session) download(ctx context.Context, w *cache.Writer, d manifest.Desc
 		if err := r.restart(); err != nil {
 			return err
 		}
-		r.op.StartAt(0) // what was read was worth nothing: to read it again is progress
+		r.op.StartAt(0) // the bytes were discarded, so reading them again is progress
 		it.tries.AddAttempt()
 		bar.Retry(r.op.Failed()+1, 0, 0, fmt.Errorf("%w; starting again from the beginning", err))
 	}
 }
 
-// slot waits until another connection may be open. While a blob waits for another try, or for the disk, others have its
-// slot.
+// slot waits for a free connection. A blob that waits for another try, or for the disk, releases its slot to others.
 func (it *item) slot(ctx context.Context) (release func(), err error) {
 	queues := []*semaphore.Weighted{it.slots}
 	if image.TransportOf(it.Image.Transport).Unpacked {

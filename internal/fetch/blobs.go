@@ -16,17 +16,16 @@ import (
 	"osbuild-containers/internal/progress"
 )
 
-// fanOut is how many blobs are in progress at one time, for each download that may run: some wait
-// for other processes, some for the disk.
+// fanOut is how many blobs are in progress for each parallel download: some wait for other processes or for the disk.
 const fanOut = 8
 
-// eachBlob calls do for each blob of an image, many at a time. kind is what the log calls the image.
+// eachBlob calls do for each blob of an image, in parallel. kind names the image in the log.
 func (it *item) eachBlob(ctx context.Context, kind string, m *manifest.Manifest, do func(context.Context, manifest.Descriptor, *progress.Blob) error) error {
 	all := m.Blobs()
 	total := m.Size()
 	it.log.Start(kind+" "+progress.Short(it.ID.String()), len(m.Layers), total)
 	number := make(map[digest.Digest]int, len(m.Layers))
-	for i, l := range slices.Backward(m.Layers) { // a layer that repeats has its first number
+	for i, l := range slices.Backward(m.Layers) { // a repeated layer gets the number of its first occurrence
 		number[l.Digest] = i + 1
 	}
 	g, running := errgroup.WithContext(ctx)
@@ -50,8 +49,8 @@ func (it *item) eachBlob(ctx context.Context, kind string, m *manifest.Manifest,
 	return context.Cause(ctx)
 }
 
-// acquire acquires a blob, and links the file that open opens into the pool if it is the blob. The error is cache.ErrExists
-// if the pool has the blob then.
+// acquire acquires a blob. If open's file is that blob, acquire links it into the pool. The error is cache.ErrExists if
+// the pool now has the blob.
 func (it *item) acquire(ctx context.Context, pool *cache.Pool, d manifest.Descriptor, open func() (*os.File, error), bar *progress.Blob) (*cache.Writer, error) {
 	if it.rehash || d.Size < 0 { // a pooled blob of unknown size is recognised by its content alone
 		if err := pool.Discard(ctx, d.Digest); err != nil {

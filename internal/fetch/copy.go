@@ -38,14 +38,14 @@ func CopyLists(ctx context.Context, r *request.Request, log *progress.Reporter) 
 	})
 }
 
-// newCopy is a job that fills the cache r.DstCache, and the one that has r.Cache.
+// newCopy returns a job for the source cache r.Cache, and the job that fills r.DstCache.
 func newCopy(r *request.Request, log *progress.Reporter) (from, j *job) {
 	to := *r
 	to.Cache = r.DstCache
 	return newJob(r, log), newJob(&to, log)
 }
 
-// errNotThere is something to copy that is not in the cache that it is copied from.
+// errNotThere is returned when the source cache does not have what is to be copied.
 var errNotThere = errors.New("is missing or damaged")
 
 func notThere(path string) error { return fmt.Errorf("%s %w", path, errNotThere) }
@@ -93,7 +93,7 @@ func (it *item) copyImage(ctx context.Context, from *job) error {
 	return it.cache.Publish(ctx, pool, it.ID, img)
 }
 
-// readImage reads all of a published image but its blobs, which must be there.
+// readImage reads a published image except for its blobs, which must exist.
 func readImage(pub *cache.Published, id digest.Digest) (img *cache.Image, m *manifest.Manifest, err error) {
 	img = &cache.Image{}
 	if img.Manifest, err = pub.Manifest(); err != nil {
@@ -108,7 +108,7 @@ func readImage(pub *cache.Published, id digest.Digest) (img *cache.Image, m *man
 	if img.Schema1, err = pub.Schema1(); err != nil {
 		return nil, nil, err
 	}
-	img.Origins, _ = pub.Origins() // for people: a copy without it is as good
+	img.Origins, _ = pub.Origins() // informational only, so errors are ignored
 	if m, err = manifest.Parse(img.Manifest); err != nil {
 		return nil, nil, err
 	}

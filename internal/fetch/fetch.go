@@ -1,12 +1,11 @@
 // Package fetch fetches what a request names into a cache: images and indexes (manifest lists), pinned by digest.
 //
-// Items that are complete in the cache are dropped first. Of each item left it reads the manifest by digest, checks the
-// config digest against the image id, brings the blobs into the pool and publishes the image with one rename. A blob is
-// acquired from the pool, resumed where an earlier download left it, read by a reader that opens new connections as
-// package retry allows, verified and committed.
+// It skips items that are complete in the cache. For each remaining item it reads the manifest by digest, checks the
+// config digest against the image id, adds the blobs to the pool and publishes the image with one rename. A blob is
+// taken from the pool or downloaded, resuming an earlier download; package retry governs new connections.
 //
-// An item that fails does not affect the others. What may pass is waited for, within the bounds of the request, and
-// logged. Errors name the image and carry a hint.
+// A failed item does not affect the others. Transient errors are retried within the bounds of the request, and logged.
+// Errors name the image and carry a hint.
 package fetch
 
 import (
@@ -35,22 +34,22 @@ type job struct {
 	req   *request.Request
 	cache *cache.Cache
 	log   *progress.Reporter
-	slots *semaphore.Weighted // connections that may be open
-	fan   *semaphore.Weighted // blobs that are in progress: some wait for other processes, some for the disk
-	began time.Time           // what is recorded as the time of all that this job fetches
+	slots *semaphore.Weighted // limits open connections
+	fan   *semaphore.Weighted // limits blobs in progress, those waiting for other processes or the disk included
+	began time.Time           // fetch time recorded for all items of the job
 
-	firstWait time.Duration // before the first retry; 0 for the usual one
+	firstWait time.Duration // before the first retry; 0 means the default
 
-	stores *semaphore.Weighted // layers that may be read from containers storages
+	stores *semaphore.Weighted // limits layers read from containers storages
 
-	rehash bool // blobs of the pool are used only if they still have their digest
+	rehash bool // verify pooled blobs before using them
 
-	young sync.Map // ids of cached images whose names may not be on disk
+	young sync.Map // ids of cached images whose names may not be synced yet
 
-	noPolicy sync.Once // logs that there is no policy.json
+	noPolicy sync.Once // logs once that there is no policy.json
 
 	poolOnce sync.Once
-	pool     *cache.Pool // opened when something has to be fetched
+	pool     *cache.Pool // opened at the first item to fetch
 	poolErr  error
 }
 
@@ -70,8 +69,8 @@ func newJob(r *request.Request, log *progress.Reporter) *job {
 	}
 }
 
-// storeReaders is how many layers are read from containers storages at one time: each reader of the
-// library holds 4 MiB, and two are as fast as more.
+// storeReaders is how many layers are read from containers storages in parallel: each of the library's readers holds 4
+// MiB, and more than two are not faster.
 const storeReaders = 2
 
 func (j *job) openPool(ctx context.Context) (*cache.Pool, error) {
@@ -85,17 +84,17 @@ func (j *job) close() {
 	}
 }
 
-// hitWorkers is how many items are looked up in the cache at one time: that is system calls and hashing.
+// hitWorkers is how many items are looked up in the cache in parallel. A look-up is system calls and hashing.
 const hitWorkers = 4
 
-// run answers each item: from the cache where present says so, else by fetch.
+// run answers each item from the cache if present reports that it is there, otherwise by calling fetch.
 func (j *job) run(ctx context.Context, present func(context.Context, request.Item) bool, fetch func(context.Context, *item) error) []request.Result {
 	items := j.req.Items
 	j.log.Begin(len(items))
 	results := make([]request.Result, len(items))
 	var next atomic.Int64
 	var hits sync.WaitGroup
-	for range hitWorkers { // not a goroutine for each item: each would grow its stack again
+	for range hitWorkers { // a goroutine per item would have to grow its stack each time
 		hits.Go(func() {
 			for n := next.Add(1) - 1; n < int64(len(items)) && ctx.Err() == nil; n = next.Add(1) - 1 {
 				results[n] = j.cached(ctx, items[n], present)
@@ -106,7 +105,7 @@ func (j *job) run(ctx context.Context, present func(context.Context, request.Ite
 	j.settle(ctx, results)
 	j.logCached(results)
 
-	var g errgroup.Group // not its context: an item that fails leaves the others alone
+	var g errgroup.Group // without its context: a failed item must not cancel the others
 	g.SetLimit(j.req.Options.MaxParallel)
 	for n := range items {
 		if !results[n].Success && results[n].Error == "" {
@@ -120,7 +119,7 @@ func (j *job) run(ctx context.Context, present func(context.Context, request.Ite
 	return results
 }
 
-// cached is the result of an item that is in the cache, or an empty one.
+// cached returns the result of an item that is in the cache, or the zero Result.
 func (j *job) cached(ctx context.Context, it request.Item, present func(context.Context, request.Item) bool) (res request.Result) {
 	err := panics.Catch(func() error {
 		if present(ctx, it) {
@@ -134,7 +133,7 @@ func (j *job) cached(ctx context.Context, it request.Item, present func(context.
 	return res
 }
 
-// settle waits until the items that are in the cache are on disk, and logs them.
+// settle waits until the cached items are synced to disk, and logs them.
 func (j *job) settle(ctx context.Context, results []request.Result) {
 	var images, lists []digest.Digest
 	for n, it := range j.req.Items {
@@ -162,7 +161,7 @@ func (j *job) settle(ctx context.Context, results []request.Result) {
 	}
 }
 
-// logCached logs how many items the cache has.
+// logCached logs how many items were found in the cache.
 func (j *job) logCached(results []request.Result) {
 	cached := 0
 	for _, r := range results {
@@ -187,7 +186,7 @@ type item struct {
 	log    *progress.Item
 
 	tries  *retry.Group
-	bytes  atomic.Int64 // downloaded, what was thrown away included
+	bytes  atomic.Int64 // downloaded, discarded bytes included
 	reused atomic.Int64
 }
 
@@ -202,7 +201,7 @@ func (j *job) newItem(ri request.Item) *item {
 }
 
 func (j *job) fetchItem(ctx context.Context, ri request.Item, fetch func(context.Context, *item) error) request.Result {
-	if ctx.Err() != nil { // nothing was done, so nothing is logged
+	if ctx.Err() != nil { // not started, so nothing is logged
 		return failure(fmt.Errorf("%s: %w", targetOf(ri), context.Cause(ctx)), request.Metadata{Checksum: ri.ID.String()}, j.req)
 	}
 	it := j.newItem(ri)
@@ -226,14 +225,14 @@ func (j *job) fetchItem(ctx context.Context, ri request.Item, fetch func(context
 	return request.Result{Success: true, Metadata: meta}
 }
 
-// failed logs why the item could not be fetched and returns that as its result.
+// failed logs the error and returns it as the item's result.
 func (it *item) failed(err error, meta request.Metadata) request.Result {
 	err = it.withHint(err)
 	it.log.Fail(hint.Line(err, it.req.Options.Spelling))
 	return failure(fmt.Errorf("%s: %w", it.target, err), meta, it.req)
 }
 
-// failure is the result of an item that failed.
+// failure returns the result of an item that failed with err.
 func failure(err error, meta request.Metadata, r *request.Request) request.Result {
 	return request.Result{Metadata: meta, Error: hint.Line(err, r.Options.Spelling), Err: err}
 }

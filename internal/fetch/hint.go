@@ -12,10 +12,10 @@ import (
 	"osbuild-containers/internal/retry"
 )
 
-// hintOf returns the remedy for an error of an item that is fetched into c, none where the error says it all.
+// hintOf returns the hint for an error of an item fetched into c, or the zero Hint if the error needs none.
 func hintOf(c *cache.Cache, err error) hint.Hint {
 	var mismatch *manifest.MismatchError
-	damaged := errors.As(err, &mismatch) && mismatch.What != "manifest" // that may be an intact one, which is not pinned
+	damaged := errors.As(err, &mismatch) && mismatch.What != "manifest" // a manifest that is not the pinned one may be intact
 	var stalled retry.StallError
 	switch {
 	case damaged && storage.IsStorage(err):
@@ -37,7 +37,7 @@ func hintOf(c *cache.Cache, err error) hint.Hint {
 	return hint.Hint{}
 }
 
-// stallHint returns the remedy for a connection that makes no progress.
+// stallHint returns the hint for a connection without progress.
 func stallHint(err retry.StallError) hint.Hint {
 	timeout := hint.Option("timeout")
 	if err.Answer {
@@ -46,8 +46,8 @@ func stallHint(err retry.StallError) hint.Hint {
 	return hint.New("check the network, or raise %s and %s; what was downloaded is kept and used next time", hint.Option("stall-timeout"), timeout)
 }
 
-// logTry is the log of tries that concern an item as a whole. The first has the remedy for its error, since the user
-// may not want to wait for the others.
+// logTry returns a log function for tries that concern a whole item. The first line includes the hint, since the user
+// may not want to wait for the other tries.
 func (it *item) logTry(what string) func(retry.Failure) {
 	return func(f retry.Failure) {
 		it.log.Note("%s: %v", what, f)

@@ -28,8 +28,7 @@ func Images(ctx context.Context, r *request.Request, log *progress.Reporter) []r
 	return j.run(ctx, j.usesImage, fetchImage)
 }
 
-// RefetchImages is Images for a cache in which something was found damaged: what is published, and what the pool has,
-// is used only where it still has its digest.
+// RefetchImages is Images for a damaged cache: it verifies published images and pooled blobs before it uses them.
 func RefetchImages(ctx context.Context, r *request.Request, log *progress.Reporter) []request.Result {
 	j := newJob(r, log)
 	j.rehash = true
@@ -48,8 +47,8 @@ func (j *job) usesImage(ctx context.Context, it request.Item) bool {
 	return true
 }
 
-// hasImage reports whether what is published under the id is what the item pins, complete, and accepted
-// by policy.json under the item's name.
+// hasImage reports whether the cache has the image that the item pins, complete, and policy.json accepts it under the
+// item's name.
 func (j *job) hasImage(ctx context.Context, it request.Item) bool {
 	pub := j.hit(ctx, it)
 	if pub == nil {
@@ -59,8 +58,8 @@ func (j *job) hasImage(ctx context.Context, it request.Item) bool {
 	return true
 }
 
-// hit is complete, but for an image that policy.json does not accept as it is stored: that is logged, and the
-// registry may have the signatures that are missing.
+// hit is complete, but logs an image that policy.json refuses with its stored signatures. It is then fetched, since
+// the registry may have more signatures.
 func (j *job) hit(ctx context.Context, it request.Item) *cache.Published {
 	pub, err := j.complete(ctx, it)
 	j.noteRefused(it, err)
@@ -76,17 +75,17 @@ func (j *job) noteRefused(it request.Item, err error) {
 	}
 }
 
-// complete opens the image, nil if it is not there as the item pins it. The error is that of policy.json,
-// which is asked with what is stored: who fetched it, under which name and when does not count.
+// complete opens the image if the cache has it complete and as pinned; otherwise it returns nil. The error is
+// that of policy.json, which is evaluated on the stored manifest and signatures, whoever fetched them.
 func (j *job) complete(ctx context.Context, it request.Item) (*cache.Published, error) {
 	pub, err := j.cache.OpenImage(it.ID)
 	if err != nil {
-		return nil, nil //nolint:nilerr // it is not there, whatever the reason
+		return nil, nil //nolint:nilerr // missing or damaged: fetch it
 	}
 	found, pinned := isPinned(pub, it)
 	if pinned {
 		err = targetOf(it).Allowed(ctx, func() ([]byte, [][]byte, error) {
-			if found.old != nil { // what was signed
+			if found.old != nil { // the signatures are of the original manifest
 				return found.old.Manifest, found.old.Signatures, nil
 			}
 			signatures, err := pub.Signatures()
@@ -100,14 +99,13 @@ func (j *job) complete(ctx context.Context, it request.Item) (*cache.Published, 
 	return pub, nil
 }
 
-// documents are what makes an image the pinned one: its manifest, and the one of schema 1 that this was converted from if
-// that is pinned.
+// documents prove that an image is the pinned one: its manifest and, if the pinned manifest is of schema 1, that one.
 type documents struct {
 	raw []byte
 	old *cache.Schema1
 }
 
-// isPinned reports whether the image is the one that the item pins, complete, and returns what is pinned.
+// isPinned reports whether the image is complete and the one that the item pins.
 func isPinned(pub *cache.Published, it request.Item) (found documents, pinned bool) {
 	raw, err := pub.Manifest()
 	if err != nil {
@@ -126,7 +124,7 @@ func isPinned(pub *cache.Published, it request.Item) (found documents, pinned bo
 	return documents{raw, old}, old != nil
 }
 
-// viaSchema1 returns the manifest of schema 1 with the pinned digest if the image was converted from it, else nil.
+// viaSchema1 returns the manifest of schema 1 that has the pinned digest and the image was converted from, or nil.
 func viaSchema1(pub *cache.Published, pinned digest.Digest, raw []byte, m *manifest.Manifest) *cache.Schema1 {
 	old, err := pub.Schema1()
 	if err != nil || old == nil {
@@ -142,7 +140,7 @@ func viaSchema1(pub *cache.Published, pinned digest.Digest, raw []byte, m *manif
 	return old
 }
 
-// viaList reports whether the image was pinned by this list, which names the manifest that is served.
+// viaList reports whether the image was fetched by the pinned digest of a list that names the served manifest.
 func viaList(pub *cache.Published, pinned, served digest.Digest) bool {
 	raw, err := pub.List()
 	if err != nil || raw == nil || digest.FromBytes(raw) != pinned {
@@ -152,9 +150,8 @@ func viaList(pub *cache.Published, pinned, served digest.Digest) bool {
 	return err == nil && list.List && slices.ContainsFunc(list.Entries, func(e manifest.Entry) bool { return e.Digest == served })
 }
 
-// isUnpacked reports whether the layers are the uncompressed ones that the config names as diff
-// ids: what containers storage gives. The image id then vouches for them, since no
-// manifest with the pinned digest can.
+// isUnpacked reports whether the layers are the uncompressed ones that the config names as diff IDs, as read from a
+// containers storage. No manifest can then have the pinned digest, but the image id covers the layers.
 func isUnpacked(pub *cache.Published, m *manifest.Manifest) bool {
 	raw, err := pub.Config(m.Config)
 	if err != nil {
@@ -164,7 +161,7 @@ func isUnpacked(pub *cache.Published, m *manifest.Manifest) bool {
 	return err == nil && slices.EqualFunc(m.Layers, ids, func(l manifest.Descriptor, d digest.Digest) bool { return l.Digest == d })
 }
 
-// fetchImage fetches one image and publishes it.
+// fetchImage fetches and publishes one image.
 func fetchImage(ctx context.Context, it *item) (err error) {
 	if err := it.target.Refused(ctx); err != nil {
 		return err
@@ -197,7 +194,7 @@ func fetchImage(ctx context.Context, it *item) (err error) {
 	if img.Manifest, err = s.source().Publishable(ctx, c.raw); err != nil {
 		return err
 	}
-	if bytes.Equal(img.Manifest, c.raw) { // else they sign what is not published
+	if bytes.Equal(img.Manifest, c.raw) { // otherwise they sign another manifest
 		img.Signatures = c.signatures
 	}
 	m, err := manifest.Parse(img.Manifest)
@@ -216,22 +213,22 @@ func fetchImage(ctx context.Context, it *item) (err error) {
 	return s.publish(ctx, pool, img)
 }
 
-// publish publishes the image, with where it came from.
+// publish publishes the image and records its origin.
 func (s *session) publish(ctx context.Context, pool *cache.Pool, img *cache.Image) error {
 	img.Origins = []cache.Origin{s.origin()}
 	return s.it.cache.Publish(ctx, pool, s.it.ID, img)
 }
 
-// chosen is the manifest of the image that an item means.
+// chosen is the manifest selected for an item.
 type chosen struct {
 	raw  []byte
-	list []byte         // the list it was chosen from, nil if it is pinned itself
-	old  *schema1.Image // raw, if it is of schema 1; what id the image has is not known then
+	list []byte         // list that names it; nil if the manifest itself is pinned
+	old  *schema1.Image // parsed raw if of schema 1; the image id is then not known yet
 
-	signatures [][]byte // of raw, those that the policy has seen
+	signatures [][]byte // of raw, as checked by the policy
 }
 
-// instance is the digest by which the list names the manifest, "" if there is no list.
+// instance returns the digest by which the list names the manifest, or "" if there is no list.
 func (c *chosen) instance() digest.Digest {
 	if c.list == nil {
 		return ""
@@ -239,20 +236,20 @@ func (c *chosen) instance() digest.Digest {
 	return digest.FromBytes(c.raw)
 }
 
-// choose is find, but what it returns is allowed by policy, with the signatures that the policy has seen:
-// read once, they are what is published, whatever the registry serves later.
+// choose is find followed by the policy check. The signatures are read once, so the published ones are those that the
+// policy has accepted, whatever the registry serves later.
 func (s *session) choose(ctx context.Context) (*chosen, error) {
 	c, err := s.find(ctx)
 	if err != nil {
 		return nil, err
 	}
-	// As skopeo does: the image must be allowed, not the list through which it was found.
+	// Like skopeo: the policy must allow the image, not the list.
 	c.signatures, err = s.allowed(ctx, c.instance(), c.raw)
 	return c, err
 }
 
-// find reads the pinned manifest and, if it is a list, the manifest that it names whose config is
-// the item's id.
+// find reads the pinned manifest. If it is a list, find returns the manifest named by it whose config digest is the
+// item's id.
 func (s *session) find(ctx context.Context) (*chosen, error) {
 	raw, m, err := s.manifest(ctx, "")
 	if old, e := parseSchema1(raw, err); e != nil {
@@ -290,8 +287,8 @@ func (s *session) manifest(ctx context.Context, d digest.Digest) (raw []byte, m 
 	return raw, m, err
 }
 
-// allowed reads the signatures of the instance, or of what is pinned if d is empty, whose manifest is raw,
-// and checks policy.json.
+// allowed reads the signatures of manifest raw, which has digest d or is the pinned one if d is empty, and checks
+// policy.json.
 func (s *session) allowed(ctx context.Context, d digest.Digest, raw []byte) (signatures [][]byte, err error) {
 	if !policy.Exists() {
 		s.it.noPolicy.Do(func() {
@@ -308,7 +305,7 @@ func (s *session) allowed(ctx context.Context, d digest.Digest, raw []byte) (sig
 		return s.it.target.Allowed(ctx, func() ([]byte, [][]byte, error) { return raw, signatures, nil })
 	}
 	err = allowed()
-	for src := s.source(); image.IsPolicy(err) && image.Elsewhere(src, registry.Signatures, d); { // the origin may have what the mirror has not
+	for src := s.source(); image.IsPolicy(err) && image.Elsewhere(src, registry.Signatures, d); { // the origin may have signatures that the mirror lacks
 		if s.it.tries.New(nil).Once(ctx, func(ctx context.Context) error {
 			others, e := src.Signatures(ctx, d)
 			if e == nil {
@@ -323,10 +320,10 @@ func (s *session) allowed(ctx context.Context, d digest.Digest, raw []byte) (sig
 	return signatures, err
 }
 
-// shownOffers is how many entries of a manifest list an error names.
+// shownOffers is the maximum number of manifest list entries in an error.
 const shownOffers = 20
 
-// isTrouble reports whether the server or the network failed, rather than the request.
+// isTrouble reports whether the server or network failed, as opposed to the request being wrong.
 func isTrouble(err error) bool {
 	if err == nil {
 		return false
@@ -335,7 +332,7 @@ func isTrouble(err error) bool {
 	return class != retry.Final
 }
 
-// pick finds the manifest of a list whose config is the item's id, whatever its platform.
+// pick finds the manifest in a list whose config digest is the item's id, on any platform.
 func (s *session) pick(ctx context.Context, list *manifest.Manifest) ([]byte, *manifest.Manifest, error) {
 	offers := make([]string, 0, len(list.Entries))
 	seen := make(map[digest.Digest]bool, len(list.Entries))
@@ -349,7 +346,7 @@ func (s *session) pick(ctx context.Context, list *manifest.Manifest) ([]byte, *m
 		switch {
 		case ctx.Err() != nil:
 			return nil, nil, context.Cause(ctx)
-		case isTrouble(err): // the others would have it too
+		case isTrouble(err): // the other entries would fail too
 			return nil, nil, err
 		case err != nil:
 			offer += e.Digest.String() + ": " + err.Error()

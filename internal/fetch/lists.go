@@ -8,8 +8,7 @@ import (
 	"osbuild-containers/internal/request"
 )
 
-// Lists fetches manifest lists, each published as a file under its digest. Of the images that a
-// list names nothing is fetched.
+// Lists fetches manifest lists, each published as a file under its digest. It does not fetch the images they name.
 func Lists(ctx context.Context, r *request.Request, log *progress.Reporter) []request.Result {
 	j := newJob(r, log)
 	defer j.close()
@@ -28,13 +27,13 @@ func (j *job) hasList(ctx context.Context, it request.Item) bool {
 	return there && err == nil
 }
 
-// list reads a list out of the cache. The error is that of policy.json.
+// list reads a list from the cache. The error is that of policy.json.
 func (j *job) list(ctx context.Context, it request.Item) (raw []byte, there bool, err error) {
 	raw, notFound := j.cache.ReadFile(it.ID)
 	if notFound != nil {
 		return nil, false, nil //nolint:nilerr // a damaged list is fetched again
 	}
-	err = targetOf(it).Allowed(ctx, func() ([]byte, [][]byte, error) { return raw, nil, nil }) // no signatures are kept of a list
+	err = targetOf(it).Allowed(ctx, func() ([]byte, [][]byte, error) { return raw, nil, nil }) // signatures of lists are not stored
 	return raw, true, err
 }
 

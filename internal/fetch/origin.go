@@ -11,7 +11,7 @@ import (
 	"osbuild-containers/internal/request"
 )
 
-// origin is where the image came from, by now.
+// origin returns where the image is read from now.
 func (s *session) origin() cache.Origin {
 	o := originOf(s.it.Item)
 	o.Fetched = s.it.began
@@ -21,7 +21,7 @@ func (s *session) origin() cache.Origin {
 	return o
 }
 
-// originOf is where an item is to be fetched from.
+// originOf returns where an item is fetched from, before mirrors.
 func originOf(it request.Item) cache.Origin {
 	o := cache.Origin{Name: fullName(it.Image.Name), Digest: targetOf(it).Pinned, Pinned: it.Image.Pinned}
 	if it.Image.Transport != request.Docker {
@@ -30,7 +30,7 @@ func originOf(it request.Item) cache.Origin {
 	return o
 }
 
-// fullName is the name with the registry that is meant where none is written.
+// fullName returns the name with its default registry filled in.
 func fullName(name string) string {
 	named, err := reference.ParseNormalizedNamed(name)
 	if err != nil {
@@ -39,14 +39,14 @@ func fullName(name string) string {
 	return named.String()
 }
 
-// isFrom reports whether the repository is the one of the name; the port 443 is the usual one.
+// isFrom reports whether the repository is that of the name. Port 443 equals no port.
 func isFrom(name, repository string) bool {
 	named, err := reference.ParseNormalizedNamed(name)
 	return err == nil && strings.Replace(named.Name(), ":443/", "/", 1) == strings.Replace(repository, ":443/", "/", 1)
 }
 
-// RecordNames records, next to each of the images that are in the cache now, the names under which they were
-// requested. Fetched images have their name already; others were cached before, under this name or another.
+// RecordNames records, for each cached image, the names under which it was requested. An image that was cached earlier
+// may have been fetched under another name.
 func RecordNames(ctx context.Context, dir string, items []request.Item) error {
 	c := cache.Open(dir)
 	var errs []error

@@ -17,32 +17,32 @@ import (
 // Planned is the forecast for one item.
 type Planned struct {
 	Item   request.Item
-	Cached bool          // nothing: it is in the cache
-	From   string        // the repository it would be fetched from, a mirror's or the registry's, or the store
-	Size   int64         // of all its blobs whose size is known, or of the list, bytes; 0 where it is cached
+	Cached bool          // nothing to fetch
+	From   string        // repository (a mirror's or the registry's) or store it would be fetched from
+	Size   int64         // bytes of the list or of all blobs of known size; 0 if cached
 	Blobs  []PlannedBlob // config and layers, each digest once
-	Err    error         // why it cannot be planned, nor fetched, with a hint
+	Err    error         // why it can be neither planned nor fetched, with a hint
 }
 
 // PlannedBlob is the forecast for one blob.
 type PlannedBlob struct {
 	manifest.Descriptor
 	Way  Way
-	Have int64 // bytes of a download that would be resumed
+	Have int64 // bytes of a partial download that would be resumed
 }
 
-// Way says where a blob would come from.
+// Way tells where a blob would come from.
 type Way string
 
-// The ways.
+// Ways.
 const (
-	Download Way = "download" // or the rest of it, see Have
-	InPool   Way = "pool"     // an image in the cache has it, or had it
-	InImage  Way = "image"    // the image is there, but damaged or of another form: what is right is kept
-	Earlier  Way = "earlier"  // an image before this one in the plan brings it
+	Download Way = "download" // downloaded, or the rest of it, see Have
+	InPool   Way = "pool"     // the pool has it
+	InImage  Way = "image"    // the cached image, damaged or in another form, has it intact
+	Earlier  Way = "earlier"  // an earlier image of the plan fetches it
 )
 
-// Download is how many bytes the item would be downloaded, besides its manifests.
+// Download returns how many bytes would be downloaded, manifests excluded.
 func (p *Planned) Download() (n int64) {
 	for _, b := range p.Blobs {
 		if b.Way == Download {
@@ -55,11 +55,11 @@ func (p *Planned) Download() (n int64) {
 	return n
 }
 
-// Reused is how many bytes of the item would not be downloaded, since they are there.
+// Reused returns how many bytes would not be downloaded, since the cache has them.
 func (p *Planned) Reused() int64 { return p.Size - p.Download() }
 
-// PlanImages returns what Images would do. Manifests are read, to know the blobs; no blob is
-// downloaded, no signature fetched, and nothing written: the cache need not exist.
+// PlanImages returns what Images would do. It reads manifests to learn the blobs, but downloads no blob, fetches no
+// signature and writes nothing; the cache need not exist.
 func PlanImages(ctx context.Context, r *request.Request, log *progress.Reporter) []Planned {
 	j := newJob(r, log)
 	plans := j.plan(ctx, j.hasImage, planImage)
@@ -76,7 +76,7 @@ func PlanImages(ctx context.Context, r *request.Request, log *progress.Reporter)
 	return plans
 }
 
-// PlanLists returns what Lists would do. To know the size of a list it is read.
+// PlanLists returns what Lists would do. It reads each list to learn its size.
 func PlanLists(ctx context.Context, r *request.Request, log *progress.Reporter) []Planned {
 	j := newJob(r, log)
 	return j.plan(ctx, j.hasList, planList)
@@ -84,7 +84,7 @@ func PlanLists(ctx context.Context, r *request.Request, log *progress.Reporter) 
 
 func (j *job) plan(ctx context.Context, present func(context.Context, request.Item) bool, look func(context.Context, *session, *Planned) error) []Planned {
 	plans := make([]Planned, len(j.req.Items))
-	var g errgroup.Group // not its context: an item that fails leaves the others alone
+	var g errgroup.Group // without its context: a failed item must not cancel the others
 	g.SetLimit(j.req.Options.MaxParallel)
 	for n, ri := range j.req.Items {
 		p := &plans[n]
@@ -152,7 +152,7 @@ func planImage(ctx context.Context, s *session, p *Planned) error {
 	return nil
 }
 
-// planBlob is what blob would do.
+// planBlob returns what blob would do.
 func (it *item) planBlob(d manifest.Descriptor, pub *cache.Published) PlannedBlob {
 	unsized := d.Size < 0
 	if b, err := it.cache.PooledBlob(d.Digest); err == nil && (unsized || b.Size == d.Size) {

@@ -13,18 +13,18 @@ import (
 	"osbuild-containers/internal/retry"
 )
 
-// reader reads a blob, whose size may be unknown, over as many connections as it takes: where one breaks, the next resumes at the same offset. It
-// does not verify: the caller does, and may restart it. It is for one goroutine.
+// reader reads a blob over as many connections as needed: when one breaks, the next resumes at the same offset. The
+// size may be unknown. The reader does not verify; the caller does, and may restart it. It is for one goroutine.
 type reader struct {
 	s  *session
 	d  manifest.Descriptor
 	op *retry.Operation
 
-	// What a caller may set before it reads.
+	// Optional fields, to be set before the first Read.
 	slot    func(context.Context) (release func(), err error) // held while a connection is open
-	rewind  func() error                                      // discards what was read; nil: it is read again and skipped
+	rewind  func() error                                      // discards what was read; nil means to read it again and skip it
 	opened  func(start int64)                                 // called for each connection
-	arrived func(n int)                                       // called for all bytes that come, what is skipped included
+	arrived func(n int)                                       // called for all bytes received, skipped ones included
 
 	ctx     context.Context
 	at      int64         // offset of the next byte
@@ -34,10 +34,10 @@ type reader struct {
 	release func()        // gives back the slot
 	noRange bool          // the server cannot resume in the middle
 	ended   bool          // a blob of unknown size was read to its end
-	second  bool          // reads again after content that did not match or was not a blob
+	second  bool          // reading again after content that did not match or was not a blob
 }
 
-// newReader returns a reader of the blob from offset on. note is called for each try that failed and is repeated.
+// newReader returns a reader of the blob from offset. note is called for each failed try that is repeated.
 func (s *session) newReader(ctx context.Context, d manifest.Descriptor, offset int64, note func(retry.Failure)) *reader {
 	r := &reader{
 		s: s, d: d, ctx: ctx, at: offset, op: s.it.tries.New(note),
@@ -50,7 +50,7 @@ func (s *session) newReader(ctx context.Context, d manifest.Descriptor, offset i
 	return r
 }
 
-// Read implements io.Reader. More bytes than the blob has are a manifest.MismatchError.
+// Read implements io.Reader. It returns a manifest.MismatchError if there are more bytes than the blob has.
 func (r *reader) Read(p []byte) (n int, err error) {
 	if r.r == nil && (r.at == r.d.Size || r.ended) {
 		return 0, io.EOF
@@ -76,14 +76,14 @@ func (r *reader) Read(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// try reads some bytes, from a new connection if none is open. At the end it closes the connection.
+// try reads some bytes, opening a connection if none is open. At the end of the blob it closes the connection.
 func (r *reader) try(p []byte) (int, error) {
 	if r.r == nil {
 		if err := r.open(); err != nil {
 			return 0, err
 		}
 	}
-	if r.ctx.Err() != nil { // a reader of a storage knows no context
+	if r.ctx.Err() != nil { // readers of a storage take no context
 		return 0, r.drop(context.Cause(r.ctx))
 	}
 	r.w.Resume()
@@ -114,7 +114,7 @@ func (r *reader) receive(p []byte) (int, error) {
 	return n, err
 }
 
-// open opens a connection that continues at the offset, or at the beginning where the server cannot resume.
+// open opens a connection at the offset, or at 0 if the server cannot resume.
 func (r *reader) open() error {
 	queued := time.Now()
 	release, err := r.slot(r.ctx)
@@ -165,12 +165,12 @@ func (r *reader) connect() error {
 	return nil
 }
 
-// readerFunc is a function as an io.Reader.
+// readerFunc is an io.Reader.
 type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
-// restart discards what was read.
+// restart discards what was read and starts at 0.
 func (r *reader) restart() error {
 	r.ended = false
 	if r.at == 0 {
@@ -180,8 +180,8 @@ func (r *reader) restart() error {
 	return r.rewind()
 }
 
-// again reports whether a blob with that error is to be read again from its beginning: if it does not match, at the next
-// location, if there is one, or else once, since it may have been damaged by a crash or on its way.
+// again reports whether to read the blob again from 0 after err. Content that does not match is read from the next
+// location, or, if there is none, once more: a crash or the network may have damaged it.
 func (r *reader) again(err error) bool {
 	switch {
 	case manifest.IsMismatch(err):
@@ -189,7 +189,7 @@ func (r *reader) again(err error) bool {
 		if r.src != nil && image.Elsewhere(r.src, registry.Blob, r.d.Digest) {
 			return true
 		}
-	case !errors.Is(err, registry.ErrContent): // for which all locations were asked
+	case !errors.Is(err, registry.ErrContent): // every location has been tried
 		return false
 	}
 	again := !r.second
@@ -197,7 +197,7 @@ func (r *reader) again(err error) bool {
 	return again
 }
 
-// drop closes the connection and returns err, or why the watch has ended.
+// drop closes the connection. It returns err, or the error with which the watch ended.
 func (r *reader) drop(err error) error {
 	r.r.Close()
 	r.r = nil
@@ -217,6 +217,6 @@ func (r *reader) Close() error {
 	if r.r != nil {
 		_ = r.drop(nil)
 	}
-	r.unslot() // held still after a panic in open
+	r.unslot() // still held after a panic in open
 	return nil
 }

@@ -15,17 +15,16 @@ import (
 	"osbuild-containers/internal/progress"
 )
 
-// parseSchema1 parses a manifest that manifest.Parse refused with err; nil if it is not of schema 1 or invalid, for
-// which the error is returned.
-func parseSchema1(raw []byte, err error) (*schema1.Image, error) {
-	if !errors.Is(err, manifest.ErrSchema1) {
-		return nil, err
+// parseSchema1 parses a manifest that manifest.Parse refused with refused. It returns that error unless the manifest is of
+// schema 1.
+func parseSchema1(raw []byte, refused error) (*schema1.Image, error) {
+	if !errors.Is(refused, manifest.ErrSchema1) {
+		return nil, refused
 	}
 	return schema1.Parse(raw)
 }
 
-// convert brings the layers of an image of schema 1 into the pool, and returns what is to be published under its image
-// id, which is known only now.
+// convert adds the layers of a schema 1 image to the pool and returns the converted image, whose id is only known now.
 func (s *session) convert(ctx context.Context, pool *cache.Pool, c *chosen) (*cache.Image, error) {
 	it := s.it
 	if err := it.eachBlob(ctx, "image", c.old.Manifest(), func(ctx context.Context, d manifest.Descriptor, bar *progress.Blob) error {
@@ -56,7 +55,7 @@ func wrongID(got, want digest.Digest) error {
 	return fmt.Errorf("image id is %s, want %s: pin both again, or fix one", got, want)
 }
 
-// putConfig brings the config that the conversion made into the pool.
+// putConfig adds the config made by the conversion to the pool.
 func (it *item) putConfig(ctx context.Context, pool *cache.Pool, c *schema1.Converted) error {
 	w, err := it.acquire(ctx, pool, c.Parsed.Config, func() (*os.File, error) { return it.cache.OpenImageBlob(it.ID, c.ID) }, nil)
 	if errors.Is(err, cache.ErrExists) {
@@ -72,7 +71,7 @@ func (it *item) putConfig(ctx context.Context, pool *cache.Pool, c *schema1.Conv
 	return w.Commit()
 }
 
-// Schema1Layers reads the layers of an image of schema 1, which verifies them, to know what its conversion needs.
+// Schema1Layers reads and verifies the layers of a schema 1 image, to learn what its conversion needs.
 func (s *Stream) Schema1Layers(ctx context.Context, i *schema1.Image) (map[digest.Digest]schema1.Layer, error) {
 	return i.ReadLayers(ctx, func(d digest.Digest) (io.ReadCloser, error) {
 		return s.Blob(ctx, manifest.Descriptor{Digest: d, Size: -1}), nil

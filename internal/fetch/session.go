@@ -9,8 +9,8 @@ import (
 	"osbuild-containers/internal/retry"
 )
 
-// session is the open source of an item. It can be opened again, with a fresh token, while
-// blobs are still read from the old one.
+// session is the open source of an item. It can be opened again, with a fresh token, while blobs are still being read
+// from the previous source.
 type session struct {
 	it *item
 
@@ -18,10 +18,10 @@ type session struct {
 	open []image.Source // the last one is in use
 }
 
-// newSession opens the item's source, trying again where that may help.
+// newSession opens the item's source, with retries.
 func (it *item) newSession(ctx context.Context) (*session, error) {
 	s := &session{it: it}
-	op := it.tries.New(it.logTry("open")) // nothing to renew: each try asks for a token of its own
+	op := it.tries.New(it.logTry("open")) // no Renew: each try requests its own token
 	err := op.Do(ctx, func(ctx context.Context) error { return s.renew(ctx, op, nil) })
 	if err != nil {
 		return nil, err
@@ -29,14 +29,14 @@ func (it *item) newSession(ctx context.Context) (*session, error) {
 	return s, nil
 }
 
-// source is the one in use.
+// source returns the source in use.
 func (s *session) source() image.Source {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.open[len(s.open)-1]
 }
 
-// renew opens the source again, unless another blob did since old was in use.
+// renew opens the source again, unless another blob has done so since old was in use.
 func (s *session) renew(ctx context.Context, op *retry.Operation, old image.Source) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -62,8 +62,7 @@ func (s *session) close() error {
 	return errors.Join(errs...)
 }
 
-// call asks the source for something small, within the stall time-out, trying again where that
-// may help. what names it in the log.
+// call makes a small request to the source, within the stall timeout and with retries. what names it in the log.
 func (s *session) call(ctx context.Context, what string, ask func(context.Context, image.Source) error) error {
 	op := s.it.tries.New(s.it.logTry(what))
 	var src image.Source

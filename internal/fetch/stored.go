@@ -12,8 +12,8 @@ import (
 	"osbuild-containers/internal/request"
 )
 
-// Stored checks which images are in the host's containers storage. Nothing is fetched or copied:
-// the stages read from that store.
+// Stored checks which images are in the host's containers storage. It fetches and copies nothing: the stages read from
+// that store.
 func Stored(_ context.Context, r *request.Request, log *progress.Reporter) []request.Result {
 	image.RouteLogs(log.Note)
 	results := make([]request.Result, len(r.Items))
@@ -37,7 +37,7 @@ func Stored(_ context.Context, r *request.Request, log *progress.Reporter) []req
 	return results
 }
 
-// StoredCopy has nothing to copy: what Stored looks for belongs to the host.
+// StoredCopy does nothing: the store that Stored checks belongs to the host.
 func StoredCopy(_ context.Context, r *request.Request, _ *progress.Reporter) []request.Result {
 	results := make([]request.Result, len(r.Items))
 	for i, it := range r.Items {

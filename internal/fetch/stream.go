@@ -15,8 +15,8 @@ import (
 	"osbuild-containers/internal/request"
 )
 
-// Streams opens images that are not stored, but sent elsewhere as they arrive. They are read as
-// images that are fetched are: verified, and tried again where that may help.
+// Streams opens images that are sent elsewhere as they arrive instead of being stored. Like fetched images they are
+// verified, and read with retries.
 type Streams struct{ job *job }
 
 // NewStreams returns a Streams that uses these options.
@@ -24,11 +24,10 @@ func NewStreams(o request.Options, log *progress.Reporter) *Streams {
 	return &Streams{newJob(&request.Request{Options: o}, log)}
 }
 
-// Stream is an open image or manifest list. Its methods may be called at the same time; Close comes
-// last.
+// Stream is an open image or manifest list. Its methods are safe for concurrent use, except that Close must come last.
 type Stream struct{ s *session }
 
-// Open opens the image, or the manifest list, with the digest that img pins.
+// Open opens the image or manifest list with the digest pinned by img.
 func (s *Streams) Open(ctx context.Context, img request.Image, log *progress.Item) (*Stream, error) {
 	it := s.job.newItem(request.Item{ID: img.Digest, Image: img})
 	it.log = log
@@ -39,28 +38,28 @@ func (s *Streams) Open(ctx context.Context, img request.Image, log *progress.Ite
 	return &Stream{session}, nil
 }
 
-// Close closes the image.
+// Close closes the stream.
 func (s *Stream) Close() error { return s.s.close() }
 
-// Manifest reads a manifest that the list names, or what is pinned if d is empty. Where it is not one of
-// an image, its bytes are returned with the error.
+// Manifest reads the manifest with digest d, which the list names, or the pinned one if d is empty. Bytes that are not
+// the manifest of an image are returned with the error.
 func (s *Stream) Manifest(ctx context.Context, d digest.Digest) ([]byte, *manifest.Manifest, error) {
 	return s.s.manifest(ctx, d)
 }
 
-// Allowed checks policy.json for a manifest, raw, that the list names, or for what is pinned if d is empty.
+// Allowed checks policy.json for manifest raw, which has digest d or is the pinned one if d is empty.
 func (s *Stream) Allowed(ctx context.Context, d digest.Digest, raw []byte) error {
 	_, err := s.s.allowed(ctx, d, raw)
 	return err
 }
 
-// Blob reads a blob. At its end the reader returns a *DamagedError if the bytes do not match.
+// Blob reads a blob. At EOF the reader returns a *DamagedError if the bytes do not match the digest.
 func (s *Stream) Blob(ctx context.Context, d manifest.Descriptor) io.ReadCloser {
 	r := s.s.newReader(ctx, d, 0, s.s.it.logTry("blob "+progress.Short(d.Digest.String())))
 	return &verified{r, d.Digest.Algorithm().Hash()}
 }
 
-// verified is a reader that verifies at its end.
+// verified is a reader that verifies at EOF.
 type verified struct {
 	*reader
 	hash hash.Hash
@@ -89,10 +88,10 @@ func (v *verified) verify() error {
 	return &DamagedError{manifest.Mismatch("", got, v.d.Digest), elsewhere}
 }
 
-// DamagedError is the error of a blob that does not match its digest.
+// DamagedError is returned for a blob that does not match its digest.
 type DamagedError struct {
 	Err       error
-	Elsewhere bool // another location may have it, and is asked next
+	Elsewhere bool // another location may have it and is tried next
 }
 
 func (e *DamagedError) Error() string { return e.Err.Error() }

@@ -8,12 +8,11 @@
 // SIGINT and SIGTERM, which reach the whole process group, so that osbuild can end its
 // services in order.
 //
-// A message of more bytes than a socket may buffer (/proc/sys/net/core/wmem_max) is
-// sent in a memory file: the packet is then the bytes <args-via-fd>, and the first of
-// its descriptors is that file. osbuild does so since v129, in both directions.
+// A message larger than a socket's send buffer (/proc/sys/net/core/wmem_max) is sent in a memory file: the packet
+// consists of the bytes <args-via-fd>, and the first of its descriptors is the file. osbuild supports this in both
+// directions since v129.
 //
-// [Serve] answers every packet, whatever it contains, and closes the descriptors that came with it. It
-// answers one call at a time.
+// [Serve] answers every packet, whatever its content, one call at a time, and closes all received descriptors.
 package hostsvc
 
 import (
@@ -22,7 +21,7 @@ import (
 	"fmt"
 )
 
-// The types of a message. Signals are not sent: osbuild drops those of sources.
+// Message types. Signals are never sent: osbuild drops those of sources.
 const (
 	typeMethod    = "method"
 	typeReply     = "reply"
@@ -49,7 +48,7 @@ type reply struct {
 // Exception is the data of a message of type "exception": the call failed in a way
 // that its reply cannot express. osbuild raises it as RemoteError and requires all three fields.
 type Exception struct {
-	Name      string `json:"name"`      // as a class is named, for example ProtocolError
+	Name      string `json:"name"`      // a class name, for example ProtocolError
 	Value     string `json:"value"`     // what went wrong
 	Backtrace string `json:"backtrace"` // usually empty
 }
@@ -57,13 +56,13 @@ type Exception struct {
 // Error returns name and value, as osbuild shows them.
 func (e *Exception) Error() string { return e.Name + ": " + e.Value }
 
-// protocolError returns the exception with which osbuild's own services answer an invalid message.
+// protocolError returns the exception that osbuild's own services raise for an invalid message.
 func protocolError(format string, args ...any) *Exception {
 	return &Exception{Name: "ProtocolError", Value: fmt.Sprintf(format, args...)}
 }
 
-// DecodeMethod decodes the message of a call. Unknown fields are ignored, as osbuild does. The error is an
-// [*Exception] to answer with.
+// DecodeMethod decodes a call. Like osbuild, it ignores unknown fields. The error is an [*Exception], ready to be
+// sent as the answer.
 func DecodeMethod(raw []byte) (Method, error) {
 	var m struct {
 		Type json.RawMessage
@@ -100,7 +99,7 @@ func DecodeMethod(raw []byte) (Method, error) {
 	return method, nil
 }
 
-// encode returns the message that answers a call. A reply that cannot be encoded becomes an exception.
+// encode returns the message that answers a call. If the reply cannot be encoded, it is an exception.
 func encode(result any, failed *Exception) []byte {
 	if failed == nil {
 		raw, err := json.Marshal(message{Type: typeReply, Data: reply{result}})

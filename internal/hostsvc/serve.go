@@ -11,16 +11,15 @@ import (
 	"osbuild-containers/internal/panics"
 )
 
-// Handler answers one call. ctx is cancelled when the peer closes the connection, and
-// with the context of Serve. An error becomes an exception: an *Exception as it is, any
-// other one under the name Error.
+// Handler answers one call. ctx is cancelled when the peer closes the connection or the context of Serve ends. An
+// *Exception is sent unchanged; any other error becomes an exception named Error.
 type Handler func(ctx context.Context, method string, args json.RawMessage) (reply any, err error)
 
-// errPeerClosed is the cause of the context of a call whose caller has closed the connection.
+// errPeerClosed is the cause of a call's context after the peer has closed the connection.
 var errPeerClosed = errors.New("the caller closed the connection")
 
-// Serve answers calls on the socket fd, one at a time. It returns nil when the peer closes the connection or
-// ctx is cancelled, after the handler of the current call has returned. It does not close fd.
+// Serve answers calls on the socket fd, one at a time. It returns nil when the peer closes the connection or ctx is
+// cancelled, but only after the handler of the current call has returned. It does not close fd.
 func Serve(ctx context.Context, fd int, handle Handler) error {
 	if kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE); err != nil {
 		return fmt.Errorf("descriptor %d of the service: %w", fd, err)
@@ -59,7 +58,7 @@ func nilIfOver(err error) error {
 	return err
 }
 
-// call runs the handler while another goroutine watches for the peer closing the connection.
+// call runs the handler. Another goroutine watches for the peer closing the connection.
 func (s socket) call(ctx context.Context, raw []byte, handle Handler) (reply any, failed *Exception) {
 	m, err := DecodeMethod(raw)
 	if err != nil {
@@ -95,8 +94,7 @@ func (s socket) call(ctx context.Context, raw []byte, handle Handler) (reply any
 	return nil, &Exception{Name: name, Value: err.Error(), Backtrace: panics.Stack(err)}
 }
 
-// wait returns nil after one of the events or the end of the connection, and the context's error if that is
-// cancelled first.
+// wait returns nil when one of the events occurs or the connection ends, or the error of ctx if that comes first.
 func (s socket) wait(ctx context.Context, events int16) error {
 	if err := ctx.Err(); err != nil {
 		return err

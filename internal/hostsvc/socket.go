@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// viaFile is the packet whose message is in the attached file.
+	// viaFile is the content of a packet whose message is in the attached file.
 	viaFile = "<args-via-fd>"
 
 	// MaxMessage is the maximum size of a message, in bytes.
@@ -24,13 +24,13 @@ const (
 // errClosed means that the peer has closed the connection.
 var errClosed = errors.New("connection closed")
 
-// socket is one end of the connection. Messages are read by one goroutine at a time.
+// socket is one end of the connection. Only one goroutine may receive at a time.
 type socket struct {
 	fd int
 }
 
-// receive waits for the next message and closes all descriptors that come with it. After an [*Exception],
-// which is the answer, the connection continues; errClosed and other errors end it.
+// receive waits for the next message and closes all descriptors that come with it. The connection can be used after
+// an [*Exception], which is the answer to send; all other errors, errClosed included, are final.
 func (s socket) receive() ([]byte, error) {
 	size, err := retry(func() (int, error) {
 		n, _, err := unix.Recvfrom(s.fd, nil, unix.MSG_PEEK|unix.MSG_TRUNC)
@@ -69,7 +69,7 @@ func (s socket) receive() ([]byte, error) {
 	return raw, nil
 }
 
-// readFile reads a message from the beginning of a regular file of at most MaxMessage bytes.
+// readFile reads a message from a regular file of at most MaxMessage bytes.
 func readFile(f *os.File) ([]byte, error) {
 	info, err := f.Stat()
 	if err != nil {
@@ -82,14 +82,14 @@ func readFile(f *os.File) ([]byte, error) {
 		return nil, fmt.Errorf("has %d bytes, more than %d", info.Size(), MaxMessage)
 	}
 	raw := make([]byte, info.Size())
-	// Not Read: the offset is shared with the sender.
+	// Not Read: the sender shares the offset.
 	if _, err := io.ReadFull(io.NewSectionReader(f, 0, info.Size()), raw); err != nil {
 		return nil, err
 	}
 	return raw, nil
 }
 
-// send sends one message, through a file when it is large.
+// send sends one message, in a file if it is too large for a packet.
 func (s socket) send(raw []byte) error {
 	if len(raw) <= maxPacket("/proc/sys/net/core/wmem_max") {
 		// The kernel refuses a packet that does not fit into the buffer.
@@ -110,7 +110,7 @@ func (s socket) send(raw []byte) error {
 	if _, err := io.Copy(f, bytes.NewReader(raw)); err != nil {
 		return fmt.Errorf("write memory file: %w", err)
 	}
-	// The peer reads from where the offset is.
+	// The peer reads from the current offset.
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return fmt.Errorf("rewind memory file: %w", err)
 	}
@@ -124,7 +124,7 @@ func (s socket) sendPacket(raw, control []byte) error {
 	return closedOr("send message", err)
 }
 
-// maxPacket returns the size up to which a message is sent as one packet, in bytes, from the file at path.
+// maxPacket returns the largest size of a message sent as one packet, in bytes, read from the file at path.
 func maxPacket(path string) int {
 	const withoutProc = 64000 // what osbuild takes where /proc is missing
 	raw, err := os.ReadFile(path)

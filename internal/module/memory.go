@@ -6,12 +6,11 @@ import (
 )
 
 const (
-	// softLimit is the memory, in bytes, above which Go collects garbage more often. A fetch needs far
-	// less; without the limit the heap would double between two collections.
+	// softLimit is the memory limit, in bytes, above which Go collects garbage more often. Without it the heap
+	// would double between collections, though a fetch needs far less.
 	softLimit = 24 << 20
 
-	// perByte is the memory, in bytes, added for each byte of a request: a large one needs more, and
-	// collecting garbage all the time would take longer than answering it.
+	// perByte is added to the limit for each byte of the request, since decoding a large one needs more memory.
 	perByte = 8
 )
 

@@ -1,10 +1,10 @@
 // Package module is the main function of the modules that osbuild starts, sources and stages.
 //
-// A module is a [Source] or a [Stage]: its name, what it does, and an example for --help. Everything
-// else is here: the command line, reading and checking the input before anything is touched, signals,
-// panics, the answer, and the exit status:
+// A module is a [Source] or a [Stage]: its name, what it does, and an example for --help. This package does the
+// rest: it parses the command line, validates the input before anything is touched, and handles signals, panics, the
+// answer and the exit status:
 //
-//	0    done; for a source, all items are there
+//	0    success; a source has all items
 //	1    failed; for a source, also if the reply cannot be written
 //	2    the input or the command line is invalid; nothing was touched
 //	130  interrupted by SIGINT
@@ -15,10 +15,10 @@
 // connection, and then exits with 0. Failed items are part of a reply, an invalid request is an
 // exception.
 //
-// A stage reads its arguments from osbuild's file, or from standard input if there is no such file. An
-// error is written to standard error and sent to osbuild's socket, if there is one. A stage needs
-// nothing from the build root: no file in /etc, no HOME, no directory for temporary files. It does not
-// undo what it has done before an error: the tree of a stage that failed is to be thrown away.
+// A stage reads its arguments from osbuild's file, or from standard input if that file does not exist. It writes an
+// error to standard error and sends it to osbuild's socket, if there is one. A stage needs nothing from the build
+// root: no file in /etc, no HOME, no temporary directory. After an error it leaves the tree as it is; osbuild
+// discards the tree of a failed stage.
 package module
 
 import (
@@ -45,10 +45,9 @@ type Env struct {
 	APISocket     string // osbuild's socket for the exceptions of a stage
 }
 
-// OS returns the Env of this process. From then on neither SIGINT and SIGTERM nor writing to a pipe
-// without a reader end the process.
+// OS returns the Env of this process. After the call, SIGINT, SIGTERM and SIGPIPE no longer end the process.
 func OS() Env {
-	// Received and dropped, not ignored: child processes inherit what is ignored.
+	// Notify, not Ignore: child processes inherit ignored signals.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	return Env{Env: process.OS(), ArgumentsPath: "/run/osbuild/api/arguments", APISocket: "/run/osbuild/api/osbuild"}
 }
@@ -75,10 +74,10 @@ type module struct {
 	env   Env
 	name  string
 	usage string
-	input string // what is read from standard input, with its verb: "a request is"
+	input string // what standard input holds, with a verb, for errors: "a request is"
 }
 
-// parse parses the command line. It returns the exit status and true if there is nothing left to do.
+// parse parses the command line. If done is true, Main must return status.
 func (m module) parse(flags *flag.FlagSet) (status int, done bool) {
 	flags.SetOutput(io.Discard)
 	version := flags.Bool("version", false, "")

@@ -6,19 +6,18 @@ import (
 	"osbuild-containers/internal/request"
 )
 
-// Reply is the answer of a source, always this whole object. osbuild v186 and later require all its
-// fields except the last.
+// Reply is the answer of a source. osbuild v186 and later require all fields except the last.
 type Reply struct {
 	Name       string           `json:"name"`        // "source " and the module's name
 	SourceType string           `json:"source_type"` // the module's name
-	Success    bool             `json:"success"`     // every item is there
+	Success    bool             `json:"success"`     // all items succeeded
 	Output     string           `json:"output"`      // one sentence, and every error
 	Results    []request.Result `json:"results"`     // one per item, in the order of sorted keys
 	// Error says why the request was refused or ended early.
 	Error string `json:"error,omitempty"`
 }
 
-// reply makes the reply of the items' results and, if the request failed as a whole, its error.
+// reply returns the reply for the items' results and, if the request failed as a whole, err.
 func (s Source) reply(results []request.Result, err error) Reply {
 	r := Reply{Name: "source " + s.Name, SourceType: s.Name, Success: err == nil, Results: results}
 	if r.Results == nil {

@@ -10,9 +10,9 @@ import (
 	"osbuild-containers/internal/process"
 )
 
-// Several is an executable that is several modules, installed under the name of each of them as hard links to one
-// file: it is the module that it is started as. The names must differ, so a source and a stage of the same name are
-// not in the same executable.
+// Several is one executable that contains several modules. It is installed under the name of each module, as hard
+// links to one file, and runs the module whose name it is started with. The names must differ, so a source and a
+// stage of the same name cannot share an executable.
 type Several []interface {
 	called() string
 	Main(ctx context.Context, env Env) int
@@ -21,8 +21,8 @@ type Several []interface {
 func (s Source) called() string { return s.Name }
 func (s Stage) called() string  { return s.Name }
 
-// Main runs the module whose name is the base name of arg0, the zeroth argument of the process, or else of the
-// executable: arg0 is what the caller writes there. It returns the exit status.
+// Main runs the module named by the base name of arg0 (the process's argv[0], which the caller controls), or else
+// by that of the executable. It returns the exit status.
 func (s Several) Main(ctx context.Context, env Env, arg0 string) int {
 	executable, _ := os.Executable()
 	for _, path := range []string{arg0, executable} {

@@ -18,13 +18,12 @@ type Source struct {
 	Copy     Answer // copies the items to another cache
 }
 
-// Answer does what a request asks for. It returns one result for each of r.Items, in their order, also
-// for items that failed. When ctx is cancelled it cleans up and returns soon, with the cause of ctx as
-// the error of each item that is not done.
+// Answer handles a request. It returns one result for each of r.Items, in order, including items that failed. When
+// ctx is cancelled it cleans up and returns soon; the error of each unfinished item is then the cause of ctx.
 type Answer func(ctx context.Context, r *request.Request, log *progress.Reporter) []request.Result
 
-// Main answers the request on standard input, or serves osbuild if the arguments say so, and returns
-// the exit status.
+// Main answers the request on standard input, or runs as a host service if the arguments say so. It returns the
+// exit status.
 func (s Source) Main(ctx context.Context, env Env) int {
 	flags := flag.NewFlagSet("", flag.ContinueOnError)
 	fd := flags.Int("service-fd", -1, "")
@@ -47,7 +46,7 @@ func (s Source) Main(ctx context.Context, env Env) int {
 	return s.answerStdin(ctx, env)
 }
 
-// do answers r with one result for each item.
+// do runs the request and returns one result for each item.
 func (s Source) do(ctx context.Context, r *request.Request, log *progress.Reporter) []request.Result {
 	answer := s.Download
 	if r.Method == request.Copy {

@@ -11,8 +11,8 @@ import (
 	"osbuild-containers/internal/request"
 )
 
-// serve is a host service of osbuild. It does not read env.Signals: osbuild ends a service by closing
-// the connection, and then waits for the process.
+// serve runs a host service. It ignores env.Signals: osbuild ends a service by closing the connection and then waits
+// for the process.
 func (s Source) serve(ctx context.Context, env Env, fd int) int {
 	log := progress.NewLog(env.Stderr)
 	defer log.Close()
@@ -37,7 +37,7 @@ func (s Source) serve(ctx context.Context, env Env, fd int) int {
 	return status(err)
 }
 
-// handle answers one call. A failed item is an exception only to an osbuild that ignores replies.
+// handle answers one call. A failed item is an exception only for versions of osbuild that ignore replies.
 func (s Source) handle(ctx context.Context, log *progress.Reporter, method string, args json.RawMessage) (any, error) {
 	if method != request.Download && method != request.Copy {
 		return nil, &hostsvc.Exception{Name: "ProtocolError", Value: fmt.Sprintf("unknown method %q", method)}

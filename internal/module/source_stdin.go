@@ -13,8 +13,8 @@ import (
 	"osbuild-containers/internal/request"
 )
 
-// answerStdin answers the request on standard input. The first signal cancels the work, and there is
-// still a reply; after the second there is none.
+// answerStdin answers the request on standard input. The first signal cancels the work but a reply is still written;
+// after the second there is no reply.
 func (s Source) answerStdin(ctx context.Context, env Env) int {
 	log := env.Log()
 	defer log.Close()
@@ -33,7 +33,7 @@ func (s Source) answerStdin(ctx context.Context, env Env) int {
 	if errors.Is(err, process.ErrSecondSignal) {
 		return process.Signalled(sig)
 	}
-	if sig != nil && (err != nil || a.status == process.Failed) { // else everything is done, or nothing was begun
+	if sig != nil && (err != nil || a.status == process.Failed) { // otherwise the work is complete or never started
 		a = answer{s.reply(a.reply.Results, process.ErrInterrupted), process.Signalled(sig)}
 	}
 	log.Close()
@@ -51,7 +51,7 @@ func (s Source) answerStdin(ctx context.Context, env Env) int {
 	}
 }
 
-// answer reads, checks and answers the request, and logs why it cannot.
+// answer reads, validates and answers the request. It logs refusals.
 func (s Source) answer(ctx context.Context, env Env, log *progress.Reporter) (results []request.Result, err error) {
 	err = panics.Catch(func() error {
 		r, err := s.read(ctx, env.Stdin)

@@ -23,12 +23,12 @@ type Stage struct {
 	Name    string // the module's name, for example org.osbuild.skopeo
 	Example string // the fields inputs and options of its arguments, JSON, for --help
 
-	// Run changes the tree. It returns soon when ctx is cancelled. A *request.Error means that the
-	// arguments are invalid and nothing was touched.
+	// Run changes the tree. It returns soon when ctx is cancelled. A *request.Error means that the arguments are
+	// invalid and the tree is unchanged.
 	Run func(ctx context.Context, a *request.Arguments, log *progress.Reporter) error
 }
 
-// errTerminal means that there are no arguments.
+// errTerminal is returned when there is no arguments file and standard input is a terminal.
 var errTerminal = errors.New("standard input is a terminal")
 
 // Main reads the arguments, runs the stage, and returns the exit status.
@@ -46,7 +46,7 @@ func (s Stage) Main(ctx context.Context, env Env) int {
 	case sig == nil:
 		s.report(env, failed)
 		return status(failed)
-	case err == nil && failed == nil: // everything was done
+	case err == nil && failed == nil: // finished before the signal took effect
 		return process.OK
 	case err == nil:
 		s.report(env, process.ErrInterrupted)
@@ -66,7 +66,7 @@ func (s Stage) run(ctx context.Context, env Env) error {
 	return s.Run(ctx, a, log)
 }
 
-// arguments reads them from the file, or from standard input if there is no file.
+// arguments reads the arguments from osbuild's file, or from standard input if that file does not exist.
 func (s Stage) arguments(ctx context.Context, env Env) (*request.Arguments, error) {
 	in := env.Stdin
 	switch f, err := os.Open(env.ArgumentsPath); {
@@ -106,14 +106,14 @@ func (s Stage) report(env Env, err error) {
 	}
 }
 
-// exception is the message that osbuild takes as the stage's error.
+// exception is the message that osbuild reads a stage's error from.
 type exception struct {
 	Method    string           `json:"method"`
 	Exception exceptionDetails `json:"exception"`
 }
 
 type exceptionDetails struct {
-	Type      string `json:"type"` // as a class is named; osbuild shows it before the value
+	Type      string `json:"type"` // a class name; osbuild prints it before the value
 	Value     string `json:"value"`
 	Traceback string `json:"traceback"`
 }

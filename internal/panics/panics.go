@@ -1,7 +1,6 @@
-// Package panics turns panics into errors. A panic that is not recovered ends the process with
-// everything its other goroutines are doing, which a fault in one image or blob must not do:
-// every goroutine that works on data from outside calls [Catch]. Goroutines that only wait, count or
-// print do not.
+// Package panics turns panics into errors. An unrecovered panic ends the process and all its other work, so every
+// goroutine that handles data from outside calls [Catch]: a fault in one image or blob must not affect the others.
+// Goroutines that only wait, count or print do not need it.
 package panics
 
 import (
@@ -33,7 +32,7 @@ func Catch(f func() error) (err error) {
 	return f()
 }
 
-// Stack returns the stack of the panic that caused err, or "" if there was no panic or [Debug] is not set.
+// Stack returns the stack of the panic that caused err. It is "" if there was no panic or [Debug] is not set.
 func Stack(err error) string {
 	if p, ok := errors.AsType[*Error](err); ok && os.Getenv(Debug) != "" {
 		return string(p.stack)

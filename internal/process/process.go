@@ -1,5 +1,5 @@
-// Package process holds what all executables share: their environment as a struct, so that a test
-// needs no process; version and exit statuses; signals; and reading that ends with a context.
+// Package process holds what all executables share: their environment as a struct, so that tests need no process;
+// version and exit statuses; signals; and reads that a context can end.
 package process
 
 import (
@@ -20,7 +20,7 @@ import (
 	"osbuild-containers/internal/request"
 )
 
-// The exit statuses.
+// Exit statuses.
 const (
 	OK      = 0
 	Failed  = 1
@@ -33,12 +33,12 @@ type Env struct {
 	Stdin            io.Reader
 	Stdout, Stderr   io.Writer
 	StdinIsTerminal  bool
-	StderrIsTerminal bool             // progress is drawn as bars
+	StderrIsTerminal bool             // draw progress as bars
 	Signals          <-chan os.Signal // SIGINT and SIGTERM; nil if none are expected
 }
 
-// OS returns the Env of this process. From then on SIGINT and SIGTERM do not end the process: they are
-// sent to Env.Signals.
+// OS returns the Env of this process. After the call, SIGINT and SIGTERM no longer end the process but are sent to
+// Env.Signals.
 func OS() Env {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
@@ -53,7 +53,7 @@ func OS() Env {
 	}
 }
 
-// Log returns a reporter that writes to standard error: bars on a terminal, else lines.
+// Log returns a reporter that writes to standard error: bars on a terminal, lines otherwise.
 func (e Env) Log() *progress.Reporter {
 	if e.StderrIsTerminal {
 		return progress.NewBars(e.Stderr)
@@ -61,20 +61,20 @@ func (e Env) Log() *progress.Reporter {
 	return progress.NewLog(e.Stderr)
 }
 
-// What make sets.
+// Set by the linker, see the Makefile.
 var (
 	Version string // for example 1.0.0, or the commit where there is no tag
 	Commit  string // abbreviated
 	Date    string // of the commit
 )
 
-// VersionText returns the version with its commit and date, or else what Go recorded in the executable.
+// VersionText returns the version with commit and date, or the version that Go recorded in the executable.
 func VersionText() string {
 	version, details := Version, []string{}
 	if info, ok := debug.ReadBuildInfo(); version == "" && ok {
 		version = info.Main.Version
 	}
-	if Commit != "" && !strings.HasPrefix(version, Commit) { // a version without a tag is the commit
+	if Commit != "" && !strings.HasPrefix(version, Commit) { // an untagged version is the commit
 		details = append(details, Commit)
 	}
 	if Date != "" {
@@ -86,13 +86,13 @@ func VersionText() string {
 	return cmp.Or(version, "unknown")
 }
 
-// Read is [request.Read] that returns early when ctx is cancelled.
+// Read is [request.Read], but returns early when ctx is cancelled.
 func Read(ctx context.Context, in io.Reader) ([]byte, error) {
 	return Await(ctx, func() ([]byte, error) { return request.Read(in) })
 }
 
-// Await calls read in a goroutine and returns its result, or the cause of ctx if that is cancelled
-// first: reading from a pipe may never end. read is then left running; the process is about to exit.
+// Await calls read in a goroutine and returns its result, or the cause of ctx if ctx is cancelled first. read is then
+// left running, since a read from a pipe may never end: the process must be about to exit.
 func Await[T any](ctx context.Context, read func() (T, error)) (T, error) {
 	type outcome struct {
 		got T

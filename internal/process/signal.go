@@ -10,20 +10,18 @@ import (
 )
 
 var (
-	// ErrInterrupted is the cause of a context that a signal has cancelled.
+	// ErrInterrupted is the cause of a context cancelled by a signal.
 	ErrInterrupted = errors.New("interrupted")
 
-	// ErrSecondSignal is returned by [Run] when a second signal comes: the process is to exit at once.
+	// ErrSecondSignal is returned by [Run] after a second signal: the process must exit at once.
 	ErrSecondSignal = errors.New("interrupted twice")
 )
 
-// Run calls work in a goroutine and waits for it to return. The first signal cancels the context of
-// work, with [ErrInterrupted] as its cause; from then on Run waits for at most patience, or without a
-// limit if that is 0.
+// Run calls work in a goroutine and waits for it. The first signal cancels the context of work with
+// [ErrInterrupted]; Run then waits for at most patience, or without limit if patience is 0.
 //
-// Run returns the result of work and the last signal, nil if there was none. If it did not wait for
-// work to return, the result is the zero value and err says why: a second signal came
-// ([ErrSecondSignal]), or the patience was over.
+// Run returns the result of work and the last signal, or nil if there was none. If Run stops waiting early, the
+// result is the zero value and err is [ErrSecondSignal] or says that patience ran out.
 func Run[T any](ctx context.Context, signals <-chan os.Signal, patience time.Duration, work func(context.Context) T) (result T, sig os.Signal, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -49,7 +47,7 @@ func Run[T any](ctx context.Context, signals <-chan os.Signal, patience time.Dur
 	}
 }
 
-// Signalled is the exit status of a process that sig has ended.
+// Signalled returns the exit status of a process ended by sig.
 func Signalled(sig os.Signal) int {
 	if n, ok := sig.(syscall.Signal); ok {
 		return 128 + int(n)

@@ -8,20 +8,19 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v5"
 )
 
-// Arguments are what a stage is called with.
+// Arguments are the arguments of a stage.
 type Arguments struct {
 	Tree    string           // absolute path of the tree to change
 	Inputs  map[string]Input // by name; never nil
 	Options json.RawMessage  // an object that the stage's schema accepts
-	Epoch   *int64           // meta.source-epoch in seconds; nil when there is none
+	Epoch   *int64           // meta.source-epoch in seconds; nil if absent
 }
 
-// DecodeOptions fills in the options of the stage, which its schema has accepted.
+// DecodeOptions decodes the options into a struct. The stage's schema has accepted them.
 func (a *Arguments) DecodeOptions(into any) error { return json.Unmarshal(a.Options, into) }
 
-// DecodeArguments decodes the arguments of a stage, which are the same on standard input and in osbuild's
-// file. Unknown fields are ignored, since osbuild adds some; unknown inputs and options are refused. A
-// refusal is an [*Error].
+// DecodeArguments decodes the arguments of a stage, from standard input or osbuild's file. It ignores unknown fields,
+// since osbuild adds some, but refuses unknown inputs and options. A refusal is an [*Error].
 func DecodeArguments(stage string, raw []byte) (*Arguments, error) {
 	s, err := stageSchemas(stage)
 	if err != nil {

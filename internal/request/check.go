@@ -13,8 +13,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v5"
 )
 
-// check validates doc, which is found at a path, and adds everything that is wrong to found. It reports
-// whether doc is valid.
+// check validates doc, found at a path, and adds every problem to found. It reports whether doc is valid.
 func check(schema *jsonschema.Schema, doc any, found *problems, at ...string) bool {
 	err := schema.Validate(doc)
 	if err == nil {
@@ -28,8 +27,7 @@ func check(schema *jsonschema.Schema, doc any, found *problems, at ...string) bo
 	return false
 }
 
-// explain adds the leaves of the validator's tree of errors: the other nodes only say that a part of them
-// is wrong.
+// explain adds the leaves of the validator's error tree. Inner nodes only repeat that one of their children is invalid.
 func explain(schema *jsonschema.Schema, doc any, err *jsonschema.ValidationError, found *problems, at []string) {
 	keyword := path.Base(err.KeywordLocation)
 	if keyword != "oneOf" && len(err.Causes) > 0 {
@@ -57,8 +55,7 @@ func explain(schema *jsonschema.Schema, doc any, err *jsonschema.ValidationError
 	}
 }
 
-// member returns the value of a key in an object or list, and its schema, which is empty if no schema
-// describes the value.
+// member returns the value of a key in an object or list, with its schema, which is empty if none describes it.
 func member(schema *jsonschema.Schema, doc any, key string) (*jsonschema.Schema, any) {
 	schema = resolve(schema)
 	none := &jsonschema.Schema{}
@@ -94,8 +91,8 @@ func member(schema *jsonschema.Schema, doc any, key string) (*jsonschema.Schema,
 	return none, nil
 }
 
-// explainType explains what is wrong with an object whose field "type" selects one of several schemas. It
-// reports whether the schema is of that kind.
+// explainType explains what is wrong with an object whose field "type" selects one of several schemas. It returns
+// false if the schema is not of that form.
 func explainType(schema *jsonschema.Schema, doc any, found *problems, at []string) bool {
 	var types []string
 	fields, _ := doc.(map[string]any)
@@ -125,7 +122,7 @@ func explainType(schema *jsonschema.Schema, doc any, found *problems, at []strin
 	return true
 }
 
-// wording returns what is wrong with a value that violates a keyword of its schema.
+// wording describes how a value violates a keyword of its schema.
 func wording(keyword string, schema *jsonschema.Schema, v any, fallback string) (texts []string) {
 	fields, _ := v.(map[string]any)
 	switch keyword {

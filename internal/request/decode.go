@@ -8,15 +8,14 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v5"
 )
 
-// MaxSize is the maximum size of a request, in bytes: some 250,000 images.
+// MaxSize is the maximum size of a request, in bytes: about 250,000 images.
 const MaxSize = 64 << 20
 
-// maxValue is the maximum size of an item, and of a field other than the items, in bytes: the generic form of a value
-// takes some thirty times as much memory.
+// maxValue is the maximum size of an item, and of any other field, in bytes: decoded into an any, a value takes about
+// thirty times as much memory.
 const maxValue = 1 << 20
 
-// Read reads a request to its end. It returns an [*Error] if the request cannot be read or is larger than
-// MaxSize.
+// Read reads a request to EOF. It returns an [*Error] if reading fails or the request is larger than MaxSize.
 func Read(r io.Reader) ([]byte, error) {
 	raw, err := io.ReadAll(io.LimitReader(r, MaxSize+1))
 	if err != nil {
@@ -28,8 +27,8 @@ func Read(r io.Reader) ([]byte, error) {
 	return raw, nil
 }
 
-// Decode decodes and checks a request to a source, in the form that standard input has. A refusal is an
-// [*Error] that names everything that is wrong.
+// Decode decodes and validates a request in the form read from standard input. A refusal is an [*Error] that lists
+// every problem.
 func Decode(source string, raw []byte) (*Request, error) {
 	d, err := newDecoder(source)
 	if err != nil {
@@ -41,8 +40,8 @@ func Decode(source string, raw []byte) (*Request, error) {
 	return d.finish()
 }
 
-// DecodeArgs decodes and checks the arguments of a call by osbuild. Unknown arguments are ignored: they
-// belong to some version of osbuild.
+// DecodeArgs decodes and validates the arguments of a call by osbuild. It ignores unknown arguments: other versions of
+// osbuild may send more.
 func DecodeArgs(source, method string, args []byte) (*Request, error) {
 	d, err := newDecoder(source)
 	if err != nil {
@@ -56,16 +55,16 @@ func DecodeArgs(source, method string, args []byte) (*Request, error) {
 	return d.finish()
 }
 
-// decoder decodes one request. Items are decoded one by one, so that the generic form of a large request
-// is never in memory as a whole; the envelope is everything else.
+// decoder decodes one request. It decodes items one at a time, so that a large request is never held as generic maps;
+// the envelope is everything else.
 type decoder struct {
 	schemas *schemaSet
-	noun    string // what is decoded, in errors
+	noun    string // name of the document, in errors
 	open    bool   // ignore unknown fields of the envelope
 
 	envelopeSchema *jsonschema.Schema
 	found          problems
-	names          map[string]string // by name of an image: what is wrong with it, or ""
+	names          map[string]string // image name to what is wrong with it, or ""
 	envelope       map[string]any
 	items          []Item
 	key            string // "items" or "digests"
@@ -79,7 +78,7 @@ func newDecoder(source string) (*decoder, error) {
 	return &decoder{schemas: s, noun: "request", envelopeSchema: s.envelope, names: map[string]string{}, envelope: map[string]any{}, key: "items"}, nil
 }
 
-// read reads the fields of the envelope, and the items.
+// read reads the envelope and the items.
 func (d *decoder) read(raw []byte) error {
 	doc, err := newDocument(raw, d.noun)
 	if err != nil {
@@ -112,7 +111,7 @@ func tooLarge(at ...string) error {
 	return Refuse(joinPath(at...), "is larger than %d MiB", maxValue>>20)
 }
 
-// readItems reads the object that comes next.
+// readItems reads the items object, which is next in the document.
 func (d *decoder) readItems(doc *document) error {
 	return doc.fields(func(key string) error {
 		raw, err := doc.dec.ReadValue()
@@ -132,7 +131,7 @@ func (d *decoder) readItems(doc *document) error {
 	})
 }
 
-// finish checks the envelope and returns the request if nothing is wrong.
+// finish validates the envelope and returns the request if there are no problems.
 func (d *decoder) finish() (*Request, error) {
 	check(d.envelopeSchema, d.envelope, &d.found)
 	d.sort()
@@ -163,7 +162,7 @@ func (d *decoder) method() string {
 	return Download
 }
 
-// dir returns the path in a field. The schema reports one that is missing or not a string.
+// dir returns the path in a field. The schema reports a field that is missing or not a string.
 func (d *decoder) dir(key string) string {
 	s, ok := d.envelope[key].(string)
 	if !ok {

@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// DecodeDocument decodes a JSON file into v after checking it against a JSON Schema, Draft 4. A refusal is
-// an [*Error] that names everything that is wrong.
+// DecodeDocument validates a JSON file against a JSON Schema (Draft 4) and decodes it into v. A refusal is an [*Error]
+// that lists every problem.
 func DecodeDocument(schema, raw []byte, v any) error {
 	const url = "embedded:///document.json"
 	c, err := compiler(map[string][]byte{url: schema})

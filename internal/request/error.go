@@ -7,11 +7,11 @@ import (
 )
 
 const (
-	shown = 20   // problems in the text of an Error
-	kept  = 1000 // problems that are kept; the others are counted
+	shown = 20   // problems printed by Error
+	kept  = 1000 // problems kept; further ones are only counted
 )
 
-// A Problem is one thing that is wrong with a request.
+// A Problem is one thing wrong with a request.
 type Problem struct {
 	Path string // of the value, for example items.<key>.image.name; empty for the request as a whole
 	Text string // what is wrong
@@ -25,14 +25,13 @@ func (p Problem) String() string {
 	return p.Path + ": " + p.Text
 }
 
-// Error says why input is refused: everything that is wrong with it, not only what was found first. Nothing
-// was touched because of it.
+// Error is a refusal of invalid input. It lists every problem found, not only the first. Nothing has been touched.
 type Error struct {
 	Problems []Problem // sorted by path, at least one
 	More     int       // number of further problems
 }
 
-// Error returns a line for each of the first twenty problems.
+// Error returns one line for each of the first twenty problems.
 func (e *Error) Error() string {
 	var b strings.Builder
 	for i, p := range e.Problems {
@@ -50,13 +49,13 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// Refuse returns an [*Error] with one problem: the value at path, for example
-// options.destination.path, is invalid; or the whole input, if path is empty.
+// Refuse returns an [*Error] with one problem: the value at path, for example options.destination.path, is invalid. An
+// empty path means the whole input.
 func Refuse(path, format string, args ...any) error {
 	return &Error{Problems: []Problem{{Path: path, Text: fmt.Sprintf(format, args...)}}}
 }
 
-// problems collects what is wrong.
+// problems collects problems.
 type problems struct {
 	list []Problem
 	more int
@@ -70,7 +69,7 @@ func (p *problems) add(path, format string, args ...any) {
 	p.list = append(p.list, Problem{Path: path, Text: fmt.Sprintf(format, args...)})
 }
 
-// err returns nil if nothing is wrong, else an [*Error].
+// err returns an [*Error], or nil if there are no problems.
 func (p *problems) err() error {
 	if len(p.list) == 0 {
 		return nil

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// CheckHost refuses a name whose registry cannot be reached: with a port out of range, or with an IPv6
-// address, which the library does not parse.
+// CheckHost refuses a name whose registry cannot be reached: one with a port out of range, or with an IPv6 address,
+// which the library cannot parse.
 func CheckHost(name string) error {
 	if strings.HasPrefix(name, "[") {
 		return errors.New("names its registry by an IPv6 address, which is not supported: give the address a name, in DNS or /etc/hosts")

@@ -12,11 +12,11 @@ import (
 type Input struct {
 	Path string // absolute
 
-	data map[string]any // its contents depend on the kind of input
-	at   []string       // where in the arguments it is
+	data map[string]any // contents depend on the kind of input
+	at   []string       // path within the arguments
 }
 
-// Formats of an image that a stage reads.
+// Formats of an image that a stage can read.
 const (
 	FormatDir               = "dir"
 	FormatOCIArchive        = "oci-archive"
@@ -28,12 +28,12 @@ type InputImage struct {
 	Path   string // of the directory, the archive or the store
 	Key    string // the image id, or the name of the archive
 	Format string // one of the formats above
-	Name   string // the name the image is to have, as given
-	Driver string // containers-storage only: what the host's storage.conf says, or empty
+	Name   string // name to give the image, as the caller wrote it
+	Driver string // containers-storage only: driver set in the host's storage.conf, or empty
 }
 
-// Images returns the images of an input of org.osbuild.containers or org.osbuild.containers-storage, sorted
-// by key. A refusal is an [*Error].
+// Images returns the images of an input of org.osbuild.containers or org.osbuild.containers-storage, sorted by key. A
+// refusal is an [*Error].
 func (in Input) Images() ([]InputImage, error) {
 	var found problems
 	archives, at := in.entries("archives", &found)
@@ -101,7 +101,7 @@ func (in Input) Files() ([]InputFile, error) {
 	return files, found.err()
 }
 
-// entries returns the object with that name in the input's data, and its path.
+// entries returns the named object of the input's data, and its path.
 func (in Input) entries(name string, found *problems) (map[string]any, []string) {
 	at := append(slices.Clone(in.at), "data", name)
 	v, given := in.data[name]
@@ -115,13 +115,13 @@ func (in Input) entries(name string, found *problems) (map[string]any, []string)
 	return entries, at
 }
 
-// ImageID returns the key if it is an image id, else "".
+// ImageID returns the key if it is an image id, or "".
 func (img InputImage) ImageID() digest.Digest {
 	id, _ := parseDigest(img.Key)
 	return id
 }
 
-// checkFileName refuses a key that is not the name of a file in the input's directory.
+// checkFileName refuses a key that is not a file name within the input's directory.
 func checkFileName(key string, at []string, found *problems) {
 	if key == "" || key == "." || key == ".." || strings.ContainsAny(key, "/\x00") {
 		found.add(joinPath(at[:len(at)-1]...), "a key must be the name of a file, got %s", quote(key))

@@ -8,7 +8,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// wireItem is an item as it is written.
+// wireItem is an item as written in a request.
 type wireItem struct {
 	Image wireImage `json:"image"`
 }
@@ -21,15 +21,15 @@ type wireImage struct {
 	StorageLocation string `json:"storage-location"`
 }
 
-// absent is the digest of an item that has none. No JSON string has this value, since it is not UTF-8.
+// absent marks a missing digest. It is not valid UTF-8, so no JSON string can equal it.
 const absent = "\xff"
 
-// newWireItem returns an item that has no fields.
+// newWireItem returns an item without fields.
 func newWireItem() wireItem {
 	return wireItem{wireImage{Digest: absent, TLSVerify: true, Transport: Docker}}
 }
 
-// image decodes and checks an item, which is found below at.
+// image decodes and validates the item at the given path.
 func (d *decoder) image(raw jsontext.Value, at ...string) (Image, error) {
 	schema := resolve(d.schemas.item).Properties["image"]
 	w, fine := d.schemas.decodeValid(raw)
@@ -40,7 +40,7 @@ func (d *decoder) image(raw jsontext.Value, at ...string) (Image, error) {
 		}
 		fine = check(d.schemas.item, v, &d.found, at...)
 		w = newWireItem()
-		_ = json.Unmarshal(raw, &w) // the rest has been found by the schema
+		_ = json.Unmarshal(raw, &w) // the schema has reported other problems
 	}
 	if schema == nil {
 		return Image{}, nil
@@ -60,7 +60,7 @@ func (d *decoder) image(raw jsontext.Value, at ...string) (Image, error) {
 	}
 	location := w.Image.StorageLocation
 	if location == "" || img.Transport != ContainersStorage {
-		return img, nil // for docker it means nothing, and osbuild accepts it
+		return img, nil // docker ignores the location, and osbuild accepts it
 	}
 	if text := parsePath(location); text != "" {
 		d.found.add(joinPath(append(at, "storage-location")...), "%s", text)
@@ -69,8 +69,8 @@ func (d *decoder) image(raw jsontext.Value, at ...string) (Image, error) {
 	return img, nil
 }
 
-// decodeValid decodes an item and reports whether the schema surely accepts it. It leaves everything
-// unusual, and every error, to the validator, which takes many times as long.
+// decodeValid decodes an item and reports whether the schema certainly accepts it. False means unknown: unusual items
+// and all errors are left to the validator, which is many times slower.
 func (s *schemaSet) decodeValid(raw jsontext.Value) (wireItem, bool) {
 	w := newWireItem()
 	item := resolve(s.item)
@@ -78,7 +78,7 @@ func (s *schemaSet) decodeValid(raw jsontext.Value) (wireItem, bool) {
 		return w, len(item.Required) == 0 && slices.Contains(item.Types, "object")
 	}
 	schema := item.Properties["image"]
-	if schema == nil || bytes.Contains(raw, []byte("null")) { // null would leave a field as it is
+	if schema == nil || bytes.Contains(raw, []byte("null")) { // null would leave the field unchanged
 		return w, false
 	}
 	if err := json.Unmarshal(raw, &w, json.RejectUnknownMembers(true)); err != nil {

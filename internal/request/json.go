@@ -13,23 +13,22 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// maxNumber is the length of a number, in characters: what is longer is not a value of any field, and
-// costs much to check.
+// maxNumber is the maximum length of a number, in characters. No field needs a longer one, and checking it is slow.
 const maxNumber = 18
 
-// space is the white space of JSON.
+// space is JSON white space.
 const space = " \t\r\n"
 
-// document reads one JSON object strictly: duplicate names and invalid UTF-8 are errors. Its errors are
-// [*Error], with the line and column of a syntax error.
+// document reads one JSON object strictly: duplicate names and invalid UTF-8 are errors. All errors are [*Error];
+// syntax errors have a line and a column.
 type document struct {
 	raw  []byte
-	noun string // what the text is, in errors: "request"
+	noun string // name of the text in errors: "request"
 	dec  *jsontext.Decoder
-	at   []string // where the text is in a larger document
+	at   []string // path of the text in a larger document
 }
 
-// newDocument returns a document whose decoder is at the beginning of an object.
+// newDocument returns a document whose decoder is at the start of an object.
 func newDocument(raw []byte, noun string) (*document, error) {
 	d := &document{raw: raw, noun: noun, dec: jsontext.NewDecoder(bytes.NewBuffer(raw))}
 	if d.dec.PeekKind() == '{' {
@@ -45,7 +44,7 @@ func newDocument(raw []byte, noun string) (*document, error) {
 	return nil, Refuse("", "the %s must be a JSON object, got %s", noun, describe(v))
 }
 
-// part returns the document of a value within another document, which is found at a path.
+// part returns the document for a value at a path of another document.
 func part(raw jsontext.Value, at ...string) *document {
 	return &document{raw: raw, dec: jsontext.NewDecoder(bytes.NewBuffer(raw)), at: at}
 }
@@ -59,7 +58,7 @@ func (d *document) object() (map[string]any, error) {
 	return v.(map[string]any), d.end()
 }
 
-// end makes sure that the document has been read to its end.
+// end returns an error unless the whole document has been read.
 func (d *document) end() error {
 	if rest := bytes.TrimLeft(d.raw[d.dec.InputOffset():], space); len(rest) > 0 {
 		return d.refuse(int64(len(d.raw)-len(rest)), "something follows the "+d.noun+": one JSON object is expected")
@@ -85,8 +84,8 @@ func (d *document) fields(visit func(name string) error) error {
 	return d.explain(err)
 }
 
-// skip reads the value that comes next and returns its text. Unlike ReadValue, the decoder then says of each syntax
-// error in which list or object it is.
+// skip reads the next value and returns its text. Unlike Decoder.ReadValue, it makes syntax errors name the enclosing
+// list or object.
 func (d *document) skip() (jsontext.Value, error) {
 	from := d.dec.InputOffset()
 	if err := d.dec.SkipValue(); err != nil {
@@ -95,13 +94,13 @@ func (d *document) skip() (jsontext.Value, error) {
 	return bytes.TrimLeft(d.raw[from:d.dec.InputOffset()], space+":"), nil
 }
 
-// value reads the value that comes next, as map[string]any, []any, string, bool, json.Number or nil.
+// value reads the next value, as map[string]any, []any, string, bool, json.Number or nil.
 func (d *document) value() (v any, err error) {
 	err = json.UnmarshalDecode(d.dec, &v, numbers)
 	return v, d.explain(err)
 }
 
-// numbers keeps numbers as they are written.
+// numbers decodes numbers as json.Number.
 var numbers = json.WithUnmarshalers(json.UnmarshalFromFunc(func(dec *jsontext.Decoder, v *any) error {
 	if dec.PeekKind() != '0' {
 		return errors.ErrUnsupported
@@ -117,7 +116,7 @@ var numbers = json.WithUnmarshalers(json.UnmarshalFromFunc(func(dec *jsontext.De
 	return nil
 }))
 
-// explain makes an [*Error] of an error of the decoder.
+// explain converts a decoder error to an [*Error].
 func (d *document) explain(err error) error {
 	if err == nil {
 		return nil
@@ -139,12 +138,12 @@ func (d *document) explain(err error) error {
 	return d.refuse(syntax.ByteOffset, "not JSON: "+text)
 }
 
-// path returns where in the document p points to.
+// path returns the path of p in the document.
 func (d *document) path(p jsontext.Pointer) string {
 	return joinPath(slices.AppendSeq(slices.Clone(d.at), p.Tokens())...)
 }
 
-// refuse returns an error with the line and the column, in characters, of an offset.
+// refuse returns an error with the line and column, in characters, of a byte offset.
 func (d *document) refuse(offset int64, text string) error {
 	before := d.raw[:offset]
 	line := bytes.Count(before, []byte("\n")) + 1

@@ -9,10 +9,9 @@ import (
 	"osbuild-containers/internal/hint"
 )
 
-// New returns a request to download items into the cache, checked by the rules for a request in JSON. An
-// empty Transport means Docker. An item without a Digest is a manifest list, and its key is the digest.
-// Of several items with the same key and digest only the first, by name, is kept. A refusal is an
-// [*Error].
+// New returns a request to download items into the cache, validated like a request in JSON. An empty Transport means
+// Docker. An item without a Digest is a manifest list whose key is its digest. Of items with the same key and digest
+// only the first, by name, is kept. A refusal is an [*Error].
 func New(cache string, items []Item, o Options) (*Request, error) {
 	var found problems
 	if text := parsePath(cache); text != "" {
@@ -40,10 +39,10 @@ func New(cache string, items []Item, o Options) (*Request, error) {
 	return r, nil
 }
 
-// path is what a problem calls an option.
+// path returns the name of an option in a problem.
 func (o *Options) path(name hint.Option) string { return name.Spell(o.Spelling) }
 
-// Check returns an [*Error] that names the options that are out of bounds.
+// Check returns an [*Error] that names the options out of bounds.
 func (o Options) Check() error {
 	var found problems
 	o.check(&found)
@@ -67,14 +66,14 @@ func (o Options) check(found *problems) {
 	}
 }
 
-// The limits that the schemas have.
+// Limits from the schemas; a test compares them.
 const (
 	maxRetries  = 100
 	maxTimeout  = 365 * 24 * time.Hour
 	maxParallel = 64
 )
 
-// check notes what is wrong with the item.
+// check adds the item's problems to found.
 func (it Item) check(found *problems) {
 	img := it.Image
 	if _, ok := parseDigest(string(it.ID)); !ok {

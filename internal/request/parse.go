@@ -14,7 +14,7 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// The defaults of Options. The schemas document them; a test compares.
+// Defaults of Options. The schemas document them; a test compares.
 const (
 	defaultRetries       = 5
 	defaultTimeout       = 300 * time.Second
@@ -23,8 +23,7 @@ const (
 	defaultMaxParallel   = 6
 )
 
-// parseDigest accepts sha256 only, in lower case and with nothing around it: the result may become part of
-// a path.
+// parseDigest accepts only sha256 in lower case and no surrounding text, since the result may become part of a path.
 func parseDigest(s string) (digest.Digest, bool) {
 	hex, ok := strings.CutPrefix(s, "sha256:")
 	if !ok || len(hex) != 64 || strings.Trim(hex, "0123456789abcdef") != "" {
@@ -37,7 +36,7 @@ func notDigest(v any) string {
 	return "must be sha256: and 64 lower-case hexadecimal digits, got " + describe(v)
 }
 
-// parsePath returns what is wrong with a path, "" if nothing is.
+// parsePath returns what is wrong with a path, or "".
 func parsePath(s string) string {
 	switch {
 	case s == "":
@@ -52,8 +51,8 @@ func parsePath(s string) string {
 	return ""
 }
 
-// parseName returns what is wrong with the name of an image, "" if nothing is; the schema reports an empty
-// one. elsewhere says where the digest belongs.
+// parseName returns what is wrong with an image name, or "". The schema reports an empty name. elsewhere says where
+// the digest belongs.
 func parseName(s, elsewhere string) string {
 	if s == "" {
 		return ""
@@ -88,10 +87,10 @@ func parseName(s, elsewhere string) string {
 	return ""
 }
 
-// simpleName reports whether s is so simple that it is surely valid: parsing a reference takes longer than
-// the rest of an item.
+// simpleName reports whether s is certainly valid. It is a shortcut: parsing a reference takes longer than the rest of
+// an item.
 func simpleName(s string) bool {
-	separated := true // whether the last character was a separator
+	separated := true // the last character was a separator
 	for _, c := range []byte(s) {
 		switch {
 		case 'a' <= c && c <= 'z' || '0' <= c && c <= '9':
@@ -105,14 +104,14 @@ func simpleName(s string) bool {
 	return !separated && len(s) < 200 && strings.Contains(s, "/")
 }
 
-// isUpper reports whether it is upper case that makes s an invalid name.
+// isUpper reports whether s would be valid in lower case.
 func isUpper(s string) bool {
 	lower := strings.ToLower(s)
 	_, err := reference.ParseNormalizedNamed(lower)
 	return lower != s && err == nil
 }
 
-// name calls parseName once for each name.
+// name is parseName, called once per name.
 func (d *decoder) name(s, elsewhere string) string {
 	if simpleName(s) {
 		return ""
@@ -136,7 +135,7 @@ func DefaultOptions() Options {
 	}
 }
 
-// options checks the options, null included, and fills in the defaults.
+// options validates the options, null included, and fills in the defaults.
 func (d *decoder) options() Options {
 	fields, _ := d.envelope["options"].(map[string]any)
 	if fields != nil && !check(d.schemas.options, fields, &d.found, "options") {

@@ -1,9 +1,9 @@
-// Package request decodes and checks the JSON that modules are called with: requests to sources and
-// arguments of stages.
+// Package request decodes and validates the JSON that modules are called with: requests to sources and arguments of
+// stages.
 //
-// It decodes in one direction: bytes, JSON without duplicate names, the module's JSON Schema, types. The
-// result is safe to use: digests are parsed once, strictly; paths are absolute; names are valid references.
-// An unknown field is an error that names it. See [Decode], [DecodeArgs] and [DecodeArguments].
+// It decodes in one direction: bytes, JSON without duplicate names, the module's JSON Schema, types. The result is
+// safe to use: digests are parsed strictly and once, paths are absolute, and names are valid references. An unknown
+// field is an error that names it. See [Decode], [DecodeArgs] and [DecodeArguments].
 package request
 
 import (
@@ -14,13 +14,13 @@ import (
 	"osbuild-containers/internal/hint"
 )
 
-// Methods a source answers.
+// Methods that a source answers.
 const (
 	Download = "download"
 	Copy     = "copy"
 )
 
-// Transports an image can be read from.
+// Transports that images can be read from.
 const (
 	Docker            = "docker"
 	ContainersStorage = "containers-storage"
@@ -45,21 +45,21 @@ type Item struct {
 type Image struct {
 	Name            string        // as the caller wrote it; a valid image reference without digest
 	Digest          digest.Digest // pinned manifest digest; empty for org.osbuild.skopeo-index
-	Pinned          digest.Digest // what the name is pinned to, for the record: Digest, or a list; a request cannot say it
-	Access                        // how its registry is reached
+	Pinned          digest.Digest // digest the name is pinned to, for the record: Digest or that of a list; not part of a request
+	Access                        // how to reach the registry
 	Transport       string        // Docker (default) or ContainersStorage
-	StorageLocation string        // graph root of the store; empty: the host's storage.conf decides
+	StorageLocation string        // graph root of the store; empty means that of the host's storage.conf
 }
 
-// Access says how to reach a registry, in addition to the machine's configuration.
+// Access says how to reach a registry. It adds to the machine's configuration.
 type Access struct {
 	TLSVerify bool   // default true
-	AuthFile  string // instead of the usual places; a request cannot say it
-	CertDir   string // instead of certs.d; a request cannot say it
-	Login     *Login // instead of all others, for the registry of the name, not for its mirrors; a request cannot say it
+	AuthFile  string // instead of the usual files; not part of a request
+	CertDir   string // instead of certs.d; not part of a request
+	Login     *Login // only login used for the name's registry, but not for its mirrors; not part of a request
 }
 
-// Login is a user and a password. It prints without the password.
+// Login is a user and a password. Printing it omits the password.
 type Login struct{ User, Password string }
 
 func (l *Login) String() string { return l.User + ":***" }
@@ -67,15 +67,15 @@ func (l *Login) String() string { return l.User + ":***" }
 // GoString implements fmt.GoStringer.
 func (l *Login) GoString() string { return l.String() }
 
-// Options tune the fetching; see the schema for their meaning and defaults.
+// Options tune the fetching. The schema documents their meaning and defaults.
 type Options struct {
-	Retries      int           // further tries after one that failed
-	Timeout      time.Duration // give an item up when it made no progress for so long, retries included
-	StallTimeout time.Duration // reconnect when a connection made no progress for so long
-	MaxParallel  int           // downloads at one time
+	Retries      int           // tries after the first failed one
+	Timeout      time.Duration // give up an item without progress for this long, retries included
+	StallTimeout time.Duration // reconnect after this long without progress
+	MaxParallel  int           // parallel downloads
 	Spelling     hint.Spelling // of options in hints
 
-	// HeaderTimeout is how long a registry may take until the first byte of an answer comes; a value
-	// below StallTimeout counts as StallTimeout.
+	// HeaderTimeout is how long a registry may take to send the first byte of an answer. It is at least
+	// StallTimeout.
 	HeaderTimeout time.Duration
 }

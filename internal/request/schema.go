@@ -11,8 +11,7 @@ import (
 	"osbuild-containers/schemas"
 )
 
-// schemaSet holds the schemas of a source. A request is checked in parts: the envelope without its items,
-// and each item on its own.
+// schemaSet holds the schemas of a source. The envelope and each item are validated separately.
 type schemaSet struct {
 	envelope *jsonschema.Schema // of a request on standard input
 	source   *jsonschema.Schema // of a manifest's part for the source
@@ -87,7 +86,7 @@ func stageSchemas(stage string) (*stageSchema, error) {
 	if err := json.Unmarshal(raw, &meta); err != nil {
 		return nil, err
 	}
-	// To osbuild, a stage without one of the schemas has no inputs or no options.
+	// For osbuild, a stage without one of these schemas has no inputs or no options.
 	for _, part := range []string{"inputs", "options"} {
 		if meta.Schema[part] == nil {
 			meta.Schema[part] = json.RawMessage(`{"type": "object", "additionalProperties": false}`)
@@ -110,7 +109,7 @@ func stageSchemas(stage string) (*stageSchema, error) {
 	return s, err
 }
 
-// compiler returns a compiler of schemas by URL. They are JSON Schema, Draft 4, as osbuild's are.
+// compiler returns a compiler of schemas by URL. Like osbuild's schemas, they are JSON Schema Draft 4.
 func compiler(byURL map[string][]byte) (*jsonschema.Compiler, error) {
 	c := jsonschema.NewCompiler()
 	c.Draft = jsonschema.Draft4

@@ -10,7 +10,7 @@ import (
 // maxShown is the maximum length of a caller's text in a message, in bytes.
 const maxShown = 120
 
-// joinPath writes the path of a value. Keys with a dot, space or control character are quoted.
+// joinPath formats the path of a value. Keys with a dot, space or control character are quoted.
 func joinPath(keys ...string) string {
 	var b strings.Builder
 	for i, key := range keys {
@@ -35,7 +35,7 @@ func plainKey(s string) bool {
 	return s != "" && len(s) <= maxShown
 }
 
-// quote returns a caller's text on one line, cut to maxShown.
+// quote returns a caller's text quoted, on one line, cut to maxShown.
 func quote(s string) string { return strconv.Quote(cut(s)) }
 
 func cut(s string) string {
@@ -49,7 +49,7 @@ func cut(s string) string {
 	return s[:end] + "…"
 }
 
-// describe returns a JSON value for a message, or its kind if it is an object or a list.
+// describe formats a JSON value for a message; of an object or a list it returns only the kind.
 func describe(v any) string {
 	switch v := v.(type) {
 	case nil:

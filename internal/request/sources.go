@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// DecodeItems decodes a source's part of an osbuild manifest, which is found there at a path. A refusal
-// is an [*Error]. Unknown fields next to the items are ignored: they belong to some version of osbuild.
+// DecodeItems decodes a source's part of an osbuild manifest, found there at a path. Unknown fields next to the items
+// are ignored: other versions of osbuild may have more. A refusal is an [*Error].
 func DecodeItems(source string, raw []byte, at ...string) ([]Item, error) {
 	d, err := newDecoder(source)
 	if err != nil {

@@ -1,9 +1,9 @@
-// Package retry repeats what may succeed at another try: with growing waits, within bounds, and only after errors that
-// a predicate finds worth it. It knows nothing of what is tried.
+// Package retry repeats operations that may succeed at another try: with growing waits, within bounds, and only after
+// errors that a predicate accepts. It knows nothing of what it repeats.
 //
-// A Policy says what is tried again and for how long. A Group is what several operations share that serve one
-// purpose: while one of them makes progress, the time of none runs out. An Operation is one thing to do, and a Watch
-// ends a single try that makes no progress.
+// A Policy says what is retried and for how long. A Group is shared by operations with a common purpose: progress of one
+// resets the timeout of all. An Operation is one thing to do, in several tries. A Watch ends a single try that makes no
+// progress.
 package retry
 
 import (
@@ -16,18 +16,18 @@ import (
 	"github.com/cenkalti/backoff/v5"
 )
 
-// Class tells what another try can do about an error.
+// Class says whether another try may succeed after an error.
 type Class int
 
 // Classes of errors.
 const (
-	Final     Class = iota // nothing: the same answer would come again
-	Transient              // the network or the server may be better soon
-	Denied                 // 401 and 403: fresh credentials may help, once
+	Final     Class = iota // no: the answer would be the same
+	Transient              // yes: the network or server may recover
+	Denied                 // 401 and 403: once, with fresh credentials
 )
 
-// NextError is an error after which the next try is made at once, since it goes elsewhere, or to the same place for what
-// that did not send.
+// NextError is returned by a try to be repeated at once, at another location, or at the same one without the part of
+// the request that failed.
 type NextError struct {
 	Err  error
 	Next string // where
@@ -36,19 +36,19 @@ type NextError struct {
 func (e *NextError) Error() string { return e.Err.Error() + "; asking " + e.Next }
 func (e *NextError) Unwrap() error { return e.Err }
 
-// Policy says which errors are worth another try, and bounds the tries.
+// Policy says which errors are retried, and bounds the tries.
 type Policy struct {
-	Retries   int           // further tries after one that failed without progress
-	Timeout   time.Duration // gives up after so long without progress, waits included
-	Stall     time.Duration // ends a try that makes no progress for so long
-	Header    time.Duration // ends a try whose answer does not begin for so long; each further try waits longer
-	FirstWait time.Duration // before the second try, 0 for a second; waits double up to 30 s, with jitter
+	Retries   int           // tries after the first failed one; progress restarts the count
+	Timeout   time.Duration // give up after this long without progress, waits included
+	Stall     time.Duration // end a try after this long without progress
+	Header    time.Duration // end a try whose answer does not begin for this long; later tries wait longer
+	FirstWait time.Duration // before the second try; 0 means one second; doubles up to 30 s, with jitter
 
-	// Classify sorts errors. after is how long to wait at least.
+	// Classify sorts errors. after is the minimum wait.
 	Classify func(err error) (class Class, after time.Duration)
-	// Reconnect reports whether a new connection may help against a transient error that came again. Nil: never.
+	// Reconnect reports whether a new connection may help against a repeated transient error. Nil means never.
 	Reconnect func(err error) bool
-	// Mark is applied to each error of a try first. Nil: nothing is.
+	// Mark is applied first to each error of a try, if not nil.
 	Mark func(err error) error
 }
 
@@ -57,18 +57,18 @@ const (
 	longestWait = 30 * time.Second
 )
 
-// newBytes is how much a failed try must have brought for the count of tries to start again, in bytes: a server that
-// drops every connection after a while is slow, not broken.
+// newBytes is how many new bytes a failed try must bring to restart the count of tries: a server that drops each
+// connection after a while is slow, not broken.
 const newBytes = 1 << 20
 
-// A Group is what operations share that serve one purpose. It is safe for concurrent use.
+// A Group is shared by operations with a common purpose. It is safe for concurrent use.
 type Group struct {
 	policy   Policy
 	pace     pace
 	attempts atomic.Int32
 }
 
-// NewGroup returns a group whose time starts now.
+// NewGroup returns a group whose timeout starts now.
 func NewGroup(p Policy) *Group {
 	g := &Group{policy: p}
 	if g.policy.FirstWait == 0 {
@@ -79,16 +79,16 @@ func NewGroup(p Policy) *Group {
 	return g
 }
 
-// Attempts returns the number of tries: 1, and 1 for each that was repeated.
+// Attempts returns 1 plus the number of repeated tries.
 func (g *Group) Attempts() int { return int(g.attempts.Load()) }
 
-// AddAttempt counts a try that was repeated without an Operation.
+// AddAttempt counts a repeated try made without an Operation.
 func (g *Group) AddAttempt() { g.attempts.Add(1) }
 
-// A Failure is a try that failed and is repeated.
+// A Failure is a failed try that is repeated.
 type Failure struct {
 	Attempt int           // from 1
-	Of      int           // how many tries there will be if no further one makes progress
+	Of      int           // total tries if none makes progress
 	Wait    time.Duration // before the next try
 	Err     error
 }
@@ -97,23 +97,23 @@ func (f Failure) String() string {
 	return fmt.Sprintf("attempt %d of %d failed, next in %s: %v", f.Attempt, f.Of, f.Wait.Round(100*time.Millisecond), f.Err)
 }
 
-// Operation is one thing to do, in as many tries as it takes. It is for one goroutine.
+// Operation is one thing to do, in as many tries as needed. It is for one goroutine.
 type Operation struct {
-	// Renew opens again what is asked, with fresh credentials or at another place. Nil: each try does.
+	// Renew opens the other side again, with fresh credentials or at another place, before a try. Nil: each try does.
 	Renew func(context.Context) error
 
 	group  *Group
 	note   func(Failure)
-	began  time.Time // the first try; waiting for others is not counted
-	far    int64     // bytes that the best try so far had
-	mark   int64     // far when the count last started
-	failed int       // tries, since then
-	total  int       // tries that failed
-	denied bool      // credentials are fresh
+	began  time.Time // start of the first try, moved forward by waits for others
+	far    int64     // most bytes that a try has reached
+	mark   int64     // far when the count last restarted
+	failed int       // failed tries since then
+	total  int       // failed tries in total
+	denied bool      // credentials have been renewed
 	waits  *backoff.ExponentialBackOff
 }
 
-// New returns an operation. note is called for each try that failed and is repeated, before the wait.
+// New returns an operation. note is called for each failed try that is repeated, before the wait.
 func (g *Group) New(note func(Failure)) *Operation {
 	waits := backoff.NewExponentialBackOff()
 	waits.InitialInterval, waits.MaxInterval, waits.Multiplier = g.policy.FirstWait, longestWait, 2
@@ -124,25 +124,25 @@ func (g *Group) New(note func(Failure)) *Operation {
 // Failed returns how many tries have failed.
 func (o *Operation) Failed() int { return o.total }
 
-// StartAt makes only bytes from offset on count as progress: those before it are there, or were lost.
+// StartAt sets the offset from which bytes count as progress.
 func (o *Operation) StartAt(offset int64) { o.far, o.mark = offset, offset }
 
-// Reached notes that a try got to offset (bytes). Only what no try had before is progress.
+// Reached records that a try got to offset, in bytes. Only bytes that no earlier try reached are progress.
 func (o *Operation) Reached(offset int64) {
 	if offset > o.far {
 		o.group.pace.moved(offset - o.far)
 		o.far = offset
-		o.denied = false // the credentials were good: when they expire, fresh ones are worth it again
+		o.denied = false // the credentials worked: once they expire, renew them again
 	}
 }
 
-// Restart lets the time of the operation begin now: what passed before was the caller's.
+// Restart restarts the timeout of the operation: the time until now was the caller's.
 func (o *Operation) Restart() { o.began = time.Now() }
 
-// Excuse does not count d, time that was spent waiting for others, as time without progress.
+// Excuse excludes d, time spent waiting for others, from the time without progress.
 func (o *Operation) Excuse(d time.Duration) { o.began = o.began.Add(d) }
 
-// Do runs try until it succeeds, fails for good, or meets a bound of the policy.
+// Do runs try until it succeeds, fails for good, or reaches a bound of the policy. Success is progress.
 func (o *Operation) Do(ctx context.Context, try func(context.Context) error) error {
 	err := o.Repeat(ctx, try)
 	if err == nil {
@@ -151,10 +151,10 @@ func (o *Operation) Do(ctx context.Context, try func(context.Context) error) err
 	return err
 }
 
-// Done notes that the operation is done, which is progress.
+// Done records that the operation is done, which is progress.
 func (o *Operation) Done() { o.group.pace.start() }
 
-// Repeat is Do for a part of the operation: only what Reached is told of is progress.
+// Repeat is Do for a part of the operation: only Reached records progress.
 func (o *Operation) Repeat(ctx context.Context, try func(context.Context) error) error {
 	for {
 		err := try(ctx)
@@ -183,19 +183,19 @@ func (o *Operation) Repeat(ctx context.Context, try func(context.Context) error)
 	}
 }
 
-// Ask is Do for a small answer: each try ends when it makes no progress.
+// Ask is Do for a small answer: a try ends when it makes no progress.
 func (o *Operation) Ask(ctx context.Context, ask func(context.Context) error) error {
 	return o.Do(ctx, func(ctx context.Context) error { return o.Once(ctx, ask) })
 }
 
-// Once makes a single try, which ends when it makes no progress.
+// Once is a single try of Ask.
 func (o *Operation) Once(ctx context.Context, ask func(context.Context) error) error {
 	w := o.Watch(ctx)
 	return w.Stop(ask(w.Traced()))
 }
 
-// reconnect replaces a connection that was lost twice: the place that died may have been one of several. Whether it
-// works, the next try shows.
+// reconnect renews the connection after it was lost twice, since a server behind a load balancer may be down. It
+// ignores errors: the next try shows whether it helped.
 func (o *Operation) reconnect(ctx context.Context, err error) {
 	p := &o.group.policy
 	if class, _ := p.Classify(err); class == Transient && o.failed > 1 && o.Renew != nil && p.Reconnect != nil && p.Reconnect(err) {
@@ -203,7 +203,7 @@ func (o *Operation) reconnect(ctx context.Context, err error) {
 	}
 }
 
-// judge decides what follows a failed try: a wait, or the end with an error.
+// judge returns the wait after a failed try, or the final error.
 func (o *Operation) judge(ctx context.Context, err error) (wait time.Duration, final error) {
 	var next *NextError
 	if errors.As(err, &next) {
@@ -217,7 +217,7 @@ func (o *Operation) judge(ctx context.Context, err error) (wait time.Duration, f
 			o.denied = true
 			return 0, nil
 		}
-		err = e // there are no fresh credentials, which a wait may change
+		err = e // credentials could not be renewed, which may be transient
 		class, after = p.Classify(err)
 	}
 	if class != Transient {
@@ -239,7 +239,7 @@ func (o *Operation) judge(ctx context.Context, err error) (wait time.Duration, f
 	return wait, nil
 }
 
-// idle returns for how long the group has made no progress although this operation could have.
+// idle returns how long the group has made no progress although this operation could have.
 func (o *Operation) idle() time.Duration { return min(o.group.pace.behind(), time.Since(o.began)) }
 
 func gaveUp(err error, total int) error {

@@ -10,28 +10,27 @@ import (
 	"time"
 )
 
-// UnreadError is the error of a Send whose content could not be read. put is not to blame.
+// UnreadError is returned by Send if the content could not be read. put is not at fault.
 type UnreadError struct{ Err error }
 
 func (e *UnreadError) Error() string { return e.Err.Error() }
 func (e *UnreadError) Unwrap() error { return e.Err }
 
-// errUnread ends a try that failed since there was nothing to send.
+// errUnread ends a try without content to send.
 var errUnread = errors.New("cannot read what is to be sent")
 
-// forever is for how long a reader may do something else.
+// forever disables the stall timer while the reader is busy elsewhere.
 const forever = time.Duration(math.MaxInt64)
 
-// patience returns how long a server may take to answer when it has got size bytes: it may have to verify them and to move
-// them to where they stay.
+// patience returns how long a server may take to answer after it has received size bytes, which it may verify and move
+// to their final place.
 func (p *Policy) patience(size int64) time.Duration {
-	const portion = 64 << 20 // bytes that are worth another stall time-out
+	const portion = 64 << 20 // bytes that add another stall timeout
 	return max(p.Stall, min(p.Stall*time.Duration(1+size/portion), p.Timeout/2))
 }
 
-// Send calls put with a reader of size bytes, in as many tries as it takes. Each calls open once, when the first byte
-// is wanted. An error of open or of its reader, which retries by itself, is not tried again: it is returned as an
-// *UnreadError.
+// Send calls put with a reader of size bytes, in as many tries as needed. Each try calls open once, at the first Read.
+// Errors of open and its reader, which retries by itself, are not retried: they are returned as an *UnreadError.
 func (o *Operation) Send(ctx context.Context, size int64, open func(context.Context) (io.ReadCloser, error), put func(context.Context, io.Reader) error) error {
 	var unread error
 	err := o.Do(ctx, func(ctx context.Context) error {
@@ -48,22 +47,22 @@ func (o *Operation) Send(ctx context.Context, size int64, open func(context.Cont
 	return err
 }
 
-// body is the content that one try sends. While it is read, no answer of the server is waited for.
+// body is the content of one try. The answer's timeout does not run while put reads it.
 type body struct {
 	ctx   context.Context
 	op    *Operation
 	stall time.Duration
 	open  func(context.Context) (io.ReadCloser, error)
-	w     *Watch      // for the answers
-	wants *time.Timer // ends the try when no more bytes are read
+	w     *Watch      // of the answer
+	wants *time.Timer // ends the try when put stops reading
 
-	mu   sync.Mutex // guards what follows: a client may read for a while after it has got an answer
+	mu   sync.Mutex // guards the fields below: a client may still read after it has an answer
 	r    io.ReadCloser
-	err  error // why it cannot be read
+	err  error // of reading the content
 	over atomic.Bool
 }
 
-// errOver is for a reader that continues after the try.
+// errOver is returned to a reader that continues after the try.
 var errOver = errors.New("this try is over")
 
 func (o *Operation) newBody(ctx context.Context, size int64, open func(context.Context) (io.ReadCloser, error)) *body {
@@ -89,7 +88,7 @@ func (b *body) Read(p []byte) (int, error) {
 		return 0, errOver
 	}
 	b.op.group.pace.start()
-	b.w.answer() // it may come at any time
+	b.w.answer() // the answer may come at any time
 	if err == nil {
 		b.wants.Reset(b.stall)
 	} else if err != io.EOF {
@@ -109,7 +108,7 @@ func (b *body) read(p []byte) (int, error) {
 	return b.r.Read(p)
 }
 
-// stop ends the try, and waits for a read that is under way.
+// stop ends the try and waits for a Read in progress.
 func (b *body) stop(err error) error {
 	b.over.Store(true)
 	err = b.w.Stop(err)

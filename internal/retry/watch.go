@@ -11,17 +11,17 @@ import (
 	"time"
 )
 
-// leastRate is the least rate that counts as progress, in bytes a second: a byte now and then does not.
+// leastRate is the lowest rate that counts as progress, in bytes per second: a byte now and then does not.
 const leastRate = 1 << 10
 
-// dialTimeout is longer than containers/image tries to connect to one address.
+// dialTimeout is longer than containers/image takes to give up on one address.
 const dialTimeout = 35 * time.Second
 
-// StallError is the error of a try that made no progress in time. It is a net.Error.
+// StallError is returned for a try without progress. It is a net.Error.
 type StallError struct {
 	After  time.Duration
-	Answer bool // no answer came
-	Bytes  bool // bytes came, but too few
+	Answer bool // no answer arrived
+	Bytes  bool // bytes arrived, but too few
 }
 
 func (e StallError) Error() string {
@@ -40,14 +40,14 @@ func (e StallError) Timeout() bool { return true }
 // Temporary implements net.Error.
 func (e StallError) Temporary() bool { return true }
 
-// pace measures how far something is behind the least rate. It is the time up to which the bytes that have come suffice at
-// that rate, but never later than now: what came fast does not count for later.
+// pace measures how far a transfer is behind the lowest rate. It holds the time until which the received bytes suffice
+// at that rate, but never later than now: a fast start earns no credit.
 type pace struct{ at atomic.Int64 } // unix nanoseconds
 
-// start makes it be on time.
+// start sets the delay to zero.
 func (p *pace) start() { p.at.Store(time.Now().UnixNano()) }
 
-// set makes it be late by d.
+// set sets the delay to d.
 func (p *pace) set(d time.Duration) { p.at.Store(time.Now().Add(-d).UnixNano()) }
 
 // moved counts n bytes.
@@ -61,28 +61,28 @@ func (p *pace) moved(n int64) {
 	}
 }
 
-// behind returns how late it is.
+// behind returns the delay.
 func (p *pace) behind() time.Duration {
 	return max(0, time.Duration(time.Now().UnixNano()-p.at.Load()))
 }
 
-// A Watch is the context of one try. It ends with a StallError when the try makes no progress for the stall time-out,
-// or gets no answer for the header time-out. Its methods are safe for concurrent use; Stop comes last.
+// A Watch is the context of one try. It ends with a StallError when the try makes no progress for the stall timeout, or
+// gets no answer for the header timeout. Its methods are safe for concurrent use, except that Stop must come last.
 type Watch struct {
 	context.Context
 	cancel        context.CancelCauseFunc
 	stall, header time.Duration
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	timer   *time.Timer
-	limit   StallError // with which it ends
+	limit   StallError // error if the timer fires
 	pace    pace
-	last    time.Time     // when the last bytes came
-	stopped time.Duration // how late it was when it was paused
+	last    time.Time     // when the last bytes arrived
+	stopped time.Duration // delay when paused
 }
 
-// Watch starts to watch a try. A further try may wait longer for the first byte of an answer, though not longer than
-// the group has left.
+// Watch starts to watch a try. Each further try may wait longer for an answer, within what is left of the group's
+// timeout.
 func (o *Operation) Watch(ctx context.Context) *Watch {
 	p := &o.group.policy
 	return newWatch(ctx, p.Stall, min(p.Header*time.Duration(1+o.failed), p.Timeout-o.idle()))
@@ -106,7 +106,7 @@ func (w *Watch) fire() {
 	w.cancel(w.limit)
 }
 
-// expect gives what comes next d, and then ends with limit.
+// expect gives the next event d to occur; otherwise the watch ends with limit.
 func (w *Watch) expect(d time.Duration, limit StallError) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -115,10 +115,10 @@ func (w *Watch) expect(d time.Duration, limit StallError) {
 	w.timer.Reset(d)
 }
 
-// kick notes that something has happened that is not repeated without end.
+// kick records an event that does not repeat without end, so it counts as progress.
 func (w *Watch) kick() { w.expect(w.stall, StallError{After: w.stall}) }
 
-// answer waits for the first byte of an answer.
+// answer starts the timeout for the first byte of an answer.
 func (w *Watch) answer() { w.expect(w.header, StallError{After: w.header, Answer: true}) }
 
 // Moved notes that n bytes have come.
@@ -141,7 +141,7 @@ func (w *Watch) Pause() {
 	w.timer.Stop()
 }
 
-// Resume starts the clock again from where it was stopped.
+// Resume starts the clock again where it was paused.
 func (w *Watch) Resume() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -165,9 +165,9 @@ func (w *Watch) Stop(err error) error {
 	return err
 }
 
-// Traced returns a context that follows the HTTP requests made with it, and the bytes that Progress is told of.
+// Traced returns a context that watches the HTTP requests made with it and the bytes reported to Progress.
 func (w *Watch) Traced() context.Context {
-	var dialing atomic.Bool // net/http may end a dial after the request got another connection
+	var dialing atomic.Bool // net/http may finish a dial after the request has another connection
 	return httptrace.WithClientTrace(WithProgress(w, w.Moved), &httptrace.ClientTrace{
 		GetConn: func(string) { dialing.Store(true) },
 		ConnectStart: func(string, string) {
@@ -191,12 +191,12 @@ func (w *Watch) Traced() context.Context {
 
 type progressKey struct{}
 
-// WithProgress returns a context that has Progress return moved.
+// WithProgress returns a context for which Progress returns moved.
 func WithProgress(ctx context.Context, moved func(bytes int)) context.Context {
 	return context.WithValue(ctx, progressKey{}, moved)
 }
 
-// Progress returns the function to call for bytes that arrive in the try that ctx belongs to. It is never nil.
+// Progress returns the function to call for bytes received in the try that ctx belongs to. It is never nil.
 func Progress(ctx context.Context) func(bytes int) {
 	if moved, ok := ctx.Value(progressKey{}).(func(int)); ok {
 		return moved

@@ -1,4 +1,4 @@
-// Command all is all sources in one executable, which is installed under the name of each.
+// Command all contains all sources in one executable. It is installed under each source's name.
 package main
 
 import (

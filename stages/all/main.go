@@ -1,4 +1,4 @@
-// Command all is all stages in one executable, which is installed under the name of each.
+// Command all contains all stages in one executable. It is installed under each stage's name.
 package main
 
 import (

@@ -13,7 +13,7 @@ import (
 	"osbuild-containers/internal/request"
 )
 
-// run deploys the one image of the input.
+// run deploys the input's only image.
 func run(ctx context.Context, a *request.Arguments, log *progress.Reporter) (err error) {
 	var opt options
 	if err := a.DecodeOptions(&opt); err != nil {
@@ -54,7 +54,7 @@ func run(ctx context.Context, a *request.Arguments, log *progress.Reporter) (err
 	return nil
 }
 
-// count describes the layers in the order in which they are logged.
+// count returns the number of layers and their order, for the log.
 func count(layers int) string {
 	if layers == 1 {
 		return "1 layer"

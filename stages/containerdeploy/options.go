@@ -9,7 +9,7 @@ import (
 	"osbuild-containers/internal/request"
 )
 
-// options are those of the stage, as its schema describes them.
+// options are the stage's options, as described in its schema.
 type options struct {
 	Exclude   []string        `json:"exclude"`
 	LastLayer json.RawMessage `json:"last-layer"`
@@ -23,7 +23,7 @@ type options struct {
 	} `json:"limits"`
 }
 
-// idRange is first in the image, first in the tree, how many.
+// idRange is one ID mapping: first ID in the image, first ID in the tree, length.
 type idRange [3]uint32
 
 func ranges(all []idRange) []deploy.IDRange {
@@ -42,7 +42,7 @@ func (o options) check() error {
 	return nil
 }
 
-// deploy is what the options mean to package deploy.
+// deploy converts the options to those of package deploy.
 func (o options) deploy(epoch *int64) deploy.Options {
 	d := deploy.Options{
 		Exclude:      o.Exclude,
@@ -57,7 +57,7 @@ func (o options) deploy(epoch *int64) deploy.Options {
 	return d
 }
 
-// upTo returns the layers up to the last one that is wanted.
+// upTo returns the layers up to and including options.last-layer.
 func (o options) upTo(layers []deploy.Layer) ([]deploy.Layer, error) {
 	const path = "options.last-layer"
 	if len(o.LastLayer) == 0 {

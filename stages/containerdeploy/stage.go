@@ -1,10 +1,10 @@
-// Package containerdeploy is the stage org.osbuild.container-deploy, which puts the file system of a
-// container image into the tree.
+// Package containerdeploy is the stage org.osbuild.container-deploy, which deploys the file system of a container
+// image into the tree.
 package containerdeploy
 
 import "osbuild-containers/internal/module"
 
-// Stage is the stage.
+// Stage is org.osbuild.container-deploy.
 var Stage = module.Stage{
 	Name: "org.osbuild.container-deploy",
 	Example: `"inputs": {"images": {"path": "/inputs", "data": {"archives": {

@@ -15,7 +15,7 @@ import (
 	"osbuild-containers/internal/request"
 )
 
-// maxEpoch is the latest time in the header of a tar archive, in 2242.
+// maxEpoch is the latest time that a tar header can hold, in the year 2242.
 const maxEpoch = 1<<33 - 1
 
 // archive packs the inputs into one file of the tree.
@@ -53,8 +53,7 @@ func archive(ctx context.Context, a *request.Arguments, log *progress.Reporter) 
 	return pack.Archive(ctx, a.Tree, o.Filename, list, img, log.Note)
 }
 
-// layers returns the inputs from the lowest to the highest, in the order of their names, as in osbuild's own
-// stage.
+// layers returns the inputs from the lowest layer to the highest, sorted by name as osbuild's own stage does.
 func layers(inputs map[string]request.Input) []pack.Layer {
 	var list []pack.Layer
 	for _, name := range slices.Sorted(maps.Keys(inputs)) {
@@ -63,8 +62,8 @@ func layers(inputs map[string]request.Input) []pack.Layer {
 	return list
 }
 
-// surprising returns a layer that is below one with a lower number, and that one: by name, layer.10 comes
-// before layer.2.
+// surprising returns a layer and the one above it if the lower one has the higher number: layer.10 sorts before
+// layer.2.
 func surprising(layers []pack.Layer) (lower, upper string, found bool) {
 	for i := 1; i < len(layers); i++ {
 		lower, upper = layers[i-1].Name, layers[i].Name

@@ -8,13 +8,13 @@ import (
 	"osbuild-containers/internal/request"
 )
 
-// What a container runs, and with which environment, when nothing is said.
+// Defaults for the container's command and environment.
 var (
 	defaultCmd = []string{"sh"}
 	defaultEnv = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 )
 
-// options are those of the schema, which says what they mean.
+// options are the stage's options, as described in its schema.
 type options struct {
 	Architecture string            `json:"architecture"`
 	Variant      string            `json:"variant"`
@@ -25,7 +25,7 @@ type options struct {
 	Level        int               `json:"level"`
 }
 
-// config is what an image says of the containers made of it.
+// config is the image configuration in the stage's options.
 type config struct {
 	Cmd          []string
 	Env          []string
@@ -33,13 +33,13 @@ type config struct {
 	User         string
 	Labels       map[string]label
 	StopSignal   string
-	StopSiganl   string // the name in the schema of osbuild, which then looks for the other
+	StopSiganl   string // sic: osbuild's schema has this name, its stage reads the other
 	WorkingDir   string
 	ExposedPorts []string
 	Volumes      []string
 }
 
-// image is the config as it is in an image.
+// image converts the configuration to the OCI type.
 func (c config) image() (v1.ImageConfig, error) {
 	if c.StopSiganl != "" && c.StopSignal != "" && c.StopSiganl != c.StopSignal {
 		return v1.ImageConfig{}, request.Refuse("options.config.StopSiganl", "must be what StopSignal is; one of the two is enough")
@@ -77,11 +77,11 @@ func set(names []string) map[string]struct{} {
 	return m
 }
 
-// label is the value of a label. The schema has always let other values than strings
-// through, with which no tool reads the image: they become the text that they are.
+// label is the value of a label. The schema accepts any JSON value, but no tool reads an image with labels that are
+// not strings, so other values become their JSON text.
 type label string
 
-// UnmarshalJSON takes any value.
+// UnmarshalJSON implements json.Unmarshaler.
 func (l *label) UnmarshalJSON(b []byte) error {
 	var s string
 	if err := json.Unmarshal(b, &s); err != nil || string(b) == "null" {

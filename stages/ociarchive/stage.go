@@ -1,9 +1,9 @@
-// Package ociarchive is the stage org.osbuild.oci-archive, which makes a container image of trees.
+// Package ociarchive is the stage org.osbuild.oci-archive, which builds a container image from trees.
 package ociarchive
 
 import "osbuild-containers/internal/module"
 
-// Stage is the stage.
+// Stage is org.osbuild.oci-archive.
 var Stage = module.Stage{
 	Name: "org.osbuild.oci-archive",
 	Example: `"inputs": {"base": {"path": "/inputs/tree"}},

@@ -23,7 +23,7 @@ type list struct {
 
 type lists []*list
 
-// readLists reads the manifest lists of the input. There may be none.
+// readLists reads the manifest lists of the input, which are optional.
 func readLists(a *request.Arguments) (lists, error) {
 	in, ok := a.Inputs["manifest-lists"]
 	if !ok {
@@ -69,8 +69,8 @@ func readList(path, key string) (*list, error) {
 	return &list{key: key, raw: raw, m: m}, nil
 }
 
-// names reports whether the list names the image, by the manifest that it has or came
-// into the store with.
+// names reports whether the list names the image, by its manifest digest or by the digest it had when it was pulled
+// into the store.
 func (l *list) names(i *input.Image) bool {
 	known := []digest.Digest{i.Digest()}
 	if raw := i.Origin(); raw != nil {
@@ -79,8 +79,7 @@ func (l *list) names(i *input.Image) bool {
 	return slices.ContainsFunc(l.m.Entries, func(e manifest.Entry) bool { return slices.Contains(known, e.Digest) })
 }
 
-// match makes sure that every list names one of the images. Any number of lists may
-// name an image, and a list any number of images.
+// match returns an error unless every list names at least one of the images.
 func (ls lists) match(images []*input.Image) error {
 	var lost []string
 	for _, l := range ls {
@@ -98,7 +97,7 @@ func (ls lists) match(images []*input.Image) error {
 	return fmt.Errorf("manifest lists that name none of the images: %s; the images are: %s", strings.Join(lost, ", "), strings.Join(have, ", "))
 }
 
-// of are the lists that name the image.
+// of returns the lists that name the image.
 func (ls lists) of(i *input.Image) [][]byte {
 	var raw [][]byte
 	for _, l := range ls {

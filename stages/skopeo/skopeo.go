@@ -16,7 +16,7 @@ import (
 	"osbuild-containers/internal/resolve"
 )
 
-// The types of a destination.
+// Types of destination.
 const (
 	toStorage = "containers-storage"
 	toOCI     = "oci"
@@ -24,7 +24,7 @@ const (
 	toDir     = "dir"
 )
 
-// options are those of the stage; the schema has checked them.
+// options are the stage's options; the schema has validated them.
 type options struct {
 	Destination struct {
 		Type          string `json:"type"`
@@ -36,7 +36,7 @@ type options struct {
 	IgnoreOwners     bool `json:"ignore-owners"`
 }
 
-// run copies the images of the input into the tree.
+// run copies the input's images into the tree.
 func run(ctx context.Context, a *request.Arguments, log *progress.Reporter) (err error) {
 	var opt options
 	if err := a.DecodeOptions(&opt); err != nil {
@@ -75,7 +75,7 @@ func run(ctx context.Context, a *request.Arguments, log *progress.Reporter) (err
 	return opt.files(ctx, a, images, log)
 }
 
-// check refuses what the schema cannot.
+// check refuses what the schema cannot express.
 func (o *options) check(inputs []request.InputImage) error {
 	const archives = "inputs.images.data.archives"
 	d := o.Destination
@@ -113,7 +113,7 @@ func (o *options) check(inputs []request.InputImage) error {
 
 const defaultStorage = "/var/lib/containers/storage"
 
-// store copies into a containers storage.
+// store copies the images into a containers storage.
 func (o *options) store(ctx context.Context, a *request.Arguments, images []*input.Image, lists lists, log *progress.Reporter) error {
 	d := o.Destination
 	root, err := resolve.MkdirInTree(a.Tree, cmp.Or(d.StoragePath, defaultStorage))
@@ -122,7 +122,7 @@ func (o *options) store(ctx context.Context, a *request.Arguments, images []*inp
 	}
 	defer root.Close()
 	if root.New() {
-		if err := root.File.Chmod(0o700); err != nil { // as podman makes it
+		if err := root.File.Chmod(0o700); err != nil { // podman's mode
 			return err
 		}
 	}
@@ -137,7 +137,7 @@ func (o *options) store(ctx context.Context, a *request.Arguments, images []*inp
 	return pin(root, a.Epoch)
 }
 
-// files copies into a directory or an archive.
+// files copies the images into a directory or an archive.
 func (o *options) files(ctx context.Context, a *request.Arguments, images []*input.Image, log *progress.Reporter) error {
 	d := o.Destination
 	where, name := d.Path, ""
@@ -175,7 +175,7 @@ func (o *options) files(ctx context.Context, a *request.Arguments, images []*inp
 	return pin(to, a.Epoch)
 }
 
-// pin gives the directories that were made the time that the tree is to have.
+// pin sets the modification time of the directories that the stage created to epoch.
 func pin(f *resolve.TreeDir, epoch *int64) error {
 	if epoch == nil {
 		return nil

@@ -10,14 +10,14 @@ import (
 	"osbuild-containers/internal/request"
 )
 
-// Stage is the stage.
+// Stage is org.osbuild.skopeo.
 var Stage = module.Stage{
 	Name: "org.osbuild.skopeo",
 	Example: `"inputs": {"images": {"path": "/inputs", "data": {"archives": {
       "image.tar": {"format": "oci-archive", "name": "localhost/image:v1"}}}}},
    "options": {"destination": {"type": "containers-storage"}}`,
 	Run: func(ctx context.Context, a *request.Arguments, log *progress.Reporter) error {
-		syscall.Umask(0o022) // the modes of what is written do not depend on the caller
+		syscall.Umask(0o022) // file modes must not depend on the caller's umask
 		return run(ctx, a, log)
 	},
 }
