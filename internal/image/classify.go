@@ -11,7 +11,7 @@ import (
 	"osbuild-containers/internal/retry"
 )
 
-// Classify returns the class of an error of this package. retryAfter is how long the server asked to wait.
+// Classify returns the class of an error of this package. retryAfter is the wait that the server asked for.
 func Classify(err error) (class retry.Class, retryAfter time.Duration) {
 	if IsPolicy(err) || storage.IsStorage(err) {
 		return retry.Final, 0
@@ -24,10 +24,10 @@ func IsNotFound(err error) bool {
 	return errors.Is(err, storage.ErrNotStored) || registry.IsNotFound(err)
 }
 
-// IsPolicy reports whether the error is of policy.json, and so of this machine.
+// IsPolicy reports whether the error comes from policy.json, and so from this machine.
 func IsPolicy(err error) bool { return policy.IsPolicy(err) }
 
-// Hint returns the remedy of an error, none where the error says it all.
+// Hint returns the hint for an error, or the zero Hint if the error needs none.
 func Hint(err error) hint.Hint {
 	if h := hint.Of(err); h != (hint.Hint{}) || IsPolicy(err) || storage.IsStorage(err) {
 		return h

@@ -11,11 +11,11 @@ import (
 	"osbuild-containers/internal/manifest"
 )
 
-// uncompressedLayer is the media type of a layer that is not compressed.
+// uncompressedLayer is the media type of an uncompressed layer.
 const uncompressedLayer = "application/vnd.docker.image.rootfs.diff.tar"
 
-// ManifestOf returns a manifest for an image that has none: that of an archive, which names its layers
-// in the config only. They are uncompressed, so that the image id vouches for them.
+// ManifestOf returns a manifest for an image without one, such as one in a docker archive. Its layers are uncompressed,
+// so the image id covers them.
 func ManifestOf(config manifest.Descriptor, layers []manifest.Descriptor) ([]byte, error) {
 	describe := func(kind string, d manifest.Descriptor) imgmanifest.Schema2Descriptor {
 		return imgmanifest.Schema2Descriptor{MediaType: kind, Digest: d.Digest, Size: d.Size}
@@ -31,9 +31,8 @@ func ManifestOf(config manifest.Descriptor, layers []manifest.Descriptor) ([]byt
 	return raw, nil
 }
 
-// ConfigOfV1 returns the config of an image as docker kept it before 1.10: a JSON document for each
-// layer, lowest first, which has that diff id. It is the config that docker makes when it loads
-// such an image, so the image gets the same id.
+// ConfigOfV1 returns the config of an image in docker's format before 1.10: one JSON document for each layer, lowest
+// first, with its diff ID. It is the config that docker creates when it loads the image, so the image ID is the same.
 func ConfigOfV1(layers [][]byte, diffIDs []digest.Digest) ([]byte, error) {
 	if len(layers) == 0 || len(layers) != len(diffIDs) {
 		return nil, errors.New("make config: not a diff id for each layer")

@@ -13,20 +13,20 @@ import (
 	"osbuild-containers/internal/request"
 )
 
-// A Transport is a way to read images. A new one is a directory next to this file and an entry in transports.
+// A Transport is a way to read images. To add one, add a directory next to this file and an entry in transports.
 type Transport struct {
-	// Unpacked: layers are kept unpacked, and come out uncompressed under a manifest made for them. The config
-	// vouches for them with its diff IDs.
+	// Unpacked means that layers are stored unpacked. They are read uncompressed, with a manifest made for them, and
+	// the diff IDs in the config verify them.
 	Unpacked bool
 
-	mark      func(error) error // marks errors as ones that another try does not get past; nil: Classify decides
+	mark      func(error) error // marks errors as final; nil: Classify decides
 	open      func(context.Context, Target) (Source, error)
 	head      func(context.Context, Target) (d digest.Digest, from string, err error)
-	identity  func(Target) (types.ImageReference, error) // what policy.json knows the target by
-	locations func(Target) ([]string, error)             // repositories it is read from, mirrors first; nil: a single place
+	identity  func(Target) (types.ImageReference, error) // reference of the target in policy.json
+	locations func(Target) ([]string, error)             // repositories to read from, mirrors first; nil: a single place
 }
 
-// transports are all transports, by the name that a request has for them.
+// transports maps the names in requests to transports.
 var transports = map[string]Transport{
 	request.Docker: {
 		open: func(ctx context.Context, t Target) (Source, error) { return registry.Open(ctx, t.inRegistry()) },
@@ -49,13 +49,12 @@ var transports = map[string]Transport{
 			raw, err := src.Manifest(ctx)
 			return digest.FromBytes(raw), src.Origin(), err
 		},
-		// Only the transport as a whole counts: its images have no name that the store vouches for.
+		// Only a scope of the whole transport applies: the store vouches for no image name.
 		identity: func(Target) (types.ImageReference, error) { return policy.Scope(request.ContainersStorage, ""), nil },
 	},
 }
 
-// TransportOf returns the transport with that name. An empty or unknown name is that of registries: requests are
-// checked before.
+// TransportOf returns the named transport. An empty or unknown name means a registry: requests were validated before.
 func TransportOf(name string) Transport {
 	if t, ok := transports[name]; ok {
 		return t
@@ -63,14 +62,14 @@ func TransportOf(name string) Transport {
 	return transports[request.Docker]
 }
 
-// IsTransport reports whether images can be read from a transport with that name.
+// IsTransport reports whether there is a transport with that name.
 func IsTransport(name string) bool {
 	_, ok := transports[name]
 	return ok
 }
 
-// Mark returns an error met while an image was read over the transport, for Classify: what a transport of this machine
-// does not give is not worth another try, whatever the error looks like.
+// Mark marks an error of reading over the transport, for Classify: errors of a local transport are final, whatever they
+// look like.
 func (t Transport) Mark(err error) error {
 	if t.mark == nil || err == nil {
 		return err
@@ -86,8 +85,8 @@ func openStored(ctx context.Context, t Target) (Source, error) {
 	return storage.Open(ctx, t.StorageLocation, storage.Wanted{Name: t.Name, ID: t.ID, Pinned: t.Pinned})
 }
 
-// Allowed checks policy.json for the target, under the name that it has, wherever its bytes come from. It asks for
-// the evidence only where the policy depends on it, and uses no network.
+// Allowed checks policy.json for the target under its own name, wherever its bytes come from. It asks for the evidence
+// only if the policy depends on it, and uses no network.
 func (t Target) Allowed(ctx context.Context, evidence policy.Evidence) error {
 	if policy.AcceptsAll() {
 		return nil
@@ -99,8 +98,7 @@ func (t Target) Allowed(ctx context.Context, evidence policy.Evidence) error {
 	return policy.Allowed(ctx, ref, evidence)
 }
 
-// Refused returns the error of a policy.json that accepts nothing under the target's name, whatever signs
-// it, or that cannot be read; else nil.
+// Refused returns an error if policy.json refuses the target's name whatever its signatures, or cannot be read.
 func (t Target) Refused(ctx context.Context) error {
 	if policy.AcceptsAll() {
 		return nil

@@ -1,16 +1,10 @@
-// Package input reads the images that a stage is given: directories of the dir: format, OCI
-// archives, and images of a containers storage. They are all read in the same way; what
-// is stored in plain files can be reached as such, too, so that it can be cloned or copied
-// without being read.
+// Package input reads the images that a stage is given: directories of the dir: format, OCI archives, and images of a
+// containers storage. What is stored in plain files is also available as byte ranges, so that it can be cloned.
 //
-// Nothing is written to what is read, and it may be read-only. The config is verified; layers
-// are not: the caller verifies them.
+// Inputs are only read, and may be read-only. The config is verified; the caller must verify the layers.
 //
-// An image of a containers storage has no compressed layers. Its manifest is rewritten
-// to name them uncompressed, by their diff ids: its id stays, its digest does not.
-//
-// Programs that read files only are better served by package files, which brings no
-// library with it.
+// Layers of a containers storage are uncompressed. The manifest is rewritten to name them by their diff IDs: the image
+// ID is unchanged, the manifest digest is not.
 package input
 
 import (
@@ -31,13 +25,13 @@ import (
 // Input is one image of a stage's input.
 type Input = request.InputImage
 
-// Image is an open image. Its methods may be called at the same time; Close comes last.
+// Image is an open image. Its methods are safe for concurrent use, except that Close must come last.
 type Image struct {
 	in     Input
 	files  *ocilayout.Image // nil for an image of a store
-	stored *storage.Source  // nil for others
+	stored *storage.Source  // nil for an image in files
 	raw    []byte
-	origin []byte // only of an image of a store
+	origin []byte // only for an image of a store
 	m      *manifest.Manifest
 }
 
@@ -91,7 +85,7 @@ func (i *Image) openStored(ctx context.Context) (*Image, error) {
 	return i, nil
 }
 
-// Close leaves nothing open and nothing mounted.
+// Close closes and unmounts everything.
 func (i *Image) Close() error {
 	if i.stored != nil {
 		return i.stored.Close()
@@ -99,7 +93,7 @@ func (i *Image) Close() error {
 	return i.files.Close()
 }
 
-// Name is the name that the image is to have, as given.
+// Name returns the name to give the image, as the caller wrote it.
 func (i *Image) Name() string { return i.in.Name }
 
 // Manifest returns the manifest.
@@ -108,14 +102,14 @@ func (i *Image) Manifest() *manifest.Manifest { return i.m }
 // Raw returns the manifest's bytes.
 func (i *Image) Raw() []byte { return i.raw }
 
-// Digest is the manifest's digest.
+// Digest returns the manifest's digest.
 func (i *Image) Digest() digest.Digest { return digest.FromBytes(i.raw) }
 
-// Origin returns the manifest that the store has for the image, which names the layers
-// as they were when they came there; nil where it is Raw, or there is no store.
+// Origin returns the manifest as stored in the containers storage, which names the layers as they were pulled. It is nil
+// if it equals Raw or there is no store.
 func (i *Image) Origin() []byte { return i.origin }
 
-// Config returns the config's bytes, which have the digest that the manifest says.
+// Config returns the config's bytes, which have the digest in the manifest.
 func (i *Image) Config(ctx context.Context) ([]byte, error) {
 	d := i.m.Config
 	if d.Size > manifest.MaxSize {
@@ -136,9 +130,9 @@ func (i *Image) Config(ctx context.Context) ([]byte, error) {
 	return raw, nil
 }
 
-// Layer opens layer n, counted from 0, the lowest: the bytes that the manifest names. Where a
-// containers storage cannot give these back, it is an archive of the same entries whose digest is
-// another; rewritten is then called as storage.Expander says. Blob fails on such a layer.
+// Layer opens layer n, counted from 0, the lowest. The bytes are those that the manifest names, unless a containers
+// storage cannot restore them: then they are an archive of the same entries with another digest, and rewritten is called
+// as described at storage.Expander. Blob fails for such a layer.
 func (i *Image) Layer(ctx context.Context, n int, rewritten func(name string)) (io.ReadCloser, error) {
 	r, err := i.Blob(ctx, i.m.Layers[n])
 	if e, ok := r.(storage.Expander); ok {
@@ -147,7 +141,7 @@ func (i *Image) Layer(ctx context.Context, n int, rewritten func(name string)) (
 	return r, err
 }
 
-// Blob opens a blob that the manifest names.
+// Blob opens a blob named by the manifest.
 func (i *Image) Blob(ctx context.Context, d manifest.Descriptor) (io.ReadCloser, error) {
 	if i.stored != nil {
 		r, _, err := i.stored.Blob(ctx, d, 0)
@@ -163,7 +157,7 @@ func (i *Image) Blob(ctx context.Context, d manifest.Descriptor) (io.ReadCloser,
 	return io.NopCloser(b.Reader()), nil
 }
 
-// File returns the byte range that the blob is. ok is false when it is stored in no file.
+// File returns the byte range of a blob. ok is false if no file contains it.
 func (i *Image) File(d manifest.Descriptor) (b ocilayout.Blob, ok bool, err error) {
 	if i.stored != nil {
 		return ocilayout.Blob{}, false, nil
@@ -174,8 +168,8 @@ func (i *Image) File(d manifest.Descriptor) (b ocilayout.Blob, ok bool, err erro
 	return b, true, nil
 }
 
-// Signatures returns the signatures, in the format of the dir: transport. Images of a
-// store have none: theirs sign the compressed layers.
+// Signatures returns the signatures in the format of the dir: transport. Images of a store have none, since theirs sign
+// the compressed layers.
 func (i *Image) Signatures() [][]byte {
 	if i.stored != nil {
 		return nil
@@ -183,7 +177,7 @@ func (i *Image) Signatures() [][]byte {
 	return i.files.Signatures()
 }
 
-// errorf is an error that names the image.
+// errorf returns an error that names the image.
 func (i *Image) errorf(format string, args ...any) error {
 	return fmt.Errorf("image %q: %w", i.in.Name, fmt.Errorf(format, args...))
 }

@@ -12,8 +12,8 @@ import (
 	"osbuild-containers/internal/progress"
 )
 
-// DeployedLayers returns the layers of the image as they are deployed, the lowest first, and the platform that its config
-// names, whose fields are "" if it names none. Each layer is opened when it is read.
+// DeployedLayers returns the image's layers in the form to deploy, lowest first, and the platform in its config, whose
+// fields are empty if unset. A layer is opened when it is read.
 func (i *Image) DeployedLayers(ctx context.Context, log *progress.Reporter) ([]layer.Blob, manifest.Platform, error) {
 	var platform manifest.Platform
 	raw, err := i.Config(ctx)

@@ -7,13 +7,13 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// AnyCompression makes the library use what a cache knows of the locations of a blob. It leaves out blobs of which it
-// does not know the compression, which does not matter where digests stay as they are; the method that records it
-// takes an internal type.
+// AnyCompression makes the library use the locations of a blob recorded in cache. The library skips blobs of unknown
+// compression, which is irrelevant when digests do not change, and records the compression by a method with an internal
+// parameter type.
 //
-// It is assumed that the cache has the method RecordDigestCompressorData(digest, struct with the string field
-// BaseVariantCompressor). Where it has not, nothing is recorded: blobs are sent again rather than mounted, and tests
-// of the registry package fail.
+// It assumes that cache has the method RecordDigestCompressorData(digest, struct with the string field
+// BaseVariantCompressor). Otherwise nothing is recorded: blobs are sent instead of mounted, and tests of package registry
+// fail.
 func AnyCompression(cache types.BlobInfoCache, d digest.Digest) {
 	record := reflect.ValueOf(cache).MethodByName("RecordDigestCompressorData")
 	if !record.IsValid() || record.Type().NumIn() != 2 || record.Type().In(1).Kind() != reflect.Struct {

@@ -9,30 +9,29 @@ import (
 	"github.com/containers/image/v5/types"
 )
 
-// Client is the client of one repository inside a source or a destination of the library's docker transport.
+// Client is the client of one repository, within a source or destination of the library's docker transport.
 //
-// The library makes an http.Client of its own when it first asks a registry, so that nothing can be put under it
-// before. It is assumed that this happens in one function that runs once, guarded by a sync.Once, and that its
-// result is the fields that Connect sets:
+// The library creates an http.Client at its first request, too late to replace its transport. Connect assumes that this
+// happens in one function guarded by a sync.Once, and that it only sets the fields that Connect sets:
 //
 //	docker.dockerImageDestination.c   *dockerClient
 //	docker.dockerClient.tlsClientConfig, client, scheme, challenges, supportsSignatures, detectPropertiesOnce
 type Client struct{ v reflect.Value } // of dockerClient
 
-// Challenge is a challenge of a WWW-Authenticate header. Scheme and the keys of Parameters are in lower case.
+// Challenge is a challenge in a WWW-Authenticate header. Scheme and the keys of Parameters are in lower case.
 type Challenge struct {
 	Scheme     string
 	Parameters map[string]string
 }
 
-// Properties are what is known of a registry once it has been asked.
+// Properties are the properties of a registry, learnt by the first request to it.
 type Properties struct {
 	Scheme     string // https or http
 	Challenges []Challenge
-	Signatures bool // it has the API extension for signatures
+	Signatures bool // supports the API extension for signatures
 }
 
-// ClientOf returns the client inside a destination of the docker transport.
+// ClientOf returns the client of a destination of the docker transport.
 func ClientOf(dest types.ImageDestination) (*Client, error) {
 	v := reflect.ValueOf(dest)
 	if v.Kind() != reflect.Pointer || v.IsNil() {
@@ -48,8 +47,8 @@ func ClientOf(dest types.ImageDestination) (*Client, error) {
 	return &Client{c.Elem()}, nil
 }
 
-// TLS returns the configuration of TLS that the library has made for the registry: certificates, ciphers, and
-// whether registries.conf says that it is insecure. It may be changed until Connect.
+// TLS returns the library's TLS configuration for the registry: certificates, ciphers, and whether registries.conf makes
+// it insecure. It may be changed until Connect.
 func (c *Client) TLS() (*tls.Config, error) {
 	f, err := field(c.v, "tlsClientConfig", reflect.Pointer)
 	if err != nil {
@@ -62,8 +61,8 @@ func (c *Client) TLS() (*tls.Config, error) {
 	return conf, nil
 }
 
-// Connect lets the library use client, and take p for what it has found out itself. It must be called before the
-// library's first request.
+// Connect makes the library use client, with p as the properties of the registry. It must be called before the library's
+// first request.
 func (c *Client) Connect(client *http.Client, p Properties) error {
 	once, err := field(c.v, "detectPropertiesOnce", reflect.Struct)
 	if err != nil {

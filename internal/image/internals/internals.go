@@ -1,9 +1,8 @@
-// Package internals reaches into parts of containers/image that the library does not export. All that depends on
-// how the library is written inside, and not on its interface, belongs here: one file for each thing that is
-// reached, which says what it assumes of the library.
+// Package internals accesses parts of containers/image that the library does not export. Everything that depends on the
+// library's implementation rather than its API belongs here: one file per trick, which states its assumptions.
 //
-// An assumption that no longer holds is an error of the call that needs it, and never a guess. The tests fail on
-// the day an update of the library breaks one.
+// If an assumption does not hold, the call returns an error; it never guesses. The tests fail when an update of the
+// library breaks an assumption.
 package internals
 
 import (
@@ -11,14 +10,14 @@ import (
 	"reflect"
 )
 
-// shapeError reports a type of the library that is not as it is assumed here.
+// shapeError reports that a type of the library differs from what is assumed here.
 type shapeError struct{ what string }
 
 func (e *shapeError) Error() string {
 	return "internal error: this version of containers/image is not supported: " + e.what
 }
 
-// field returns the field of an addressable struct, for reading and writing, if it has the kind that is assumed.
+// field returns a field of an addressable struct, readable and writable, if it has the given kind.
 func field(v reflect.Value, name string, kind reflect.Kind) (reflect.Value, error) {
 	if v.Kind() != reflect.Struct {
 		return reflect.Value{}, &shapeError{fmt.Sprintf("%s is not a struct", v.Type())}
@@ -30,7 +29,7 @@ func field(v reflect.Value, name string, kind reflect.Kind) (reflect.Value, erro
 	return reflect.NewAt(f.Type(), f.Addr().UnsafePointer()).Elem(), nil
 }
 
-// set sets a field to a value of exactly the field's type, or of one that converts to it.
+// set sets a field to a value of its type or of one that converts to it.
 func set(v reflect.Value, name string, to reflect.Value) error {
 	f, err := field(v, name, to.Kind())
 	if err != nil {

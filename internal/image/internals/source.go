@@ -11,13 +11,13 @@ import (
 	"github.com/containers/image/v5/types"
 )
 
-// NewSource returns a source of an image in a registry, without asking the registry for anything, and the client
-// in it, which has to be connected before the source is used. Logical is the image that is meant, by which
-// policies go; physical is where it is read from, which may be a mirror.
+// NewSource returns a source of an image in a registry without sending a request, and its client, which must be
+// connected before the source is used. Policies apply to logical, the requested image; physical is the place to read it
+// from, which may be a mirror.
 //
-// The library's own NewImageSource reads the manifest, with a client of its own. Its destinations have the same
-// client and ask nothing before they are used. It is assumed that a source is a struct with the type of
-// a field of the exported docker.Image, and needs no more than these fields:
+// The library's NewImageSource reads the manifest, with its own client. A destination has the same client and sends
+// nothing before it is used. It is assumed that a source is a struct of the type of a field of the exported docker.Image,
+// and needs only these fields:
 //
 //	docker.Image.src                  *dockerImageSource
 //	docker.dockerImageSource.logicalRef, physicalRef, c
@@ -59,8 +59,8 @@ func (c *Client) Source(logical, physical types.ImageReference) (types.ImageSour
 	return src, nil
 }
 
-// read makes a client for writing one for reading: it asks for no more rights, and looks for signatures where they
-// are read.
+// read turns a client for writing into one for reading: it requests read access only, and reads signatures from the
+// lookaside for reading.
 func (c *Client) read(sys *types.SystemContext, ref types.ImageReference) error {
 	scope, err := field(c.v, "scope", reflect.Struct)
 	if err != nil {
@@ -76,17 +76,16 @@ func (c *Client) read(sys *types.SystemContext, ref types.ImageReference) error 
 	return set(c.v, "signatureBase", reflect.ValueOf(base))
 }
 
-// NoLookaside makes a source that uses the client look for signatures in no directory and on no server. Those that
-// the registry itself has remain.
+// NoLookaside makes a source that uses the client read no signatures from lookasides, only those in the registry.
 func (c *Client) NoLookaside() error {
 	return set(c.v, "signatureBase", reflect.ValueOf(&url.URL{Scheme: "file", Path: os.DevNull + ".none"}))
 }
 
-// lookasides are the results of lookaside. The library opens the directory registries.d each time and leaves it to
-// the garbage collector to close it, so that many images would take many descriptors.
+// lookasides caches the results of lookaside: the library opens the directory registries.d each time and leaves closing
+// it to the garbage collector, so many images would need many file descriptors.
 var lookasides sync.Map
 
-// lookaside returns where registries.d says that signatures of the image's repository are read.
+// lookaside returns the URL in registries.d from which signatures of the image's repository are read.
 func lookaside(sys *types.SystemContext, ref types.ImageReference) (*url.URL, error) {
 	key := sys.RegistriesDirPath + " " + ref.DockerReference().Name()
 	if known, ok := lookasides.Load(key); ok {

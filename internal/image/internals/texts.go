@@ -9,11 +9,11 @@ import (
 	"osbuild-containers/internal/manifest"
 )
 
-// The texts of the library's errors are read in this file only. It is assumed that they are made of the
-// phrases below. When one changes, messages get longer, and a status that only the text has is not seen: an error
-// that may pass is then final. TestTexts fails.
+// Only this file reads the texts of the library's errors, which are assumed to consist of the phrases below. If one
+// changes, messages get longer, and a status found only in the text is missed, so that a transient error becomes final.
+// TestTexts fails then.
 
-// phrases are what the library says, and what is said instead.
+// phrases maps phrases of the library to replacements.
 var phrases = []struct {
 	pattern *regexp.Regexp
 	instead string
@@ -31,16 +31,15 @@ var phrases = []struct {
 	{regexp.MustCompile(`(?:loading registries configuration: )?loading registries configuration "([^"]*)"`), "read $1"},
 	{regexp.MustCompile(`exceeded maximum allowed size of (\d+) bytes`), "the registry's answer is longer than $1 bytes"},
 	{regexp.MustCompile(`server provided \d+ signatures, assuming that's unreasonable and a server error`), fmt.Sprintf("there are more than %d", manifest.MaxSignatures)},
-	{regexp.MustCompile(`((?:Patch|Post|Put) "[^"?]*)\?[^"]*"`), `$1"`}, // it may be signed, or say where an upload is
+	{regexp.MustCompile(`((?:Patch|Post|Put) "[^"?]*)\?[^"]*"`), `$1"`}, // the query may be signed, or identify an upload
 	{regexp.MustCompile(`(StatusCode: \d{3}), ""`), "$1"},
 	{regexp.MustCompile(`(StatusCode: \d{3}), "`), `$1: "`},
 }
 
-// statusCode is how the library prints the status of an answer whose body it could not decode.
+// statusCode matches the status of an answer whose body the library could not decode.
 var statusCode = regexp.MustCompile(`StatusCode: (\d{3})`)
 
-// Shorten returns the text of an error of the library without the names of its functions and what is said twice, and
-// with a status as HTTP names it.
+// Shorten returns the text of a library error without function names and repetitions, and with statuses as in HTTP.
 func Shorten(text string) string {
 	for _, p := range phrases {
 		text = p.pattern.ReplaceAllString(text, p.instead)
@@ -48,7 +47,7 @@ func Shorten(text string) string {
 	return statusCode.ReplaceAllStringFunc(text, func(s string) string { return StatusLine(Status(s)) })
 }
 
-// Status returns the HTTP status that the text of an error of the library names, 0 for none.
+// Status returns the HTTP status in the text of a library error, or 0.
 func Status(text string) int {
 	m := statusCode.FindStringSubmatch(text)
 	if m == nil {
@@ -58,7 +57,7 @@ func Status(text string) int {
 	return code
 }
 
-// StatusLine returns a status with its name, as HTTP has it.
+// StatusLine returns a status with its name, as in HTTP.
 func StatusLine(code int) string {
 	if name := http.StatusText(code); name != "" {
 		return fmt.Sprintf("%d %s", code, name)
@@ -66,8 +65,8 @@ func StatusLine(code int) string {
 	return fmt.Sprintf("status %d", code)
 }
 
-// fileNames are where an error of the library, or of the kernel, says which file it is about.
+// fileNames matches the file name in an error of the library or the kernel.
 var fileNames = regexp.MustCompile(`reading JSON file "[^"]*": |unmarshaling JSON at "[^"]*": |\b(open|read) /[^:]*: `)
 
-// WithoutFile returns the text of an error about a file of credentials without the name of the file.
+// WithoutFile removes the file name from an error about a credentials file.
 func WithoutFile(text string) string { return fileNames.ReplaceAllString(text, "") }

@@ -1,2 +1,2 @@
-// Package library holds what registries and storages need of the libraries, and what depends on neither.
+// Package library wraps functions of the libraries that both registry and storage need.
 package library

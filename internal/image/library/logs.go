@@ -6,7 +6,7 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// RouteLogs sends what the libraries log, warnings and worse, to note, a line each.
+// RouteLogs sends the libraries' warnings and errors to note, one line each.
 func RouteLogs(note func(format string, args ...any)) {
 	logrus.SetOutput(io.Discard)
 	logrus.SetFormatter(unformatted{})
@@ -15,7 +15,7 @@ func RouteLogs(note func(format string, args ...any)) {
 	logrus.AddHook(logHook{note})
 }
 
-// unformatted saves the work for what is discarded: the hook has the message itself.
+// unformatted skips formatting: the output is discarded, the hook gets the message itself.
 type unformatted struct{}
 
 func (unformatted) Format(*logrus.Entry) ([]byte, error) { return nil, nil }

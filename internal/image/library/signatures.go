@@ -12,8 +12,8 @@ import (
 	"osbuild-containers/internal/manifest"
 )
 
-// Signatures reads the signatures of the instance, or of what the source is pinned to if the digest is empty. Each is
-// the content of a signature-N file of the dir: transport.
+// Signatures reads the signatures of the instance, or of the pinned manifest if d is empty, each in the format of a
+// signature-N file of the dir: transport.
 func Signatures(ctx context.Context, src types.ImageSource, d digest.Digest) ([][]byte, error) {
 	instance := &d
 	if d == "" {
@@ -39,11 +39,11 @@ func Signatures(ctx context.Context, src types.ImageSource, d digest.Digest) ([]
 	return blobs, nil
 }
 
-// signatureBlob is the content of a dir: transport's signature-N. The library's own function for
-// that is internal, the accessors are not.
+// signatureBlob returns the content of a signature-N file of the dir: transport. The library's own function is internal,
+// but the accessors are not.
 func signatureBlob(sig any) ([]byte, error) {
 	switch s := sig.(type) {
-	case interface{ UntrustedSignature() []byte }: // simple signing: as it is
+	case interface{ UntrustedSignature() []byte }: // simple signing: unchanged
 		return s.UntrustedSignature(), nil
 	case interface {
 		UntrustedMIMEType() string

@@ -12,16 +12,15 @@ import (
 	"github.com/containers/image/v5/types"
 )
 
-// A File is an image in a file or a directory, which has no name that a registry vouches for.
+// A File is an image in a file or directory: no registry vouches for its name.
 type File struct {
-	Transport  string   // what policy.json calls its format: dir, oci, oci-archive or docker-archive
+	Transport  string   // transport in policy.json: dir, oci, oci-archive or docker-archive
 	Path       string   // of the file or directory
 	Manifest   []byte   // its bytes
 	Signatures [][]byte // in the format of the dir: transport
 }
 
-// Allowed checks policy.json for the image, as skopeo does: by the format of what it is in and by
-// its path, since there is no registry that vouches for a name.
+// Allowed checks policy.json for the image by its transport and path, as skopeo does.
 func (f File) Allowed(ctx context.Context) error {
 	if AcceptsAll() {
 		return nil
@@ -52,13 +51,13 @@ func writeDir(dir string, raw []byte, signatures [][]byte) (types.ImageReference
 	return directory.NewReference(dir)
 }
 
-// Scope returns the reference of what is at a path, to which policy.json may refer by the transport and the path. The
-// empty path stands for all of the transport. It opens nothing.
+// Scope returns a reference for a path, by which policy.json may refer to it. The empty path stands for the whole
+// transport. Scope opens nothing.
 func Scope(transport, path string) types.ImageReference {
 	return scope{transport: transport, path: path}
 }
 
-// scope is what the library asks of a reference to find its part of a policy. It opens nothing.
+// scope has the methods that the library needs to find the applicable part of a policy.
 type scope struct {
 	types.ImageReference // nil: no other method is called
 	transport, path      string
@@ -70,7 +69,7 @@ func (r scope) StringWithinTransport() string { return r.path }
 
 func (r scope) DockerReference() reference.Named { return nil }
 
-// PolicyConfigurationIdentity is the path, but where the library has none.
+// PolicyConfigurationIdentity returns the path, except where the library defines none.
 func (r scope) PolicyConfigurationIdentity() string {
 	if r.transport == "docker-archive" {
 		return ""
@@ -78,7 +77,7 @@ func (r scope) PolicyConfigurationIdentity() string {
 	return r.path
 }
 
-// PolicyConfigurationNamespaces are the directories above it.
+// PolicyConfigurationNamespaces returns the directories above the path.
 func (r scope) PolicyConfigurationNamespaces() []string {
 	var above []string
 	for path := r.PolicyConfigurationIdentity(); ; above = append(above, path) {

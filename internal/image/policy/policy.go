@@ -1,5 +1,5 @@
-// Package policy decides by policy.json whether an image is accepted. It is read once, from where the library looks
-// for it; without one everything is accepted, since the digest that an image is pinned to decides.
+// Package policy evaluates policy.json, which is read once, from the library's default locations. Without a policy.json
+// every image is accepted, since its pinned digest decides.
 package policy
 
 import (
@@ -21,11 +21,11 @@ import (
 	"osbuild-containers/internal/scratch"
 )
 
-// systemPolicy is where the library looks for a policy after the one in $HOME.
+// systemPolicy is the path that the library tries after the one in $HOME.
 const systemPolicy = "/etc/containers/policy.json"
 
-// load reads the policy, once: all images of a process obey one policy. Nil: there is none. A file that cannot be
-// read is an error: only one that does not exist is skipped.
+// load reads the policy once: all images of a process are subject to the same policy. Nil means that there is none. A
+// file that exists but cannot be read is an error.
 var load = sync.OnceValues(func() (*signature.Policy, error) {
 	for _, path := range []string{filepath.Join(homedir.Get(), ".config/containers/policy.json"), systemPolicy} {
 		_, err := os.Lstat(path)
@@ -43,8 +43,8 @@ var load = sync.OnceValues(func() (*signature.Policy, error) {
 	return nil, nil
 })
 
-// AcceptsAll reports whether the policy accepts every image of every transport, whatever signs it: then no
-// image has to be checked.
+// AcceptsAll reports whether the policy accepts every image of every transport without signatures, so that no image has
+// to be checked.
 var AcceptsAll = sync.OnceValue(func() bool {
 	p, err := load()
 	if err != nil || p == nil {
@@ -62,7 +62,7 @@ var AcceptsAll = sync.OnceValue(func() bool {
 	})
 })
 
-// Exists reports whether there is a policy.json. Without one the pinned digest is the authority.
+// Exists reports whether there is a policy.json.
 func Exists() bool {
 	p, err := load()
 	return p != nil || err != nil
@@ -71,8 +71,8 @@ func Exists() bool {
 // Evidence returns the manifest of an image and its signatures, in the format of the dir: transport.
 type Evidence func() (manifest []byte, signatures [][]byte, err error)
 
-// Refused returns the error of a policy.json that accepts nothing under this reference, whatever signs
-// it, or that cannot be read; else nil.
+// Refused returns an error if policy.json refuses everything under this reference whatever its signatures, or cannot be
+// read.
 func Refused(ctx context.Context, ref types.ImageReference) error {
 	err := Allowed(ctx, ref, func() ([]byte, [][]byte, error) { return nil, nil, errUnseen })
 	if errors.Is(err, errUnseen) {
@@ -81,10 +81,10 @@ func Refused(ctx context.Context, ref types.ImageReference) error {
 	return err
 }
 
-// errUnseen is that a policy depends on more than the name of an image.
+// errUnseen is returned when the decision depends on more than the image's name.
 var errUnseen = errors.New("the policy depends on the image")
 
-// unseen is an image known only by its reference.
+// unseen is an image of which only the reference is known.
 type unseen struct{ ref types.ImageReference }
 
 func (i unseen) Reference() types.ImageReference { return i.ref }
@@ -93,8 +93,8 @@ func (i unseen) Manifest(context.Context) ([]byte, string, error) { return nil, 
 
 func (i unseen) Signatures(context.Context) ([][]byte, error) { return nil, errUnseen }
 
-// Allowed checks policy.json for what a reference names, first by the reference alone. It asks for the evidence only
-// where the policy depends on it, and uses no network.
+// Allowed checks policy.json for a reference, first by the reference alone. It asks for the evidence only if the policy
+// depends on it, and uses no network.
 func Allowed(ctx context.Context, ref types.ImageReference, evidence Evidence) error {
 	p, err := load()
 	if p == nil {
@@ -112,7 +112,7 @@ func Allowed(ctx context.Context, ref types.ImageReference, evidence Evidence) e
 }
 
 func judge(ctx context.Context, p *signature.Policy, img types.UnparsedImage) error {
-	pc, err := signature.NewPolicyContext(p) // not safe for use by several at once: one each
+	pc, err := signature.NewPolicyContext(p) // not safe for concurrent use
 	if err != nil {
 		return &fileError{err}
 	}
@@ -123,8 +123,8 @@ func judge(ctx context.Context, p *signature.Policy, img types.UnparsedImage) er
 	return nil
 }
 
-// withImage calls do with an image of this manifest and these signatures. The library takes signatures of
-// sigstore only from a source of its own, so they are written to a directory in its format.
+// withImage calls do with an image that has this manifest and these signatures. The library reads sigstore signatures
+// only from its own sources, so they are written to a directory in dir: format.
 func withImage(ctx context.Context, ref types.ImageReference, raw []byte, signatures [][]byte, do func(types.UnparsedImage) error) (err error) {
 	dir, err := scratch.Dir()
 	if err != nil {

@@ -15,9 +15,9 @@ import (
 	"osbuild-containers/internal/manifest"
 )
 
-// refused returns the error for an answer with an error status. The status decides, not the code in the body.
-// It returns nil for answers that the library must see: challenges, missing objects and unsatisfiable ranges. The code
-// in the bodies of these then agrees with the status.
+// refused returns the error for an answer with an error status; the status decides, not the code in the body. It
+// returns nil for answers that the library must see (challenges, missing objects, unsatisfiable ranges), after making the
+// code in the body agree with the status.
 func refused(resp *http.Response) error {
 	switch resp.StatusCode {
 	case http.StatusUnauthorized, http.StatusNotFound:
@@ -28,14 +28,13 @@ func refused(resp *http.Response) error {
 	return &StatusError{Code: resp.StatusCode, Message: errorMessage(drop(resp))}
 }
 
-// codes are the error codes that agree with a status. The first one replaces any that does not.
+// codes maps a status to the error codes that agree with it. Any other code is replaced by the first of them.
 var codes = map[int][]string{
 	http.StatusUnauthorized: {"UNAUTHORIZED"},
 	http.StatusNotFound:     {"NAME_UNKNOWN", "MANIFEST_UNKNOWN", "BLOB_UNKNOWN", "BLOB_UPLOAD_UNKNOWN", "MANIFEST_BLOB_UNKNOWN"},
 }
 
-// normalize gives the error in the body a code that the library understands as the status does. It keeps the message
-// of the registry.
+// normalize makes the error code in the body one that the library maps to the status. It keeps the registry's message.
 func normalize(resp *http.Response) error {
 	raw, err := io.ReadAll(io.LimitReader(resp.Body, errorBody))
 	closer := resp.Body
@@ -75,7 +74,7 @@ func normalize(resp *http.Response) error {
 	return nil
 }
 
-// registryError is an error that a registry reports.
+// registryError is an error reported by a registry.
 type registryError struct{ Code, Message string }
 
 // errorDocument parses the error in the body of an answer, in the format of registries or of other servers.
@@ -89,7 +88,7 @@ func errorDocument(raw []byte) (registryError, bool) {
 		Error            json.RawMessage `json:"error"`
 	}
 	if manifest.Unmarshal(raw, &doc) != nil {
-		var other struct{ Errors []registryError } // a field of another type does not matter here
+		var other struct{ Errors []registryError } // decoded separately: fields of another type are ignored
 		if manifest.Unmarshal(raw, &other) != nil && len(other.Errors) == 0 {
 			return registryError{}, false
 		}
@@ -106,24 +105,23 @@ func errorDocument(raw []byte) (registryError, bool) {
 	return registryError{}, false
 }
 
-// ErrContent reports an answer that cannot be the requested object, whatever its digest: a page of a portal, an error
-// with status 200, or a body of another size.
+// ErrContent reports an answer that cannot be the requested object, whatever its digest: a login page, an error with
+// status 200, or a body of the wrong size.
 var ErrContent = errors.New("not the requested content")
 
 // contentError is an error that is ErrContent.
 type contentError struct {
 	text string
-	page bool // nothing of a registry
+	page bool // not from a registry
 }
 
 func (e *contentError) Error() string        { return e.text }
 func (e *contentError) Is(target error) bool { return target == ErrContent }
 
-// sniffed is the number of bytes of an answer that are checked.
+// sniffed is how many bytes of an answer are checked.
 const sniffed = 512
 
-// unlike returns an error if content that begins with start cannot be the requested object. kind is its
-// Content-Type.
+// unlike returns an error if content that starts with start cannot be the requested object. kind is its Content-Type.
 func unlike(what, kind string, start []byte) error {
 	trimmed := bytes.TrimLeft(bytes.TrimPrefix(start, []byte("\ufeff")), " \t\r\n")
 	if e, ok := errorDocument(trimmed); ok && bytes.Contains(start, []byte(`"errors"`)) {
@@ -153,7 +151,7 @@ func firstWords(text []byte) string {
 	return strconv.Quote(string(line))
 }
 
-// checkBlob checks the beginning of an answer that should be the requested range of a blob.
+// checkBlob checks the start of an answer that should be the requested range of a blob.
 func checkBlob(resp *http.Response, sp *span) error {
 	kind := resp.Header.Get("Content-Type")
 	want := sp.size - sp.start
@@ -184,7 +182,7 @@ func checkBlob(resp *http.Response, sp *span) error {
 	return nil
 }
 
-// checkDocument checks the beginning of an answer that should be a manifest.
+// checkDocument checks the start of an answer that should be a manifest.
 func checkDocument(raw []byte, kind string) error {
 	if err := unlike("a manifest", kind, raw); err != nil {
 		return err

@@ -9,8 +9,8 @@ import (
 	"osbuild-containers/internal/retry"
 )
 
-// maxAnswers limits the answers to all requests of one operation together, in bytes: a manifest may have
-// 4 MiB, a token 1 MiB.
+// maxAnswers limits the answers to all requests of one operation together, in bytes: a manifest may have 4 MiB and a
+// token 1 MiB.
 const maxAnswers = 16 << 20
 
 // tooLongError reports answers longer than maxAnswers.
@@ -20,18 +20,18 @@ func (tooLongError) Error() string {
 	return fmt.Sprintf("the registry's answer is longer than %d bytes", maxAnswers)
 }
 
-// limited returns a context for one operation: the documents of its answers are limited to maxAnswers together.
+// limited returns a context for one operation whose documents are limited to maxAnswers together.
 func limited(ctx context.Context) context.Context {
 	return context.WithValue(ctx, arrivedKey{}, new(atomic.Int64))
 }
 
 type arrivedKey struct{}
 
-// document is the body of an answer other than a blob.
+// document is the body of an answer that is not a blob.
 type document struct {
 	io.ReadCloser
 	moved   func(int)
-	arrived *atomic.Int64 // nil: the library has a limit
+	arrived *atomic.Int64 // nil if the library has its own limit
 }
 
 func newDocument(ctx context.Context, body io.ReadCloser) document {

@@ -12,15 +12,15 @@ import (
 	"osbuild-containers/internal/image/internals"
 )
 
-// idleConnections are kept open to a registry for the next blob; net/http keeps two.
+// idleConnections is how many connections to a registry are kept open for reuse; the default of net/http is two.
 const idleConnections = 64
 
-// userAgent is sent to registries.
+// userAgent is the User-Agent header sent to registries.
 const userAgent = "osbuild-containers"
 
-// connect pings the registry of a client, as the library would, and makes the library send all its requests through
-// wire, from the first one on. insecure is from registries.conf; sys takes precedence. challenges are those of the
-// repository, used if the registry itself has none.
+// connect pings the client's registry as the library would, and makes the library send all its requests through wire.
+// insecure is from registries.conf; sys takes precedence. challenges are those of the repository, used if the registry
+// itself has none.
 func connect(ctx context.Context, sys *types.SystemContext, c *internals.Client, login *login, host string, insecure bool, challenges []internals.Challenge) error {
 	conf, err := c.TLS()
 	if err != nil {
@@ -52,7 +52,7 @@ func connect(ctx context.Context, sys *types.SystemContext, c *internals.Client,
 // dockerHub is the host that serves docker.io.
 const dockerHub = "registry-1.docker.io"
 
-// properties finds out the scheme and the challenges of a registry.
+// properties determines the scheme and the challenges of a registry.
 func (w *wire) properties(ctx context.Context, client *http.Client, host string, insecure bool) (p internals.Properties, err error) {
 	if host == "docker.io" {
 		host = dockerHub
@@ -85,7 +85,7 @@ func (w *wire) ping(ctx context.Context, client *http.Client, scheme, host strin
 	}, nil
 }
 
-// challengesOf returns the challenges in the header of an answer, whatever its status.
+// challengesOf returns the challenges in an answer's header, whatever its status.
 func challengesOf(resp *http.Response) []internals.Challenge {
 	var all []internals.Challenge
 	for _, c := range challenge.ResponseChallenges(&http.Response{StatusCode: http.StatusUnauthorized, Header: resp.Header}) {
@@ -94,7 +94,7 @@ func challengesOf(resp *http.Response) []internals.Challenge {
 	return all
 }
 
-// challengeError is a challenge for the repository from a registry that had none when it was pinged.
+// challengeError is a challenge for a repository of a registry that had none when it was pinged.
 type challengeError struct {
 	StatusError
 	challenges []internals.Challenge

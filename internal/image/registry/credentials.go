@@ -25,18 +25,18 @@ import (
 	"osbuild-containers/internal/retry"
 )
 
-// login holds the credentials for a registry, or why there are none.
+// login holds the credentials for a registry, or the reason why there are none.
 //
-// The library would find them itself, but stops at the first file that it cannot read, and its errors name neither
+// They are not looked up by the library because that stops at the first unreadable file, and its errors name neither
 // the file nor the entry.
 type login struct {
 	auth types.DockerAuthConfig
-	from string      // where it was found; "" for nowhere
+	from string      // where it was found; "" if it was not
 	none string      // why there is none
-	sent atomic.Bool // it was sent to the registry, or to its token server
+	sent atomic.Bool // it was sent to the registry or its token server
 }
 
-// findLogin returns the credentials for a repository or a registry, from the same files and helpers as the library.
+// findLogin returns the credentials for a repository or registry, from the same files and helpers as the library.
 func findLogin(sys *types.SystemContext, key string) (*login, error) {
 	helpers, err := sysregistriesv2.CredentialHelpers(sys)
 	if err != nil {
@@ -65,7 +65,7 @@ func findLogin(sys *types.SystemContext, key string) (*login, error) {
 	return &login{none: strings.Join(none, "; ")}, nil
 }
 
-// withLogin returns a configuration with the credentials for one repository: those that are given, or those that are found.
+// withLogin returns a configuration with the credentials for one repository: the given ones, or those found.
 func withLogin(sys *types.SystemContext, repository string, given *request.Login) (*types.SystemContext, *login, error) {
 	var l *login
 	if given != nil {
@@ -81,7 +81,7 @@ func withLogin(sys *types.SystemContext, repository string, given *request.Login
 	return &own, l, nil
 }
 
-// loginOf asks a credential helper that registries.conf names.
+// loginOf asks a credential helper named in registries.conf.
 func loginOf(_ *types.SystemContext, key, helper string) (*login, error) {
 	host, _, _ := strings.Cut(key, "/")
 	program := "docker-credential-" + helper
@@ -91,7 +91,7 @@ func loginOf(_ *types.SystemContext, key, helper string) (*login, error) {
 		return &login{none: program + " has none for " + host}, nil
 	case err != nil:
 		return nil, &loginError{"credential-helpers in registries.conf", err}
-	case got.Username == "" && got.Secret == "": // as the library has it
+	case got.Username == "" && got.Secret == "": // like the library
 		return &login{none: program + " has none for " + host}, nil
 	case got.Username == "<token>":
 		return &login{auth: types.DockerAuthConfig{IdentityToken: got.Secret}, from: program}, nil
@@ -99,8 +99,8 @@ func loginOf(_ *types.SystemContext, key, helper string) (*login, error) {
 	return &login{auth: types.DockerAuthConfig{Username: got.Username, Password: got.Secret}, from: program}, nil
 }
 
-// loginInFiles searches the files with credentials. A default file that cannot be read is skipped; for one that was
-// named, that is an error.
+// loginInFiles searches the credentials files. An unreadable file is skipped if it is a default one, and an error if it
+// was named.
 func loginInFiles(sys *types.SystemContext, key, _ string) (*login, error) {
 	var without, empty []string
 	for _, f := range authFiles(sys) {
@@ -135,13 +135,13 @@ func loginInFiles(sys *types.SystemContext, key, _ string) (*login, error) {
 	return &login{none: strings.Join(empty, "; ")}, nil
 }
 
-// authFile is a file with credentials.
+// authFile is a credentials file.
 type authFile struct {
 	path   string
 	legacy bool // in the format of .dockercfg
 }
 
-// authFiles are the files with credentials, in the library's order.
+// authFiles returns the credentials files in the library's order.
 func authFiles(sys *types.SystemContext) []authFile {
 	if sys.AuthFilePath != "" {
 		return []authFile{{path: sys.AuthFilePath}}
@@ -163,7 +163,7 @@ func authFiles(sys *types.SystemContext) []authFile {
 	}
 }
 
-// find makes the library search this file alone.
+// find makes the library search only this file.
 func (f authFile) find(key string) (types.DockerAuthConfig, error) {
 	sys := &types.SystemContext{SystemRegistriesConfPath: os.DevNull, SystemRegistriesConfDirPath: os.DevNull}
 	if f.legacy {
@@ -174,8 +174,8 @@ func (f authFile) find(key string) (types.DockerAuthConfig, error) {
 	return config.GetCredentials(sys, key)
 }
 
-// entry returns the name of the entry for key, or "", and a remark about a file whose credentials look right but are
-// not used.
+// entry returns the name of the entry for key, or "", and a remark about credentials in the file that look right but
+// are not used.
 func (f authFile) entry(key string) (name, about string) {
 	raw, err := os.ReadFile(f.path)
 	if err != nil {
@@ -222,7 +222,7 @@ func (f authFile) entry(key string) (name, about string) {
 	return fmt.Sprintf("auths %q", slices.Min(same)), about
 }
 
-// host returns the registry of a key of auths, which may be a URL.
+// host returns the registry in a key of auths, which may be a URL.
 func (f authFile) host(key string) string {
 	host := strings.TrimPrefix(strings.TrimPrefix(key, "http://"), "https://")
 	if f.legacy || host != key {
@@ -239,10 +239,10 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// passedOver holds the files that passOver has logged.
+// passedOver is the set of files logged by passOver.
 var passedOver sync.Map
 
-// passOver logs, once per file, that a default file cannot be read and is not used.
+// passOver logs, once per file, that a default file is skipped because it cannot be read.
 func passOver(place string, err error) {
 	if _, known := passedOver.LoadOrStore(place, true); !known {
 		logrus.Warnf("%v; continuing without it", err)
@@ -260,7 +260,7 @@ func (e *loginError) Error() string {
 }
 func (e *loginError) Unwrap() error { return e.err }
 
-// deniedError is a refusal by a registry (401 or 403) that says which credentials were sent.
+// deniedError is a refusal (401 or 403) together with the credentials that were sent.
 type deniedError struct {
 	err   error
 	login string
@@ -269,14 +269,14 @@ type deniedError struct {
 func (e *deniedError) Error() string { return e.err.Error() + " (" + e.login + ")" }
 func (e *deniedError) Unwrap() error { return e.err }
 
-// denied adds to a refusal by a registry which credentials were sent. l may be nil if it is unknown.
+// denied adds to a refusal which credentials were sent. l is nil if unknown.
 func (l *login) denied(err error) error {
 	var other *ElsewhereError
 	var known *deniedError
 	if err == nil || l == nil || classOf(statusOf(err)) != retry.Denied || errors.As(err, &other) || errors.As(err, &known) {
 		return err
 	}
-	err = reword(err) // which knows only errors that nothing is said of yet
+	err = reword(err) // before wrapping: reword does not unwrap deniedError
 	switch {
 	case l.sent.Load():
 		return &deniedError{err, "credentials were sent: " + l.from}

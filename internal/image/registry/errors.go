@@ -21,14 +21,14 @@ import (
 	"osbuild-containers/internal/retry"
 )
 
-// ErrRange reports that the server cannot resume in the middle of a blob: start from its beginning.
+// ErrRange reports that the server cannot resume a blob: start from offset 0.
 var ErrRange = errors.New("server refuses the range")
 
 // A StatusError is an answer with an error status.
 type StatusError struct {
 	Code       int
-	Message    string        // what the server says about it, "" for nothing
-	RetryAfter time.Duration // 0: the server did not say
+	Message    string        // server's message, or ""
+	RetryAfter time.Duration // 0 if the server did not say
 }
 
 func (e *StatusError) Error() string {
@@ -38,17 +38,17 @@ func (e *StatusError) Error() string {
 	return internals.StatusLine(e.Code) + ": " + e.Message
 }
 
-// brokenError is a connection that ended before the body did.
+// brokenError is a connection that ended before the body.
 type brokenError struct{ text string }
 
 func (e *brokenError) Error() string { return "connection broke: " + e.text }
 
-// Classify returns the class of an error of this package. retryAfter is how long the server asked to wait.
+// Classify returns the class of an error of this package. retryAfter is the wait that the server asked for.
 func Classify(err error) (class retry.Class, retryAfter time.Duration) {
 	var other *ElsewhereError
 	if errors.As(err, &other) {
 		switch code := other.Err.Code; {
-		case classOf(code) == retry.Denied, code == http.StatusBadRequest, code == http.StatusGone: // another URL may be good
+		case classOf(code) == retry.Denied, code == http.StatusBadRequest, code == http.StatusGone: // another URL may work
 			return retry.Transient, other.Err.RetryAfter
 		}
 	}
@@ -76,7 +76,7 @@ func classOf(code int) retry.Class {
 	return retry.Final
 }
 
-// statusOf returns the HTTP status in any of the library's types of errors; 0 if there is none.
+// statusOf returns the HTTP status of an error of any of the library's types, or 0.
 func statusOf(err error) int {
 	if err == nil {
 		return 0
@@ -103,7 +103,7 @@ func statusOf(err error) int {
 		case code < 500:
 		case strings.Contains(strings.ToLower(err.Error()), "not found"):
 			return http.StatusNotFound // Harbor, registry.redhat.io
-		default: // the library reads codes only of answers that have a status from 400 to 499
+		default: // the library parses codes only for statuses 400 to 499
 			return http.StatusBadRequest
 		}
 		return code
@@ -132,8 +132,8 @@ func isTransient(err error) bool {
 	return isGone(err) || strings.Contains(err.Error(), plainToTLS)
 }
 
-// isGone reports whether a connection could not be made, or was lost. Which error a lost connection gives depends on
-// what notices first: the kernel, net/http, which closes its side, or the body being sent.
+// isGone reports whether a connection could not be made, or was lost. The error depends on what notices first: the
+// kernel, net/http, or the writer of the request body.
 func isGone(err error) bool {
 	if errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrClosedPipe) ||
 		isErrno(err, syscall.ECONNRESET, syscall.ECONNREFUSED, syscall.ECONNABORTED, syscall.EPIPE, syscall.ENOTCONN, syscall.ESHUTDOWN,
@@ -147,11 +147,11 @@ func isGone(err error) bool {
 // goneTexts are net/http's texts for a lost connection where it has no typed error.
 var goneTexts = []string{
 	"server closed idle connection", "transport connection broken", "Transport failed to read from server", "malformed HTTP response",
-	"http: ContentLength=", // the end of what was sent was cut off
+	"http: ContentLength=", // the request body was cut off
 }
 
-// plainToTLS is what a server that speaks TLS answers to plain http. The library tries that where
-// it may, when TLS has failed for a reason that it keeps to itself.
+// plainToTLS is a TLS server's answer to plain http. The library falls back to http, where allowed, when TLS fails, and
+// drops the first error.
 const plainToTLS = "Client sent an HTTP request to an HTTPS server"
 
 func isErrno(err error, errnos ...syscall.Errno) bool {
@@ -172,7 +172,7 @@ func isAlert(err error) bool {
 	return errors.As(err, &op) && op.Op == "remote error"
 }
 
-// fileError is a file of this machine's configuration that cannot be read.
+// fileError is returned for an unreadable file of this machine's configuration.
 type fileError struct {
 	path string
 	err  error
@@ -181,7 +181,7 @@ type fileError struct {
 func (e *fileError) Error() string { return e.err.Error() }
 func (e *fileError) Unwrap() error { return e.err }
 
-// unreadable marks an error of this machine's configuration, so that it is not taken for one of the cache.
+// unreadable marks an error of this machine's configuration, so that it is not mistaken for one of the cache.
 func unreadable(err error) error {
 	var path *fs.PathError
 	if errors.As(err, &path) && errors.Is(err, fs.ErrPermission) {
@@ -190,7 +190,7 @@ func unreadable(err error) error {
 	return err
 }
 
-// clockHint is the hint for a certificate that is not valid at this time.
+// clockHint returns the hint for a certificate that is not valid at present.
 func clockHint(cert *x509.Certificate, now time.Time) hint.Hint {
 	const day = "2006-01-02 15:04 MST"
 	which := "it expired at " + cert.NotAfter.UTC().Format(day) + ": have it renewed"
@@ -200,7 +200,7 @@ func clockHint(cert *x509.Certificate, now time.Time) hint.Hint {
 	return hint.New("%s, or correct the clock of this machine, which says %s", which, now.UTC().Format(day))
 }
 
-// Hint returns the remedy for an error of a registry, the zero Hint if the error says enough.
+// Hint returns the hint for an error of a registry, or the zero Hint if the error needs none.
 func Hint(err error) hint.Hint {
 	var unknown x509.UnknownAuthorityError
 	var dns *net.DNSError
@@ -211,7 +211,7 @@ func Hint(err error) hint.Hint {
 	text := err.Error()
 	unverified := hint.Option("tls-verify: false")
 	if IsSend(err) {
-		unverified = "dest-tls-verify: false" // of the tool, which alone sends
+		unverified = "dest-tls-verify: false" // only the tool writes to registries
 	}
 	switch {
 	case errors.As(err, &content) && content.page:

@@ -10,9 +10,8 @@ import (
 	"osbuild-containers/internal/image/schema1"
 )
 
-// Head returns the digest under which the image is served, the pinned one or the one its tag points to,
-// and from where: the first of its locations that has it. The digest is what the registry says;
-// nothing is read, and registries that count downloads do not count it.
+// Head returns the digest under which the image is served and the first location that has it. It trusts the registry's
+// header and reads nothing, so registries that limit downloads do not count it.
 func Head(ctx context.Context, img Image) (d digest.Digest, from string, err error) {
 	s, _, err := newSource(img)
 	if err != nil {
@@ -24,7 +23,7 @@ func Head(ctx context.Context, img Image) (d digest.Digest, from string, err err
 		from = l.name()
 		d, err = head(ctx, r.src)
 		if errors.Is(err, digest.ErrDigestInvalidFormat) || statusOf(err) == http.StatusMethodNotAllowed {
-			read = true // it does not answer HEAD as it should
+			read = true // it does not answer HEAD properly
 			return nil
 		}
 		return err

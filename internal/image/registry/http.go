@@ -21,23 +21,22 @@ import (
 	"osbuild-containers/internal/retry"
 )
 
-// maxRedirects is the limit of net/http, which a CheckRedirect function replaces.
+// maxRedirects is net/http's limit, which a CheckRedirect function must enforce itself.
 const maxRedirects = 10
 
-// span is in the context of the request for one blob: the offset that is wanted, and the offset of the answer.
+// span is in the context of a blob request: the requested offset and the offset of the answer.
 type span struct {
 	digest digest.Digest
 	size   int64 // negative: unknown
 	urls   []string
 	want   int64 // bytes
 	start  int64 // bytes
-	seen   bool  // the request for the blob was made: a redirect of it follows
+	seen   bool  // the blob was requested: what follows are redirects
 }
 
 type spanKey struct{}
 
-// covers reports whether req asks for the blob itself; the library sends requests for tokens with
-// the same context.
+// covers reports whether req is for the blob itself: the library requests tokens with the same context.
 func (s *span) covers(req *http.Request) bool {
 	if strings.HasSuffix(req.URL.Path, "/blobs/"+s.digest.String()) || slices.Contains(s.urls, req.URL.String()) {
 		s.seen = true
@@ -46,14 +45,13 @@ func (s *span) covers(req *http.Request) bool {
 	return s.seen && req.Response != nil
 }
 
-// checkRedirect keeps credentials from any origin but the first. net/http compares hosts
-// without their ports.
+// checkRedirect sends credentials only to the original origin. net/http ignores the port when it compares hosts.
 func checkRedirect(req *http.Request, via []*http.Request) error {
 	if len(via) >= maxRedirects {
 		return redirected(req, fmt.Errorf("stopped after %d redirects", maxRedirects))
 	}
 	if a, b := req.URL, via[0].URL; a.Scheme != b.Scheme || hostPort(a) != hostPort(b) {
-		if hasForm(req) { // with a password or a refresh token, which status 307 would take along
+		if hasForm(req) { // has a password or refresh token, which status 307 would forward
 			return http.ErrUseLastResponse
 		}
 		req.Header.Del("Authorization")
@@ -68,12 +66,11 @@ type wire struct {
 	registry *url.URL // scheme and host
 	tokens   []string // URLs of its token servers
 	login    *login
-	open     bool // the registry has no challenge when it is first asked
+	open     bool // the registry did not challenge the first request
 }
 
-// other returns the host of a request that is neither for the registry nor for a token, else "". The host is from a
-// redirect, a URL in a manifest or the location of an upload: it gets no credentials, and its answers are not the
-// registry's.
+// other returns the host of a request to neither the registry nor a token server, or "". The host comes from a redirect,
+// a URL in a manifest or the location of an upload: it gets no credentials, and its errors are not the registry's.
 func (w *wire) other(req *http.Request) string {
 	if hostPort(req.URL) == hostPort(w.registry) || w.forToken(req) {
 		return ""
@@ -88,8 +85,8 @@ func (w *wire) forToken(req *http.Request) bool {
 	return slices.Contains(w.tokens, u.String())
 }
 
-// mayBe reports whether a status of another host is left to the library: an unsatisfiable range, and a missing
-// signature on a web server that registries.d names.
+// mayBe reports whether a status of another host is passed to the library: an unsatisfiable range, or a missing
+// signature on a lookaside server.
 func (w *wire) mayBe(status int, req *http.Request) bool {
 	switch status {
 	case http.StatusRequestedRangeNotSatisfiable:
@@ -103,7 +100,7 @@ func (w *wire) mayBe(status int, req *http.Request) bool {
 	return false
 }
 
-// firstOf returns the request that was redirected to req, or req itself.
+// firstOf returns the original request of a chain of redirects.
 func firstOf(req *http.Request) *http.Request {
 	for req.Response != nil && req.Response.Request != nil {
 		req = req.Response.Request
@@ -111,8 +108,8 @@ func firstOf(req *http.Request) *http.Request {
 	return req
 }
 
-// knows records the challenges of the registry. It refuses a token server without TLS for a registry with TLS, unless
-// the registry is insecure.
+// knows records the challenges of the registry. Unless insecure, it refuses a token server without TLS for a registry
+// with TLS.
 func (w *wire) knows(challenges []internals.Challenge, insecure bool) error {
 	w.open = len(challenges) == 0
 	for _, c := range challenges {
@@ -127,22 +124,22 @@ func (w *wire) knows(challenges []internals.Challenge, insecure bool) error {
 	return nil
 }
 
-// realmError reports a token server without TLS: credentials and tokens would be readable on the network.
+// realmError refuses a token server without TLS, to which credentials would be sent in the clear.
 type realmError struct{ host string }
 
 func (e *realmError) Error() string {
 	return "the token server " + e.host + " of the registry speaks plain http, want https: nothing was sent to it"
 }
 
-// CloseIdleConnections implements the method that the library calls when a source is closed.
+// CloseIdleConnections is called by the library when a source is closed.
 func (w *wire) CloseIdleConnections() {
 	if c, ok := w.RoundTripper.(interface{ CloseIdleConnections() }); ok {
 		c.CloseIdleConnections()
 	}
 }
 
-// RoundTrip implements http.RoundTripper. It adds the range to the request for a blob, and turns error answers into
-// errors that tell how long the server asked to wait.
+// RoundTrip implements http.RoundTripper. It adds the range to blob requests, and converts error answers to errors with
+// the wait that the server asked for.
 func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 	sp, _ := req.Context().Value(spanKey{}).(*span)
 	if sp == nil || !sp.covers(req) {
@@ -160,7 +157,7 @@ func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 	if sent && other == "" {
 		w.login.sent.Store(true)
 	}
-	if other != "" && req.Header.Get("Authorization") != "" { // the library sends it with uploads
+	if other != "" && req.Header.Get("Authorization") != "" { // the library adds it to uploads
 		req = req.Clone(req.Context())
 		req.Header.Del("Authorization")
 	}
@@ -225,26 +222,25 @@ func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// errorBody is the number of bytes that are read of the body of an error.
+// errorBody is how many bytes of an error's body are read.
 const errorBody = 64 << 10
 
-// drop closes an answer, reading a little first so that the connection can be used again.
+// drop closes an answer after reading a little, so that the connection can be reused.
 func drop(resp *http.Response) []byte {
 	start, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
 	resp.Body.Close()
 	return start
 }
 
-// quoted is the number of bytes that are shown of an error in an unknown format, as in the
-// library.
+// quoted is how many bytes of an error in an unknown format are shown, as in the library.
 const quoted = 50
 
-// errorMessage returns the message in the body of an error, in the words of the library.
+// errorMessage returns the message in an error's body, as the library would word it.
 func errorMessage(body []byte) string { return hideUsers(messageOf(body)) }
 
 func messageOf(body []byte) string {
 	e, ok := errorDocument(body)
-	var store struct{ Code, Message string } // S3 and those who speak it, Azure
+	var store struct{ Code, Message string } // S3 and compatible servers, Azure
 	switch {
 	case len(body) == 0:
 		return ""
@@ -263,8 +259,8 @@ func firstLine(s string) string {
 	return first
 }
 
-// body hides from the library that a connection broke: it would reconnect silently, once, and only
-// if ranges work. The caller of Source.Blob resumes instead.
+// body hides broken connections from the library, which would silently reconnect once, and only if the server supports
+// ranges. The caller of Source.Blob resumes instead.
 type body struct{ io.ReadCloser }
 
 func (b body) Read(p []byte) (int, error) {
@@ -275,7 +271,7 @@ func (b body) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// firstByte reads the offset out of a Content-Range header, RFC 9110 section 14.4.
+// firstByte returns the offset in a Content-Range header (RFC 9110, section 14.4).
 func firstByte(header string) (int64, bool) {
 	rest, ok := strings.CutPrefix(header, "bytes ")
 	first, _, dash := strings.Cut(rest, "-")
@@ -283,7 +279,7 @@ func firstByte(header string) (int64, bool) {
 	return n, ok && dash && err == nil
 }
 
-// retryAfter reads the header of that name, RFC 9110 section 10.2.3; 0 if there is none.
+// retryAfter returns the delay in a Retry-After header (RFC 9110, section 10.2.3), or 0.
 func retryAfter(h http.Header, now time.Time) time.Duration {
 	v := h.Get("Retry-After")
 	if n, err := strconv.ParseInt(v, 10, 32); err == nil && n > 0 {
@@ -295,7 +291,7 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 	return 0
 }
 
-// hostPort is the host of a URL, with its port.
+// hostPort returns the host of a URL, with its port.
 func hostPort(u *url.URL) string {
 	port := u.Port()
 	if port == "" {
@@ -304,9 +300,8 @@ func hostPort(u *url.URL) string {
 	return net.JoinHostPort(strings.ToLower(u.Hostname()), port)
 }
 
-// ElsewhereError is the answer of a host that is not the registry: one to which the registry redirects for a blob or a
-// manifest, as a rule with a signed URL that may have expired; one that a manifest names for a layer; or one that takes
-// an upload. The registry may give another URL.
+// ElsewhereError is an error answer of a host other than the registry: the target of a redirect (often a signed URL that
+// may have expired), a URL of a layer in a manifest, or the location of an upload. The registry may offer another URL.
 type ElsewhereError struct {
 	Host string
 	Err  *StatusError

@@ -18,19 +18,18 @@ import (
 	"osbuild-containers/internal/request"
 )
 
-// location is one repository that an image is read from: a mirror, or the one of its name. It connects at its first
-// request.
+// location is one repository to read an image from: its own or a mirror's. It connects at the first request.
 type location struct {
 	sys     *types.SystemContext
-	logical types.ImageReference // the image that is meant
+	logical types.ImageReference // the requested image
 	place   sysregistriesv2.PullSource
 	given   *request.Login // nil: credentials are looked up
 
 	mu         sync.Mutex
 	pinned     digest.Digest
-	open       []*reader             // the last one is in use
-	challenges []internals.Challenge // of the repository, where the registry itself has none
-	out        error                 // why it is no longer used
+	open       []*reader             // the last one is current
+	challenges []internals.Challenge // of the repository, if the registry itself has none
+	out        error                 // why the location is no longer used
 }
 
 func newLocations(sys *types.SystemContext, img Image, places []sysregistriesv2.PullSource) ([]*location, error) {
@@ -52,10 +51,10 @@ func newLocations(sys *types.SystemContext, img Image, places []sysregistriesv2.
 	return all, nil
 }
 
-// name is the name of the repository.
+// name returns the name of the repository.
 func (l *location) name() string { return l.place.Reference.Name() }
 
-// fix pins a location that was opened by a tag.
+// fix pins a location that was opened by tag.
 func (l *location) fix(pinned digest.Digest) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -65,8 +64,8 @@ func (l *location) fix(pinned digest.Digest) {
 	}
 }
 
-// do sends a request to the location. If the answer shows that the repository wants credentials although its registry
-// did not, it sends the request again with them.
+// do sends a request to the location. If the repository, unlike its registry, requires credentials, do repeats the
+// request with them.
 func (l *location) do(ctx context.Context, ask func(context.Context, *location, *reader) error) error {
 	r, err := l.reader(ctx, nil)
 	if err != nil {
@@ -86,7 +85,7 @@ func (l *location) do(ctx context.Context, ask func(context.Context, *location, 
 	return r.login.denied(ask(ctx, l, r))
 }
 
-// reader connects the location, if it is not connected, or if the connection in use is old.
+// reader returns the current connection. It connects if there is none, or if the current one is old.
 func (l *location) reader(ctx context.Context, old *reader) (*reader, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -136,12 +135,12 @@ func (l *location) close() error {
 	return errors.Join(errs...)
 }
 
-// headKey is the key of a *headAnswer in the context of a request that wants only the digest of a manifest.
+// headKey is the context key of a *headAnswer, for a request that needs only the digest of a manifest.
 type headKey struct{}
 
 type headAnswer struct{ header http.Header }
 
-// head returns the digest of a source's manifest without reading it. The source cannot be used after that.
+// head returns the digest of a source's manifest without reading it. The source cannot be used afterwards.
 func head(ctx context.Context, src types.ImageSource) (digest.Digest, error) {
 	answer := &headAnswer{}
 	if _, _, err := src.GetManifest(context.WithValue(ctx, headKey{}, answer), nil); err != nil {
@@ -151,11 +150,11 @@ func head(ctx context.Context, src types.ImageSource) (digest.Digest, error) {
 	return d, d.Validate()
 }
 
-// blobBody is the body of a blob from offset start on. A negative size is unknown.
+// blobBody is the body of a blob, starting at an offset. A negative size is unknown.
 type blobBody struct {
 	io.ReadCloser
 	start, at, size int64
-	broke           func(err error, moved bool) error // is called at an end before the end
+	broke           func(err error, moved bool) error // called if the body ends early
 	err             error
 }
 

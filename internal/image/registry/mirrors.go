@@ -14,20 +14,20 @@ import (
 	"osbuild-containers/internal/retry"
 )
 
-// Mirrors records, for one image, which of its locations comes next for each part of it. It outlives the Source, which
-// is opened again after a location stalled. The zero value is ready for use.
+// Mirrors records, for one image, which location to try next for each of its parts. It outlives the Source, which is
+// opened again after a stall. The zero value is ready for use.
 type Mirrors struct {
-	Note func(format string, args ...any) // is told when another location is asked; nil: nothing is
+	Note func(format string, args ...any) // logs that another location is tried; may be nil
 
 	mu    sync.Mutex
 	turns map[string]turn
 }
 
-// turn is the location that is asked next for something.
+// turn is the location to try next for a part.
 type turn struct {
 	at     int
-	broken bool     // it has sent some of a blob, and then broke off
-	failed attempts // the locations before it that were asked since the first one was
+	broken bool     // it sent part of a blob before the connection broke
+	failed attempts // earlier locations that failed in this round
 }
 
 // Part is a kind of part of an image.
@@ -40,12 +40,12 @@ const (
 	Signatures Part = "signatures"
 )
 
-// turnOf is the key of a part. The empty digest stands for the pinned manifest or index.
+// turnOf returns the key of a part. The empty digest stands for the pinned manifest or index.
 func turnOf(part Part, d digest.Digest) string {
 	return strings.TrimSpace(string(part) + " " + d.String())
 }
 
-// get returns the location of n that is asked next for what, and what those before it said.
+// get returns which of n locations to try next for what, and the errors of those before it.
 func (m *Mirrors) get(what string, n int) (at int, failed attempts) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -55,14 +55,14 @@ func (m *Mirrors) get(what string, n int) (at int, failed attempts) {
 	return 0, nil
 }
 
-// pass makes the location after at the next one, of n, after those that failed.
+// pass makes the location after at the next one, of n, and records the failures before it.
 func (m *Mirrors) pass(what string, at, n int, failed attempts) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.put(what, turn{at: at + 1, failed: failed}, n)
 }
 
-// put records a turn. After the last location, the first one is asked, and what was said before counts no more.
+// put records a turn. After the last location it starts over, without the recorded failures.
 func (m *Mirrors) put(what string, t turn, n int) {
 	if m.turns == nil {
 		m.turns = make(map[string]turn)
@@ -73,8 +73,8 @@ func (m *Mirrors) put(what string, t turn, n int) {
 	m.turns[what] = t
 }
 
-// broke makes the next location the one that is asked, unless this one has sent something and broke off for the first
-// time. It returns the location that is asked next, or -1 if there is only one, or all were asked.
+// broke selects the next location after a broken connection, but the same one the first time that it breaks after
+// sending data. It returns the location to try next, or -1 if there is only one or all have been tried.
 func (m *Mirrors) broke(what string, at, n int, moved bool, why attempt) int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -100,9 +100,8 @@ func (m *Mirrors) note(format string, args ...any) {
 	}
 }
 
-// ask asks the locations, from the one on whose turn it is, until one of them has what is wanted. What the others said
-// is logged then; else it is in the error, with what was said by those that earlier calls asked: where one of these may
-// be better soon, the error is one that may pass.
+// ask tries the locations in turn until one succeeds. Then it logs the failures of the others; otherwise the error has
+// them, with those of earlier calls in this round, and is transient if one of them is.
 func (s *Source) ask(ctx context.Context, part Part, d digest.Digest, ask func(context.Context, *location, *reader) error) error {
 	what, n := turnOf(part, d), len(s.locations)
 	first, failed := s.mirrors.get(what, n)
@@ -121,7 +120,7 @@ func (s *Source) ask(ctx context.Context, part Part, d digest.Digest, ask func(c
 			return err
 		}
 		if ctx.Err() != nil {
-			err = context.Cause(ctx) // why the request was ended
+			err = context.Cause(ctx) // the reason for the cancellation
 		}
 		failed = append(failed, attempt{l.name(), reword(err)})
 		s.mirrors.pass(what, i, n, failed)
@@ -140,7 +139,7 @@ func (s *Source) ask(ctx context.Context, part Part, d digest.Digest, ask func(c
 	return failed.err(s.pinned == "")
 }
 
-// askOne tries one location. If there are others, an expired token is renewed before they are tried.
+// askOne tries one location. With mirrors, it renews an expired token before the next location is tried.
 func (s *Source) askOne(ctx context.Context, l *location, part Part, ask func(context.Context, *location, *reader) error) error {
 	err := l.do(ctx, ask)
 	r := l.current()
@@ -156,7 +155,7 @@ func (s *Source) askOne(ctx context.Context, l *location, part Part, ask func(co
 	return err
 }
 
-// current is the connection in use, nil for none.
+// current returns the connection in use, or nil.
 func (l *location) current() *reader {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -168,7 +167,7 @@ func (l *location) current() *reader {
 
 func (l *location) connected() bool { return l.current() != nil }
 
-// attempts are the locations that failed, and why.
+// attempts are the locations that failed, with their errors.
 type attempts []attempt
 
 type attempt struct {
@@ -176,7 +175,7 @@ type attempt struct {
 	err  error
 }
 
-// mirrorsError holds the errors of several locations. It is classified by the one that matters most.
+// mirrorsError holds the errors of several locations. It is classified by the most important one.
 type mirrorsError struct {
 	attempts
 	primary int
@@ -195,8 +194,8 @@ func (e *mirrorsError) Error() string {
 	return a.from + ": " + a.err.Error() + " (also asked: " + strings.Join(others, "; ") + ")"
 }
 
-// err returns the error that matters most, with the others: one that may pass, else the last one, which is that of the
-// registry itself. Where that does not have a tag there is none: tags are the registry's own, unlike what has a digest.
+// err returns the most important error with the others: a transient one, or else the last, which is that of the registry
+// itself. For a tag, "not found" from the registry is final: tags are the registry's own.
 func (a attempts) err(tag bool) error {
 	last := len(a) - 1
 	if last == 0 {

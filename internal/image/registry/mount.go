@@ -11,12 +11,12 @@ import (
 	"osbuild-containers/internal/image/internals"
 )
 
-// BlobLocations records which repositories are known to have which blobs, so that these are mounted instead of sent. It
-// may be used by several destinations at the same time.
+// BlobLocations records which repositories have which blobs, so that blobs can be mounted instead of sent. It is safe for
+// concurrent use by several destinations.
 type BlobLocations struct {
 	cache types.BlobInfoCache
 
-	challenges sync.Map // by repository, where the registry itself has none: []internals.Challenge
+	challenges sync.Map // by repository, if the registry itself has none: []internals.Challenge
 }
 
 // NewBlobLocations returns an empty record.
@@ -32,7 +32,7 @@ func (k *BlobLocations) challengesOf(repository reference.Named) []internals.Cha
 	return all
 }
 
-// noCandidates records where blobs are and offers no candidates: the library then asks only the repository itself.
+// noCandidates records blobs but offers no candidates, so that the library only asks the repository itself.
 type noCandidates struct{ types.BlobInfoCache }
 
 // CandidateLocations implements types.BlobInfoCache.

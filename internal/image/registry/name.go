@@ -13,11 +13,10 @@ import (
 	"osbuild-containers/internal/request"
 )
 
-// FullName returns the full name of an image in a registry, with its tag and its
-// digest if it has them, and with "latest" if it has neither. It drops the port 443 unless something
-// is configured for it. A short name, without a registry, is resolved by registries.conf: to an
-// alias, or to the image in the one registry that is searched. Without either, or if short is
-// false, it belongs to docker.io.
+// FullName returns the full name of an image in a registry, with its tag and digest, or with "latest" if it has neither.
+// It drops port 443 unless something is configured for it. A short name (one without a registry) is resolved by
+// registries.conf: to an alias, or to the only registry searched. Otherwise, or if short is false, it belongs to
+// docker.io.
 func FullName(a request.Access, name string, short bool) (string, error) {
 	sys := systemContext(a)
 	named, err := reference.ParseNormalizedNamed(name)
@@ -32,7 +31,7 @@ func FullName(a request.Access, name string, short bool) (string, error) {
 	return reference.TagNameOnly(usualPort(sys, named)).String(), nil
 }
 
-// isShort reports whether a name has no registry, by the rule of the parser of references.
+// isShort reports whether a name has no registry, by the rule of the reference parser.
 func isShort(name string) bool {
 	host, _, found := strings.Cut(name, "/")
 	return !found || !strings.ContainsAny(host, ".:") && host != "localhost" && strings.ToLower(host) == host
@@ -69,7 +68,7 @@ func longName(sys *types.SystemContext, name string, usual reference.Named) (ref
 	return nil, fmt.Errorf("a short name that could be any of %s, which %s searches: write it in full", strings.Join(full, ", "), origin)
 }
 
-// Locations returns the repositories that an image is read from, in the order they are tried, mirrors first.
+// Locations returns the repositories to read an image from, in order, mirrors first.
 func Locations(img Image) ([]string, error) {
 	_, places, err := locations(img)
 	if err != nil {
@@ -105,7 +104,7 @@ func locations(img Image) (*types.SystemContext, []sysregistriesv2.PullSource, e
 	return sys, places, nil
 }
 
-// named is the name with the pinned digest, or with its tag.
+// named returns the name with the pinned digest, or with its tag.
 func (img Image) named(sys *types.SystemContext) (reference.Named, error) {
 	named, err := reference.ParseNormalizedNamed(img.Name)
 	if err == nil {
@@ -117,7 +116,7 @@ func (img Image) named(sys *types.SystemContext) (reference.Named, error) {
 	return named, nil
 }
 
-// Reference returns the reference that policy.json knows the image by.
+// Reference returns the reference of the image in policy.json.
 func Reference(img Image) (types.ImageReference, error) {
 	named, err := img.parsed()
 	if err == nil {
@@ -129,8 +128,8 @@ func Reference(img Image) (types.ImageReference, error) {
 	return docker.NewReference(named)
 }
 
-// parsed parses the name of the image. A request has many items and few names, and parsing one takes longer than all
-// else that a policy needs.
+// parsed parses the image's name. Results are cached: requests have many items but few names, and parsing takes longer
+// than the rest of a policy check.
 func (img Image) parsed() (reference.Named, error) {
 	type key struct {
 		name   string

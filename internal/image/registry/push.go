@@ -17,9 +17,8 @@ import (
 	"osbuild-containers/internal/retry"
 )
 
-// Destination is a repository of a registry to which images are written as they are: nothing is
-// compressed again and no manifest is changed. Its methods may be called at the same time; Close
-// comes last. It retries nothing.
+// Destination is a repository that images are pushed to unchanged: nothing is recompressed, no manifest is edited. It
+// retries nothing. Its methods are safe for concurrent use, except that Close must come last.
 type Destination struct {
 	name  reference.Named
 	sys   *types.SystemContext
@@ -30,14 +29,13 @@ type Destination struct {
 	client *internals.Client // of dest
 }
 
-// OpenDestination connects to the registry. All destinations with the same BlobLocations
-// mount blobs from each other.
+// OpenDestination connects to the registry. Destinations that share known mount blobs from each other.
 func OpenDestination(ctx context.Context, repository string, a request.Access, known *BlobLocations) (*Destination, error) {
 	named, err := reference.ParseNormalizedNamed(repository)
 	if err != nil {
 		return nil, fmt.Errorf("repository %q: %w", repository, err)
 	}
-	ref, err := docker.NewReferenceUnknownDigest(reference.TrimNamed(named)) // manifests get their digests as names
+	ref, err := docker.NewReferenceUnknownDigest(reference.TrimNamed(named)) // manifests are pushed by digest
 	if err != nil {
 		return nil, fmt.Errorf("repository %q: %w", repository, err)
 	}
@@ -71,7 +69,7 @@ func (d *Destination) open(ctx context.Context, ref types.ImageReference) (types
 // Close closes the connections.
 func (d *Destination) Close() error { return d.dest.Close() }
 
-// Name is the name of the repository.
+// Name returns the name of the repository.
 func (d *Destination) Name() string { return d.name.Name() }
 
 func blobInfo(b manifest.Descriptor) types.BlobInfo {
@@ -83,8 +81,8 @@ func (d *Destination) Has(ctx context.Context, b manifest.Descriptor) (bool, err
 	return d.reuse(ctx, b, noCandidates{d.known.cache})
 }
 
-// Mount mounts the blob from another repository of the registry that is known to have it. It returns false if none
-// is known, or if the registry does not mount.
+// Mount mounts the blob from another repository of the registry. It returns false if none is known to have the blob, or
+// if the registry cannot mount.
 func (d *Destination) Mount(ctx context.Context, b manifest.Descriptor) (bool, error) {
 	internals.AnyCompression(d.known.cache, b.Digest)
 	return d.reuse(ctx, b, d.known.cache)
@@ -98,8 +96,8 @@ func (d *Destination) reuse(ctx context.Context, b manifest.Descriptor, known ty
 	return there, d.sending(err)
 }
 
-// Put sends the blob that r reads. The reader verifies it: its error at the end keeps the registry
-// from accepting the blob. If the registry has the blob by now, nothing is read.
+// Put sends the blob from r, which must verify it: an error at EOF prevents the registry from accepting the blob. If the
+// registry already has the blob, nothing is read.
 func (d *Destination) Put(ctx context.Context, b manifest.Descriptor, r io.Reader) error {
 	_, err := d.dest.PutBlob(ctx, r, blobInfo(b), d.known.cache, false)
 	if err != nil {
@@ -108,8 +106,7 @@ func (d *Destination) Put(ctx context.Context, b manifest.Descriptor, r io.Reade
 	return d.sending(err)
 }
 
-// PutManifest sends the manifest of an image or a list, whose parts must be there already, under its digest
-// and the tag, "" for none.
+// PutManifest pushes a manifest or index, whose parts must have been pushed, under its digest and, unless empty, the tag.
 func (d *Destination) PutManifest(ctx context.Context, raw []byte, tag string) (err error) {
 	if tag == "" {
 		return d.sending(d.dest.PutManifest(ctx, raw, nil))
@@ -126,7 +123,7 @@ func (d *Destination) PutManifest(ctx context.Context, raw []byte, tag string) (
 	return d.sending(dest.PutManifest(ctx, raw, nil))
 }
 
-// reference is that of a manifest with a tag, or else with a digest.
+// reference returns the reference of a manifest by tag, or by digest if the tag is empty.
 func (d *Destination) reference(tag string, sum digest.Digest) (types.ImageReference, error) {
 	if tag == "" {
 		named, err := reference.WithDigest(d.name, sum)
@@ -142,8 +139,8 @@ func (d *Destination) reference(tag string, sum digest.Digest) (types.ImageRefer
 	return docker.NewReference(named)
 }
 
-// HasManifest reports whether the registry has this manifest, under the tag, or under its digest where the
-// tag is "". It also reports false where the registry does not tell.
+// HasManifest reports whether the registry has this manifest under the tag, or under its digest if the tag is empty. It
+// also returns false if the registry does not tell.
 func (d *Destination) HasManifest(ctx context.Context, sum digest.Digest, tag string) (bool, error) {
 	ref, err := d.reference(tag, sum)
 	if err != nil {
@@ -163,7 +160,7 @@ func (d *Destination) HasManifest(ctx context.Context, sum digest.Digest, tag st
 	return false, nil
 }
 
-// sendError is what went wrong with a registry that is written to.
+// sendError is an error of writing to a registry.
 type sendError struct {
 	to  string
 	err error
@@ -172,7 +169,7 @@ type sendError struct {
 func (e *sendError) Error() string { return "send to " + e.to + ": " + e.err.Error() }
 func (e *sendError) Unwrap() error { return e.err }
 
-// sending words an error. A challenge that comes with the repository is answered by the next Destination.
+// sending rewords an error. A challenge of the repository is answered by the next Destination.
 func (d *Destination) sending(err error) error {
 	if err == nil {
 		return nil
@@ -184,13 +181,13 @@ func (d *Destination) sending(err error) error {
 	return &sendError{d.name.Name(), reword(d.login.denied(err))}
 }
 
-// IsSend reports whether an error is of a registry that is written to.
+// IsSend reports whether an error is one of writing to a registry.
 func IsSend(err error) bool {
 	var send *sendError
 	return errors.As(err, &send)
 }
 
-// IsRefused reports whether a registry has answered that it does not take what was sent, with whatever credentials.
+// IsRefused reports whether a registry refused what was sent, for reasons other than credentials.
 func IsRefused(err error) bool {
 	code := statusOf(err)
 	var rejected types.ManifestTypeRejectedError

@@ -13,14 +13,14 @@ import (
 	"osbuild-containers/internal/manifest"
 )
 
-// reader is a connection to one repository: a source of the library, and the digest it is pinned to.
+// reader is a connection to one repository: a source of the library and its pinned digest.
 type reader struct {
 	src    types.ImageSource
 	pinned digest.Digest
 	login  *login            // to the registry
 	client *internals.Client // of src
 
-	worked    atomic.Bool // it has answered a question
+	worked    atomic.Bool // it has answered a request
 	lookaside sync.Mutex  // held while signatures are read
 }
 
@@ -40,8 +40,8 @@ func (r *reader) Instance(ctx context.Context, d digest.Digest) ([]byte, error) 
 	return checked(raw, kind, d)
 }
 
-// checked returns a document that has the digest that is wanted; the empty one is any. What has another digest may
-// not be a manifest at all, which says more.
+// checked returns a document if it has the wanted digest, or any document if want is empty. For another digest, the error
+// says if the document is not a manifest at all.
 func checked(raw []byte, kind string, want digest.Digest) ([]byte, error) {
 	var err error
 	if want != "" {
@@ -55,7 +55,7 @@ func checked(raw []byte, kind string, want digest.Digest) ([]byte, error) {
 	return raw, err
 }
 
-// checkManifest checks the digest, which of schema 1 is that of the part that is signed.
+// checkManifest checks the digest, which for schema 1 is that of the signed part.
 func checkManifest(raw []byte, want digest.Digest) error {
 	got, err := schema1.Digest(raw)
 	if err == nil && got != want {

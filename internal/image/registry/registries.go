@@ -7,12 +7,12 @@ import (
 	"osbuild-containers/internal/request"
 )
 
-// A Config is what registries.conf says of the registry of an image.
+// A Config is the part of registries.conf for an image's registry.
 type Config struct {
-	Prefix       string // of the names it is about; "" where nothing is said
-	Location     string // what the prefix is replaced by
+	Prefix       string // of the names it applies to; "" if none applies
+	Location     string // replaces the prefix
 	Insecure     bool
-	ByDigestOnly bool // mirrors are used for digests only, not for tags
+	ByDigestOnly bool // use mirrors for digests only, not for tags
 	Mirrors      []Mirror
 }
 
@@ -23,7 +23,7 @@ type Mirror struct {
 	For      string // pull-from-mirror: "" for all, or tag-only, digest-only
 }
 
-// ConfigOf returns what registries.conf, and the access, say of the registry of a name in full.
+// ConfigOf returns what registries.conf and the access options say about the registry of a full name.
 func ConfigOf(a request.Access, name string) (Config, error) {
 	sys := systemContext(a)
 	r := Config{Insecure: sys.DockerInsecureSkipTLSVerify == types.OptionalBoolTrue}

@@ -14,15 +14,15 @@ import (
 	"osbuild-containers/internal/progress"
 )
 
-// userNames are those that were sent. A name may be a part of an image's name, so it is hidden only in what a
-// registry says.
+// userNames are the user names that were sent. A name may also be part of an image's name, so it is hidden only in
+// texts from a registry.
 var userNames sync.Map
 
-// noLogin is an empty name with an empty password, in base64: the library sends it where it has no credentials.
+// noLogin is an empty user name and password in base64, sent by the library if it has no credentials.
 const noLogin = "Og=="
 
-// hideCredentials hides what a request carries as credentials from all messages, since a registry may say them again.
-// It reports whether there are any by which a user logs in, which a token is not.
+// hideCredentials hides a request's credentials in all messages, since a registry may echo them. login is true if they
+// include a user's login and not only a token.
 func hideCredentials(req *http.Request) (login bool, err error) {
 	scheme, value, _ := strings.Cut(req.Header.Get("Authorization"), " ")
 	if value != noLogin {
@@ -42,7 +42,7 @@ func hideCredentials(req *http.Request) (login bool, err error) {
 	if !hasForm(req) {
 		return login, nil
 	}
-	form, err := io.ReadAll(req.Body) // for a token: the library has made it
+	form, err := io.ReadAll(req.Body) // a token request, made by the library
 	if err != nil {
 		return login, err
 	}
@@ -55,12 +55,12 @@ func hideCredentials(req *http.Request) (login bool, err error) {
 	return login, nil
 }
 
-// hasForm reports whether a request has a form as its body, as requests for tokens have.
+// hasForm reports whether the body of a request is a form, as in token requests.
 func hasForm(req *http.Request) bool {
 	return req.Body != nil && req.Header.Get("Content-Type") == "application/x-www-form-urlencoded"
 }
 
-// hideUsers hides the names of users in what a registry says.
+// hideUsers hides user names in text from a registry.
 func hideUsers(text string) string {
 	userNames.Range(func(name, _ any) bool {
 		text = progress.ReplaceWord(text, name.(string))
@@ -69,8 +69,7 @@ func hideUsers(text string) string {
 	return text
 }
 
-// redirectedError is an error of a request that a redirect led to a host. More than the host may be a key to what is
-// there.
+// redirectedError is an error of a redirected request. It names only the host, since the rest of the URL may be a secret.
 type redirectedError struct {
 	host string
 	err  error
@@ -79,7 +78,7 @@ type redirectedError struct {
 func (e *redirectedError) Error() string { return fmt.Sprintf("redirected to %s: %v", e.host, e.err) }
 func (e *redirectedError) Unwrap() error { return e.err }
 
-// redirected marks the error of a request that is a redirect's.
+// redirected marks the error of a redirected request.
 func redirected(req *http.Request, err error) error {
 	if req.Response == nil {
 		return err
@@ -87,7 +86,7 @@ func redirected(req *http.Request, err error) error {
 	return &redirectedError{req.URL.Host, err}
 }
 
-// onlyHost takes the URL of a redirect from the text of an error, which says the host.
+// onlyHost removes the URL of a redirect from an error's text, which then names the host.
 func onlyHost(text string, err error) string {
 	var moved *redirectedError
 	var sent *url.Error

@@ -13,8 +13,8 @@ import (
 	"osbuild-containers/internal/image/library"
 )
 
-// Signatures returns the signatures of a manifest, those of a lookaside and those attached to the image in the
-// registry. One of the default lookasides that cannot be read is passed over.
+// Signatures returns the signatures of a manifest, from the lookaside and those attached to the image. A default
+// lookaside that cannot be read is skipped.
 func (r *reader) Signatures(ctx context.Context, d digest.Digest) ([][]byte, error) {
 	r.lookaside.Lock()
 	defer r.lookaside.Unlock()
@@ -30,9 +30,8 @@ func (r *reader) Signatures(ctx context.Context, d digest.Digest) ([][]byte, err
 	return library.Signatures(limited(ctx), r.src, d)
 }
 
-// unreadLookaside returns the directory, of those in which the library looks for signatures where none is configured,
-// that has the file which err says cannot be read; "" for all other errors. A policy that wants a signature refuses
-// an image without one.
+// unreadLookaside returns the default lookaside directory with the file that err says cannot be read, or "" for all other
+// errors. Skipping it is safe: a policy that requires a signature refuses an image without one.
 func unreadLookaside(err error) string {
 	var unread *fs.PathError
 	if !errors.As(err, &unread) {

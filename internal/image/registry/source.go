@@ -1,9 +1,8 @@
-// Package registry reads images out of registries and their mirrors, and writes them to registries.
+// Package registry reads images from registries and their mirrors, and pushes images to registries.
 //
-// All requests of the library go through a transport of this package (http.go), from the first one on; how that is
-// done without the library's help is in the package internals. Where mirrors are asked, and what they said, is in
-// mirrors.go; credentials are in credentials.go, signatures in signatures.go, what is sent to a registry in push.go,
-// and which errors may pass in errors.go.
+// All requests of the library pass through a RoundTripper of this package (http.go), which package internals installs.
+// The order of mirrors and their errors are in mirrors.go, credentials in credentials.go, signatures in signatures.go,
+// pushes in push.go, and the classification of errors in errors.go.
 package registry
 
 import (
@@ -33,22 +32,21 @@ import (
 type Image struct {
 	Name    string
 	Access  request.Access
-	Pinned  digest.Digest // digest of the manifest or index; empty: whatever the name's tag points to
-	Mirrors *Mirrors      // nil: each Open begins with the first location, and locations passed over are not logged
+	Pinned  digest.Digest // digest of the manifest or index; empty: what the name's tag points to
+	Mirrors *Mirrors      // nil: each Open starts at the first location and does not log failed ones
 }
 
-// Source is an open image in a registry, and in the mirrors that registries.conf names for it. Each request goes to
-// one location after the other, until one has what is wanted. Its methods may be called at the same time; Close
-// comes last.
+// Source is an open image in a registry and its mirrors in registries.conf. Each request tries one location after the
+// other until one succeeds. Its methods are safe for concurrent use, except that Close must come last.
 type Source struct {
-	locations []*location // in the order in which they are asked
+	locations []*location // in the order to try
 	mirrors   *Mirrors
 	pinned    digest.Digest
-	raw       []byte // what is pinned
-	origin    string // the repository that it was read from
+	raw       []byte // the pinned manifest or index
+	origin    string // repository it was read from
 }
 
-// newSource returns a source from which nothing was read, and the configuration of its locations.
+// newSource returns a source that has read nothing yet, and the configuration for its locations.
 func newSource(img Image) (*Source, *types.SystemContext, error) {
 	sys, places, err := locations(img)
 	if err != nil {
@@ -69,7 +67,7 @@ func Open(ctx context.Context, img Image) (*Source, error) {
 		return nil, reword(err)
 	}
 	err = s.open(ctx)
-	if err == nil && img.Pinned == "" { // from now on it is
+	if err == nil && img.Pinned == "" { // now pinned
 		err = s.pin(sys, img)
 	}
 	if err != nil {
@@ -89,8 +87,7 @@ func (s *Source) open(ctx context.Context) error {
 	})
 }
 
-// pin turns a source that was opened by a tag into one of the manifest that the tag pointed to, which other
-// locations are read by its digest.
+// pin pins a source opened by tag to the manifest that the tag pointed to, so that other locations are read by digest.
 func (s *Source) pin(sys *types.SystemContext, img Image) error {
 	var err error
 	if s.pinned, err = schema1.Digest(s.raw); err != nil {
@@ -130,7 +127,7 @@ func (s *Source) Close() error {
 	return errors.Join(errs...)
 }
 
-// Manifest implements Source. It was read when the source was opened.
+// Manifest implements Source. The manifest was read by Open.
 func (s *Source) Manifest(context.Context) ([]byte, error) { return s.raw, nil }
 
 // Instance implements Source.
@@ -151,7 +148,7 @@ func (s *Source) Signatures(ctx context.Context, d digest.Digest) (sigs [][]byte
 	return sigs, reword(err)
 }
 
-// Publishable is the manifest as served.
+// Publishable returns raw.
 func (s *Source) Publishable(_ context.Context, raw []byte) ([]byte, error) { return raw, nil }
 
 // Blob implements Source.
@@ -188,8 +185,7 @@ func (s *Source) Elsewhere(part Part, d digest.Digest) bool {
 	return true
 }
 
-// broke records that the body of a blob ended before its end. A location that has sent some of it is asked for the
-// rest once.
+// broke records that a blob's body ended early. A location that has sent part of it is asked for the rest once.
 func (s *Source) broke(d digest.Digest, l *location, err error, moved bool) error {
 	at, n := slices.Index(s.locations, l), len(s.locations)
 	next := s.mirrors.broke(turnOf(Blob, d), at, n, moved, attempt{l.name(), err})
@@ -199,8 +195,8 @@ func (s *Source) broke(d digest.Digest, l *location, err error, moved bool) erro
 	return &retry.NextError{Err: err, Next: s.locations[next].name()}
 }
 
-// systemContext is the configuration the library cannot find by itself: what its users, skopeo and
-// podman, take from the environment and from their options.
+// systemContext returns the configuration that the library does not find itself: what skopeo and podman take from the
+// environment and their options.
 func systemContext(a request.Access) *types.SystemContext {
 	sys := &types.SystemContext{
 		AuthFilePath:             cmp.Or(a.AuthFile, namedAuthFile()),
@@ -208,14 +204,14 @@ func systemContext(a request.Access) *types.SystemContext {
 		SystemRegistriesConfPath: os.Getenv("CONTAINERS_REGISTRIES_CONF"),
 		DockerRegistryUserAgent:  userAgent,
 	}
-	if !a.TLSVerify { // left undefined otherwise, so that registries.conf can say insecure
+	if !a.TLSVerify { // otherwise undefined, so that registries.conf decides
 		sys.DockerInsecureSkipTLSVerify = types.OptionalBoolTrue
 	}
 	return sys
 }
 
-// namedAuthFile is the rule of podman and skopeo: REGISTRY_AUTH_FILE, then DOCKER_CONFIG, else "", for the
-// library's own places.
+// namedAuthFile follows podman and skopeo: REGISTRY_AUTH_FILE, then DOCKER_CONFIG, otherwise "" for the library's
+// defaults.
 func namedAuthFile() string {
 	if f := os.Getenv("REGISTRY_AUTH_FILE"); f != "" {
 		return f
@@ -226,8 +222,7 @@ func namedAuthFile() string {
 	return ""
 }
 
-// exact is the name with the digest, which decides, not the tag; without a digest the name with its
-// tag, "latest" if it has none.
+// exact returns the name with the digest and without the tag, or, without a digest, with its tag or "latest".
 func exact(named reference.Named, pinned digest.Digest) (reference.Named, error) {
 	if pinned == "" {
 		return reference.TagNameOnly(named), nil
@@ -235,8 +230,8 @@ func exact(named reference.Named, pinned digest.Digest) (reference.Named, error)
 	return reference.WithDigest(reference.TrimNamed(named), pinned)
 }
 
-// usualPort drops ":443", so that host:443/name is host/name to everything that is configured for
-// host, unless something is configured for host:443 itself.
+// usualPort drops ":443", so that the configuration of host applies to host:443/name, unless something is configured for
+// host:443 itself.
 func usualPort(sys *types.SystemContext, named reference.Named) reference.Named {
 	host := reference.Domain(named)
 	bare, found := strings.CutSuffix(host, ":443")
@@ -246,7 +241,7 @@ func usualPort(sys *types.SystemContext, named reference.Named) reference.Named 
 	if l, err := findLogin(sys, host); err == nil && l.from != "" {
 		return named
 	}
-	// A prefix without the port matches too, to a location that the port then spoils.
+	// A prefix without the port matches too, but its location would then keep the port.
 	if reg, err := sysregistriesv2.FindRegistry(sys, named.Name()); err == nil && reg != nil && strings.HasPrefix(reg.Prefix, host) {
 		return named
 	}
@@ -261,7 +256,7 @@ func usualPort(sys *types.SystemContext, named reference.Named) reference.Named 
 	return named
 }
 
-// certDirs are where the library looks for certificates, a directory for each host.
+// certDirs returns the directories in which the library looks for a host's certificates.
 func certDirs() []string {
 	return []string{filepath.Join(homedir.Get(), ".config/containers/certs.d"), "/etc/containers/certs.d", "/etc/docker/certs.d"}
 }

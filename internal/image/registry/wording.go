@@ -9,7 +9,7 @@ import (
 	"osbuild-containers/internal/progress"
 )
 
-// wordedError is an error of the library in other words.
+// wordedError is a reworded error of the library.
 type wordedError struct {
 	text string
 	err  error
@@ -18,17 +18,16 @@ type wordedError struct {
 func (e *wordedError) Error() string { return e.text }
 func (e *wordedError) Unwrap() error { return e.err }
 
-// reword drops what is said twice, the target's name and the names of the library's functions,
-// and says a status as HTTP does.
+// reword removes repetitions, the target's name and function names of the library, and writes statuses as in HTTP.
 func reword(err error) error {
 	if err == nil {
 		return nil
 	}
-	if sent, ok := err.(*url.Error); ok && isWire(sent.Err) { //nolint:errorlint // one that is wrapped has more to say
+	if sent, ok := err.(*url.Error); ok && isWire(sent.Err) { //nolint:errorlint // a wrapped one has more context
 		if what := askedFor(sent); what != "" {
 			return &wordedError{what + sent.Err.Error(), err}
 		}
-		return sent.Err // of wire, which says the rest
+		return sent.Err // wire's error is sufficient
 	}
 	err = unreadable(err)
 	text := internals.Shorten(onlyHost(err.Error(), err))
@@ -38,7 +37,7 @@ func reword(err error) error {
 	return &wordedError{text, err}
 }
 
-// askedFor says what a request was for, where its error does not.
+// askedFor returns what a request was for, if its error does not say.
 func askedFor(sent *url.Error) string {
 	u, err := url.Parse(sent.URL)
 	var other *ElsewhereError

@@ -16,8 +16,8 @@ import (
 	"osbuild-containers/internal/panics"
 )
 
-// ReadLayers reads the layers of the image, each once and some at one time, for what a conversion has to know. The error is
-// a manifest.MismatchError if one of them does not have its digest.
+// ReadLayers reads the layers of the image in parallel, each once, to learn what a conversion needs. The error is a
+// manifest.MismatchError if a layer does not have its digest.
 func (i *Image) ReadLayers(ctx context.Context, open func(digest.Digest) (io.ReadCloser, error)) (map[digest.Digest]Layer, error) {
 	layers := map[digest.Digest]Layer{}
 	var mu sync.Mutex
@@ -41,7 +41,7 @@ func (i *Image) ReadLayers(ctx context.Context, open func(digest.Digest) (io.Rea
 	return layers, err
 }
 
-// readLayer reads a layer to its end.
+// readLayer reads a layer to EOF.
 func readLayer(ctx context.Context, d digest.Digest, open func(digest.Digest) (io.ReadCloser, error)) (l Layer, err error) {
 	in, err := open(d)
 	if err != nil {
@@ -53,13 +53,13 @@ func readLayer(ctx context.Context, d digest.Digest, open func(digest.Digest) (i
 	if _, e := io.CopyBuffer(io.Discard, struct{ io.Reader }{blob}, make([]byte, 64<<10)); e != nil {
 		return l, e
 	}
-	if got := blob.hash.Digest(); got != d { // which explains an error of the decompressor
+	if got := blob.hash.Digest(); got != d { // reported first: it explains an error of the decompressor
 		return l, manifest.Mismatch("", got, d)
 	}
 	return Layer{DiffID: diff, Size: blob.n}, err
 }
 
-// diffID returns the digest of what a layer decompresses to.
+// diffID returns the digest of a layer's uncompressed content.
 func diffID(blob io.Reader) (digest.Digest, error) {
 	plain, err := compression.Plain(blob)
 	if err != nil {
@@ -71,7 +71,7 @@ func diffID(blob io.Reader) (digest.Digest, error) {
 	return hash.Digest(), err
 }
 
-// hashed counts and hashes what is read.
+// hashed counts and hashes the bytes read.
 type hashed struct {
 	r    io.Reader
 	n    int64

@@ -1,9 +1,9 @@
-// Package schema1 reads manifests of Docker's schema 1, the format of images before 2016, and converts them as skopeo
-// and podman do, with their library.
+// Package schema1 parses manifests of Docker's schema 1, the image format before 2016, and converts them as skopeo and
+// podman do, with their library.
 //
-// Such a manifest is signed in itself: its digest is that of the part that was signed, and nothing is read but that
-// part. It has no config, so that the image has an ID only after its conversion, which needs the diff IDs of the
-// layers. The conversion is deterministic: the same manifest and the same layers give the same bytes.
+// Such a manifest contains its own signatures: its digest is that of the signed part, and only that part is read. It has no
+// config, so the image ID is known only after conversion, which needs the diff IDs of the layers. The conversion is
+// deterministic: the same manifest and layers give the same bytes.
 package schema1
 
 import (
@@ -23,11 +23,11 @@ import (
 // Image is a manifest of schema 1.
 type Image struct {
 	*manifest.Schema1
-	Digest  digest.Digest // of the part that is signed
-	Payload []byte        // that part
+	Digest  digest.Digest // of the signed part
+	Payload []byte        // the signed part
 }
 
-// Digest returns the digest of a manifest: of the part that is signed if it is of schema 1, else of all of it.
+// Digest returns the digest of a manifest: of the signed part if it is of schema 1, otherwise of all of it.
 func Digest(raw []byte) (digest.Digest, error) {
 	if !manifest.IsSchema1(raw) {
 		return digest.FromBytes(raw), nil
@@ -36,13 +36,13 @@ func Digest(raw []byte) (digest.Digest, error) {
 	return d, err
 }
 
-// payload returns the part of a manifest that is signed, all of it if it has no signatures, and its digest.
+// payload returns the signed part of a manifest, or all of it if it has no signatures, and its digest.
 func payload(raw []byte) (signed []byte, d digest.Digest, err error) {
 	err = panics.Catch(func() (err error) {
 		signed, d, err = split(raw)
 		return err
 	})
-	if _, is := errors.AsType[*panics.Error](err); is { // the library takes lengths as they are, also negative ones
+	if _, is := errors.AsType[*panics.Error](err); is { // the library panics on some invalid lengths
 		err = errors.New("it cannot be parsed")
 	}
 	if err != nil {
@@ -54,7 +54,7 @@ func payload(raw []byte) (signed []byte, d digest.Digest, err error) {
 	return signed, d, nil
 }
 
-// split is payload by the library, which determines the two independently.
+// split is payload by the library, which determines part and digest independently.
 func split(raw []byte) ([]byte, digest.Digest, error) {
 	d, err := imgmanifest.Digest(raw)
 	if err != nil || imgmanifest.GuessMIMEType(raw) != imgmanifest.DockerV2Schema1SignedMediaType {
@@ -68,8 +68,8 @@ func split(raw []byte) ([]byte, digest.Digest, error) {
 	return signed, d, err
 }
 
-// Parse parses a manifest of schema 1. Signatures are not verified: the digest pins what they sign, and their keys
-// were never published.
+// Parse parses a manifest of schema 1. It does not verify signatures: the digest pins what they sign, and the keys were
+// never published.
 func Parse(raw []byte) (*Image, error) {
 	if len(raw) > manifest.MaxSize {
 		return nil, fmt.Errorf("manifest is %d bytes long, the limit is %d", len(raw), manifest.MaxSize)
@@ -85,21 +85,21 @@ func Parse(raw []byte) (*Image, error) {
 	return &Image{Schema1: m, Digest: d, Payload: signed}, nil
 }
 
-// A Layer is what a conversion has to know of a layer.
+// A Layer is what a conversion needs to know of a layer.
 type Layer struct {
 	DiffID digest.Digest
 	Size   int64 // of the blob, in bytes
 }
 
-// Converted is an image after its conversion.
+// Converted is a converted image.
 type Converted struct {
-	ID       digest.Digest // image ID: digest of Config
+	ID       digest.Digest // image ID, the digest of Config
 	Config   []byte
 	Manifest []byte
 	Parsed   *manifest.Manifest // of Manifest
 }
 
-// Convert returns the image in Docker's schema 2. layers has all that Blobs names.
+// Convert converts the image to Docker's schema 2. layers must have every blob of Blobs.
 func (i *Image) Convert(layers map[digest.Digest]Layer) (*Converted, error) {
 	old, err := imgmanifest.Schema1FromManifest(i.Payload)
 	if err != nil {
@@ -138,7 +138,7 @@ func (i *Image) Convert(layers map[digest.Digest]Layer) (*Converted, error) {
 		return nil, fmt.Errorf("convert manifest of schema 1: %w", err)
 	}
 	if c.Parsed, err = manifest.Parse(c.Manifest); err == nil {
-		var ids []digest.Digest // a history entry may have a field that decoders take for rootfs
+		var ids []digest.Digest // a history entry may have a field that decoders mistake for rootfs
 		if ids, err = c.Parsed.LayerDiffIDs(c.Config); err == nil && !slices.Equal(ids, diffIDs) {
 			err = errors.New("the config is ambiguous: it has other diff ids, too")
 		}
@@ -149,8 +149,8 @@ func (i *Image) Convert(layers map[digest.Digest]Layer) (*Converted, error) {
 	return c, nil
 }
 
-// Gives returns an error unless raw, a manifest of schema 1, converts to the image with that manifest and config. No layer
-// is read: the config has their diff IDs.
+// Gives returns an error unless raw, a manifest of schema 1, converts to the image with that manifest and config. It reads
+// no layer: the config has their diff IDs.
 func Gives(raw, converted, config []byte) error {
 	i, err := Parse(raw)
 	if err != nil {

@@ -11,10 +11,9 @@ import (
 	"strings"
 )
 
-// check refuses a store that came with the tree and is not one: the library trusts what
-// it finds. Symbolic links would lead it out of the tree, with its lock files for
-// example; and it makes paths of the ids in its records, and removes what has an id that
-// is marked as incomplete.
+// check refuses a store in the tree that is not a valid one, since the library trusts its content. Symbolic links, for
+// example of lock files, would lead outside the tree; ids in records become paths; and layers marked incomplete are
+// removed by id.
 func check(root, driver string) error {
 	switch info, err := os.Lstat(root); {
 	case errors.Is(err, fs.ErrNotExist):
@@ -53,8 +52,8 @@ func check(root, driver string) error {
 	return nil
 }
 
-// foreign reports whether a directory does not belong to the store itself: what is in layers and
-// containers may be anything, and what other programs have there is not read.
+// foreign reports whether a directory is not the store's own: layers and containers may contain anything, and files of
+// other programs are not read.
 func foreign(name, driver string) bool {
 	parts := strings.Split(name, string(filepath.Separator))
 	within := slices.Contains([]string{driver, driver + "-layers", driver + "-images", driver + "-containers"}, parts[0])
@@ -73,7 +72,7 @@ func foreign(name, driver string) bool {
 	return false
 }
 
-// checkRecords refuses ids that are not names of files.
+// checkRecords refuses ids that are not file names.
 func checkRecords(root, name string) error {
 	raw, err := os.ReadFile(filepath.Join(root, name))
 	if errors.Is(err, fs.ErrNotExist) {

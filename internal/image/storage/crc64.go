@@ -7,7 +7,7 @@ import (
 	"github.com/vbatts/tar-split/tar/storage"
 )
 
-// A checksum is what tar-split keeps of a file.
+// A checksum is a checksum of a file in tar-split data.
 type checksum uint64
 
 // Write adds p to the checksum. It never fails.
@@ -16,11 +16,10 @@ func (c *checksum) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// updateCRC64 returns what crc64.Update returns with storage.CRCTable, in a third of the time.
+// updateCRC64 is crc64.Update with storage.CRCTable, in a third of the time.
 //
-// The polynomial of that table, x^64 + x^4 + x^3 + x + 1, has so few terms that a
-// sum is carried over the next word with a few shifts, where package crc64 looks up
-// a table for each byte. Four sums, each of every fourth word, do not wait for each
+// The polynomial, x^64 + x^4 + x^3 + x + 1, has so few terms that a few shifts carry a sum over the next word, where
+// package crc64 looks up a table for each byte. Four independent sums, each of every fourth word, avoid waiting for each
 // other.
 func updateCRC64(crc uint64, p []byte) uint64 {
 	if len(p) < 64 {

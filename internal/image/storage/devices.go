@@ -11,23 +11,23 @@ import (
 	"osbuild-containers/internal/layer"
 )
 
-// devices are the device nodes of a layer that only root of the host can make. The library leaves them out, but hard links
-// to them are errors, since there is nothing to link to. So the archive that it gets has a device node in the place of each:
-// a header of the same length. What the store keeps of the layer is of the archive as it was.
+// devices tracks the device nodes of a layer, which only root of the host can create. The library skips them, but then
+// fails on hard links to them. It is therefore given an archive in which a device node, with a header of the same length,
+// replaces each such link. The store's notes describe the original archive.
 type devices struct {
-	below *devices            // of the layer that this one is unpacked into a copy of; nil for none
-	paths map[string]pathKind // of those that are not of the zero kind, or replace such a path of a layer below
+	below *devices            // of the layer below, whose copy this one is unpacked into; nil for none
+	paths map[string]pathKind // paths not of the zero kind, or that replace such a path of a layer below
 	edits []int64             // offsets of the headers to change
-	any   bool                // there was one
-	dir   string              // the directory that was resolved last, with a slash behind it
-	to    string              // what it is
-	grown int64               // by how many bytes symbolic links made the names in paths longer, those of the layers below included
+	any   bool                // the layer has a device node
+	dir   string              // directory resolved last, with a trailing slash
+	to    string              // result of resolving dir
+	grown int64               // bytes that symbolic links added to names in paths, layers below included
 }
 
-// maxGrown bounds the memory for names that symbolic links make longer than they are in the layer, where they are counted.
+// maxGrown bounds the memory for names made longer by symbolic links.
 const maxGrown = 64 << 20
 
-// pathKind is what a path is, as far as hard links to it depend on that.
+// pathKind tells whether a path is a device or symbolic link, as far as hard links depend on it.
 type pathKind struct {
 	device bool   // a device node or a hard link to one
 	target string // of a symbolic link
@@ -69,8 +69,8 @@ func (d *devices) check() error {
 	return nil
 }
 
-// add takes the next entry of the layer, whose header ends at the offset. It reports whether there will be no file of
-// that name, because it is a device node or a hard link to one.
+// add records the layer's next entry, whose header ends at the offset. It reports whether the entry will not exist,
+// because it is a device node or a hard link to one.
 func (d *devices) add(e *layer.Entry, end int64) bool {
 	var k pathKind
 	switch e.Type {
@@ -87,7 +87,7 @@ func (d *devices) add(e *layer.Entry, end int64) bool {
 	return k.device
 }
 
-// remove takes a whiteout.
+// remove records a whiteout.
 func (d *devices) remove(name string) { d.set(name, pathKind{}) }
 
 // resolve follows symbolic links in the directories of a name.
@@ -101,7 +101,7 @@ func (d *devices) resolve(name string) string {
 }
 
 func (d *devices) follow(name string) string {
-	for i, left := 1, 40; i < len(name) && left > 0 && len(name) <= unix.PathMax; i++ { // the kernel does not follow more
+	for i, left := 1, 40; i < len(name) && left > 0 && len(name) <= unix.PathMax; i++ { // the kernel's limit
 		if name[i] != '/' {
 			continue
 		}
@@ -116,14 +116,14 @@ func (d *devices) follow(name string) string {
 	return name
 }
 
-// edit returns a function that changes the headers of the archive that is passed to it, piece by piece, and passes it on
-// to the function to; without devices, to itself. The second function ends the archive.
+// edit returns a function that edits the headers of the archive passed to it in pieces, and passes it on to to; without
+// devices that is to itself. end must be called at the end of the archive.
 func (d *devices) edit(to func(piece []byte) error) (pass func(piece []byte) error, end func() error) {
 	if d == nil {
 		return to, func() error { return nil }
 	}
-	var at int64                       // offset of what is passed on next
-	block := make([]byte, 0, tarBlock) // its beginning, until there is the rest
+	var at int64                       // offset of the next piece
+	block := make([]byte, 0, tarBlock) // start of an incomplete block
 	forward := func(b []byte) error {
 		at += int64(len(b))
 		return to(b)
@@ -166,7 +166,7 @@ func (d *devices) edit(to func(piece []byte) error) (pass func(piece []byte) err
 	return pass, end
 }
 
-// toDevice makes the header of a hard link that of a device node.
+// toDevice turns the header of a hard link into that of a device node.
 func toDevice(header []byte) {
 	const sumAt, typeflagAt = 148, 156
 	header[typeflagAt] = tar.TypeChar

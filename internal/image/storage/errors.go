@@ -1,6 +1,6 @@
 // Package storage reads and writes containers storages: the stores of podman, skopeo and buildah.
 //
-// Nothing is ever written to a store that is read: it may be read-only, and podman may use it at the same time.
+// A store opened for reading is never written to: it may be read-only, and podman may be using it.
 package storage
 
 import (
@@ -23,7 +23,7 @@ type noStoreError struct {
 func (e *noStoreError) Error() string { return "no containers storage at " + e.root + ": " + e.why }
 func (e *noStoreError) Unwrap() error { return e.err }
 
-// Hint returns the remedy.
+// Hint implements the interface of package hint.
 func (e *noStoreError) Hint() hint.Hint {
 	if h := ofOthers(e.err); h != (hint.Hint{}) {
 		return h
@@ -31,13 +31,13 @@ func (e *noStoreError) Hint() hint.Hint {
 	return hint.New("check storage-location, or graphroot in storage.conf where none is given")
 }
 
-// storageError is an error of a containers storage: another try does not help.
+// storageError is an error of a containers storage. It is final.
 type storageError struct{ err error }
 
 func (e *storageError) Error() string { return e.err.Error() }
 func (e *storageError) Unwrap() error { return e.err }
 
-// Mark marks an error as one of a containers storage, whatever it looks like.
+// Mark marks an error as one of a containers storage.
 func Mark(err error) error {
 	if err == nil || IsStorage(err) {
 		return err
@@ -45,20 +45,20 @@ func Mark(err error) error {
 	return &storageError{err}
 }
 
-// IsStorage reports whether the error is one of a containers storage: another try would give the same one.
+// IsStorage reports whether the error is one of a containers storage, and so final.
 func IsStorage(err error) bool {
 	return errors.As(err, new(*storageError)) || errors.As(err, new(*noStoreError))
 }
 
-// unreadable marks an error of reading a layer, and adds a hint.
+// unreadable marks an error of reading a layer and adds hints.
 func unreadable(err error) error {
 	return Mark(hint.Add(hint.With(err, ofOthers(err)), "look with podman system check, or pull the image again"))
 }
 
 var geteuid = os.Geteuid // replaced by tests
 
-// ofOthers is the hint for a user who may not read the storage, or a file in it: that of a rootless podman has files with
-// the user's subordinate ids.
+// ofOthers returns the hint for a user who may not read the storage or one of its files: that of a rootless podman has
+// files owned by subordinate ids.
 func ofOthers(err error) hint.Hint {
 	if !errors.Is(err, fs.ErrPermission) || geteuid() == 0 {
 		return hint.Hint{}

@@ -25,22 +25,22 @@ import (
 	"osbuild-containers/internal/userns"
 )
 
-// readAhead is how much of archives may be decompressed before it is unpacked, in bytes.
+// readAhead is how much of the archives may be decompressed ahead of unpacking, in bytes.
 const readAhead = 32 << 20
 
-// chain is a layer on top of those below it.
+// chain is a layer together with those below it.
 type chain struct {
-	id     string // as the library computes it
+	id     string // computed like the library does
 	parent string // id of the layer below; empty for the lowest
 	blob   layer.Blob
-	image  *layer.Tally // of the first image that has it
+	image  *layer.Tally // of the first image with this layer
 	label  string
 
 	compression archive.Compression
 
 	staged  *graphdriver.DriverWithDifferOutput
 	notes   *notes
-	devices *devices // of the layer and those below; nil for those that are not unpacked on top of each other
+	devices *devices // of the layer and those below; nil if layers are unpacked separately
 	lost    userns.Losses
 	began   time.Time
 	took    time.Duration
@@ -49,7 +49,7 @@ type chain struct {
 	stageOK chan struct{} // closed when staged or err is set
 }
 
-// plan returns the layers of the image as the store will have them.
+// plan returns the layers of the image in the form they get in the store.
 func (w *writer) plan(ctx context.Context, img Image) ([]*chain, error) {
 	config, err := img.Config(ctx)
 	if err != nil {
@@ -82,7 +82,7 @@ func opener(ctx context.Context, img Image, d manifest.Descriptor) func() (io.Re
 	return func() (io.ReadCloser, error) { return img.Blob(ctx, d) }
 }
 
-// compression returns the compression of a layer, by its first bytes.
+// compression detects the compression of a layer from its first bytes.
 func compression(b layer.Blob) (archive.Compression, error) {
 	r, err := b.Open()
 	if err != nil {
@@ -97,7 +97,7 @@ func compression(b layer.Blob) (archive.Compression, error) {
 	return archive.DetectCompression(head[:n]), nil
 }
 
-// chainID is the id that the library gives to the layer.
+// chainID returns the library's id for the layer.
 func chainID(parent string, diff digest.Digest) string {
 	if parent == "" {
 		return diff.Encoded()
@@ -105,7 +105,7 @@ func chainID(parent string, diff digest.Digest) string {
 	return digest.FromString(parent + "+" + diff.Encoded()).Encoded()
 }
 
-// layers unpacks the layers side by side and adds them to the store in order.
+// layers unpacks the layers in parallel and adds them to the store in order.
 func (w *writer) layers(ctx context.Context, chains []*chain) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -133,7 +133,7 @@ func (w *writer) layers(ctx context.Context, chains []*chain) error {
 		if failed == nil {
 			failed = w.apply(c)
 			if failed != nil {
-				cancel() // the others end soon
+				cancel() // stop the others
 			}
 		}
 		if failed != nil && c.staged != nil {
@@ -147,7 +147,7 @@ func (w *writer) layers(ctx context.Context, chains []*chain) error {
 	return failed
 }
 
-// stage unpacks a layer into a directory that is not yet in the store.
+// stage unpacks a layer into a directory outside the store.
 func (w *writer) stage(ctx context.Context, c *chain, budget *layer.Budget) {
 	if c.err = context.Cause(ctx); c.err != nil {
 		return
@@ -180,8 +180,8 @@ func (w *writer) apply(c *chain) error {
 	if c.err != nil {
 		return fmt.Errorf("%s: %w", c.label, c.err)
 	}
-	// The notes come first: a layer without them could not be read again, and what is left of them
-	// when this process dies in between is replaced by the next one.
+	// Write the notes first: a layer without them could not be read again. If the process dies in between, the
+	// next one replaces them.
 	path := w.notesOf(c)
 	if err := c.notes.publish(path); err != nil {
 		return fmt.Errorf("%s: %w", c.label, err)
@@ -199,7 +199,7 @@ func (w *writer) apply(c *chain) error {
 	return nil
 }
 
-// layersDir is where the store keeps what it knows of layers.
+// layersDir returns the store's directory of layer metadata.
 func (w *writer) layersDir() string { return filepath.Join(w.opt.Root, w.opt.Driver+"-layers") }
 
 func (w *writer) notesOf(c *chain) string {
@@ -211,7 +211,7 @@ func (w *writer) told(c *chain) {
 	w.log.Note("%s: %s, %.1f s", c.label, progress.Bytes(c.bytes), c.took.Seconds())
 }
 
-// oneByOne adds layers for drivers that copy the layer below: only reading is ahead.
+// oneByOne adds layers for drivers that copy the layer below: only reading happens ahead.
 func (w *writer) oneByOne(ctx context.Context, chains []*chain, budget *layer.Budget) error {
 	streams := make([]*layer.Stream, len(chains))
 	defer func() {
@@ -240,7 +240,7 @@ func (w *writer) oneByOne(ctx context.Context, chains []*chain, budget *layer.Bu
 	return nil
 }
 
-// put lets the store unpack a layer.
+// put makes the store unpack a layer.
 func (w *writer) put(c *chain, s *layer.Stream) error {
 	out, to := io.Pipe()
 	var put error
@@ -253,7 +253,7 @@ func (w *writer) put(c *chain, s *layer.Stream) error {
 			if err != nil {
 				return err
 			}
-			_, err = io.Copy(io.Discard, out) // up to the end, where the digests are checked
+			_, err = io.Copy(io.Discard, out) // to EOF, where the digests are checked
 			return err
 		})
 		out.CloseWithError(put)
@@ -273,17 +273,17 @@ func (w *writer) put(c *chain, s *layer.Stream) error {
 		err = put
 	}
 	if err == nil && n != nil {
-		// Were this process killed before, reading the layer would be an error: it would not have its diff ID.
+		// If this process is killed before, reading the layer fails, since its diff ID does not match.
 		err = n.publish(w.notesOf(c))
 	}
 	return err
 }
 
-// pass writes the archive to the store. The store looks for itself whether it is compressed,
-// so an archive that looks like that is refused: what would be in it was not checked. The headers are
-// compressed to see how much the store is going to keep of them in memory.
+// pass writes the archive to the store. The store detects compression by itself, so an archive that starts like a
+// compressed file is refused: its content has not been checked. pass compresses the headers to bound what the store
+// keeps in memory.
 //
-// Where the store does not get the archive as it is, pass returns the notes that the store is to have in the place of its own.
+// If the archive had to be edited, pass returns the notes to replace the store's own.
 func (c *chain) pass(s *layer.Stream, to *io.PipeWriter, o *owners) (n *notes, err error) {
 	write, end := o.devices.edit(into(to))
 	begun := false
@@ -310,7 +310,7 @@ func (c *chain) pass(s *layer.Stream, to *io.PipeWriter, o *owners) (n *notes, e
 	return nil, errors.Join(err, n.Close())
 }
 
-// keep reads the entries, as far as what the store keeps of them is within the limit.
+// keep reads the entries, within the limit for their headers.
 func (*chain) keep(entries *layer.Reader, headers *bytes.Buffer, o *owners) error {
 	kept := newZip(&bounded{io.Discard, maxKept, maxKept})
 	for {

@@ -17,11 +17,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// normalize replaces what the store wrote at random, or with the time of day, by what follows
-// from the layers: the short names of overlay's layers, by which they refer to each
-// other; the times at which layers were added; what lock files say of their last owner;
-// and the times of files and directories outside of the layers. Only what is new is touched.
-// The store is closed.
+// normalize replaces what the store wrote at random, or with the time of day, by values derived from the layers: the
+// short names by which overlay layers refer to each other, the times at which layers were added, the last owners in lock
+// files, and the times of files and directories outside of the layers. It changes only what is new, and needs the store
+// closed.
 func (w *writer) normalize() error {
 	if err := w.normalizeRecords(); err != nil {
 		return fmt.Errorf("containers storage %s: %w", w.opt.Root, err)
@@ -50,8 +49,8 @@ func escape(path string) string {
 	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(path)
 }
 
-// normalizeRecords sets the times of layers, and what of the compressed layer is not recorded
-// of one that was unpacked outside the store.
+// normalizeRecords sets the times of new layers, and their compressed sizes and types, which the store does not record for
+// layers unpacked outside of it.
 func (w *writer) normalizeRecords() error {
 	path := filepath.Join(w.opt.Root, w.opt.Driver+"-layers", "layers.json")
 	raw, err := os.ReadFile(path)
@@ -82,7 +81,7 @@ func (w *writer) normalizeRecords() error {
 	return replace(path, raw)
 }
 
-// replace writes the file again, in one step.
+// replace replaces the file atomically.
 func replace(path string, content []byte) error {
 	if err := os.WriteFile(path+".new", content, 0o600); err != nil {
 		return err
@@ -90,7 +89,7 @@ func replace(path string, content []byte) error {
 	return os.Rename(path+".new", path)
 }
 
-// linkOf is the short name of a layer: as long as the store's own, and of its alphabet.
+// linkOf returns the short name of a layer, with the length and alphabet of the store's own.
 func linkOf(id string) string {
 	sum := sha256.Sum256([]byte(id))
 	return base32.StdEncoding.EncodeToString(sum[:])[:26]
@@ -118,7 +117,7 @@ func (w *writer) normalizeLinks() error {
 		file := filepath.Join(home, id, "lower")
 		lower, err := os.ReadFile(file)
 		if errors.Is(err, fs.ErrNotExist) {
-			continue // the lowest layer
+			continue // lowest layer
 		}
 		if err != nil {
 			return err
@@ -136,8 +135,8 @@ func (w *writer) normalizeLinks() error {
 	return nil
 }
 
-// normalizeTimes gives the time to what was written since the beginning. The files of a layer
-// have times of their own; with vfs, directories that the layer does not name have not.
+// normalizeTimes sets the time of what was written since the writer began. Files of layers have times of their own,
+// except, with vfs, directories that the layer does not list.
 func (w *writer) normalizeTimes() error {
 	skip := func(path string) bool {
 		rel, err := filepath.Rel(filepath.Join(w.opt.Root, "overlay"), path)
@@ -163,8 +162,7 @@ func (w *writer) normalizeTimes() error {
 	return err
 }
 
-// clamp sets the time of what is from between the beginning and now. What a layer has of
-// the future keeps its time.
+// clamp sets the time of files changed between the beginning and now. Times in the future, from a layer, stay.
 func (w *writer) clamp(path string) error {
 	info, err := os.Lstat(path)
 	if err != nil || info.ModTime().Before(w.began) || info.ModTime().After(time.Now()) {

@@ -14,24 +14,22 @@ import (
 	"osbuild-containers/internal/layer"
 )
 
-// maxNotes is how many bytes a layer's notes may have, compressed: 4,000,000 entries need
-// less than half of it.
+// maxNotes limits a layer's notes, in bytes, compressed: 4,000,000 entries need less than half of it.
 const maxNotes = 1 << 30
 
-// maxKept is how many bytes the headers of a layer may have, compressed, where the library keeps
-// its notes in memory while it unpacks: with all drivers but overlay. 4,000,000 entries of a common
-// image need less. Tests lower it.
+// maxKept limits the compressed headers of a layer, in bytes, if the library keeps its notes in memory while unpacking: with
+// all drivers but overlay. 4,000,000 entries of a typical image need less. Tests lower it.
 var maxKept int64 = 256 << 20
 
-// notes is what the store keeps of a layer's archive, compressed as it wants it: a file
-// without a name on the store's disk until it is complete and the layer is added.
+// notes is the store's record of a layer's archive (tar-split data), compressed: an unnamed file on the store's disk until
+// it is complete and the layer is added.
 type notes struct {
 	file *os.File
 	buf  *bufio.Writer
 	zip  *gzip.Writer
 }
 
-// newNotes makes the file in the store's directory of layers, with a limit in bytes.
+// newNotes creates the file in the store's directory of layers, with a limit in bytes.
 func newNotes(dir string, limit int64) (*notes, error) {
 	file, err := unnamed(dir)
 	if err != nil {
@@ -49,7 +47,7 @@ func newZip(w io.Writer) *gzip.Writer {
 	return zip
 }
 
-// bounded writes compressed headers of a layer, up to a limit.
+// bounded writes the compressed headers of a layer, up to a limit.
 type bounded struct {
 	to          io.Writer
 	left, limit int64 // bytes
@@ -62,8 +60,7 @@ func (b *bounded) Write(p []byte) (int, error) {
 	return b.to.Write(p)
 }
 
-// unnamed makes a file without a name. Not every file system has them: there, one loses
-// its name at once.
+// unnamed creates a file without a name. On file systems without O_TMPFILE it creates and unlinks one.
 func unnamed(dir string) (*os.File, error) {
 	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
 	if err == nil {
@@ -82,7 +79,7 @@ func unnamed(dir string) (*os.File, error) {
 	return file, nil
 }
 
-// finish writes what is still in memory.
+// finish flushes and closes the compressor.
 func (n *notes) finish() error {
 	if err := n.zip.Close(); err != nil {
 		return fmt.Errorf("write headers of the layer: %w", err)
@@ -93,15 +90,14 @@ func (n *notes) finish() error {
 	return nil
 }
 
-// publish gives the file the name under which the store looks for it. It replaces the file of a killed
-// process.
+// publish links the file under the name at which the store expects it, replacing that of a killed process.
 func (n *notes) publish(path string) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	fd := fmt.Sprintf("/proc/self/fd/%d", n.file.Fd())
 	err := unix.Linkat(unix.AT_FDCWD, fd, unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW)
-	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EXDEV) { // there is no /proc, or the file had a name
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EXDEV) { // no /proc, or the file had a name
 		err = n.copy(path)
 	}
 	if err != nil {
@@ -122,5 +118,5 @@ func (n *notes) copy(path string) error {
 	return errors.Join(err, out.Close())
 }
 
-// Close closes the file, which is gone unless it was published.
+// Close closes the file, which disappears unless published.
 func (n *notes) Close() error { return n.file.Close() }

@@ -10,8 +10,8 @@ import (
 	"osbuild-containers/internal/hint"
 )
 
-// readable refuses an image that those who read the store could not: podman fails on the whole
-// store for one such image. What they read is what the library reads, so the library is asked.
+// readable refuses an image that podman could not read from the store, since one such image makes podman fail on the whole
+// store. It asks the library, which is what podman reads with.
 func readable(ctx context.Context, it Item) error {
 	raw := it.Image.Raw()
 	remedy := hint.New("its manifest has media types that do not belong together: build it again with those of OCI or of Docker, not both, or use the destination oci, which has those of OCI")

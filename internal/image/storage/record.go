@@ -16,16 +16,15 @@ import (
 	"osbuild-containers/internal/progress"
 )
 
-// metadata is what the library's storage transport keeps with an image: how long the
-// signatures are that it keeps in one piece.
+// metadata is the metadata of an image in the library's storage transport: the lengths of the signatures, which are
+// stored concatenated.
 type metadata struct {
 	Signature  []int                   `json:"signature-sizes,omitempty"`
 	Signatures map[digest.Digest][]int `json:"signatures-sizes,omitempty"`
 }
 
-// record adds an image whose layers are in the store, in the form that the library's
-// storage transport gives it. The library's copy would do the same, but brings a dozen
-// modules with it.
+// record adds an image whose layers are in the store, in the form of the library's storage transport. The library's copy
+// package would do the same, but needs a dozen more modules.
 func (w *writer) record(ctx context.Context, it Item) error {
 	name, err := Name(it.Image.Name())
 	if err != nil {
@@ -62,7 +61,7 @@ func (w *writer) record(ctx context.Context, it Item) error {
 	return nil
 }
 
-// again adds what is new to an image that the store has.
+// again adds what is new to an image that is in the store.
 func (w *writer) again(id, top string, opt *storage.ImageOptions) error {
 	img, err := w.store.Image(id)
 	if err != nil {
@@ -91,14 +90,14 @@ func (w *writer) imageOptions(it Item, config []byte) *storage.ImageOptions {
 	var made struct {
 		Created time.Time `json:"created"`
 	}
-	if err := manifest.Unmarshal(config, &made); err == nil && !made.Created.IsZero() { // the library takes a zero time for now
+	if err := manifest.Unmarshal(config, &made); err == nil && !made.Created.IsZero() { // the library replaces a zero time with now
 		opt.CreationDate = made.Created
 	}
 	add := func(key string, data []byte, d digest.Digest) {
 		opt.BigData = append(opt.BigData, storage.ImageBigDataOption{Key: key, Data: data, Digest: d})
 	}
 	add(m.Config.Digest.String(), config, m.Config.Digest)
-	before := it.Lists // podman shows the digest of the first
+	before := it.Lists // podman shows the digest of the first manifest
 	if origin := it.Image.Origin(); origin != nil {
 		before = append(slices.Clone(before), origin)
 	}
@@ -128,5 +127,5 @@ func (w *writer) imageOptions(it Item, config []byte) *storage.ImageOptions {
 	return opt
 }
 
-// time is the time that everything new gets.
+// time returns the time for everything new.
 func (w *writer) time() time.Time { return time.Unix(*w.opt.Epoch, 0).UTC() }

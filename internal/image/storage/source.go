@@ -20,15 +20,15 @@ import (
 	"osbuild-containers/internal/manifest"
 )
 
-// Wanted names an image of a containers storage: by its id, else by the digest of its manifest or index, else by its
-// name and tag.
+// Wanted selects an image of a containers storage: by its id, or else by the digest of its manifest or index, or else by
+// its name and tag.
 type Wanted struct {
 	Name       string
 	ID, Pinned digest.Digest
 }
 
-// Source is an open image of a containers storage. Its layers are stored unpacked: they come out as uncompressed tar
-// streams that have the diff IDs in the config as digests. Its methods may be called at the same time; Close comes last.
+// Source is an open image of a containers storage. Layers are stored unpacked and read as uncompressed tar streams with
+// the diff IDs in the config as digests. Its methods are safe for concurrent use, except that Close must come last.
 type Source struct {
 	src    types.ImageSource
 	pinned digest.Digest
@@ -38,7 +38,7 @@ type Source struct {
 	infos  []types.BlobInfo         // lowest first
 }
 
-// Open opens an image in the store at location, a graph root, or in the one that storage.conf names.
+// Open opens an image in the store at location (a graph root), or in the default store of storage.conf.
 func Open(ctx context.Context, location string, w Wanted) (*Source, error) {
 	st, err := OpenStore(location)
 	if err != nil {
@@ -75,9 +75,9 @@ func (s *Store) open(ctx context.Context, w Wanted) (*Source, error) {
 	return found, nil
 }
 
-// OpenByID opens the image with that id in the store at location, a graph root, whatever the digest of its manifest
-// is: the id is the digest of its config, which pins the layers too. It returns the manifest as the store has it;
-// Publishable makes of it the one that names the layers as they come out.
+// OpenByID opens the image with that id in the store at location (a graph root), whatever its manifest digest: the id is
+// the config digest, which pins the layers too. It returns the stored manifest; Publishable converts it to one that names
+// the uncompressed layers.
 func OpenByID(ctx context.Context, location string, id digest.Digest) (*Source, []byte, error) {
 	s, err := Open(ctx, location, Wanted{ID: id})
 	if err != nil {
@@ -94,7 +94,7 @@ func OpenByID(ctx context.Context, location string, id digest.Digest) (*Source, 
 // Origin returns the graph root.
 func (s *Source) Origin() string { return s.store.root }
 
-// Manifest takes the pinned one of the manifests that the store keeps for an image.
+// Manifest returns the manifest with the pinned digest; the store may have several for an image.
 func (s *Source) Manifest(ctx context.Context) ([]byte, error) {
 	raw, err := s.instance(ctx, s.pinned)
 	if errors.Is(err, os.ErrNotExist) {
@@ -103,14 +103,14 @@ func (s *Source) Manifest(ctx context.Context) ([]byte, error) {
 	return raw, Mark(err)
 }
 
-// Instance returns the manifest with digest d, which an index names.
+// Instance returns the manifest with digest d, named by an index.
 func (s *Source) Instance(ctx context.Context, d digest.Digest) ([]byte, error) {
 	raw, err := s.instance(ctx, d)
 	return raw, Mark(err)
 }
 
-// errSchema1 is the error of an image that was stored with a manifest of Docker's schema 1. The store has neither its
-// config nor the layers that the manifest names.
+// errSchema1 is returned for an image stored with a manifest of Docker's schema 1. The store has neither its config nor
+// the layers named by the manifest.
 var errSchema1 = hint.Add(errors.New("the image is stored with a manifest of Docker's schema 1, which is read from registries and directories only"),
 	"pull it from the registry by its digest, or copy it to a directory with skopeo copy --format v2s2")
 
@@ -134,7 +134,7 @@ func (s *Source) Signatures(ctx context.Context, d digest.Digest) ([][]byte, err
 	return sigs, Mark(err)
 }
 
-// Publishable is the manifest with its layers uncompressed, as skopeo would write it.
+// Publishable returns the manifest with its layers uncompressed, as skopeo would write it.
 func (s *Source) Publishable(ctx context.Context, raw []byte) ([]byte, error) {
 	if manifest.IsSchema1(raw) {
 		return nil, errSchema1
@@ -185,8 +185,8 @@ func (s *Source) findLayers(ctx context.Context, instance digest.Digest) error {
 	return nil
 }
 
-// Blob starts at 0 always. Layers are streamed without the temporary file of the library's own
-// reader; their readers are Expanders.
+// Blob always starts at 0. It streams layers, without the temporary file of the library's own reader; readers of layers
+// are Expanders.
 func (s *Source) Blob(ctx context.Context, d manifest.Descriptor, _ int64) (io.ReadCloser, int64, error) {
 	if layer, ok := s.layers[d.Digest]; ok {
 		plain := archive.Uncompressed

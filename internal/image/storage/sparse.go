@@ -18,46 +18,45 @@ import (
 )
 
 const (
-	// tarBlock is what headers and contents of an archive are padded to, in bytes.
+	// tarBlock is the block size of a tar archive, in bytes.
 	tarBlock = 512
 
-	// maxTarHeaders bounds the headers that are read before an entry. Longer ones are left to
-	// the caller, who has limits of its own.
+	// maxTarHeaders bounds the headers read before an entry. Longer ones are passed to the caller, which has its own
+	// limits.
 	maxTarHeaders = 4 << 20
 )
 
 // An Expander is a reader of a layer that may not be able to return the layer's archive.
 type Expander interface {
-	// Expand lets the reader return an archive of the same entries instead, whose digest is
-	// another. It calls rewritten, before it returns the entry, with the name of each file for
-	// which it does so. It is called before the first Read.
+	// Expand allows the reader to return an archive with the same entries but another digest. The reader calls
+	// rewritten with the name of each file for which it does so, before the file's data. Expand must be called
+	// before the first Read.
 	Expand(rewritten func(name string))
 }
 
-// sparseReader returns the archive of a layer of a containers storage. The library keeps the
-// headers of the archive and reads the contents of files from the store, for files in GNU tar's
-// sparse formats too: their holes are then in the stream, which no reader of archives expects.
-// sparseReader leaves them out again, so that the archive is the original one.
+// sparseReader returns the archive of a layer of a containers storage. The library keeps the archive's headers and reads
+// the contents of files from the store. For files in GNU tar's sparse formats it also streams the holes, which no reader of
+// archives expects; sparseReader removes them, so that the archive is the original one.
 //
-// The library loses the map of sparse format 1.0, which is stored before the data. Such files can only be returned
-// with their holes, under a header that says so.
+// The library loses the map of sparse format 1.0, which is stored before the data. Such files can only be returned with
+// their holes, under a changed header.
 type sparseReader struct {
 	io.Closer
 	in        *unreader
 	offset    int64                         // of the next byte of in
-	openNotes func() (io.ReadCloser, error) // opens what the library keeps of the archive
+	openNotes func() (io.ReadCloser, error) // opens the library's tar-split data
 	notes     *splitNotes
-	rewritten func(name string) // of Expander
+	rewritten func(name string) // set by Expand
 
 	header bytes.Buffer // headers of the entry
-	// What to do next, in this order.
-	out   []byte      // return it
-	plain int64       // return so many bytes of in
-	skip  int64       // step over so many bytes of in
-	zeros int64       // return so many zeros
-	holes *tar.Reader // a file that has ones where in has data, and zeros where in has holes
+	// What to return next, in this order:
+	out   []byte      // these bytes
+	plain int64       // this many bytes of in
+	skip  int64       // skip this many bytes of in
+	zeros int64       // this many zeros
+	holes *tar.Reader // a file with ones for data and zeros for holes
 	left  int64       // bytes of that file
-	data  int64       // bytes of data of it so far
+	data  int64       // data bytes of it so far
 	ones  [32 << 10]byte
 	buf   [32 << 10]byte
 }
@@ -100,7 +99,7 @@ func (s *sparseReader) Read(p []byte) (int, error) {
 	}
 }
 
-// Close closes what was opened.
+// Close closes the layer and the tar-split data.
 func (s *sparseReader) Close() error {
 	if s.notes != nil {
 		return errors.Join(s.notes.Close(), s.Closer.Close())
@@ -108,7 +107,7 @@ func (s *sparseReader) Close() error {
 	return s.Closer.Close()
 }
 
-// pack takes the holes out of the next piece of a file.
+// pack removes the holes from the next piece of a file.
 func (s *sparseReader) pack() error {
 	if s.left == 0 {
 		if _, err := s.holes.Read(s.ones[:1]); err != io.EOF {
@@ -165,7 +164,7 @@ func (s *sparseReader) next() error {
 		s.fill(raw, h)
 		return nil
 	}
-	// The map may be missing: then what was read as the map is content.
+	// If the map is missing, what was read as the map is content.
 	content, err2 := s.content(start)
 	switch n := content - start; {
 	case err2 != nil:
@@ -182,19 +181,19 @@ func (s *sparseReader) next() error {
 			return s.expand(h, raw[n-tarBlock:n])
 		}
 	}
-	s.plain = math.MaxInt64 // whatever it is, the caller judges it
+	s.plain = math.MaxInt64 // pass on the rest unchanged
 	return nil
 }
 
-// fill begins to take the holes out of a file with these headers.
+// fill starts removing the holes of a file with these headers.
 func (s *sparseReader) fill(raw []byte, h *tar.Header) {
 	s.holes = tar.NewReader(io.MultiReader(bytes.NewReader(bytes.Clone(raw)), ones{}))
-	_, _ = s.holes.Next() // as it was read before
+	_, _ = s.holes.Next() // these headers were parsed before
 	s.left, s.data = h.Size, 0
 }
 
-// expand begins to return a file whose map is missing. The last of its headers has the size of its
-// data in the archive.
+// expand starts returning a file whose map is missing, with its holes. The last header has the size of the data in the
+// archive.
 func (s *sparseReader) expand(h *tar.Header, last []byte) error {
 	if s.rewritten == nil {
 		return hint.Add(fmt.Errorf("the layer's archive cannot be written again: %q in it has GNU tar's sparse format 1.0, whose map a containers storage does not keep", h.Name),
@@ -212,7 +211,7 @@ func (s *sparseReader) expand(h *tar.Header, last []byte) error {
 	}
 	h.Typeflag, h.Format = tar.TypeReg, tar.FormatPAX
 	var header bytes.Buffer
-	if err := tar.NewWriter(&header).WriteHeader(h); err != nil { // it leaves out what is sparse
+	if err := tar.NewWriter(&header).WriteHeader(h); err != nil { // it drops the sparse fields
 		return fmt.Errorf("%q: %w", h.Name, err)
 	}
 	byGNU(header.Bytes())
@@ -221,8 +220,8 @@ func (s *sparseReader) expand(h *tar.Header, last []byte) error {
 	return nil
 }
 
-// byGNU gives the extended header, that the headers of an entry begin with, the name that GNU tar
-// would: of what GNU tar wrote, names of attributes are coded.
+// byGNU renames the extended header at the start of headers as GNU tar does. In archives of GNU tar, names of attributes
+// are encoded.
 func byGNU(headers []byte) {
 	const name, sum, digits = 100, 148, 6
 	at := bytes.Index(headers[:name], []byte("PaxHeaders.0/"))
@@ -230,12 +229,11 @@ func byGNU(headers []byte) {
 	if at < 0 || err != nil {
 		return
 	}
-	headers[at+len("PaxHeaders.")]++ // a process has the number, and never 0
+	headers[at+len("PaxHeaders.")]++ // GNU tar puts its process ID here, which is never 0
 	copy(headers[sum:], fmt.Sprintf("%0*o", digits, n+1))
 }
 
-// content returns the offset of the content of the entry whose headers begin at start, or a
-// negative number when it is not known.
+// content returns the offset of the content of the entry whose headers start at start, or -1 if unknown.
 func (s *sparseReader) content(start int64) (int64, error) {
 	if s.notes == nil {
 		r, err := s.openNotes()
@@ -252,12 +250,12 @@ func (s *sparseReader) content(start int64) (int64, error) {
 	return s.notes.content(start)
 }
 
-// sparse reports whether a file is in one of GNU tar's formats for files with holes.
+// sparse reports whether a file is in one of GNU tar's sparse formats.
 func sparse(h *tar.Header) bool {
 	return h.Typeflag == tar.TypeGNUSparse || mapInData(h) || h.PAXRecords["GNU.sparse.map"] != "" || h.PAXRecords["GNU.sparse.numblocks"] != ""
 }
 
-// mapInData reports whether the map of the holes is before the data of the file.
+// mapInData reports whether the map of holes is stored before the data.
 func mapInData(h *tar.Header) bool { return h.PAXRecords["GNU.sparse.major"] == "1" }
 
 // contentSize returns how many bytes follow the headers.
@@ -272,7 +270,7 @@ func contentSize(h *tar.Header) int64 {
 // padding returns how many bytes follow size bytes of content.
 func padding(size int64) int64 { return -size & (tarBlock - 1) }
 
-// storedError is an error of a storage, but for the end.
+// storedError marks an error as one of a storage, except io.EOF.
 func storedError(err error) error {
 	if err == io.EOF {
 		return err
@@ -283,7 +281,7 @@ func storedError(err error) error {
 	return Mark(err)
 }
 
-// unreader is a reader that can take back what was read.
+// unreader is a reader that can take back bytes.
 type unreader struct {
 	*bufio.Reader
 	back []byte
@@ -300,12 +298,12 @@ func (u *unreader) Read(p []byte) (int, error) {
 
 func (u *unreader) unread(p []byte) { u.back = append(bytes.Clone(p), u.back...) }
 
-// WriteTo hides the one of bufio, which knows nothing of what was taken back.
+// WriteTo hides bufio's, which would ignore bytes taken back.
 func (u *unreader) WriteTo(w io.Writer) (int64, error) {
 	return io.Copy(w, struct{ io.Reader }{u})
 }
 
-// ones is a file without end.
+// ones is an endless reader of ones.
 type ones struct{}
 
 func (ones) Read(p []byte) (int, error) {
@@ -315,8 +313,7 @@ func (ones) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// splitNotes reads what the library keeps of an archive: where it has headers, and contents of how
-// many bytes.
+// splitNotes reads the library's tar-split data: the offsets of headers and the sizes of contents.
 type splitNotes struct {
 	io.Closer
 	entries tarsplit.Unpacker
@@ -331,8 +328,8 @@ func newSplitNotes(r io.ReadCloser) (*splitNotes, error) {
 	return &splitNotes{Closer: r, entries: tarsplit.NewJSONUnpacker(z)}, nil
 }
 
-// content returns the offset of the first content behind start, which only grows from call to call,
-// or a negative number when there is none.
+// content returns the offset of the first content after start, or -1 if there is none. start must not decrease between
+// calls.
 func (n *splitNotes) content(start int64) (int64, error) {
 	for {
 		e, err := n.entries.Next()

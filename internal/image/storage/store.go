@@ -22,26 +22,26 @@ import (
 	"osbuild-containers/internal/scratch"
 )
 
-// Reexec must be called first in main: containers/storage starts its own executable again for
-// some work. It reports whether this was such a start, after which main returns.
+// Reexec must be called first in main: containers/storage starts its own executable for some work. If it returns true,
+// main must return.
 func Reexec() bool { return reexec.Init() }
 
-// Store is a containers storage, open for reading, with the additional image stores that belong to it. All of
-// them are opened as additional image stores of an empty one in a scratch directory, so that nothing is ever
-// written to them: they may be read-only, and podman may use them at the same time.
+// Store is a containers storage open for reading, with its additional image stores. All of them are opened as additional
+// image stores of an empty store in a scratch directory, so that nothing is written to them: they may be read-only or in
+// use by podman.
 type Store struct {
 	store   storage.Store
 	scratch string
-	root    string // the directories with images, and those that may not be read, for messages
-	places  int    // how many they are
+	root    string // image directories, and unreadable ones, for messages
+	places  int    // number of image directories
 }
 
-// placeLink returns the name of the nth directory with images in the scratch directory.
+// placeLink returns the name of the nth image directory in the scratch directory.
 func placeLink(scratch string, n int) string {
 	return filepath.Join(scratch, fmt.Sprintf("store%d", n))
 }
 
-// OpenStore opens the store at location, a graph root, or the one that storage.conf names.
+// OpenStore opens the store at location (a graph root), or the default store of storage.conf.
 func OpenStore(location string) (*Store, error) {
 	opts, err := storeOptions(location)
 	if err != nil {
@@ -63,7 +63,7 @@ func OpenStore(location string) (*Store, error) {
 	opts.GraphDriverPriority = nil
 	opts.GraphDriverOptions = nil
 	for n, place := range places {
-		// Options are lists with commas, mounts lists with colons: a name without either.
+		// Options are separated by commas and mounts by colons: use a name without either.
 		link := placeLink(scratch, n)
 		if place == imageStore {
 			err = joinStores(link, imageStore, graphRoot, driver)
@@ -88,11 +88,10 @@ func OpenStore(location string) (*Store, error) {
 	return &Store{store: s, scratch: scratch, root: root, places: len(places)}, nil
 }
 
-// joinStores makes dir an image store of links: all of it is in the image store, but the library keeps what it
-// knows of the layers' archives (tar-split) in the graph root. It relies on this: the library opens additional image
-// stores for reading only; it finds each file below dir by its name, so links lead to what has that name at that time, the
-// lock files that podman uses among them; and what is in both directories of layers, such as layers.json, is that of
-// the image store. An image that is added later is found, but not its archive: reading its layers is an error then.
+// joinStores makes dir an image store of links into imageStore, with the tar-split data, which the library keeps in the
+// graph root. It relies on the library opening additional image stores read-only, and opening each file below dir by
+// name, so that links lead to the current files, podman's lock files included. Files in both directories of layers, such
+// as layers.json, are those of the image store. For an image added later, reading its layers is an error.
 func joinStores(dir, imageStore, graphRoot, driver string) error {
 	layers := driver + "-layers"
 	if err := os.MkdirAll(filepath.Join(dir, layers), 0o700); err != nil {
@@ -113,8 +112,8 @@ func joinStores(dir, imageStore, graphRoot, driver string) error {
 	return nil
 }
 
-// storeOptions are what storage.conf says, and CONTAINERS_GRAPHROOT, which podman unshare sets; but a
-// location that is given has no more to it.
+// storeOptions returns the options of storage.conf and CONTAINERS_GRAPHROOT, which podman unshare sets. A given location
+// has no image store or additional stores.
 func storeOptions(location string) (storage.StoreOptions, error) {
 	if location != "" {
 		return storage.StoreOptions{GraphRoot: location}, nil
@@ -127,13 +126,12 @@ func storeOptions(location string) (storage.StoreOptions, error) {
 	return opts, nil
 }
 
-// imagePlaces returns the driver of a store and the directories that have images of that driver, as the
-// library looks for them: the image store if it is apart from the graph root, the graph root, which may
-// be empty or missing where there are others, and the additional image stores. The configured driver comes
-// first, then the others that are found.
+// imagePlaces returns the driver of a store and the directories with images of that driver, in the library's order: the
+// image store if separate, the graph root, which may be empty or missing if there are others, and the additional image
+// stores. It tries the configured driver before others.
 func imagePlaces(opts storage.StoreOptions) (driver string, places []string, err error) {
 	all := append([]string{opts.ImageStore, opts.GraphRoot}, additionalStores(opts.GraphDriverOptions)...)
-	for _, some := range []bool{true, false} { // another driver may have left an empty store, too
+	for _, some := range []bool{true, false} { // another driver may have left an empty store
 		for _, driver := range []string{opts.GraphDriverName, "overlay", "vfs"} {
 			if driver == "" || !slices.ContainsFunc(all, func(dir string) bool { return hasImages(dir, driver, some) }) {
 				continue
@@ -155,7 +153,7 @@ func imagePlaces(opts storage.StoreOptions) (driver string, places []string, err
 	return "", nil, &noStoreError{opts.GraphRoot, "it holds no images" + unreadablePlaces(opts), ErrNotStored}
 }
 
-// unreadablePlaces names the additional image stores that this user may not read.
+// unreadablePlaces names the additional image stores that this user cannot read.
 func unreadablePlaces(opts storage.StoreOptions) (text string) {
 	for _, dir := range additionalStores(opts.GraphDriverOptions) {
 		if _, err := os.Stat(filepath.Join(dir, "overlay-images")); errors.Is(err, fs.ErrPermission) {
@@ -165,8 +163,8 @@ func unreadablePlaces(opts storage.StoreOptions) (text string) {
 	return text
 }
 
-// hasImages reports whether a store of the driver is in the directory, and, if some is wanted, whether an image is
-// in it. Any other directory must not be opened: the library would make it a store.
+// hasImages reports whether the directory has a store of the driver and, if some is set, at least one image in it. Other
+// directories must not be opened: the library would create a store there.
 func hasImages(dir, driver string, some bool) bool {
 	if _, err := os.Stat(filepath.Join(dir, driver+"-images")); err != nil || dir == "" || !some {
 		return err == nil && dir != ""
@@ -175,8 +173,7 @@ func hasImages(dir, driver string, some bool) bool {
 	return err == nil && list.Size() > int64(len("[]\n"))
 }
 
-// additionalStores returns the additional image stores that a store's driver options name, under whichever
-// driver.
+// additionalStores returns the additional image stores in a store's driver options, of any driver.
 func additionalStores(options []string) (paths []string) {
 	for _, o := range options {
 		key, value, _ := strings.Cut(o, "=")
@@ -188,7 +185,7 @@ func additionalStores(options []string) (paths []string) {
 	return paths
 }
 
-// split opens what the library keeps of the archive of a layer. The error is os.ErrNotExist where it keeps nothing.
+// split opens the tar-split data of a layer. The error is os.ErrNotExist if there is none.
 func (s *Store) split(layer string) (io.ReadCloser, error) {
 	name := filepath.Join(s.store.GraphDriverName()+"-layers", layer+".tar-split.gz")
 	for n := range s.places {
@@ -200,15 +197,14 @@ func (s *Store) split(layer string) (io.ReadCloser, error) {
 	return nil, os.ErrNotExist
 }
 
-// Close leaves no mount and no scratch directory behind.
+// Close removes the scratch directory. No mounts remain.
 func (s *Store) Close() error {
 	return errors.Join(shutdown(s.store), os.RemoveAll(s.scratch))
 }
 
-// mountNothing keeps the overlay driver from mounting anything: neither its own directory over itself, which a killed
-// process would leave so, nor overlays to try what the kernel can, which an ordinary user may not. Nothing depends on
-// that: nothing is mounted here, and podman finds out by itself, since the answers given here are not a part of the
-// store.
+// mountNothing keeps the overlay driver from mounting: its own directory over itself, which would stay after a kill, and
+// test overlays, which need privileges. Nothing depends on the results of these tests: nothing is mounted here, and they
+// are not recorded in the store, so podman makes its own.
 func mountNothing(o *storage.StoreOptions) error {
 	if o.GraphDriverName != "overlay" {
 		return nil
@@ -226,9 +222,8 @@ func mountNothing(o *storage.StoreOptions) error {
 	return nil
 }
 
-// shutdown closes a store of which this process has mounted nothing. The overlay driver unmounts its directory all the
-// same, which the kernel refuses, mounted or not, to an ordinary user and to root of a user namespace without a mount namespace
-// of its own.
+// shutdown closes a store without mounts. The overlay driver unmounts its directory regardless, which the kernel refuses
+// to unprivileged users and to root of a user namespace without its own mount namespace.
 func shutdown(s storage.Store) error {
 	_, err := s.Shutdown(true)
 	if !errors.Is(err, unix.EPERM) {
@@ -241,7 +236,7 @@ func shutdown(s storage.Store) error {
 	return nil
 }
 
-// Has reports whether the store holds the image with that id, its config verified.
+// Has returns an error unless the store has the image with that id. It verifies the config.
 func (s *Store) Has(id digest.Digest) error {
 	img, err := s.store.Image(id.Encoded())
 	if err != nil {
@@ -260,8 +255,7 @@ func (s *Store) Has(id digest.Digest) error {
 	return nil
 }
 
-// find returns the store's name of the image: by id, else by the digest of its list, else by its
-// name and tag.
+// find returns the store's id of the image: by id, or else by the digest of its index, or else by its name and tag.
 func (s *Store) find(w Wanted) (string, error) {
 	if w.ID == "" && w.Pinned == "" {
 		return s.named(w.Name)
@@ -282,7 +276,7 @@ func (s *Store) find(w Wanted) (string, error) {
 	return imgs[0].ID, nil
 }
 
-// named is the id of the image with that name and tag.
+// named returns the id of the image with that name and tag.
 func (s *Store) named(name string) (string, error) {
 	named, err := reference.ParseNormalizedNamed(name)
 	if err != nil {

@@ -23,10 +23,9 @@ import (
 	"osbuild-containers/internal/userns"
 )
 
-// split writes tar-split data, from which the store can write an archive again, bit for bit: everything but
-// the contents of files, and a checksum of these. It does what the library's
-// asm.NewInputTarStream does, while it reads the entries for those that check and unpack
-// them.
+// split writes tar-split data, from which the store can restore an archive bit for bit: everything but the contents of
+// files, and their checksums. It replaces the library's asm.NewInputTarStream, and reads the entries only once for
+// checking and unpacking too.
 func split(ctx context.Context, in *layer.Reader, raw *bytes.Buffer, notes storage.Packer, o *owners) error {
 	segment := func() error {
 		if raw.Len() == 0 {
@@ -52,12 +51,12 @@ func split(ctx context.Context, in *layer.Reader, raw *bytes.Buffer, notes stora
 		if err != nil {
 			return err
 		}
-		if entry.Sparse { // what unpacks it need not wait until its holes are read
+		if entry.Sparse { // do not make the unpacker wait until the holes are read
 			if err := in.Flush(); err != nil {
 				return err
 			}
 		}
-		e := storage.Entry{Type: storage.FileType, Size: entry.Size} // not h.Size: links may have one, and no content
+		e := storage.Entry{Type: storage.FileType, Size: entry.Size} // not h.Size: links may have a size but no content
 		e.SetName(h.Name)
 		if e.Size > 0 {
 			sum = 0
@@ -67,32 +66,31 @@ func split(ctx context.Context, in *layer.Reader, raw *bytes.Buffer, notes stora
 			e.Payload = binary.BigEndian.AppendUint64(nil, uint64(sum))
 		}
 		if _, err := notes.AddEntry(e); err != nil {
-			return fmt.Errorf("%q: %w", h.Name, err) // there twice, as storages cannot have it
+			return fmt.Errorf("%q: %w", h.Name, err) // a duplicate, which storages cannot have
 		}
 	}
 }
 
-// owners are the owners of a layer's files, and what else only a reader of all headers
-// knows.
+// owners collects the owners of a layer's files and other facts that need all headers.
 type owners struct {
 	stream     *layer.Stream
 	image      *layer.Tally
-	disk       string // a directory on the store's disk
+	disk       string // directory on the store's file system
 	uids, gids map[uint32]struct{}
-	root       *os.FileMode // of the layer's root, where it has one
+	root       *os.FileMode // mode of the layer's root directory, if it has one
 
-	dirs, parents map[string]struct{} // that the layer has, and that it needs
-	last          string              // of the parents, the last one
-	whiteouts     []string            // what they are about
+	dirs, parents map[string]struct{} // directories in the layer, and those it needs
+	last          string              // last one added to parents
+	whiteouts     []string            // names they remove
 
-	ids          *userns.IDs // that the owners must be among; nil for all
-	overlay      bool        // the store is one of overlay
+	ids          *userns.IDs // owners must be among these; nil for all
+	overlay      bool        // the store's driver is overlay
 	ignoreOwners bool
-	devices      *devices // nil if they can be made
+	devices      *devices // nil if they can be created
 	lost         userns.Losses
 }
 
-// noOpaque is why root's podman does not see that a directory is opaque.
+// noOpaque explains why root's podman does not see opaque directories.
 const noOpaque = "only root of the host can set trusted.overlay.opaque; user.overlay.opaque, which a rootless podman reads, is set"
 
 func newOwners(stream *layer.Stream, image *layer.Tally, disk string, ignoreOwners bool) *owners {
@@ -153,7 +151,7 @@ func (o *owners) add(h *tar.Header, e *layer.Entry) error {
 	return nil
 }
 
-// lose counts what the library silently leaves out of an entry where it is not run by root of the host.
+// lose counts what the library silently drops from an entry if not run by root of the host.
 func (o *owners) lose(e *layer.Entry) {
 	if o.devices.add(e, o.stream.Bytes()) {
 		o.lost.Add(e.Name, "", userns.NoDevices)
@@ -165,8 +163,8 @@ func (o *owners) lose(e *layer.Entry) {
 	}
 }
 
-// room checks that a file with holes, which the library writes as zeros, fits on the disk.
-// Without that, a few bytes of archive could cause hours of useless work.
+// room checks that a sparse file, whose holes the library writes as zeros, fits on the disk. Otherwise a few bytes of
+// archive could cause hours of useless work.
 func (o *owners) room(e *layer.Entry) error {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(o.disk, &fs); err != nil {
@@ -178,8 +176,8 @@ func (o *owners) room(e *layer.Entry) error {
 	return nil
 }
 
-// need notes that the layer needs a directory and those above it. They are made where the
-// layer does not have them, so they count as entries.
+// need records that the layer needs a directory and its parents. Those missing from the layer are created, so they count
+// as entries.
 func (o *owners) need(dir string) error {
 	if dir == o.last {
 		return nil
@@ -200,8 +198,8 @@ func (o *owners) need(dir string) error {
 	return nil
 }
 
-// timeless are the names of what does not get its time from the layer: whiteouts, the
-// root, and directories that the layer needs and does not have.
+// timeless returns the names of what gets no time from the layer: whiteouts, the root, and directories that are needed but
+// not in the layer.
 func (o *owners) timeless() []string {
 	names := append(slices.Clone(o.whiteouts), "/")
 	for dir := range o.parents {

@@ -21,22 +21,21 @@ import (
 	"osbuild-containers/internal/panics"
 )
 
-// bufferSize is how much of an archive goes from one goroutine to the next at a time.
+// bufferSize is the size of the pieces of an archive passed between goroutines, in bytes.
 const bufferSize = 256 << 10
 
-// differ unpacks one layer where the store wants it, and notes what the store keeps of
-// it: the archive without the contents of its files, and the owners.
+// differ unpacks one layer to where the store wants it, and writes its tar-split data and owners.
 type differ struct {
 	stream *layer.Stream
 	chain  *chain
 	dir    string                  // of the store's notes
 	clamp  func(path string) error // sets a time that is new; nil to leave it
-	err    error                   // why it failed, before others have wrapped it
+	err    error                   // error before the store wraps it
 
 	ignoreOwners bool
 }
 
-// ApplyDiff is what the store calls.
+// ApplyDiff is called by the store.
 func (d *differ) ApplyDiff(dest string, options *archive.TarOptions, _ *graphdriver.DifferOptions) (out graphdriver.DriverWithDifferOutput, err error) {
 	defer func() { d.err = err }()
 	out.Differ = d
@@ -76,7 +75,7 @@ func (d *differ) clampAll(names []string) error {
 	for _, name := range names {
 		err := d.clamp(name)
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
-			continue // the layer has something else in its place
+			continue // replaced by the layer
 		}
 		if err != nil {
 			return err
@@ -88,8 +87,7 @@ func (d *differ) clampAll(names []string) error {
 // Close does nothing: the opener of the stream closes it.
 func (d *differ) Close() error { return nil }
 
-// unpack reads the archive, which is unpacked behind that. It ends when both are done, or
-// with the first error.
+// unpack reads the archive while another goroutine unpacks it. It returns when both are done, or with the first error.
 func unpack(in *layer.Stream, dest string, options *archive.TarOptions, notes storage.Packer, o *owners) error {
 	out, to := io.Pipe()
 	ctx, cancel := context.WithCancelCause(context.Background())
@@ -102,7 +100,7 @@ func unpack(in *layer.Stream, dest string, options *archive.TarOptions, notes st
 			if err := archive.Unpack(r, "/", options); err != nil {
 				return err
 			}
-			_, err := r.WriteTo(io.Discard) // what follows the archive
+			_, err := r.WriteTo(io.Discard) // drain what follows the archive
 			return err
 		})
 		if unpacked != nil {
@@ -132,12 +130,12 @@ func into(to *io.PipeWriter) func(piece []byte) error {
 	}
 }
 
-// inside calls f in a thread whose root is the directory: nothing that f opens by its name
-// is outside, whatever symbolic links there are. The thread ends with f.
+// inside calls f in a thread chrooted to dir, so that f can open nothing outside it by name, whatever symbolic links
+// there are. The thread ends with f.
 func inside(dir string, f func() error) error {
 	done := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread() // and never unlock: other goroutines have the root that they had
+		runtime.LockOSThread() // never unlocked: the thread must not run other goroutines
 		done <- panics.Catch(func() error {
 			if err := unix.Unshare(unix.CLONE_FS); err != nil {
 				return fmt.Errorf("make thread with a root of its own: %w", err)
@@ -148,7 +146,7 @@ func inside(dir string, f func() error) error {
 			if err := unix.Chdir("/"); err != nil {
 				return fmt.Errorf("change root to %s: %w", dir, err)
 			}
-			unix.Umask(0o022) // for directories that the layer does not name
+			unix.Umask(0o022) // for directories that are not in the layer
 			return f()
 		})
 	}()

@@ -21,29 +21,29 @@ import (
 	"osbuild-containers/internal/userns"
 )
 
-// Options say what store to write to.
+// Options describe the store to write to.
 type Options struct {
 	Root   string // graph root; no symbolic link in it
 	Driver string // overlay or vfs
-	Epoch  *int64 // the time, in seconds, that everything new is to have; nil for now
+	Epoch  *int64 // time of everything new, in seconds; nil for now
 
 	// IgnoreOwners gives the files of layers to the user and group of this process; with vfs, only those whose owner
-	// the user namespace does not map.
+	// is not mapped in the user namespace.
 	IgnoreOwners bool
 }
 
-// An Image is what an image to write is read from.
+// An Image is the source of an image to write.
 type Image interface {
-	// Name is the name the image gets in the store; a tag is added where it has none.
+	// Name is the name to give the image in the store; a tag is added if it has none.
 	Name() string
 	Manifest() *manifest.Manifest
 	// Raw returns the bytes of the manifest.
 	Raw() []byte
-	// Origin returns the manifest that the image has elsewhere, with its layers compressed; nil for none.
+	// Origin returns the original manifest with compressed layers, or nil.
 	Origin() []byte
-	// Config returns the config, which has the digest that the manifest says.
+	// Config returns the config, which has the digest in the manifest.
 	Config(ctx context.Context) ([]byte, error)
-	// Blob opens a blob that the manifest names, and need not verify it.
+	// Blob opens a blob named by the manifest. It need not verify it.
 	Blob(ctx context.Context, d manifest.Descriptor) (io.ReadCloser, error)
 	// Signatures returns the signatures in the format of the dir: transport.
 	Signatures() [][]byte
@@ -56,7 +56,7 @@ type Item struct {
 	RemoveSignatures bool
 }
 
-// Name is the name that an image of that name has in a store, with a tag.
+// Name returns an image's name in a store, with a tag.
 func Name(name string) (string, error) {
 	named, err := reference.ParseNormalizedNamed(name)
 	if err != nil {
@@ -65,19 +65,18 @@ func Name(name string) (string, error) {
 	return reference.TagNameOnly(named).String(), nil
 }
 
-// Write writes the images into the store, which is created if it does not exist, so that podman has them as if it had
-// pulled them.
+// Write writes images into the store as if podman had pulled them. It creates the store if necessary.
 //
-// Layers take most of the time. They are decompressed, verified against digest and diff ID and unpacked side by side,
-// each once, however many images share it; only the bookkeeping of the store happens in order. With overlay, the
-// library unpacks in a thread whose root is the layer's directory, rather than in a process of its own, since sending
-// all data through pipes takes a third of the time.
+// Layers take most of the time. They are decompressed, verified against digest and diff ID, and unpacked in parallel, each
+// once even if several images share it; only the bookkeeping of the store is sequential. With overlay, the library unpacks
+// in a thread chrooted to the layer's directory instead of a child process, since piping all data to one takes a third of
+// the time.
 //
-// Nothing is mounted below the store after Write has returned, also when it failed, nor when the process is killed; no
-// device node and no temporary file stays there. What the store writes at random or with the time of day is normalized
-// afterwards, for the layers and images that are new (see normalize.go): two runs into an empty store differ in nothing.
+// Nothing stays mounted below the store after Write returns, fails or is killed, and no device node or temporary file
+// remains. Random values and times written by the store are normalized afterwards for new layers and images (see
+// normalize.go): two runs into an empty store give the same bytes.
 //
-// It does not ask policy.json, which the sources have done, and others must not write to the store at the same time.
+// Write does not check policy.json, which the sources have done. Nothing else may write to the store at the same time.
 func Write(ctx context.Context, opt Options, items []Item, log *progress.Reporter) (err error) {
 	library.RouteLogs(log.Note)
 	for _, it := range items {
@@ -114,8 +113,8 @@ type writer struct {
 	store storage.Store
 	log   *progress.Reporter
 	began time.Time
-	there map[string]bool   // layers that were there before
-	added map[string]*chain // layers that were not, by their ids
+	there map[string]bool   // layers that existed before
+	added map[string]*chain // new layers by id
 	lost  userns.Losses
 }
 
@@ -131,7 +130,7 @@ func openWriter(opt Options, scratch string, log *progress.Reporter) (*writer, e
 	if opt.IgnoreOwners {
 		o.GraphDriverOptions = append(o.GraphDriverOptions, opt.Driver+".ignore_chown_errors=true")
 	}
-	began := time.Now().Truncate(time.Second) // file systems' clocks are behind
+	began := time.Now().Truncate(time.Second) // file system timestamps lag behind
 	s, err := storage.GetStore(o)
 	if errors.Is(err, graphdriver.ErrIncompatibleFS) {
 		err = hint.Add(err, "use a tree on another file system, or the storage-driver vfs")
@@ -150,14 +149,14 @@ func openWriter(opt Options, scratch string, log *progress.Reporter) (*writer, e
 	return w, nil
 }
 
-// close leaves nothing mounted, and removes what is of no use to others.
+// close leaves nothing mounted and removes temporary files.
 func (w *writer) close() error {
 	err := shutdown(w.store)
 	home := filepath.Join(w.opt.Root, w.opt.Driver)
 	if e := os.Remove(filepath.Join(home, "backingFsBlockDev")); e != nil && !errors.Is(e, os.ErrNotExist) {
 		err = errors.Join(err, e)
 	}
-	_ = os.Remove(filepath.Join(home, "staging")) // where it is empty
+	_ = os.Remove(filepath.Join(home, "staging")) // only if empty
 	_ = os.Remove(filepath.Join(home, "tempdirs"))
 	_ = os.Remove(filepath.Join(w.opt.Root, "tmp"))
 	return err
