@@ -8,8 +8,8 @@ import (
 	"path/filepath"
 )
 
-// builds measures whole builds of real osbuild, with an empty store: with its own modules and with
-// ours. Without a checkout there is nothing to measure.
+// builds measures whole builds of real osbuild with an empty store, with osbuild's modules and with ours. It needs a
+// checkout of osbuild.
 func (b *bench) builds() error {
 	if b.osbuild == "" {
 		fmt.Println("\nno whole builds: -osbuild names no checkout of osbuild")
@@ -60,7 +60,7 @@ func (b *bench) builds() error {
 	return nil
 }
 
-// mixLibdir copies the modules of a checkout of osbuild.
+// mixLibdir copies the modules of an osbuild checkout.
 func mixLibdir(libdir, place string) error {
 	if err := os.Mkdir(libdir, 0o755); err != nil {
 		return err
@@ -77,12 +77,12 @@ func mixLibdir(libdir, place string) error {
 	return nil
 }
 
-// toStorage is the skopeo stage that puts images into an overlay store.
+// toStorage returns a skopeo stage that puts images into an overlay store.
 func (b *bench) toStorage(images ...string) map[string]any {
 	return b.buildStage("org.osbuild.skopeo", map[string]any{"destination": map[string]any{"type": "containers-storage"}}, images...)
 }
 
-// buildStage is a stage of a manifest, with images as its input.
+// buildStage returns a stage of a manifest, with images as its input.
 func (b *bench) buildStage(kind string, options map[string]any, images ...string) map[string]any {
 	references := map[string]any{}
 	for _, n := range images {
@@ -97,7 +97,7 @@ func (b *bench) buildStage(kind string, options map[string]any, images ...string
 	return stage
 }
 
-// manifest is osbuild's manifest of one pipeline with one stage.
+// manifest returns an osbuild manifest with one pipeline of one stage.
 func (b *bench) manifest(stage map[string]any, images []string) string {
 	items := map[string]any{}
 	for _, n := range images {

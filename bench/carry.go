@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// carry measures how long it takes to bring the large image from a cache into one file, and from there
-// into another cache. Peers that read a directory read the same; crane and regctl only know registries.
+// carry measures exporting the large image from a cache to one file, and importing it into another cache. Peers that read
+// directories read the same files; crane and regctl support registries only.
 func (b *bench) carry() error {
 	ours := filepath.Join(filepath.Dir(b.lib), "osbuild-containers")
 	if _, err := os.Stat(ours); err != nil {
@@ -49,7 +49,7 @@ func (b *bench) carry() error {
 	return b.compare(title("import"), onPath(imports))
 }
 
-// onPath drops the tools, which are called like their executables, that are not installed; ours stays.
+// onPath drops tools that are not installed; ours stays. A tool has the name of its executable.
 func onPath(tools []tool) []tool {
 	found := tools[:1]
 	for _, t := range tools[1:] {

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// disks measures what becomes of an image in a cache, until it is one file system or a chain of images.
+// disks measures writing a cached image as one file system, and as a chain of images.
 func (b *bench) disks() error {
 	ours := filepath.Join(filepath.Dir(b.lib), "osbuild-containers")
 	if _, err := os.Stat(ours); err != nil {
@@ -43,7 +43,7 @@ func (b *bench) disks() error {
 	return b.compare("unpack: an image as a chain of qcow2 images", tools)
 }
 
-// loopChain makes a chain as virt-bootstrap does, with the kernel in place of an appliance for each layer.
+// loopChain returns a script that makes a chain as virt-bootstrap does, but with the kernel instead of an appliance.
 func loopChain(layers []string) string {
 	return `truncate -s 4G raw && mke2fs -q -t ext4 raw && mkdir m out && n=0
 for b in ` + strings.Join(layers, " ") + `; do

@@ -13,7 +13,7 @@ import (
 	"osbuild-containers/test/registry"
 )
 
-// pinned is one image to fetch.
+// pinned is an image to fetch.
 type pinned struct {
 	Ref    string   `json:"ref"` // registry/repository
 	Digest string   `json:"digest"`
@@ -24,14 +24,14 @@ type pinned struct {
 
 func (p pinned) at() string { return p.Ref + "@" + p.Digest }
 
-// Sizes of the layers of a development image and of what applications add to its first three, in
-// bytes: real ones, of Debian packages.
+// Sizes in bytes of the layers of a development image, and of what applications add to its first three: those of real
+// Debian packages.
 var (
 	bigLayers = []int64{48_683_140, 62_962_031, 125_997_228, 38_428_910, 161_800_000, 76_500_000, 700_000, 9_300_000}
 	appLayers = []int64{666_084, 2_998_194, 3_645_943, 758_235, 3_977_732, 9_757_046, 5_556_851, 1_286_296}
 )
 
-// findImages reads the list, or makes images of the same shape and serves them.
+// findImages reads the list of images, or makes images of the same shape and serves them.
 func (b *bench) findImages(list string) (stop func(), err error) {
 	if list != "" {
 		raw, err := os.ReadFile(list)
@@ -95,7 +95,7 @@ func (b *bench) apps() []string {
 	return names
 }
 
-// request is what our source reads.
+// request returns a request for our source.
 func (b *bench) request(cache string, names ...string) string {
 	items := map[string]any{}
 	for _, n := range names {

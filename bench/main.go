@@ -1,11 +1,10 @@
-// Command bench measures us beside the tools we replace: the same image, from the same registry, on
-// the same disk, in turn. It prints, for each kind of work, a table with the median of each
-// tool and the ratio of ours to it.
+// Command bench compares us with the tools we replace: the same image, from the same registry, on the same disk, in turn.
+// For each kind of work it prints a table with each tool's median and the ratio of ours to it.
 //
-// Peers are those found on PATH: skopeo, crane, oras, regctl, umoci, podman, pigz; where they fetch,
-// each is followed by a sync of the file system, since ours is durable when it ends. With -images (or
-// BENCH_IMAGES), a JSON file name -> {ref, digest, id, layers}, images of a registry that is
-// running are used; without, images of the same shape are made and served by the test registry.
+// Peers are those found on PATH: skopeo, crane, oras, regctl, umoci, podman, pigz. Each fetch by a peer is followed by a
+// sync of the file system, since ours is durable when it ends. With -images (or BENCH_IMAGES), a JSON file that maps names
+// to {ref, digest, id, layers}, images of a running registry are used; otherwise images of the same shape are made and
+// served by the test registry.
 package main
 
 import (
@@ -25,7 +24,7 @@ type work struct {
 	run  func(b *bench) error
 }
 
-// works are all of them, in the order in which they are printed.
+// works are all kinds of work, in the order in which they are printed.
 var works = []work{
 	{"big", func(b *bench) error { return b.fetch("cold fetch of one large image", "big") }},
 	{"apps", func(b *bench) error { return b.fetch("eight images that share three layers, one request", b.apps()...) }},

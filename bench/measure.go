@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// options are what the command line says.
+// options are the options on the command line.
 type options struct {
 	runs    int
 	images  string // JSON file, "" to make images
@@ -46,11 +46,11 @@ func newBench(ctx context.Context, o options) (b *bench, err error) {
 	return &bench{options: o, ctx: ctx, source: source, images: map[string]pinned{}}, os.MkdirAll(o.dir, 0o755)
 }
 
-// tool is one command to measure: a shell line, run in an empty scratch directory.
+// tool is a command to measure: a shell line, run in an empty scratch directory.
 type tool struct {
 	name, line, stdin string
-	keep              bool         // what the scratch directory holds is wanted
-	prepare           func() error // fills the scratch directory, which is not measured
+	keep              bool         // keep the content of the scratch directory
+	prepare           func() error // fills the scratch directory, not measured
 }
 
 // sample is one run of a tool.
@@ -62,7 +62,7 @@ type sample struct {
 
 func (b *bench) scratch() string { return filepath.Join(b.dir, "run") }
 
-// clear makes the scratch directory empty, by the given command or by deleting.
+// clear empties the scratch directory, with the given command or by deleting.
 func (b *bench) clear() error {
 	if b.fresh != "" {
 		if out, err := exec.CommandContext(b.ctx, "sh", "-c", b.fresh).CombinedOutput(); err != nil {
@@ -82,7 +82,7 @@ func (b *bench) clear() error {
 	return nil
 }
 
-// regctl is the configuration that lets regctl speak to the registries without TLS.
+// regctl writes a configuration that makes regctl use the registries without TLS.
 func (b *bench) regctl() string {
 	hosts := map[string]any{}
 	for _, p := range b.images {
@@ -130,7 +130,7 @@ func tail(s string) string {
 	return strings.TrimSpace(s)
 }
 
-// diskUsage counts the blocks of a directory's files, each inode once, in bytes.
+// diskUsage returns the bytes allocated for a directory's files, each inode counted once.
 func diskUsage(dir string) int64 {
 	seen := map[uint64]bool{}
 	var total int64
@@ -145,12 +145,12 @@ func diskUsage(dir string) int64 {
 	return total
 }
 
-// compare runs the tools in turn, the first of them ours, and prints a table.
+// compare runs the tools in turn, ours first, and prints a table.
 func (b *bench) compare(title string, tools []tool) error {
 	samples := make([][]sample, len(tools))
 	for round := range b.runs + 1 {
 		for i := range tools {
-			n := (i + round) % len(tools) // another order each round
+			n := (i + round) % len(tools) // a different order each round
 			s, err := b.measure(tools[n])
 			if err != nil {
 				return err
@@ -172,7 +172,7 @@ func (b *bench) compare(title string, tools []tool) error {
 	return nil
 }
 
-// seconds is minimum, median and maximum.
+// seconds returns minimum, median and maximum.
 func seconds(samples []sample, of func(sample) time.Duration) [3]float64 {
 	var v []float64
 	for _, s := range samples {
@@ -182,7 +182,7 @@ func seconds(samples []sample, of func(sample) time.Duration) [3]float64 {
 	return [3]float64{v[0], v[len(v)/2], v[len(v)-1]}
 }
 
-// ratio is the median of the ratios of runs of the same round.
+// ratio returns the median of the ratios between runs of the same round.
 func ratio(a, b []sample, of func(sample) time.Duration) float64 {
 	var v []float64
 	for i := range a {

@@ -10,11 +10,11 @@ import (
 	"osbuild-containers/test/registry"
 )
 
-// mirror measures how long it takes to copy the eight images that share layers to an empty registry, a
-// new one for each run, in the scratch directory: what it holds is the disk that is used.
+// mirror measures copying the eight images that share layers to an empty registry, new for each run, in the scratch
+// directory, whose content is the disk usage.
 func (b *bench) mirror() error {
 	ours := filepath.Join(filepath.Dir(b.lib), "osbuild-containers")
-	dir, err := os.MkdirTemp("", "bench-mirror-") // not in the scratch directory, which may be made again
+	dir, err := os.MkdirTemp("", "bench-mirror-") // not in the scratch directory, which is emptied
 	if err != nil {
 		return err
 	}
@@ -82,7 +82,7 @@ func (b *bench) mirror() error {
 	return b.compare("mirror of eight images that share three layers, to an empty registry", tools)
 }
 
-// regsync is a configuration of regsync that copies four images at a time.
+// regsync returns a configuration for regsync that copies four images in parallel.
 func regsync(refs []string, to string) string {
 	from, _, _ := strings.Cut(refs[0], "/")
 	text := fmt.Sprintf("version: 1\ncreds: [{registry: %q, tls: disabled}, {registry: %q, tls: disabled}]\n", from, to) +

@@ -10,18 +10,17 @@ import (
 	"osbuild-containers/test/registry"
 )
 
-// pinImages are how many images are pinned, each for two architectures.
+// pinImages is how many images are pinned, each for two architectures.
 const pinImages = 20
 
-// pin measures how long it takes to find the digests of images, beside others that are called once
-// or twice for each image and architecture. The registry and its images are small ones of
-// its own.
+// pin measures resolving the digests of images. Peers are called once or twice for each image and architecture. The
+// registry and its small images are made for this.
 func (b *bench) pin() error {
 	ours := filepath.Join(filepath.Dir(b.lib), "osbuild-containers")
 	if _, err := os.Stat(ours); err != nil {
 		return fmt.Errorf("%w: run make first", err)
 	}
-	dir, err := os.MkdirTemp("", "bench-pin-") // not in the scratch directory, which may be made again
+	dir, err := os.MkdirTemp("", "bench-pin-") // not in the scratch directory, which is emptied
 	if err != nil {
 		return err
 	}

@@ -16,14 +16,14 @@ import (
 	"osbuild-containers/internal/layer"
 )
 
-// skewedBytes is how much of the machine's files the skewed image has, before compression.
+// skewedBytes is the uncompressed size of the skewed image, made of files of this machine.
 const skewedBytes = 1 << 30
 
 // skewedShares are the shares of its layers, in percent.
 var skewedShares = []int64{4, 44, 15, 12, 10, 8, 5, 2}
 
-// skewed measures an image of which one layer is nearly half, beside reading that layer alone: no
-// number of cores makes it faster than that.
+// skewed measures an image with one layer of nearly half its size, compared with only reading that layer: more processors
+// cannot make it faster than that.
 func (b *bench) skewed() error {
 	image, largest, err := b.makeSkewed(filepath.Join(b.dir, "skewed"))
 	if err != nil {
@@ -45,7 +45,7 @@ func (b *bench) skewed() error {
 	})
 }
 
-// oneCore is one of our stages with one processor.
+// oneCore returns one of our stages with a single processor.
 func oneCore(t tool) tool {
 	t.name, t.line = "**ours**, GOMAXPROCS=1", "GOMAXPROCS=1 "+t.line
 	return t
@@ -53,7 +53,7 @@ func oneCore(t tool) tool {
 
 // readLayer decompresses a layer and computes both digests.
 func readLayer(ctx context.Context, path string) error {
-	d := digest.FromString("") // so that there is something to compare
+	d := digest.FromString("") // any digest, so that both are computed; Rewritten ignores the mismatch
 	s := layer.Start(ctx, layer.Blob{
 		Digest: d, DiffID: d, Size: -1, Rewritten: func() bool { return true },
 		Open: func() (io.ReadCloser, error) { return os.Open(path) },
@@ -63,7 +63,7 @@ func readLayer(ctx context.Context, path string) error {
 	return err
 }
 
-// makeSkewed makes an image below dir, in the format dir. It returns the paths of the image and of its largest layer.
+// makeSkewed makes an image below dir, in dir: format. It returns the paths of the image and of its largest layer.
 func (b *bench) makeSkewed(dir string) (image, largest string, err error) {
 	files, err := ownFiles("/usr", skewedBytes)
 	if err != nil {
@@ -124,7 +124,7 @@ func (b *bench) makeSkewed(dir string) (image, largest string, err error) {
 	return image, largest, nil
 }
 
-// ownFiles returns regular files of the machine, so many bytes of them.
+// ownFiles returns regular files of the machine up to limit bytes.
 func ownFiles(top string, limit int64) ([]string, error) {
 	var files []string
 	err := filepath.WalkDir(top, func(path string, e fs.DirEntry, err error) error {
@@ -144,7 +144,7 @@ func ownFiles(top string, limit int64) ([]string, error) {
 	return files, err
 }
 
-// gzipped is a layer.
+// gzipped is a compressed layer.
 type gzipped struct {
 	digest, diffID digest.Digest
 	size           int64

@@ -8,17 +8,17 @@ import (
 	"strings"
 )
 
-// large is the image that stages are measured with.
+// large is the image used to measure stages.
 const large = "big"
 
-// stage is one of our stages, with its arguments on standard input.
+// stage returns one of our stages, with its arguments on standard input.
 func (b *bench) stage(name string, args map[string]any) tool {
 	args["meta"] = map[string]any{"source-epoch": 1700000000}
 	args["tree"] = filepath.Join(b.scratch(), "tree")
 	return tool{name: "**ours**", line: filepath.Join(b.lib, "stages", name), stdin: encode(args)}
 }
 
-// imageInput is the input of a stage: the large image, in the format dir.
+// imageInput returns a stage's input: the large image in dir: format.
 func (b *bench) imageInput() map[string]any {
 	return map[string]any{"images": map[string]any{
 		"path": filepath.Join(b.scratch(), "inputs"),
@@ -28,8 +28,7 @@ func (b *bench) imageInput() map[string]any {
 	}}
 }
 
-// fetched fills the scratch directory with the large image in inputs/, where a stage finds it, and an
-// empty tree.
+// fetched fills the scratch directory with the large image in inputs/, as for a stage, and an empty tree.
 func (b *bench) fetched() error {
 	if _, err := b.ask(b.request(filepath.Join(b.scratch(), "cache"), large)); err != nil {
 		return err
@@ -53,7 +52,7 @@ func (b *bench) sh(line string) error {
 	return nil
 }
 
-// installed drops the tools that need an executable that is not there.
+// installed drops tools that need a missing executable.
 func installed(tools []tool, needs map[string][]string) []tool {
 	var found []tool
 	for _, t := range tools {
@@ -70,7 +69,7 @@ func installed(tools []tool, needs map[string][]string) []tool {
 	return found
 }
 
-// deploy measures what becomes of an image that is there, until it is a tree.
+// deploy measures turning a fetched image into a tree.
 func (b *bench) deploy() error {
 	id := b.images[large].ID
 	ours := b.stage("org.osbuild.container-deploy", map[string]any{"inputs": b.imageInput()})
@@ -111,7 +110,7 @@ func (b *bench) place(kind string) error {
 	return b.compare("skopeo stage: an image as "+kind, installed(tools, map[string][]string{"skopeo": {"skopeo"}}))
 }
 
-// pack measures an archive of the tree of an image, beside what osbuild's own stage runs.
+// pack measures making an archive from an image's tree, compared with the commands of osbuild's own stage.
 func (b *bench) pack() error {
 	unpacked := func() error {
 		if err := b.fetched(); err != nil {

@@ -12,14 +12,14 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// What is verified: images of one layer each, which is also in the pool, and the bytes of each layer.
+// The cache to verify: images of one layer each, which is also in the pool, and the size of a layer in bytes.
 const (
 	verifyImages = 16
 	verifyLayer  = 125_000_000
 )
 
-// verify measures how long it takes to read a cache of 2 GB and to compare it with its digests, beside
-// sha256sum and openssl, which only read it, as many at a time as there are processors.
+// verify measures verifying a cache of 2 GB. The peers, sha256sum and openssl, only read it, with one process per
+// processor.
 func (b *bench) verify() error {
 	ours := filepath.Join(filepath.Dir(b.lib), "osbuild-containers")
 	if _, err := os.Stat(ours); err != nil {
@@ -41,7 +41,7 @@ func (b *bench) verify() error {
 	}, map[string][]string{"openssl sha256, xargs -P": {"openssl"}}))
 }
 
-// layered publishes an image with one large layer, and puts its blobs into the pool.
+// layered publishes an image with one large layer, and adds its blobs to the pool.
 func layered(dir string, seed uint64) error {
 	pool := filepath.Join(dir, ".pool", "blobs", "sha256")
 	if err := os.MkdirAll(pool, 0o755); err != nil {

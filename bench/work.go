@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// peers are the ways others fetch these images, those that are installed, each made durable.
+// peers returns the installed peers' ways to fetch these images, each made durable.
 func (b *bench) peers(names []string) []tool {
 	each := func(format string) string {
 		var lines []string
@@ -54,7 +54,7 @@ func (b *bench) fetch(title string, names ...string) error {
 	return b.compare(fmt.Sprintf("%s (%.0f MB)", title, float64(bytes)/1e6), append([]tool{ours}, b.peers(names)...))
 }
 
-// cached measures requests that the cache answers, as whole processes.
+// cached measures whole processes for requests answered from the cache.
 func (b *bench) cached() error {
 	for _, n := range []int{1, 100, 20_000} {
 		if err := b.clear(); err != nil {
@@ -72,7 +72,7 @@ func (b *bench) cached() error {
 	return nil
 }
 
-// reply is what we read of a source's reply.
+// reply is the part of a source's reply that is read.
 type reply struct {
 	Success bool
 	Output  string
@@ -81,7 +81,7 @@ type reply struct {
 	}
 }
 
-// ask runs our source on a request.
+// ask runs our source with a request.
 func (b *bench) ask(request string) (r reply, err error) {
 	var out bytes.Buffer
 	cmd := exec.CommandContext(b.ctx, b.source)
@@ -92,7 +92,7 @@ func (b *bench) ask(request string) (r reply, err error) {
 	return r, json.Unmarshal(out.Bytes(), &r)
 }
 
-// together lets eight processes fetch the same image at the same moment.
+// together measures eight processes fetching the same image at the same time.
 func (b *bench) together() error {
 	if err := b.clear(); err != nil {
 		return err
@@ -120,7 +120,7 @@ func (b *bench) together() error {
 	return nil
 }
 
-// killed kills a fetch when nine tenths are there, and runs it again.
+// killed kills a fetch when nine tenths have been downloaded, and repeats it.
 func (b *bench) killed() error {
 	if err := b.clear(); err != nil {
 		return err
@@ -162,7 +162,7 @@ func (b *bench) killed() error {
 	return nil
 }
 
-// length is how many bytes the files below dir hold.
+// length returns the total size of the files below dir, in bytes.
 func length(dir string) (total int64) {
 	_ = filepath.WalkDir(dir, func(_ string, d os.DirEntry, err error) error {
 		if err == nil && d.Type().IsRegular() {

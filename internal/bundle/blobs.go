@@ -20,10 +20,10 @@ import (
 	"osbuild-containers/internal/progress"
 )
 
-// waiting limits the blobs of an image that are handled at one time: some wait for the disk.
+// waiting limits the blobs of an image that are handled in parallel: some wait for the disk.
 const waiting = 16
 
-// blobs brings the blobs of an image into the pool.
+// blobs adds the blobs of an image to the pool.
 func (in *importer) blobs(ctx context.Context, pool *cache.Pool, img *foundImage, it *progress.Item, r *Result) error {
 	var size int64
 	for _, d := range img.m.Blobs() {
@@ -57,7 +57,7 @@ func (in *importer) blobs(ctx context.Context, pool *cache.Pool, img *foundImage
 	return g.Wait()
 }
 
-// blob brings one blob into the pool, and returns how many of its bytes were copied.
+// blob adds one blob to the pool, and returns how many of its bytes were copied.
 func (in *importer) blob(ctx context.Context, pool *cache.Pool, img *foundImage, d manifest.Descriptor, bar *progress.Blob) (int64, error) {
 	if err := in.discard(ctx, pool, d); err != nil {
 		return 0, err
@@ -81,7 +81,7 @@ func (in *importer) blob(ctx context.Context, pool *cache.Pool, img *foundImage,
 		}
 	}
 	c, err := img.open(d.Digest)
-	if errors.Is(err, fs.ErrNotExist) { // what the cache has is damaged
+	if errors.Is(err, fs.ErrNotExist) { // the cache's copy is damaged
 		err = in.nowhere(d, 0)
 	}
 	if err != nil {
@@ -99,7 +99,7 @@ func (in *importer) blob(ctx context.Context, pool *cache.Pool, img *foundImage,
 	return copied, nil
 }
 
-// discard removes a blob from the pool that does not have the digest in its name, if repair is wanted.
+// discard removes a pooled blob that does not match its digest, if repair is set.
 func (in *importer) discard(ctx context.Context, pool *cache.Pool, d manifest.Descriptor) error {
 	if !in.repair {
 		return nil
@@ -111,7 +111,7 @@ func (in *importer) discard(ctx context.Context, pool *cache.Pool, d manifest.De
 	return pool.Discard(ctx, d.Digest)
 }
 
-// elsewhere returns another image with a blob that the input lacks, or "".
+// elsewhere returns an image of the cache with a blob that the input lacks, or "".
 func (in *importer) elsewhere(img *foundImage, d manifest.Descriptor) digest.Digest {
 	c, err := img.open(d.Digest)
 	if err == nil {
@@ -121,8 +121,8 @@ func (in *importer) elsewhere(img *foundImage, d manifest.Descriptor) digest.Dig
 	return in.published()[d.Digest]
 }
 
-// copy writes the missing rest of the blob, and verifies the whole. The partial blob of an earlier import is
-// discarded, once, if it is not the beginning of the blob.
+// copy writes the missing part of the blob, and verifies all of it. A partial blob of an earlier import is discarded, once,
+// if it is not the beginning of the blob.
 func (in *importer) copy(ctx context.Context, w *cache.Writer, c content, d manifest.Descriptor, bar *progress.Blob) (int64, error) {
 	if in.slots.Acquire(ctx, 1) != nil {
 		return 0, context.Cause(ctx)
@@ -154,7 +154,7 @@ func (in *importer) copy(ctx context.Context, w *cache.Writer, c content, d mani
 	return d.Size, w.Verify()
 }
 
-// read writes to the end of the blob.
+// read copies to the end of the blob.
 func read(ctx context.Context, w *cache.Writer, c content, d manifest.Descriptor) error {
 	size := int64(len(c.bytes))
 	switch {
@@ -173,8 +173,7 @@ func read(ctx context.Context, w *cache.Writer, c content, d manifest.Descriptor
 	return w.ReadFile(ctx, c.File, c.Offset)
 }
 
-// unpack writes the content of a compressed blob. It is read from its beginning: decompression cannot start
-// in the middle.
+// unpack writes the uncompressed content of a blob. It starts at the beginning, since decompression cannot be resumed.
 func unpack(ctx context.Context, w *cache.Writer, c content) error {
 	if err := w.Reset(); err != nil {
 		return err
@@ -188,7 +187,7 @@ func unpack(ctx context.Context, w *cache.Writer, c content) error {
 	return err
 }
 
-// withHint adds the remedy to an error of the cache.
+// withHint adds the hint to an error of the cache.
 func (in *importer) withHint(err error) error {
 	if err == nil {
 		return nil

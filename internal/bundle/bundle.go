@@ -1,20 +1,16 @@
-// Package bundle exports images from a cache to one file or directory, and imports them into a cache from
-// these and from the files of other tools.
+// Package bundle exports images from a cache to one file or directory, and imports them from such bundles and from files of
+// other tools.
 //
-// A bundle is an OCI layout, as a directory or a tar file: manifest lists, manifests, configs and
-// layers are in it byte for byte as they are pinned, Docker's too, and index.json names them. It
-// promises that the same images under the same names give the same bytes, that each blob is
-// verified while it is copied, and that a bundle has its name when it is complete and on disk, not
-// before.
+// A bundle is an OCI layout, as a directory or a tar file. It contains manifest lists, manifests, configs and layers byte for
+// byte, including Docker's, and index.json names them. Exporting the same images under the same names gives the same bytes.
+// Each blob is verified while it is copied, and a bundle gets its name only when it is complete and synced.
 //
-// Input of an import is not trusted. Nothing of it is visible before all of an image was
-// verified; names in it never become names of files; sizes, entries and names are bounded; and
-// policy.json is asked. A blob goes through the cache's pool, so that an import that was killed
-// continues where it stopped, and what is in the pool is not read again.
+// Input of an import is not trusted. Nothing becomes visible before all of an image is verified; names in the input never
+// become file names; sizes, numbers of entries and names are bounded; and policy.json is checked. Blobs go through the
+// cache's pool, so that an interrupted import resumes, and blobs in the pool are not read again.
 //
-// Not more is verified than digests can verify: the layers of an image that docker saved are
-// verified against its config, whose digest is the image id; in the format of docker before 1.10 even
-// the config is made here.
+// Digests limit what can be verified: layers of an image from docker save are verified against its config, whose digest is
+// the image id; in docker's format before 1.10, even the config is made here.
 package bundle
 
 import (
@@ -26,34 +22,34 @@ import (
 	"osbuild-containers/internal/manifest"
 )
 
-// A RefusedError reports an argument that cannot be used; nothing was changed.
+// A RefusedError reports an invalid argument; nothing was changed.
 type RefusedError struct{ Err error }
 
 func (e *RefusedError) Error() string { return e.Err.Error() }
 func (e *RefusedError) Unwrap() error { return e.Err }
 
-// Formats of exports and imports, by their names in policy.json.
+// Formats of exports and imports, as named in policy.json.
 const (
 	FormatOCI     = "oci"         // an OCI layout in a directory
-	FormatArchive = "oci-archive" // one in a tar file
+	FormatArchive = "oci-archive" // an OCI layout in a tar file
 	formatDocker  = "docker-archive"
 	formatDir     = "dir"
 	formatTarball = "tarball" // a root file system, as an archive or a directory
 )
 
-// IsFormat reports whether an image with that transport in its record was imported from a file or directory.
+// IsFormat reports whether a recorded transport is that of an import.
 func IsFormat(transport string) bool {
 	return slices.Contains([]string{FormatOCI, FormatArchive, formatDocker, formatDir, formatTarball}, transport)
 }
 
 const (
-	// signaturesType is the artifact that carries the signatures of an image, which is its subject:
-	// layouts have no place for them. Its layers are the files signature-1, … of the dir: transport.
+	// signaturesType is the artifact with the signatures of its subject, an image. Layouts have no place for signatures.
+	// Its layers are the files signature-1, … of the dir: transport.
 	signaturesType = "application/vnd.osbuild-containers.signatures.v1"
 	signatureType  = "application/octet-stream"
 
-	// schema1Type is the artifact that carries the manifest of Docker's schema 1 that an image, which is its subject, was
-	// converted from. Its layers are that manifest and its signatures.
+	// schema1Type is the artifact with the schema 1 manifest from which its subject, an image, was converted. Its layers
+	// are that manifest and its signatures.
 	schema1Type = "application/vnd.osbuild-containers.schema1.v1"
 )
 

@@ -14,21 +14,21 @@ import (
 	"osbuild-containers/internal/manifest"
 )
 
-// Wanted is an image of a cache that goes into a bundle.
+// Wanted is a cached image to put into a bundle.
 type Wanted struct {
 	ID       digest.Digest
-	Manifest digest.Digest // that it has to have; "" for whichever it has
+	Manifest digest.Digest // required manifest; "" for any
 	Names    []Name
-	Lists    []digest.Digest // manifest lists of the cache that go with it
+	Lists    []digest.Digest // cached manifest lists to include
 }
 
 // Name is a name in a bundle.
 type Name struct {
 	Name   string
-	Digest digest.Digest // what it is the name of: a manifest, or a list that names it; "" if that is not known
+	Digest digest.Digest // named manifest, or list that names it; "" if unknown
 }
 
-// title returns the name of the image for messages.
+// title names the image in messages.
 func (w *Wanted) title() string {
 	if len(w.Names) > 0 {
 		return w.Names[0].Name
@@ -36,7 +36,7 @@ func (w *Wanted) title() string {
 	return w.ID.String()
 }
 
-// picked is an image as it is in the cache.
+// picked is an image read from the cache.
 type picked struct {
 	Wanted
 	pub        *cache.Published
@@ -45,7 +45,7 @@ type picked struct {
 	m          *manifest.Manifest
 	platform   manifest.Platform
 	signatures [][]byte
-	old        *cache.Schema1 // what raw was converted from, or nil
+	old        *cache.Schema1 // source of raw's conversion, or nil
 }
 
 // pick reads all of an image but its layers.
@@ -66,7 +66,7 @@ func pick(c *cache.Cache, w Wanted) (*picked, error) {
 	return p, nil
 }
 
-// close lets others remove the image.
+// close unlocks the image, which may then be removed.
 func (p *picked) close() {
 	p.release()
 	p.pub.Close()
@@ -101,12 +101,12 @@ func (p *picked) read() (err error) {
 	if got := digest.FromBytes(p.raw); p.Manifest != "" && got != p.Manifest && old != p.Manifest {
 		return fmt.Errorf("got manifest %s, want %s", cmp.Or(old, got), p.Manifest)
 	}
-	p.platform, _ = manifest.PlatformOf(config) // one that says nothing is for nothing in particular
+	p.platform, _ = manifest.PlatformOf(config) // a config may have no platform
 	p.signatures, err = p.pub.Signatures()
 	return err
 }
 
-// merged returns the images, sorted, each once with all its names.
+// merged returns the images, sorted and without duplicates, each with all its names.
 func merged(all []Wanted) ([]Wanted, error) {
 	var out []Wanted
 	at := map[digest.Digest]int{}
@@ -135,7 +135,7 @@ func merged(all []Wanted) ([]Wanted, error) {
 	return out, nil
 }
 
-// ListsIn returns the manifest lists that are published in the cache, by the manifests that they name.
+// ListsIn returns the published manifest lists of the cache, by the manifests they name.
 func ListsIn(c *cache.Cache) (map[digest.Digest][]digest.Digest, error) {
 	found, err := c.Files()
 	if err != nil {

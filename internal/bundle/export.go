@@ -14,12 +14,12 @@ import (
 	"osbuild-containers/internal/progress"
 )
 
-// A Bundle is the content to write. Everything but the layers has been read.
+// A Bundle is the content to write. All but the layers has been read.
 type Bundle struct {
 	Images []Exported
 	Lists  []digest.Digest // sorted
 	Blobs  Sum             // configs and layers in it
-	Left   Sum             // that are left out, since the other side has them
+	Left   Sum             // omitted, since the destination has them
 
 	content *ocilayout.Content
 	picked  []*picked
@@ -86,14 +86,14 @@ func New(c *cache.Cache, wanted []Wanted, have Have) (b *Bundle, err error) {
 	return b, nil
 }
 
-// Close ends the use of the cache.
+// Close releases the images in the cache.
 func (b *Bundle) Close() {
 	for _, p := range b.picked {
 		p.close()
 	}
 }
 
-// lists puts the manifest lists into the bundle.
+// lists adds the manifest lists to the bundle.
 func (b *Bundle) lists(c *cache.Cache, x *index) (map[digest.Digest]*manifest.Manifest, error) {
 	lists := map[digest.Digest]*manifest.Manifest{}
 	for _, p := range b.picked {
@@ -102,7 +102,7 @@ func (b *Bundle) lists(c *cache.Cache, x *index) (map[digest.Digest]*manifest.Ma
 				continue
 			}
 			raw, err := c.ReadFile(d)
-			if err != nil { // it may be stored with the image that it was pinned for
+			if err != nil { // may be stored with the image pinned by it
 				stored, err := p.pub.List()
 				if err != nil || digest.FromBytes(stored) != d {
 					return nil, fmt.Errorf("image %s: its manifest list %s is not in the cache: fetch it", p.title(), d)
@@ -126,7 +126,7 @@ func (b *Bundle) lists(c *cache.Cache, x *index) (map[digest.Digest]*manifest.Ma
 	return lists, nil
 }
 
-// image puts an image into the bundle, but for its blobs.
+// image adds an image to the bundle, without its blobs.
 func (b *Bundle) image(x *index, p *picked, lists map[digest.Digest]*manifest.Manifest) {
 	x.image(p, listsNaming(lists, digest.FromBytes(p.raw)))
 	b.content.Documents = append(b.content.Documents, p.raw)
@@ -150,8 +150,8 @@ func (b *Bundle) image(x *index, p *picked, lists map[digest.Digest]*manifest.Ma
 	b.Images = append(b.Images, e)
 }
 
-// tell reports the progress of all blobs, each for the first image that has it. Call the function that it
-// returns when all are written.
+// tell reports the progress of all blobs, each for the first image with it. The returned function must be called when all
+// are written.
 func (b *Bundle) tell(log *progress.Reporter) (done func()) {
 	began := time.Now()
 	wanted := map[digest.Digest]bool{}
@@ -185,7 +185,7 @@ func (b *Bundle) tell(log *progress.Reporter) (done func()) {
 	}
 }
 
-// bar is the progress of a blob that one goroutine writes.
+// bar is the progress of a blob. One goroutine uses it.
 type bar struct {
 	*progress.Blob
 	size, have int64
@@ -201,7 +201,7 @@ func (b *bar) add(n int64) {
 	}
 }
 
-// eachBlob names each blob of an image once: the config, and the layers by their first number.
+// eachBlob calls do once for each blob of an image: the config, and each layer with its first number.
 func eachBlob(m *manifest.Manifest, do func(d manifest.Descriptor, kind string, number int)) {
 	for _, d := range m.Blobs() {
 		if d.Digest == m.Config.Digest {

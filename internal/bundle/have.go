@@ -14,14 +14,14 @@ import (
 	"osbuild-containers/internal/ocilayout"
 )
 
-// Have is the set of blobs that the destination has already, with their sizes in bytes.
+// Have is the set of blobs that the destination already has, with their sizes in bytes.
 type Have map[digest.Digest]int64
 
 // blobDir is where a layout stores blobs.
 const blobDir = "blobs/sha256/"
 
-// AddLayout adds the blobs of the OCI layout at path, a directory or an archive. They are known by their
-// names, and not read.
+// AddLayout adds the blobs of the OCI layout at path, a directory or an archive. It trusts their names and does not read
+// them.
 func (h Have) AddLayout(ctx context.Context, path string) error {
 	t, err := ocilayout.OpenTree(ctx, path)
 	if err != nil && ctx.Err() != nil {

@@ -28,37 +28,37 @@ import (
 // A State is the outcome for an image or a list.
 type State string
 
-// The states.
+// States.
 const (
 	Added  State = "imported"
-	Cached State = "cached" // it was there
+	Cached State = "cached" // already in the cache
 	Failed State = "failed"
 )
 
 // A Result is the outcome of the import of one image or index.
 type Result struct {
 	Kind     string        // image or list
-	ID       digest.Digest // of an image its id, of a list its digest
+	ID       digest.Digest // image id, or digest of a list
 	Manifest digest.Digest // of an image
 	Names    []string
 	State    State
-	Bytes    int64 // that were copied
-	Reused   int64 // that the cache had
+	Bytes    int64 // bytes copied
+	Reused   int64 // bytes found in the cache
 	Err      error // why it failed
 }
 
-// Imported is the outcome of the import of a file or directory.
+// Imported is the outcome of importing a file or directory.
 type Imported struct {
 	Format  string // oci, oci-archive, docker-archive or dir
 	Results []Result
 }
 
-// maxParallelImports limits the images that are imported at one time: each waits for the disk at its end.
+// maxParallelImports limits the images imported in parallel: each waits for the disk at its end.
 const maxParallelImports = 4
 
-// Import imports the images and indexes of a file or a directory into the cache. One that fails does not affect the
-// others. The error is about a file or directory that cannot be read at all. With repair, every byte that the cache has
-// of the images is read, and what is damaged there is replaced.
+// Import imports the images and indexes of a file or a directory into the cache. One that fails does not affect the others;
+// the returned error is about input that cannot be read at all. With repair, every byte of these images in the cache is
+// verified, and damaged files are replaced.
 func Import(ctx context.Context, c *cache.Cache, path string, repair bool, log *progress.Reporter) (*Imported, error) {
 	image.RouteLogs(log.Note)
 	from, err := open(ctx, path)
@@ -68,7 +68,7 @@ func Import(ctx context.Context, c *cache.Cache, path string, repair bool, log *
 	return importFrom(ctx, c, from, repair, log)
 }
 
-// ImportStream is Import of the archive that a stream has.
+// ImportStream is Import for an archive read from a stream.
 func ImportStream(ctx context.Context, c *cache.Cache, r io.Reader, repair bool, log *progress.Reporter) (*Imported, error) {
 	image.RouteLogs(log.Note)
 	from, err := readFrom(ctx, r)
@@ -94,7 +94,7 @@ func importFrom(ctx context.Context, c *cache.Cache, from *input, repair bool, l
 
 	done := &Imported{Format: from.format, Results: make([]Result, len(from.images))}
 	images := in.alone()
-	var g errgroup.Group // not its context: an image that fails leaves the others alone
+	var g errgroup.Group // without its context: a failed image must not cancel the others
 	g.SetLimit(maxParallelImports)
 	for n, img := range from.images {
 		g.Go(func() error {
@@ -130,22 +130,22 @@ type importer struct {
 	log    *progress.Reporter
 	began  time.Time
 	repair bool
-	slots  *semaphore.Weighted // blobs that are read and hashed at one time
+	slots  *semaphore.Weighted // limits blobs read and hashed in parallel
 
 	mu   sync.Mutex
-	pool *cache.Pool // opened when something has to be copied
+	pool *cache.Pool // opened at the first copy
 
 	published func() map[digest.Digest]digest.Digest
 }
 
-// close ends the use of the pool, if it was opened.
+// close closes the pool, if it was opened.
 func (in *importer) close() {
 	if in.pool != nil {
 		in.pool.Close()
 	}
 }
 
-// alone returns for each image why it cannot be in the cache together with an earlier one, nil if it can.
+// alone returns for each image why it conflicts with an earlier one, or nil.
 func (in *importer) alone() []error {
 	errs := make([]error, len(in.from.images))
 	first := map[digest.Digest]*foundImage{}
@@ -174,7 +174,7 @@ func (in *importer) list(ctx context.Context, raw []byte) error {
 	return in.cache.PublishFile(ctx, digest.FromBytes(raw), raw)
 }
 
-// allowed asks policy.json.
+// allowed checks policy.json.
 func (in *importer) allowed(ctx context.Context, raw []byte, signatures [][]byte) error {
 	err := policy.File{Transport: in.from.format, Path: in.from.path, Manifest: raw, Signatures: signatures}.Allowed(ctx)
 	if err != nil {
@@ -183,7 +183,7 @@ func (in *importer) allowed(ctx context.Context, raw []byte, signatures [][]byte
 	return nil
 }
 
-// image imports an image, unless there is a reason not to.
+// image imports an image, or fails with why unless that is nil.
 func (in *importer) image(ctx context.Context, img *foundImage, why error) Result {
 	r := Result{Kind: "image", ID: img.id, Manifest: digest.FromBytes(img.raw), Names: img.names, State: Added}
 	it := in.log.Item(logName(img.names, img.id) + "@" + progress.Short(r.Manifest.String()))
@@ -209,7 +209,7 @@ func (in *importer) one(ctx context.Context, img *foundImage, it *progress.Item,
 		return context.Cause(ctx)
 	}
 	raw, signatures := img.raw, img.signatures
-	if img.old != nil { // what was signed
+	if img.old != nil { // the signatures are of the original manifest
 		raw, signatures = img.old.Manifest, img.old.Signatures
 	}
 	if err := in.allowed(ctx, raw, signatures); err != nil {
@@ -219,7 +219,7 @@ func (in *importer) one(ctx context.Context, img *foundImage, it *progress.Item,
 	if there && (!in.repair || r.Manifest != digest.FromBytes(img.raw)) {
 		r.State = Cached
 		for _, o := range in.origins(img, r.Manifest) {
-			_ = in.cache.AddOrigin(ctx, img.id, o) // for people: it is there all the same
+			_ = in.cache.AddOrigin(ctx, img.id, o) // informational only
 		}
 		return in.withHint(in.cache.Sync(ctx, []digest.Digest{img.id}, nil)[img.id])
 	}
@@ -248,8 +248,8 @@ func (in *importer) one(ctx context.Context, img *foundImage, it *progress.Item,
 	return in.withHint(in.cache.Publish(ctx, pool, img.id, now))
 }
 
-// checkSchema1 returns an error unless the image, whose config is in the pool, was converted from the manifest of schema 1
-// that is attached to it.
+// checkSchema1 returns an error unless the image, whose config is in the pool, was converted from its attached schema 1
+// manifest.
 func (in *importer) checkSchema1(img *foundImage) error {
 	if img.old == nil {
 		return nil
@@ -269,9 +269,8 @@ func (in *importer) checkSchema1(img *foundImage) error {
 	return nil
 }
 
-// attached returns an image with what it is published with besides its manifest: list, signatures, and the manifest of
-// schema 1 that it was converted from. Those that the cache has of the same
-// image stay, since it may have been pinned by them.
+// attached returns an image with its attachments: list, signatures, and the schema 1 manifest it was converted from. Those in
+// the cache for the same image are kept, since it may have been pinned by them.
 func (in *importer) attached(img *foundImage) *cache.Image {
 	now := &cache.Image{List: img.list, Signatures: img.signatures, Schema1: img.old}
 	pub, err := in.cache.OpenImage(img.id)
@@ -285,7 +284,7 @@ func (in *importer) attached(img *foundImage) *cache.Image {
 	if l, err := pub.List(); err == nil && l != nil {
 		now.List = l
 	}
-	if s, err := pub.Signatures(); err == nil && len(s) > 0 { // a policy may want them for the name it was fetched under
+	if s, err := pub.Signatures(); err == nil && len(s) > 0 { // a policy may require them for the name it was fetched under
 		now.Signatures = s
 	}
 	if old, err := pub.Schema1(); err == nil && old != nil && now.Schema1 == nil {
@@ -294,8 +293,8 @@ func (in *importer) attached(img *foundImage) *cache.Image {
 	return now
 }
 
-// wasPublishedWith reports whether the list and signatures of a cached image belong to the manifest that is imported,
-// even if the manifest in the cache is damaged.
+// wasPublishedWith reports whether the list and signatures of a cached image belong to the imported manifest, even if the
+// manifest in the cache is damaged.
 func wasPublishedWith(pub *cache.Published, img *foundImage) bool {
 	if raw, err := pub.Manifest(); err == nil && bytes.Equal(raw, img.raw) {
 		return true
@@ -315,8 +314,8 @@ func (in *importer) openPool(ctx context.Context) (_ *cache.Pool, err error) {
 	return in.pool, err
 }
 
-// has reports whether the image is in the cache, complete. A manifest that was made here is replaced by
-// another one of the same image, which may be the pinned one.
+// has reports whether the cache has the image, complete. A manifest made here is replaced by another one of the same image,
+// which may be the pinned one.
 func (in *importer) has(img *foundImage, r *Result) bool {
 	pub, err := in.cache.OpenImage(img.id)
 	if err != nil {
@@ -348,7 +347,7 @@ func (in *importer) has(img *foundImage, r *Result) bool {
 	return true
 }
 
-// origins returns the records of the image's origin, one for each of its names.
+// origins returns the origins to record, one for each name of the image.
 func (in *importer) origins(img *foundImage, d digest.Digest) []cache.Origin {
 	names := img.names
 	if len(names) == 0 {

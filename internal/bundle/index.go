@@ -15,13 +15,12 @@ import (
 	"osbuild-containers/internal/ocilayout"
 )
 
-// index collects what index.json names: lists; images that no list in the bundle names; and what has
-// a name of its own. So one image is one entry, with its list or without, and tools that expect
-// one find it.
+// index collects the entries of index.json: lists, images that no list in the bundle names, and everything with a name. An
+// image is thus one entry, with or without its list, and tools that expect exactly one entry find it.
 type index struct {
 	entries map[digest.Digest]v1.Descriptor
 	names   map[digest.Digest][]string
-	sure    map[digest.Digest]bool // it is there also without a name
+	sure    map[digest.Digest]bool // listed even without a name
 }
 
 func newIndex() *index {
@@ -48,7 +47,7 @@ func (x *index) image(p *picked, by []digest.Digest) {
 	for _, n := range p.Names {
 		at := d.Digest
 		switch {
-		case n.Digest == d.Digest: // pinned by itself, whatever lists name it
+		case n.Digest == d.Digest: // named directly, whatever lists name it
 		case slices.Contains(by, n.Digest):
 			at = n.Digest
 		case len(by) == 1:
@@ -60,7 +59,7 @@ func (x *index) image(p *picked, by []digest.Digest) {
 	}
 }
 
-// artifact adds what is attached to an image.
+// artifact adds an attachment of an image.
 func (x *index) artifact(raw []byte, kind string) {
 	d := describe(raw, v1.MediaTypeImageManifest)
 	d.ArtifactType = kind
@@ -68,7 +67,7 @@ func (x *index) artifact(raw []byte, kind string) {
 	x.sure[d.Digest] = true
 }
 
-// sorted are the entries: by name, of one name lists first, then by platform.
+// sorted returns the entries by name, lists first within a name, then by platform.
 func (x *index) sorted() []v1.Descriptor {
 	var all []v1.Descriptor
 	for d, e := range x.entries {
@@ -84,14 +83,14 @@ func (x *index) sorted() []v1.Descriptor {
 		return cmp.Or(
 			byName(a.Annotations[v1.AnnotationRefName], b.Annotations[v1.AnnotationRefName]),
 			cmp.Compare(len(a.ArtifactType), len(b.ArtifactType)),
-			strings.Compare(platformOf(a), platformOf(b)), // a list has none
+			strings.Compare(platformOf(a), platformOf(b)), // none for a list
 			strings.Compare(string(a.Digest), string(b.Digest)))
 	})
 	return all
 }
 
-// annotations give an entry its name, as skopeo writes it and, if that is one of an image with a tag, as
-// containerd and docker do.
+// annotations returns the annotations that name an entry, in skopeo's form and, for names with a tag, in that of containerd
+// and docker.
 func annotations(name string) map[string]string {
 	a := map[string]string{v1.AnnotationRefName: name}
 	if named, err := reference.ParseNormalizedNamed(name); err == nil && !reference.IsNameOnly(named) {
@@ -100,7 +99,7 @@ func annotations(name string) map[string]string {
 	return a
 }
 
-// byName has what has no name at the end.
+// byName sorts entries without a name last.
 func byName(a, b string) int {
 	if (a == "") != (b == "") {
 		return strings.Compare(b, a)
@@ -115,16 +114,16 @@ func platformOf(d v1.Descriptor) string {
 	return d.Platform.OS + "/" + d.Platform.Architecture + "/" + d.Platform.Variant
 }
 
-// describe is the descriptor of a document, with the media type that it names itself by.
+// describe returns the descriptor of a document, with the media type in the document.
 func describe(raw []byte, usual string) v1.Descriptor {
 	var head struct {
 		MediaType string `json:"mediaType"`
 	}
-	_ = json.Unmarshal(raw, &head) // it was parsed before
+	_ = json.Unmarshal(raw, &head) // has been parsed before
 	return v1.Descriptor{MediaType: cmp.Or(head.MediaType, usual), Digest: digest.FromBytes(raw), Size: int64(len(raw))}
 }
 
-// attachment is the artifact that attaches files to an image, and its parts.
+// attachment returns an artifact that attaches files to an image, and its parts.
 func attachment(p *picked, kind string, files [][]byte) (artifact []byte, parts [][]byte) {
 	empty := []byte("{}")
 	subject := describe(p.raw, v1.MediaTypeImageManifest)
@@ -145,7 +144,7 @@ func attachment(p *picked, kind string, files [][]byte) (artifact []byte, parts 
 	return artifact, parts
 }
 
-// listsNaming are those of the lists that name the manifest, sorted.
+// listsNaming returns the lists that name the manifest, sorted.
 func listsNaming(lists map[digest.Digest]*manifest.Manifest, d digest.Digest) []digest.Digest {
 	var by []digest.Digest
 	for l, m := range lists {

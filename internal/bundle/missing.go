@@ -10,7 +10,7 @@ import (
 	"osbuild-containers/internal/manifest"
 )
 
-// missing returns an error that names the blobs that are nowhere, before any is copied.
+// missing returns an error that names the blobs found nowhere, before any blob is copied.
 func (in *importer) missing(img *foundImage) error {
 	var none []manifest.Descriptor
 	for _, d := range img.m.Blobs() {
@@ -32,17 +32,17 @@ func (in *importer) missing(img *foundImage) error {
 	return in.nowhere(none[0], len(none)-1)
 }
 
-// nowhere says that a blob, and some more, are not to be had.
+// nowhere returns an error for a blob, and more others, found nowhere.
 func (in *importer) nowhere(d manifest.Descriptor, more int) error {
 	return &missingError{d, more, in.from.path, !in.from.tree.Ended()}
 }
 
-// missingError says that a blob is missing.
+// missingError reports a missing blob.
 type missingError struct {
 	blob manifest.Descriptor
 	more int
 	path string
-	cut  bool // path is an archive without an end
+	cut  bool // path is a truncated archive
 }
 
 func (e *missingError) Error() string {
@@ -57,7 +57,7 @@ func (e *missingError) Error() string {
 	return text
 }
 
-// Hint returns the remedy.
+// Hint implements the interface of package hint.
 func (e *missingError) Hint() hint.Hint {
 	if e.cut {
 		return hint.New("copy or export it again")
@@ -65,7 +65,7 @@ func (e *missingError) Hint() hint.Hint {
 	return hint.New("if it was exported with --have, import what it continues first; or export again without --have")
 }
 
-// publishedBlobs are the images of the cache that have a blob, one for each, for those that no pool has.
+// publishedBlobs maps blobs to an image of the cache that has them, for blobs not in the pool.
 func publishedBlobs(c *cache.Cache) map[digest.Digest]digest.Digest {
 	at := map[digest.Digest]digest.Digest{}
 	ids, err := c.Images()

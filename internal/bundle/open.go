@@ -26,31 +26,31 @@ import (
 
 // input is a file or directory with images.
 type input struct {
-	path   string          // from the root
-	format string          // as policy.json calls it
+	path   string          // absolute
+	format string          // name in policy.json
 	tree   *ocilayout.Tree // nil for a root file system
 	lists  []*ocilayout.Document
 	images []*foundImage
-	broken []Result // what cannot be used, and why
+	broken []Result // items that cannot be used
 	notes  []string
-	signed int // bytes of all signatures
+	signed int // bytes of signatures read
 }
 
 // foundImage is an image of an input.
 type foundImage struct {
 	id         digest.Digest
 	names      []string
-	pins       map[string]digest.Digest // by name: the manifest, or the list, that has the name
+	pins       map[string]digest.Digest // digest of the manifest or list, by name
 	raw        []byte
 	m          *manifest.Manifest
-	list       []byte // that names it, nil for none
+	list       []byte // list that names it, or nil
 	signatures [][]byte
-	old        *cache.Schema1 // what raw was converted from, or nil
-	made       bool           // raw was made here, of what the config says
+	old        *cache.Schema1 // source of raw's conversion, or nil
+	made       bool           // raw was made here from the config
 	open       func(digest.Digest) (content, error)
 }
 
-// title is what messages call the image.
+// title names the image in messages.
 func (i *foundImage) title() string {
 	if len(i.names) > 0 {
 		return i.names[0]
@@ -58,11 +58,11 @@ func (i *foundImage) title() string {
 	return i.id.String()
 }
 
-// content is a blob, in a file or in memory. It is closed by close.
+// content is a blob in a file or in memory. It is closed by close.
 type content struct {
 	ocilayout.Blob
-	packed bool   // what is wanted is in it, compressed
-	bytes  []byte // not nil: all of it, which is in no file
+	packed bool   // file is compressed
+	bytes  []byte // the content, if in memory; otherwise nil
 }
 
 func (c content) close() {
@@ -71,7 +71,7 @@ func (c content) close() {
 	}
 }
 
-// open reads the content of a file or a directory, except the blobs.
+// open reads the content of a file or a directory, except for blobs.
 func open(ctx context.Context, path string) (*input, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
@@ -81,7 +81,7 @@ func open(ctx context.Context, path string) (*input, error) {
 	return inputOf(ctx, path, abs, tree, err)
 }
 
-// stdin is the path that stands for standard input in records and in policy.json.
+// stdin is the path of standard input in records and in policy.json.
 const stdin = "/dev/stdin"
 
 // readFrom is open for a stream.
@@ -90,7 +90,7 @@ func readFrom(ctx context.Context, r io.Reader) (*input, error) {
 	return inputOf(ctx, "standard input", stdin, tree, err)
 }
 
-// inputOf reads the content of a tree, if that could be opened. path is its name in messages.
+// inputOf reads the content of a tree unless err is set. path is its name in messages.
 func inputOf(ctx context.Context, path, abs string, tree *ocilayout.Tree, err error) (*input, error) {
 	if err != nil && ctx.Err() != nil {
 		return nil, context.Cause(ctx)
@@ -125,8 +125,8 @@ func inputOf(ctx context.Context, path, abs string, tree *ocilayout.Tree, err er
 	return c, nil
 }
 
-// read detects the format. An archive of a recent docker save has both a layout, which is complete, and a
-// manifest.json for older versions.
+// read detects the format. Archives of recent versions of docker save have a complete layout, and a manifest.json for older
+// versions.
 func (c *input) read(ctx context.Context) error {
 	l, err := c.tree.Layout()
 	if err == nil {
@@ -157,7 +157,7 @@ func (c *input) read(ctx context.Context) error {
 	return c.layout(l, digest.Digest.Encoded)
 }
 
-// layout takes what is in a layout, or in a directory of the dir: format. at is the file of a blob.
+// layout adds the images of a layout or of a directory in dir: format. at returns the file of a blob.
 func (c *input) layout(l *ocilayout.Layout, at func(digest.Digest) string) error {
 	c.lists = l.Lists
 	lists := map[digest.Digest]*ocilayout.Document{}
@@ -206,7 +206,7 @@ func (c *input) layout(l *ocilayout.Layout, at func(digest.Digest) string) error
 	return nil
 }
 
-// named are the names that say more than a tag alone.
+// named returns the names that are more than a tag.
 func (c *input) named(names []string) []string {
 	var full []string
 	for _, name := range names {
@@ -218,7 +218,7 @@ func (c *input) named(names []string) []string {
 	return full
 }
 
-// other handles a document that is not an image: signatures, an artifact, or something broken.
+// other handles a document that is not an image: signatures, an artifact, or a damaged document.
 func (c *input) other(d *ocilayout.Document, images map[digest.Digest]*foundImage) error {
 	if !errors.Is(d.Err, manifest.ErrArtifact) {
 		c.broken = append(c.broken, Result{
@@ -250,7 +250,7 @@ func (c *input) other(d *ocilayout.Document, images map[digest.Digest]*foundImag
 	return nil
 }
 
-// attached reads what is attached to an image.
+// attached reads the attachments of an image.
 func (c *input) attached(img *foundImage, layers []v1.Descriptor) ([][]byte, error) {
 	var files [][]byte
 	for _, l := range layers {

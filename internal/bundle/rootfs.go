@@ -25,18 +25,18 @@ import (
 	"osbuild-containers/internal/scratch"
 )
 
-// A Rootfs is a root file system to import as an image of one layer. The same archive gives the same image, however it
-// is compressed; and so does the same directory.
+// A Rootfs is a root file system to import as an image with one layer. The same archive, however it is compressed, or the
+// same directory gives the same image.
 type Rootfs struct {
-	Path   string    // of a tar archive or a directory; "" for Stdin
-	Stdin  io.Reader // a tar archive, which may be compressed
-	Name   string    // of the image, in full and with a tag
-	Config v1.Image  // its rootfs, history and time of creation are set
+	Path   string    // tar archive or directory; "" for Stdin
+	Stdin  io.Reader // tar archive, possibly compressed
+	Name   string    // full name of the image, with a tag
+	Config v1.Image  // rootfs, history and creation time are overwritten
 	Epoch  *time.Time
 }
 
-// ImportRootfs imports a root file system. It is packed into a temporary file first. The image was created at Epoch, or
-// without one at the latest time of its files.
+// ImportRootfs imports a root file system, via a temporary file. The image's creation time is Epoch or, if not set, the latest
+// time of a file.
 func ImportRootfs(ctx context.Context, c *cache.Cache, r Rootfs, repair bool, log *progress.Reporter) (*Imported, error) {
 	file, err := scratch.NewFile()
 	if err != nil {
@@ -66,7 +66,7 @@ func ImportRootfs(ctx context.Context, c *cache.Cache, r Rootfs, repair bool, lo
 	return importFrom(ctx, c, &input{path: path, format: formatTarball, images: []*foundImage{img}}, repair, log)
 }
 
-// pack packs the layer into w. path is what it is from, in messages and records.
+// pack packs the layer into w. path is its source, for messages and records.
 func (r Rootfs) pack(ctx context.Context, w io.Writer, log *progress.Reporter) (path string, packed *pack.Packed, err error) {
 	if r.Path == "" {
 		packed, err = packTar(ctx, w, r.Stdin)
@@ -95,7 +95,7 @@ func (r Rootfs) pack(ctx context.Context, w io.Writer, log *progress.Reporter) (
 	return path, packed, err
 }
 
-// packTar packs a tar archive that may be compressed.
+// packTar packs a tar archive, possibly compressed.
 func packTar(ctx context.Context, w io.Writer, r io.Reader) (*pack.Packed, error) {
 	plain, err := compression.Plain(ctxio.Reader(ctx, r))
 	if err != nil {
@@ -105,7 +105,7 @@ func packTar(ctx context.Context, w io.Writer, r io.Reader) (*pack.Packed, error
 	return pack.Tar(ctx, w, plain)
 }
 
-// image makes the config and the manifest of the image whose layer is in a file.
+// image makes the config and manifest of an image from its layer.
 func (r Rootfs) image(file *os.File, packed *pack.Packed) (*foundImage, error) {
 	created := packed.Newest.UTC().Truncate(time.Second)
 	if r.Epoch != nil {

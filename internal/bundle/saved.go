@@ -16,8 +16,8 @@ import (
 	"osbuild-containers/internal/ocilayout"
 )
 
-// saved takes the images that docker save wrote. Their manifests are made here: the layers that they
-// name are those of the config, not compressed, so that the image id vouches for them.
+// saved adds images written by docker save. Their manifests are made here and name the uncompressed layers in the config, so
+// the image id verifies them.
 func (c *input) saved(ctx context.Context) error {
 	all, err := c.tree.Saved()
 	if err != nil {
@@ -35,7 +35,7 @@ func (c *input) saved(ctx context.Context) error {
 	return nil
 }
 
-// savedV1 takes the images of docker save before 1.10. Their configs are made here.
+// savedV1 adds images of docker save before 1.10. Their configs are made here.
 func (c *input) savedV1(ctx context.Context) error {
 	all, err := c.tree.SavedV1()
 	if err != nil {
@@ -67,28 +67,28 @@ func (c *input) savedV1(ctx context.Context) error {
 	return nil
 }
 
-// layers are the layers of images that docker saved.
+// layers are the layers of images written by docker save.
 type layers struct {
 	tree  *ocilayout.Tree
-	known map[place]manifest.Descriptor // of what was decompressed or hashed
+	known map[place]manifest.Descriptor // layers already decompressed or hashed
 	at    map[digest.Digest]string
-	left  int64 // bytes that may still come of that
+	left  int64 // bytes that may still be read
 }
 
-// place is the position of a file's bytes: several names may have the same.
+// place is the position of a file in the archive; several names may share one.
 type place struct {
 	device, inode uint64
 	offset, size  int64
 }
 
-// maxRead limits the layers of an import that are read for their digests, in bytes.
+// maxRead limits how many bytes of layers are read for their digests during an import.
 const maxRead = 256 << 30
 
 func newLayers(t *ocilayout.Tree) *layers {
 	return &layers{tree: t, known: map[place]manifest.Descriptor{}, at: map[digest.Digest]string{}, left: maxRead}
 }
 
-// image is the image of a config and the files with its layers.
+// image returns the image with a config and the files of its layers.
 func (l *layers) image(ctx context.Context, config []byte, tars []string) (*foundImage, error) {
 	ids, err := manifest.DiffIDs(config)
 	if err != nil {
@@ -122,8 +122,8 @@ func (l *layers) image(ctx context.Context, config []byte, tars []string) (*foun
 	return img, nil
 }
 
-// describe is the layer in a file that has to be the one with that diff id. A layer that is not
-// compressed is verified when it is copied; how long one that is compressed is shows only in the end.
+// describe returns the layer in a file, which must have the diff ID. An uncompressed layer is verified when it is copied; a
+// compressed one is read to learn its size.
 func (l *layers) describe(ctx context.Context, name string, diffID digest.Digest) (manifest.Descriptor, error) {
 	c, err := l.open(name)
 	if err != nil {
@@ -143,7 +143,7 @@ func (l *layers) describe(ctx context.Context, name string, diffID digest.Digest
 	return d, nil
 }
 
-// read reads a layer to its end, to know its digest and size.
+// read reads a layer to EOF, to learn its digest and size.
 func (l *layers) read(ctx context.Context, name string) (manifest.Descriptor, error) {
 	c, err := l.open(name)
 	if err != nil {
@@ -153,7 +153,7 @@ func (l *layers) read(ctx context.Context, name string) (manifest.Descriptor, er
 	return l.readContent(ctx, name, c)
 }
 
-// readContent reads each place once, whatever its names are.
+// readContent is read for an open file. It reads each place only once.
 func (l *layers) readContent(ctx context.Context, name string, c content) (manifest.Descriptor, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(c.File.Fd()), &st); err != nil {
@@ -198,7 +198,7 @@ func (l *layers) open(name string) (content, error) {
 	return content{Blob: b, packed: packed}, err
 }
 
-// plain reads the content that is wanted.
+// plain returns a reader of the uncompressed content.
 func (c content) plain() (io.ReadCloser, error) {
 	if c.packed {
 		return c.Decompress()

@@ -19,7 +19,7 @@ import (
 	"osbuild-containers/internal/resolve"
 )
 
-// Output is where a bundle goes.
+// Output says where a bundle is written.
 type Output struct {
 	Path   string // a file or a directory
 	Format string // FormatOCI or FormatArchive
@@ -33,7 +33,7 @@ const (
 	CompressionZstd = "zstd"
 )
 
-// Check returns an error, before any work is done, if the bundle cannot be written there.
+// Check returns an error if the bundle cannot be written to the output.
 func (o Output) Check() error {
 	place, err := resolve.Target(o.Path)
 	if err == nil {
@@ -72,7 +72,7 @@ func isEmpty(place *resolve.Place) bool {
 	return err == io.EOF
 }
 
-// isUsed reports whether something would be lost if another directory took the place of this one.
+// isUsed reports whether replacing the directory would lose something.
 func isUsed(place *resolve.Place) bool {
 	var here unix.Stat_t
 	if unix.Stat(".", &here) == nil && here.Dev == place.Stat.Dev && here.Ino == place.Stat.Ino {
@@ -83,7 +83,7 @@ func isUsed(place *resolve.Place) bool {
 	return place.Base == "." || err == nil && st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
 }
 
-// Write writes the bundle. It has its name when it is complete and on disk.
+// Write writes the bundle, which gets its name when it is complete and synced.
 func (b *Bundle) Write(ctx context.Context, o Output, log *progress.Reporter) error {
 	done := b.tell(log)
 	err := b.write(ctx, o)
@@ -99,7 +99,7 @@ func (b *Bundle) write(ctx context.Context, o Output) error {
 		return err
 	}
 	defer place.Close()
-	if err := o.check(place); err != nil { // it may have changed since
+	if err := o.check(place); err != nil { // may have changed since Check
 		return err
 	}
 	switch {
@@ -112,7 +112,7 @@ func (b *Bundle) write(ctx context.Context, o Output) error {
 	}
 }
 
-// Stream writes the bundle as an archive to w.
+// Stream writes the bundle to w as an archive.
 func (b *Bundle) Stream(ctx context.Context, w io.Writer, compression string, log *progress.Reporter) error {
 	done := b.tell(log)
 	err := b.stream(ctx, w, compression)
@@ -132,11 +132,10 @@ func written(path string, err error) error {
 	return fmt.Errorf("write %s: %w", path, err)
 }
 
-// encoders is the number of goroutines that compress: the same on all machines, so that the output is the same.
+// encoders is the number of compressing goroutines. It is constant, so that the output is the same on all machines.
 const encoders = 2
 
-// stream writes the archive from its beginning to its end. What is in it is compressed already, for
-// the most part, so that the fastest level is as good as any.
+// stream writes the archive. Most of its content is already compressed, so the fastest level is as good as any.
 func (b *Bundle) stream(ctx context.Context, w io.Writer, compression string) error {
 	var enc io.WriteCloser
 	var err error
@@ -154,7 +153,7 @@ func (b *Bundle) stream(ctx context.Context, w io.Writer, compression string) er
 	return errors.Join(b.content.Stream(ctx, enc), enc.Close())
 }
 
-// special writes to a pipe or a device, or to an open file that has no path.
+// special writes to a pipe, a device, or an open file without a path.
 func (b *Bundle) special(ctx context.Context, place *resolve.Place, compression string) error {
 	f, err := place.Open(unix.O_WRONLY | unix.O_TRUNC)
 	if err != nil {
@@ -163,8 +162,8 @@ func (b *Bundle) special(ctx context.Context, place *resolve.Place, compression 
 	return errors.Join(b.stream(ctx, f, compression), f.Close())
 }
 
-// file writes an archive, which takes the place of the file that has its name. One that is interrupted is kept beside it,
-// as .NAME.partial: the next call writes what is missing, and what is not the same.
+// file writes an archive and replaces the file of that name. An interrupted one is kept next to it as .NAME.partial; the next
+// call writes what is missing or differs.
 func (b *Bundle) file(ctx context.Context, place *resolve.Place, compression string) error {
 	partial := "." + place.Base + ".partial"
 	f, err := atomicfile.Resume(place.Dir, place.Base, partial)
@@ -197,7 +196,7 @@ func (b *Bundle) file(ctx context.Context, place *resolve.Place, compression str
 	return f.SyncName()
 }
 
-// onDisk returns how many bytes a file takes.
+// onDisk returns how many bytes a file occupies.
 func onDisk(f *os.File) int64 {
 	var st unix.Stat_t
 	if unix.Fstat(int(f.Fd()), &st) != nil {
@@ -206,7 +205,7 @@ func onDisk(f *os.File) int64 {
 	return st.Blocks * 512
 }
 
-// compressed writes a compressed archive to a file that may have the beginning of it.
+// compressed writes a compressed archive to a file that may contain the beginning of it.
 func (b *Bundle) compressed(ctx context.Context, f *os.File, compression string) error {
 	out := io.NewOffsetWriter(&ocilayout.Completer{File: f}, 0)
 	if err := b.stream(ctx, out, compression); err != nil {
@@ -216,8 +215,8 @@ func (b *Bundle) compressed(ctx context.Context, f *os.File, compression string)
 	return errors.Join(err, f.Truncate(end), f.Chmod(0o644), f.Sync())
 }
 
-// writeDir writes the layout into a directory next to its place, .NAME.new, and renames it. The writer holds a lock on
-// it, so that leftovers of a killed process can be recognised.
+// writeDir writes the layout to a directory next to its destination, .NAME.new, and renames it. It holds a lock on it, so that
+// leftovers of killed processes can be recognised.
 func (b *Bundle) writeDir(ctx context.Context, place *resolve.Place) (err error) {
 	in, temp := place.Dir, "."+place.Base+".new"
 	dir, err := newDir(place, temp)
@@ -236,10 +235,10 @@ func (b *Bundle) writeDir(ctx context.Context, place *resolve.Place) (err error)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if err := unix.Renameat(int(in.Fd()), temp, int(in.Fd()), place.Base); err != nil { // over an empty directory, too
+	if err := unix.Renameat(int(in.Fd()), temp, int(in.Fd()), place.Base); err != nil { // also replaces an empty directory
 		return &os.LinkError{Op: "rename", Old: dir.Name(), New: place.Path, Err: err}
 	}
-	parent, err := os.Open(below(in, ".")) // so that its name outlasts a crash
+	parent, err := os.Open(below(in, ".")) // make the rename durable
 	if err != nil {
 		return fmt.Errorf("sync the directory above: %w", err)
 	}
@@ -250,13 +249,13 @@ func (b *Bundle) writeDir(ctx context.Context, place *resolve.Place) (err error)
 	return nil
 }
 
-// below returns a path of name in an open directory, for calls that take no handle.
+// below returns a path of name in an open directory, for system calls without a directory descriptor.
 func below(dir *os.File, name string) string {
 	return fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), name)
 }
 
-// newDir makes an empty directory next to the place, and locks it. One that a killed process left is removed; one of
-// another user is refused as the place itself would be.
+// newDir creates and locks an empty directory next to the destination. One left by a killed process is removed; one of another
+// user is refused.
 func newDir(place *resolve.Place, name string) (*os.File, error) {
 	in, path := int(place.Dir.Fd()), filepath.Join(filepath.Dir(place.Path), name)
 	for {
@@ -280,7 +279,7 @@ func newDir(place *resolve.Place, name string) (*os.File, error) {
 			err = fmt.Errorf("another process is writing %s", path)
 		}
 		if err == nil && made == nil {
-			err = dir.Chmod(0o755) // whatever the umask
+			err = dir.Chmod(0o755) // independent of the umask
 			if err == nil {
 				return dir, nil
 			}

@@ -10,7 +10,7 @@ import (
 	"osbuild-containers/internal/manifest"
 )
 
-// Config holds the fields of an image config that people ask for.
+// Config holds the commonly used fields of an image config.
 type Config struct {
 	manifest.Platform
 	Created moment          `json:"created"`
@@ -18,10 +18,10 @@ type Config struct {
 	Run     Run             `json:"config"`
 	RootFS  RootFS          `json:"rootfs"`
 	History []Step          `json:"history"`
-	Raw     json.RawMessage `json:"-"` // all of it
+	Raw     json.RawMessage `json:"-"` // the whole config
 }
 
-// Run is how a container of the image is run.
+// Run says how to run a container of the image.
 type Run struct {
 	User         string              `json:"User"`
 	ExposedPorts map[string]struct{} `json:"ExposedPorts"`
@@ -34,18 +34,18 @@ type Run struct {
 	StopSignal   string              `json:"StopSignal"`
 }
 
-// RootFS names the layers by the digests of their content, uncompressed.
+// RootFS lists the layers by their diff IDs.
 type RootFS struct {
 	DiffIDs []digest.Digest `json:"diff_ids"`
 }
 
-// Step is one step of how the image was built.
+// Step is a step of the image's build history.
 type Step struct {
 	CreatedBy string `json:"created_by"`
-	Empty     bool   `json:"empty_layer"` // it made no layer
+	Empty     bool   `json:"empty_layer"` // made no layer
 }
 
-// moment is a time, zero if the config has something else: its content is not checked.
+// moment is a time. It is zero if the config has an invalid one.
 type moment struct{ time.Time }
 
 // UnmarshalJSON implements json.Unmarshaler.
@@ -56,8 +56,8 @@ func (m *moment) UnmarshalJSON(raw []byte) error {
 	return nil
 }
 
-// readConfig reads the config of an image, verified. What it says that cannot be understood is left
-// out: images are not judged by it.
+// readConfig reads and verifies the config of an image. Fields it cannot parse are left empty, since they do not make an
+// image invalid.
 func readConfig(pub *cache.Published, d manifest.Descriptor) (*Config, error) {
 	raw, err := pub.Config(d)
 	if err != nil {

@@ -9,26 +9,26 @@ import (
 	"osbuild-containers/internal/manifest"
 )
 
-// Usage is what a cache takes on disk, in bytes of content; what a file system adds to that, or
-// saves by sharing blocks between copies (reflinks), is not counted.
+// Usage is the disk usage of a cache, in bytes of content. It does not count overhead of the file system, nor savings by
+// reflinks.
 type Usage struct {
-	Images  []*Image       // what adds most first
-	Size    int64          // of all images, each by itself
-	Disk    int64          // of all images together: shared blobs count once
-	Twice   int64          // of Disk: blobs that are stored more than once
-	Unused  []cache.Stored // blobs of the pool that no image has
-	Partial []cache.Stored // of blobs that are being downloaded, or whose download was interrupted
+	Images  []*Image       // largest Unshared first
+	Size    int64          // sum of the images' sizes
+	Disk    int64          // bytes on disk: shared blobs count once
+	Twice   int64          // part of Disk taken by blobs stored more than once
+	Unused  []cache.Stored // pooled blobs of no image
+	Partial []cache.Stored // partial blobs of running or interrupted downloads
 }
 
-// Saved is what sharing saves.
+// Saved returns the bytes saved by sharing.
 func (u *Usage) Saved() int64 { return u.Size - u.Disk }
 
-// Total is what all takes.
+// Total returns the disk usage of the cache, in bytes.
 func (u *Usage) Total() int64 {
 	return manifest.AddSizes(u.Disk, manifest.AddSizes(Bytes(u.Unused), Bytes(u.Partial)))
 }
 
-// Bytes is how many bytes the blobs have.
+// Bytes returns the total size of blobs.
 func Bytes(blobs []cache.Stored) (n int64) {
 	for _, b := range blobs {
 		n = manifest.AddSizes(n, b.Size)
@@ -36,7 +36,7 @@ func Bytes(blobs []cache.Stored) (n int64) {
 	return n
 }
 
-// Measure finds out what a cache takes.
+// Measure determines the disk usage of a cache.
 func Measure(c *cache.Cache) (*Usage, error) {
 	images, err := Scan(c)
 	if err != nil {

@@ -15,12 +15,11 @@ import (
 	"osbuild-containers/internal/progress"
 )
 
-// shownMatches is how many images an error names.
+// shownMatches is the maximum number of images in an error.
 const shownMatches = 10
 
-// Find returns the images that what means: a name, or the end of one at a slash, with its tag or
-// without; an image id, the digest of a manifest or of a list, or how one of these begins, with
-// sha256: or without. That there is none is an error.
+// Find returns the images that match what: a name or its end after a slash, with or without its tag; an image id or the
+// digest of a manifest or list, or a prefix of one, with or without sha256:. No match is an error.
 func Find(images []*Image, what string) ([]*Image, error) {
 	var found []*Image
 	for _, i := range images {
@@ -34,7 +33,7 @@ func Find(images []*Image, what string) ([]*Image, error) {
 	return found, nil
 }
 
-// ErrNotFound is the error for what means no image of the cache.
+// ErrNotFound is returned if no image of the cache matches.
 var ErrNotFound = errors.New("no such image in the cache")
 
 type notFoundError struct{ what string }
@@ -45,8 +44,8 @@ func (e *notFoundError) Error() string {
 
 func (e *notFoundError) Unwrap() error { return ErrNotFound }
 
-// FindNewest is Find, but of images of one platform that have the same name it returns the newest, as Entries has it.
-// An image that what means by another of its names, or by its id, stays.
+// FindNewest is Find, but of images of one platform with the same name it returns only the newest, in the order of Entries.
+// An image matched by another of its names, or by its id, is returned too.
 func FindNewest(images []*Image, what string) ([]*Image, error) {
 	found, err := Find(images, what)
 	if err != nil {
@@ -54,7 +53,7 @@ func FindNewest(images []*Image, what string) ([]*Image, error) {
 	}
 	var newest []*Image
 	seen := map[string]bool{}
-	for _, e := range Entries(found) { // of one name the newest come first
+	for _, e := range Entries(found) { // newest first within a name
 		key := e.String() + " " + e.Platform.String()
 		if e.hasDigest(what) || e.isNamed(what, e.Name) && !seen[key] {
 			newest = append(newest, e.Image)
@@ -65,7 +64,7 @@ func FindNewest(images []*Image, what string) ([]*Image, error) {
 	return slices.Compact(newest), nil
 }
 
-// FindOne is FindNewest where one image is meant: several are an error, too.
+// FindOne is FindNewest for exactly one image: more than one is an error.
 func FindOne(images []*Image, what string) (*Image, error) {
 	found, err := FindNewest(images, what)
 	if err != nil {
@@ -77,7 +76,7 @@ func FindOne(images []*Image, what string) (*Image, error) {
 	return nil, Ambiguous(found, what)
 }
 
-// Ambiguous returns the error for a name or the beginning of an id that means several images, where one is wanted.
+// Ambiguous returns the error for several matches where one is needed.
 func Ambiguous(found []*Image, what string) error {
 	lines := make([]string, 0, len(found))
 	for _, i := range found {
@@ -91,8 +90,8 @@ func Ambiguous(found []*Image, what string) error {
 		"name one by its id, or say which with --arch")
 }
 
-// FindNames returns the images that what means by name, and the one name: it is an error if what means several. name is
-// zero if what means an image by its id or digest, of which there must be one.
+// FindNames returns the images matched by name, and the name. It is an error if several names match. name is zero if what
+// is an id or digest, which must match one image.
 func FindNames(images []*Image, what string) (found []*Image, name Name, err error) {
 	if found, err = Find(images, what); err != nil {
 		return nil, name, err
@@ -114,7 +113,7 @@ func FindNames(images []*Image, what string) (found []*Image, name Name, err err
 	switch len(names) {
 	case 1:
 		return found, names[0], nil
-	case 0: // a repository without a tag, of which the image has a tag that was named otherwise
+	case 0: // a repository without a tag, whose image is named by a tag
 		return nil, name, Ambiguous(found, what)
 	}
 	lines := make([]string, 0, len(names))
@@ -126,8 +125,7 @@ func FindNames(images []*Image, what string) (found []*Image, name Name, err err
 		"say all of the name, with its tag")
 }
 
-// Without returns the names that an image has left without some. The last tag of a repository takes the name without a
-// tag with it.
+// Without returns the image's names without gone. The last tag of a repository takes the name without a tag with it.
 func (i *Image) Without(gone []Name) []Name {
 	left := slices.DeleteFunc(i.Names(), func(n Name) bool { return slices.Contains(gone, n) })
 	return slices.DeleteFunc(left, func(n Name) bool {
@@ -136,12 +134,12 @@ func (i *Image) Without(gone []Name) []Name {
 	})
 }
 
-// isCalled reports whether the image matches what a user wrote.
+// isCalled reports whether the image matches what.
 func (i *Image) isCalled(what string) bool {
 	return i.hasDigest(what) || slices.ContainsFunc(i.Names(), func(n Name) bool { return i.isNamed(what, n) })
 }
 
-// isNamed reports whether what a user wrote means this name of the image, and its digest where it has one.
+// isNamed reports whether what matches this name of the image, and its digest if what has one.
 func (i *Image) isNamed(what string, n Name) bool {
 	name, d, ok := strings.Cut(withoutTransport(what), "@")
 	return name != "" && n.isCalled(name) && (!ok || i.hasDigest(d))
@@ -151,7 +149,7 @@ func withoutTransport(what string) string {
 	return strings.TrimPrefix(strings.TrimPrefix(what, "docker://"), "containers-storage:")
 }
 
-// minPrefix is how many digits a part of an id must have: a shorter one is more likely a name.
+// minPrefix is the minimum number of digits of an id prefix: a shorter text is more likely a name.
 const minPrefix = 4
 
 func (i *Image) hasDigest(prefix string) bool {
@@ -166,11 +164,11 @@ func (i *Image) hasDigest(prefix string) bool {
 
 // Name is one of the names of an image.
 type Name struct {
-	Repository string // in full, with its registry
+	Repository string // full name with registry
 	Tag        string // "" if the reference had none
 }
 
-// String is the name as it is written.
+// String returns repository:tag.
 func (n Name) String() string {
 	if n.Tag == "" {
 		return n.Repository
@@ -182,7 +180,7 @@ func (n Name) isCalled(what string) bool {
 	return strings.HasSuffix("/"+n.Repository, "/"+what) || strings.HasSuffix("/"+n.String(), "/"+what)
 }
 
-// Names are the names of the image, sorted, each once; none if none is recorded.
+// Names returns the recorded names of the image, sorted and without duplicates.
 func (i *Image) Names() []Name {
 	names := make([]Name, 0, len(i.Origins))
 	for _, o := range i.Origins {
@@ -194,7 +192,7 @@ func (i *Image) Names() []Name {
 	return slices.Compact(names)
 }
 
-// ParseName parses a name as it was recorded; what is not a reference is a Repository without a Tag.
+// ParseName parses a recorded name. An invalid reference becomes a Repository without a Tag.
 func ParseName(s string) Name {
 	named, err := reference.ParseNormalizedNamed(s)
 	if err != nil { // written by another program
@@ -207,7 +205,7 @@ func ParseName(s string) Name {
 	return n
 }
 
-// Title names the image in a line, fit for a terminal: its first name, and its platform.
+// Title describes the image in a line, safe for terminals: its first name, and its platform.
 func (i *Image) Title() string {
 	title := NoName
 	if names := i.Names(); len(names) > 0 {
@@ -222,8 +220,7 @@ func (i *Image) Title() string {
 // NoName is shown for images without a recorded name.
 const NoName = "(no name recorded)"
 
-// Arch is the image's architecture with its variant, and the operating system where that is not
-// linux; "-" if its config does not say.
+// Arch returns the image's architecture and variant, with the operating system if not linux; "-" if its config has none.
 func (i *Image) Arch() string {
 	if i.Platform.Architecture == "" {
 		return "-"

@@ -10,32 +10,32 @@ import (
 	"osbuild-containers/internal/manifest"
 )
 
-// Detail is all there is to know of an image.
+// Detail describes an image in full.
 type Detail struct {
 	*Image
-	MediaType  string // of the manifest; "" if it does not say
-	Path       string // of image/
+	MediaType  string // of the manifest; "" if missing
+	Path       string // path of image/
 	Config     *Config
-	Layers     []Layer // lowest first; one that repeats is repeated
+	Layers     []Layer // lowest first, duplicates included
 	Signatures []Signature
 }
 
 // Layer is a layer of an image.
 type Layer struct {
 	Blob
-	DiffID    digest.Digest // of its content, uncompressed; "" if the config does not say
-	CreatedBy string        // the step that made it; "" if the config does not say
+	DiffID    digest.Digest // of the uncompressed content; "" if the config has none
+	CreatedBy string        // the step that made it; "" if the config has none
 }
 
-// Signature is a signature that was published with an image. It was checked by the policy of
-// the machine that published it, and is not checked here.
+// Signature is a signature published with an image. The policy of the publishing machine verified it; it is not verified
+// here.
 type Signature struct {
 	Kind     string `json:"kind"` // simple (OpenPGP) or sigstore
 	Bytes    int    `json:"bytes"`
-	Identity string `json:"identity,omitempty"` // the name that it says it signs; only of sigstore
+	Identity string `json:"identity,omitempty"` // signed name; only for sigstore
 }
 
-// Inspect reads all of an image that Scan found.
+// Inspect reads all details of an image found by Scan.
 func Inspect(c *cache.Cache, i *Image) (*Detail, error) {
 	pub, err := c.OpenImage(i.ID)
 	if err != nil {
@@ -73,7 +73,7 @@ func Inspect(c *cache.Cache, i *Image) (*Detail, error) {
 	return d, nil
 }
 
-// readLayers reads the layers of the manifest, with diff ID and history from the config.
+// readLayers reads the layers in the manifest, with diff IDs and history from the config.
 func (d *Detail) readLayers(m *manifest.Manifest) {
 	blobs := map[digest.Digest]Blob{}
 	for _, b := range d.Blobs {
@@ -98,7 +98,7 @@ func (d *Detail) readLayers(m *manifest.Manifest) {
 	}
 }
 
-// SigstorePrefix begins the file of a signature of sigstore; others are OpenPGP messages.
+// SigstorePrefix starts the file of a sigstore signature; others are OpenPGP messages.
 var SigstorePrefix = []byte("\x00sigstore-json\n")
 
 func signatureOf(raw []byte) Signature {

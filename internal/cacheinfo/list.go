@@ -11,12 +11,12 @@ import (
 type Entry struct {
 	Name // Repository is NoName if none is recorded
 	*Image
-	Fetched time.Time // under this name; of the image, if nothing was fetched under it
+	Fetched time.Time // fetch time under this name, or else of the image
 }
 
-// Entries returns the images by name: sorted by repository, within one the newest first, and images with the same tag
-// together. The newest image is the one created last; of two created at the same time, the one fetched last. A name
-// without a tag is left out where the image has one with a tag in the same repository.
+// Entries returns the images by name: sorted by repository, newest image first within one, images with the same tag together.
+// The newest image is the last one created or, at equal times, fetched. A name without a tag is omitted if the image has one
+// with a tag in the same repository.
 func Entries(images []*Image) []Entry {
 	entries := make([]Entry, 0, len(images))
 	for _, i := range images {
@@ -43,7 +43,7 @@ func Entries(images []*Image) []Entry {
 	return entries
 }
 
-// byName has what has no name at the end.
+// byName sorts images without a name last.
 func byName(a, b string) int {
 	if (a == NoName) != (b == NoName) {
 		if a == NoName {
@@ -54,8 +54,8 @@ func byName(a, b string) int {
 	return strings.Compare(a, b)
 }
 
-// withTags returns names without those that have no tag and another name of the same repository has one. An image that
-// was fetched for a manifest, which has digests and no tags, usually has both.
+// withTags drops names without a tag if another name of the same repository has one. Images fetched for a manifest, which has
+// digests and no tags, usually have both.
 func withTags(names []Name) []Name {
 	return slices.DeleteFunc(slices.Clone(names), func(n Name) bool {
 		return n.Tag == "" && slices.ContainsFunc(names, func(o Name) bool { return o.Repository == n.Repository && o.Tag != "" })
@@ -69,7 +69,7 @@ func (e Entry) newer(o Entry) int {
 		strings.Compare(e.Arch(), o.Arch()), strings.Compare(string(e.ID), string(o.ID)))
 }
 
-// fetchedAs is when the image was fetched under a name.
+// fetchedAs returns when the image was fetched under a name.
 func (i *Image) fetchedAs(n Name) time.Time {
 	var at time.Time
 	for _, o := range i.Origins {

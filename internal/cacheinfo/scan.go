@@ -1,9 +1,9 @@
-// Package cacheinfo inspects a cache: its images by name, where they are from, which blobs they share, and the disk usage.
+// Package cacheinfo inspects a cache: its images by name, their origins, shared blobs, and disk usage.
 //
-// It takes no lock and writes nothing. It sees what is published at the moment: a published image is complete by the
-// promise of package cache, and what is removed or replaced meanwhile is left out or seen as it was. Caches that
-// osbuild's own sources filled are read alike: they have no pool, so that nothing is shared, and no record of origins.
-// An image that cannot be read has a Problem; it is not an error of all.
+// It takes no lock and writes nothing. It sees the published state: images are complete, by the guarantee of package cache,
+// and those removed or replaced in the meantime are skipped or seen as before. Caches filled by osbuild's own sources can be
+// read too: they have no pool and no record of origins, so nothing is shared. An image that cannot be read has a Problem,
+// but causes no error.
 package cacheinfo
 
 import (
@@ -27,30 +27,30 @@ import (
 // Image is one image of a cache.
 type Image struct {
 	ID       digest.Digest
-	Manifest digest.Digest // "" if it cannot be read
-	List     digest.Digest // the manifest list that it was pinned by, if it was
-	Schema1  digest.Digest // the manifest of Docker's schema 1 that it was converted from, if it was
+	Manifest digest.Digest // "" if unreadable
+	List     digest.Digest // manifest list it was pinned by, if any
+	Schema1  digest.Digest // schema 1 manifest it was converted from, if any
 	Platform manifest.Platform
-	Created  time.Time      // zero if the config has none
-	Fetched  time.Time      // the latest of Origins; else when it was published
-	Used     time.Time      // when it was last used, as far as that is known; not before Fetched
-	Origins  []cache.Origin // none: not recorded
-	Blobs    []Blob         // config first, then the layers, each digest once
-	Size     int64          // of all Blobs, bytes
-	Unshared int64          // of those Blobs that no other image has: what it adds to the cache
-	Problem  string         // why it cannot be read, or what is missing; "" if nothing is
+	Created  time.Time      // zero if not in the config
+	Fetched  time.Time      // latest of Origins, or the time of publication
+	Used     time.Time      // last known use, not before Fetched
+	Origins  []cache.Origin // empty if not recorded
+	Blobs    []Blob         // config and layers, each digest once
+	Size     int64          // bytes of all Blobs
+	Unshared int64          // bytes of Blobs in no other image
+	Problem  string         // why it is unreadable or incomplete; "" if neither
 
-	dir cache.Stored // its directory, when it was read
+	dir cache.Stored // its directory when it was read
 }
 
 // Blob is a blob of an image.
 type Blob struct {
 	manifest.Descriptor
 	Missing bool
-	Images  []digest.Digest // that have this very blob on disk, sorted, the image itself among them
+	Images  []digest.Digest // images that share this file, sorted, including this one
 
 	File  cache.FileID // zero if Missing
-	Links uint64       // names of the file, in images and in the pool
+	Links uint64       // hard links of the file, in images and in the pool
 }
 
 // Scan reads all images of a cache, sorted by id.
@@ -75,7 +75,7 @@ func Scan(c *cache.Cache) ([]*Image, error) {
 	return images, nil
 }
 
-// read reads one image; nil if it is gone by now.
+// read reads one image. It returns nil if the image no longer exists.
 func read(c *cache.Cache, id digest.Digest) *Image {
 	pub, err := c.OpenImage(id)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -97,7 +97,7 @@ func read(c *cache.Cache, id digest.Digest) *Image {
 	return i
 }
 
-// readOrigins reads where the image is from, and when it was fetched and used.
+// readOrigins reads the origins of the image, and when it was fetched and used.
 func (i *Image) readOrigins(pub *cache.Published) {
 	i.Origins, _ = pub.Origins() // a record that cannot be read counts as missing
 	for _, o := range i.Origins {
@@ -118,7 +118,7 @@ func (i *Image) readOrigins(pub *cache.Published) {
 		i.List = digest.FromBytes(raw)
 	}
 	if old, err := pub.Schema1(); err == nil && old != nil {
-		i.Schema1, _ = schema1.Digest(old.Manifest) // "" where it is damaged
+		i.Schema1, _ = schema1.Digest(old.Manifest) // "" if damaged
 	}
 }
 
@@ -162,7 +162,7 @@ func (i *Image) readImage(pub *cache.Published) error {
 	return nil
 }
 
-// share finds out which images have blobs in common: those whose bytes lie on disk once.
+// share determines which images share blobs, that is, files on disk.
 func share(images []*Image) {
 	owners := map[cache.FileID][]digest.Digest{}
 	for _, i := range images {
@@ -185,15 +185,15 @@ func share(images []*Image) {
 	}
 }
 
-// Recorded returns the image as pub records it now: where it is from, its times and its manifest list, but not its
-// manifest and blobs. It may have been replaced since i was read.
+// Recorded returns the image with the origins, times and manifest list that pub records now, but without manifest and
+// blobs. It may have been replaced since i was read.
 func (i *Image) Recorded(pub *cache.Published) *Image {
 	now := &Image{ID: i.ID, Platform: i.Platform}
 	now.readOrigins(pub)
 	return now
 }
 
-// IsSame reports whether pub is still the image that was read: it was not published again since.
+// IsSame reports whether pub is the image that was read and was not published again.
 func (i *Image) IsSame(pub *cache.Published) bool {
 	dir, err := pub.Stat()
 	return err == nil && dir.Ino == i.dir.Ino && dir.Changed.Equal(i.dir.Changed)

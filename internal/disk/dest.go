@@ -16,21 +16,21 @@ import (
 	"osbuild-containers/internal/userns"
 )
 
-// lostFound is a directory that each file system has, and no image.
+// lostFound is a directory of every file system, but of no image.
 const lostFound = "lost+found"
 
-// dest is a file system that an image is deployed to, at once or layer by layer.
+// dest is a file system to which an image is deployed, at once or layer by layer.
 type dest struct {
 	*ext4.FS
 	lost userns.Losses
 }
 
-// set gives something metadata, without the attributes that the file system cannot have.
+// set sets metadata, without the attributes that the file system does not support.
 func (d *dest) set(name string, m deploy.Meta) error {
 	return d.without(name, m, d.FS.SetMeta(name, ext4.Meta(m)))
 }
 
-// without handles the error of giving something metadata, of which only an attribute was not set.
+// without handles an error of setting metadata in which only an attribute was not set.
 func (d *dest) without(name string, m deploy.Meta, err error) error {
 	for {
 		attr, ok := errors.AsType[*ext4.AttrError](err)
@@ -92,14 +92,14 @@ func (d *dest) Exists(name string) (exists, isDir bool, err error) {
 	return err == nil, i.Type == unix.S_IFDIR, err
 }
 
-// mapIDs maps the owners of all that is in a file system, and those in ACLs.
+// mapIDs maps the owners of all files, and the IDs in ACLs.
 func mapIDs(files *ext4.FS, opt *deploy.Options) error {
 	seen := map[uint32]bool{}
 	return files.Walk(func(name string, i ext4.Info) error {
 		if name == lostFound || seen[i.Inode] {
 			return nil
 		}
-		if i.Links > 1 && i.Type != unix.S_IFDIR { // the others are names of the same
+		if i.Links > 1 && i.Type != unix.S_IFDIR { // mapped once for all names
 			seen[i.Inode] = true
 		}
 		m, err := opt.Mapped(deploy.Meta(i.Meta))
@@ -110,7 +110,7 @@ func mapIDs(files *ext4.FS, opt *deploy.Options) error {
 	})
 }
 
-// setPassword changes the password of root.
+// setPassword changes root's password.
 func setPassword(files *ext4.FS, opt *Options, log *progress.Reporter) error {
 	notes, err := changeShadow(files, opt)
 	if err != nil {

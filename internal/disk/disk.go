@@ -1,12 +1,12 @@
-// Package disk writes the layers of an image as disk images: one ext4 file system, or a chain of qcow2 images with one
-// for each layer, each of which is backed by the one below and has the clusters that differ.
+// Package disk writes the layers of an image as disk images: one ext4 file system, or a chain of one qcow2 image per layer,
+// each with the layer below as its backing file.
 //
-// It puts together what others do: package deploy says what layers mean, ext4 writes the file system, and qcow2 the
-// images. What it decides is the size, the identity of the file system, and what is in the images on top.
+// Package deploy applies the layers, ext4 writes the file system, and qcow2 the images. This package chooses the size and
+// the identity of the file system, and what goes into the image on top of the chain.
 //
-// What it promises: the file system of image k of a chain is what deploying the layers up to k gives; the same
-// layers and options give the same bytes, whatever the number of processors; it needs no root, no mount and no
-// other program. What it does not: it syncs nothing, and what it has written before an error is not to be used.
+// It guarantees that the file system of image k of a chain is what deploying the layers up to k gives; that the same layers
+// and options give the same bytes, whatever the number of processors; and that it needs no root, mount or other program. It
+// does not sync, and what it has written before an error is unusable.
 package disk
 
 import (
@@ -27,30 +27,30 @@ import (
 	"osbuild-containers/internal/qcow2"
 )
 
-// MinSize is the least size that is chosen for a file system.
+// MinSize is the minimum size chosen for a file system, in bytes.
 const MinSize = 64 << 20
 
-// Options are what differs from the image. The zero value has all that it needs.
+// Options are the options of a disk image. The zero value is usable.
 type Options struct {
 	// Deploy is as for a directory. In a chain, UIDs and GIDs are mapped in an image on top of the layers.
 	Deploy deploy.Options
 
-	// Size is that of the file system in bytes. 0 is a fifth more than the content needs, and at least
-	// MinSize; to know that, all layers are read once more.
+	// Size is the size of the file system in bytes. 0 means a fifth more than the content needs, and at least
+	// MinSize; to determine that, all layers are read twice.
 	Size int64
 
-	// Seed is what UUID and hash seed of the file system are derived from, together with Time: the digest of the image.
+	// Seed, usually the digest of the image, determines UUID and hash seed of the file system, together with Time.
 	Seed string
 
-	// Time is that of creation and of the last change of each inode.
+	// Time is the creation time of the file system, and the change time of each inode.
 	Time time.Time
 
-	// RootPassword is the hash of a password for root, as /etc/shadow has it; "" changes nothing. In a chain it is
-	// set in the image on top of the layers.
+	// RootPassword is the hash of root's password as in /etc/shadow; "" leaves it unchanged. In a chain, it is set
+	// in the image on top of the layers.
 	RootPassword string
 }
 
-// A SizeError is the error of a size that is too small. Needed is one that suffices.
+// A SizeError reports a size that is too small. Needed is sufficient.
 type SizeError struct{ Size, Needed int64 }
 
 func (e *SizeError) Error() string {
@@ -58,8 +58,8 @@ func (e *SizeError) Error() string {
 		e.Size, progress.Bytes(e.Size), e.Needed, progress.Bytes(e.Needed))
 }
 
-// WriteExt4 writes a file system with all layers into a file, which is empty and is left with the size of the file
-// system; blocks that are not used are holes.
+// WriteExt4 writes a file system with all layers to an empty file, which gets the size of the file system. Unused blocks
+// are holes.
 func WriteExt4(ctx context.Context, f *os.File, layers []deploy.Layer, opt Options, log *progress.Reporter) error {
 	quiet := progress.NewLog(io.Discard)
 	return opt.sized(layers, func(fs *ext4.FS, layers []deploy.Layer) error {
@@ -87,11 +87,11 @@ func WriteExt4(ctx context.Context, f *os.File, layers []deploy.Layer, opt Optio
 	})
 }
 
-// ImageName returns the name of an image of a chain: that of the lowest layer has the number 0.
+// ImageName returns the name of image n of a chain; the lowest layer is number 0.
 func ImageName(n int) string { return "layer-" + strconv.Itoa(n) + ".qcow2" }
 
-// WriteChain writes a chain of images into an existing directory, and returns their names, from the lowest up: one for
-// each layer, and one on top where a password or maps of ids are given. An image without layers has one.
+// WriteChain writes a chain of images into an existing directory and returns their names, lowest first: one for each layer,
+// and one on top if a password or ID mappings are given. For an image without layers it writes one image.
 func WriteChain(ctx context.Context, dir string, layers []deploy.Layer, opt Options, log *progress.Reporter) (names []string, err error) {
 	quiet := progress.NewLog(io.Discard)
 	plain := opt.Deploy
@@ -128,7 +128,7 @@ func WriteChain(ctx context.Context, dir string, layers []deploy.Layer, opt Opti
 	return names, err
 }
 
-// onTop makes the image on top of the layers, if there is to be one.
+// onTop writes the image on top of the layers, if one is needed.
 func (o *Options) onTop(c *chain, log *progress.Reporter) error {
 	maps := len(o.Deploy.UIDs)+len(o.Deploy.GIDs) > 0
 	if !maps && o.RootPassword == "" {
@@ -150,14 +150,14 @@ func (o *Options) onTop(c *chain, log *progress.Reporter) error {
 	return c.end()
 }
 
-// sized calls write with the options of a file system that is large enough. Without a size, measure first fills one
-// that is not written. It gets the layers without their digests, which take a fifth of its CPU time: write verifies them.
-// An error may then be of layers that are damaged, so measure verifies them to say so.
+// sized calls write with the options of a file system that is large enough. Without a given size, measure first fills a
+// file system that is not written. It gets the layers without digests, since verifying takes a fifth of its CPU time and
+// write verifies them. If measure fails, it is repeated with digests, to report damaged layers as such.
 func (o *Options) sized(layers []deploy.Layer, measure func(*ext4.FS, []deploy.Layer) error, write func(ext4.Options) error) error {
 	opt := ext4.Options{Size: o.Size, Time: o.Time}
 	id := sha256.Sum256(fmt.Appendf(nil, "file system\x00%s\x00%d", o.Seed, o.Time.Unix()))
 	copy(opt.UUID[:], id[:])
-	opt.UUID[6], opt.UUID[8] = opt.UUID[6]&0x0f|0x80, opt.UUID[8]&0x3f|0x80 // version 8: of the maker's own kind
+	opt.UUID[6], opt.UUID[8] = opt.UUID[6]&0x0f|0x80, opt.UUID[8]&0x3f|0x80 // version 8: custom
 	copy(opt.HashSeed[:], id[16:])
 	if o.Size == 0 {
 		fs := ext4.Measure()
@@ -174,7 +174,7 @@ func (o *Options) sized(layers []deploy.Layer, measure func(*ext4.FS, []deploy.L
 	}
 	err := write(opt)
 	full, ok := errors.AsType[*ext4.FullError](err)
-	if ok && full.NeededInodes > full.Inodes && full.Needed <= opt.Size { // only inodes were too few
+	if ok && full.NeededInodes > full.Inodes && full.Needed <= opt.Size { // only the inodes did not suffice
 		opt.Inodes = full.NeededInodes
 		err = write(opt)
 		full, ok = errors.AsType[*ext4.FullError](err)
@@ -194,14 +194,14 @@ func unverified(layers []deploy.Layer) []deploy.Layer {
 	return layers
 }
 
-// withRoom adds a fifth, and rounds the size.
+// withRoom adds a fifth and rounds up.
 func withRoom(size int64, inodes int) (int64, int) {
 	const unit = 1 << 20
 	size = (size + size/5 + unit - 1) / unit * unit
 	return max(size, MinSize), inodes + inodes/5
 }
 
-// chain is a chain that is being written.
+// chain is a chain being written.
 type chain struct {
 	dir    string
 	opt    ext4.Options
@@ -211,7 +211,7 @@ type chain struct {
 	images []*qcow2.Image
 }
 
-// next begins the image on top of the others.
+// next starts the image on top of the existing ones.
 func (c *chain) next() error {
 	n := len(c.names)
 	opt := qcow2.Options{Size: c.opt.Size}
@@ -237,7 +237,7 @@ func (c *chain) next() error {
 	return nil
 }
 
-// end completes the image.
+// end completes the current image.
 func (c *chain) end() error {
 	if err := c.fs.Sync(); err != nil {
 		return err

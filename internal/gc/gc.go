@@ -17,17 +17,16 @@ import (
 // Collected is the result of a plan.
 type Collected struct {
 	*Plan
-	Freed int64    // bytes that came free
-	Busy  []string // why not all of it could be done now; nil if it was
+	Freed int64    // bytes freed
+	Busy  []string // why parts of the plan could not be carried out; nil if all were
 }
 
-// pruneWait is how long a run waits for the pool; tests do not.
+// pruneWait is how long a run waits for the pool. Tests shorten it.
 var pruneWait = 2 * time.Second
 
-// Collect carries out a plan, except what is in use by now. Each step is done or not done, whichever process is killed
-// when. Osbuild is kept out of its store as long as images go, since a build that runs needs those that
-// its sources found; the pool is had alone as long as blobs go. What is in use is left for the next
-// run, which is not an error.
+// Collect carries out a plan, except for what has been used since. Each step is atomic, even if the process is killed. While
+// images are removed, osbuild is locked out of its store, since a running build needs the images that its sources found;
+// while blobs are removed, the pool is locked exclusively. Busy items are left for the next run, which is not an error.
 func Collect(ctx context.Context, c *cache.Cache, plan *Plan, now time.Time) (*Collected, error) {
 	done := &Collected{Plan: plan}
 	if err := done.removeImages(ctx, c); err != nil {
@@ -43,7 +42,7 @@ func Collect(ctx context.Context, c *cache.Cache, plan *Plan, now time.Time) (*C
 	pruned, err := c.Prune(waiting, now.Add(-Grace))
 	done.Partial = pruned.Partial
 	gone := map[digest.Digest]bool{}
-	for _, b := range pruned.Unused { // those of images that went among them
+	for _, b := range pruned.Unused { // includes blobs of the removed images
 		gone[b.Digest] = true
 	}
 	done.Unused = slices.DeleteFunc(done.Unused, func(b cache.Stored) bool { return !gone[b.Digest] })
@@ -83,12 +82,12 @@ func (done *Collected) removeImages(ctx context.Context, c *cache.Cache) error {
 		done.Freed = manifest.AddSizes(done.Freed, freed)
 		if errors.Is(err, cache.ErrInUse) {
 			r.Why = err.Error()
-		} else if err != nil && !errors.Is(err, fs.ErrNotExist) { // another process removed it
+		} else if err != nil && !errors.Is(err, fs.ErrNotExist) { // removed by another process
 			return err
 		}
 	}
 	if slices.ContainsFunc(done.Images, func(r Removal) bool { return r.Why != "" }) {
-		done.Lists = nil // they may be of what stays
+		done.Lists = nil // images that stay may need them
 	}
 	lists := done.Lists
 	done.Lists = nil
@@ -108,7 +107,7 @@ func (done *Collected) removeImages(ctx context.Context, c *cache.Cache) error {
 	return nil
 }
 
-// isUnused reports whether pub is the image that was read, and was neither used nor given or deprived of a name since.
+// isUnused reports whether pub is the image that was planned, without use and change of names since then.
 func (r *Removal) isUnused(pub *cache.Published) bool {
 	origins, err := pub.Origins()
 	named := err == nil && !slices.Equal(origins, r.Origins)

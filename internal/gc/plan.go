@@ -1,6 +1,6 @@
-// Package gc decides which images, manifest lists and blobs of a cache may go, and removes them.
+// Package gc decides which images, manifest lists and blobs of a cache can be removed, and removes them.
 //
-// PlanGC reads the cache and changes nothing; Collect carries the plan out, except what was used since.
+// PlanGC only reads the cache; Collect carries out the plan, except for what has been used since.
 package gc
 
 import (
@@ -18,42 +18,41 @@ import (
 	"osbuild-containers/internal/manifest"
 )
 
-// A Policy decides what may be removed from a cache. Images and lists in Keep stay. Of the other images, those are
-// removed that were unused for the time Unused, and then the least recently used ones until the cache is not larger than
-// MaxSize, except those whose removal would free nothing. With neither limit, all others are removed. The zero Policy
-// removes no image.
+// A Policy decides what may be removed from a cache. Images and lists in Keep stay. Other images are removed if they have
+// been unused for Unused; then the least recently used ones are removed until the cache is at most MaxSize, except those
+// whose removal would free nothing. Without either limit, all other images are removed. The zero Policy removes no image.
 type Policy struct {
-	Keep    map[digest.Digest]bool // images by id, lists by digest; nil: none is named
-	Unused  time.Duration          // images unused for so long are removed; 0: no limit
+	Keep    map[digest.Digest]bool // images by id, lists by digest; nil keeps nothing
+	Unused  time.Duration          // remove images unused for this long; 0: no limit
 	MaxSize *int64                 // of the cache, in bytes; nil: no limit
 }
 
-// Grace is how long interrupted downloads, and lists without an image, are kept after they were last changed.
+// Grace is how long interrupted downloads, and lists without an image, are kept after their last change.
 const Grace = 24 * time.Hour
 
-// hasImages reports whether the policy is about images.
+// hasImages reports whether the policy may remove images.
 func (p *Policy) hasImages() bool { return p.Keep != nil || p.Unused > 0 || p.MaxSize != nil }
 
 // A Removal is an image to remove.
 type Removal struct {
 	*cacheinfo.Image
-	Frees int64  // bytes, of the blobs that no other image has once all before it are removed
-	Why   string // why it stayed; "" if it was or will be removed
+	Frees int64  // bytes of blobs only in this image, once those before it are removed
+	Why   string // why it was kept; "" if it was or will be removed
 }
 
-// A Plan is what is to be removed.
+// A Plan is what to remove.
 type Plan struct {
-	Images  []Removal       // in the order of their removal: least recently used first
-	Lists   []cache.Stored  // none of whose images stays
-	Unused  []cache.Stored  // blobs of the pool that no image has now
-	Partial []cache.Stored  // interrupted downloads that were not resumed
-	Total   int64           // bytes of all blobs now
-	Frees   int64           // of them, bytes to remove
-	Over    int64           // bytes more than MaxSize that stay nevertheless
-	Missing []digest.Digest // of Keep, what is not there
+	Images  []Removal       // in order of removal, least recently used first
+	Lists   []cache.Stored  // lists of which no image stays
+	Unused  []cache.Stored  // pooled blobs of no image
+	Partial []cache.Stored  // interrupted downloads not resumed
+	Total   int64           // bytes of all blobs before
+	Frees   int64           // bytes to remove
+	Over    int64           // bytes above MaxSize that cannot be removed
+	Missing []digest.Digest // entries of Keep that the cache lacks
 }
 
-// PlanGC returns what a policy removes. It removes nothing.
+// PlanGC returns what a policy would remove. It removes nothing.
 func PlanGC(c *cache.Cache, p Policy, now time.Time) (*Plan, error) {
 	images, err := cacheinfo.Scan(c)
 	if err != nil {
@@ -62,8 +61,8 @@ func PlanGC(c *cache.Cache, p Policy, now time.Time) (*Plan, error) {
 	return planGC(c, p, images, now)
 }
 
-// PlanRemove returns the removal of some of the images of a scan, with the blobs and lists that only they need, and with
-// what PlanGC removes by the zero Policy. It removes nothing.
+// PlanRemove returns a plan that removes some of the images, the blobs and lists needed only by them, and what PlanGC
+// removes with the zero Policy. It removes nothing.
 func PlanRemove(c *cache.Cache, images, some []*cacheinfo.Image, now time.Time) (*Plan, error) {
 	p := Policy{Keep: map[digest.Digest]bool{}}
 	for _, i := range images {
@@ -111,7 +110,7 @@ func planGC(c *cache.Cache, p Policy, images []*cacheinfo.Image, now time.Time) 
 	return plan, nil
 }
 
-// findMissing finds what is to be kept and is not there.
+// findMissing records what is in Keep but not in the cache.
 func (plan *Plan) findMissing(p Policy, images []*cacheinfo.Image, lists []cache.Stored) {
 	there := map[digest.Digest]bool{}
 	for _, i := range images {
@@ -128,14 +127,14 @@ func (plan *Plan) findMissing(p Policy, images []*cacheinfo.Image, lists []cache
 	slices.Sort(plan.Missing)
 }
 
-// choose takes the images that go.
+// choose selects the images to remove.
 func (plan *Plan) choose(p Policy, images []*cacheinfo.Image, w *usage, now time.Time) {
 	images = slices.SortedFunc(slices.Values(images), func(a, b *cacheinfo.Image) int {
 		return cmp.Or(a.Used.Compare(b.Used), strings.Compare(string(a.ID), string(b.ID)))
 	})
 	left := plan.Total - plan.Frees
 	var going []*cacheinfo.Image
-	spare := map[*cacheinfo.Image]bool{} // that go for the size alone
+	spare := map[*cacheinfo.Image]bool{} // removed only to reduce the size
 	for _, i := range images {
 		old := p.Unused > 0 && i.Used.Before(now.Add(-p.Unused))
 		large := p.MaxSize != nil && left > *p.MaxSize
@@ -146,7 +145,7 @@ func (plan *Plan) choose(p Policy, images []*cacheinfo.Image, w *usage, now time
 			spare[i] = !old && !others
 		}
 	}
-	// What is removed later may free the space that an image before it was to free.
+	// Removing a later image may free the space for which an earlier one was selected.
 	for _, i := range slices.Backward(going) {
 		back := w.give(i)
 		if spare[i] = spare[i] && manifest.AddSizes(left, back) <= *p.MaxSize; spare[i] {
@@ -169,7 +168,7 @@ func (plan *Plan) choose(p Policy, images []*cacheinfo.Image, w *usage, now time
 	}
 }
 
-// chooseLists takes the lists that go: those that name no image that stays.
+// chooseLists selects the lists that name no image that stays.
 func (plan *Plan) chooseLists(c *cache.Cache, p Policy, images []*cacheinfo.Image, files []cache.Stored, now time.Time) {
 	stays := map[digest.Digest]bool{}
 	for _, i := range images {
@@ -186,7 +185,7 @@ func (plan *Plan) chooseLists(c *cache.Cache, p Policy, images []*cacheinfo.Imag
 			continue
 		}
 		m, err := manifest.Parse(raw)
-		if err != nil || !m.List { // another source of osbuild fetched it
+		if err != nil || !m.List { // a file of another source of osbuild
 			continue
 		}
 		if !slices.ContainsFunc(m.Entries, func(e manifest.Entry) bool { return stays[e.Digest] }) {
@@ -195,10 +194,10 @@ func (plan *Plan) chooseLists(c *cache.Cache, p Policy, images []*cacheinfo.Imag
 	}
 }
 
-// usage counts the names of files, to tell how many bytes are freed when an image goes.
+// usage counts the hard links of files, to tell how many bytes the removal of an image frees.
 type usage struct {
-	names  map[cache.FileID]uint64 // that a file still has
-	pooled map[cache.FileID]bool   // it has one in the pool, which goes when it is the last
+	names  map[cache.FileID]uint64 // links that a file still has
+	pooled map[cache.FileID]bool   // has a link in the pool, which is removed when it is the last
 	total  int64
 }
 
@@ -224,7 +223,7 @@ func newUsage(images []*cacheinfo.Image, pooled []cache.Stored) *usage {
 	return w
 }
 
-// take takes the names that an image gives, and returns how many bytes come free.
+// take removes an image's links, and returns how many bytes that frees.
 func (w *usage) take(i *cacheinfo.Image) (frees int64) {
 	for _, b := range i.Blobs {
 		if b.Missing {
@@ -238,7 +237,7 @@ func (w *usage) take(i *cacheinfo.Image) (frees int64) {
 	return frees
 }
 
-// give gives an image its names back, and returns how many bytes are needed again.
+// give restores an image's links, and returns how many bytes that needs.
 func (w *usage) give(i *cacheinfo.Image) (needs int64) {
 	for _, b := range i.Blobs {
 		if b.Missing {
@@ -252,13 +251,13 @@ func (w *usage) give(i *cacheinfo.Image) (needs int64) {
 	return needs
 }
 
-// errKeepsNothing guards against a file that was taken for another.
+// errKeepsNothing guards against the wrong file being passed as the one with what to keep.
 var errKeepsNothing = hint.Add(errors.New("what is to be kept names no image, so that all would go"),
 	"use --older-than, or delete the cache, if that is meant")
 
 var errNegative = errors.New("a duration and a size must not be negative")
 
-// Check refuses a policy that would surprise.
+// Check refuses a policy that would remove more than the user meant.
 func (p *Policy) Check() error {
 	if p.Keep != nil && len(p.Keep) == 0 && p.Unused == 0 && p.MaxSize == nil {
 		return errKeepsNothing

@@ -3,35 +3,33 @@ package layer
 import "sync"
 
 const (
-	// chunkSize is how much archive travels from goroutine to goroutine at a time: it
-	// fits a core's cache.
+	// chunkSize is the size, in bytes, of the pieces of an archive passed between goroutines. It fits a core's cache.
 	chunkSize = 256 << 10
 
-	// history is how far back gzip's data refers; a chunk keeps so much before it.
+	// history is gzip's window in bytes; a chunk keeps that many bytes before its data.
 	history = 32 << 10
 
-	// own is how many chunks a stream may always have, whatever the others took. With
-	// fewer its goroutines would wait for each other.
+	// own is how many chunks a stream may always take. With fewer its goroutines would wait for each other.
 	own = 4
 )
 
 // chunk is a piece of an archive.
 type chunk struct {
-	buf  []byte // history, then data
-	data []byte // what of buf is archive
+	buf  []byte // history followed by data
+	data []byte // the part of buf after the history
 	err  error  // instead of data
 }
 
 // Budget bounds the memory of the streams that read ahead.
 type Budget struct {
 	mu   sync.Mutex
-	more sync.Cond // there is room again
-	max  int       // chunks that may be taken beyond what each stream owns
-	left int       // of them
+	more sync.Cond // signalled when chunks are given back
+	max  int       // shared chunks, beyond those each stream owns
+	left int       // shared chunks not taken
 	free [][]byte
 }
 
-// NewBudget returns a Budget of so many bytes.
+// NewBudget returns a Budget of the given number of bytes.
 func NewBudget(bytes int64) *Budget {
 	chunks := int(bytes / (chunkSize + history))
 	b := &Budget{max: chunks, left: chunks}
@@ -39,14 +37,14 @@ func NewBudget(bytes int64) *Budget {
 	return b
 }
 
-// share is what one stream has of the budget.
+// share is one stream's part of the budget.
 type share struct {
 	b      *Budget
 	taken  int
 	closed bool
 }
 
-// take returns a buffer, or nil once the share is closed.
+// take returns a buffer, waiting for one if necessary, or nil once the share is closed.
 func (s *share) take() []byte {
 	b := s.b
 	b.mu.Lock()
@@ -69,7 +67,7 @@ func (s *share) take() []byte {
 	return make([]byte, history+chunkSize)
 }
 
-// give returns a buffer.
+// give gives a buffer back.
 func (s *share) give(buf []byte) {
 	b := s.b
 	b.mu.Lock()
@@ -82,7 +80,7 @@ func (s *share) give(buf []byte) {
 	b.more.Broadcast()
 }
 
-// release returns everything that was taken, by any goroutine.
+// release gives back everything that was taken, by any goroutine.
 func (s *share) release() {
 	s.b.mu.Lock()
 	defer s.b.mu.Unlock()
@@ -91,7 +89,7 @@ func (s *share) release() {
 	s.b.more.Broadcast()
 }
 
-// close wakes the goroutines that wait in take.
+// close wakes the goroutines waiting in take.
 func (s *share) close() {
 	s.b.mu.Lock()
 	defer s.b.mu.Unlock()

@@ -12,10 +12,10 @@ import (
 	"time"
 )
 
-// Type is what an entry is.
+// Type is the type of an entry.
 type Type byte
 
-// The types of entries.
+// Types of entries.
 const (
 	File Type = iota
 	Dir
@@ -26,23 +26,22 @@ const (
 	Fifo
 )
 
-// Entry is what the archive says about one path. Nothing of it was judged.
+// Entry is one entry of an archive. Its fields are as in the archive, and not validated.
 type Entry struct {
-	Index        int // counted from 0, in this archive
+	Index        int // in this archive, from 0
 	Name         string
 	Type         Type
-	Link         string // the target of links
+	Link         string // target of a link
 	Mode         uint32 // permissions with setuid, setgid, sticky
 	UID, GID     int64
 	ModTime      time.Time
 	Major, Minor int64
-	Size         int64 // of a file, holes included
-	Sparse       bool  // the file has holes: blocks of zeros are no data
+	Size         int64 // of a file, in bytes, holes included
+	Sparse       bool  // the file has holes
 	Xattrs       map[string]string
 }
 
-// Clone copies the texts of the entry, which are parts of its headers, so that these do not
-// stay in memory with it.
+// Clone copies the strings of the entry, which otherwise keep its headers in memory.
 func (e *Entry) Clone() {
 	e.Name, e.Link = strings.Clone(e.Name), strings.Clone(e.Link)
 	if len(e.Xattrs) > 0 {
@@ -91,16 +90,16 @@ func (r *Reader) entry(h *tar.Header) (*Entry, error) {
 	return e, e.xattrs(h.PAXRecords, r.gnu)
 }
 
-// The parts of a tar header that archive/tar does not return.
+// Fields of a tar header that archive/tar does not return.
 const (
 	tarBlock   = 512
 	nameSize   = 100
 	typeflagAt = 156
 )
 
-// writer returns what tells the tool that wrote an extended header: the directory in its
-// name, which is "PaxHeaders" or "PaxHeaders.PID" of GNU tar, "PaxHeaders.0" of Go's tools,
-// "PaxHeader" of bsdtar, and cut off where the entry's directory is long.
+// writer returns the directory in the name of an extended header, which identifies the tool that wrote it:
+// "PaxHeaders" or "PaxHeaders.PID" for GNU tar, "PaxHeaders.0" for Go's tools, "PaxHeader" for bsdtar. It is cut off if
+// the entry's directory is long.
 func writer(header []byte) (string, bool) {
 	if len(header) != tarBlock || header[typeflagAt] != tar.TypeXHeader {
 		return "", false
@@ -110,15 +109,13 @@ func writer(header []byte) (string, bool) {
 	return dir, strings.HasPrefix(dir, "PaxHeader")
 }
 
-// The keys of extended attributes: as GNU tar, Docker and Go write them, and as bsdtar
-// and package pack do in addition.
+// Keys of extended attributes: those of GNU tar, Docker and Go, and the additional ones of bsdtar and package pack.
 const (
 	schily     = "SCHILY.xattr."
 	libarchive = "LIBARCHIVE.xattr."
 )
 
-// gnuName decodes a name as GNU tar writes it: a record's key ends at "=". Go's tools write
-// names as they are.
+// gnuName decodes names as GNU tar encodes them, since a record's key ends at "=". Go's tools do not encode names.
 var gnuName = strings.NewReplacer("%25", "%", "%3D", "=")
 
 func (e *Entry) xattrs(records map[string]string, gnu bool) error {
@@ -131,7 +128,7 @@ func (e *Entry) xattrs(records map[string]string, gnu bool) error {
 			name = gnuName.Replace(name)
 		case ok:
 			if _, both := records[libarchive+name]; both && strings.Contains(name, "%") {
-				continue // the same attribute, and only the other record's name is sure
+				continue // the same attribute in both forms; only the other form has an unambiguous name
 			}
 		case both:
 			var err error
@@ -146,7 +143,7 @@ func (e *Entry) xattrs(records map[string]string, gnu bool) error {
 		default:
 			continue
 		}
-		// Sorted, so that of an attribute that is there in both ways the plain one counts.
+		// Sorted, so that the plain form of an attribute wins over the encoded one.
 		if e.Xattrs == nil {
 			e.Xattrs = map[string]string{}
 		}

@@ -1,26 +1,18 @@
 // Package layer reads the layer of an image as a stream of tar entries.
 //
-// A layer is not trusted: it came from a registry, from an archive, from a store
-// that something else wrote. So nothing about it is believed before it was read, and
-// all of it is read: the blob to its last byte, while its digest and the digest of
-// the archive in it are taken; what follows the compressed data or the end of the
-// archive is an error, and so is an end that comes too early. The compression is
-// what the first bytes say: gzip (of one or many members), zstd (zstd:chunked too)
-// or none.
+// Layers are not trusted. A layer is read to its last byte while the digests of the blob and of the archive are computed.
+// Data after the compressed data or after the end of the archive is an error, as is a premature end. The compression is
+// detected from the first bytes: gzip (one or more members), zstd (including zstd:chunked) or none.
 //
-// Reading, decompressing and the two digests are goroutines of their own, and many
-// streams may run at a time: a Budget bounds the memory that they take together
-// to read ahead of their callers.
+// Reading, decompressing and each digest have their own goroutine, and many streams may run at the same time: a Budget
+// bounds the memory that they use together to read ahead.
 //
-// What it promises: the last entry is followed by io.EOF only when both digests are
-// right; no entry is returned, and no piece of an archive passed on, before a Tally has
-// found it within the Limits, for a layer and for all layers of an image; nothing but
-// zeros follows an archive, and few; one layer needs the memory of the window of its
-// compression and of a few buffers.
+// It guarantees that io.EOF follows the last entry only if both digests match; that a Tally has checked an entry against the
+// Limits, for the layer and for the whole image, before the entry or its part of the archive is passed on; that only a
+// few zeros follow the archive; and that a layer needs no more memory than its decompression window and a few buffers.
 //
-// What it does not: it does not judge names, that is for the caller; and what is
-// read before the end is not verified yet, so a caller that writes it must be able to
-// fail later.
+// It does not validate names, which is the caller's job. Data is not verified before io.EOF, so a caller that writes it must
+// be able to fail later.
 package layer
 
 import (
@@ -31,22 +23,22 @@ import (
 	"osbuild-containers/internal/manifest"
 )
 
-// Blob is a layer that can be opened, as often as need be.
+// Blob is a layer that can be opened any number of times.
 type Blob struct {
 	Digest digest.Digest // of the blob; "" if unknown
-	DiffID digest.Digest // of the tar archive in it; "" if unknown
+	DiffID digest.Digest // of the uncompressed tar archive; "" if unknown
 	Size   int64         // of the blob, in bytes; negative if unknown
 	Open   func() (io.ReadCloser, error)
 
-	// Rewritten reports whether what was read so far is not what size and digests are of, so
-	// that they are not checked: the archive is one of the same entries, and who wrote it has
-	// checked them. nil means never. It is called concurrently with Read.
+	// Rewritten reports whether the data read so far differs from what size and digests describe, so that these are
+	// not checked: it is then an archive of the same entries, verified by its writer. It may be nil, for never. It is
+	// called concurrently with Read.
 	Rewritten func() bool
 }
 
 func (b Blob) rewritten() bool { return b.Rewritten != nil && b.Rewritten() }
 
-// Name is how messages call the layer.
+// Name names the layer in messages.
 func (b Blob) Name() string {
 	if b.Digest != "" {
 		return b.Digest.String()
@@ -54,5 +46,5 @@ func (b Blob) Name() string {
 	return b.DiffID.String()
 }
 
-// MismatchError reports a layer that is not what the image says it is; What is "blob" or "archive".
+// MismatchError reports a layer that does not match the image; What is "blob" or "archive".
 type MismatchError = manifest.MismatchError

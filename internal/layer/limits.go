@@ -8,16 +8,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Limits bound what a layer, and the layers of an image together, may have. Zero means
-// the default.
+// Limits bound one layer, and all layers of an image together. Zero fields mean the defaults.
 type Limits struct {
-	LayerBytes int64 // of one archive, and of the files it declares, holes included
-	ImageBytes int64 // the same of all layers of an image
+	LayerBytes int64 // of one archive, and of the files in it, holes included
+	ImageBytes int64 // the same for all layers of an image
 	Entries    int64 // of all layers of an image
 	Depth      int   // components in a path
 }
 
-// The defaults are above what any image on a public registry has, and below a disk.
+// The defaults exceed every image on public registries, and are below the size of a disk.
 const (
 	DefaultLayerBytes = 64 << 30
 	DefaultImageBytes = 256 << 30
@@ -26,29 +25,28 @@ const (
 )
 
 const (
-	// maxPath is the longest path, and target of a symbolic link, that the kernel takes.
+	// maxPath is the kernel's limit for a path and for the target of a symbolic link.
 	maxPath = unix.PathMax - 1
 
-	// maxComponent is the longest name in a directory; a whiteout has a prefix before it.
+	// maxComponent is the longest name in a directory, including the prefix of a whiteout.
 	maxComponent = unix.NAME_MAX + len(".wh.")
 
-	// nameBytes is how many bytes the names, targets and attributes of an entry may have
-	// on average, so that those that have to be remembered fit into memory.
+	// nameBytes is the average number of bytes of names, targets and attributes allowed per entry: the ones that must
+	// be remembered have to fit into memory.
 	nameBytes = 256
 
-	// plainHeader is how many bytes the headers of an entry have without long names and
-	// attributes, in the largest format. What is beyond counts as names and attributes.
+	// plainHeader is the size of an entry's headers without long names and attributes, in the largest format. Bytes
+	// beyond it count as names and attributes.
 	plainHeader = 2048
 
-	// maxHeaders is how many bytes the headers of one entry may have: four times what a
-	// long name, or all attributes, may have.
+	// maxHeaders is the maximum size of one entry's headers: four times the limit for a long name or all attributes.
 	maxHeaders = 4 << 20
 
-	// fewEntries may have names of any length.
+	// fewEntries entries may have names of any length.
 	fewEntries = 10_000
 
-	// maxTail is how many bytes may follow the end of an archive: as many as GNU tar
-	// writes with a blocking factor of 2048.
+	// maxTail is the maximum number of bytes after the end of an archive: what GNU tar writes with a blocking factor of
+	// 2048.
 	maxTail = 1 << 20
 )
 
@@ -68,29 +66,27 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// A Tally counts what the layers of one image have, against its limits. Its methods may
-// be called concurrently.
+// A Tally counts what the layers of one image have, against its limits. It is safe for concurrent use.
 type Tally struct {
 	limits                           Limits
 	entries, archive, declared, name atomic.Int64
 }
 
-// NewTally returns a Tally that has counted nothing.
+// NewTally returns a Tally with all counts at zero.
 func NewTally(l Limits) *Tally { return &Tally{limits: l.withDefaults()} }
 
 // Limits returns the limits, with the defaults filled in.
 func (t *Tally) Limits() Limits { return t.limits }
 
-// Counts are what a Tally has counted: entries, bytes of archives, bytes that files declare, and
-// bytes of names and attributes.
+// Counts are the counts of a Tally: entries, bytes of archives, bytes of files, and bytes of names and attributes.
 type Counts struct{ entries, archive, declared, names int64 }
 
-// Counts returns what was counted so far.
+// Counts returns the current counts.
 func (t *Tally) Counts() Counts {
 	return Counts{t.entries.Load(), t.archive.Load(), t.declared.Load(), t.name.Load()}
 }
 
-// Add counts what another Tally, of one layer, counted between two moments.
+// Add adds what another Tally, of one layer, counted between two calls of Counts.
 func (t *Tally) Add(before, after Counts) error {
 	if err := t.entriesOf(after.entries - before.entries); err != nil {
 		return err
@@ -104,7 +100,7 @@ func (t *Tally) Add(before, after Counts) error {
 	return t.file(after.declared - before.declared)
 }
 
-// Entry counts an entry of the image, or a directory that an entry implies.
+// Entry counts an entry of the image, or a directory implied by an entry.
 func (t *Tally) Entry() error { return t.entriesOf(1) }
 
 func (t *Tally) entriesOf(n int64) error {
@@ -126,8 +122,7 @@ func (t *Tally) names(n int64) error {
 	return count(&t.name, n, "bytes in the names and attributes of the image", nameBytes*max(t.limits.Entries, fewEntries))
 }
 
-// count adds n, which is no larger than limit, to what was counted. Nothing overflows,
-// since what is refused is taken back.
+// count adds n, which must not exceed limit. A refused n is subtracted again, so that the counter cannot overflow.
 func count(c *atomic.Int64, n int64, what string, limit int64) error {
 	if n <= limit && c.Add(n) <= limit {
 		return nil
@@ -138,7 +133,7 @@ func count(c *atomic.Int64, n int64, what string, limit int64) error {
 	return &LimitError{what, limit}
 }
 
-// path checks the length of a path, of its components, and how many it has.
+// path checks the length of a path and of its components, and its depth.
 func (l Limits) path(name string) error {
 	if len(name) > maxPath {
 		return fmt.Errorf("%.100q…: %w", name, &LimitError{"bytes in a path", maxPath})
@@ -158,7 +153,7 @@ func (l Limits) path(name string) error {
 	return nil
 }
 
-// A LimitError reports that an image has more of something than it may have.
+// A LimitError reports that an image exceeds a limit.
 type LimitError struct {
 	What  string
 	Limit int64

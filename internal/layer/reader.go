@@ -9,34 +9,34 @@ import (
 	"math"
 )
 
-// Reader is the one reader of foreign tar archives. It returns their entries one by one, and
-// none, nor the bytes behind it, that is not within the limits.
+// Reader reads untrusted tar archives. It checks each entry against the limits before it returns the entry or the bytes
+// after it.
 type Reader struct {
 	in     *meter
 	t      *tar.Reader
-	stream *Stream // nil if the archive is not that of a layer
+	stream *Stream // nil if the archive is not a layer
 	image  *Tally
 	count  int
-	left   int64 // bytes that files may still declare
-	gnu    bool  // the last extended header was GNU tar's
+	left   int64 // bytes left for files
+	gnu    bool  // the last extended header was written by GNU tar
 
-	direct  bool  // the content of the file is taken from the stream, and not through t
-	content int64 // bytes of it that were not taken yet
+	direct  bool  // the file's content is read from the stream, not through t
+	content int64 // bytes of it not read yet
 }
 
-// ErrCutOff is the error for an archive that ends too early.
+// ErrCutOff is returned for an archive that ends too early.
 var ErrCutOff = errors.New("the archive ends in the middle of an entry")
 
-// meter is what the tar reader reads, which seeks over the content of files.
+// meter counts what the tar reader reads. The tar reader seeks over the content of files.
 type meter struct {
 	io.ReadSeeker
-	content bool          // what is read is the content of a file
-	headers int64         // bytes of the rest that were read
-	max     int64         // that they may become
-	raw     *bytes.Buffer // gets the rest, unless it is nil
+	content bool          // the tar reader is in the content of a file
+	headers int64         // header bytes read for the entry
+	max     int64         // limit for headers
+	raw     *bytes.Buffer // gets the header bytes, if not nil
 	offset  int64         // in the archive
-	first   []byte        // the first header of the entry, of its extended headers if it has any
-	passed  int64         // bytes of content that were taken from the stream without the tar reader
+	first   []byte        // first header of the entry, which may be an extended header
+	passed  int64         // bytes of content read from the stream, bypassing the tar reader
 }
 
 func (m *meter) Read(p []byte) (int, error) {
@@ -50,8 +50,8 @@ func (m *meter) Read(p []byte) (int, error) {
 	}
 	n, err := m.ReadSeeker.Read(p)
 	if !m.content {
-		// The tar reader seeks over content that was not read up to its last byte, which it reads. That must not
-		// count: whether a layer is refused would depend on how much of it is read.
+		// The tar reader seeks over unread content up to its last byte, which it reads. That byte must not count:
+		// otherwise the limit would depend on how much content the caller reads.
 		if len(p) > 1 {
 			m.headers += int64(n)
 		}
@@ -75,8 +75,8 @@ func (m *meter) Seek(offset int64, whence int) (int64, error) {
 	return pos - m.passed, err
 }
 
-// keep keeps the first header of what was read for an entry, in which the end of the
-// content before it, and zeros up to the next block, may come first.
+// keep keeps the first header of an entry. The end of the previous content, and zeros up to the next block, may come
+// before it.
 func (m *meter) keep(p []byte) {
 	for at := m.offset; len(p) > 0; {
 		if len(m.first) == tarBlock && m.first[typeflagAt] != 0 {
@@ -92,23 +92,22 @@ func (m *meter) keep(p []byte) {
 	}
 }
 
-// NewReader reads the entries of an archive that is not the layer of an image.
+// NewReader returns a Reader of an archive that is not a layer.
 func NewReader(r io.ReadSeeker, image *Tally) *Reader {
 	in := &meter{ReadSeeker: r}
 	return &Reader{in: in, t: tar.NewReader(in), image: image, left: image.limits.LayerBytes}
 }
 
-// Entries reads the entries of the stream.
+// Entries returns a Reader of the stream's entries.
 func (s *Stream) Entries() *Reader {
 	r := NewReader(s, s.image)
 	r.stream = s
 	return r
 }
 
-// Pass reads the entries as Entries does, and passes the archive on: it calls to with each
-// piece once all entries whose headers end in it, or before it, are known to be within the
-// limits. A piece is not used after to returns. An error of to ends the stream. Unless
-// raw is nil, it gets the rest of the archive where the content of all files is read.
+// Pass is Entries, but also passes the archive on: it calls to with each piece once all entries whose headers end in or
+// before it have been checked against the limits. A piece must not be used after to returns; an error of to ends the
+// stream. Unless raw is nil, it gets the archive without the content of files, provided that all content is read.
 func (s *Stream) Pass(to func(piece []byte) error, raw *bytes.Buffer) *Reader {
 	s.pass = to
 	r := s.Entries()
@@ -116,14 +115,13 @@ func (s *Stream) Pass(to func(piece []byte) error, raw *bytes.Buffer) *Reader {
 	return r
 }
 
-// Next returns the next entry. After the last one it reads the archive to its end
-// and returns io.EOF when all is right.
+// Next returns the next entry. After the last one it reads the rest of the archive, and returns io.EOF if it is valid.
 func (r *Reader) Next() (*Entry, error) {
 	_, e, err := r.NextHeader()
 	return e, err
 }
 
-// NextHeader is Next for callers that need the entry's header, too.
+// NextHeader is Next for callers that also need the tar header.
 func (r *Reader) NextHeader() (*tar.Header, *Entry, error) {
 	if err := r.skip(); err != nil {
 		return nil, nil, err
@@ -146,7 +144,7 @@ func (r *Reader) NextHeader() (*tar.Header, *Entry, error) {
 		if err := r.image.Entry(); err != nil {
 			return nil, nil, err
 		}
-		if h.Typeflag == tar.TypeXGlobalHeader { // a comment, as git archive writes it
+		if h.Typeflag == tar.TypeXGlobalHeader { // a comment, written by git archive
 			if err := r.image.names(r.in.headers - before); err != nil {
 				return nil, nil, err
 			}
@@ -166,7 +164,7 @@ func (r *Reader) NextHeader() (*tar.Header, *Entry, error) {
 	}
 }
 
-// skip steps over what was not taken of the content of a file.
+// skip skips the unread content of a file.
 func (r *Reader) skip() error {
 	if !r.direct || r.content == 0 {
 		return nil
@@ -184,7 +182,7 @@ func (r *Reader) took(n int64) {
 	r.in.passed += n
 }
 
-// check compares an entry, whose headers have so many bytes, with the limits.
+// check checks an entry against the limits. headers is the size of its headers in bytes.
 func (r *Reader) check(e *Entry, headers int64) error {
 	if err := r.image.limits.path(e.Name); err != nil {
 		return err
@@ -206,10 +204,10 @@ func (r *Reader) check(e *Entry, headers int64) error {
 	return r.image.file(e.Size)
 }
 
-// Flush passes on what was read so far, of a stream that is read with Pass.
+// Flush passes on what has been read so far of a stream read with Pass.
 func (r *Reader) Flush() error { return r.stream.flush() }
 
-// Read reads the content of the file that Next returned.
+// Read reads the content of the file returned by Next.
 func (r *Reader) Read(p []byte) (int, error) {
 	if r.direct {
 		b, err := r.piece(len(p))
@@ -223,8 +221,8 @@ func (r *Reader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Piece returns what follows of the content of the file that Next returned. It is in buf,
-// or in memory of the stream, and right until the next call.
+// Piece returns the next piece of the content of the file returned by Next, in buf or in memory of the stream. It is
+// valid until the next call.
 func (r *Reader) Piece(buf []byte) ([]byte, error) {
 	if r.direct {
 		return r.piece(len(buf))
@@ -271,8 +269,8 @@ func (r *Reader) end() error {
 	}
 }
 
-// damage looks for the reason of err: that the layer is not the one that the image names
-// says more than where the archive is invalid.
+// damage returns a mismatch of the digests instead of err, if there is one: that explains an invalid archive better than
+// its position.
 func (r *Reader) damage(err error) error {
 	var mismatch *MismatchError
 	if r.stream != nil && r.stream.passed != nil {
@@ -287,7 +285,7 @@ func (r *Reader) damage(err error) error {
 	if r.stream == nil {
 		return err
 	}
-	r.stream.pass = nil // what makes no sense is not passed on
+	r.stream.pass = nil // do not pass on an invalid archive
 	buf := make([]byte, 32<<10)
 	for {
 		if _, e := r.stream.Read(buf); e != nil {

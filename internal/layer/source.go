@@ -3,7 +3,7 @@ package layer
 import (
 	"context"
 	"crypto/sha256"
-	_ "crypto/sha512" // makes go-digest know it
+	_ "crypto/sha512" // registers it with go-digest
 	"errors"
 	"hash"
 	"io"
@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	blockSize = 128 << 10 // of a blob, read at a time
-	blocks    = 4         // read ahead
+	blockSize = 128 << 10 // bytes of a blob read at once
+	blocks    = 4         // blocks to read ahead
 )
 
 // block is a piece of a blob.
@@ -24,22 +24,21 @@ type block struct {
 	err  error // after the data
 }
 
-// source reads a blob ahead, taking its digest.
+// source reads a blob ahead and computes its digest.
 type source struct {
 	in   chan block
 	free chan []byte
 	cur  block
-	buf  []byte // that cur is a part of
+	buf  []byte // contains cur
 
-	unread []byte // of cur, to be returned again
+	unread []byte // rest of cur, returned first
 }
 
 func newSource() *source {
 	return &source{in: make(chan block, blocks), free: make(chan []byte, blocks+2)}
 }
 
-// run reads the blob to its end, or until ctx is done. The error that follows the
-// last byte is io.EOF only when size and digest are right.
+// run reads the blob to EOF, or until ctx is done. The error after the last byte is io.EOF only if size and digest match.
 func (s *source) run(ctx context.Context, b Blob) {
 	r, err := b.Open()
 	if err != nil {
@@ -86,7 +85,7 @@ func (s *source) send(ctx context.Context, b block) bool {
 	}
 }
 
-// next returns the bytes that follow, which are valid until it is called again.
+// next returns the next bytes, valid until the next call.
 func (s *source) next() ([]byte, error) {
 	if b := s.unread; len(b) > 0 {
 		s.unread = nil
@@ -97,7 +96,7 @@ func (s *source) next() ([]byte, error) {
 			return nil, s.cur.err
 		}
 		if s.buf != nil {
-			s.free <- s.buf[:blockSize] // there is room for all that were made
+			s.free <- s.buf[:blockSize] // has room for all blocks
 		}
 		b, ok := <-s.in
 		if !ok {
@@ -113,7 +112,7 @@ func (s *source) next() ([]byte, error) {
 	}
 }
 
-// peek returns the first bytes without taking them, fewer where there are no more.
+// peek returns the first n bytes, or fewer at EOF, without consuming them.
 func (s *source) peek(n int) ([]byte, error) {
 	b, err := s.next()
 	if err != nil {
@@ -123,7 +122,7 @@ func (s *source) peek(n int) ([]byte, error) {
 	return b[:min(n, len(b))], nil
 }
 
-// Read reads the blob, for decompressors that want a reader.
+// Read implements io.Reader, for decompressors.
 func (s *source) Read(p []byte) (int, error) {
 	b, err := s.next()
 	if err != nil {
@@ -134,7 +133,7 @@ func (s *source) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// rest reads what the decompressor left unread: nothing, when all is well.
+// rest reads what the decompressor left unread, which must be nothing.
 func (s *source) rest() error {
 	_, err := s.next()
 	switch {
@@ -147,8 +146,8 @@ func (s *source) rest() error {
 	}
 }
 
-// damage reads the rest of the blob after the error err of the decompressor. If the blob does not have its
-// digest, that error comes first.
+// damage reads the rest of the blob after the decompressor failed with err. A mismatch of the blob's digest is reported
+// instead of err.
 func (s *source) damage(err error) error {
 	for {
 		if _, e := s.next(); e != nil {
@@ -161,7 +160,7 @@ func (s *source) damage(err error) error {
 	}
 }
 
-// sum is a digest that is being taken, or nothing where none is wanted.
+// sum computes a digest, or nothing if none is wanted.
 type sum struct{ hash.Hash }
 
 func newSum(want digest.Digest) sum {
@@ -180,7 +179,7 @@ func (s sum) Write(p []byte) {
 	}
 }
 
-// check returns io.EOF when the blob is what it should be.
+// check returns io.EOF if the size and digest match.
 func (s sum) check(what string, b Blob, size int64) error {
 	if b.rewritten() {
 		return io.EOF

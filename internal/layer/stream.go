@@ -14,10 +14,10 @@ import (
 	"osbuild-containers/internal/panics"
 )
 
-// errCut: the compressed data say that there is more.
+// errCut is returned if the compressed data end before their end mark.
 var errCut = errors.New("the compressed data end too early")
 
-// Stream is the archive in a layer.
+// Stream is the uncompressed archive of a layer.
 type Stream struct {
 	blob   Blob
 	image  *Tally
@@ -27,20 +27,20 @@ type Stream struct {
 	wg     sync.WaitGroup
 
 	cur   chunk
-	piece []byte // cur's data that was not passed on
+	piece []byte // data of cur not passed on yet
 	read  int64
 
-	pass   func([]byte) error // gets each piece that was read, unless it is nil
-	passed error              // of pass
+	pass   func([]byte) error // gets each piece that was read, if not nil
+	passed error              // error of pass
 }
 
-// Start begins to read a layer of the image ahead, within the budget. Close it.
+// Start starts reading a layer ahead, within the budget. The caller must close the stream.
 func Start(ctx context.Context, b Blob, budget *Budget, image *Tally) *Stream {
 	ctx, cancel := context.WithCancel(ctx)
 	s := &Stream{
 		blob: b, image: image, cancel: cancel,
 		share: &share{b: budget},
-		// The budget bounds the chunks: no goroutine ever waits to send to this channel.
+		// The budget bounds the chunks, so no goroutine ever blocks sending to this channel.
 		out: make(chan chunk, budget.max+own+1),
 	}
 	src := newSource()
@@ -54,7 +54,7 @@ func Start(ctx context.Context, b Blob, budget *Budget, image *Tally) *Stream {
 	return s
 }
 
-// guard runs work, which sends to out, and closes out. A panic of work is the last that is sent.
+// guard runs work, which sends to out, and then closes out. If work panics, the panic is sent as the last value.
 func guard[T any](ctx context.Context, out chan<- T, failed func(error) T, work func()) {
 	defer close(out)
 	err := panics.Catch(func() error {
@@ -72,8 +72,7 @@ func guard[T any](ctx context.Context, out chan<- T, failed func(error) T, work 
 
 func failed(err error) chunk { return chunk{err: err} }
 
-// Read returns what follows of the archive. The error after its last byte is io.EOF
-// only when both digests are right.
+// Read implements io.Reader. The error after the last byte is io.EOF only if both digests match.
 func (s *Stream) Read(p []byte) (int, error) {
 	if err := s.next(); err != nil {
 		return 0, err
@@ -83,7 +82,7 @@ func (s *Stream) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// Seek steps over what follows of the archive. It only goes forward from where it is.
+// Seek skips part of the archive. It only seeks forward from the current position.
 func (s *Stream) Seek(offset int64, whence int) (int64, error) {
 	if whence != io.SeekCurrent || offset < 0 {
 		return 0, errors.New("layer: a stream only goes forward")
@@ -103,13 +102,13 @@ func (s *Stream) Seek(offset int64, whence int) (int64, error) {
 	return s.read, nil
 }
 
-// step goes n bytes forward, which are in the chunk.
+// step advances n bytes within the chunk.
 func (s *Stream) step(n int) {
 	s.cur.data = s.cur.data[n:]
 	s.read += int64(n)
 }
 
-// next makes sure that there is data in the chunk.
+// next ensures that the chunk has data.
 func (s *Stream) next() error {
 	for len(s.cur.data) == 0 {
 		if err := s.flush(); err != nil {
@@ -133,20 +132,20 @@ func (s *Stream) next() error {
 	return nil
 }
 
-// Bytes is how much of the archive was read.
+// Bytes returns how much of the archive has been read.
 func (s *Stream) Bytes() int64 { return s.read }
 
-// Close ends all that runs.
+// Close stops all goroutines.
 func (s *Stream) Close() {
 	s.cancel()
 	for range s.out {
-		// Until the sender notices.
+		// Drain until the sender notices.
 	}
 	s.wg.Wait()
 	s.share.release()
 }
 
-// flush passes on what was read of the chunk.
+// flush passes on what has been read of the chunk.
 func (s *Stream) flush() error {
 	n := len(s.piece) - len(s.cur.data)
 	if n > 0 && s.pass != nil && s.passed == nil {
@@ -156,7 +155,7 @@ func (s *Stream) flush() error {
 	return s.passed
 }
 
-// decompress turns the blob into chunks of the archive.
+// decompress sends the uncompressed archive in chunks.
 func (s *Stream) decompress(ctx context.Context, src *source, out chan<- chunk) {
 	fill, err := decompressor(src)
 	var total int64
@@ -197,7 +196,7 @@ func (s *Stream) decompress(ctx context.Context, src *source, out chan<- chunk) 
 	}
 }
 
-// verify takes the digest of the archive.
+// verify computes the digest of the archive.
 func (s *Stream) verify(ctx context.Context, in <-chan chunk) {
 	sum := newSum(s.blob.DiffID)
 	for c := range in {
@@ -213,8 +212,8 @@ func (s *Stream) verify(ctx context.Context, in <-chan chunk) {
 	}
 }
 
-// decompressor returns a function that decompresses src, as its first bytes say, into a buffer behind the
-// space for the history.
+// decompressor returns a function that decompresses src, by the format that its first bytes show, into a buffer after
+// the space for the history.
 func decompressor(src *source) (func(buf []byte) (int, error), error) {
 	head, err := src.peek(compression.HeadSize)
 	if err != nil && err != io.EOF {
@@ -236,7 +235,7 @@ func decompressor(src *source) (func(buf []byte) (int, error), error) {
 	}
 }
 
-// filler fills buffers from a reader, whose errors stay.
+// filler fills buffers from a reader. An error of the reader is permanent.
 func filler(r io.Reader) func(buf []byte) (int, error) {
 	return func(buf []byte) (n int, err error) {
 		for b := buf[history:]; n < len(b) && err == nil; {

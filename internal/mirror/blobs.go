@@ -14,12 +14,12 @@ import (
 	"osbuild-containers/internal/manifest"
 )
 
-// blob is a blob that one or several repositories want.
+// blob is a blob needed by one or more repositories.
 type blob struct {
 	manifest.Descriptor
-	id      digest.Digest // of an image that has it
+	id      digest.Digest // of an image with the blob
 	wanted  []*want
-	damaged atomic.Bool // what the cache has of it
+	damaged atomic.Bool // the cache's copy is damaged
 }
 
 // want is one repository that needs a blob.
@@ -28,7 +28,7 @@ type want struct {
 	units []*unit
 }
 
-// done records that the repository has the blob. It counts for the first of the units.
+// done records that the repository has the blob. The bytes count for the first unit.
 func (w *want) done(b *blob, s Sum) {
 	for n, u := range w.units {
 		if n > 0 {
@@ -49,7 +49,7 @@ func (w *want) fail(err error) {
 	}
 }
 
-// blobs are the blobs of all units, each once.
+// blobs returns the blobs of all units, each once.
 func (r *run) blobs() []*blob {
 	byDigest := map[digest.Digest]*blob{}
 	var all []*blob
@@ -82,8 +82,7 @@ func (b *blob) want(u *unit) {
 	b.wanted = append(b.wanted, &want{u.to, []*unit{u}})
 }
 
-// mounts records whether the registry mounts blobs from one repository in another. It is known after the first
-// request for a mount.
+// mounts records whether the registry mounts blobs across repositories, which is known after the first attempt.
 type mounts struct {
 	once    sync.Once
 	shared  *registry.BlobLocations
@@ -95,8 +94,8 @@ func (m *mounts) known() *registry.BlobLocations {
 	return m.shared
 }
 
-// copyBlobs looks after all blobs, large ones first. Before that, the smallest that several repositories
-// want shows whether it can be mounted.
+// copyBlobs copies all blobs, large ones first. Before that, it copies the smallest blob needed by several repositories,
+// to learn whether the registry mounts.
 func (r *run) copyBlobs(ctx context.Context, all []*blob) {
 	for n, b := range slices.Backward(all) {
 		if len(b.wanted) > 1 {
@@ -116,7 +115,7 @@ func (r *run) copyBlobs(ctx context.Context, all []*blob) {
 	_ = g.Wait()
 }
 
-// missing returns the repositories without a blob that they need, and whether another repository has it.
+// missing returns the repositories that lack a blob they need, and whether any repository has it.
 func (r *run) missing(ctx context.Context, b *blob) (missing []*want, have bool) {
 	for _, w := range b.wanted {
 		var there bool
@@ -137,7 +136,7 @@ func (r *run) missing(ctx context.Context, b *blob) (missing []*want, have bool)
 	return missing, have
 }
 
-// copyBlob brings one blob to each repository that needs it: it is there, is mounted, or is sent.
+// copyBlob mounts or sends a blob to each repository that lacks it.
 func (r *run) copyBlob(ctx context.Context, b *blob) {
 	missing, have := r.missing(ctx, b)
 	from := &origin{run: r, blob: b, keep: len(missing) > 1 && !r.mounts.yes.Load()}
@@ -157,7 +156,7 @@ func (r *run) copyBlob(ctx context.Context, b *blob) {
 	}
 }
 
-// bring mounts the blob, if another repository has it and the registry mounts, or sends it.
+// bring mounts the blob if another repository has it and the registry mounts, and otherwise sends it.
 func (r *run) bring(ctx context.Context, w *want, from *origin, have bool) (Sum, error) {
 	b := from.blob
 	if have && !r.mounts.no.Load() {
@@ -170,7 +169,7 @@ func (r *run) bring(ctx context.Context, w *want, from *origin, have bool) (Sum,
 			w.bar(b).Skip("mounted")
 			return Sum{Mounted: b.Size}, nil
 		}
-		r.mounts.no.Store(!r.mounts.yes.Load()) // it may be a fault that passes
+		r.mounts.no.Store(!r.mounts.yes.Load()) // once it has worked, a failure may be transient
 	}
 	if err := from.send(ctx, w); err != nil {
 		return Sum{}, err
@@ -178,7 +177,7 @@ func (r *run) bring(ctx context.Context, w *want, from *origin, have bool) (Sum,
 	return Sum{Sent: b.Size}, nil
 }
 
-// planBlobs reports what copyBlobs would do, if the registry mounts.
+// planBlobs reports what copyBlobs would do, assuming that the registry mounts.
 func (r *run) planBlobs(ctx context.Context, all []*blob) {
 	var wg sync.WaitGroup
 	for _, b := range all {

@@ -12,9 +12,8 @@ import (
 	"osbuild-containers/internal/request"
 )
 
-// Conf is the part of registries.conf that has all tools ask the mirror first for images of the
-// registries that the pins name. What this machine's registries.conf says of those registries is kept in
-// it, since of two parts for one prefix the later is taken.
+// Conf returns a drop-in for registries.conf that makes all tools try the mirror first for images of the pins' registries.
+// It includes this machine's settings for those registries, since a later file replaces the whole entry of a prefix.
 func Conf(place Place, from, to request.Access, pins []pin.Image) (string, error) {
 	own, err := registry.ConfigOf(to, place.name+"/x")
 	if err != nil {
@@ -58,7 +57,7 @@ func Conf(place Place, from, to request.Access, pins []pin.Image) (string, error
 	return b.String(), nil
 }
 
-// part is the part of one registry.
+// part returns the entry of one registry.
 func part(reg registry.Config) string {
 	var b strings.Builder
 	insecure := func(is bool) {

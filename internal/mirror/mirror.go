@@ -1,16 +1,15 @@
-// Package mirror copies what is pinned to a registry that the user owns: manifest lists, manifests and
-// blobs byte for byte, under the digests and the tags that they are pinned by.
+// Package mirror copies pinned images to a registry of the user: manifest lists, manifests and blobs byte for byte, under
+// the pinned digests and tags.
 //
-// Many machines share such a registry as their cache: registries.conf (see Conf) has every tool ask it
-// first, and what it serves is verified by digest like anything else.
+// Many machines can share such a registry as their cache: with the configuration that Conf returns, every tool asks it
+// first, and verifies what it serves by digest.
 //
-// It promises that a manifest is sent when all its parts are there, the tag last; that a blob which
-// the registry has is not sent, so that a run which was interrupted continues; that a blob which
-// another repository of the registry has is mounted, where the registry does that; and that each
-// blob is read once, from a cache that has it or else from its registry, and verified on its way,
-// whatever number of repositories wants it. An image that fails leaves the others alone.
+// It guarantees that a manifest is sent after all its parts, and the tag last; that a blob which the registry has is not
+// sent, so an interrupted run continues; that a blob in another repository of the registry is mounted, if the registry
+// supports it; and that each blob is read and verified once, from a cache or else its registry, however many repositories
+// need it. An image that fails does not affect the others.
 //
-// It does not promise to keep what the registry has to itself: images of before stay.
+// It never deletes from the registry: earlier images stay.
 package mirror
 
 import (
@@ -36,34 +35,34 @@ import (
 // Options select what is copied, the destination, and how.
 type Options struct {
 	Place Place
-	From  request.Access  // how the registries of the images are reached
-	To    request.Access  // how that of the mirror is
-	Cache *cache.Cache    // blobs that lie in it are taken from there
-	Tries request.Options // how often and how long something is tried, and how much is done at one time
-	All   bool            // all images of a list, not only those that are pinned
+	From  request.Access  // access to the images' registries
+	To    request.Access  // access to the mirror's registry
+	Cache *cache.Cache    // source of blobs that it has
+	Tries request.Options // limits for retries and parallel requests
+	All   bool            // copy all images of a list, not only the pinned ones
 }
 
-// A Result is what Copy did, or what it would do.
+// A Result is what Copy did, or Plan would do.
 type Result struct {
 	Images []Image
 	Sum
 }
 
-// Image is one reference that was mirrored.
+// Image is one mirrored reference.
 type Image struct {
-	Reference string // as it is pinned
-	To        string // the repository, with the tag if there is one
+	Reference string // as pinned
+	To        string // destination repository, with the tag if there is one
 	Digest    digest.Digest
 	Platforms []string
 	Sum
-	Err error // why it is not there, or not whole, with a hint
+	Err error // why it could not be copied completely, with a hint
 }
 
-// A Sum counts blobs, in bytes, by what was done. A blob that several repositories need counts for each.
+// A Sum counts bytes of blobs by what was done. A blob counts once for each repository that needs it.
 type Sum struct {
-	Sent    int64 // over the network
-	Mounted int64 // from another repository of the registry
-	There   int64 // the repository had it
+	Sent    int64 // sent over the network
+	Mounted int64 // mounted from another repository of the registry
+	There   int64 // already in the repository
 }
 
 func (s *Sum) add(o Sum) {
@@ -76,14 +75,14 @@ func (s *Sum) add(o Sum) {
 var ErrNothing = hint.Add(errors.New("nothing is pinned that can be mirrored: images of a containers storage have no registry"),
 	"export them, or push them and pin what you pushed")
 
-// A RefusedError reports a request that cannot be fulfilled; nothing was changed.
+// A RefusedError reports an invalid request; nothing was changed.
 type RefusedError struct{ Err error }
 
 func (e *RefusedError) Error() string { return e.Err.Error() }
 func (e *RefusedError) Unwrap() error { return e.Err }
 
-// Copy copies the images and lists of the pins. Errors of single images are in the result; the error returned is
-// about the whole.
+// Copy copies the images and lists of the pins. Errors of single images are in the result; the returned error concerns all of
+// them.
 func Copy(ctx context.Context, o Options, pins []pin.Image, log *progress.Reporter) (*Result, error) {
 	r, err := newRun(ctx, o, pins, log)
 	if err != nil {
@@ -140,7 +139,7 @@ type run struct {
 	streams *fetch.Streams
 	units   []*unit
 	repos   []*repository       // of the mirror
-	slots   *semaphore.Weighted // requests that may run at one time
+	slots   *semaphore.Weighted // limits parallel requests
 	mounts  mounts
 }
 
@@ -166,7 +165,7 @@ func (r *run) close() {
 	}
 }
 
-// probe finds out whether the mirror can be reached at all, before anything is read for it.
+// probe checks that the mirror can be reached before anything is read.
 func (r *run) probe(ctx context.Context) error {
 	to := r.repos[0]
 	err := to.ask(ctx, func(context.Context, *registry.Destination) error { return nil })
@@ -176,7 +175,7 @@ func (r *run) probe(ctx context.Context) error {
 	return withHint(err)
 }
 
-// inSlot calls do when there is a slot for it.
+// inSlot calls do while holding a slot.
 func (r *run) inSlot(ctx context.Context, do func() error) error {
 	if r.slots.Acquire(ctx, 1) != nil {
 		return context.Cause(ctx)
@@ -206,7 +205,7 @@ func (r *run) result() *Result {
 	return res
 }
 
-// note logs a try that failed and is repeated.
+// note logs a failed try that is repeated.
 func (r *run) note(item *progress.Item, what string) func(format string, args ...any) {
 	return func(format string, args ...any) {
 		text := what + ": " + fmt.Sprintf(format, args...)

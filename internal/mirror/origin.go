@@ -14,18 +14,17 @@ import (
 	"osbuild-containers/internal/progress"
 )
 
-// origin is the source of a blob that may be sent several times: a cache that has it, else its
-// registry. If the mirror may not mount, a copy is kept meanwhile, so that the registry of the blob
-// is asked once.
+// origin is where a blob is read that may be sent several times: a cache that has it, or its registry. If the mirror may
+// not mount, a copy is kept in the meantime, so that the registry is read only once.
 type origin struct {
 	run   *run
 	blob  *blob
 	keep  bool
-	kept  *os.File // nil: nothing is kept
-	whole bool     // all of it is
+	kept  *os.File // copy; nil if none is kept
+	whole bool     // kept is complete
 }
 
-// bar is how the blob is shown.
+// bar returns the progress bar of the blob.
 func (w *want) bar(b *blob) *progress.Blob {
 	u := w.units[0]
 	kind := "layer"
@@ -75,7 +74,7 @@ func (o *origin) open(ctx context.Context, u *unit) (io.ReadCloser, error) {
 	return &keeping{r, o}, nil
 }
 
-// empty makes an empty file without a name, for what is kept.
+// empty creates an unnamed file for the copy.
 func (o *origin) empty() error {
 	if o.kept != nil {
 		if err := o.kept.Truncate(0); err != nil {
@@ -86,7 +85,7 @@ func (o *origin) empty() error {
 	}
 	dir := os.Getenv("TMPDIR")
 	if dir == "" {
-		dir = "/var/tmp" // layers are large, and /tmp may be memory
+		dir = "/var/tmp" // not /tmp, which may be in memory: layers are large
 	}
 	f, err := os.CreateTemp(dir, "osbuild-containers-")
 	if err != nil {
@@ -102,7 +101,7 @@ func (o *origin) close() {
 	}
 }
 
-// keeping keeps what is read.
+// keeping copies what is read to the kept file.
 type keeping struct {
 	io.ReadCloser
 	o *origin
@@ -145,7 +144,7 @@ func (v *verified) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// shown shows how much was read.
+// shown reports the bytes read to a progress bar.
 type shown struct {
 	io.ReadCloser
 	bar *progress.Blob

@@ -10,19 +10,19 @@ import (
 	"osbuild-containers/internal/request"
 )
 
-// A Place is the location of a mirror: a registry, and a prefix of the paths of its repositories.
+// A Place is the location of a mirror: a registry, and a path prefix for its repositories.
 type Place struct {
 	name   string
-	Scoped bool // the registry of an image is a part of the path too
+	Scoped bool // the path includes the image's registry
 }
 
-// ParsePlace reads host[:port][/prefix].
+// ParsePlace parses host[:port][/prefix].
 func ParsePlace(text string) (Place, error) {
 	name := strings.TrimRight(strings.TrimPrefix(text, "docker://"), "/")
 	host, path, _ := strings.Cut(name, "/")
 	named, err := reference.ParseNormalizedNamed(name + "/x")
 	switch {
-	case strings.Contains(text, "@"): // it may be a password
+	case strings.Contains(text, "@"): // may be a password
 		return Place{}, errors.New("mirror: leave out what is before or after an @: podman login keeps user names and passwords")
 	case request.CheckHost(name+"/") != nil:
 		err = request.CheckHost(name + "/")
@@ -43,10 +43,10 @@ func ParsePlace(text string) (Place, error) {
 	return Place{name: name}, nil
 }
 
-// String is host[:port][/prefix].
+// String returns host[:port][/prefix].
 func (p Place) String() string { return p.name }
 
-// Path is where the names below prefix, a registry or a part of one, are in the mirror.
+// Path returns the path in the mirror for names below prefix, which is a registry or part of a repository name.
 func (p Place) Path(prefix string) string {
 	host, path, found := strings.Cut(prefix, "/")
 	at := p.name
@@ -59,12 +59,12 @@ func (p Place) Path(prefix string) string {
 	return at
 }
 
-// component makes a registry a part of a path, which has no port.
+// component returns a registry as a path component, without its port.
 func component(host string) string {
 	return strings.ToLower(strings.Trim(strings.NewReplacer(":", "-", "[", "", "]", "").Replace(host), "-"))
 }
 
-// repository is where the images of a repository go.
+// repository returns the mirror's repository for a repository.
 func (p Place) repository(name string) (string, error) {
 	at := p.Path(name)
 	named, err := reference.ParseNormalizedNamed(at)

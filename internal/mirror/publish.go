@@ -11,7 +11,7 @@ import (
 	"osbuild-containers/internal/retry"
 )
 
-// publish sends the manifests of the unit. Its blobs must be in the repository.
+// publish sends the manifests of the unit. The repository must have the blobs.
 func (u *unit) publish(ctx context.Context) error {
 	for _, doc := range u.docs {
 		err := u.to.putManifest(ctx, doc)
@@ -37,7 +37,7 @@ func (e *sparseError) Error() string {
 
 func (e *sparseError) Unwrap() error { return e.err }
 
-// withHint adds the remedy to an error.
+// withHint adds the hint to an error.
 func withHint(err error) error {
 	if err == nil {
 		return nil
@@ -45,7 +45,7 @@ func withHint(err error) error {
 	return hint.With(err, hintOf(err))
 }
 
-// hintOf returns the remedy for an error, the zero Hint if the error says enough.
+// hintOf returns the hint for an error, or the zero Hint if the error needs none.
 func hintOf(err error) hint.Hint {
 	class, _ := image.Classify(err)
 	to := registry.IsSend(err)

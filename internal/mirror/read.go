@@ -16,7 +16,7 @@ import (
 	"osbuild-containers/internal/request"
 )
 
-// read reads all manifests of the unit and checks that they are what is pinned, and allowed.
+// read reads all manifests of the unit, and checks the pins and policy.json.
 func (u *unit) read(ctx context.Context) error {
 	img := request.Image{Name: u.name, Digest: u.Digest, Access: u.run.From, Transport: request.Docker}
 	var err error
@@ -73,7 +73,7 @@ func (u *unit) read(ctx context.Context) error {
 	return u.end(ctx, raw, top)
 }
 
-// end adds what the tag points to.
+// end adds the manifest that the tag points to.
 func (u *unit) end(ctx context.Context, raw []byte, top *manifest.Manifest) error {
 	if err := u.signatures(ctx, u.Digest); err != nil {
 		return err
@@ -83,7 +83,7 @@ func (u *unit) end(ctx context.Context, raw []byte, top *manifest.Manifest) erro
 	return nil
 }
 
-// unchecked logs what is copied without a check against policy.json.
+// unchecked logs what is copied without a check of policy.json.
 func (u *unit) unchecked() {
 	var what []string
 	if u.others > 0 {
@@ -97,9 +97,9 @@ func (u *unit) unchecked() {
 	}
 }
 
-// signatures adds the sigstore signatures of a manifest, if its repository has them as cosign attaches them: a
-// mirror without them is useless to a policy.json that wants them. Their tag is not pinned: it is copied as it is
-// now, within the same limits as the signatures of a fetched image.
+// signatures adds the sigstore signatures of a manifest, if its repository has any in cosign's form: without them, a
+// policy.json that requires signatures refuses the mirrored image. Their tag is not pinned, so their current state is
+// copied, within the limits for signatures of a fetched image.
 func (u *unit) signatures(ctx context.Context, d digest.Digest) (err error) {
 	tag := strings.Replace(d.String(), ":", "-", 1) + ".sig"
 	s, err := u.run.streams.Open(ctx, request.Image{Name: u.name + ":" + tag, Access: u.run.From, Transport: request.Docker}, u.item)
@@ -129,7 +129,7 @@ func (u *unit) signatures(ctx context.Context, d digest.Digest) (err error) {
 	return nil
 }
 
-// check returns an error unless the image is the pinned one, and allowed. instance is its digest, "" without a list.
+// check returns an error unless the image is pinned and allowed. instance is its digest, or "" if there is no list.
 func (u *unit) check(ctx context.Context, pins []pin.Image, raw []byte, m *manifest.Manifest, instance digest.Digest) error {
 	for _, p := range pins {
 		switch {
@@ -144,10 +144,10 @@ func (u *unit) check(ctx context.Context, pins []pin.Image, raw []byte, m *manif
 	return u.stream.Allowed(ctx, instance, raw)
 }
 
-// maxNested limits the depth of lists in lists.
+// maxNested limits the nesting of lists.
 const maxNested = 4
 
-// tree adds the manifests that a list names and that are not pinned themselves.
+// tree adds the manifests named by a list that are not pinned themselves.
 func (u *unit) tree(ctx context.Context, d digest.Digest, depth int) error {
 	if slices.ContainsFunc(u.docs, func(doc document) bool { return doc.digest == d }) {
 		return nil

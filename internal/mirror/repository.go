@@ -15,16 +15,16 @@ import (
 	"osbuild-containers/internal/retry"
 )
 
-// repository is a repository of the mirror. It is opened when it is wanted, and again for a fresh token.
+// repository is a repository of the mirror. It is opened at the first use, and again for a fresh token.
 type repository struct {
 	run  *run
 	name string
 
 	mu   sync.Mutex
-	open []*registry.Destination // the last one is in use
+	open []*registry.Destination // the last one is current
 }
 
-// current is the one in use.
+// current returns the current destination.
 func (r *repository) current(ctx context.Context) (*registry.Destination, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -34,7 +34,7 @@ func (r *repository) current(ctx context.Context) (*registry.Destination, error)
 	return r.connect(ctx)
 }
 
-// renew connects again, unless another did since old was in use.
+// renew connects again, unless another goroutine has done so since old was current.
 func (r *repository) renew(ctx context.Context, old *registry.Destination) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -60,7 +60,7 @@ func (r *repository) close() {
 	}
 }
 
-// ask asks the repository for something small.
+// ask makes a small request to the repository.
 func (r *repository) ask(ctx context.Context, ask func(context.Context, *registry.Destination) error) error {
 	op, used := r.operation(r.run.note(nil, r.name))
 	return op.Ask(ctx, func(ctx context.Context) error {
@@ -73,7 +73,7 @@ func (r *repository) ask(ctx context.Context, ask func(context.Context, *registr
 	})
 }
 
-// operation returns something to do in the repository. used is to be set to what a try uses.
+// operation returns an operation on the repository. The caller must set used to the destination that a try uses.
 func (r *repository) operation(note func(string, ...any)) (op *retry.Operation, used **registry.Destination) {
 	used = new(*registry.Destination)
 	op = retry.NewGroup(image.RetryPolicy(request.Docker, r.run.Tries)).New(func(f retry.Failure) {
@@ -104,8 +104,8 @@ func (r *repository) mount(ctx context.Context, b manifest.Descriptor) (there bo
 	return there, err
 }
 
-// put sends a blob that open opens. One that does not match is read again: from another location of its registry, if
-// there is one, or else once.
+// put sends the blob read from open. A blob that does not match is read again from the next location, or, if there is
+// none, once more.
 func (r *repository) put(ctx context.Context, b manifest.Descriptor, note func(string, ...any), open func(context.Context) (io.ReadCloser, error)) error {
 	op, used := r.operation(note)
 	for damaged := false; ; {

@@ -17,28 +17,27 @@ import (
 	"osbuild-containers/internal/progress"
 )
 
-// unit is what one tag points to: an image, or a manifest list with some or all of its
-// images.
+// unit is what one tag points to: an image, or a manifest list with some or all of its images.
 type unit struct {
 	Image
 	run    *run
-	name   string // repository in full
+	name   string // full name of the repository
 	tag    string // "" for none
 	pins   []pin.Image
 	to     *repository
 	item   *progress.Item
 	began  time.Time
 	stream *fetch.Stream
-	docs   []document // what a document names comes before it, the top last
+	docs   []document // referenced documents first, the top one last
 	blobs  []manifest.Descriptor
 	layers int
-	named  int // how many images the list names
-	sparse int // and how many of them are not sent
-	others int // manifests that the list names, directly or not, and that are sent without being pinned
-	signed int // signatures that are sent
+	named  int // images named by the list
+	sparse int // images of the list that are not sent
+	others int // manifests sent without being pinned, named by the list directly or not
+	signed int // signatures sent
 
-	parts sync.WaitGroup // blobs that are not yet looked after
-	mu    sync.Mutex     // of Err and Sum
+	parts sync.WaitGroup // blobs not done yet
+	mu    sync.Mutex     // guards Err and Sum
 }
 
 // document is a manifest to send.
@@ -49,7 +48,7 @@ type document struct {
 	tag    string // "" for none
 }
 
-// group makes units of the pins: one for each reference and what it points to.
+// group makes the units of the pins, one for each reference and digest.
 func (r *run) group(pins []pin.Image) error {
 	type key struct {
 		reference string
@@ -102,8 +101,8 @@ func (r *run) newUnit(p pin.Image, repos map[string]*repository) (*unit, error) 
 	return u, nil
 }
 
-// tags makes sure that no two units have the same tag of a repository. If a tag was pinned several
-// times, the latest pin gets it.
+// tags ensures that no two units have the same tag of a repository. If a tag was pinned several times, the latest pin gets
+// it.
 func (r *run) tags() error {
 	latest := func(u *unit) time.Time {
 		return slices.MaxFunc(u.pins, func(a, b pin.Image) int { return a.Resolved.Compare(b.Resolved) }).Resolved
@@ -150,7 +149,7 @@ func (u *unit) start() {
 	u.item.Start(strings.Join(u.Platforms, ", "), u.layers, size)
 }
 
-// fail notes the first error, if it is one.
+// fail records an error, unless there is one already.
 func (u *unit) fail(err error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -159,7 +158,7 @@ func (u *unit) fail(err error) {
 	}
 }
 
-// finish says how it ended.
+// finish logs the outcome.
 func (u *unit) finish() {
 	if u.Err != nil {
 		u.item.Fail(hint.Line(withHint(u.Err), hint.Flags))

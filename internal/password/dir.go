@@ -14,15 +14,14 @@ import (
 	"osbuild-containers/internal/resolve"
 )
 
-// ErrNoFile is the error of a tree without /etc/shadow.
+// ErrNoFile is returned for a tree without /etc/shadow.
 var ErrNoFile = errors.New("there is no /etc/shadow: a password of root would not be asked for")
 
-// maxShadow bounds what is read of a shadow file.
+// maxShadow limits the size of a shadow file, in bytes.
 const maxShadow = 16 << 20
 
-// SetInDir sets the password in the tree at path, whose links are followed within the tree. The file keeps
-// its owner, mode, time and attributes. It is written in place: call it for a
-// tree that nothing uses yet.
+// SetInDir sets root's password in the tree at path. Symbolic links are resolved within the tree. The shadow file keeps
+// its owner, mode, time and attributes. It is rewritten in place, so the tree must not be in use.
 func SetInDir(tree, hash string) (notes []string, err error) {
 	defer func() {
 		if err != nil {
@@ -55,7 +54,7 @@ func SetInDir(tree, hash string) (notes []string, err error) {
 	return rewrite("/proc/self/fd/"+strconv.Itoa(fd), st.Mode&0o7777, hash, time.Unix(st.Mtim.Unix()))
 }
 
-// rewrite changes a shadow file, which only root may be allowed to read.
+// rewrite rewrites a shadow file, which may be readable by root only.
 func rewrite(path string, mode uint32, hash string, mtime time.Time) (notes []string, err error) {
 	if mode&0o600 != 0o600 {
 		if err := unix.Chmod(path, mode|0o600); err != nil {

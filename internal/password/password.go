@@ -1,13 +1,13 @@
-// Package password sets the password of root in a tree.
+// Package password sets root's password in a tree.
 //
-// A password comes from a file, as plain text or as a hash; it is on no command line, and no error and
-// no log has it. What is set is the second field of root's line in /etc/shadow: all other bytes stay. A line that is
-// missing is added; a file that is missing is an error, since nothing says that the tree keeps passwords there.
+// The password is read from a file, as plain text or as a hash; it never appears on a command line, in an error or in a
+// log. Only the second field of root's line in /etc/shadow changes. A missing line is added; a missing file is an error,
+// since the tree may store passwords elsewhere.
 //
-// Plain text is hashed with SHA-512 as crypt(3) has it, in 100,000 rounds. The salt is derived from a seed, such
-// as the digest of the image, so that the same input gives the same bytes. It is not derived from the password:
-// a salt that is would let its readers test guesses with one hash in place of 100,000 rounds. So a table of
-// guesses can be made for one image; a hash that was made elsewhere, with a random salt, avoids that.
+// Plain text is hashed with SHA-512 crypt in 100,000 rounds. The salt is derived from a seed, such as the digest of the
+// image, so that the same input gives the same bytes. It is not derived from the password: such a salt would allow testing
+// a guess with one hash instead of 100,000 rounds. An attacker can still precompute guesses for one image; a hash made
+// elsewhere, with a random salt, prevents that.
 package password
 
 import (
@@ -23,30 +23,30 @@ import (
 	"github.com/go-crypt/x/crypt"
 )
 
-// File is where passwords are, from the root of the tree.
+// File is the path of the shadow file in a tree.
 const File = "etc/shadow"
 
 const (
 	rounds    = 100_000
 	saltChars = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-	saltSize  = 16  // the most that count
-	maxPlain  = 511 // bytes that crypt(3) takes
-	maxHash   = 383 // what it may return
+	saltSize  = 16  // maximum number of significant characters
+	maxPlain  = 511 // maximum length for crypt(3), in bytes
+	maxHash   = 383 // maximum length of a hash from crypt(3), in bytes
 )
 
-// Password is a password, as plain text or as a hash. Formatted, it shows neither.
+// Password is a password, as plain text or as a hash. Formatting it shows neither.
 type Password struct {
 	text   string
 	hashed bool
 }
 
-// String keeps the password out of logs.
+// String implements fmt.Stringer without the password.
 func (Password) String() string { return "(password)" }
 
-// GoString keeps the password out of logs, too.
+// GoString implements fmt.GoStringer without the password.
 func (Password) GoString() string { return "(password)" }
 
-// ReadPlain reads a password as plain text: all that r has, without one newline at the end.
+// ReadPlain reads a plain-text password: everything in r except one trailing newline.
 func ReadPlain(r io.Reader) (Password, error) {
 	text, err := readLine(r, maxPlain)
 	if err != nil {
@@ -58,7 +58,7 @@ func ReadPlain(r io.Reader) (Password, error) {
 	return Password{text: text}, nil
 }
 
-// ReadHash reads the hash of a password, as crypt(3) returns it: $id$salt$hash.
+// ReadHash reads a password hash in the format of crypt(3): $id$salt$hash.
 func ReadHash(r io.Reader) (Password, error) {
 	text, err := readLine(r, maxHash)
 	if err != nil {
@@ -72,7 +72,7 @@ func ReadHash(r io.Reader) (Password, error) {
 	return Password{text: text, hashed: true}, nil
 }
 
-// readLine reads up to most bytes and one newline.
+// readLine reads at most most bytes and one newline.
 func readLine(r io.Reader, most int) (string, error) {
 	b, err := io.ReadAll(io.LimitReader(r, int64(most)+2))
 	if err != nil {
@@ -88,7 +88,7 @@ func readLine(r io.Reader, most int) (string, error) {
 	return string(b), nil
 }
 
-// Hash returns the password as /etc/shadow has it. The salt of plain text is derived from the seed.
+// Hash returns the password as stored in /etc/shadow. For plain text, the salt is derived from the seed.
 func (p Password) Hash(seed string) string {
 	if p.hashed {
 		return p.text
@@ -101,8 +101,7 @@ func (p Password) Hash(seed string) string {
 	return fmt.Sprintf("$6$rounds=%d$%s$%s", rounds, salt, crypt.KeySHACrypt(sha512.New, []byte(p.text), salt, rounds))
 }
 
-// Set puts a hash into root's line of a shadow file. It returns the new content, and what the user should
-// know about the account.
+// Set sets the hash in root's line of a shadow file. It returns the new content, and notes for the user about the account.
 func Set(shadow []byte, hash string) (changed []byte, notes []string) {
 	for at := 0; at < len(shadow); {
 		end := at + len(shadow[at:])

@@ -15,43 +15,43 @@ import (
 	"osbuild-containers/internal/manifest"
 )
 
-// State reports whether a pin is still true.
+// State says whether a pin is still current.
 type State string
 
-// The states, from bad to good.
+// States, from bad to good.
 const (
-	Gone   State = "gone"   // the manifest, or its list, is not served any more
-	Failed State = "failed" // it cannot be told
-	Moved  State = "moved"  // the tag points to something else, or is not there any more
+	Gone   State = "gone"   // the manifest or its list is no longer served
+	Failed State = "failed" // unknown, because a request failed
+	Moved  State = "moved"  // the tag points to something else, or no longer exists
 	OK     State = "ok"
 )
 
-// A Status is the result of the check of one pin. The digests that registries report are believed: a
-// check reads nothing.
+// A Status is the result of the check of one pin. It trusts the digests in the registries' headers: a check reads no
+// content.
 type Status struct {
 	Reference string        `json:"reference"`
 	Transport string        `json:"transport,omitempty"`
 	Platform  string        `json:"platform"`
 	State     State         `json:"state"`
-	Pinned    digest.Digest `json:"pinned"`         // the list, or the manifest where there is none
-	Tag       digest.Digest `json:"tag,omitempty"`  // what the tag points to now
-	From      string        `json:"from,omitempty"` // the repository, a mirror's or the registry's, or the store that has the manifest
-	Missing   []string      `json:"missing"`        // what is not served: list, manifest, tag
-	Base      *BaseStatus   `json:"base,omitempty"` // if the image says what it was built on
-	Errors    []string      `json:"errors"`         // why it cannot be told
-	Hint      string        `json:"hint,omitempty"` // the remedy for the errors
+	Pinned    digest.Digest `json:"pinned"`         // digest of the list, or of the manifest if there is no list
+	Tag       digest.Digest `json:"tag,omitempty"`  // digest that the tag points to now
+	From      string        `json:"from,omitempty"` // repository (a mirror's or the registry's) or store that has the manifest
+	Missing   []string      `json:"missing"`        // parts no longer served: list, manifest, tag
+	Base      *BaseStatus   `json:"base,omitempty"` // if the image names its base
+	Errors    []string      `json:"errors"`         // why the state is unknown
+	Hint      string        `json:"hint,omitempty"` // hint for the errors
 }
 
-// BaseStatus reports whether the image that another was built on is still the current one of its
-// name. It changes no State: the image itself is as it was pinned.
+// BaseStatus says whether the base of an image is still current. It does not affect the State: the image itself is as
+// pinned.
 type BaseStatus struct {
 	Base
-	Now   digest.Digest `json:"now,omitempty"` // what the name points to now
+	Now   digest.Digest `json:"now,omitempty"` // digest that the name points to now
 	Moved bool          `json:"moved"`
-	Error string        `json:"error,omitempty"` // why it cannot be told
+	Error string        `json:"error,omitempty"` // why it is unknown
 }
 
-// Worst returns the state that matters most: Gone, Failed, Moved, OK.
+// Worst returns the worst state: Gone, Failed, Moved, OK.
 func Worst(all []Status) State {
 	worst := OK
 	order := []State{Gone, Failed, Moved, OK}
@@ -63,8 +63,8 @@ func Worst(all []Status) State {
 	return worst
 }
 
-// Check asks for each of the images whether it is served, by whom, whether its tag still points to
-// it and whether its base has moved; all side by side, and each thing once.
+// Check checks for each image whether it is served and by which location, whether its tag still points to it, and whether
+// its base has moved. Requests run in parallel, each only once.
 func (r *Resolver) Check(ctx context.Context, images []Image) ([]Status, error) {
 	image.RouteLogs(r.Note)
 	c := &checker{Resolver: r, heads: map[string]*head{}, bases: map[Base]func() *BaseStatus{}}
@@ -108,13 +108,13 @@ func (r *Resolver) Check(ctx context.Context, images []Image) ([]Status, error) 
 	return all, nil
 }
 
-// fail records that a request for what failed.
+// fail records that the request for what failed.
 func (s *Status) fail(what string, err error) {
 	s.Errors = append(s.Errors, fmt.Sprintf("%s: %v", what, err))
 	s.Hint = hintOf(err).Spell(hint.Flags)
 }
 
-// judge sets the state from the answers.
+// judge returns the state that follows from the answers.
 func (s *Status) judge() State {
 	switch {
 	case slices.ContainsFunc(s.Missing, func(what string) bool { return what != "tag" }):
@@ -143,7 +143,7 @@ type head struct {
 	err    error
 }
 
-// head asks for the digest of what a target points to.
+// head requests the digest that a target points to.
 func (c *checker) head(ctx context.Context, ref Reference, t image.Target) *head {
 	key := t.Transport + " " + t.StorageLocation + " " + t.String() + " " + t.ID.String()
 	c.mu.Lock()
@@ -154,7 +154,7 @@ func (c *checker) head(ctx context.Context, ref Reference, t image.Target) *head
 	}
 	c.mu.Unlock()
 	h.once.Do(func() {
-		t.Mirrors = &registry.Mirrors{} // of all tries
+		t.Mirrors = &registry.Mirrors{} // shared by all tries
 		h.err = c.try(ctx, ref, func(ctx context.Context) (err error) {
 			h.digest, h.from, err = image.Head(ctx, t)
 			return err
@@ -163,7 +163,7 @@ func (c *checker) head(ctx context.Context, ref Reference, t image.Target) *head
 	return h
 }
 
-// served asks for what is pinned, by digest.
+// served checks that the pinned digests are served.
 func (c *checker) served(ctx context.Context, ref Reference, i *Image, s *Status, note func(func())) {
 	for _, what := range []struct {
 		name   string
@@ -175,7 +175,7 @@ func (c *checker) served(ctx context.Context, ref Reference, i *Image, s *Status
 		ref.Digest = what.digest
 		t := ref.Target(c.Access)
 		if image.TransportOf(ref.Transport).Unpacked {
-			t.ID = i.ID // a store finds an image by it
+			t.ID = i.ID // a store looks images up by id
 		}
 		h := c.head(ctx, ref, t)
 		note(func() {
@@ -191,7 +191,7 @@ func (c *checker) served(ctx context.Context, ref Reference, i *Image, s *Status
 	}
 }
 
-// tag asks what the tag points to.
+// tag requests the digest of the tag.
 func (c *checker) tag(ctx context.Context, ref Reference, s *Status, note func(func())) {
 	ref.Digest = ""
 	h := c.head(ctx, ref, ref.Target(c.Access))
@@ -207,7 +207,7 @@ func (c *checker) tag(ctx context.Context, ref Reference, s *Status, note func(f
 	})
 }
 
-// base asks whether the name of a base still points to it.
+// base checks whether the name of a base still points to it.
 func (c *checker) base(ctx context.Context, b Base) *BaseStatus {
 	c.mu.Lock()
 	ask := c.bases[b]
@@ -219,8 +219,7 @@ func (c *checker) base(ctx context.Context, b Base) *BaseStatus {
 	return ask()
 }
 
-// askBase sends the requests of base. Some builders record the digest of the image, others that of the list it
-// was chosen from: both count.
+// askBase sends the requests of base. Builders record the digest of either the image or its list: both count as current.
 func (c *checker) askBase(ctx context.Context, b Base) *BaseStatus {
 	s := &BaseStatus{Base: b}
 	ref, err := ParseReference(c.Access, "docker://"+b.Name)
@@ -229,7 +228,7 @@ func (c *checker) askBase(ctx context.Context, b Base) *BaseStatus {
 		return s
 	}
 	ref.Digest = ""
-	if ref.Tag == "" { // its name was a digest: that does not move
+	if ref.Tag == "" { // named by digest only, which cannot move
 		s.Now = b.Digest
 		return s
 	}
@@ -256,7 +255,7 @@ func (c *checker) askBase(ctx context.Context, b Base) *BaseStatus {
 	return s
 }
 
-// Lines returns what a person may want to know about a pin besides its state.
+// Lines describes what has changed, for people.
 func (s *Status) Lines() []string {
 	var lines []string
 	for _, what := range s.Missing {

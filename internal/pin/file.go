@@ -1,11 +1,8 @@
-// Package pin turns references with tags into digests, keeps them in a file, and tells whether they
-// are still true.
+// Package pin resolves tags to digests, stores them in a pin file, and checks whether they are still current.
 //
-// It promises that what a pin names is what was served at the time it says: manifest list,
-// manifest and image id are taken from bytes whose digests were computed here. A pin file is sorted
-// and stable, so that a change of one image is a change of one block, and it is replaced as a
-// whole or not at all. It does not promise that an image is signed, or that its layers are
-// there: fetching a pin verifies that.
+// A pin records what was served at its time: digests of manifest list, manifest and image id are computed from the bytes
+// received. A pin file is sorted and stable, so that a change of one image is a change of one block, and it is replaced
+// atomically. Pinning does not check signatures, nor that the layers exist: fetching does.
 package pin
 
 import (
@@ -39,20 +36,20 @@ type File struct {
 	Images  []Image `json:"images"`  // sorted by reference, then platform
 }
 
-// Image is one image that is pinned.
+// Image is one pinned image.
 type Image struct {
-	Reference       string        `json:"reference"`                  // with its tag, as skopeo would write it in full; name@digest where none was given
+	Reference       string        `json:"reference"`                  // full name with its tag, or name@digest if no tag was given
 	Transport       string        `json:"transport,omitempty"`        // "" is docker; or containers-storage
-	StorageLocation string        `json:"storage-location,omitempty"` // containers-storage: graph root, "" is what storage.conf says
+	StorageLocation string        `json:"storage-location,omitempty"` // containers-storage: graph root, "" for that of storage.conf
 	Platform        string        `json:"platform"`                   // os/architecture[/variant], or any
-	List            digest.Digest `json:"list,omitempty"`             // the manifest list that names the manifest, if there is one
+	List            digest.Digest `json:"list,omitempty"`             // manifest list that names the manifest, if there is one
 	Manifest        digest.Digest `json:"manifest"`
-	Schema1         bool          `json:"schema1,omitempty"` // the manifest is of Docker's schema 1; ID and Layers are those after its conversion
-	ID              digest.Digest `json:"id"`                // image id: digest of the config
+	Schema1         bool          `json:"schema1,omitempty"` // the manifest is of Docker's schema 1; ID and Layers are of the converted image
+	ID              digest.Digest `json:"id"`                // image id, the digest of the config
 	Layers          []Layer       `json:"layers"`
-	Base            *Base         `json:"base,omitempty"` // what the image says it was built on
+	Base            *Base         `json:"base,omitempty"` // base that the image names
 	Resolved        time.Time     `json:"resolved"`       // UTC, whole seconds
-	From            string        `json:"from,omitempty"` // the mirror that served it, if it was not the registry named
+	From            string        `json:"from,omitempty"` // mirror that served it, if not the registry itself
 }
 
 // Layer is one layer of a pinned image, lowest first.
@@ -61,14 +58,14 @@ type Layer struct {
 	Size   int64         `json:"size"` // bytes, as served
 }
 
-// Base is the image that another was built on, as that one's annotations
-// org.opencontainers.image.base.name and org.opencontainers.image.base.digest say.
+// Base is the image that another was built on, from that one's annotations org.opencontainers.image.base.name and
+// org.opencontainers.image.base.digest.
 type Base struct {
 	Name   string        `json:"name"`
 	Digest digest.Digest `json:"digest"`
 }
 
-// Size returns the size of the layers in bytes, each counted once.
+// Size returns the size of the distinct layers, in bytes.
 func (i *Image) Size() (total int64) {
 	seen := map[digest.Digest]bool{}
 	for _, l := range i.Layers {
@@ -80,10 +77,10 @@ func (i *Image) Size() (total int64) {
 	return total
 }
 
-// Pinned returns the digest that the tag pointed to: the list's, or the manifest's without a list.
+// Pinned returns the digest that the tag pointed to: that of the list, or else of the manifest.
 func (i *Image) Pinned() digest.Digest { return cmp.Or(i.List, i.Manifest) }
 
-// key identifies an image of a file.
+// key returns what identifies an image in a file.
 func (i *Image) key() [4]string {
 	return [4]string{i.Reference, i.Platform, i.Transport, i.StorageLocation}
 }
@@ -128,8 +125,8 @@ func newer(raw []byte) bool {
 	return json.Unmarshal(raw, &f) == nil && f.Version > 1 && f.Images != nil
 }
 
-// ReadOrNew is Read for a file that is written later, and an empty File if there is none. A path that Write would
-// refuse is refused.
+// ReadOrNew is Read for a file that will be written: it returns an empty File if there is none, and refuses a path that
+// Write would refuse.
 func ReadOrNew(path string) (*File, error) {
 	if place, err := resolve.Target(path); err == nil {
 		place.Close()
@@ -143,7 +140,7 @@ func ReadOrNew(path string) (*File, error) {
 	return f, err
 }
 
-// Parse parses the content of a pin file and checks it against the schema.
+// Parse parses a pin file and validates it against the schema.
 func Parse(raw []byte) (*File, error) {
 	f := &File{}
 	if err := request.DecodeDocument(schemas.PinFile(), raw, f); err != nil {
@@ -167,7 +164,7 @@ func Parse(raw []byte) (*File, error) {
 	return f, nil
 }
 
-// check checks what a schema cannot express.
+// check checks what the schema cannot express.
 func (i *Image) check() error {
 	ref, err := i.ref()
 	if err != nil {
@@ -188,8 +185,7 @@ func (i *Image) check() error {
 	return nil
 }
 
-// Encode returns the content of the file, the same bytes for the same images: a block for each, a line
-// for each layer.
+// Encode returns the content of the file: a block for each image and a line for each layer. Equal images give equal bytes.
 func (f *File) Encode() []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "{\n  \"version\": %d,\n  \"images\": [", f.Version)
@@ -234,7 +230,7 @@ func (i *Image) encode(b *bytes.Buffer) {
 	b.Write(tail)
 }
 
-// Write replaces the file at path. It is an error if Read would not return the same File.
+// Write replaces the file at path. It returns an error if Read would not return the same File.
 func (f *File) Write(path string) error {
 	raw := f.Encode()
 	if err := readsBack(raw); err != nil {
@@ -249,7 +245,7 @@ func (f *File) Write(path string) error {
 	return atomicfile.Replace(path, raw)
 }
 
-// readsBack returns an error unless a file with this content is read, and would be written the same.
+// readsBack returns an error unless the content can be read and encodes to the same bytes.
 func readsBack(raw []byte) error {
 	f, err := Parse(raw)
 	if err != nil {
@@ -261,8 +257,7 @@ func readsBack(raw []byte) error {
 	return nil
 }
 
-// Merge puts images into the file. One that is pinned as before keeps its block as it is, with the
-// time at which that was found.
+// Merge adds images to the file. An unchanged image keeps its block and its time.
 func (f *File) Merge(images []Image) (added, changed int) {
 	at := make(map[[4]string]int, len(f.Images))
 	for n := range f.Images {
@@ -284,7 +279,7 @@ func (f *File) Merge(images []Image) (added, changed int) {
 	return added, changed
 }
 
-// Remove removes images from the file, and returns those that it had.
+// Remove removes images from the file, and returns those it had.
 func (f *File) Remove(images []Image) []Image {
 	removed := []Image{}
 	f.Images = slices.DeleteFunc(f.Images, func(i Image) bool {

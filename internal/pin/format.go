@@ -22,9 +22,9 @@ func (i *Image) withDigest() string {
 	return name + "@" + i.Pinned().String()
 }
 
-// EncodeLines writes the pins as name:tag@digest, one a line, as Renovate reads and updates them. The
-// digest is the index's where there is one. An image of a containers storage is an error, and so is a
-// reference that is pinned to several digests.
+// EncodeLines returns the pins as name:tag@digest, one per line, the form that Renovate reads and updates. The digest is
+// that of the index, if there is one. An image of a containers storage is an error, and so is a reference pinned to several
+// digests.
 func (f *File) EncodeLines() ([]byte, error) {
 	var b bytes.Buffer
 	seen := map[string]digest.Digest{}
@@ -46,8 +46,8 @@ func (f *File) EncodeLines() ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// Decode returns the references in a file, as ParseReference reads them: those of a pin file, or of
-// lines, told apart by the first character.
+// Decode returns the references in a file, in the form that ParseReference accepts. The file is a pin file or has the
+// format Lines; the first character tells.
 func Decode(raw []byte) ([]string, error) {
 	if text := bytes.TrimSpace(raw); len(text) > 0 && text[0] == '{' {
 		return decodeFile(raw)
@@ -77,7 +77,7 @@ func decodeFile(raw []byte) ([]string, error) {
 	return texts, nil
 }
 
-// decodeLines reads references, one a line; # starts a comment.
+// decodeLines reads references, one per line; # starts a comment.
 func decodeLines(raw []byte) ([]string, error) {
 	var texts []string
 	for n, line := range strings.Split(string(raw), "\n") {

@@ -6,8 +6,7 @@ import (
 	"osbuild-containers/internal/request"
 )
 
-// Items are what has to be fetched for the pin: the image, and the manifest list that it was chosen from, if
-// it was.
+// Items returns what to fetch for the pin: the image, and the manifest list it was chosen from, if any.
 func (i *Image) Items(a request.Access) (img request.Item, lists []request.Item) {
 	name, _, _ := strings.Cut(i.Reference, "@")
 	where := request.Image{Name: name, Access: a, Transport: i.Transport, StorageLocation: i.StorageLocation}

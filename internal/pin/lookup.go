@@ -21,26 +21,26 @@ import (
 	"osbuild-containers/internal/panics"
 )
 
-// lookup is one reference being looked up.
+// lookup is the lookup of one reference.
 type lookup struct {
 	*Resolver
 	ref    Reference
 	src    image.Source
-	digest digest.Digest // of what the reference points to
+	digest digest.Digest // digest that the reference points to
 	top    *manifest.Manifest
-	old    *schema1.Image // what top is of, if that is of schema 1: then top has no config
+	old    *schema1.Image // set if the manifest is of schema 1: top then has no config
 	raw    []byte
 }
 
-// found is one image, with what its config says.
+// found is one image with the platform in its config.
 type found struct {
 	*manifest.Manifest
 	digest   digest.Digest
-	platform *manifest.Platform // as the config has it
+	platform *manifest.Platform // platform in the config
 	base     *Base
 }
 
-// open reads what the reference points to.
+// open reads the manifest or list that the reference points to.
 func (l *lookup) open(ctx context.Context) error {
 	target := l.ref.Target(l.Access)
 	target.Mirrors = &registry.Mirrors{Note: func(format string, args ...any) {
@@ -66,7 +66,7 @@ func (l *lookup) open(ctx context.Context) error {
 	return nil
 }
 
-// parse parses what the reference points to.
+// parse parses what open read.
 func (l *lookup) parse() (err error) {
 	l.digest = digest.FromBytes(l.raw)
 	if l.top, err = manifest.Parse(l.raw); !errors.Is(err, manifest.ErrSchema1) {
@@ -79,7 +79,7 @@ func (l *lookup) parse() (err error) {
 	return nil
 }
 
-// find returns an image for each platform.
+// find returns one image for each platform.
 func (l *lookup) find(ctx context.Context, platforms []Platform) ([]*found, error) {
 	if !l.top.List {
 		return l.single(ctx, platforms)
@@ -99,7 +99,7 @@ func (l *lookup) find(ctx context.Context, platforms []Platform) ([]*found, erro
 	return images, errors.Join(errs...)
 }
 
-// single returns the image of a reference without a list, for each platform that its config is for.
+// single returns the image of a reference without a list, once for each platform that its config matches.
 func (l *lookup) single(ctx context.Context, platforms []Platform) ([]*found, error) {
 	f, err := l.readSingle(ctx)
 	if err != nil {
@@ -128,7 +128,7 @@ func (l *lookup) readSingle(ctx context.Context) (*found, error) {
 	return l.read(ctx, l.digest, l.raw)
 }
 
-// convert reads the layers of an image of schema 1, since its image ID is known only when it is converted.
+// convert reads the layers of a schema 1 image, since only the conversion determines its image ID.
 func (l *lookup) convert(ctx context.Context) (_ *found, err error) {
 	l.Note("%s: is of Docker's schema 1, which has no image id: its layers are read to compute it", l.ref)
 	streams := fetch.NewStreams(l.Options, nil)
@@ -153,18 +153,18 @@ func (l *lookup) convert(ctx context.Context) (_ *found, err error) {
 	return f, err
 }
 
-// archOf returns the value of --arch for the platform.
+// archOf returns the value of --arch for a platform.
 func archOf(p *manifest.Platform) string {
 	return strings.TrimPrefix(p.String(), "linux/")
 }
 
-// maxUnsaid limits the images that are read because the list does not say their platform.
+// maxUnsaid limits the images to read because the list does not name their platform.
 const maxUnsaid = 32
 
-// listed returns the image that the list has for the platform.
+// listed returns the list's image for the platform.
 func (l *lookup) listed(ctx context.Context, p Platform) (*found, error) {
 	fit, unsaid := l.choose(p)
-	if len(fit) == 0 { // what the list does not say, the configs may
+	if len(fit) == 0 { // the configs may name platforms that the list does not
 		if len(unsaid) > maxUnsaid {
 			return nil, fmt.Errorf("has no image for %s; it has %s, and %d that do not say what they are for, too many to look into", p, l.offers(), len(unsaid))
 		}
@@ -200,7 +200,7 @@ func (l *lookup) listed(ctx context.Context, p Platform) (*found, error) {
 	return f, nil
 }
 
-// images returns the entries that are images: attestations and other artifacts may say a platform, too. An entry that
+// images returns the entries that are images: attestations and other artifacts may name a platform, too. An entry that
 // cannot be read counts as an image.
 func (l *lookup) images(ctx context.Context, entries []digest.Digest) []digest.Digest {
 	return slices.DeleteFunc(slices.Clone(entries), func(d digest.Digest) bool {
@@ -209,8 +209,7 @@ func (l *lookup) images(ctx context.Context, entries []digest.Digest) []digest.D
 	})
 }
 
-// choose returns the different entries of the list that are for the platform, and those that might
-// be, since the list does not say what they are for.
+// choose returns the distinct entries of the list for the platform, and those without a platform.
 func (l *lookup) choose(p Platform) (fit, unsaid []digest.Digest) {
 	add := func(to *[]digest.Digest, d digest.Digest) {
 		if !slices.Contains(*to, d) {
@@ -228,7 +227,7 @@ func (l *lookup) choose(p Platform) (fit, unsaid []digest.Digest) {
 	return fit, unsaid
 }
 
-// offers returns the platforms that the list names, each once.
+// offers returns the platforms in the list, each once.
 func (l *lookup) offers() string {
 	var names []string
 	for _, e := range l.top.Entries {
@@ -243,7 +242,7 @@ func (l *lookup) offers() string {
 	return strings.Join(names, ", ")
 }
 
-// fetch reads one of the manifests of the list, and its config.
+// fetch reads a manifest of the list, and its config.
 func (l *lookup) fetch(ctx context.Context, d digest.Digest) (*found, error) {
 	var raw []byte
 	err := l.try(ctx, l.ref, func(ctx context.Context) (err error) {
@@ -256,7 +255,7 @@ func (l *lookup) fetch(ctx context.Context, d digest.Digest) (*found, error) {
 	return l.read(ctx, d, raw)
 }
 
-// annotations of a manifest that say what it was built on.
+// Annotations of a manifest that name its base.
 const (
 	baseName   = "org.opencontainers.image.base.name"
 	baseDigest = "org.opencontainers.image.base.digest"
@@ -314,7 +313,7 @@ func (l *lookup) config(ctx context.Context, d manifest.Descriptor) (*manifest.P
 	return configPlatform(d.Digest, raw)
 }
 
-// configPlatform returns what a config says.
+// configPlatform returns the platform in a config.
 func configPlatform(d digest.Digest, raw []byte) (*manifest.Platform, error) {
 	p, err := manifest.PlatformOf(raw)
 	if err != nil {

@@ -9,22 +9,21 @@ import (
 	"osbuild-containers/internal/manifest"
 )
 
-// A Platform is the operating system (linux), architecture and variant that an image is for, or
-// any.
+// A Platform is the operating system (linux), architecture and variant of an image, or any.
 type Platform struct {
 	Any          bool
 	Architecture string // Go's name
-	Variant      string // "" is the usual one
+	Variant      string // "" for the usual one
 }
 
-// goArches are the architectures that are known by Go's names.
+// goArches are the known architectures, by Go's names.
 var goArches = []string{"386", "amd64", "arm", "arm64", "loong64", "mips64le", "ppc64", "ppc64le", "riscv64", "s390x"}
 
-// usualVariant is the variant that an architecture has where none is said.
+// usualVariant maps an architecture to its variant if none is given.
 var usualVariant = map[string]string{"amd64": "v1", "arm64": "v8", "arm": "v7"}
 
-// ParsePlatform reads what --arch is given, or the platform of a pin: osbuild's or Go's name of an
-// architecture, with a variant or without, with linux/ before it or without, or any.
+// ParsePlatform parses a value of --arch, or the platform of a pin: osbuild's or Go's name of an architecture, optionally
+// with a variant and the prefix linux/; or any.
 func ParsePlatform(s string) (Platform, error) {
 	name, variant, _ := strings.Cut(strings.TrimPrefix(s, "linux/"), "/")
 	if s == "any" {
@@ -50,7 +49,7 @@ func (p Platform) with(variant string) Platform {
 	return p
 }
 
-// String is os/architecture[/variant], or any.
+// String returns os/architecture[/variant], or any.
 func (p Platform) String() string {
 	if p.Any {
 		return "any"
@@ -58,7 +57,7 @@ func (p Platform) String() string {
 	return (&manifest.Platform{OS: "linux", Architecture: p.Architecture, Variant: p.Variant}).String()
 }
 
-// fits reports whether something made for other runs on p: the same architecture and variant.
+// fits reports whether other has the same architecture and variant as p.
 func (p Platform) fits(other *manifest.Platform) bool {
 	if other == nil || other.OS != "linux" || other.Architecture != p.Architecture {
 		return false

@@ -17,18 +17,18 @@ import (
 	"osbuild-containers/internal/request"
 )
 
-// A Reference is the parsed name of an image.
+// A Reference is a parsed image name.
 type Reference struct {
 	Transport string        // request.Docker or request.ContainersStorage
-	Location  string        // containers-storage: graph root, "" is what storage.conf says
-	Name      string        // in full, without tag and digest
-	Tag       string        // "" only where there is a digest
-	Digest    digest.Digest // decides, where it is there; of a manifest or a manifest list
+	Location  string        // containers-storage: graph root, "" for that of storage.conf
+	Name      string        // full name without tag and digest
+	Tag       string        // "" only if there is a digest
+	Digest    digest.Digest // of a manifest or manifest list; takes precedence over the tag
 }
 
-// ParseReference parses the name of an image: with docker:// or without, a short
-// name, which registries.conf completes, host:443/name, a slash at the end, a tag, a digest, both;
-// or containers-storage: with a name, and with the store in brackets before it.
+// ParseReference parses an image name, with or without docker://. It accepts short names, which registries.conf resolves,
+// host:443/name, a trailing slash, a tag, a digest, and both; or containers-storage: followed by a name, with an optional
+// store in brackets.
 func ParseReference(a request.Access, text string) (Reference, error) {
 	r, err := parseReference(a, text)
 	if err != nil {
@@ -55,7 +55,7 @@ func parseReference(a request.Access, text string) (Reference, error) {
 		return Reference{}, fmt.Errorf("%s:// is not read from: use docker://NAME or containers-storage:NAME", scheme)
 	}
 	if uri {
-		name = strings.TrimPrefix(name, "/") // virt-bootstrap's way not to name a registry
+		name = strings.TrimPrefix(name, "/") // virt-bootstrap writes this for no registry
 	}
 	name = strings.TrimRight(name, "/")
 	if name == "" {
@@ -71,8 +71,8 @@ func parseReference(a request.Access, text string) (Reference, error) {
 	return splitName(request.Docker, full)
 }
 
-// elsewhere are the transports of other tools, and what to do with an image that is there: <path> is
-// its path, <name> all that is after the transport.
+// elsewhere maps transports of other tools to what to do with such an image: <path> is its path, <name> everything
+// after the transport.
 var elsewhere = map[string]string{
 	"oci":            importIt,
 	"oci-archive":    importIt,
@@ -98,7 +98,7 @@ func Transport(text string) string {
 	return ""
 }
 
-// parseStored reads what follows containers-storage:.
+// parseStored parses what follows containers-storage:.
 func parseStored(text string) (Reference, error) {
 	location := ""
 	if rest, ok := strings.CutPrefix(text, "["); ok {
@@ -109,7 +109,7 @@ func parseStored(text string) (Reference, error) {
 		if _, root, driver := strings.Cut(store, "@"); driver {
 			store = root
 		}
-		location, _, _ = strings.Cut(store, "+") // what follows is the run root, and options
+		location, _, _ = strings.Cut(store, "+") // followed by the run root and options
 		if !filepath.IsAbs(location) {
 			return Reference{}, fmt.Errorf("the store %q is not an absolute path", location)
 		}
@@ -158,7 +158,7 @@ func splitName(transport, full string) (Reference, error) {
 	return r, nil
 }
 
-// explainName explains to a person why name is not an image name.
+// explainName explains why name is not an image name.
 func explainName(name string, err error) error {
 	if lower := strings.ToLower(name); lower != name {
 		if _, e := reference.ParseNormalizedNamed(lower); e == nil {
@@ -168,7 +168,7 @@ func explainName(name string, err error) error {
 	return fmt.Errorf("is not the name of an image: %w", err)
 }
 
-// String is name:tag, or name@digest where there is no tag: what a pin keeps as its reference.
+// String returns name:tag, or name@digest if there is no tag: the reference in a pin file.
 func (r Reference) String() string {
 	if r.Tag == "" {
 		return r.Name + "@" + r.Digest.String()
@@ -188,7 +188,7 @@ func (r Reference) Target(a request.Access) image.Target {
 	}
 }
 
-// ref is the reference of a pin, without asking any configuration again what it means.
+// ref parses the reference of a pin, without reading any configuration.
 func (i *Image) ref() (Reference, error) {
 	transport := i.Transport
 	if transport == "" {

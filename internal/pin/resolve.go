@@ -18,25 +18,25 @@ import (
 	"osbuild-containers/internal/retry"
 )
 
-// fanOut is the number of references that are looked up at one time for each download that Options allow: the answers
-// are small, and latency dominates.
+// fanOut is the number of references looked up in parallel, for each download that Options allow: answers are small, so
+// latency dominates.
 const fanOut = 4
 
 // A Resolver looks up references in registries and stores.
 type Resolver struct {
 	Access  request.Access
 	Options request.Options
-	Note    func(format string, args ...any) // warnings, and what is tried again
+	Note    func(format string, args ...any) // logs warnings and retries
 }
 
-// Wanted is one reference to pin, for some platforms.
+// Wanted is a reference to pin for some platforms.
 type Wanted struct {
 	Reference
 	Platforms []Platform
 }
 
-// Resolve finds what the references point to now, for their platforms, all side by side. If one of them
-// cannot be pinned, none is, and the error says so of each that cannot.
+// Resolve resolves the references for their platforms, in parallel. If one fails, it returns no images but an error that
+// names each failed reference.
 func (r *Resolver) Resolve(ctx context.Context, wanted []Wanted) ([]Image, error) {
 	image.RouteLogs(r.Note)
 	images := make([][]Image, len(wanted))
@@ -58,7 +58,7 @@ func (r *Resolver) Resolve(ctx context.Context, wanted []Wanted) ([]Image, error
 	return slices.Concat(images...), nil
 }
 
-// each calls do for 0 to n-1, some at one time, and returns the error of each.
+// each calls do for 0 to n-1, several in parallel, and returns their errors.
 func (r *Resolver) each(n int, do func(n int) error) []error {
 	errs := make([]error, n)
 	var g errgroup.Group
@@ -73,7 +73,7 @@ func (r *Resolver) each(n int, do func(n int) error) []error {
 	return errs
 }
 
-// named adds the reference to an error, or to each of several, and a hint.
+// named adds the reference and a hint to an error, or to each of several joined errors.
 func named(ref Reference, err error) error {
 	if several, ok := err.(interface{ Unwrap() []error }); ok {
 		var errs []error
@@ -85,7 +85,7 @@ func named(ref Reference, err error) error {
 	return hint.With(fmt.Errorf("%s: %w", ref, err), hintOf(err))
 }
 
-// hintOf returns the remedy for an error of a reference, the zero Hint if the error says enough.
+// hintOf returns the hint for an error of a reference, or the zero Hint if the error needs none.
 func hintOf(err error) hint.Hint {
 	if registry.IsNotFound(err) {
 		return hint.New("check the name and the tag, and whether the registry still has it")
@@ -99,7 +99,7 @@ func hintOf(err error) hint.Hint {
 	return hint.Hint{}
 }
 
-// try sends small requests for one reference, with retries.
+// try makes small requests for one reference, with retries.
 func (r *Resolver) try(ctx context.Context, ref Reference, ask func(context.Context) error) error {
 	op := retry.NewGroup(image.RetryPolicy(ref.Transport, r.Options)).New(func(f retry.Failure) {
 		r.Note("%s: %v", ref, f)

@@ -9,24 +9,24 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// A Change is the result of the update of one pin.
+// A Change is the result of updating one pin.
 type Change struct {
 	Reference string  `json:"reference"`
 	Platform  string  `json:"platform"`
 	Old       Image   `json:"old"`
 	New       Image   `json:"new"`
 	Changed   bool    `json:"changed"`
-	Removed   []Layer `json:"removed"` // layers that only the old one has
-	Added     []Layer `json:"added"`   // layers that only the new one has
+	Removed   []Layer `json:"removed"` // layers only in the old image
+	Added     []Layer `json:"added"`   // layers only in the new image
 	Kept      []Layer `json:"kept"`
 }
 
-// Update resolves the tags of the images again. The changes are in the order of the images. What was
-// pinned by digest alone has no tag to follow and stays.
+// Update resolves the tags of the images again. The changes are in the order of the images. Images pinned by digest only
+// do not change.
 func (r *Resolver) Update(ctx context.Context, images []Image) ([]Change, error) {
 	type group struct {
 		at     int
-		places []int // of the images, in the order of the platforms
+		places []int // indexes of the images, in the order of the platforms
 	}
 	groups := map[Reference]*group{}
 	var wanted []Wanted
@@ -98,7 +98,7 @@ func digests(layers []Layer) map[digest.Digest]bool {
 	return set
 }
 
-// unique are the layers, one that repeats once.
+// unique returns the layers without duplicates.
 func unique(layers []Layer) []Layer {
 	seen := map[digest.Digest]bool{}
 	var once []Layer
@@ -111,8 +111,8 @@ func unique(layers []Layer) []Layer {
 	return once
 }
 
-// Select returns the images that the names match, all if there are no names. A name is the end of a
-// reference at a slash, or all of it, with its tag or without. A name without a match is an error.
+// Select returns the images matched by the names, or all if there are no names. A name matches a whole reference, or its
+// end after a slash, with or without its tag. A name without a match is an error.
 func (f *File) Select(names []string) ([]Image, error) {
 	if len(names) == 0 {
 		return slices.Clone(f.Images), nil
@@ -147,7 +147,7 @@ func (i *Image) named(name string) bool {
 	return strings.HasSuffix("/"+ref.String(), "/"+name) || strings.HasSuffix("/"+ref.Name, "/"+name)
 }
 
-// names are the references of the file, each once, not all if there are many.
+// names lists the references of the file, without duplicates, up to a limit.
 func (f *File) names() string {
 	const shown = 10
 	var names []string

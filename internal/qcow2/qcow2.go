@@ -1,13 +1,11 @@
-// Package qcow2 writes disk images of QEMU's format, version 3.
+// Package qcow2 writes disk images in QEMU's qcow2 format, version 3.
 //
-// An Image is a device of a fixed size, all zeros or what its backing image has, whose
-// clusters of 64 KiB take space in the file once they are written to. Close makes it an
-// image that others can read: it keeps exactly the clusters that differ from what is below,
-// and of those that are zeros only a mark.
+// An Image is a device of fixed size. It initially has the content of its backing image, or zeros; clusters of 64 KiB take
+// space in the file once they are written to. Close completes the image and drops clusters that do not differ from the
+// backing image; clusters of zeros become a mark.
 //
-// What it promises: the same calls give the same bytes; qemu-img check finds nothing. A file
-// whose Image was not closed is not an image. What it does not: it reads only images that it
-// wrote itself.
+// It guarantees that the same calls give the same bytes, and that qemu-img check finds no errors. A file whose Image was not
+// closed is not a valid image. Only images that are being written can be read.
 package qcow2
 
 import (
@@ -18,10 +16,10 @@ import (
 	"io"
 )
 
-// ClusterSize is the size of a cluster, in bytes: what an image has or its backing image has.
+// ClusterSize is the size of a cluster, in bytes.
 const ClusterSize = 64 << 10
 
-// File is what an image is written to, an empty one.
+// File is the empty file that an image is written to.
 type File interface {
 	io.ReaderAt
 	io.WriterAt
@@ -30,44 +28,43 @@ type File interface {
 
 // Options describe an image.
 type Options struct {
-	Size int64 // in bytes, a multiple of 512
+	Size int64 // size of the device in bytes, a multiple of 512
 
-	// Backing has what the image differs from, nil for zeros. Behind its end are zeros.
+	// Backing has the content of the backing image; nil means zeros. After its end it reads as zeros.
 	Backing io.ReaderAt
-	// BackingName is where readers find that, relative to the image or absolute, and
-	// BackingFormat is "qcow2" or "raw".
+	// BackingName is the path of the backing image, relative to the image or absolute, and BackingFormat is
+	// "qcow2" or "raw".
 	BackingName, BackingFormat string
 }
 
-// Image is an image that is being written. It is for one goroutine at a time.
+// Image is an image being written. It is not safe for concurrent use.
 //
-// The file has the header, the clusters with data in the order in which they were first
-// written, and at its end the tables: a level-1 table has the places of level-2 tables,
-// of which each has those of 8,192 clusters, and a table of blocks with a count for each
-// cluster of the file, here always 1. All numbers are big-endian.
+// The file consists of the header, the data clusters in the order in which they were first written, and the tables: the
+// level-1 table has the offsets of level-2 tables, each of which has those of 8,192 clusters; the refcount table and its
+// blocks have a count for each cluster of the file, here always 1. All numbers are big-endian.
 type Image struct {
 	file File
 	opt  Options
-	// tables has for each level-2 table and cluster the cluster of the file, or a mark.
+	// tables maps, for each level-2 table, a cluster of the image to a cluster of the file or a mark.
 	tables []*[perTable]uint32
-	owner  []uint32 // by cluster of the file, the cluster of the image; the header has none
+	owner  []uint32 // cluster of the image by cluster of the file; unused for the header
 	a, b   []byte
 	closed bool
 }
 
 const (
 	perTable   = ClusterSize / 8
-	perCounts  = ClusterSize / 2 // counts in a block of them: 16 bits each
-	none       = 0               // it is not in the file; the header's cluster has no data
-	zeroMark   = ^uint32(0)      // it is zeros, whatever is below
+	perCounts  = ClusterSize / 2 // counts in a refcount block, 16 bits each
+	none       = 0               // not in the file: cluster 0 is the header's
+	zeroMark   = ^uint32(0)      // zeros, whatever the backing image has
 	headerSize = 112
-	copied     = 1 << 63 // of an entry: the count is 1
-	isZeros    = 1       // of an entry of a level-2 table
+	copied     = 1 << 63 // flag of an entry: the count is 1
+	isZeros    = 1       // flag of a level-2 entry: reads as zeros
 )
 
 var be = binary.BigEndian
 
-// Create begins an image in an empty file.
+// Create starts an image in an empty file.
 func Create(file File, opt Options) (*Image, error) {
 	switch {
 	case opt.Size < 0 || opt.Size%512 != 0 || opt.Size > 1<<45:
@@ -88,14 +85,14 @@ func Create(file File, opt Options) (*Image, error) {
 
 func ceil(a, b int64) int64 { return (a + b - 1) / b }
 
-// Size returns the size of the device.
+// Size returns the size of the device in bytes.
 func (m *Image) Size() int64 { return m.opt.Size }
 
-// Clusters returns how many clusters have data in the file; after Close, those that differ
-// from what is below and are not zeros.
+// Clusters returns how many clusters have data in the file. After Close, these are the ones that differ from the backing
+// image and are not zeros.
 func (m *Image) Clusters() int64 { return int64(len(m.owner)) - 1 }
 
-// at returns where a cluster is in the file, none or zeroMark.
+// at returns the position of a cluster in the file, none or zeroMark.
 func (m *Image) at(cluster int64) uint32 {
 	if t := m.tables[cluster/perTable]; t != nil {
 		return t[cluster%perTable]
@@ -114,7 +111,7 @@ func (m *Image) set(cluster int64, at uint32) {
 	(*t)[cluster%perTable] = at
 }
 
-// ReadAt implements io.ReaderAt. Clusters that the image does not have are read from its backing image, or are zeros.
+// ReadAt implements io.ReaderAt. Clusters not in the image are read from its backing image, or are zeros.
 func (m *Image) ReadAt(p []byte, off int64) (int, error) {
 	if off < 0 {
 		return 0, fmt.Errorf("qcow2: read at %d", off)
@@ -135,7 +132,7 @@ func (m *Image) ReadAt(p []byte, off int64) (int, error) {
 	return len(p), end
 }
 
-// read reads a part of a cluster.
+// read reads part of a cluster.
 func (m *Image) read(cluster int64, p []byte, in int64) error {
 	switch at := m.at(cluster); at {
 	case none:
@@ -156,7 +153,7 @@ func (m *Image) readBelow(cluster int64, p []byte, in int64) error {
 	return readAll(m.opt.Backing, p, cluster*ClusterSize+in)
 }
 
-// readAll reads what there is, and behind that zeros.
+// readAll fills p, with zeros after EOF.
 func readAll(r io.ReaderAt, p []byte, off int64) error {
 	n, err := r.ReadAt(p, off)
 	if err != nil && err != io.EOF {
@@ -166,7 +163,7 @@ func readAll(r io.ReaderAt, p []byte, off int64) error {
 	return nil
 }
 
-// empty reports whether it is known that there are only zeros below a cluster.
+// empty reports whether a cluster is known to be zeros in the backing image.
 func (m *Image) empty(cluster int64) bool {
 	if m.opt.Backing == nil {
 		return true
@@ -188,7 +185,7 @@ func (m *Image) empty(cluster int64) bool {
 	}
 }
 
-// WriteAt writes to the image.
+// WriteAt implements io.WriterAt.
 func (m *Image) WriteAt(p []byte, off int64) (int, error) {
 	if m.closed || off < 0 || off+int64(len(p)) > m.opt.Size {
 		return 0, fmt.Errorf("qcow2: write %d bytes at %d of an image of %d bytes, closed: %v", len(p), off, m.opt.Size, m.closed)
@@ -205,8 +202,8 @@ func (m *Image) WriteAt(p []byte, off int64) (int, error) {
 	return len(p), nil
 }
 
-// writePart writes a part of a cluster. One that is new to the file is written whole, unless
-// the rest is zeros, as the file has them.
+// writePart writes part of a cluster. A cluster new to the file is written whole, unless the rest is zeros, which the file
+// already has.
 func (m *Image) writePart(cluster int64, p []byte, in int64) error {
 	at := m.at(cluster)
 	if at == none {
@@ -222,7 +219,7 @@ func (m *Image) writePart(cluster int64, p []byte, in int64) error {
 	return m.write(p, at, in)
 }
 
-// add gives a cluster a place in the file.
+// add allocates a cluster of the file.
 func (m *Image) add(cluster int64) uint32 {
 	at := uint32(len(m.owner))
 	m.owner = append(m.owner, uint32(cluster))
@@ -237,8 +234,8 @@ func (m *Image) write(p []byte, at uint32, in int64) error {
 	return nil
 }
 
-// Close drops what is the same as below and writes the tables and the header. It does not close
-// the file: the Image can be read from after that, and be the backing of another one.
+// Close drops clusters equal to the backing image, and writes the tables and the header. It does not close the file: the
+// Image can still be read, and can be the backing image of another one.
 func (m *Image) Close() error {
 	if m.closed {
 		return nil
@@ -250,8 +247,8 @@ func (m *Image) Close() error {
 	return m.writeTables()
 }
 
-// compact drops the clusters that are the same as below, and those that are zeros. The last
-// ones of the file take their places.
+// compact drops the clusters that equal the backing image, and those of zeros. Clusters from the end of the file are moved
+// into their places.
 func (m *Image) compact() error {
 	for at := uint32(1); int(at) < len(m.owner); {
 		cluster := int64(m.owner[at])
@@ -280,9 +277,9 @@ func (m *Image) compact() error {
 	return nil
 }
 
-// differs reports whether the content of a cluster must be in the file, or how it is marked.
+// differs reports whether the content of a cluster must stay in the file, or else its mark.
 func (m *Image) differs(cluster int64, at uint32) (keep bool, mark uint32, err error) {
-	const part = 4 << 10 // mostly enough to see that it is not all zeros
+	const part = 4 << 10 // usually enough to see that it is not all zeros
 	empty := m.empty(cluster)
 	zeros, same := true, !empty
 	for in := int64(0); in < ClusterSize && (zeros || same); in += part {
@@ -310,7 +307,7 @@ func (m *Image) differs(cluster int64, at uint32) (keep bool, mark uint32, err e
 
 func isZero(p []byte) bool { return len(p) == 0 || p[0] == 0 && bytes.Equal(p[1:], p[:len(p)-1]) }
 
-// writeTables writes what readers need, the header last.
+// writeTables writes the tables and then the header.
 func (m *Image) writeTables() error {
 	next := int64(len(m.owner))
 	if err := m.file.Truncate(next * ClusterSize); err != nil {
@@ -345,7 +342,7 @@ func (m *Image) writeTables() error {
 	if err := m.writeWhole(l1, l1At); err != nil {
 		return err
 	}
-	// The counts count themselves.
+	// The refcount blocks and table count themselves.
 	blocks, tableSize := int64(1), int64(1)
 	for {
 		all := next + blocks + tableSize
@@ -374,26 +371,26 @@ func (m *Image) writeTables() error {
 	return m.write(m.header(l1At, len(l1)/8, tableAt, tableSize), 0, 0)
 }
 
-// writeWhole writes whole clusters.
+// writeWhole writes p, padded to whole clusters.
 func (m *Image) writeWhole(p []byte, at int64) error {
 	whole := make([]byte, ceil(int64(len(p)), ClusterSize)*ClusterSize)
 	copy(whole, p)
 	return m.write(whole, uint32(at), 0)
 }
 
-// header returns the first cluster: the header, its extension with the format of the backing
-// image, and that one's name.
+// header returns the first cluster: the header, its extension with the format of the backing image, and the name of the
+// backing image.
 func (m *Image) header(l1At int64, l1Size int, countsAt, countsSize int64) []byte {
 	p := make([]byte, ClusterSize)
 	copy(p, "QFI\xfb")
 	be.PutUint32(p[4:], 3)
-	be.PutUint32(p[20:], 16) // a cluster is 1 << 16 bytes
+	be.PutUint32(p[20:], 16) // cluster_bits: 64 KiB
 	be.PutUint64(p[24:], uint64(m.opt.Size))
 	be.PutUint32(p[36:], uint32(l1Size))
 	be.PutUint64(p[40:], uint64(l1At*ClusterSize))
 	be.PutUint64(p[48:], uint64(countsAt*ClusterSize))
 	be.PutUint32(p[56:], uint32(countsSize))
-	be.PutUint32(p[96:], 4) // a count is 1 << 4 bits
+	be.PutUint32(p[96:], 4) // refcount_order: 16 bits
 	be.PutUint32(p[100:], headerSize)
 	at := headerSize
 	if f := m.opt.BackingFormat; f != "" {
@@ -402,7 +399,7 @@ func (m *Image) header(l1At int64, l1Size int, countsAt, countsSize int64) []byt
 		copy(p[at+8:], f)
 		at += 8 + (len(f)+7)&^7
 	}
-	at += 8 // an extension of type 0 is the last one
+	at += 8 // extension of type 0: end of extensions
 	if name := m.opt.BackingName; name != "" {
 		be.PutUint64(p[8:], uint64(at))
 		be.PutUint32(p[16:], uint32(len(name)))

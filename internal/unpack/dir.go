@@ -16,8 +16,8 @@ import (
 	"osbuild-containers/internal/progress"
 )
 
-// CheckDir returns an error if a directory cannot be made at path: something is there that is not an
-// empty directory, or it is a mount point or the current directory.
+// CheckDir returns an error if no directory can be created at path: something other than an empty directory exists, or it
+// is a mount point or the current directory.
 func CheckDir(path string) error {
 	entries, err := os.ReadDir(path)
 	switch {
@@ -56,12 +56,12 @@ func CheckDir(path string) error {
 
 // A Dir is a directory that gets its name when it is complete.
 type Dir struct {
-	Path string // where it is made
+	Path string // temporary path
 	name string
 	lock *os.File
 }
 
-// NewDir makes a directory beside path. Discard or Commit it.
+// NewDir creates a directory next to path. The caller must Commit or Discard it.
 func NewDir(path string) (*Dir, error) {
 	if err := CheckDir(path); err != nil {
 		return nil, err
@@ -82,7 +82,7 @@ func NewDir(path string) (*Dir, error) {
 	return d, nil
 }
 
-// prefixOf is how the names begin of directories that are made beside path.
+// prefixOf returns the prefix of the names of temporary directories for path.
 func prefixOf(path string) string {
 	return filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".unpack-")
 }
@@ -101,7 +101,7 @@ func lock(path string) (*os.File, error) {
 	return f, nil
 }
 
-// removeStale removes what processes that were killed have left beside path.
+// removeStale removes directories left next to path by killed processes.
 func removeStale(path string) {
 	entries, err := os.ReadDir(filepath.Dir(path))
 	if err != nil {
@@ -122,14 +122,14 @@ func removeStale(path string) {
 	}
 }
 
-// isOwn reports whether the directory is this user's. In a directory like /tmp, another user may have made it, to have
-// root change what a link in it points to.
+// isOwn reports whether this user owns the directory. In a directory like /tmp, another user may have created it to make
+// root change the target of a link in it.
 func isOwn(dir *os.File) bool {
 	var st unix.Stat_t
 	return unix.Fstat(int(dir.Fd()), &st) == nil && int(st.Uid) == os.Geteuid()
 }
 
-// Commit gives the directory its name.
+// Commit renames the directory to its final name.
 func (d *Dir) Commit() error {
 	if err := unix.Rename(d.Path, d.name); err != nil {
 		return fmt.Errorf("rename %s to %s: %w", d.Path, d.name, err)
@@ -137,13 +137,13 @@ func (d *Dir) Commit() error {
 	return d.lock.Close()
 }
 
-// Discard removes the directory, unless it has its name.
+// Discard removes the directory unless it was committed.
 func (d *Dir) Discard() error {
 	_ = d.lock.Close()
 	return removeAll(d.Path)
 }
 
-// removeAll removes a tree, in which an ordinary user may lack the permission to remove what is in directories.
+// removeAll removes a tree, including directories that an ordinary user has no permission to change.
 func removeAll(path string) error {
 	err := os.RemoveAll(path)
 	if err == nil {
@@ -153,7 +153,7 @@ func removeAll(path string) error {
 		if e != nil && e.IsDir() {
 			_ = os.Chmod(at, 0o700) //nolint:gosec // a directory
 			if err != nil {
-				return nil //nolint:nilerr // it is tried below
+				return nil //nolint:nilerr // removal is attempted below
 			}
 		}
 		return nil

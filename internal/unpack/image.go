@@ -1,10 +1,9 @@
 // Package unpack turns an image into a directory or one archive.
 //
-// The merged tree is that of package deploy, which reads and verifies the layers. This
-// package decides where it goes: a Dir is made beside its name and gets it when it is
-// complete, and so is the file of an archive. Whatever ends the process, nothing incomplete
-// has the name; only after a kill that no program can see is something left beside
-// it, and the next Dir for the same name removes that.
+// Package deploy reads, verifies and merges the layers. This package writes the result: a directory (Dir) or an archive is
+// created under a temporary name next to its final one, and renamed when it is complete. However the process ends, the
+// final name never refers to incomplete data. After SIGKILL a temporary directory remains, which the next Dir for the same
+// name removes.
 package unpack
 
 import (
@@ -25,17 +24,17 @@ import (
 // Scratch is the name of the empty image, which is in no registry.
 const Scratch = "scratch"
 
-// An Image is what is unpacked.
+// An Image is an image to unpack.
 type Image struct {
 	Name    string
-	Config  []byte         // as the image has it
+	Config  []byte         // bytes of the config
 	Arch    string         // "" if the config does not say
-	Created time.Time      // the time of the Unix epoch if the config does not say
-	Layers  []deploy.Layer // the lowest first
-	img     *input.Image   // nil: Scratch
+	Created time.Time      // the Unix epoch if the config does not say
+	Layers  []deploy.Layer // lowest first
+	img     *input.Image   // nil for Scratch
 }
 
-// Open opens the image in a directory of the dir: format, as in a cache.
+// Open opens the image in a directory in dir: format, such as one in a cache.
 func Open(ctx context.Context, path, name string, log *progress.Reporter) (*Image, error) {
 	img, err := input.Open(ctx, input.Input{Format: request.FormatDir, Path: path, Name: name})
 	if err != nil {
@@ -57,13 +56,13 @@ func Open(ctx context.Context, path, name string, log *progress.Reporter) (*Imag
 	return i, nil
 }
 
-// Empty returns the image that has nothing.
+// Empty returns the image without layers.
 func Empty(arch string) *Image {
 	config := fmt.Sprintf(`{"architecture":%q,"os":"linux","config":{},"rootfs":{"type":"layers","diff_ids":[]}}`, arch)
 	return &Image{Name: Scratch, Config: []byte(config), Arch: arch, Created: time.Unix(0, 0)}
 }
 
-// created returns when the image was made, as its config says.
+// created returns the creation time in a config.
 func created(config []byte) time.Time {
 	var c struct {
 		Created time.Time `json:"created"`
@@ -82,7 +81,7 @@ func (i *Image) Close() error {
 	return i.img.Close()
 }
 
-// Size is the size of the layers, as they are read.
+// Size returns the size of the layers in bytes, as read.
 func (i *Image) Size() (bytes int64) {
 	for _, l := range i.Layers {
 		bytes = manifest.AddSizes(bytes, l.Size)
@@ -90,7 +89,7 @@ func (i *Image) Size() (bytes int64) {
 	return bytes
 }
 
-// Count makes the image count what is read of its layers.
+// Count calls add for bytes read of the image's layers.
 func (i *Image) Count(add func(n int64)) {
 	for n := range i.Layers {
 		open := i.Layers[n].Open
@@ -123,7 +122,7 @@ func (i *Image) named(err error) error {
 	return fmt.Errorf("image %q: %w", i.Name, err)
 }
 
-// To unpacks the image into a destination that is empty.
+// To unpacks the image into an empty destination.
 func (i *Image) To(ctx context.Context, dest deploy.Destination, opt deploy.Options, log *progress.Reporter) error {
 	return i.named(deploy.To(ctx, dest, i.Layers, opt, log))
 }

@@ -12,26 +12,25 @@ import (
 	"osbuild-containers/internal/scratch"
 )
 
-// The unit in which holes are found, as in a directory.
+// sparseBlock is the granularity of holes in bytes, as in a directory.
 const sparseBlock = 4096
 
-// sparseFile is a file with holes. Its data are in a temporary file until all of its map is
-// known, which comes before them in the archive.
+// sparseFile is a file with holes. Its data is kept in a temporary file until its map, which precedes the data in the
+// archive, is complete.
 //
-// It is written in the format that GNU tar calls PAX 1.0: records with the name and the size, and, as
-// the content, a map, which is decimal numbers in lines of their own, padded to a block of 512 bytes,
-// and the data without the holes.
+// It is written in GNU tar's sparse format PAX 1.0: records with the name and the size and, as the content, the map (one
+// decimal number per line, padded to a block of 512 bytes) and the data without holes.
 type sparseFile struct {
 	t    *tarWriter
 	name string
 	file *tarFile
 	temp *scratch.File
-	size int64 // so far
-	data int64 // bytes that are in temp
+	size int64 // bytes written so far
+	data int64 // bytes in temp
 	runs []run
 }
 
-// run is data between holes.
+// run is a range of data between holes.
 type run struct{ at, size int64 }
 
 func newSparse(t *tarWriter, name string, f *tarFile) (*sparseFile, error) {
@@ -54,7 +53,7 @@ func (f *sparseFile) Write(p []byte) (int, error) {
 	return done, nil
 }
 
-// block takes a block, or a part of one.
+// block adds a block, or a part of one.
 func (f *sparseFile) block(p []byte) error {
 	at := f.size
 	f.size += int64(len(p))
@@ -112,8 +111,8 @@ func (f *sparseFile) Close() error {
 	return nil
 }
 
-// Package tar does not write the records of sparse files. They get other names of the same lengths, which sort
-// before all others, so that they can be found for sure, whatever is in the records.
+// archive/tar does not write the records of sparse files. They are first written under other names of the same length,
+// which sort before all others, so that they can be found reliably, whatever other records contain.
 const (
 	numbers = "\x01\x01\x01.sparse."
 	names   = "\x01\x01\x02.sparse."
@@ -130,7 +129,7 @@ func (t *tarWriter) writeSparse(h *tar.Header, m *deploy.Meta) error {
 	if err := t.tw.Flush(); err != nil {
 		return err
 	}
-	// A block, the records, and the block of the file itself.
+	// Layout: a block, the records, and the header of the file itself.
 	b := buf.Bytes()
 	if len(b) > 2*512 {
 		in := b[512 : len(b)-512]
@@ -144,7 +143,7 @@ func (t *tarWriter) writeSparse(h *tar.Header, m *deploy.Meta) error {
 	return err
 }
 
-// table is the map of the file.
+// table returns the map of the file.
 func (f *sparseFile) table() []byte {
 	runs := f.runs
 	if n := len(runs); n == 0 || runs[n-1].at+runs[n-1].size < f.size {

@@ -19,23 +19,22 @@ import (
 	"osbuild-containers/internal/pack"
 )
 
-// What a tarWriter keeps in memory, at most, before it is written.
+// Limits of what a tarWriter queues in memory.
 const (
 	queueBytes   = 32 << 20
 	queueEntries = 50_000
 )
 
-// maxSearched bounds the work for images that are made to cause it.
+// maxSearched bounds the work caused by malicious images.
 const maxSearched = 100_000_000
 
-// A tarWriter is a deploy.Destination that is one archive of the merged tree. Contents are
-// written as they come, so files are in the order in which deploy merges them: those of the top
-// layer first. Directories follow, sorted, each with its symbolic links. So a program that extracts the archive
-// leaves directories with their times and modes: nothing but the symbolic links is made in them later, and
-// GNU tar, which makes these at the end, corrects the times of those directories that were there before them.
+// A tarWriter is a deploy.Destination that writes the merged tree as one archive. Contents are written as they arrive, so
+// files are in deploy's order: those of the top layer first. Directories follow, sorted, each with its symbolic links: an
+// extracting program then changes no directory after setting its time and mode except for the symbolic links, and GNU tar,
+// which creates those at the end, restores the times of directories that came before them.
 //
-// The last files are kept back, some tens of megabytes: a layer may change its mind about what
-// it has. What was written cannot be taken back, and is then an error.
+// The last files, some tens of megabytes, are queued, since their layer may still replace or remove them. Replacing or
+// removing a file that has been written is an error.
 type tarWriter struct {
 	tw  *tar.Writer
 	out *bufio.Writer
@@ -45,35 +44,35 @@ type tarWriter struct {
 	bytes  int64
 
 	seed     maphash.Seed
-	written  map[uint64]fingerprint // of files, by the hashes of their names
-	above    map[uint64]struct{}    // hashes of the directories that those are in
+	written  map[uint64]fingerprint // files, by hash of the name
+	above    map[uint64]struct{}    // hashes of their directories
 	symlinks map[string]*tarFile
 	dirs     []tarDir
-	searched int // names that were compared to remove directories
+	searched int // names compared to remove directories
 }
 
-// tarDir is a directory that is not written yet.
+// tarDir is a directory not written yet.
 type tarDir struct {
-	name string // with a slash at its end, so that those in it follow when they are sorted
+	name string // with a trailing slash, so that its content sorts after it
 	meta deploy.Meta
 }
 
-// tarEntry is a name that is not written yet. file is nil when it was removed.
+// tarEntry is a name not written yet. file is nil if it was removed.
 type tarEntry struct {
 	name string
 	file *tarFile
 }
 
-// tarFile is what has one or several names.
+// tarFile is a file with one or more names.
 type tarFile struct {
 	header tar.Header // without name and size
 	meta   deploy.Meta
 	data   []byte
-	first  string // its name in the archive, once it is there
+	first  string // its first name in the archive, once written
 	print  fingerprint
 }
 
-// fingerprint stands for metadata that were written.
+// fingerprint identifies metadata that was written.
 type fingerprint struct{ plain, xattrs uint64 }
 
 func newTarWriter(w io.Writer) *tarWriter {
@@ -84,7 +83,7 @@ func newTarWriter(w io.Writer) *tarWriter {
 	}
 }
 
-// Close ends the archive.
+// Close completes the archive.
 func (t *tarWriter) Close() error {
 	if err := t.flush(); err != nil {
 		return err
@@ -123,7 +122,7 @@ func (t *tarWriter) writeDirs() error {
 	return nil
 }
 
-// Mkdir implements deploy.Destination. SetDir follows.
+// Mkdir implements deploy.Destination. It leaves everything to SetDir.
 func (t *tarWriter) Mkdir(string) (there bool, err error) { return false, nil }
 
 // SetDir implements deploy.Destination.
@@ -234,7 +233,7 @@ func (t *tarWriter) Remove(name string) error {
 	return nil
 }
 
-// tooLate is the error for what can only be known when it is too late.
+// tooLate returns the error for a change of a file that has been written.
 func tooLate(name, why string) error {
 	return hint.Add(fmt.Errorf("%q: an archive cannot be changed any more where it is written, and %s", name, why),
 		"unpack it with --format dir, and archive that")
@@ -292,7 +291,7 @@ func (f *queuedFile) Write(p []byte) (int, error) {
 func (f *queuedFile) Close() error { return f.t.add(f.name, f.file) }
 func (f *queuedFile) Abort()       {}
 
-// streamedFile is a file whose header is written.
+// streamedFile is a file whose header has been written.
 type streamedFile struct {
 	t    *tarWriter
 	name string
@@ -309,7 +308,7 @@ func (f *streamedFile) Write(p []byte) (int, error) {
 func (f *streamedFile) Close() error { return nil }
 func (f *streamedFile) Abort()       {}
 
-// flush writes what is queued.
+// flush writes the queue.
 func (t *tarWriter) flush() error {
 	for _, e := range t.queue {
 		if e.file == nil {
@@ -346,7 +345,7 @@ func (t *tarWriter) put(name string, f *tarFile) error {
 	return nil
 }
 
-// note records that a name is in the archive.
+// note records that a name has been written.
 func (t *tarWriter) note(name string, f fingerprint) {
 	t.written[t.hash(name)] = f
 	for i := strings.LastIndexByte(name, '/'); i > 0; i = strings.LastIndexByte(name[:i], '/') {

@@ -15,8 +15,8 @@ import (
 	"osbuild-containers/internal/manifest"
 )
 
-// examine looks at all of an image but its blobs, which it puts among those to be read. It returns nil if
-// the image is gone.
+// examine checks all of an image but its blobs, which it adds to the files to read. It returns nil if the image no
+// longer exists.
 func (r *reader) examine(i *cacheinfo.Image) *report {
 	pub, err := r.cache.OpenImage(i.ID)
 	if err != nil {
@@ -58,7 +58,7 @@ func (r *reader) examine(i *cacheinfo.Image) *report {
 	return e
 }
 
-// pins are the digests under which the image was fetched, as far as that is recorded, each once.
+// pins returns the recorded digests under which the image was fetched, without duplicates.
 func (e *report) pins() []digest.Digest {
 	var pins []digest.Digest
 	for _, o := range e.Origins {
@@ -69,7 +69,7 @@ func (e *report) pins() []digest.Digest {
 	return pins
 }
 
-// only is the one of the pins that is not one given; "" if there are several, or none.
+// only returns the one pin not in but; "" if there is none or more than one.
 func (e *report) only(but ...digest.Digest) digest.Digest {
 	left := slices.DeleteFunc(e.pins(), func(d digest.Digest) bool { return slices.Contains(but, d) })
 	if len(left) != 1 {
@@ -78,20 +78,20 @@ func (e *report) only(but ...digest.Digest) digest.Digest {
 	return left[0]
 }
 
-// isUnpacked reports whether the image is from a transport that keeps layers unpacked, so that its manifest was made of
-// the config: the config vouches for the layers.
+// isUnpacked reports whether the image is from a transport that stores layers unpacked. Its manifest was then made from
+// the config, which verifies the layers.
 func (e *report) isUnpacked() bool {
 	return slices.ContainsFunc(e.Origins, func(o cache.Origin) bool { return image.TransportOf(o.Transport).Unpacked })
 }
 
-// checkList checks the list next to the image, and reports whether the manifest is right by it. A list that is
-// recorded is right. What is not recorded must agree with what is, or at least with the manifest.
+// checkList checks the list next to the image, and reports whether a recorded digest verifies the manifest through it. A
+// list with a recorded digest is right. Any other must agree with the pins, or, without pins, with the manifest.
 func (e *report) checkList(pub *cache.Published, served digest.Digest) (vouched bool) {
 	path := filepath.Join(filepath.Dir(pub.Path()), "manifest-list.json")
 	raw, err := pub.List()
 	if err != nil {
 		e.wrong(PartList, e.only(served), path, "%v", err)
-		return true // which cannot be said without the list
+		return true // unknown without the list
 	}
 	if raw == nil {
 		return false
@@ -115,22 +115,22 @@ func (e *report) checkList(pub *cache.Published, served digest.Digest) (vouched 
 			wrong()
 		}
 		return false
-	case slices.ContainsFunc(pins, names): // it is the manifest that is not what is recorded
+	case slices.ContainsFunc(pins, names): // the list is right, so the manifest is wrong
 		return false
 	}
 	wrong()
-	return true // which cannot be said without the list
+	return true // unknown without the list
 }
 
-// checkSchema1 checks the manifest of schema 1 next to the image, if there is one, and reports whether the image is right by
-// it: what it converts to. Whether the config is damaged shows where that is read.
+// checkSchema1 checks the schema 1 manifest next to the image, if any, and reports whether it converts to the image. Damage
+// of the config is found when that is read.
 func (e *report) checkSchema1(pub *cache.Published, raw []byte, m *manifest.Manifest) (vouched bool) {
 	dir := filepath.Dir(pub.Path())
 	path := filepath.Join(dir, "schema1.json")
 	old, err := pub.Schema1()
 	if err != nil {
 		e.wrong(PartSchema1, e.only(), path, "%v", err)
-		return true // which cannot be said without it
+		return true // unknown without it
 	}
 	if old == nil {
 		return false
@@ -138,7 +138,7 @@ func (e *report) checkSchema1(pub *cache.Published, raw []byte, m *manifest.Mani
 	got, err := schema1.Digest(old.Manifest)
 	if pins := e.pins(); err == nil && len(pins) > 0 && !slices.Contains(pins, got) && !slices.Contains(pins, digest.FromBytes(raw)) {
 		e.wrong(PartSchema1, e.only(), path, "%s", got)
-		return true // as above
+		return true // unknown without it
 	}
 	for n, sig := range old.Signatures {
 		if err := checkSignature(sig, got, ""); err != nil {
@@ -158,8 +158,8 @@ func (e *report) checkSchema1(pub *cache.Published, raw []byte, m *manifest.Mani
 	return true
 }
 
-// checkSignatures checks that signatures can be read, and that they are for the image where they say so
-// in the clear. Their content was checked by the policy of the machine that published them.
+// checkSignatures checks that signatures can be read and name the image, where they name one in clear text. They were
+// verified by the policy of the machine that published them.
 func (e *report) checkSignatures(pub *cache.Published, served digest.Digest) {
 	sigs, err := pub.Signatures()
 	if err != nil {
@@ -174,7 +174,7 @@ func (e *report) checkSignatures(pub *cache.Published, served digest.Digest) {
 	}
 }
 
-// openPGP is the bit that every OpenPGP message begins with.
+// openPGP is the bit set in the first byte of every OpenPGP message.
 const openPGP = 0x80
 
 func checkSignature(sig []byte, served, list digest.Digest) error {
@@ -192,7 +192,7 @@ func checkSignature(sig []byte, served, list digest.Digest) error {
 	if manifest.Unmarshal(rest, &signed) != nil {
 		return errNoSignature
 	}
-	if !strings.Contains(signed.MIMEType, "simplesigning") { // an attestation, of whatever form
+	if !strings.Contains(signed.MIMEType, "simplesigning") { // an attestation
 		return nil
 	}
 	var claims struct {

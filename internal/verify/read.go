@@ -26,20 +26,20 @@ import (
 	"osbuild-containers/internal/progress"
 )
 
-// Errors of what is damaged.
+// Errors of damaged files.
 var (
 	errNotOfImage  = errors.New("the manifest of another image")
 	errNoSignature = errors.New("not a signature")
 )
 
-// mismatch is a digest that is not the one that is wanted.
+// mismatch reports that a digest is not the wanted one.
 type mismatch struct{ got, want string }
 
 func (m *mismatch) Error() string { return fmt.Sprintf("one for %q, want %s", m.got, m.want) }
 
 func itoa(n int) string { return strconv.Itoa(n) }
 
-// pieceSize is how much of a file is read at one time: little enough to be hashed out of the processor's cache.
+// pieceSize is how much of a file is read at once, in bytes: small enough to be hashed from the processor's cache.
 const pieceSize = 128 << 10
 
 // reader reads files of a cache, each once.
@@ -48,22 +48,22 @@ type reader struct {
 	log     *progress.Reporter
 	reports []*report
 	files   map[cache.FileID]*reading
-	fresh   []*reading // that have no owner yet
-	damaged []Damage   // of files that belong to no image
+	fresh   []*reading // without an owner so far
+	damaged []Damage   // files of no image
 	bytes   atomic.Int64
-	mu      sync.Mutex // guards what is noted as damaged
+	mu      sync.Mutex // guards the lists of damage
 }
 
-// reading is one file, and the names that it has.
+// reading is one file and its names.
 type reading struct {
 	stored cache.Stored
 	owner  *owner
 	uses   []use
 }
 
-// use is one name of a file, and what it should be under that name.
+// use is one name of a file and its role under that name.
 type use struct {
-	report *report // nil: of no image
+	report *report // nil if of no image
 	title  string
 	what   Part
 	digest digest.Digest
@@ -71,20 +71,20 @@ type use struct {
 	open   func() (*os.File, error)
 }
 
-// owner is what a terminal shows as one thing: the files of an image that no image before it has.
+// owner is one item of the progress display: the files of an image that belong to no earlier image.
 type owner struct {
 	item *progress.Item
-	left atomic.Int64 // files to be read
+	left atomic.Int64 // files left to read
 	size int64
 }
 
-// collect finds out which files there are to be read.
+// collect determines which files to read.
 func (r *reader) collect(images []*cacheinfo.Image, all bool) error {
 	var owners []*owner
 	for _, i := range images {
 		e := r.examine(i)
 		if e == nil {
-			e = &report{Image: i, unread: true} // it is gone, or was replaced: read it again
+			e = &report{Image: i, unread: true} // removed or replaced: read it again
 		}
 		r.reports = append(r.reports, e)
 		owners = r.own(owners, i.Title())
@@ -120,7 +120,7 @@ func (r *reader) collect(images []*cacheinfo.Image, all bool) error {
 	return nil
 }
 
-// own puts what was added last under one title.
+// own groups what was added last under one title.
 func (r *reader) own(owners []*owner, title string) []*owner {
 	if len(r.fresh) == 0 {
 		return owners
@@ -135,7 +135,7 @@ func (r *reader) own(owners []*owner, title string) []*owner {
 	return append(owners, o)
 }
 
-// addBlob adds a blob of an image, unless what is wrong is seen at once.
+// addBlob adds a blob of an image, unless it is already known to be damaged.
 func (r *reader) addBlob(e *report, pub *cache.Published, d manifest.Descriptor, config digest.Digest) {
 	what, path := PartLayer, pub.BlobPath(d.Digest)
 	if d.Digest == config {
@@ -164,7 +164,7 @@ func (r *reader) add(s cache.Stored, u use) {
 	f.uses = append(f.uses, u)
 }
 
-// read reads all files, the largest first so that no processor is left without one at the end.
+// read reads all files, the largest first so that all processors finish at about the same time.
 func (r *reader) read(ctx context.Context) error {
 	files := make([]*reading, 0, len(r.files))
 	for _, f := range r.files {
@@ -189,7 +189,7 @@ func (r *reader) read(ctx context.Context) error {
 	return g.Wait()
 }
 
-// readFile reads one file and notes where it is not what it should be.
+// readFile reads one file and records damage.
 func (r *reader) readFile(ctx context.Context, f *reading, buf []byte) error {
 	bar := f.owner.item.Blob("blob", 0, 0, f.uses[0].digest.String(), f.stored.Size)
 	bar.Begin("downloading")
@@ -220,7 +220,7 @@ func (r *reader) readFile(ctx context.Context, f *reading, buf []byte) error {
 	return nil
 }
 
-// hash reads the file under the first of its names that it still has.
+// hash reads the file under the first of its names that still exists.
 func (r *reader) hash(ctx context.Context, f *reading, buf []byte, bar *progress.Blob) (digest.Digest, error) {
 	var in *os.File
 	var err error

@@ -16,7 +16,7 @@ import (
 	"osbuild-containers/internal/request"
 )
 
-// fetch fetches the images and lists that are still damaged. It returns the reason for each that it could not.
+// fetch fetches the images and lists that are still damaged. It returns the errors of those it could not fetch.
 func (r *Repairer) fetch(ctx context.Context, c *cache.Cache, all, broken []*cacheinfo.Image, damaged []Damage) (why map[digest.Digest]error, err error) {
 	why = map[digest.Digest]error{}
 	v, err := Verify(ctx, c, broken, false, nil)
@@ -30,11 +30,11 @@ func (r *Repairer) fetch(ctx context.Context, c *cache.Cache, all, broken []*cac
 		}
 		origins[i.ID] = slices.DeleteFunc(usable(i, v.Damaged), func(o cache.Origin) bool {
 			_, err := request.New(r.Dir, []request.Item{r.item(i.ID, o)}, r.Options)
-			return err != nil // what is recorded is damaged, too
+			return err != nil // the record is damaged, too
 		})
 		why[i.ID] = notFetched(i)
 	}
-	for try := 0; ; try++ { // the first place recorded for each, then the second
+	for try := 0; ; try++ { // first recorded place of each, then the second
 		var items []request.Item
 		for id, places := range origins {
 			if try < len(places) && why[id] != nil {
@@ -50,12 +50,12 @@ func (r *Repairer) fetch(ctx context.Context, c *cache.Cache, all, broken []*cac
 	}
 }
 
-// isImport reports whether an image is from a file or a directory.
+// isImport reports whether an image was imported from a file or a directory.
 func isImport(o cache.Origin) bool {
 	return o.Transport != "" && o.Transport != cache.Tagged && !image.IsTransport(o.Transport)
 }
 
-// fetchSome fetches some images from one place each.
+// fetchSome fetches images, each from one place.
 func (r *Repairer) fetchSome(ctx context.Context, items []request.Item, why map[digest.Digest]error) error {
 	req, err := request.New(r.Dir, items, r.Options)
 	if err != nil {
@@ -90,12 +90,11 @@ func notFetched(i *cacheinfo.Image) error {
 	return hint.Add(errors.New(why), "fetch it by NAME@DIGEST, which records that, and repair again")
 }
 
-// maxRepositories limits the repositories that are asked for a list.
+// maxRepositories limits the repositories tried for a list.
 const maxRepositories = 10
 
-// fetchLists fetches published lists that are damaged. Which repository has one is recorded where an image was
-// pinned by the list; else those are asked from which images are, since a list is what its digest says
-// wherever it comes from.
+// fetchLists fetches published lists that are damaged. If an image was pinned by the list, its repository is recorded;
+// otherwise the repositories of all images are tried, since the digest verifies a list wherever it comes from.
 func (r *Repairer) fetchLists(ctx context.Context, images []*cacheinfo.Image, damaged []Damage, why map[digest.Digest]error) error {
 	for _, d := range damaged {
 		if d.What != PartFile {
@@ -106,7 +105,7 @@ func (r *Repairer) fetchLists(ctx context.Context, images []*cacheinfo.Image, da
 			it := r.item(d.Digest, o)
 			it.Image.Digest = ""
 			req, err := request.New(r.Dir, []request.Item{it}, r.Options)
-			if err != nil { // what is recorded is damaged, too
+			if err != nil { // the record is damaged, too
 				continue
 			}
 			res := fetch.Lists(ctx, req, nil)[0]
@@ -125,7 +124,7 @@ func (r *Repairer) fetchLists(ctx context.Context, images []*cacheinfo.Image, da
 	return nil
 }
 
-// listPlaces are where a list may be had, the likeliest first.
+// listPlaces returns where a list may be found, the most likely place first.
 func listPlaces(images []*cacheinfo.Image, list digest.Digest) []cache.Origin {
 	var places []cache.Origin
 	seen := map[string]bool{}
@@ -149,8 +148,8 @@ func (r *Repairer) item(id digest.Digest, o cache.Origin) request.Item {
 	}}
 }
 
-// usable returns the origins that serve this very image, the latest first: what was fetched from them had its manifest,
-// or its list. If one of these is damaged itself, what is recorded says what it was.
+// usable returns the origins that serve exactly this image, latest first: those with its manifest or its list, or, if one
+// of these is damaged, with its recorded digest.
 func usable(i *cacheinfo.Image, damaged []Damage) []cache.Origin {
 	lost := slices.ContainsFunc(damaged, func(d Damage) bool {
 		return d.Image == i.ID && (d.What == PartManifest || d.What == PartList || d.What == PartSchema1)

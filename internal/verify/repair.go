@@ -27,19 +27,19 @@ type Repairer struct {
 
 // Repaired is the result of a repair.
 type Repaired struct {
-	Mended []Damage // repaired
-	Left   []Left   // not repaired
+	Mended []Damage // repaired damage
+	Left   []Left   // damage that remains
 }
 
 // Left is damage that was not repaired.
 type Left struct {
 	Damage
-	Why error // with a hint; nil where no repair was tried
+	Why error // with a hint; nil if no repair was tried
 }
 
-// Repair repairs what Verify found damaged among images, those of a scan. A blob that is undamaged elsewhere in the cache
-// is taken from there; everything else is fetched, by the digests recorded next to the images. An image replaces the
-// damaged one in one step. Damaged blobs of the pool are removed first, so that no process takes them for right.
+// Repair repairs what Verify found damaged in the images of a scan. A blob that is intact elsewhere in the cache is taken
+// from there; everything else is fetched, by the digests recorded next to the images. A repaired image replaces the damaged
+// one atomically. Damaged blobs of the pool are removed first, so that no process uses them.
 func (r *Repairer) Repair(ctx context.Context, images []*cacheinfo.Image, damaged []Damage) (*Repaired, error) {
 	c := cache.Open(r.Dir)
 	pool, err := c.OpenPool(ctx)
@@ -67,7 +67,7 @@ func (r *Repairer) Repair(ctx context.Context, images []*cacheinfo.Image, damage
 	if err != nil {
 		return nil, err
 	}
-	for _, i := range broken { // of images that are recorded to be from nowhere, others may have brought the blobs
+	for _, i := range broken { // images without an origin may find their blobs in other images
 		if why[i.ID] != nil && reassemble(ctx, c, pool, i, images, damaged) == nil {
 			delete(why, i.ID)
 		}
@@ -117,11 +117,10 @@ func isRight(c *cache.Cache, list digest.Digest) bool {
 	return err == nil
 }
 
-// errNotHere is the error of an image that is not completely in the cache.
+// errNotHere is returned for an image whose blobs are not all in the cache.
 var errNotHere = errors.New("not all of it is in the cache")
 
-// reassemble publishes an image again from undamaged blobs of the cache. Its manifest, list and signatures must be
-// undamaged.
+// reassemble publishes an image again from intact blobs of the cache. Its manifest, list and signatures must be intact.
 func reassemble(ctx context.Context, c *cache.Cache, pool *cache.Pool, i *cacheinfo.Image, images []*cacheinfo.Image, damaged []Damage) error {
 	for _, d := range damaged {
 		if d.Image == i.ID && d.What != PartConfig && d.What != PartLayer && d.What != PartVersion {
@@ -139,7 +138,7 @@ func reassemble(ctx context.Context, c *cache.Cache, pool *cache.Pool, i *cachei
 	}
 	m, err := manifest.Parse(img.Manifest)
 	if err != nil || m.List || m.Config.Digest != i.ID || digest.FromBytes(img.Manifest) != i.Manifest {
-		return errNotHere // it is another by now
+		return errNotHere // it has been replaced
 	}
 	if img.List, err = pub.List(); err != nil {
 		return err
@@ -159,7 +158,7 @@ func reassemble(ctx context.Context, c *cache.Cache, pool *cache.Pool, i *cachei
 	return c.Publish(ctx, pool, i.ID, img)
 }
 
-// collectBlob brings a blob into the pool from an image that has it undamaged, unless the pool does.
+// collectBlob adds a blob to the pool from an image that has it intact, unless the pool has it.
 func collectBlob(ctx context.Context, c *cache.Cache, pool *cache.Pool, b manifest.Descriptor, images []*cacheinfo.Image, first *cacheinfo.Image) error {
 	if err := pool.Discard(ctx, b.Digest); err != nil {
 		return err

@@ -1,4 +1,4 @@
-// Package verify reads every byte of a cache, compares it with its digest, and repairs what is damaged.
+// Package verify reads every byte of a cache, compares it with its digest, and repairs damage.
 package verify
 
 import (
@@ -17,46 +17,46 @@ import (
 
 // A Damage is a file that does not match its digest.
 type Damage struct {
-	Image  digest.Digest // the image it is a part of; "" for a blob of the pool alone, or a list
-	Title  string        // of the image, or what has it
+	Image  digest.Digest // image it belongs to; "" for a blob only in the pool, or a list
+	Title  string        // name of the image, or of what else has the file
 	What   Part
-	Digest digest.Digest // what it should have; "" if that is not known
+	Digest digest.Digest // wanted digest; "" if unknown
 	Path   string
-	Got    string // a digest, a size, nothing, or why it cannot be read
+	Got    string // digest, size, nothing, or why it cannot be read
 }
 
 // A Part names the role of a cached file: manifest, config, layer or signature.
 type Part string
 
-// The parts.
+// Parts.
 const (
 	PartManifest  Part = "manifest"
 	PartList      Part = "list"
-	PartSchema1   Part = "schema1" // the manifest of schema 1 that an image was converted from
+	PartSchema1   Part = "schema1" // schema 1 manifest that an image was converted from
 	PartConfig    Part = "config"
 	PartLayer     Part = "layer"
 	PartSignature Part = "signature"
 	PartVersion   Part = "version"
-	PartFile      Part = "file" // published under a digest: a manifest list, or what another source of osbuild fetched
-	PartPool      Part = "blob" // of the pool
+	PartFile      Part = "file" // published under a digest: a manifest list, or a file of another source of osbuild
+	PartPool      Part = "blob" // pooled blob
 )
 
 // Verified is the result of Verify.
 type Verified struct {
 	Images    int
-	Files     int             // that were read, each once however many names it has
-	Bytes     int64           // of them
+	Files     int             // files read, each once whatever its number of names
+	Bytes     int64           // bytes read
 	Damaged   []Damage        // by title, sorted
-	Unvouched []digest.Digest // images whose manifest no recorded digest vouches for: it was checked for its id alone
-	Replaced  int             // images that were replaced each time they were read: nothing is known of them
+	Unvouched []digest.Digest // images checked by their id only, since no recorded digest verifies their manifest
+	Replaced  int             // images replaced during each attempt to read them: state unknown
 }
 
-// rounds is how often an image is read again that was replaced meanwhile.
+// rounds is how often an image is read that is replaced in the meantime.
 const rounds = 3
 
-// Verify reads every byte of some images, and of all the cache if all is said: then the pool and the published
-// lists too. Each file is read once, whichever images have it, by as many readers as there are
-// processors. Nothing is locked: what is removed meanwhile is left out, what is replaced is read again.
+// Verify reads every byte of the images or, if all is set, of the whole cache with the pool and published lists. Each file is
+// read once, whatever images share it, with one reader per processor. Nothing is locked: files removed in the meantime
+// are skipped, replaced ones are read again.
 func Verify(ctx context.Context, c *cache.Cache, images []*cacheinfo.Image, all bool, log *progress.Reporter) (*Verified, error) {
 	defer log.Close()
 	v := &Verified{Images: len(images)}
@@ -86,14 +86,14 @@ func Verify(ctx context.Context, c *cache.Cache, images []*cacheinfo.Image, all 
 	return v, nil
 }
 
-// isShared reports whether a damage is of a blob of the pool, and named already for an image that has it from there.
+// isShared reports whether a damage of a pooled blob is already listed for an image that shares it.
 func (v *Verified) isShared(d Damage) bool {
 	return d.What == PartPool && slices.ContainsFunc(v.Damaged, func(o Damage) bool {
 		return o.Image != "" && o.Digest == d.Digest && o.Got == d.Got
 	})
 }
 
-// settle takes over what was found of images that are still as they were read, and returns the others.
+// settle takes over the results of images unchanged since they were read, and returns the others.
 func (r *reader) settle(v *Verified) (again []*cacheinfo.Image) {
 	v.Damaged = append(v.Damaged, r.damaged...)
 	for _, e := range r.reports {
@@ -115,7 +115,7 @@ func (r *reader) settle(v *Verified) (again []*cacheinfo.Image) {
 // report is the result for one image.
 type report struct {
 	*cacheinfo.Image
-	unread    bool // it could not be opened
+	unread    bool // could not be opened
 	damaged   []Damage
 	unvouched bool
 }
@@ -129,7 +129,7 @@ const (
 	gone
 )
 
-// now reports whether the image is the one that was read. One in which nothing is wrong counts as it was.
+// now returns what happened to the image since it was read. An image without damage counts as unchanged.
 func (e *report) now(c *cache.Cache) status {
 	if len(e.damaged) == 0 && !e.unread {
 		return same
@@ -145,7 +145,7 @@ func (e *report) now(c *cache.Cache) status {
 	return same
 }
 
-// wrong notes a damage of the image.
+// wrong records damage of the image.
 func (e *report) wrong(what Part, d digest.Digest, path, format string, args ...any) {
 	e.damaged = append(e.damaged, Damage{e.ID, e.Title(), what, d, path, fmt.Sprintf(format, args...)})
 }

@@ -2,18 +2,15 @@ package gunzip
 
 import "io"
 
-// codes decodes the block's codes into buf from out on, until the block ends or the
-// next code might not fit. Nothing before low may be referred to.
+// codes decodes codes of the block into buf from out, until the block ends or the next code might not fit. It must not
+// refer to data before low.
 //
-// The longest code with what belongs to it has 20 bits for a length and 28 for a
-// distance. A refill gives at least 56: enough for both, or for three bytes of output
-// whose codes need no subtable. bits itself is full then: the 16 bits that are left
-// after the longest copy are enough to look up the next entry before its bits are
-// counted, while the copy is made.
+// The longest code and its extra bits take 20 bits for a length and 28 for a distance. A refill gives at least 56: enough
+// for both, or for three literals without subtables. bits itself is full then: the 16 bits left after the longest copy
+// suffice to look up the next entry while the copy is made, before its bits are consumed.
 //
-// Its loads and stores are not checked. Each turn of the loop begins with margin bytes
-// at in[pos] (two refills use 15 of them), and with maxMatch+margin bytes at buf[out]:
-// two bytes and a copy, which fills up at most its last 16 bytes, need less. No table
+// Loads and stores are not checked. Each iteration starts with margin bytes at in[pos], of which two refills use 15, and
+// with maxMatch+margin bytes at buf[out], which is enough for two literals and a copy that rounds up to 16 bytes. No table
 // has a longer copy, and distances are compared with low.
 func (r *Reader) codes(buf []byte, out, low int) (int, error) {
 	if err := r.refill(); err != nil {
@@ -117,7 +114,7 @@ func (r *Reader) codes(buf []byte, out, low int) (int, error) {
 		switch {
 		case distance >= 16:
 			copy16(buf, out, out-distance)
-			copy16(buf, out+16, out+16-distance) // most copies are no longer than this
+			copy16(buf, out+16, out+16-distance) // most copies end here
 			for at := out + 32; at < end; at += 16 {
 				copy16(buf, at, at-distance)
 			}

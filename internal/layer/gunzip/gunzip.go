@@ -1,21 +1,18 @@
 // Package gunzip decompresses gzip into the caller's buffers.
 //
-// It exists for speed: most of the time that unpacking an image takes is inflate,
-// and the libraries read their input byte by byte and copy their output twice. This
-// one takes eight bytes of input at a time, decodes with tables that give a
-// value, the bits of its code and those behind it in one look, and writes into a
-// buffer that begins with the output's past, which is what gzip refers to.
+// It exists for speed: most of the time to unpack an image is spent in inflate, and other libraries read their input byte
+// by byte and copy their output twice. This one reads eight bytes of input at a time, decodes with tables that give a
+// value, the bits of its code and its extra bits in one lookup, and writes into a buffer that starts with the preceding
+// output, which gzip refers back to.
 //
-// What it promises: the same bytes as compress/gzip, in a time that is within a fixed
-// multiple of its time, and an error for what that refuses. Header, checksum and length of
-// every member are checked. What follows the last member is an error, unless it is all
-// zeros, as gzip itself has it.
+// It guarantees the same bytes as compress/gzip, in a time within a fixed multiple of that of compress/gzip, and an error
+// for whatever that rejects. Header, checksum and length of each member are checked. Data after the last member is an
+// error unless it is all zeros, as in gzip.
 //
-// The innermost loop does without the checks of bounds: that is all that the unsafe code
-// is for, and unchecked.go has all of it. Function codes says why its bounds hold. Builds
-// with the tag checked have the checks: the tests and the fuzz targets run with it, too.
+// The innermost loop has no bounds checks: all unsafe code is in unchecked.go, and function codes says why its indexes are
+// within bounds. Builds with the tag checked have bounds checks; tests and fuzz targets run with both.
 //
-// What it does not: dictionaries, seeking, or telling what a header says.
+// It does not support preset dictionaries or seeking, and does not return header fields.
 package gunzip
 
 import (
@@ -25,7 +22,7 @@ import (
 	"io"
 )
 
-// The errors of a stream that is not what it should be.
+// Errors of an invalid stream.
 var (
 	ErrHeader   = errors.New("gzip: bad header, or something else after the compressed data")
 	ErrChecksum = errors.New("gzip: checksum or length does not match the data")
@@ -33,14 +30,14 @@ var (
 )
 
 const (
-	// History is the number of bytes before the data in a buffer given to Fill.
+	// History is the number of bytes before the data in a buffer passed to Fill.
 	History = 32 << 10
 
-	// MinBuffer is the smallest buffer that Fill takes.
+	// MinBuffer is the minimum length of a buffer passed to Fill.
 	MinBuffer = History + 4096
 
-	maxMatch = 258 // is the longest copy
-	margin   = 16  // bytes of input are there, and of output free, before any is used
+	maxMatch = 258 // longest copy, in bytes
+	margin   = 16  // bytes of input present, and of output free, before any is used
 )
 
 type state int
@@ -59,34 +56,33 @@ type Reader struct {
 	input
 	state   state
 	members int
-	last    bool    // the block is the last of its member
+	last    bool    // the block is the member's last
 	left    int     // of a stored block
-	huff    *tables // of the block
+	huff    *tables // of the current block
 	own     tables
 
-	tail [History]byte // the end of what was decompressed
-	past int           // as much of it as the member may refer to
+	tail [History]byte // last bytes of output
+	past int           // how much of tail the member may refer to
 
-	crc  uint32 // of the member
-	size uint32 // of it, as far as 32 bits go
+	crc  uint32 // of the member's output
+	size uint32 // length of the member's output, modulo 2^32
 }
 
-// New returns a Reader of the stream that next returns piece by piece. A piece is not
-// used after the next call. An error of next ends the stream: io.EOF when that was
-// all, else it is what Fill returns.
+// New returns a Reader of the stream that next returns in pieces. A piece is not used after the following call. An error
+// of next ends the stream: io.EOF is its end, any other error is returned by Fill.
 func New(next func() ([]byte, error)) *Reader {
 	return &Reader{input: input{next: next}}
 }
 
-// Fill decompresses into buf[History:] and returns how many bytes that was, which is 0
-// only with an error. After the last byte the error is io.EOF.
+// Fill decompresses into buf[History:] and returns the number of bytes, which is 0 only together with an error. At the
+// end the error is io.EOF.
 func (r *Reader) Fill(buf []byte) (int, error) {
 	if len(buf) < MinBuffer {
 		return 0, io.ErrShortBuffer
 	}
-	low := History - r.past // where what may be referred to begins
+	low := History - r.past // start of the data that copies may refer to
 	copy(buf[low:History], r.tail[low:])
-	out, mark := History, History // mark: the checksum covers what is before
+	out, mark := History, History // the checksum covers data before mark
 	for {
 		var err error
 		switch r.state {
@@ -107,7 +103,7 @@ func (r *Reader) Fill(buf []byte) (int, error) {
 			err = io.EOF
 		}
 		if errors.Is(err, ErrData) && r.over() {
-			err = io.ErrUnexpectedEOF // the zeros behind the end made no sense
+			err = io.ErrUnexpectedEOF // the zeros read after the end were invalid
 		}
 		full := out > len(buf)-maxMatch-margin
 		if err == nil && !full {
@@ -123,13 +119,13 @@ func (r *Reader) Fill(buf []byte) (int, error) {
 	}
 }
 
-// sum takes data into the checksum of the member.
+// sum adds data to the member's checksum.
 func (r *Reader) sum(data []byte) {
 	r.crc = crc32.Update(r.crc, crc32.IEEETable, data)
 	r.size += uint32(len(data))
 }
 
-// header reads the header of a member, or finds that there is none.
+// header reads the header of a member, if there is one.
 func (r *Reader) header() error {
 	if r.members > 0 {
 		zeros, end, err := r.zeros()
@@ -155,7 +151,7 @@ func (r *Reader) header() error {
 	if h.err == nil && (magic[0] != 0x1f || magic[1] != 0x8b || magic[2] != 8) {
 		return ErrHeader
 	}
-	flags := h.bytes(7)[0] // with a time and more that does not matter
+	flags := h.bytes(7)[0] // followed by the time and other ignored fields
 	if flags&hasExtra != 0 {
 		size := h.bytes(2)
 		h.skip(int(binary.LittleEndian.Uint16(size[:])))
@@ -178,7 +174,7 @@ func (r *Reader) header() error {
 	return h.err
 }
 
-// trailer compares the member's checksum and length.
+// trailer checks the member's checksum and length.
 func (r *Reader) trailer() error {
 	r.align()
 	h := headerReader{in: &r.input}
@@ -193,7 +189,7 @@ func (r *Reader) trailer() error {
 	return nil
 }
 
-// headerReader reads the parts of a header until one fails.
+// headerReader reads the fields of a header until one fails.
 type headerReader struct {
 	in  *input
 	crc uint32
@@ -218,8 +214,7 @@ func (h *headerReader) skip(n int) {
 	}
 }
 
-// text steps over a text and the zero that ends it, no longer than compress/gzip has
-// it.
+// text skips a zero-terminated string, with the maximum length of compress/gzip.
 func (h *headerReader) text() {
 	for range 512 {
 		if b := h.bytes(1); b[0] == 0 || h.err != nil {

@@ -5,7 +5,7 @@ import (
 	"sync"
 )
 
-// order is that in which the sizes of the code for sizes come.
+// order is the order in which the lengths of the code length code are stored.
 var order = [19]uint8{16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15}
 
 // block reads the header of the next block.
@@ -69,7 +69,7 @@ func (r *Reader) stored(buf []byte, out int) (int, error) {
 	return out, nil
 }
 
-// fixed returns the tables of the fixed codes, which are built once.
+// fixed returns the tables of the fixed codes, built once.
 var fixed = sync.OnceValue(func() *tables {
 	var sizes [maxLit + maxDist]uint8
 	for i := range sizes {
@@ -91,7 +91,7 @@ var fixed = sync.OnceValue(func() *tables {
 	return t
 })
 
-// dynamic reads the codes of a block.
+// dynamic reads the codes of a dynamic block.
 func (r *Reader) dynamic() error {
 	h, err := r.take(14)
 	if err != nil {
@@ -124,7 +124,7 @@ func (r *Reader) dynamic() error {
 		}
 		e := table[r.bits&(1<<width-1)]
 		if e&0xff == 0 || e&special != 0 {
-			return ErrData // a code of no symbols, or none of its own
+			return ErrData // no symbol follows, or none comes before it
 		}
 		if _, err := r.take(uint(e & 0xff)); err != nil {
 			return err
@@ -173,7 +173,7 @@ func (r *Reader) repeat(bits uint, base int) (int, error) {
 	return base + int(v), err
 }
 
-// refill takes as many whole bytes into bits as there is room for.
+// refill moves as many whole bytes into bits as fit.
 func (r *input) refill() error {
 	if len(r.in)-r.pos < margin {
 		if err := r.more(); err != nil {

@@ -2,22 +2,22 @@ package gunzip
 
 import "io"
 
-// input is the compressed stream, as bytes and as bits.
+// input is the compressed stream, read as bytes and bits.
 type input struct {
 	next func() ([]byte, error)
 
-	in  []byte // in[pos:end] is not used yet; behind end are zeros, if anything
+	in  []byte // in[pos:end] is unused; bytes after end are zeros
 	pos int
 	end int
-	eof bool // there is nothing after in[:end]
+	eof bool // in[:end] is the last input
 
-	// bits holds what was taken from in before pos, the next bit lowest. The lowest n
-	// of them count; above may already be some of what is at pos.
+	// bits holds what was read from in before pos, next bit lowest. The lowest n bits count; those above may
+	// already be part of what is at pos.
 	bits uint64
 	n    uint
 }
 
-// more makes sure that margin bytes can be read from pos.
+// more ensures that margin bytes can be read from pos.
 func (r *input) more() error {
 	for len(r.in)-r.pos < margin {
 		if r.eof {
@@ -27,7 +27,7 @@ func (r *input) more() error {
 			r.in = append(r.in, make([]byte, margin)...)
 			continue
 		}
-		back := int(r.n / 8) // align may want these again
+		back := int(r.n / 8) // align may go back to these
 		r.in = r.in[:copy(r.in, r.in[r.pos-back:])]
 		r.pos = back
 		piece, err := r.next()
@@ -40,7 +40,7 @@ func (r *input) more() error {
 	return nil
 }
 
-// over reports whether more was used than there is.
+// over reports whether more input was used than exists.
 func (r *input) over() bool {
 	return r.eof && r.pos-int(r.n/8) > r.end
 }
@@ -66,14 +66,14 @@ func (r *input) take(count uint) (uint32, error) {
 	return v, nil
 }
 
-// align drops the rest of the current byte, and continues byte by byte.
+// align discards the rest of the current byte.
 func (r *input) align() {
 	r.pos -= int(r.n / 8)
 	r.bits, r.n = 0, 0
 }
 
-// zeros steps over bytes that are zero. It reports whether there were any, and whether
-// nothing is left. It is called at the border of a byte.
+// zeros skips zero bytes. It reports whether there were any, and whether the input ends there. It must be called at a
+// byte boundary.
 func (r *input) zeros() (some, end bool, err error) {
 	r.align()
 	for {
@@ -93,7 +93,7 @@ func (r *input) zeros() (some, end bool, err error) {
 	}
 }
 
-// copy takes up to len(p) bytes as they are. It is asked at the border of a byte.
+// copy copies up to len(p) bytes of input. It must be called at a byte boundary.
 func (r *input) copy(p []byte) (int, error) {
 	for r.pos >= r.end {
 		if r.eof {

@@ -2,15 +2,15 @@ package gunzip
 
 import "math/bits"
 
-// An entry of a table says all there is to know about a code:
+// A table entry describes a code completely:
 //
-//	bit  31     the value is a byte of output
-//	bits 16-30  the value, the base of a length or distance, or where a subtable is
-//	bit  15     it is none of these but what bits 13 and 14 say, or a bad code
-//	bit  14     a subtable, in which bits 8-11 more bits are looked up
-//	bit  13     the end of the block
-//	bits 8-11   the bits of the code
-//	bits 0-5    the bits of the code and those that belong to its value
+//	bit  31     the value is a literal
+//	bits 16-30  value: literal, base of a length or distance, or index of a subtable
+//	bit  15     none of these, but as bits 13 and 14 say, or an invalid code
+//	bit  14     subtable, indexed with bits 8-11 more bits
+//	bit  13     end of block
+//	bits 8-11   length of the code in bits
+//	bits 0-5    length of the code and its extra bits
 const (
 	isByte  = 1 << 31
 	special = 1 << 15
@@ -20,7 +20,7 @@ const (
 	maxCode  = 15 // bits
 	litBits  = 11
 	distBits = 9
-	// With subtables for all codes that are longer, each as big as the longest needs.
+	// Large enough for subtables for all codes longer than the table's width.
 	litSize  = 8192
 	distSize = 4096
 )
@@ -30,8 +30,7 @@ type tables struct {
 	dist [distSize]uint32
 }
 
-// build makes the tables of the codes whose symbols have so many bits, and reports whether
-// they are codes.
+// build makes the tables for codes with these lengths, and reports whether they are valid.
 func (t *tables) build(lit, dist []uint8) bool {
 	return build(t.lit[:], litBits, lit, litMeaning[:]) && build(t.dist[:], distBits, dist, distMeaning[:])
 }
@@ -41,7 +40,7 @@ const (
 	maxDist = 32
 )
 
-// What the symbols mean, as entries without the bits of the code.
+// Symbols as entries without the length of their codes.
 var (
 	litMeaning  = lits()
 	distMeaning = dists()
@@ -86,8 +85,8 @@ func lens() (m [19]uint32) {
 	return m
 }
 
-// build makes a table of the code whose symbols have so many bits. It reports whether
-// they are one: neither too many, nor, except for a code of one bit or none, too few.
+// build makes a table for a code with these lengths. It reports whether the code is valid: not oversubscribed and, except
+// for one bit or no code at all, not incomplete.
 func build(table []uint32, width uint, sizes []uint8, meaning []uint32) bool {
 	var count, first [maxCode + 2]uint16
 	for _, s := range sizes {
@@ -113,14 +112,14 @@ func build(table []uint32, width uint, sizes []uint8, meaning []uint32) bool {
 			table[i] = special | 1<<8 | 1
 		}
 	}
-	sub := uint(0) // bits of each subtable
+	sub := uint(0) // width of each subtable, in bits
 	if longest > width {
 		sub = longest - width
 		for i := range table[:1<<width] {
-			table[i] = 0 // what is not set yet
+			table[i] = 0 // not set yet
 		}
 	}
-	low := min(longest, width) // bits after which the table repeats itself
+	low := min(longest, width) // the table repeats after this many bits
 	free := uint32(1) << width
 	for symbol, s := range sizes {
 		if s == 0 {

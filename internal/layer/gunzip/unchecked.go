@@ -7,9 +7,8 @@ import (
 	"unsafe"
 )
 
-// The loads and stores of codes, without the checks of their bounds. These take a fifth
-// of the time that decompression takes. All unsafe code is in this file; builds with
-// the tag checked use the same functions of checked.go instead.
+// Loads and stores of codes without bounds checks, which take a fifth of the time of decompression. All unsafe code is in
+// this file; builds with the tag checked use the functions of checked.go instead.
 
 func load64(b []byte, at int) uint64 { return binary.LittleEndian.Uint64(array8(b, at)[:]) }
 
@@ -17,7 +16,7 @@ func store64(b []byte, at int, v uint64) { binary.LittleEndian.PutUint64(array8(
 
 func store8(b []byte, at int, v byte) { array8(b, at)[0] = v }
 
-// copy16 copies what 16 bytes at from are before any is written.
+// copy16 copies 16 bytes as they were before the copy.
 func copy16(b []byte, to, from int) { *array16(b, to) = *array16(b, from) }
 
 func array8(b []byte, at int) *[8]byte { return (*[8]byte)(pointer(b, at)) }
