@@ -55,6 +55,19 @@ type Blob struct {
 
 // Scan reads all images of a cache, sorted by id.
 func Scan(c *cache.Cache) ([]*Image, error) {
+	images, err := scan(c, (*Image).readImage)
+	share(images)
+	return images, err
+}
+
+// ScanNames reads ids and origins of all images of a cache, sorted by id, and leaves the rest of an Image zero. It takes
+// a fraction of the time of Scan.
+func ScanNames(c *cache.Cache) ([]*Image, error) {
+	return scan(c, func(*Image, *cache.Published) error { return nil })
+}
+
+// scan reads of each image its origins, and what more reads.
+func scan(c *cache.Cache, more func(*Image, *cache.Published) error) ([]*Image, error) {
 	ids, err := c.Images()
 	if err != nil {
 		return nil, err
@@ -65,18 +78,16 @@ func Scan(c *cache.Cache) ([]*Image, error) {
 	for range runtime.GOMAXPROCS(0) {
 		wg.Go(func() {
 			for n := next.Add(1) - 1; n < int64(len(ids)); n = next.Add(1) - 1 {
-				images[n] = read(c, ids[n])
+				images[n] = read(c, ids[n], more)
 			}
 		})
 	}
 	wg.Wait()
-	images = slices.DeleteFunc(images, func(i *Image) bool { return i == nil })
-	share(images)
-	return images, nil
+	return slices.DeleteFunc(images, func(i *Image) bool { return i == nil }), nil
 }
 
 // read reads one image. It returns nil if the image no longer exists.
-func read(c *cache.Cache, id digest.Digest) *Image {
+func read(c *cache.Cache, id digest.Digest, more func(*Image, *cache.Published) error) *Image {
 	pub, err := c.OpenImage(id)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -89,7 +100,7 @@ func read(c *cache.Cache, id digest.Digest) *Image {
 	defer pub.Close()
 	err = panics.Catch(func() error {
 		i.readOrigins(pub)
-		return i.readImage(pub)
+		return more(i, pub)
 	})
 	if err != nil {
 		i.Problem = err.Error()
