@@ -3,6 +3,8 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -26,7 +28,6 @@ func main() {
 // write makes dir/man1 and dir/completions, the same bytes whenever it runs.
 func write(dir string) error {
 	root := cli.Root()
-	root.InitDefaultCompletionCmd()
 	man, completions := filepath.Join(dir, "man1"), filepath.Join(dir, "completions")
 	for _, d := range []string{man, completions} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
@@ -37,12 +38,13 @@ func write(dir string) error {
 	if err := doc.GenManTree(root, header, man); err != nil {
 		return err
 	}
-	for name, generate := range map[string]func(string) error{
-		cli.Name + ".bash": func(path string) error { return root.GenBashCompletionFileV2(path, true) },
-		"_" + cli.Name:     root.GenZshCompletionFile,
-		cli.Name + ".fish": func(path string) error { return root.GenFishCompletionFile(path, true) },
-	} {
-		if err := generate(filepath.Join(completions, name)); err != nil {
+	for shell, name := range map[string]string{"bash": cli.Name + ".bash", "fish": cli.Name + ".fish", "zsh": "_" + cli.Name} {
+		var script bytes.Buffer
+		env := cli.Env{Args: []string{"completion", shell}, Stdout: &script, Stderr: os.Stderr}
+		if status := cli.Main(context.Background(), env); status != 0 {
+			return fmt.Errorf("completion %s: status %d", shell, status)
+		}
+		if err := os.WriteFile(filepath.Join(completions, name), script.Bytes(), 0o644); err != nil {
 			return err
 		}
 	}

@@ -158,9 +158,10 @@ elsewhere.`,
 		&cobra.Group{ID: groupInstall, Title: "In osbuild:"},
 	)
 	root.AddCommand(a.commands()...)
-	root.AddCommand(a.versionCommand())
+	root.AddCommand(a.versionCommand(), a.completionCommand(root))
 	root.SetHelpCommand(helpCommand(root))
 	a.flags.add(root)
+	a.complete(root)
 	a.advise(root)
 	refuseArgs(root, env.Args)
 	return root
