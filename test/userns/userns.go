@@ -92,7 +92,7 @@ func Run(t *testing.T, attr *syscall.SysProcAttr, env []string, args ...string) 
 		}
 	}
 	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", args...)
-	cmd.Env = append(append(os.Environ(), second+"=1", "TMPDIR="+top), env...)
+	cmd.Env = append(append(os.Environ(), second+"=1", "TMPDIR="+top, "GOTMPDIR="+top), env...)
 	cmd.SysProcAttr = attr
 	out, err := cmd.CombinedOutput()
 	if err != nil && len(out) == 0 {
