@@ -140,32 +140,72 @@ func TestDevicesInUserNamespace(t *testing.T) {
 				continue
 			}
 			t.Run(name, func(t *testing.T) {
-				var layers []images.LayerInfo
-				for _, headers := range c.Layers {
-					blob := userns.Archive(t, headers)
-					d := digest.FromBytes(blob)
-					layers = append(layers, images.LayerInfo{Digest: d, DiffID: d, Size: int64(len(blob)), MediaType: "application/vnd.oci.image.layer.v1.tar", Blob: blob})
-				}
-				img := images.New(images.Use(layers...))
-				a := inputs.New(t)
-				a.Dir(t, "localhost/one:v1", img)
-				a.Options = storageOptions(driver)
-				code, log := call(t, a)
-				want := fmt.Sprintf("warning: only root of the host can make device nodes: %d are not made, the first is %q\n", c.Count, c.First)
-				if code != 0 || strings.Count(log, "warning: ") != 1 || !strings.Contains(log, want) {
-					t.Fatalf("exit status %d, want %s in\n%s", code, want, log)
-				}
-				if got := userns.Links(t, unpacked(rootOf(a), driver, layers)...); got != c.Links && (!c.Replaces || driver != "overlay") {
-					t.Errorf("got %q, want %q", got, c.Links)
-				}
-				for n, l := range stored(t, rootOf(a), img) {
-					if !bytes.Equal(l, layers[n].Blob) {
-						t.Errorf("layer %d is another one: %d bytes, want %d", n, len(l), len(layers[n].Blob))
+				layers := deviceLayers(t, c)
+				for before := range layers { // that the storage has from another run
+					a := inputs.New(t)
+					a.Options = storageOptions(driver)
+					count, first := 0, ""
+					if before > 0 {
+						a.Dir(t, "localhost/below:v1", images.New(images.Use(layers[:before]...)))
+						count, first = leftOut(t, a)
+						tree := a.Tree
+						a = inputs.New(t)
+						a.Tree, a.Options = tree, storageOptions(driver)
 					}
+					img := images.New(images.Use(layers...))
+					a.Dir(t, "localhost/one:v1", img)
+					n, name := leftOut(t, a)
+					if count == 0 {
+						first = name
+					}
+					if count += n; count != c.Count || first != c.First {
+						t.Errorf("%d layers before: %d are left out, the first is %q, want %d, %q", before, count, first, c.Count, c.First)
+					}
+					if got := userns.Links(t, unpacked(rootOf(a), driver, layers)...); got != c.Links && (!c.Replaces || driver != "overlay") {
+						t.Errorf("%d layers before: got %q, want %q", before, got, c.Links)
+					}
+					same(t, rootOf(a), img, layers)
 				}
 			})
 		}
 	})
+}
+
+// deviceLayers are the layers of a case.
+func deviceLayers(t *testing.T, c userns.DeviceCase) (layers []images.LayerInfo) {
+	t.Helper()
+	for _, headers := range c.Layers {
+		blob := userns.Archive(t, headers)
+		d := digest.FromBytes(blob)
+		layers = append(layers, images.LayerInfo{Digest: d, DiffID: d, Size: int64(len(blob)), MediaType: "application/vnd.oci.image.layer.v1.tar", Blob: blob})
+	}
+	return layers
+}
+
+// leftOut runs the stage and returns how many devices its only warning, if any, counts, and the first.
+func leftOut(t *testing.T, a *inputs.Arguments) (n int, first string) {
+	t.Helper()
+	code, log := call(t, a)
+	_, warning, warned := strings.Cut(log, "warning: ")
+	if code != 0 || strings.Contains(warning, "warning: ") {
+		t.Fatalf("exit status %d: %s", code, log)
+	}
+	if warned {
+		if _, err := fmt.Sscanf(warning, "only root of the host can make device nodes: %d are not made, the first is %q\n", &n, &first); err != nil {
+			t.Errorf("%v in %s", err, warning)
+		}
+	}
+	return n, first
+}
+
+// same compares the layers that a storage has of an image.
+func same(t *testing.T, root string, img *images.Image, layers []images.LayerInfo) {
+	t.Helper()
+	for n, l := range stored(t, root, img) {
+		if !bytes.Equal(l, layers[n].Blob) {
+			t.Errorf("layer %d is another one: %d bytes, want %d", n, len(l), len(layers[n].Blob))
+		}
+	}
 }
 
 // unpacked returns the directories of the layers: with vfs, the last one has all that is below it, too.

@@ -2,10 +2,16 @@ package storage
 
 import (
 	"archive/tar"
+	"bytes"
+	"errors"
 	"fmt"
+	"io"
+	"os"
 	"path"
 	"strings"
 
+	"github.com/containers/storage/pkg/archive"
+	tarsplit "github.com/vbatts/tar-split/tar/storage"
 	"golang.org/x/sys/unix"
 
 	"osbuild-containers/internal/layer"
@@ -71,24 +77,103 @@ func (d *devices) check() error {
 
 // add records the layer's next entry, whose header ends at the offset. It reports whether the entry will not exist,
 // because it is a device node or a hard link to one.
-func (d *devices) add(e *layer.Entry, end int64) bool {
+func (d *devices) add(h *tar.Header, end int64) bool {
 	var k pathKind
-	switch e.Type {
-	case layer.Char, layer.Block:
+	switch h.Typeflag {
+	case tar.TypeChar, tar.TypeBlock:
 		k.device = true
-	case layer.Symlink:
-		k.target = strings.Clone(e.Link)
-	case layer.Hardlink:
-		if k = d.kind(d.resolve(e.Link)); k.device {
+	case tar.TypeSymlink:
+		k.target = strings.Clone(h.Linkname)
+	case tar.TypeLink:
+		if k = d.kind(d.resolve(h.Linkname)); k.device {
 			d.edits, d.any = append(d.edits, end-tarBlock), true
 		}
 	}
-	d.set(e.Name, k)
+	d.set(h.Name, k)
 	return k.device
 }
 
 // remove records a whiteout.
 func (d *devices) remove(name string) { d.set(name, pathKind{}) }
+
+// devicesOf returns the devices of a layer and those below it: nil for no layer. Those of a layer that the store had before
+// are read from what it keeps of the archive.
+func (w *writer) devicesOf(id string) (*devices, error) {
+	if d := w.devices[id]; d != nil || id == "" {
+		return d, nil
+	}
+	l, err := w.store.Layer(id)
+	if err != nil {
+		return nil, err
+	}
+	below, err := w.devicesOf(l.Parent)
+	if err != nil {
+		return nil, err
+	}
+	d := newDevices(below)
+	file, err := os.Open(w.notesOf(id))
+	if err == nil {
+		err = d.read(file)
+	} else if errors.Is(err, os.ErrNotExist) {
+		err = nil // the layer was made of files, so nothing was left out of it
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read what the storage keeps of layer %s: %w", id, err)
+	}
+	w.devices[id] = d
+	return d, nil
+}
+
+// read adds the entries of a layer that the store has, and closes r.
+func (d *devices) read(r io.ReadCloser) error {
+	notes, err := newSplitNotes(r)
+	if err != nil {
+		return err
+	}
+	defer notes.Close()
+	var raw []byte // from the content of the last file on
+	for {
+		e, err := notes.entries.Next()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if e.Type == tarsplit.SegmentType {
+			raw = append(raw, e.Payload...)
+			continue
+		}
+		h := &tar.Header{Name: e.GetName()} // a file, where headers are not complete: those of sparse files
+		padding := len(raw) % tarBlock
+		for headers := tar.NewReader(bytes.NewReader(raw[padding:])); ; {
+			next, _ := headers.Next()
+			if next == nil {
+				break
+			}
+			if next.Typeflag != tar.TypeXGlobalHeader {
+				h = next
+				break
+			}
+		}
+		if gone, ok := whiteout(path.Clean("/" + h.Name)); ok {
+			d.remove(gone)
+		} else {
+			d.add(h, 0)
+		}
+		if err := d.check(); err != nil {
+			return err
+		}
+		raw = raw[:0]
+	}
+}
+
+// whiteout returns what the path of a whiteout removes. It reports whether it is one.
+func whiteout(name string) (string, bool) {
+	dir, base := path.Split(name)
+	gone, ok := strings.CutPrefix(base, archive.WhiteoutPrefix)
+	return dir + gone, ok
+}
 
 // resolve follows symbolic links in the directories of a name.
 func (d *devices) resolve(name string) string {

@@ -93,6 +93,44 @@ func TestSymbolicLinksAreFollowed(t *testing.T) {
 	}
 }
 
+// TestDevicesOfStoredLayers reads them from what the library keeps of an archive, and from what we keep of it.
+func TestDevicesOfStoredLayers(t *testing.T) {
+	char := func(name string) tar.Header { return tar.Header{Name: name, Typeflag: tar.TypeChar} }
+	open := packed(t, "", tar.Header{Typeflag: tar.TypeXGlobalHeader, PAXRecords: map[string]string{"comment": "x"}}, char("./d"),
+		tar.Header{Name: "f", Typeflag: tar.TypeReg, Size: 700}, tar.Header{Name: "s", Typeflag: tar.TypeSymlink, Linkname: "."})
+	archive := open[:len(open)-2*tarBlock]
+	archive = append(archive, sparse10(t, "holes", 9000, map[int64]string{5000: "x"})...)
+	archive = append(archive, packed(t, "", tar.Header{Name: strings.Repeat("p/", 99) + "l", Typeflag: tar.TypeLink, Linkname: "s/d"}, tar.Header{Name: ".wh.below", Typeflag: tar.TypeReg})...)
+
+	_, library := stored(t, archive)
+	var ours bytes.Buffer
+	zip := newZip(&ours)
+	if _, err := splitAll(t, archive, tsstorage.NewJSONPacker(zip), layer.Limits{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := zip.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for of, notes := range map[string][]byte{"library": library, "ours": ours.Bytes()} {
+		below := newDevices(nil)
+		for _, name := range []string{"below", "holes", "other"} {
+			below.set(name, pathKind{device: true})
+		}
+		d := newDevices(below)
+		if err := d.read(io.NopCloser(bytes.NewReader(notes))); err != nil {
+			t.Fatalf("%s: %v", of, err)
+		}
+		for name, want := range map[string]bool{"d": true, "s/d": true, strings.Repeat("p/", 99) + "l": true, "f": false, "holes": false, "below": false, "other": true} {
+			if got := d.kind(d.resolve(name)).device; got != want {
+				t.Errorf("%s: %q is a device: %v, want %v", of, name, got, want)
+			}
+		}
+		if err := newDevices(nil).read(io.NopCloser(bytes.NewReader(notes[:len(notes)/2]))); err == nil {
+			t.Errorf("%s: half of it is no error", of)
+		}
+	}
+}
+
 // TestGrownNamesAreBounded has short names in a directory to which a symbolic link gives a long one.
 func TestGrownNamesAreBounded(t *testing.T) {
 	s := stream(t, packed(t, ""), layer.Limits{})

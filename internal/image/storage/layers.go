@@ -40,7 +40,6 @@ type chain struct {
 
 	staged  *graphdriver.DriverWithDifferOutput
 	notes   *notes
-	devices *devices // of the layer and those below; nil if layers are unpacked separately
 	lost    userns.Losses
 	began   time.Time
 	took    time.Duration
@@ -182,7 +181,7 @@ func (w *writer) apply(c *chain) error {
 	}
 	// Write the notes first: a layer without them could not be read again. If the process dies in between, the
 	// next one replaces them.
-	path := w.notesOf(c)
+	path := w.notesOf(c.id)
 	if err := c.notes.publish(path); err != nil {
 		return fmt.Errorf("%s: %w", c.label, err)
 	}
@@ -202,8 +201,8 @@ func (w *writer) apply(c *chain) error {
 // layersDir returns the store's directory of layer metadata.
 func (w *writer) layersDir() string { return filepath.Join(w.opt.Root, w.opt.Driver+"-layers") }
 
-func (w *writer) notesOf(c *chain) string {
-	return filepath.Join(w.layersDir(), c.id+".tar-split.gz")
+func (w *writer) notesOf(id string) string {
+	return filepath.Join(w.layersDir(), id+".tar-split.gz")
 }
 
 func (w *writer) told(c *chain) {
@@ -242,6 +241,15 @@ func (w *writer) oneByOne(ctx context.Context, chains []*chain, budget *layer.Bu
 
 // put makes the store unpack a layer.
 func (w *writer) put(c *chain, s *layer.Stream) error {
+	o := newOwners(s, c.image, w.layersDir(), w.opt.IgnoreOwners)
+	if o.devices != nil {
+		below, err := w.devicesOf(c.parent)
+		if err != nil {
+			return err
+		}
+		o.devices = newDevices(below)
+		w.devices[c.id] = o.devices
+	}
 	out, to := io.Pipe()
 	var put error
 	var work sync.WaitGroup
@@ -258,15 +266,11 @@ func (w *writer) put(c *chain, s *layer.Stream) error {
 		})
 		out.CloseWithError(put)
 	})
-	o := newOwners(s, c.image, w.layersDir(), w.opt.IgnoreOwners)
-	if below := w.added[c.parent]; o.devices != nil && below != nil {
-		o.devices = newDevices(below.devices)
-	}
 	n, err := c.pass(s, to, o)
 	if n != nil {
 		defer n.Close()
 	}
-	c.devices, c.lost = o.devices, o.lost
+	c.lost = o.lost
 	to.CloseWithError(err)
 	work.Wait()
 	if err == nil {
@@ -274,7 +278,7 @@ func (w *writer) put(c *chain, s *layer.Stream) error {
 	}
 	if err == nil && n != nil {
 		// If this process is killed before, reading the layer fails, since its diff ID does not match.
-		err = n.publish(w.notesOf(c))
+		err = n.publish(w.notesOf(c.id))
 	}
 	return err
 }

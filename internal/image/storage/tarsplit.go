@@ -129,17 +129,17 @@ func (o *owners) add(h *tar.Header, e *layer.Entry) error {
 	if base == archive.WhiteoutOpaqueDir && o.devices != nil && o.overlay {
 		o.lost.Add(cmp.Or(strings.Trim(dir, "/"), "/"), "trusted.overlay.opaque", noOpaque)
 	}
-	if gone, ok := strings.CutPrefix(base, archive.WhiteoutPrefix); ok {
-		o.whiteouts = append(o.whiteouts, dir+gone)
+	if gone, ok := whiteout(name); ok {
+		o.whiteouts = append(o.whiteouts, gone)
 		if o.devices != nil {
-			o.devices.remove(dir + gone)
+			o.devices.remove(gone)
 		}
 		return nil
 	}
 	o.uids[uint32(h.Uid)] = struct{}{}
 	o.gids[uint32(h.Gid)] = struct{}{}
 	if o.devices != nil {
-		o.lose(e)
+		o.lose(h, e)
 	}
 	mapped := o.ids == nil || o.ids.Has(h.Uid, h.Gid)
 	switch {
@@ -152,8 +152,8 @@ func (o *owners) add(h *tar.Header, e *layer.Entry) error {
 }
 
 // lose counts what the library silently drops from an entry if not run by root of the host.
-func (o *owners) lose(e *layer.Entry) {
-	if o.devices.add(e, o.stream.Bytes()) {
+func (o *owners) lose(h *tar.Header, e *layer.Entry) {
+	if o.devices.add(h, o.stream.Bytes()) {
 		o.lost.Add(e.Name, "", userns.NoDevices)
 	}
 	for attr := range e.Xattrs {

@@ -116,6 +116,8 @@ type writer struct {
 	there map[string]bool   // layers that existed before
 	added map[string]*chain // new layers by id
 	lost  userns.Losses
+
+	devices map[string]*devices // of layers that are unpacked on top of each other, by their ids
 }
 
 func openWriter(opt Options, scratch string, log *progress.Reporter) (*writer, error) {
@@ -138,7 +140,7 @@ func openWriter(opt Options, scratch string, log *progress.Reporter) (*writer, e
 	if err != nil {
 		return nil, fmt.Errorf("open containers storage %s: %w", opt.Root, err)
 	}
-	w := &writer{opt: opt, store: s, log: log, began: began, there: map[string]bool{}, added: map[string]*chain{}}
+	w := &writer{opt: opt, store: s, log: log, began: began, there: map[string]bool{}, added: map[string]*chain{}, devices: map[string]*devices{}}
 	layers, err := s.Layers()
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("read containers storage %s: %w", opt.Root, err), w.close())
