@@ -16,6 +16,7 @@ import (
 
 	"osbuild-containers/internal/module"
 	"osbuild-containers/internal/process"
+	"osbuild-containers/test/calls"
 	"osbuild-containers/test/images"
 	"osbuild-containers/test/inputs"
 	"osbuild-containers/test/store"
@@ -23,7 +24,10 @@ import (
 
 const epoch = 1_700_000_000
 
-func TestMain(m *testing.M) { store.Main(m) }
+func TestMain(m *testing.M) {
+	calls.Main()
+	store.Main(m)
+}
 
 type object map[string]any
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -15,7 +16,10 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"osbuild-containers/internal/image/input"
+	"osbuild-containers/internal/module"
+	"osbuild-containers/internal/process"
 	"osbuild-containers/internal/request"
+	"osbuild-containers/test/calls"
 	"osbuild-containers/test/images"
 	"osbuild-containers/test/inputs"
 	"osbuild-containers/test/store"
@@ -25,7 +29,7 @@ import (
 // TestInUserNamespace runs the tests of the stage a second time, as osbuild runs it for an ordinary user.
 // Left out are those that set owners of more than 65,536 or mount, and those of other namespaces.
 func TestInUserNamespace(t *testing.T) {
-	userns.All(t, "^(TestAsAProcess|TestIgnoreOwners|TestStorageOfAnOrdinaryUser|TestDevicesInUserNamespace)$")
+	userns.All(t, "^(TestAsAProcess|TestIgnoreOwners|TestStorageOfAnOrdinaryUser|TestDevicesInUserNamespace|TestKilledInUserNamespace)$")
 }
 
 // TestIgnoreOwners writes an image with owners that the namespace does not map, with one id and without a mount namespace:
@@ -206,6 +210,68 @@ func same(t *testing.T, root string, img *images.Image, layers []images.LayerInf
 			t.Errorf("layer %d is another one: %d bytes, want %d", n, len(l), len(layers[n].Blob))
 		}
 	}
+}
+
+// TestKilledInUserNamespace kills the stage at each call that changes what the storage knows of layers and images. The
+// image is then either complete or not found, and the next run completes it.
+func TestKilledInUserNamespace(t *testing.T) {
+	const victim = "TEST_VICTIM"
+	if os.Getenv(victim) != "" {
+		os.Exit(module.Stage{Name: "org.osbuild.skopeo", Run: run}.Main(t.Context(), module.Env{
+			Env: process.Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr},
+		}))
+	}
+	if !userns.Inside(t, userns.OneID()) {
+		return
+	}
+	c := userns.Devices()["replaced by a file"]
+	layers := deviceLayers(t, c)
+	img := images.New(images.Use(layers...))
+	drivers(t, func(t *testing.T, driver string) {
+		for n := 1; ; n++ {
+			a := inputs.New(t)
+			a.Dir(t, "localhost/one:v1", img)
+			a.Options = storageOptions(driver)
+			cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$")
+			cmd.Env = append(os.Environ(), victim+"=1")
+			cmd.Stdin = bytes.NewReader(a.JSON(t))
+			seen := 0
+			var at calls.Call
+			err := calls.Start(t, cmd, func(c calls.Call) calls.Verdict {
+				if c.Below(filepath.Join(rootOf(a), driver+"-layers")) || c.Below(filepath.Join(rootOf(a), driver+"-images")) {
+					if seen++; seen == n {
+						at = c
+						return calls.Kill
+					}
+				}
+				return calls.Continue
+			}, "unlinkat", "linkat", "renameat", "renameat2").Wait()
+			if at.Name == "" {
+				if err != nil || n < 10 {
+					t.Errorf("only %d calls: %v", seen, err)
+				}
+				return
+			}
+			what := fmt.Sprintf("killed at call %d, %s", n, at)
+			if opened, err := input.Open(t.Context(), request.InputImage{Path: rootOf(a), Key: img.ID.String(), Format: request.FormatContainersStorage, Name: "localhost/one:v1"}); err == nil {
+				must(t, opened.Close())
+				same(t, rootOf(a), img, layers)
+			}
+			if code, log := call(t, a); code != 0 {
+				t.Fatalf("%s: exit status %d: %s", what, code, log)
+			}
+			if got := userns.Links(t, unpacked(rootOf(a), driver, layers)...); got != c.Links {
+				t.Errorf("%s: got %q, want %q", what, got, c.Links)
+			}
+			same(t, rootOf(a), img, layers)
+			if raw, err := os.ReadFile(filepath.Join(rootOf(a), driver+"-layers/layers.json")); err != nil || strings.Contains(string(raw), "names") {
+				t.Errorf("%s: %v in %s", what, err, raw)
+			}
+			if t.Failed() {
+				t.Fatal(what)
+			}
+		}
+	})
 }
 
 // unpacked returns the directories of the layers: with vfs, the last one has all that is below it, too.

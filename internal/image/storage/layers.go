@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"time"
 
@@ -239,9 +240,24 @@ func (w *writer) oneByOne(ctx context.Context, chains []*chain, budget *layer.Bu
 	return nil
 }
 
+// unfinished begins the name that a layer has until the store keeps the layer's archive as it was.
+const unfinished = "org.osbuild.unfinished-"
+
+// removeUnfinished removes the layer if a killed process left it unfinished, and reports whether it did. No other layer is
+// on top of such a layer.
+func (w *writer) removeUnfinished(l storage.Layer) (bool, error) {
+	for _, name := range l.Names {
+		if strings.HasPrefix(name, unfinished) {
+			return true, w.store.DeleteLayer(l.ID)
+		}
+	}
+	return false, nil
+}
+
 // put makes the store unpack a layer.
 func (w *writer) put(c *chain, s *layer.Stream) error {
 	o := newOwners(s, c.image, w.layersDir(), w.opt.IgnoreOwners)
+	var names []string
 	if o.devices != nil {
 		below, err := w.devicesOf(c.parent)
 		if err != nil {
@@ -249,13 +265,14 @@ func (w *writer) put(c *chain, s *layer.Stream) error {
 		}
 		o.devices = newDevices(below)
 		w.devices[c.id] = o.devices
+		names = []string{unfinished + c.id}
 	}
 	out, to := io.Pipe()
 	var put error
 	var work sync.WaitGroup
 	work.Go(func() {
 		put = panics.Catch(func() error {
-			_, _, err := w.store.PutLayer(c.id, c.parent, nil, "", false, &storage.LayerOptions{
+			_, _, err := w.store.PutLayer(c.id, c.parent, names, "", false, &storage.LayerOptions{
 				OriginalDigest: c.blob.Digest, OriginalSize: &c.blob.Size, UncompressedDigest: c.blob.DiffID,
 			}, out)
 			if err != nil {
@@ -277,8 +294,10 @@ func (w *writer) put(c *chain, s *layer.Stream) error {
 		err = put
 	}
 	if err == nil && n != nil {
-		// If this process is killed before, reading the layer fails, since its diff ID does not match.
 		err = n.publish(w.notesOf(c.id))
+	}
+	if err == nil && names != nil {
+		err = w.store.RemoveNames(c.id, names)
 	}
 	return err
 }

@@ -142,11 +142,13 @@ func openWriter(opt Options, scratch string, log *progress.Reporter) (*writer, e
 	}
 	w := &writer{opt: opt, store: s, log: log, began: began, there: map[string]bool{}, added: map[string]*chain{}, devices: map[string]*devices{}}
 	layers, err := s.Layers()
+	for i := 0; err == nil && i < len(layers); i++ {
+		var removed bool
+		removed, err = w.removeUnfinished(layers[i])
+		w.there[layers[i].ID] = !removed
+	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("read containers storage %s: %w", opt.Root, err), w.close())
-	}
-	for _, l := range layers {
-		w.there[l.ID] = true
 	}
 	return w, nil
 }
