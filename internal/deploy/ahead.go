@@ -37,6 +37,9 @@ const maxBegun = 128
 // It writes the files to a scratch directory, with their metadata, whatever layers above
 // have; all that is decided is decided in turn. It stops reading a layer, for good, when the
 // limits of what may be ahead are reached: the rest is read when the layer's turn comes.
+//
+// A destination that is not a directory gets contents straight from the layers, in turn, unless only
+// sizes count: then no content is kept.
 type ahead struct {
 	d      *deployer
 	ctx    context.Context
@@ -44,10 +47,12 @@ type ahead struct {
 
 	mu      sync.Mutex
 	readers []*reader // by layer; nil: not begun, or done
-	below   int       // layers from this one on are not begun ahead
+	turned  []bool    // by layer: its turn has come
+	current int       // the layer whose turn it is
 	running int
 
-	scratch *tree.Root // nil: nothing is read ahead
+	on      bool       // entries are read ahead
+	scratch *tree.Root // nil: contents are not written ahead
 	remove  func() error
 
 	memory, disk atomic.Int64 // of what is ahead
@@ -56,13 +61,15 @@ type ahead struct {
 // startAhead begins to read.
 func (d *deployer) startAhead(ctx context.Context) *ahead {
 	n := len(d.layers)
-	a := &ahead{d: d, ctx: ctx, readers: make([]*reader, n+1), below: n, budget: layer.NewBudget(int64(d.procs) * chunkBytes)}
+	a := &ahead{d: d, ctx: ctx, readers: make([]*reader, n+1), turned: make([]bool, n+1), budget: layer.NewBudget(int64(d.procs) * chunkBytes)}
+	a.on = d.procs > 1 && n > 1 && (d.tree != nil || d.opt.SizesOnly)
 	if d.tree == nil {
 		return a
 	}
-	if d.procs > 1 && n > 1 {
+	if a.on {
 		// Where there is no room for a directory, there is none to write ahead.
 		a.scratch, a.remove, _ = d.tree.Scratch()
+		a.on = a.scratch != nil
 	}
 	d.tree.Full = a.full
 	return a
@@ -71,7 +78,7 @@ func (d *deployer) startAhead(ctx context.Context) *ahead {
 // turn returns the reader of layer k, which no other goroutine uses from then on.
 func (a *ahead) turn(k int) *reader {
 	a.mu.Lock()
-	a.below = k
+	a.current, a.turned[k] = k, true
 	r := a.readers[k]
 	if r == nil {
 		r = a.open(k)
@@ -112,9 +119,12 @@ func (a *ahead) open(k int) *reader {
 func (a *ahead) begin() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for a.scratch != nil && a.running < a.d.procs-1 && a.room(2) && a.ctx.Err() == nil {
+	for a.on && a.running < a.d.procs-1 && a.room(2) && a.ctx.Err() == nil {
 		next, begun := 0, 0
-		for k := a.below - 1; k >= 1; k-- {
+		for k := len(a.readers) - 1; k >= 1; k-- {
+			if a.turned[k] {
+				continue
+			}
 			if a.readers[k] != nil {
 				begun++
 			} else if next == 0 || a.d.layers[k-1].Size > a.d.layers[next-1].Size {
@@ -124,10 +134,13 @@ func (a *ahead) begin() {
 		if next == 0 || begun >= maxBegun {
 			return
 		}
-		dir, err := a.scratch.Sub(strconv.Itoa(next))
-		if err != nil {
-			a.scratch = nil
-			return
+		var dir *tree.Root
+		if a.scratch != nil {
+			var err error
+			if dir, err = a.scratch.Sub(strconv.Itoa(next)); err != nil {
+				a.on = false
+				return
+			}
 		}
 		r := a.open(next)
 		r.dir, r.ended = dir, make(chan struct{})
@@ -153,7 +166,7 @@ func (a *ahead) run(r *reader) {
 	a.mu.Lock()
 	a.running--
 	if r.failed {
-		a.scratch = nil
+		a.on = false
 	}
 	a.mu.Unlock()
 	a.begin()
@@ -164,20 +177,20 @@ func (a *ahead) run(r *reader) {
 // never have been written. It reports whether there was anything.
 func (a *ahead) full() bool {
 	discarded := a.discard()
-	if r := a.readers[a.below]; r != nil && slices.ContainsFunc(r.queue, func(p *readAhead) bool { return p.written }) {
+	if r := a.readers[a.current]; r != nil && slices.ContainsFunc(r.queue, func(p *readAhead) bool { return p.written }) {
 		r.rewind()
 		return true
 	}
 	return discarded
 }
 
-// discard discards what is ahead of the layers below, and reports whether there was anything.
+// discard discards what is ahead of the layers that follow, and reports whether there was anything.
 func (a *ahead) discard() bool {
 	a.mu.Lock()
-	a.scratch = nil
+	a.on = false
 	var found []*reader
-	for k := 1; k < a.below; k++ {
-		if r := a.readers[k]; r != nil {
+	for k, r := range a.readers {
+		if r != nil && k != a.current {
 			found = append(found, r)
 			a.readers[k] = nil
 		}
@@ -230,6 +243,7 @@ type reader struct {
 	counts  layer.Counts // up to the entry that next returned
 	cur     *readAhead   // that entry, if it was read ahead
 	content *os.File     // of cur
+	zeros   int64        // bytes of the entry's content that are still to be returned as zeros; -1: it is read
 }
 
 // readAhead is an entry that was read ahead.
@@ -271,10 +285,10 @@ func (r *reader) read() {
 		p := &readAhead{entry: e, counts: r.tally.Counts(), memory: memoryOf(e)}
 		r.queue = append(r.queue, p)
 		r.ahead.memory.Add(p.memory)
-		if !hasContent(e) {
+		if !hasContent(e) || r.sizeOnly(e) {
 			continue
 		}
-		if r.ahead.disk.Load()+e.Size > r.ahead.d.limits.LayerBytes {
+		if r.dir == nil || r.ahead.disk.Load()+e.Size > r.ahead.d.limits.LayerBytes {
 			return // its content is still in the stream
 		}
 		r.write(p, buf)
@@ -283,6 +297,10 @@ func (r *reader) read() {
 		}
 	}
 }
+
+// sizeOnly reports whether zeros are as good as the content of an entry: where only sizes count, except for sparse
+// files, whose content decides how much is stored.
+func (r *reader) sizeOnly(e *layer.Entry) bool { return r.ahead.d.opt.SizesOnly && !e.Sparse }
 
 // hasContent reports whether the content of an entry may be written.
 func hasContent(e *layer.Entry) bool {
@@ -332,6 +350,15 @@ func (r *reader) create(p *readAhead, m Meta) (*tree.File, error) {
 
 // next returns the next entry. Its content is what Read returns then.
 func (r *reader) next() (*layer.Entry, error) {
+	e, err := r.entry()
+	r.zeros = -1
+	if err == nil && r.sizeOnly(e) {
+		r.zeros = e.Size
+	}
+	return e, err
+}
+
+func (r *reader) entry() (*layer.Entry, error) {
 	if r.cur != nil {
 		if err := r.drop(); err != nil {
 			return nil, err
@@ -402,6 +429,10 @@ func (r *reader) moveTo(t *tree.Root, name string) (moved bool, err error) {
 
 // Read reads the content of the entry that next returned.
 func (r *reader) Read(p []byte) (n int, err error) {
+	if r.zeros >= 0 {
+		b, err := r.zero(len(p))
+		return copy(p, b), err
+	}
 	if r.cur == nil || !r.cur.written {
 		return r.entries.Read(p)
 	}
@@ -419,11 +450,26 @@ func (r *reader) Read(p []byte) (n int, err error) {
 
 // Piece is Read that may return memory of the stream instead of buf.
 func (r *reader) Piece(buf []byte) ([]byte, error) {
+	if r.zeros >= 0 {
+		return r.zero(len(buf))
+	}
 	if r.cur == nil || !r.cur.written {
 		return r.entries.Piece(buf)
 	}
 	n, err := r.Read(buf)
 	return buf[:n], err
+}
+
+var zeros [bufferSize]byte
+
+// zero returns zeros in the place of content.
+func (r *reader) zero(most int) ([]byte, error) {
+	if r.zeros == 0 {
+		return nil, io.EOF
+	}
+	n := min(r.zeros, int64(most), bufferSize)
+	r.zeros -= n
+	return zeros[:n], nil
 }
 
 // drop removes what was read ahead of the last entry and is not in the tree.

@@ -46,7 +46,10 @@ type Options struct {
 	IgnoreOwners bool
 	// Labels keeps the SELinux labels that the image has as attributes.
 	Labels bool
-	Limits Limits
+	// SizesOnly replaces the content of files that are not sparse by zeros, for a destination that only
+	// measures. Several layers are then read at a time.
+	SizesOnly bool
+	Limits    Limits
 	// Epoch is the modification time of directories that no layer has an entry for; zero means now.
 	Epoch time.Time
 }
@@ -61,7 +64,7 @@ func Deploy(ctx context.Context, root string, layers []Layer, opt Options, log *
 	return d.run(ctx)
 }
 
-// To merges the layers into a destination that is empty. They are read in turn.
+// To merges the layers into a destination that is empty. They are read in turn, unless only sizes count.
 func To(ctx context.Context, dest Destination, layers []Layer, opt Options, log *progress.Reporter) error {
 	d, err := newDeployer(dest, layers, opt, log)
 	if err != nil {

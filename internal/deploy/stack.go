@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"osbuild-containers/internal/progress"
@@ -29,7 +30,7 @@ type Stack interface {
 // The result is that of To, or an error where that would take more than one pass:
 // a layer has a path twice, as a directory and as something else, and a layer below has a directory there; or a
 // hard link is to a file of a layer below that is excluded or that the layer of the link has replaced.
-func Each(ctx context.Context, dest Stack, layers []Layer, opt Options, log *progress.Reporter, done func(k int) error) error {
+func Each(ctx context.Context, dest Stack, layers []Layer, opt Options, log *progress.Reporter, done func(k int) error) (err error) {
 	d, err := newDeployer(dest, layers, opt, log)
 	if err != nil {
 		return err
@@ -37,8 +38,10 @@ func Each(ctx context.Context, dest Stack, layers []Layer, opt Options, log *pro
 	d.stack = dest
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	a := d.startAhead(ctx)
+	defer func() { err = errors.Join(err, a.close()) }()
 	for k := range layers {
-		if err := d.onto(ctx, k+1); err != nil {
+		if err := d.onto(ctx, a, k+1); err != nil {
 			return err
 		}
 		if err := done(k + 1); err != nil {
@@ -50,16 +53,10 @@ func Each(ctx context.Context, dest Stack, layers []Layer, opt Options, log *pro
 }
 
 // onto deploys layer k onto those below.
-func (d *deployer) onto(ctx context.Context, k int) (err error) {
+func (d *deployer) onto(ctx context.Context, a *ahead, k int) error {
 	d.paths, d.bytes = newTrie[merged](), 0
 	d.paths.root().v = merged{kind: dir, made: true, there: k > 1}
 	clear(d.late)
-	a := d.startAhead(ctx)
-	defer func() {
-		if e := a.close(); err == nil {
-			err = e
-		}
-	}()
 	l := newLayer(k)
 	if err := d.layer(ctx, l, a.turn(k)); err != nil {
 		return d.in(k, err)

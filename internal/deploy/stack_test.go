@@ -7,7 +7,9 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -152,5 +154,44 @@ func TestEndsWhenDoneFails(t *testing.T) {
 		progress.NewLog(io.Discard), func(int) error { return failure })
 	if got := p.show(t); !errors.Is(err, failure) || got != "a=" {
 		t.Errorf("error %v, and there are %s", err, got)
+	}
+}
+
+// Where only sizes count, layers are read concurrently: here each waits until all are open.
+func TestSizesAreReadConcurrently(t *testing.T) {
+	for name, run := range map[string]func(p place, layers []Layer) error{
+		"one by one": func(p place, layers []Layer) error {
+			return p.deployEach(t, Options{SizesOnly: true}, func(int, string) {}, layers...)
+		},
+		"merged": func(p place, layers []Layer) error {
+			root, err := tree.Open(p.tree)
+			if err != nil {
+				return err
+			}
+			defer root.Close()
+			return To(t.Context(), treeRoot{root}, layers, Options{SizesOnly: true}, progress.NewLog(io.Discard))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(3))
+			layers := []Layer{layerOf(t, file("a", "1"), file("b", "2")), layerOf(t, file("c", "33")), layerOf(t, file("a", "444"))}
+			var begun sync.WaitGroup
+			begun.Add(len(layers))
+			for i := range layers {
+				open := layers[i].Open
+				layers[i].Open = func() (io.ReadCloser, error) {
+					begun.Done()
+					begun.Wait()
+					return open()
+				}
+			}
+			p := newPlace(t)
+			if err := run(p, layers); err != nil {
+				t.Fatal(err)
+			}
+			if got, want := p.show(t), "a=\x00\x00\x00 b=\x00 c=\x00\x00"; got != want {
+				t.Errorf("got %q, want %q", got, want)
+			}
+		})
 	}
 }

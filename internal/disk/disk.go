@@ -63,7 +63,7 @@ func (e *SizeError) Error() string {
 func WriteExt4(ctx context.Context, f *os.File, layers []deploy.Layer, opt Options, log *progress.Reporter) error {
 	quiet := progress.NewLog(io.Discard)
 	return opt.sized(layers, func(fs *ext4.FS, layers []deploy.Layer) error {
-		return deploy.To(ctx, &dest{FS: fs}, layers, opt.Deploy, quiet)
+		return deploy.To(ctx, &dest{FS: fs}, layers, sizesOnly(opt.Deploy), quiet)
 	}, func(o ext4.Options) error {
 		if err := errors.Join(f.Truncate(0), f.Truncate(o.Size)); err != nil {
 			return err
@@ -97,7 +97,7 @@ func WriteChain(ctx context.Context, dir string, layers []deploy.Layer, opt Opti
 	plain := opt.Deploy
 	plain.UIDs, plain.GIDs = nil, nil
 	err = opt.sized(layers, func(fs *ext4.FS, layers []deploy.Layer) error {
-		return deploy.Each(ctx, &dest{FS: fs}, layers, plain, quiet, func(int) error { return fs.Sync() })
+		return deploy.Each(ctx, &dest{FS: fs}, layers, sizesOnly(plain), quiet, func(int) error { return fs.Sync() })
 	}, func(o ext4.Options) (err error) {
 		c := &chain{dir: dir, opt: o}
 		defer func() {
@@ -183,6 +183,11 @@ func (o *Options) sized(layers []deploy.Layer, measure func(*ext4.FS, []deploy.L
 		return &SizeError{opt.Size, full.Needed}
 	}
 	return err
+}
+
+func sizesOnly(opt deploy.Options) deploy.Options {
+	opt.SizesOnly = true
+	return opt
 }
 
 // unverified returns the layers without their digests.

@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"osbuild-containers/internal/deploy"
+	"osbuild-containers/internal/ext4"
 	"osbuild-containers/internal/password"
 	"osbuild-containers/internal/progress"
 )
@@ -286,6 +287,46 @@ func TestSameBytes(t *testing.T) {
 	opt.Seed = "another image"
 	if other := sums(2); strings.Fields(other)[0] == strings.Fields(one)[0] {
 		t.Error("images of other digests have the same UUID")
+	}
+}
+
+// TestSizesOnly compares what is measured without contents with what is measured with them.
+func TestSizesOnly(t *testing.T) {
+	sparse, err := os.ReadFile("../deploy/testdata/sparse-1.0.tar")
+	must(t, err)
+	all := [][]deploy.Layer{rich(t), {layerOfBytes(sparse), layerOf(t, file("a", strings.Repeat("x", 9000))), layerOfBytes(sparse)}}
+	rnd := rand.New(rand.NewPCG(13, 14))
+	for range 60 {
+		var layers []deploy.Layer
+		for _, items := range randomLayers(rnd) {
+			layers = append(layers, layerOf(t, items...))
+		}
+		all = append(all, layers)
+	}
+	measured := 0
+	for _, layers := range all {
+		needed := func(procs int, opt deploy.Options) string {
+			defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(procs))
+			merged, each := ext4.Measure(), ext4.Measure()
+			errs := []error{deploy.To(t.Context(), &dest{FS: merged}, layers, opt, quiet())}
+			must(t, merged.Sync())
+			errs = append(errs, deploy.Each(t.Context(), &dest{FS: each}, layers, opt, quiet(), func(int) error { return each.Sync() }))
+			size, inodes := merged.Needed()
+			sizes, allInodes := each.Needed()
+			if errs[0] == nil {
+				measured++
+			}
+			return fmt.Sprint(size, inodes, sizes, allInodes, errs)
+		}
+		want := needed(1, deploy.Options{Epoch: epoch})
+		for _, procs := range []int{1, 2, 4} {
+			if got := needed(procs, deploy.Options{Epoch: epoch, SizesOnly: true}); got != want {
+				t.Errorf("%d layers at a time: got %s, want %s", procs, got, want)
+			}
+		}
+	}
+	if measured < 4*len(all)/5 {
+		t.Errorf("only %d could be measured", measured)
 	}
 }
 

@@ -81,10 +81,14 @@ func layerOf(t testing.TB, items ...item) deploy.Layer {
 		must(t, err)
 	}
 	must(t, w.Close())
-	d := digest.FromBytes(b.Bytes())
+	return layerOfBytes(b.Bytes())
+}
+
+func layerOfBytes(archive []byte) deploy.Layer {
+	d := digest.FromBytes(archive)
 	return deploy.Layer{
-		Digest: d, DiffID: d, Size: int64(b.Len()),
-		Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b.Bytes())), nil },
+		Digest: d, DiffID: d, Size: int64(len(archive)),
+		Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(archive)), nil },
 	}
 }
 
