@@ -63,12 +63,12 @@ func (w *waiter) pause(ctx context.Context, f *os.File) error {
 	if limit <= 0 {
 		limit = defaultLimit
 	}
-	if time.Since(w.since) >= limit {
-		return fmt.Errorf("%w: waited %s for %s, held by %s", ErrInUse, time.Since(w.began).Round(time.Second/10), w.what, holder(f))
-	}
 	if !w.noted && time.Since(w.began) >= noteAfter && w.cache.Note != nil {
 		w.noted = true
 		w.cache.Note("waiting for %s, held by %s", w.what, holder(f))
+	}
+	if time.Since(w.since) >= limit {
+		return fmt.Errorf("%w: waited %s for %s, held by %s", ErrInUse, time.Since(w.began).Round(time.Second/10), w.what, holder(f))
 	}
 	select {
 	case <-ctx.Done():
@@ -127,6 +127,11 @@ func (w *waiter) lockNamed(ctx context.Context, name string, how int) (unlock fu
 		return nil, err
 	}
 	defer locks.close()
+	return w.lockIn(ctx, locks, name, how)
+}
+
+// lockIn is like lockNamed, in the open directory of locks.
+func (w *waiter) lockIn(ctx context.Context, locks *dir, name string, how int) (unlock func(), err error) {
 	for {
 		var f *os.File
 		if how&unix.LOCK_SH != 0 { // no lock file: no process has published since the directory of locks was created

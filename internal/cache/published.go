@@ -20,6 +20,7 @@ type Published struct {
 	containers *dir
 	id         string // the directory that contains image/, relative to containers
 	young      bool   // its name may not be on disk
+	used       int64  // when the version file was last accessed, seconds since 1970, if Has has seen it
 }
 
 // OpenImage opens the image published under id. The error is fs.ErrNotExist if there is none, and ErrForeign if
@@ -113,21 +114,23 @@ func (p *Published) List() ([]byte, error) {
 
 // Has reports whether the image has all these blobs, with their sizes, and the version file.
 func (p *Published) Has(blobs []manifest.Descriptor) bool {
-	if !p.hasFile(versionFile, int64(len(version))) {
+	var st unix.Stat_t
+	if !p.hasFile(versionFile, int64(len(version)), &st) {
 		return false
 	}
+	p.used = int64(st.Atim.Sec) //nolint:unconvert // its type depends on the architecture
 	for _, b := range blobs {
-		if !p.hasFile(b.Digest.Encoded(), b.Size) {
+		if !p.hasFile(b.Digest.Encoded(), b.Size, &st) {
 			return false
 		}
 	}
 	return true
 }
 
-func (p *Published) hasFile(name string, size int64) bool {
-	var st unix.Stat_t
-	err := unix.Fstatat(p.image.fd(), name, &st, unix.AT_SYMLINK_NOFOLLOW)
-	return err == nil && st.Size == size && st.Mode&unix.S_IFMT == unix.S_IFREG && distrust(&st) == ""
+// hasFile reports whether the image has a regular file with that size, and describes it.
+func (p *Published) hasFile(name string, size int64, st *unix.Stat_t) bool {
+	err := unix.Fstatat(p.image.fd(), name, st, unix.AT_SYMLINK_NOFOLLOW)
+	return err == nil && st.Size == size && st.Mode&unix.S_IFMT == unix.S_IFREG && distrust(st) == ""
 }
 
 // Config reads the config blob. The error is a manifest.MismatchError if the file has another digest.

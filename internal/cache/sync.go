@@ -103,10 +103,25 @@ func startWriteback(f *os.File, offset, length int64) {
 func (c *Cache) Sync(ctx context.Context, images, lists []digest.Digest) map[digest.Digest]error {
 	errs := map[digest.Digest]error{}
 	w := c.waitFor("")
+	locks, err := c.openLocks() // once for thousands of images
+	if err == nil {
+		defer locks.close()
+	}
+	wait := func(name, what string) error {
+		if isAbsent(err) || errors.Is(err, unix.EACCES) { // as lockNamed
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		unlock, err := w.next(what).lockIn(ctx, locks, name, unix.LOCK_SH)
+		if err == nil {
+			unlock()
+		}
+		return err
+	}
 	c.syncNames(containersDir, images, errs,
-		func(id digest.Digest) (func(), error) {
-			return w.next(imageLock(id)).lockNamed(ctx, id.Encoded(), unix.LOCK_SH)
-		},
+		func(id digest.Digest) error { return wait(id.Encoded(), imageLock(id)) },
 		func(containers *dir, id digest.Digest) error {
 			parent, err := containers.open(id.String())
 			if err != nil {
@@ -115,10 +130,9 @@ func (c *Cache) Sync(ctx context.Context, images, lists []digest.Digest) map[dig
 			defer parent.close()
 			return parent.sync()
 		})
+	waitLists := sync.OnceValue(func() error { return wait(listsLock, listsLockName) })
 	c.syncNames(filesDir, lists, errs,
-		func(digest.Digest) (func(), error) {
-			return w.next(listsLockName).lockNamed(ctx, listsLock, unix.LOCK_SH)
-		},
+		func(digest.Digest) error { return waitLists() },
 		func(*dir, digest.Digest) error { return nil })
 	return errs
 }
@@ -127,8 +141,9 @@ func (c *Cache) Sync(ctx context.Context, images, lists []digest.Digest) map[dig
 // of the disk instead of one for each. It waits for what else is to be written there, so it is not for a few.
 const manyNames = 16
 
-// syncNames syncs the young ones of the names in one directory of the cache. sync syncs what is below one of them.
-func (c *Cache) syncNames(top string, names []digest.Digest, errs map[digest.Digest]error, lock func(digest.Digest) (func(), error), sync func(*dir, digest.Digest) error) {
+// syncNames syncs the young ones of the names in one directory of the cache. wait returns when the process that
+// published one has synced it, or died; sync syncs what is below one.
+func (c *Cache) syncNames(top string, names []digest.Digest, errs map[digest.Digest]error, wait func(digest.Digest) error, sync func(*dir, digest.Digest) error) {
 	if len(names) == 0 {
 		return
 	}
@@ -146,10 +161,7 @@ func (c *Cache) syncNames(top string, names []digest.Digest, errs map[digest.Dig
 			continue
 		}
 		if e == nil {
-			var unlock func()
-			if unlock, e = lock(d); e == nil {
-				unlock() // the process that had it has synced the name, or died
-			}
+			e = wait(d)
 		}
 		if e != nil {
 			errs[d] = e

@@ -15,8 +15,7 @@ const useGrain = time.Hour
 // Use records that the image was used, at most once an hour. It sets the access time of the version file, which is
 // not read otherwise. In a read-only cache it does nothing.
 func (p *Published) Use() {
-	var st unix.Stat_t
-	if err := unix.Fstatat(p.image.fd(), versionFile, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil || time.Since(time.Unix(st.Atim.Unix())) < useGrain {
+	if p.used == 0 && !p.Has(nil) || time.Since(time.Unix(p.used, 0)) < useGrain {
 		return
 	}
 	now := []unix.Timespec{{Nsec: unix.UTIME_NOW}, {Nsec: unix.UTIME_OMIT}}

@@ -44,7 +44,8 @@ type job struct {
 
 	rehash bool // verify pooled blobs before using them
 
-	young sync.Map // ids of cached images whose names may not be synced yet
+	mu    sync.Mutex
+	young []digest.Digest // ids of cached images whose names may not be synced yet
 
 	noPolicy sync.Once // logs once that there is no policy.json
 
@@ -135,19 +136,13 @@ func (j *job) cached(ctx context.Context, it request.Item, present func(context.
 
 // settle waits until the cached items are synced to disk, and logs them.
 func (j *job) settle(ctx context.Context, results []request.Result) {
-	var images, lists []digest.Digest
+	var lists []digest.Digest
 	for n, it := range j.req.Items {
-		switch {
-		case !results[n].Success:
-		case it.Image.Digest == "":
+		if results[n].Success && it.Image.Digest == "" {
 			lists = append(lists, it.ID)
-		default:
-			if _, young := j.young.Load(it.ID); young {
-				images = append(images, it.ID)
-			}
 		}
 	}
-	errs := j.cache.Sync(ctx, images, lists)
+	errs := j.cache.Sync(ctx, j.young, lists)
 	for n, it := range j.req.Items {
 		if !results[n].Success {
 			continue

@@ -64,7 +64,9 @@ func (j *job) hit(ctx context.Context, it request.Item) *cache.Published {
 	pub, err := j.complete(ctx, it)
 	j.noteRefused(it, err)
 	if pub != nil && pub.IsYoung() {
-		j.young.Store(it.ID, nil)
+		j.mu.Lock()
+		j.young = append(j.young, it.ID)
+		j.mu.Unlock()
 	}
 	return pub
 }

@@ -16,6 +16,8 @@ import (
 	"slices"
 	"strings"
 
+	fastjson "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -133,8 +135,8 @@ func Parse(raw []byte) (*Manifest, error) {
 	if len(raw) > MaxSize {
 		return nil, fmt.Errorf("manifest is %d bytes long, the limit is %d", len(raw), MaxSize)
 	}
-	var d document
-	if err := Unmarshal(raw, &d); err != nil {
+	d, err := decode(raw)
+	if err != nil {
 		return nil, notJSON(err)
 	}
 	if err := checkNames(raw); err != nil {
@@ -151,6 +153,21 @@ func Parse(raw []byte) (*Manifest, error) {
 		return d.list()
 	}
 	return d.image()
+}
+
+// decode decodes a document, which may repeat fields that this package does not read. A cache with thousands of images
+// is read with the faster decoder, and what that one refuses with encoding/json, for its errors.
+func decode(raw []byte) (*document, error) {
+	if n := elements(raw); n > maxElements {
+		return nil, &elementsError{n}
+	}
+	var d document
+	if fastjson.Unmarshal(raw, &d, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)) == nil {
+		return &d, nil
+	}
+	d = document{}
+	err := json.Unmarshal(raw, &d)
+	return &d, err
 }
 
 // notJSON describes a decoding error in terms of the document, not of Go's types.
