@@ -123,9 +123,10 @@ check-reproducible: ## build two copies in two directories, one from nothing, an
 	for f in $(MODULES:%=libdir/%) $(TOOL); do cmp "$$one/build/$$f" "$$other/build/$$f"; done; \
 	echo "identical: $(MODULES) $(TOOL)"
 
-demo: ## see it work: a registry, an image, the sources
-	@echo "demo: builds everything and a registry first, minutes the first time; what Go downloads for it is shown"
-	@$(MAKE) --no-print-directory all $(TOOLS)/registry
+demo: ## see it work: a registry, an image, the tool, sources and a stage
+	@echo "demo: first make builds everything: the first time it downloads 65 modules and takes minutes, later seconds"
+	@$(MAKE) --no-print-directory all
+	@echo "demo: build the demo itself, and run it"
 	@$(GO) run -tags "$(TAGS)" ./test/demo
 
 bench: all ## measure beside skopeo, crane, oras and regctl, those that are installed

@@ -12,6 +12,7 @@ require (
 	github.com/docker/docker-credential-helpers v0.9.3
 	github.com/go-crypt/x v0.4.17
 	github.com/go-json-experiment/json v1.27.2
+	github.com/google/go-containerregistry v0.20.3
 	github.com/klauspost/compress v1.20.3
 	github.com/moby/patternmatcher v0.6.0
 	github.com/moby/sys/user v0.4.0
@@ -54,7 +55,6 @@ require (
 	github.com/go-jose/go-jose/v4 v4.0.5 // indirect
 	github.com/gogo/protobuf v1.3.2 // indirect
 	github.com/golang/groupcache v0.0.0-20241129210726-2c02b8208cf8 // indirect
-	github.com/google/go-containerregistry v0.20.3 // indirect
 	github.com/google/go-intervals v0.0.2 // indirect
 	github.com/google/uuid v1.6.0 // indirect
 	github.com/gorilla/mux v1.8.1 // indirect

@@ -2,40 +2,45 @@ package main
 
 import (
 	"os"
-	"path/filepath"
+	"os/exec"
 	"strings"
 	"testing"
 	"unicode/utf8"
 )
 
-// TestDemo runs all of it with the executables that make has built.
+// TestDemo runs all of it with the executables that make has built, and then the commands that it says to try next.
 func TestDemo(t *testing.T) {
 	t.Chdir("../..")
 	if _, err := os.Stat("build/libdir/sources/org.osbuild.skopeo"); err != nil {
 		t.Skip("the executables are not there: run make first")
 	}
 	var out strings.Builder
-	err := demo(&out, "build/libdir", filepath.Join(t.TempDir(), "cache"))
-	if err != nil {
+	dir := t.TempDir()
+	if err := demo(&out, "build", dir); err != nil {
 		t.Fatalf("%v\n%s", err, out.String())
 	}
-	if !strings.Contains(out.String(), "the registry was not asked at all") {
-		t.Errorf("no word about the second run:\n%s", out.String())
+	for _, want := range []string{"linux/arm64   manifest", "without a request to the registry", "26 entries, ", "| linux "} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, out.String())
+		}
 	}
-	if !strings.Contains(out.String(), "\n  build/osbuild-containers pin ") {
-		t.Errorf("no command to try next:\n%s", out.String())
-	}
-	for line := range strings.Lines(out.String()) {
+	for line := range strings.Lines(strings.ReplaceAll(out.String(), dir, "build/demo")) {
 		if n := utf8.RuneCountInString(strings.TrimRight(line, "\n")); n > columns {
 			t.Errorf("%d columns: %s", n, line)
 		}
 	}
+	_, next, _ := strings.Cut(out.String(), "from the cache:\n")
+	next, _, _ = strings.Cut(next, "And with an image of yours")
+	text, err := exec.CommandContext(t.Context(), "sh", "-ec", next).CombinedOutput()
+	if err != nil || !strings.Contains(string(text), "all is well: 2 images") || !strings.Contains(string(text), "unpacked to "+dir) {
+		t.Errorf("%v\n%s\n%s", err, next, text)
+	}
 }
 
-func TestDemoFailsWhenASourceIsNotThere(t *testing.T) {
+func TestDemoFailsWhenAnExecutableIsNotThere(t *testing.T) {
 	t.Chdir("../..")
 	var out strings.Builder
-	if err := demo(&out, t.TempDir(), ""); err == nil || !strings.Contains(err.Error(), "org.osbuild.skopeo-index") {
+	if err := demo(&out, t.TempDir(), t.TempDir()); err == nil || !strings.Contains(err.Error(), "osbuild-containers pin") {
 		t.Errorf("error %v", err)
 	}
 }

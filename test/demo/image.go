@@ -17,7 +17,12 @@ var applets = []string{
 
 // buildImage makes the toolbox image for two architectures. The layers with /etc
 // and the links are the same in both.
-func buildImage(dir string) (list *images.List, amd64, arm64 *images.Image, err error) {
+func buildImage() (list *images.List, amd64, arm64 *images.Image, err error) {
+	dir, err := os.MkdirTemp("", "demo-")
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	defer os.RemoveAll(dir)
 	one := func(arch string, more ...images.Option) (*images.Image, error) {
 		program, err := compile(dir, arch)
 		if err != nil {

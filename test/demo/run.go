@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -34,6 +35,31 @@ type image struct {
 
 func imageOf(name, digest string) image { return image{Name: name, Digest: digest} }
 
+// arguments are what a stage reads: where its tree and its inputs are.
+type arguments struct {
+	Tree    string           `json:"tree"`
+	Inputs  map[string]input `json:"inputs"`
+	Options options          `json:"options"`
+}
+
+type options struct {
+	IgnoreOwners bool `json:"ignore-owners"` // the demo needs no root
+}
+
+type input struct {
+	Path string `json:"path"`
+	Data data   `json:"data"`
+}
+
+type data struct {
+	Archives map[string]archive `json:"archives"`
+}
+
+type archive struct {
+	Format string `json:"format"`
+	Name   string `json:"name"`
+}
+
 // reply is the part of the answer that is checked.
 type reply struct {
 	Success bool   `json:"success"`
@@ -45,29 +71,46 @@ type reply struct {
 	} `json:"results"`
 }
 
-// stage is where the demo plays.
-type stage struct {
-	out    io.Writer
-	libdir string
-	cache  string
-	steps  int
+// runner runs what make has built, and shows it.
+type runner struct {
+	out   io.Writer
+	build string // where the executables are
+	dir   string // what is made, an absolute path
+	cache string
+	steps int
 }
 
-func (d *stage) step(text string) {
-	d.steps++
-	fmt.Fprintf(d.out, "\n%d. %s\n", d.steps, text)
+func (r *runner) step(text string) {
+	r.steps++
+	fmt.Fprintf(r.out, "\n%d. %s\n", r.steps, text)
 }
 
-func (d *stage) show(mark, text string) { fmt.Fprint(d.out, indented(mark, text)) }
-
-// fetch pipes the request into a source and checks the reply: success for all, and
-// cached or not as expected.
-func (d *stage) fetch(source string, r request, cached bool) error {
-	in, err := json.Marshal(r)
-	if err != nil {
-		return err
+func (r *runner) show(mark, text string) {
+	if text != "" {
+		fmt.Fprint(r.out, indented(mark, text))
 	}
-	path := filepath.Join(d.libdir, "sources", source)
+}
+
+// tool runs a command of the tool, and shows it with all that it writes.
+func (r *runner) tool(args ...string) error {
+	path := filepath.Join(r.build, "osbuild-containers")
+	r.show("  ", "$ "+path+" "+strings.Join(args, " "))
+	text, err := exec.Command(path, args...).CombinedOutput()
+	r.show("  | ", shorten(string(text)))
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", path, args[0], err)
+	}
+	return nil
+}
+
+// module pipes a request into a source or a stage. It shows the request, the log and
+// the reply, unless they were shown before.
+func (r *runner) module(name string, request any, shown bool) (reply []byte, err error) {
+	in, err := json.Marshal(request)
+	if err != nil {
+		return nil, err
+	}
+	path := filepath.Join(r.build, "libdir", name)
 	var stdout, stderr bytes.Buffer
 	cmd := exec.Command(path)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(in), &stdout, &stderr
@@ -75,17 +118,52 @@ func (d *stage) fetch(source string, r request, cached bool) error {
 	err = cmd.Run()
 	took := time.Since(start).Round(time.Millisecond)
 
-	d.show("  ", "$ echo '…' | "+path)
-	if !cached { // the second time it is the same
-		d.show("  < ", pretty(in))
-		d.show("  | ", shorten(stderr.String()))
-		d.show("  > ", pretty(bytes.TrimSpace(stdout.Bytes())))
+	r.show("  ", "$ echo '…' | "+path)
+	if !shown {
+		r.show("  < ", pretty(in))
+		r.show("  | ", shorten(stderr.String()))
+		r.show("  > ", pretty(bytes.TrimSpace(stdout.Bytes())))
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %w\n%s%s", source, err, stderr.Bytes(), stdout.Bytes())
+		return nil, fmt.Errorf("%s: %w\n%s%s", name, err, stderr.Bytes(), stdout.Bytes())
 	}
-	d.show("  ", fmt.Sprintf("exit status 0 after %v", took))
-	return check(stdout.Bytes(), len(r.Items), cached)
+	r.show("  ", fmt.Sprintf("exit status 0 after %v", took))
+	return stdout.Bytes(), nil
+}
+
+// fetch runs a source and checks the reply: success for all, and cached or not as
+// expected.
+func (r *runner) fetch(source string, req request, cached bool) error {
+	out, err := r.module("sources/"+source, req, cached)
+	if err != nil {
+		return err
+	}
+	return check(out, len(req.Items), cached)
+}
+
+// deploy unpacks an image of the cache into a tree, as osbuild has the stage do it,
+// and runs a program of that tree.
+func (r *runner) deploy(img *images.Image, name string) error {
+	id := img.ID.String()
+	tree, inputs := filepath.Join(r.dir, "tree"), filepath.Join(r.dir, "inputs")
+	stored := filepath.Join("..", "cache", "org.osbuild.containers", id, "image")
+	if err := errors.Join(os.Mkdir(inputs, 0o755), os.Mkdir(tree, 0o755), os.Symlink(stored, filepath.Join(inputs, id))); err != nil {
+		return err
+	}
+	if _, err := r.module("stages/org.osbuild.container-deploy", arguments{
+		Tree: tree,
+		Inputs: map[string]input{"images": {Path: inputs, Data: data{Archives: map[string]archive{
+			id: {Format: "dir", Name: name},
+		}}}},
+		Options: options{IgnoreOwners: true},
+	}, false); err != nil {
+		return err
+	}
+	program := filepath.Join(tree, "bin", "uname")
+	text, err := exec.Command(program).CombinedOutput()
+	r.show("  ", "$ "+program)
+	r.show("  | ", string(text))
+	return err
 }
 
 func check(stdout []byte, items int, cached bool) error {
@@ -105,7 +183,7 @@ func check(stdout []byte, items int, cached bool) error {
 }
 
 // showCache lists what a build sees, and compares each byte with what was pushed.
-func (d *stage) showCache(list *images.List, all ...*images.Image) error {
+func (r *runner) showCache(list *images.List, all ...*images.Image) error {
 	want := map[string]digest.Digest{"org.osbuild.files/" + list.Digest.String(): list.Digest}
 	for _, img := range all {
 		dir := "org.osbuild.containers/" + img.ID.String() + "/image/"
@@ -117,13 +195,13 @@ func (d *stage) showCache(list *images.List, all ...*images.Image) error {
 	}
 	var wrong []error
 	for path, sum := range want {
-		data, err := os.ReadFile(filepath.Join(d.cache, path))
+		data, err := os.ReadFile(filepath.Join(r.cache, path))
 		if err == nil && digest.FromBytes(data) != sum {
 			err = fmt.Errorf("%s is not as it was pushed", path)
 		}
 		wrong = append(wrong, err)
 	}
-	text, err := tree(d.cache)
-	d.show("  ", text)
+	text, err := tree(r.cache)
+	r.show("  ", text)
 	return errors.Join(append(wrong, err)...)
 }
