@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -34,15 +35,16 @@ type Env struct {
 	Stdout, Stderr   io.Writer
 	StdinIsTerminal  bool
 	StderrIsTerminal bool             // draw progress as bars
+	Quiet            bool             // write no progress, only why something failed
 	Signals          <-chan os.Signal // SIGINT and SIGTERM; nil if none are expected
 }
 
 // OS returns the Env of this process. After the call, SIGINT and SIGTERM no longer end the process but are sent to
-// Env.Signals.
+// Env.Signals. If [panics.Debug] is set, OS calls Debug.
 func OS() Env {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
-	return Env{
+	e := Env{
 		Args:             os.Args[1:],
 		Stdin:            os.Stdin,
 		Stdout:           os.Stdout,
@@ -51,12 +53,30 @@ func OS() Env {
 		StderrIsTerminal: term.IsTerminal(int(os.Stderr.Fd())),
 		Signals:          signals,
 	}
+	if os.Getenv(panics.Debug) != "" {
+		e.Debug()
+	}
+	return e
+}
+
+// Debug writes the debug messages of log/slog to standard error, and progress as lines, since messages would break bars.
+func (e *Env) Debug() {
+	e.StderrIsTerminal = false
+	slog.SetDefault(slog.New(progress.DebugHandler(e.Stderr)))
 }
 
 // Log returns a reporter that writes to standard error: bars on a terminal, lines otherwise.
 func (e Env) Log() *progress.Reporter {
-	if e.StderrIsTerminal {
+	if e.StderrIsTerminal && !e.Quiet {
 		return progress.NewBars(e.Stderr)
+	}
+	return e.Lines()
+}
+
+// Lines returns a reporter that writes lines to standard error, on a terminal too.
+func (e Env) Lines() *progress.Reporter {
+	if e.Quiet {
+		return progress.NewQuiet(e.Stderr)
 	}
 	return progress.NewLog(e.Stderr)
 }

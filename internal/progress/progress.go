@@ -25,6 +25,7 @@ import (
 // concurrent use.
 type Reporter struct {
 	every time.Duration // interval of the ticker
+	quiet bool          // only failures are written
 
 	mu     sync.Mutex
 	w      io.Writer
@@ -44,6 +45,13 @@ type Reporter struct {
 // NewLog returns a Reporter that writes lines to w.
 func NewLog(w io.Writer) *Reporter {
 	return &Reporter{w: w, every: time.Second}
+}
+
+// NewQuiet returns a Reporter that writes to w only why items failed.
+func NewQuiet(w io.Writer) *Reporter {
+	r := NewLog(w)
+	r.quiet = true
+	return r
 }
 
 // NewBars returns a Reporter that draws bars on the terminal w. If w is not a terminal, it returns NewLog(w).
@@ -113,6 +121,13 @@ func (r *Reporter) passLocked(e event, prefix, text string) {
 
 // writeLocked writes a line to the log, or above the bars.
 func (r *Reporter) writeLocked(prefix, text string) {
+	if !r.quiet {
+		r.failLocked(prefix, text)
+	}
+}
+
+// failLocked is writeLocked for the reason of a failure.
+func (r *Reporter) failLocked(prefix, text string) {
 	r.line = append(append(r.line[:0], prefix...), text...)
 	r.line = append(cut(r.line, maxLine), '\n')
 	if r.bars != nil {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -35,11 +36,13 @@ var load = sync.OnceValues(func() (*signature.Policy, error) {
 		if err == nil {
 			var p *signature.Policy
 			if p, err = signature.NewPolicyFromFile(path); err == nil {
+				slog.Debug("policy", "file", path)
 				return p, nil
 			}
 		}
 		return nil, &fileError{err}
 	}
+	slog.Debug("no policy", "without", systemPolicy)
 	return nil, nil
 })
 

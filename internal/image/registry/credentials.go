@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -75,6 +76,11 @@ func withLogin(sys *types.SystemContext, repository string, given *request.Login
 		if l, err = findLogin(sys, repository); err != nil {
 			return nil, nil, err
 		}
+	}
+	if l.from != "" {
+		slog.Debug("credentials", "for", repository, "from", l.from)
+	} else {
+		slog.Debug("no credentials", "for", repository, "because", l.none)
 	}
 	own := *sys
 	own.DockerAuthConfig = &l.auth

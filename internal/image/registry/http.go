@@ -168,7 +168,7 @@ func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 	} else {
 		answer = nil
 	}
-	resp, err := w.RoundTripper.RoundTrip(req)
+	resp, err := w.exchange(req, other)
 	if err != nil {
 		return nil, redirected(req, err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -124,6 +125,9 @@ func (s *Source) ask(ctx context.Context, part Part, d digest.Digest, ask func(c
 		}
 		failed = append(failed, attempt{l.name(), reword(err)})
 		s.mirrors.pass(what, i, n, failed)
+		if !last {
+			slog.Debug("location passed over", "wanted", what, "from", l.name(), "error", reword(err), "next", s.locations[i+1].name())
+		}
 		switch {
 		case ctx.Err() != nil && !last:
 			return &retry.NextError{Err: failed.err(s.pinned == ""), Next: s.locations[i+1].name()}

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 
@@ -91,7 +92,9 @@ func locations(img Image) (*types.SystemContext, []sysregistriesv2.PullSource, e
 	if err != nil {
 		return nil, nil, reword(err)
 	}
+	conf := sysregistriesv2.ConfigurationSourceDescription(sys)
 	if reg == nil {
+		slog.Debug("registries.conf says nothing", "image", named, "file", conf)
 		return sys, []sysregistriesv2.PullSource{{Reference: named}}, nil
 	}
 	if reg.Blocked {
@@ -101,6 +104,11 @@ func locations(img Image) (*types.SystemContext, []sysregistriesv2.PullSource, e
 	if err != nil {
 		return nil, nil, reword(err)
 	}
+	asked := make([]string, len(places))
+	for n, p := range places {
+		asked[n] = p.Reference.Name()
+	}
+	slog.Debug("registries.conf", "image", named, "file", conf, "prefix", reg.Prefix, "asked", strings.Join(asked, ", then "))
 	return sys, places, nil
 }
 

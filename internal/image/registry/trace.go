@@ -1,0 +1,98 @@
+package registry
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+)
+
+// exchange sends a request. At the debug level it logs the request when it is sent, and its answer when that was read
+// or abandoned. Neither shows more of the URL than visibleURL.
+func (w *wire) exchange(req *http.Request, other string) (*http.Response, error) {
+	ctx := req.Context()
+	if !slog.Default().Enabled(ctx, slog.LevelDebug) {
+		return w.RoundTripper.RoundTrip(req)
+	}
+	log := slog.With("method", req.Method, "url", visibleURL(req.URL, other != ""))
+	var more []any
+	if from := req.Header.Get("Range"); from != "" {
+		more = append(more, "range", from)
+	}
+	if req.Header.Get("Authorization") != "" || hasForm(req) {
+		more = append(more, "credentials", "sent")
+	}
+	log.DebugContext(ctx, "request", more...)
+	began := time.Now()
+	resp, err := w.RoundTripper.RoundTrip(req)
+	if err != nil {
+		log.DebugContext(ctx, "no answer", "error", onlyReason(err), "took", since(began))
+		return nil, err
+	}
+	b := &tracedBody{ReadCloser: resp.Body}
+	headers, status := since(began), resp.StatusCode
+	b.end = func() {
+		more := []any{"status", status, "bytes", b.n, "headers", headers, "took", since(began)}
+		if place, err := resp.Location(); err == nil {
+			more = append(more, "location", visibleURL(place, true))
+		}
+		if b.err != nil {
+			more = append(more, "error", onlyReason(b.err))
+		}
+		log.DebugContext(ctx, "answer", more...)
+	}
+	resp.Body = b
+	return resp, nil
+}
+
+func since(t time.Time) time.Duration { return time.Since(t).Round(time.Millisecond) }
+
+// visibleURL returns what may be shown of a URL. A user, a query and a fragment may be a key to what is there, and the
+// path, too, where it is not the registry's.
+func visibleURL(u *url.URL, other bool) string {
+	shown := url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}
+	if other {
+		shown.Path = "/…"
+		return shown.Scheme + "://" + shown.Host + shown.Path
+	}
+	return shown.String()
+}
+
+// onlyReason returns the text of an error without a URL in it.
+func onlyReason(err error) string {
+	if sent, ok := errors.AsType[*url.Error](err); ok {
+		err = sent.Err
+	}
+	return err.Error()
+}
+
+// tracedBody is the body of an answer. It calls end once, at its end, at an error, or when it is closed.
+type tracedBody struct {
+	io.ReadCloser
+	n    int64
+	err  error // before the end
+	once sync.Once
+	end  func()
+}
+
+// Read implements io.Reader.
+func (b *tracedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.n += int64(n)
+	if err != nil {
+		if !errors.Is(err, io.EOF) {
+			b.err = err
+		}
+		b.once.Do(b.end)
+	}
+	return n, err
+}
+
+// Close implements io.Closer.
+func (b *tracedBody) Close() error {
+	b.once.Do(b.end)
+	return b.ReadCloser.Close()
+}
