@@ -44,9 +44,9 @@ func TestCopy(t *testing.T) {
 	from.dropPool()
 	from.copyTo(to, it).ok().cached(false).says(
 		name+"@"+progress.Short(string(list.Digest))+": copy of image "+progress.Short(string(layered.ID))+", 1 layer",
-		": layer 1/1 "+progress.Short(string(layered.Layers[0].Digest)), ": done: 0 B downloaded, ")
+		": layer 1/1 "+progress.Short(string(layered.Layers[0].Digest)), ": done")
 	to.has(layered, "signature")
-	from.copyTo(to, it).ok().cached(true).says("1 of 1 items are in the cache")
+	from.copyTo(to, it).ok().cached(true).says("1 of 1 image already in the cache")
 	to.has(layered, "signature")
 	if got := to.listOf(layered.ID); got != string(list.Raw) {
 		t.Errorf("the list of the copy is %q", got)

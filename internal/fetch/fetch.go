@@ -164,9 +164,17 @@ func (j *job) logCached(results []request.Result) {
 			cached++
 		}
 	}
-	if cached > 0 {
-		j.log.Note("%d of %d items are in the cache", cached, len(results))
+	if cached == 0 {
+		return
 	}
+	kind := "image"
+	if j.req.Items[0].Image.Digest == "" {
+		kind = "manifest list"
+	}
+	if len(results) > 1 {
+		kind += "s"
+	}
+	j.log.Note("%d of %d %s already in the cache", cached, len(results), kind)
 }
 
 func done(it request.Item) request.Result {

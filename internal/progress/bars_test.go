@@ -155,8 +155,7 @@ fedora 3/3 89abcdef…              [=>        ]    160.0 MB / 1.0 GB  937.9 MB/
 2 images
 my.test/fedora/fedora:41: layer 2/3 sha256:0123abcd… 48.2 MB: attempt 1 of 6 fai
 led, next in 3.0 s: stalled
-my.test/fedora/fedora:41: done: 48.2 MB downloaded, 0 B reused, 7.0 s, 2 attempt
-s
+my.test/fedora/fedora:41: done: 48.2 MB downloaded, 7.0 s, 2 attempts
 `)
 	})
 }

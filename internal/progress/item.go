@@ -28,7 +28,7 @@ type Summary struct {
 	Bytes    int64         // received from the network, in all attempts
 	Reused   int64         // not downloaded: in the pool, or left by an earlier run
 	Elapsed  time.Duration // from start to end
-	Attempts int           // 1 if the first one succeeded; 0 is not shown
+	Attempts int           // 1 if the first one succeeded
 	Cached   bool          // the item was in the cache already
 	Sent     bool          // Bytes were sent to a registry, which already had Reused
 }
@@ -91,16 +91,9 @@ func (i *Item) Done(s Summary) {
 	if i == nil {
 		return
 	}
-	text := "done: " + Bytes(s.Bytes) + " downloaded, " + Bytes(s.Reused) + " reused, " + seconds(s.Elapsed)
-	switch {
-	case s.Cached:
-		text = "done: in the cache already"
-	case s.Sent:
-		text = "done: " + Bytes(s.Bytes) + " sent, the registry had " + Bytes(s.Reused) + ", " + seconds(s.Elapsed)
-	case s.Attempts == 1:
-		text += ", 1 attempt"
-	case s.Attempts > 1:
-		text += ", " + strconv.Itoa(s.Attempts) + " attempts"
+	text := "done: in the cache already"
+	if !s.Cached {
+		text = "done" + s.parts()
 	}
 	i.end(doneEvent{
 		itemRef: i.ref, Cached: s.Cached, Bytes: s.Bytes, Reused: s.Reused,
@@ -108,12 +101,43 @@ func (i *Item) Done(s Summary) {
 	}, text)
 }
 
+// parts lists what is not zero of a summary, and attempts only if there were several.
+func (s Summary) parts() string {
+	var parts []string
+	switch {
+	case s.Bytes > 0 && s.Sent:
+		parts = append(parts, Bytes(s.Bytes)+" sent")
+	case s.Bytes > 0:
+		parts = append(parts, Bytes(s.Bytes)+" downloaded")
+	}
+	switch {
+	case s.Reused > 0 && s.Sent:
+		parts = append(parts, "the registry had "+Bytes(s.Reused))
+	case s.Reused > 0:
+		parts = append(parts, Bytes(s.Reused)+" reused")
+	}
+	if took := seconds(s.Elapsed); took != seconds(0) {
+		parts = append(parts, took)
+	}
+	if s.Attempts > 1 {
+		parts = append(parts, strconv.Itoa(s.Attempts)+" attempts")
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return ": " + strings.Join(parts, ", ")
+}
+
 // Copied logs that the item was copied or written, and how many bytes were copied.
 func (i *Item) Copied(bytes int64, took time.Duration) {
 	if i == nil {
 		return
 	}
-	i.end(doneEvent{itemRef: i.ref, Bytes: bytes, Seconds: inSeconds(took)}, "done: "+Bytes(bytes)+" copied, "+seconds(took))
+	text := "done: " + Bytes(bytes) + " copied"
+	if t := seconds(took); t != seconds(0) {
+		text += ", " + t
+	}
+	i.end(doneEvent{itemRef: i.ref, Bytes: bytes, Seconds: inSeconds(took)}, text)
 }
 
 // Fail logs that the item could not be fetched, and why: the text of an error. Further lines of the text, such as a
@@ -152,7 +176,11 @@ func (i *Item) end(e event, lines ...string) {
 		i.r.events.write(e)
 		return
 	}
+	write := i.r.writeLocked
+	if _, failed := e.(failedEvent); failed {
+		write = i.r.failLocked
+	}
 	for _, line := range lines {
-		i.r.writeLocked(i.prefix, line)
+		write(i.prefix, line)
 	}
 }

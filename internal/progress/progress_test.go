@@ -168,9 +168,9 @@ func TestLog(t *testing.T) {
 			i.Done(Summary{})
 			i.Done(Summary{Cached: true, Elapsed: time.Millisecond, Attempts: 1})
 		}, []string{
-			name + ": done: 75.2 MB downloaded, 48.2 MB reused, 12.3 s, 1 attempt",
-			name + ": done: 0 B downloaded, 0 B reused, 1h0m0s, 3 attempts",
-			name + ": done: 0 B downloaded, 0 B reused, 0.0 s",
+			name + ": done: 75.2 MB downloaded, 48.2 MB reused, 12.3 s",
+			name + ": done: 1h0m0s, 3 attempts",
+			name + ": done",
 			name + ": done: in the cache already",
 		}},
 		{"the hints of an error are indented", func(_ *Reporter, i *Item) {

@@ -52,15 +52,13 @@ one 1/2 11111111…  [============>            ]    20.0 MB / 40.0 MB   33.5 MB/
 		time.Sleep(200 * time.Millisecond)
 		see("all are done", `
 my.test/a/two@sha256:89abcdef…: failed: gone
-my.test/a/one@sha256:89abcdef…: done: 40.0 MB downloaded, 20.0 MB reused, 1.0 s,
- 1 attempt
+my.test/a/one@sha256:89abcdef…: done: 40.0 MB downloaded, 20.0 MB reused, 1.0 s
 all: 3 of 3 done   [=========================]    60.0 MB / 60.0 MB       0 B/s
 `)
 		r.Close()
 		see("at the end", `
 my.test/a/two@sha256:89abcdef…: failed: gone
-my.test/a/one@sha256:89abcdef…: done: 40.0 MB downloaded, 20.0 MB reused, 1.0 s,
- 1 attempt
+my.test/a/one@sha256:89abcdef…: done: 40.0 MB downloaded, 20.0 MB reused, 1.0 s
 `)
 	})
 }
