@@ -17,7 +17,6 @@ import (
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/cacheinfo"
 	"osbuild-containers/internal/hint"
-	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/userns"
 )
 
@@ -205,7 +204,7 @@ func (a *app) noteCache(dir string, images int) {
 	}
 	if err != nil {
 		for line := range strings.Lines(hint.Text(err, hint.Flags)) {
-			progress.NewLog(a.env.Stderr).Note("%s", strings.TrimSuffix(line, "\n"))
+			a.env.Lines().Note("%s", strings.TrimSuffix(line, "\n"))
 		}
 	}
 }
@@ -223,6 +222,6 @@ func (a *app) scan(dir string) ([]*cacheinfo.Image, error) {
 // openCache opens a cache whose notes go to standard error.
 func (a *app) openCache(dir string) *cache.Cache {
 	c := cache.Open(dir)
-	c.Note = progress.NewLog(a.env.Stderr).Note
+	c.Note = a.env.Lines().Note
 	return c
 }

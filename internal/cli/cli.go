@@ -137,7 +137,16 @@ elsewhere.`,
 		DisableAutoGenTag: true,
 		Args:              noArguments,
 		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-		PersistentPreRunE: func(*cobra.Command, []string) error { return a.flags.check() },
+		PersistentPreRunE: func(*cobra.Command, []string) error {
+			if err := a.flags.check(); err != nil {
+				return err
+			}
+			a.env.Quiet = a.flags.quiet
+			if a.flags.debug {
+				a.env.Debug()
+			}
+			return nil
+		},
 	}
 	root.SetArgs(env.Args)
 	root.SetIn(env.Stdin)

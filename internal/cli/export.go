@@ -21,7 +21,6 @@ import (
 	"osbuild-containers/internal/fetch"
 	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/pin"
-	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
 )
 
@@ -174,6 +173,9 @@ func (e *exportCommand) run(ctx context.Context, args []string) error {
 	if e.flags.json {
 		return e.json(exportJSON(target, b))
 	}
+	if e.env.Quiet {
+		return nil
+	}
 	return e.showExported(target, b)
 }
 
@@ -308,7 +310,7 @@ func (e *exportCommand) fetchMissing(ctx context.Context, dir string, w *wanted)
 		return fmt.Errorf("%d of %d could not be fetched: nothing was exported", failed, len(lists.Items)+len(images.Items))
 	}
 	if err := fetch.RecordNames(ctx, dir, w.images); err != nil {
-		progress.NewLog(e.env.Stderr).Note("%v", err) // it is there all the same
+		e.env.Lines().Note("%v", err) // it is there all the same
 	}
 	return nil
 }

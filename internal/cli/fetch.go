@@ -81,7 +81,7 @@ func (f *fetchCommand) run(ctx context.Context, args []string) error {
 		return refused(err)
 	}
 	if w.stored > 0 {
-		progress.NewLog(f.env.Stderr).Note("%s that osbuild takes from the containers storage of this machine: not fetched", count(w.stored, "image"))
+		f.env.Lines().Note("%s that osbuild takes from the containers storage of this machine: not fetched", count(w.stored, "image"))
 	}
 	if f.plan {
 		return f.runPlan(ctx, lists, images)
@@ -91,13 +91,10 @@ func (f *fetchCommand) run(ctx context.Context, args []string) error {
 
 // reporter is who is told of progress: a program, a person or a log.
 func (a *app) reporter() *progress.Reporter {
-	switch {
-	case a.flags.json:
+	if a.flags.json {
 		return progress.NewEvents(a.env.Stdout)
-	case a.env.StderrIsTerminal:
-		return progress.NewBars(a.env.Stderr)
 	}
-	return progress.NewLog(a.env.Stderr)
+	return a.env.Log()
 }
 
 // fetch fetches the lists, which are small, and then the images.
@@ -118,7 +115,7 @@ func (f *fetchCommand) fetch(ctx context.Context, lists, images *request.Request
 	}
 	log.Close()
 	log.End()
-	if !f.flags.json {
+	if !f.flags.json && !f.env.Quiet {
 		if err := f.showFetched(&sum); err != nil {
 			return err
 		}
@@ -226,5 +223,5 @@ func (a *app) showFetched(s *fetched) error {
 			parts = append(parts, fmt.Sprintf("%d %s", p.n, p.what))
 		}
 	}
-	return a.print("%s: %s downloaded, %s reused\n", strings.Join(parts, ", "), progress.Bytes(s.bytes), progress.Bytes(s.reused))
+	return a.summary(parts, size{s.bytes, "downloaded"}, size{s.reused, "reused"})
 }

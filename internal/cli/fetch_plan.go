@@ -17,7 +17,7 @@ import (
 
 // runPlan says what fetch would do.
 func (f *fetchCommand) runPlan(ctx context.Context, lists, images *request.Request) error {
-	log := progress.NewLog(f.env.Stderr)
+	log := f.env.Lines()
 	all := []planJSON{}
 	if len(lists.Items) > 0 {
 		all = append(all, planned("list", fetch.PlanLists(ctx, lists, log))...)

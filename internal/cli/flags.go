@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -14,6 +15,8 @@ import (
 type flags struct {
 	caches    []*pflag.FlagSet // that name the cache, one for each command
 	json      bool
+	quiet     bool
+	debug     bool
 	cache     string
 	store     string
 	authfile  string
@@ -24,22 +27,22 @@ type flags struct {
 }
 
 // uses are the flags of each command besides its own, by what it uses.
-var uses = map[string]struct{ cache, registry bool }{
-	"pin":          {registry: true},
-	"pin add":      {registry: true},
-	"pin check":    {registry: true},
-	"pin update":   {registry: true},
+var uses = map[string]struct{ cache, registry, quiet, debug bool }{
+	"pin":          {registry: true, quiet: true, debug: true},
+	"pin add":      {registry: true, quiet: true, debug: true},
+	"pin check":    {registry: true, quiet: true, debug: true},
+	"pin update":   {registry: true, quiet: true, debug: true},
 	"pin manifest": {registry: true},
-	"fetch":        {cache: true, registry: true},
+	"fetch":        {cache: true, registry: true, quiet: true, debug: true},
 	"list":         {cache: true},
 	"inspect":      {cache: true},
 	"du":           {cache: true},
-	"mirror":       {cache: true, registry: true},
-	"export":       {cache: true, registry: true},
-	"unpack":       {cache: true, registry: true},
-	"import":       {cache: true},
-	"verify":       {cache: true, registry: true},
-	"gc":           {cache: true},
+	"mirror":       {cache: true, registry: true, quiet: true, debug: true},
+	"export":       {cache: true, registry: true, quiet: true, debug: true},
+	"unpack":       {cache: true, registry: true, quiet: true, debug: true},
+	"import":       {cache: true, quiet: true, debug: true},
+	"verify":       {cache: true, registry: true, quiet: true, debug: true},
+	"gc":           {cache: true, quiet: true},
 	"rm":           {cache: true},
 	"tag":          {cache: true},
 }
@@ -52,6 +55,12 @@ func (f *flags) add(cmd *cobra.Command) {
 	}
 	if use.registry {
 		f.addRegistry(cmd.Flags())
+	}
+	if use.quiet {
+		cmd.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "write only errors")
+	}
+	if use.debug {
+		cmd.Flags().BoolVarP(&f.debug, "debug", "v", false, "log requests, mirrors, files used and where credentials are from, but no secrets")
 	}
 	for _, sub := range cmd.Commands() {
 		f.add(sub)
@@ -90,6 +99,9 @@ func alias(set *pflag.FlagSet, name, flag string) {
 
 // check refuses what no command takes.
 func (f *flags) check() error {
+	if f.quiet && f.debug {
+		return refused(errors.New("--quiet leaves out what --debug adds: use one of them"))
+	}
 	if err := checkCertDir("--cert-dir", f.certDir); err != nil {
 		return err
 	}

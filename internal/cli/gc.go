@@ -83,6 +83,9 @@ func (g *gcCommand) run(ctx context.Context) error {
 	if g.flags.json {
 		return g.json(gcJSON(dir, done, g.dryRun))
 	}
+	if g.env.Quiet && !g.dryRun {
+		return nil
+	}
 	return g.print("%s", gcText(done, g.dryRun, "gc"))
 }
 

@@ -17,7 +17,6 @@ import (
 	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/pin"
-	"osbuild-containers/internal/progress"
 )
 
 func (a *app) importCommand() *cobra.Command {
@@ -108,7 +107,7 @@ func (a *app) runImport(ctx context.Context, path string, repair bool, root *roo
 	})
 	if a.flags.json {
 		err = a.json(importJSON(dir, path, done))
-	} else {
+	} else if !a.env.Quiet {
 		err = a.showImported(done)
 	}
 	if err != nil || failed == 0 {
@@ -177,5 +176,5 @@ func (a *app) showImported(done *bundle.Imported) error {
 			parts = append(parts, fmt.Sprintf("%d %s", states[s], s))
 		}
 	}
-	return a.print("%s: %s copied, %s reused\n", strings.Join(parts, ", "), progress.Bytes(copied), progress.Bytes(reused))
+	return a.summary(parts, size{copied, "copied"}, size{reused, "reused"})
 }

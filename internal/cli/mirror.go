@@ -11,7 +11,6 @@ import (
 	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/mirror"
 	"osbuild-containers/internal/pin"
-	"osbuild-containers/internal/progress"
 )
 
 // mirrorCommand is the command mirror, with what its flags say.
@@ -117,9 +116,9 @@ func (m *mirrorCommand) run(ctx context.Context, set *pflag.FlagSet, dest string
 	if err != nil {
 		return refused(err)
 	}
-	log := progress.NewLog(m.env.Stderr)
-	if m.env.StderrIsTerminal && !m.dryRun {
-		log = progress.NewBars(m.env.Stderr)
+	log := m.env.Lines()
+	if !m.dryRun {
+		log = m.env.Log()
 	}
 	do := mirror.Copy
 	if m.dryRun {
@@ -148,8 +147,10 @@ func (m *mirrorCommand) show(place mirror.Place, res *mirror.Result, conf string
 	case m.dryRun:
 		err = m.showPlan(res)
 	case failed == 0:
-		fmt.Fprintf(m.env.Stderr, "%s in %s\n%s sent, %s mounted, %s there before\n", count(len(res.Images), "reference"),
-			place, progress.Bytes(res.Sent), progress.Bytes(res.Mounted), progress.Bytes(res.There))
+		if !m.env.Quiet {
+			fmt.Fprintf(m.env.Stderr, "%s in %s\n", count(len(res.Images), "reference"), place)
+			fmt.Fprintf(m.env.Stderr, "%s\n", sizes(size{res.Sent, "sent"}, size{res.Mounted, "mounted"}, size{res.There, "there before"}))
+		}
 		err = m.print("%s", conf)
 	}
 	if err == nil && failed > 0 {

@@ -12,7 +12,6 @@ import (
 
 	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/pin"
-	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/unpack"
 )
 
@@ -216,7 +215,7 @@ func (p *pinCommand) dryRunFlag(f *pflag.FlagSet, usage string) {
 
 // resolver asks registries as the flags say.
 func (p *pinCommand) resolver() *pin.Resolver {
-	return &pin.Resolver{Access: p.flags.access(), Options: p.flags.options, Note: progress.NewLog(p.env.Stderr).Note}
+	return &pin.Resolver{Access: p.flags.access(), Options: p.flags.options, Note: p.env.Lines().Note}
 }
 
 // platforms are what --arch says, each once.
@@ -255,7 +254,7 @@ func (p *pinCommand) references(ctx context.Context, args []string) ([]pin.Refer
 	var errs []error
 	for _, text := range args {
 		if text == unpack.Scratch {
-			progress.NewLog(p.env.Stderr).Note("%s is the empty image, which unpack has: there is nothing to pin", text)
+			p.env.Lines().Note("%s is the empty image, which unpack has: there is nothing to pin", text)
 			continue
 		}
 		ref, err := pin.ParseReference(p.flags.access(), text)

@@ -42,6 +42,9 @@ func (p *pinCommand) runAdd(ctx context.Context, args []string) error {
 	if p.flags.json {
 		return p.json(pinAnswer{p.file, p.dryRun, added, changed, images})
 	}
+	if p.env.Quiet && !p.dryRun {
+		return nil
+	}
 	return p.showPins(images, added, changed)
 }
 
@@ -240,6 +243,9 @@ func (p *pinCommand) runUpdate(ctx context.Context, names []string) error {
 	}
 	if p.flags.json {
 		return p.json(updateAnswer{p.file, p.dryRun, changes})
+	}
+	if p.env.Quiet && !p.dryRun {
+		return nil
 	}
 	return p.showChanges(changes)
 }

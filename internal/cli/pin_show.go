@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -82,7 +83,7 @@ func (p *pinCommand) showPins(images []pin.Image, added, changed int) error {
 // showList is a line for each image; names are last and as long as they are.
 func (p *pinCommand) showList(images []pin.Image) error {
 	if len(images) == 0 {
-		progress.NewLog(p.env.Stderr).Note("nothing is pinned in %s", p.file)
+		p.env.Lines().Note("nothing is pinned in %s", p.file)
 		return nil
 	}
 	rows := make([][]string, len(images))
@@ -120,7 +121,12 @@ func count(n int, noun string) string {
 func (p *pinCommand) showChecks(all []pin.Status) error {
 	var b strings.Builder
 	line := func(state, platform, image string) { fmt.Fprintf(&b, "%-6s  %-12s  %s\n", state, platform, image) }
-	line("STATE", "PLATFORM", "IMAGE")
+	if p.env.Quiet {
+		all = slices.DeleteFunc(all, func(s pin.Status) bool { return s.State == pin.OK })
+	}
+	if len(all) > 0 {
+		line("STATE", "PLATFORM", "IMAGE")
+	}
 	for n := range all {
 		s := &all[n]
 		line(string(s.State), s.Platform, s.Reference)

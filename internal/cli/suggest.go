@@ -79,6 +79,7 @@ var otherFlags = map[string]string{ //nolint:gosec // names of flags, no credent
 	"insecure":                 "--tls-verify=false",
 	"insecure-skip-tls-verify": "--tls-verify=false",
 	"lock":                     "--pins",
+	"log-level":                "--debug",
 	"lockfile":                 "--pins",
 	"multi-arch":               "--arch, which takes several architectures with commas between them",
 	"no-trunc":                 "--json, which has digests in full",
@@ -101,6 +102,7 @@ var otherFlags = map[string]string{ //nolint:gosec // names of flags, no credent
 	"src-creds":                "--authfile, or log in with podman login",
 	"src-tls-verify":           "--tls-verify=false",
 	"to":                       "--output",
+	"verbose":                  "--debug",
 	"username":                 "--authfile, or log in with podman login",
 
 	"fetch output":    "--cache for the directory, or " + Name + " export for a file",

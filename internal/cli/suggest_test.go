@@ -143,7 +143,7 @@ func TestFlagsWhereTheyDoSomething(t *testing.T) {
 		if is {
 			seen++
 		}
-		for flag, want := range map[string]bool{"cache": use.cache, "store": use.cache, "authfile": use.registry, "retries": use.registry} {
+		for flag, want := range map[string]bool{"cache": use.cache, "store": use.cache, "authfile": use.registry, "retries": use.registry, "quiet": use.quiet || pathBelowRoot(cmd) == "list", "debug": use.debug} {
 			if got := cmd.Flag(flag) != nil; got != want {
 				t.Errorf("%s --%s: got %t, want %t", cmd.CommandPath(), flag, got, want)
 			}

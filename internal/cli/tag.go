@@ -13,7 +13,6 @@ import (
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/cacheinfo"
 	"osbuild-containers/internal/hint"
-	"osbuild-containers/internal/progress"
 )
 
 // tagCommand is the command tag, with what its flags say.
@@ -127,7 +126,7 @@ func (t *tagCommand) tag(ctx context.Context, c *cache.Cache, all []*cacheinfo.I
 			return err
 		}
 		if slices.ContainsFunc(other.Origins, func(o cache.Origin) bool { return is(o) && o.Transport != cache.Tagged }) {
-			progress.NewLog(t.env.Stderr).Note("image %s was fetched or imported as %s, and keeps that name: the newer image is what it means", short(other.ID), name)
+			t.env.Lines().Note("image %s was fetched or imported as %s, and keeps that name: the newer image is what it means", short(other.ID), name)
 		}
 	}
 	return nil

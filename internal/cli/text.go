@@ -131,6 +131,32 @@ func lineEnd(text []rune, most int) int {
 	return most
 }
 
+// size is a number of bytes, and what became of them.
+type size struct {
+	bytes int64
+	what  string
+}
+
+// sizes lists those that are not zero; "" if all are.
+func sizes(all ...size) string {
+	var parts []string
+	for _, s := range all {
+		if s.bytes != 0 {
+			parts = append(parts, progress.Bytes(s.bytes)+" "+s.what)
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// summary writes the last line of a table: how many there are of each state, and their bytes.
+func (a *app) summary(states []string, all ...size) error {
+	line := strings.Join(states, ", ")
+	if bytes := sizes(all...); bytes != "" {
+		line += ": " + bytes
+	}
+	return a.print("%s\n", line)
+}
+
 // date is a day, "-" for none.
 func date(t time.Time) string {
 	if t.IsZero() {

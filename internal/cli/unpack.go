@@ -300,7 +300,7 @@ func (u *unpackCommand) unpack(ctx context.Context, dir, what string, f unpackFo
 		return err
 	}
 	bar.Unpacked(u.dest, time.Since(began))
-	if u.flags.json || u.dest == "-" || u.special { // which may be /dev/stdout
+	if u.flags.json || u.env.Quiet || u.dest == "-" || u.special { // which may be /dev/stdout
 		return nil
 	}
 	log.Close()

@@ -54,7 +54,7 @@ func (a *app) verify(ctx context.Context, args []string, repair bool) error {
 		return err
 	}
 	var bars *progress.Reporter
-	if a.env.StderrIsTerminal {
+	if a.env.StderrIsTerminal && !a.env.Quiet {
 		bars = progress.NewBars(a.env.Stderr)
 	}
 	v, err := verify.Verify(ctx, c, images, len(args) == 0, bars)
@@ -74,14 +74,14 @@ func (a *app) verify(ctx context.Context, args []string, repair bool) error {
 		err = a.json(verifyJSON(dir, v, r))
 	} else if v.Images+v.Files == 0 && isCacheOrEmpty(dir) {
 		a.noteCache(dir, 0)
-	} else if v.Images+v.Files > 0 {
+	} else if v.Images+v.Files > 0 && (!a.env.Quiet || len(r.Left) > 0) {
 		err = a.print("%s", verifyText(v, r))
 	}
 	if err == nil && v.Images+v.Files == 0 && !isCacheOrEmpty(dir) {
 		return fmt.Errorf("%s is not a cache: nothing was verified", dir)
 	}
 	if err == nil && len(r.Left) > 0 && !repair && !a.flags.json {
-		progress.NewLog(a.env.Stderr).Note("repair it with --repair")
+		a.env.Lines().Note("repair it with --repair")
 	}
 	if err == nil && len(r.Left) > 0 {
 		err = &statusError{status: exitDamaged}
@@ -90,10 +90,7 @@ func (a *app) verify(ctx context.Context, args []string, repair bool) error {
 }
 
 func (a *app) repair(ctx context.Context, dir string, all []*cacheinfo.Image, damaged []verify.Damage) (*verify.Repaired, error) {
-	log := progress.NewLog(a.env.Stderr)
-	if a.env.StderrIsTerminal {
-		log = progress.NewBars(a.env.Stderr)
-	}
+	log := a.env.Log()
 	defer log.Close()
 	r := &verify.Repairer{Dir: dir, Options: a.flags.options, Access: a.flags.access(), Log: log}
 	return r.Repair(ctx, all, damaged)

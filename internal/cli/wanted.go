@@ -16,7 +16,6 @@ import (
 	"osbuild-containers/internal/inject"
 	"osbuild-containers/internal/pin"
 	"osbuild-containers/internal/process"
-	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
 	"osbuild-containers/internal/resolve"
 )
@@ -139,7 +138,7 @@ func (a *app) readManifest(ctx context.Context, path string) (*inject.Manifest, 
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	if len(m.Images)+len(m.Lists)+len(m.Stored) == 0 {
-		progress.NewLog(a.env.Stderr).Note("%s: a manifest without containers", path)
+		a.env.Lines().Note("%s: a manifest without containers", path)
 	}
 	return m, nil
 }
@@ -237,6 +236,6 @@ func (f *fetchCommand) resolve(ctx context.Context, args []string, platforms []p
 		}
 		refs[n] = pin.Wanted{Reference: ref, Platforms: platforms}
 	}
-	r := &pin.Resolver{Access: f.flags.access(), Options: f.flags.options, Note: progress.NewLog(f.env.Stderr).Note}
+	r := &pin.Resolver{Access: f.flags.access(), Options: f.flags.options, Note: f.env.Lines().Note}
 	return r.Resolve(ctx, refs)
 }
