@@ -9,11 +9,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
 
 	"osbuild-containers/internal/image/input"
 	"osbuild-containers/internal/module"
@@ -29,7 +31,7 @@ import (
 // TestInUserNamespace runs the tests of the stage a second time, as osbuild runs it for an ordinary user.
 // Left out are those that set owners of more than 65,536 or mount, and those of other namespaces.
 func TestInUserNamespace(t *testing.T) {
-	userns.All(t, "^(TestAsAProcess|TestIgnoreOwners|TestStorageOfAnOrdinaryUser|TestDevicesInUserNamespace|TestKilledInUserNamespace)$")
+	userns.All(t, "^(TestAsAProcess|TestIgnoreOwners|TestStorageOfAnOrdinaryUser|TestDevicesInUserNamespace|TestKilledInUserNamespace|TestWithoutSysAdmin)$")
 }
 
 // TestIgnoreOwners writes an image with owners that the namespace does not map, with one id and without a mount namespace:
@@ -215,12 +217,7 @@ func same(t *testing.T, root string, img *images.Image, layers []images.LayerInf
 // TestKilledInUserNamespace kills the stage at each call that changes what the storage knows of layers and images. The
 // image is then either complete or not found, and the next run completes it.
 func TestKilledInUserNamespace(t *testing.T) {
-	const victim = "TEST_VICTIM"
-	if os.Getenv(victim) != "" {
-		os.Exit(module.Stage{Name: "org.osbuild.skopeo", Run: run}.Main(t.Context(), module.Env{
-			Env: process.Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr},
-		}))
-	}
+	asVictim(t)
 	if !userns.Inside(t, userns.OneID()) {
 		return
 	}
@@ -232,12 +229,9 @@ func TestKilledInUserNamespace(t *testing.T) {
 			a := inputs.New(t)
 			a.Dir(t, "localhost/one:v1", img)
 			a.Options = storageOptions(driver)
-			cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$")
-			cmd.Env = append(os.Environ(), victim+"=1")
-			cmd.Stdin = bytes.NewReader(a.JSON(t))
 			seen := 0
 			var at calls.Call
-			err := calls.Start(t, cmd, func(c calls.Call) calls.Verdict {
+			err := calls.Start(t, victim(t, a), func(c calls.Call) calls.Verdict {
 				if c.Below(filepath.Join(rootOf(a), driver+"-layers")) || c.Below(filepath.Join(rootOf(a), driver+"-images")) {
 					if seen++; seen == n {
 						at = c
@@ -272,6 +266,81 @@ func TestKilledInUserNamespace(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestWithoutSysAdmin runs the stage as root without CAP_SYS_ADMIN, as root of a container is: the library then sets
+// user.overlay.opaque, as for an ordinary user.
+func TestWithoutSysAdmin(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	if !userns.Second() {
+		runtime.LockOSThread() // never unlocked: the thread ends with the test
+		must(t, unix.Prctl(unix.PR_CAPBSET_DROP, unix.CAP_SYS_ADMIN, 0, 0, 0))
+	}
+	if !userns.Inside(t, &syscall.SysProcAttr{}) {
+		return
+	}
+	store.NeedOverlay(t, t.TempDir())
+	a := inputs.New(t)
+	a.Dir(t, "localhost/one:v1", withOpaque())
+	a.Options = storageOptions("overlay")
+	code, log := call(t, a)
+	if want := "1 are not set, the first is trusted.overlay.opaque of \"deep/d\"\n"; code != 0 || strings.Count(log, "warning: ") != 1 || !strings.Contains(log, want) {
+		t.Errorf("exit status %d, want %s in %s", code, want, log)
+	}
+}
+
+// TestAttributesAreRefused has a file system that does not take attributes, such as virtiofs of a virtual machine: overlay
+// cannot have an opaque directory there, vfs needs no attribute.
+func TestAttributesAreRefused(t *testing.T) {
+	asVictim(t)
+	drivers(t, func(t *testing.T, driver string) {
+		a := inputs.New(t)
+		a.Dir(t, "localhost/one:v1", withOpaque())
+		a.Options = storageOptions(driver)
+		var out bytes.Buffer
+		cmd := victim(t, a)
+		cmd.Stdout, cmd.Stderr = &out, &out
+		err := calls.Start(t, cmd, func(calls.Call) calls.Verdict { return syscall.EPERM }, "setxattr").Wait()
+		if driver == "vfs" {
+			if err != nil {
+				t.Errorf("%v: %s", err, &out)
+			}
+			return
+		}
+		for _, want := range []string{`"deep/d": set `, ".overlay.opaque: operation not permitted", "use a tree on another file system, or the storage-driver vfs"} {
+			if err == nil || !strings.Contains(out.String(), want) {
+				t.Errorf("%v: %s, want %q", err, &out, want)
+			}
+		}
+	})
+}
+
+func withOpaque() *images.Image {
+	return images.New(images.Files(images.File{Name: "deep/"}, images.File{Name: "deep/d/"}, images.File{Name: "deep/d/.wh..wh..opq"}, images.File{Name: "f"}))
+}
+
+// asVictim is the stage where victim has started this process.
+func asVictim(t *testing.T) {
+	t.Helper()
+	if os.Getenv(victimVariable) != "" {
+		os.Exit(module.Stage{Name: "org.osbuild.skopeo", Run: run}.Main(t.Context(), module.Env{
+			Env: process.Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr},
+		}))
+	}
+}
+
+const victimVariable = "TEST_VICTIM"
+
+// victim is a process that runs the stage, of a test that calls asVictim first.
+func victim(t *testing.T, a *inputs.Arguments) *exec.Cmd {
+	t.Helper()
+	name, _, _ := strings.Cut(t.Name(), "/")
+	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.run=^"+name+"$")
+	cmd.Env = append(os.Environ(), victimVariable+"=1")
+	cmd.Stdin = bytes.NewReader(a.JSON(t))
+	return cmd
 }
 
 // unpacked returns the directories of the layers: with vfs, the last one has all that is below it, too.

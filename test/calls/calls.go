@@ -82,6 +82,7 @@ var kinds = []kind{
 	{name: "write", nr: unix.SYS_WRITE, fd: true},
 	{name: "read", nr: unix.SYS_READ, fd: true},
 	{name: "ioctl", nr: unix.SYS_IOCTL, fd: true},
+	{name: "setxattr", nr: unix.SYS_SETXATTR},
 }
 
 // Changing are the calls that change names and files, or make changes durable.

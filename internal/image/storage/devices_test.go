@@ -156,7 +156,7 @@ func TestOpaqueDirectoriesAreNamed(t *testing.T) {
 	for name, want := range map[string]string{".wh..wh..opq": "/", "./.wh..wh..opq": "/", "/.wh..wh..opq": "/", "./a//b/.wh..wh..opq": "a/b"} {
 		s := stream(t, packed(t, ""), layer.Limits{})
 		o := newOwners(s, layer.NewTally(layer.Limits{}), t.TempDir(), false)
-		o.overlay, o.devices = true, newDevices(nil)
+		o.overlay, o.opaqueAttr = true, "user.overlay.opaque"
 		if err := o.add(&tar.Header{Name: name}, &layer.Entry{Name: name}); err != nil {
 			t.Fatal(err)
 		}

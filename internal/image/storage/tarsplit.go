@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -19,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"osbuild-containers/internal/ctxio"
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/layer"
 	"osbuild-containers/internal/userns"
 )
@@ -87,8 +89,13 @@ type owners struct {
 	overlay      bool        // the store's driver is overlay
 	ignoreOwners bool
 	devices      *devices // nil if they can be created
+	opaque       string   // the first opaque directory; empty for none
+	opaqueAttr   string   // that the library makes directories opaque with
 	lost         userns.Losses
 }
+
+// trustedOpaque is the attribute of opaque directories that root's podman reads.
+const trustedOpaque = "trusted.overlay.opaque"
 
 // noOpaque explains why root's podman does not see opaque directories.
 const noOpaque = "only root of the host can set trusted.overlay.opaque; user.overlay.opaque, which a rootless podman reads, is set"
@@ -97,7 +104,8 @@ func newOwners(stream *layer.Stream, image *layer.Tally, disk string, ignoreOwne
 	o := &owners{
 		ignoreOwners: ignoreOwners,
 		stream:       stream, image: image, disk: disk, uids: map[uint32]struct{}{}, gids: map[uint32]struct{}{},
-		dirs: map[string]struct{}{}, parents: map[string]struct{}{},
+		opaqueAttr: archive.GetOverlayXattrName("opaque"),
+		dirs:       map[string]struct{}{}, parents: map[string]struct{}{},
 	}
 	if userns.Restricted() {
 		ids := userns.Mapped()
@@ -126,8 +134,12 @@ func (o *owners) add(h *tar.Header, e *layer.Entry) error {
 	if err := o.need(dir); err != nil {
 		return err
 	}
-	if base == archive.WhiteoutOpaqueDir && o.devices != nil && o.overlay {
-		o.lost.Add(cmp.Or(strings.Trim(dir, "/"), "/"), "trusted.overlay.opaque", noOpaque)
+	if base == archive.WhiteoutOpaqueDir && o.overlay {
+		opaque := cmp.Or(strings.Trim(dir, "/"), "/")
+		o.opaque = cmp.Or(o.opaque, opaque)
+		if o.opaqueAttr != trustedOpaque {
+			o.lost.Add(opaque, trustedOpaque, noOpaque)
+		}
 	}
 	if gone, ok := whiteout(name); ok {
 		o.whiteouts = append(o.whiteouts, gone)
@@ -149,6 +161,19 @@ func (o *owners) add(h *tar.Header, e *layer.Entry) error {
 		o.lost.Add(e.Name, fmt.Sprintf("%d:%d", h.Uid, h.Gid), userns.NoOwners)
 	}
 	return nil
+}
+
+// opaqueError explains an error of unpacking the layer into dest if the reason is that directories there cannot be opaque: a
+// file system of a virtual machine may refuse the attribute.
+func (o *owners) opaqueError(dest string, err error) error {
+	if o.opaque == "" || !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.ENOTSUP) {
+		return err
+	}
+	refused := unix.Setxattr(dest, o.opaqueAttr, []byte("y"), 0)
+	if refused == nil {
+		return err
+	}
+	return hint.Add(fmt.Errorf("%q: set %s: %w", o.opaque, o.opaqueAttr, refused), "use a tree on another file system, or the storage-driver vfs")
 }
 
 // lose counts what the library silently drops from an entry if not run by root of the host.

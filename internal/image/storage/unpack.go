@@ -54,7 +54,7 @@ func (d *differ) ApplyDiff(dest string, options *archive.TarOptions, _ *graphdri
 		options.ChownOpts = &idtools.IDPair{UID: unix.Geteuid(), GID: unix.Getegid()}
 	}
 	if err := unpack(d.stream, dest, options, storage.NewJSONPacker(n.zip), o); err != nil {
-		return out, err
+		return out, o.opaqueError(dest, err)
 	}
 	if d.clamp != nil {
 		if err := inside(dest, func() error { return d.clampAll(o.timeless()) }); err != nil {
