@@ -60,10 +60,10 @@ is complete again. See docs/bundles.md.`,
 	set.StringVarP(&e.output, "output", "o", "", "`PATH` of the file or directory to write; - is standard output")
 	set.StringArrayVar(&e.pins, "pins", nil, "pin `FILE` with the images; may be given again")
 	alias(set, "file", "pins")
-	set.StringSliceVar(&e.arch, "arch", nil, "architectures (default all)")
+	set.StringSliceVar(&e.arch, "arch", nil, "`ARCH`, or several with commas between them (default all)")
 	set.StringArrayVar(&e.have, "have", nil, "bundle, or other OCI layout, at `PATH` whose blobs are left out; may be given again")
-	set.StringVar(&e.format, "format", "", "oci, a directory, or oci-archive, a file (default what the output is, or a file)")
-	set.StringVar(&e.compression, "compression", "", "of a file: none, gzip or zstd (default as its name ends: .gz, .tgz, .zst, .tzst)")
+	set.StringVar(&e.format, "format", "", "`FORMAT`: oci, a directory, or oci-archive, a file (default what the output is, or a file)")
+	set.StringVar(&e.compression, "compression", "", "`COMPRESSION` of a file: none, gzip or zstd (default as its name ends: .gz, .tgz, .zst, .tzst)")
 	return cmd
 }
 

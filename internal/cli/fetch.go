@@ -53,7 +53,7 @@ docs/events.md. With --plan it is the plan.`,
 	set.StringArrayVar(&f.pins, "pins", nil, "pin `FILE` to fetch from; may be given again")
 	alias(set, "file", "pins")
 	set.StringArrayVar(&f.manifests, "manifest", nil, "osbuild manifest, a `FILE` or -, to fetch for; may be given again")
-	set.StringSliceVar(&f.arch, "arch", nil, "architectures (default this machine's for a REF, all for a pin file)")
+	set.StringSliceVar(&f.arch, "arch", nil, "`ARCH`, or several with commas (default this machine's for a REF, all for a pin file)")
 	set.BoolVar(&f.plan, "plan", false, "show what would be downloaded, and leave it at that; --dry-run is the same")
 	alias(set, "dry-run", "plan")
 	return cmd

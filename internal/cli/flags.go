@@ -76,14 +76,14 @@ func (f *flags) addCache(set *pflag.FlagSet) {
 
 // addRegistry adds the flags for how registries are reached.
 func (f *flags) addRegistry(set *pflag.FlagSet) {
-	set.StringVar(&f.authfile, "authfile", "", "file with the credentials of registries")
-	set.StringVar(&f.certDir, "cert-dir", "", "directory with the certificates for registries")
+	set.StringVar(&f.authfile, "authfile", "", "`FILE` with the credentials of registries")
+	set.StringVar(&f.certDir, "cert-dir", "", "`DIR` with the certificates for registries")
 	set.BoolVar(&f.tlsVerify, "tls-verify", true, "check the certificates of registries")
-	set.IntVar(&f.options.Retries, "retries", f.options.Retries, "further tries after one that failed")
+	set.IntVar(&f.options.Retries, "retries", f.options.Retries, "`NUMBER` of further tries after one that failed")
 	set.Var((*wait)(&f.options.Timeout), "timeout", "give up what made no progress for this `TIME`, retries included: 300, 90s, 5m")
 	set.Var((*wait)(&f.options.StallTimeout), "stall-timeout", "connect again when a connection made no progress for this `TIME`")
 	set.Var((*wait)(&f.options.HeaderTimeout), "header-timeout", "wait this `TIME` for the first byte of an answer")
-	set.IntVar(&f.options.MaxParallel, "max-parallel", f.options.MaxParallel, "downloads at one time")
+	set.IntVar(&f.options.MaxParallel, "max-parallel", f.options.MaxParallel, "`NUMBER` of downloads at one time")
 }
 
 // alias makes name mean another flag of the set. Help does not show it.

@@ -57,7 +57,7 @@ newest file was.`,
 	set.StringVar(&root.name, "rootfs", "", "import a root file system as the image `NAME[:TAG]`")
 	set.StringVar(&root.config, "config", "", "config of that image, a `FILE` of JSON as in an image, or the part config of it")
 	set.StringArrayVar(&root.changes, "change", nil, "`INSTRUCTION` of a Containerfile that changes its config, such as CMD=/bin/sh, ENV=A=b, LABEL=a=b or USER=1000; may be given again")
-	set.StringVar(&root.arch, "arch", "", "its architecture (default this machine's)")
+	set.StringVar(&root.arch, "arch", "", "its `ARCH` (default this machine's)")
 	return cmd
 }
 

@@ -33,7 +33,7 @@ be one image: of several with one name and platform, the newest is meant. With
 		Args: arguments(1, 1, "one image"),
 		RunE: func(_ *cobra.Command, args []string) error { return a.inspect(args[0], arch) },
 	}
-	cmd.Flags().StringSliceVar(&arch, "arch", nil, "architecture, where a name has several")
+	cmd.Flags().StringSliceVar(&arch, "arch", nil, "`ARCH`, where a name has several")
 	return cmd
 }
 

@@ -42,7 +42,7 @@ an image id, or the digest of a manifest, or at least 4 digits one begins with.`
 		RunE: func(_ *cobra.Command, args []string) error { return l.run(args) },
 	}
 	set := cmd.Flags()
-	set.StringSliceVar(&l.arch, "arch", nil, "architectures (default all)")
+	set.StringSliceVar(&l.arch, "arch", nil, "`ARCH`, or several with commas between them (default all)")
 	set.BoolVarP(&l.quiet, "quiet", "q", false, "write image ids only, each once")
 	return cmd
 }

@@ -55,8 +55,8 @@ ask the mirror first; see docs/fleet.md. With --json it is what was done.`,
 	f.BoolVar(&m.all, "all", false, "copy all images of a manifest list, not only those that are pinned")
 	f.BoolVar(&m.scoped, "scoped", false, "have the registries in the paths, below DEST")
 	f.BoolVar(&m.dryRun, "dry-run", false, "say what would be sent, and leave it at that")
-	f.StringVar(&m.destAuthfile, "dest-authfile", "", "file with the credentials of DEST, if not that of --authfile")
-	f.StringVar(&m.destCertDir, "dest-cert-dir", "", "directory with the certificates for DEST, if not that of --cert-dir")
+	f.StringVar(&m.destAuthfile, "dest-authfile", "", "`FILE` with the credentials of DEST, if not that of --authfile")
+	f.StringVar(&m.destCertDir, "dest-cert-dir", "", "`DIR` with the certificates for DEST, if not that of --cert-dir")
 	f.BoolVar(&m.destTLSVerify, "dest-tls-verify", false, "check the certificate of DEST (default as --tls-verify says)")
 	return cmd
 }

@@ -65,7 +65,7 @@ With --pins -, a new pin file is written to standard output.`,
 	}
 	f := cmd.Flags()
 	p.pinsFlag(f)
-	p.archFlag(f, "architectures to pin for (default this machine's), in osbuild's names or Go's: x86_64, aarch64, arm64/v8, armhfp, ppc64le, s390x, riscv64; or any")
+	p.archFlag(f, "`ARCH` to pin for, or several with commas between them (default this machine's), in osbuild's names or Go's: x86_64, aarch64, arm64/v8, armhfp, ppc64le, s390x, riscv64; or any")
 	p.fromFlag(f)
 	p.dryRunFlag(f, "show what would be pinned, and write nothing")
 	return cmd
@@ -82,7 +82,7 @@ end of a reference, with its tag or without; without any it is all.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return p.runList(cmd.Context(), args) },
 	}
 	p.pinsFlag(cmd.Flags())
-	p.archFlag(cmd.Flags(), "architectures (default all)")
+	p.archFlag(cmd.Flags(), "`ARCH`, or several with commas between them (default all)")
 	return cmd
 }
 
@@ -108,10 +108,10 @@ func (p *pinCommand) updateCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "update [NAME…]",
 		Short: "Pin tags that have moved again, and show what changes",
-		Long: `update follows tags, for the platforms that are pinned, and shows digests, layers
-and bytes that come and go. What is pinned by digest alone stays. A NAME is the
-end of a reference, with its tag or without; without any it is all that is
-pinned.`,
+		Long: `update follows tags, for the platforms that are pinned, and shows digests,
+layers and bytes that come and go. What is pinned by digest alone stays. A NAME
+is the end of a reference, with its tag or without; without any it is all that
+is pinned.`,
 		Example: `  osbuild-containers pin update --dry-run
   osbuild-containers pin update fedora-bootc`,
 		RunE: func(cmd *cobra.Command, args []string) error { return p.runUpdate(cmd.Context(), args) },
@@ -134,7 +134,7 @@ to mean one reference. The cache is left alone: see rm and gc.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return p.runRemove(cmd.Context(), args) },
 	}
 	p.pinsFlag(cmd.Flags())
-	p.archFlag(cmd.Flags(), "architectures (default all)")
+	p.archFlag(cmd.Flags(), "`ARCH`, or several with commas between them (default all)")
 	p.dryRunFlag(cmd.Flags(), "show what would be removed, and write nothing")
 	return cmd
 }
@@ -161,7 +161,7 @@ without a FILE, what a manifest needs for all that is pinned.`,
 	}
 	f := cmd.Flags()
 	p.pinsFlag(f)
-	p.archFlag(f, "architectures of the manifest (default all that are pinned; for a REF this machine's)")
+	p.archFlag(f, "`ARCH` of the manifest, or several with commas (default all that are pinned; for a REF this machine's)")
 	f.BoolVar(&p.printed, "print", false, "write the sources and inputs that the manifest would get, and no file")
 	p.dryRunFlag(f, "show what would change, and write nothing")
 	return cmd
@@ -191,7 +191,7 @@ and asks none of them.`,
 		Example: `  osbuild-containers pin parse fedora docker://localhost:5000/app:1`,
 		RunE:    func(cmd *cobra.Command, args []string) error { return p.runParse(cmd.Context(), args) },
 	}
-	p.archFlag(cmd.Flags(), "architectures (default this machine's)")
+	p.archFlag(cmd.Flags(), "`ARCH`, or several with commas between them (default this machine's)")
 	p.fromFlag(cmd.Flags())
 	return cmd
 }

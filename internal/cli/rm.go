@@ -43,7 +43,7 @@ What another process uses stays, with status 1: run it again later.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return r.run(cmd.Context(), args) },
 	}
 	set := cmd.Flags()
-	set.StringSliceVar(&r.arch, "arch", nil, "architectures (default all)")
+	set.StringSliceVar(&r.arch, "arch", nil, "`ARCH`, or several with commas between them (default all)")
 	set.BoolVar(&r.dryRun, "dry-run", false, "say what would go, and leave it at that")
 	return cmd
 }

@@ -39,7 +39,7 @@ have a name is what it means.`,
 		Args: arguments(2, -1, "an image and a name for it"),
 		RunE: func(cmd *cobra.Command, args []string) error { return t.run(cmd.Context(), args[0], args[1:]) },
 	}
-	cmd.Flags().StringSliceVar(&t.arch, "arch", nil, "architectures (default all)")
+	cmd.Flags().StringSliceVar(&t.arch, "arch", nil, "`ARCH`, or several with commas between them (default all)")
 	return cmd
 }
 

@@ -79,10 +79,10 @@ password of root are an image of their own on top. See docs/unpack.md.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return u.run(cmd.Context(), args[0], args[1]) },
 	}
 	set := cmd.Flags()
-	set.StringVar(&u.format, "format", formatDir, strings.Join(unpackFormats(), ", "))
+	set.StringVar(&u.format, "format", formatDir, "`FORMAT`: "+strings.Join(unpackFormats(), ", "))
 	set.StringVar(&u.file, "pins", "", "pin `FILE` (default "+pin.FileName+", if it is here)")
 	alias(set, "file", "pins")
-	set.StringVar(&u.arch, "arch", "", "architecture (default this machine's), as for pin")
+	set.StringVar(&u.arch, "arch", "", "`ARCH` (default this machine's), as for pin")
 	set.StringVar(&u.lastLayer, "last-layer", "", "unpack up to this `LAYER`: a number from 1, a digest or a diff id")
 	set.StringArrayVar(&u.exclude, "exclude", nil, "`PATH` or pattern that is left out; may be given again")
 	set.StringArrayVar(&u.uidMap, "uid-map", nil, "map users, `START:TARGET:COUNT`; may be given again")
