@@ -9,6 +9,7 @@ package schemas
 import (
 	"embed"
 	"fmt"
+	"strings"
 )
 
 //go:embed *.json sources/*.meta.json stages/*.meta.json
@@ -20,6 +21,19 @@ func Meta(name string) ([]byte, error) { return meta("sources", name) }
 
 // Stage returns the meta.json of the stage, which may be called as a source is.
 func Stage(name string) ([]byte, error) { return meta("stages", name) }
+
+// Modules returns the names of all modules of a kind, sources or stages, sorted.
+func Modules(kind string) []string {
+	entries, err := files.ReadDir(kind)
+	if err != nil {
+		panic(err) // it is embedded
+	}
+	names := make([]string, 0, len(entries))
+	for _, e := range entries {
+		names = append(names, strings.TrimSuffix(e.Name(), ".meta.json"))
+	}
+	return names
+}
 
 func meta(kind, name string) ([]byte, error) {
 	b, err := files.ReadFile(kind + "/" + name + ".meta.json")

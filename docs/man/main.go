@@ -1,5 +1,8 @@
-// Command man writes the manual pages and the shell completions of osbuild-containers, made of the
-// same tree of commands that the executable runs, into a directory.
+// Command man writes the manual pages and the shell completions of osbuild-containers into a directory.
+//
+// The pages of commands are made of the same tree of commands that the executable runs, those of modules and of the pin
+// file of their schemas. What neither has, files, variables of the environment and examples, is here. The time of the
+// pages is SOURCE_DATE_EPOCH.
 package main
 
 import (
@@ -8,15 +11,15 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-
-	"github.com/spf13/cobra/doc"
+	"strconv"
+	"time"
 
 	"osbuild-containers/internal/cli"
 )
 
 func main() {
 	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "usage: man FOLDER")
+		fmt.Fprintln(os.Stderr, "usage: man DIR")
 		os.Exit(2)
 	}
 	if err := write(os.Args[1]); err != nil {
@@ -25,18 +28,43 @@ func main() {
 	}
 }
 
-// write makes dir/man1 and dir/completions, the same bytes whenever it runs.
+// manual is all pages, by path.
+type manual struct {
+	date  string
+	pages map[string]*page
+}
+
+func newManual(date string) (manual, error) {
+	m := manual{date, map[string]*page{}}
+	m.addCommand(cli.Root())
+	if err := m.addPinFile(); err != nil {
+		return m, err
+	}
+	return m, m.addModules()
+}
+
+// write makes dir/man1, man5 and man8 and dir/completions. The directories of an earlier run are replaced.
 func write(dir string) error {
-	root := cli.Root()
-	man, completions := filepath.Join(dir, "man1"), filepath.Join(dir, "completions")
-	for _, d := range []string{man, completions} {
-		if err := os.MkdirAll(d, 0o755); err != nil {
+	date := ""
+	if epoch, err := strconv.ParseInt(os.Getenv("SOURCE_DATE_EPOCH"), 10, 64); err == nil {
+		date = time.Unix(epoch, 0).UTC().Format(time.DateOnly)
+	}
+	m, err := newManual(date)
+	if err != nil {
+		return err
+	}
+	for _, old := range []string{"man1", "man5", "man8", "completions"} {
+		if err := os.RemoveAll(filepath.Join(dir, old)); err != nil {
+			return err
+		}
+		if err := os.MkdirAll(filepath.Join(dir, old), 0o755); err != nil {
 			return err
 		}
 	}
-	header := &doc.GenManHeader{Section: "1", Manual: "User Commands", Source: cli.Name}
-	if err := doc.GenManTree(root, header, man); err != nil {
-		return err
+	for path, p := range m.pages {
+		if err := os.WriteFile(filepath.Join(dir, path), []byte(p.text.String()), 0o644); err != nil {
+			return err
+		}
 	}
 	for shell, name := range map[string]string{"bash": cli.Name + ".bash", "fish": cli.Name + ".fish", "zsh": "_" + cli.Name} {
 		var script bytes.Buffer
@@ -44,7 +72,7 @@ func write(dir string) error {
 		if status := cli.Main(context.Background(), env); status != 0 {
 			return fmt.Errorf("completion %s: status %d", shell, status)
 		}
-		if err := os.WriteFile(filepath.Join(completions, name), script.Bytes(), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, "completions", name), script.Bytes(), 0o644); err != nil {
 			return err
 		}
 	}
