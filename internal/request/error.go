@@ -1,6 +1,7 @@
 package request
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -17,8 +18,8 @@ type Problem struct {
 	Text string // what is wrong
 }
 
-// String returns the problem on one line.
-func (p Problem) String() string {
+// Error returns the problem on one line.
+func (p Problem) Error() string {
 	if p.Path == "" {
 		return p.Text
 	}
@@ -32,21 +33,18 @@ type Error struct {
 }
 
 // Error returns one line for each of the first twenty problems.
-func (e *Error) Error() string {
-	var b strings.Builder
-	for i, p := range e.Problems {
-		if i == shown {
-			break
-		}
-		if i > 0 {
-			b.WriteByte('\n')
-		}
-		b.WriteString(p.String())
+func (e *Error) Error() string { return errors.Join(e.Unwrap()...).Error() }
+
+// Unwrap returns the first twenty problems, and how many more there are.
+func (e *Error) Unwrap() []error {
+	var errs []error
+	for _, p := range e.Problems[:min(len(e.Problems), shown)] {
+		errs = append(errs, p)
 	}
 	if more := len(e.Problems) + e.More - shown; more > 0 {
-		fmt.Fprintf(&b, "\nand %d more", more)
+		errs = append(errs, fmt.Errorf("and %d more", more))
 	}
-	return b.String()
+	return errs
 }
 
 // Refuse returns an [*Error] with one problem: the value at path, for example options.destination.path, is invalid. An
