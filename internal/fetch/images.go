@@ -193,7 +193,7 @@ func fetchImage(ctx context.Context, it *item) (err error) {
 		return s.publish(ctx, pool, img)
 	}
 	img := &cache.Image{List: c.list}
-	if img.Manifest, err = s.source().Publishable(ctx, c.raw); err != nil {
+	if img.Manifest, err = image.Publishable(ctx, s.source(), c.raw); err != nil {
 		return err
 	}
 	if bytes.Equal(img.Manifest, c.raw) { // otherwise they sign another manifest
@@ -275,11 +275,7 @@ func (s *session) find(ctx context.Context) (*chosen, error) {
 // manifest reads and parses the manifest with digest d, or the pinned one if d is empty.
 func (s *session) manifest(ctx context.Context, d digest.Digest) (raw []byte, m *manifest.Manifest, err error) {
 	err = s.call(ctx, "manifest", func(ctx context.Context, src image.Source) (err error) {
-		if d == "" {
-			raw, err = src.Manifest(ctx)
-		} else {
-			raw, err = src.Instance(ctx, d)
-		}
+		raw, err = src.Manifest(ctx, d)
 		return err
 	})
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/image"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/panics"
 	"osbuild-containers/internal/progress"
@@ -132,7 +133,7 @@ func planImage(ctx context.Context, s *session, p *Planned) error {
 	if c.old != nil {
 		m = c.old.Manifest()
 	} else {
-		raw, err := s.source().Publishable(ctx, c.raw)
+		raw, err := image.Publishable(ctx, s.source(), c.raw)
 		if err != nil {
 			return err
 		}

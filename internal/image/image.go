@@ -48,20 +48,27 @@ func (t Target) String() string {
 type Source interface {
 	// Origin returns the repository read from, which may be a mirror's, or the graph root.
 	Origin() string
-	// Manifest returns the manifest with the pinned digest, or the one the tag pointed to at Open.
-	Manifest(ctx context.Context) ([]byte, error)
-	// Instance returns the manifest with digest d, named by an index.
-	Instance(ctx context.Context, d digest.Digest) ([]byte, error)
-	// Publishable returns the manifest to publish for raw. It is raw itself, unless the transport stores layers
-	// unpacked: then it names the uncompressed layers.
-	Publishable(ctx context.Context, raw []byte) ([]byte, error)
+	// Manifest returns the manifest with digest d, named by an index. If d is empty, it returns the pinned manifest,
+	// or the one the tag pointed to at Open.
+	Manifest(ctx context.Context, d digest.Digest) ([]byte, error)
 	// Blob opens a blob at offset, in bytes. start is the offset at which the reader starts: 0 if the other side
 	// cannot resume.
 	Blob(ctx context.Context, d manifest.Descriptor, offset int64) (r io.ReadCloser, start int64, err error)
-	// Signatures returns the signatures of the instance, or of the pinned manifest if d is empty, in the format of
-	// the dir: transport. They sign that manifest, which may differ from the published one.
+	// Signatures returns the signatures of the manifest with digest d, or of the pinned one if d is empty, in the
+	// format of the dir: transport. They sign that manifest, which may differ from the published one.
 	Signatures(ctx context.Context, d digest.Digest) ([][]byte, error)
 	io.Closer
+}
+
+// Publishable returns the manifest to publish for raw. It is raw itself, unless the transport stores layers unpacked:
+// then it names the uncompressed layers.
+func Publishable(ctx context.Context, src Source, raw []byte) ([]byte, error) {
+	if s, ok := src.(interface {
+		Publishable(ctx context.Context, raw []byte) ([]byte, error)
+	}); ok {
+		return s.Publishable(ctx, raw)
+	}
+	return raw, nil
 }
 
 // Elsewhere reports whether the source has another location for this part, which is then tried next. It is called when

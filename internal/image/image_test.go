@@ -59,7 +59,7 @@ func TestStoredTag(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer src.Close()
-	raw, err := src.Manifest(t.Context())
+	raw, err := src.Manifest(t.Context(), "")
 	if err != nil || digest.FromBytes(raw) != img.Digest || src.Origin() != s.Root {
 		t.Errorf("got %s from %s, %v; want %s", digest.FromBytes(raw), src.Origin(), err, img.Digest)
 	}

@@ -46,7 +46,7 @@ var transports = map[string]Transport{
 				return "", "", err
 			}
 			defer func() { err = errors.Join(err, src.Close()) }()
-			raw, err := src.Manifest(ctx)
+			raw, err := src.Manifest(ctx, "")
 			return digest.FromBytes(raw), src.Origin(), err
 		},
 		// Only a scope of the whole transport applies: the store vouches for no image name.

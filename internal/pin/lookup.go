@@ -51,7 +51,7 @@ func (l *lookup) open(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if l.raw, err = src.Manifest(ctx); err != nil {
+		if l.raw, err = src.Manifest(ctx, ""); err != nil {
 			return errors.Join(err, src.Close())
 		}
 		l.src = src
@@ -246,7 +246,7 @@ func (l *lookup) offers() string {
 func (l *lookup) fetch(ctx context.Context, d digest.Digest) (*found, error) {
 	var raw []byte
 	err := l.try(ctx, l.ref, func(ctx context.Context) (err error) {
-		raw, err = l.src.Instance(ctx, d)
+		raw, err = l.src.Manifest(ctx, d)
 		return err
 	})
 	if err != nil {

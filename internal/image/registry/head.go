@@ -41,7 +41,7 @@ func headByReading(ctx context.Context, img Image) (d digest.Digest, from string
 		return "", "", err
 	}
 	defer func() { err = errors.Join(err, src.Close()) }()
-	raw, err := src.Manifest(ctx)
+	raw, err := src.Manifest(ctx, "")
 	if err == nil {
 		d, err = schema1.Digest(raw)
 	}

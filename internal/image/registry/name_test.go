@@ -89,7 +89,7 @@ func TestTagIsWhatItPointsToWhenOpened(t *testing.T) {
 	}
 	defer src.Close()
 	for range 2 {
-		if raw, err := src.Manifest(t.Context()); err != nil || digestOf(raw) != old.Digest {
+		if raw, err := src.Manifest(t.Context(), ""); err != nil || digestOf(raw) != old.Digest {
 			t.Errorf("got %s, %v; want %s", digestOf(raw), err, old.Digest)
 		}
 	}

@@ -24,20 +24,17 @@ type reader struct {
 	lookaside sync.Mutex  // held while signatures are read
 }
 
-func (r *reader) Manifest(ctx context.Context) ([]byte, error) {
-	raw, kind, err := r.src.GetManifest(ctx, nil)
+// Manifest reads the manifest with digest d, or the pinned one if d is empty.
+func (r *reader) Manifest(ctx context.Context, d digest.Digest) ([]byte, error) {
+	want, instance := r.pinned, (*digest.Digest)(nil)
+	if d != "" {
+		want, instance = d, &d
+	}
+	raw, kind, err := r.src.GetManifest(ctx, instance)
 	if err != nil {
 		return nil, err
 	}
-	return checked(raw, kind, r.pinned)
-}
-
-func (r *reader) Instance(ctx context.Context, d digest.Digest) ([]byte, error) {
-	raw, kind, err := r.src.GetManifest(ctx, &d)
-	if err != nil {
-		return nil, err
-	}
-	return checked(raw, kind, d)
+	return checked(raw, kind, want)
 }
 
 // checked returns a document if it has the wanted digest, or any document if want is empty. For another digest, the error

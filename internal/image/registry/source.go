@@ -78,7 +78,7 @@ func Open(ctx context.Context, img Image) (*Source, error) {
 
 func (s *Source) open(ctx context.Context) error {
 	return s.ask(ctx, aManifest, "", func(ctx context.Context, l *location, r *reader) error {
-		raw, err := r.Manifest(ctx)
+		raw, err := r.Manifest(ctx, "")
 		if err != nil {
 			return err
 		}
@@ -127,13 +127,13 @@ func (s *Source) Close() error {
 	return errors.Join(errs...)
 }
 
-// Manifest implements Source. The manifest was read by Open.
-func (s *Source) Manifest(context.Context) ([]byte, error) { return s.raw, nil }
-
-// Instance implements Source.
-func (s *Source) Instance(ctx context.Context, d digest.Digest) (raw []byte, err error) {
+// Manifest implements Source. The pinned manifest was read by Open.
+func (s *Source) Manifest(ctx context.Context, d digest.Digest) (raw []byte, err error) {
+	if d == "" {
+		return s.raw, nil
+	}
 	err = s.ask(ctx, aManifest, d, func(ctx context.Context, _ *location, r *reader) (err error) {
-		raw, err = r.Instance(ctx, d)
+		raw, err = r.Manifest(ctx, d)
 		return err
 	})
 	return raw, reword(err)
@@ -147,9 +147,6 @@ func (s *Source) Signatures(ctx context.Context, d digest.Digest) (sigs [][]byte
 	})
 	return sigs, reword(err)
 }
-
-// Publishable returns raw.
-func (s *Source) Publishable(_ context.Context, raw []byte) ([]byte, error) { return raw, nil }
 
 // Blob implements Source.
 func (s *Source) Blob(ctx context.Context, d manifest.Descriptor, offset int64) (body io.ReadCloser, start int64, err error) {

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -94,18 +95,13 @@ func OpenByID(ctx context.Context, location string, id digest.Digest) (*Source, 
 // Origin returns the graph root.
 func (s *Source) Origin() string { return s.store.root }
 
-// Manifest returns the manifest with the pinned digest; the store may have several for an image.
-func (s *Source) Manifest(ctx context.Context) ([]byte, error) {
-	raw, err := s.instance(ctx, s.pinned)
-	if errors.Is(err, os.ErrNotExist) {
+// Manifest returns the manifest with digest d, named by an index, or the pinned one if d is empty; the store may have
+// several for an image.
+func (s *Source) Manifest(ctx context.Context, d digest.Digest) ([]byte, error) {
+	raw, err := s.instance(ctx, cmp.Or(d, s.pinned))
+	if d == "" && errors.Is(err, os.ErrNotExist) {
 		err = fmt.Errorf("%w %s under the digest %s; pull it by this digest first", ErrNotStored, s.store.root, s.pinned)
 	}
-	return raw, Mark(err)
-}
-
-// Instance returns the manifest with digest d, named by an index.
-func (s *Source) Instance(ctx context.Context, d digest.Digest) ([]byte, error) {
-	raw, err := s.instance(ctx, d)
 	return raw, Mark(err)
 }
 
