@@ -70,7 +70,7 @@ func findLogin(sys *types.SystemContext, key string) (*login, error) {
 func withLogin(sys *types.SystemContext, repository string, given *request.Login) (*types.SystemContext, *login, error) {
 	var l *login
 	if given != nil {
-		l = &login{auth: types.DockerAuthConfig{Username: given.User, Password: given.Password}, from: "--creds"}
+		l = &login{auth: types.DockerAuthConfig{Username: given.User, Password: given.Password}, from: givenLogin}
 	} else {
 		var err error
 		if l, err = findLogin(sys, repository); err != nil {
@@ -86,6 +86,9 @@ func withLogin(sys *types.SystemContext, repository string, given *request.Login
 	own.DockerAuthConfig = &l.auth
 	return &own, l, nil
 }
+
+// givenLogin is where a login is from that was not found but given.
+const givenLogin = "--creds"
 
 // loginOf asks a credential helper named in registries.conf.
 func loginOf(_ *types.SystemContext, key, helper string) (*login, error) {
@@ -270,6 +273,7 @@ func (e *loginError) Unwrap() error { return e.err }
 type deniedError struct {
 	err   error
 	login string
+	given bool // the credentials were given, rather than found
 }
 
 func (e *deniedError) Error() string { return e.err.Error() + " (" + e.login + ")" }
@@ -285,9 +289,9 @@ func (l *login) denied(err error) error {
 	err = reword(err) // before wrapping: reword does not unwrap deniedError
 	switch {
 	case l.sent.Load():
-		return &deniedError{err, "credentials were sent: " + l.from}
+		return &deniedError{err, "credentials were sent: " + l.from, l.from == givenLogin}
 	case l.from != "":
-		return &deniedError{err, "the credentials of " + l.from + " were not sent"}
+		return &deniedError{err, "the credentials of " + l.from + " were not sent", l.from == givenLogin}
 	}
-	return &deniedError{err, "no credentials were sent: " + l.none}
+	return &deniedError{err, "no credentials were sent: " + l.none, false}
 }

@@ -251,7 +251,10 @@ func Hint(err error) hint.Hint {
 	if errors.As(err, &other) {
 		return hint.New("%s says that, not the registry: check that host and, where a URL has expired, the clocks of both", other.Host)
 	}
+	var denied *deniedError
 	switch code := statusOf(err); {
+	case errors.As(err, &denied) && denied.given:
+		return hint.New("check the user and the password of %s, and whether the account may read this repository", givenLogin)
 	case classOf(code) == retry.Denied:
 		return hint.New("log in (podman login, REGISTRY_AUTH_FILE) or check that the account may read this repository")
 	case code == http.StatusRequestEntityTooLarge:
