@@ -127,13 +127,22 @@ func (p *pinCommand) showChecks(all []pin.Status) error {
 	if len(all) > 0 {
 		line("STATE", "PLATFORM", "IMAGE")
 	}
+	told := map[string]string{}
 	for n := range all {
 		s := &all[n]
 		line(string(s.State), s.Platform, s.Reference)
 		if place, _, _ := strings.Cut(s.Reference, "@"); s.From != "" && s.Transport == "" && !strings.HasPrefix(place+":", s.From+":") {
 			fmt.Fprintf(&b, "        from %s\n", s.From)
 		}
-		for _, text := range s.Lines() {
+		lines := s.Lines()
+		why := strings.Join(lines, "\n")
+		switch first, seen := told[why]; {
+		case seen && s.State == pin.Failed:
+			lines = []string{"as " + first}
+		case len(lines) > 0:
+			told[why] = s.Reference + " for " + s.Platform
+		}
+		for _, text := range lines {
 			fmt.Fprintf(&b, "        %s\n", progress.Clean(text))
 		}
 	}

@@ -50,6 +50,9 @@ func stallHint(err retry.StallError) hint.Hint {
 // may not want to wait for the other tries.
 func (it *item) logTry(what string) func(retry.Failure) {
 	return func(f retry.Failure) {
+		if it.job.log.Repeated(f) {
+			return
+		}
 		it.log.Note("%s: %v", what, f)
 		if h := image.Hint(f.Err); f.Attempt == 1 && h != (hint.Hint{}) {
 			it.log.Note("%s", h.Spell(it.req.Options.Spelling))

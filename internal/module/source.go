@@ -53,6 +53,7 @@ func (s Source) do(ctx context.Context, r *request.Request, log *progress.Report
 		answer = s.Copy
 	}
 	results := answer(ctx, r, log)
+	log.SumFailures()
 	if len(results) != len(r.Items) {
 		panic(fmt.Sprintf("%s: %d results for %d items", s.Name, len(results), len(r.Items)))
 	}

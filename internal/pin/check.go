@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -108,9 +109,16 @@ func (r *Resolver) Check(ctx context.Context, images []Image) ([]Status, error) 
 	return all, nil
 }
 
-// fail records that the request for what failed.
+// fail records that the request for what failed. Parts that failed with the same error share an entry.
 func (s *Status) fail(what string, err error) {
-	s.Errors = append(s.Errors, fmt.Sprintf("%s: %v", what, err))
+	same := slices.IndexFunc(s.Errors, func(e string) bool { return strings.HasSuffix(e, ": "+err.Error()) })
+	if same < 0 {
+		s.Errors = append(s.Errors, fmt.Sprintf("%s: %v", what, err))
+	} else {
+		parts := append(strings.Split(strings.TrimSuffix(s.Errors[same], ": "+err.Error()), ", "), what)
+		slices.Sort(parts)
+		s.Errors[same] = strings.Join(parts, ", ") + ": " + err.Error()
+	}
 	s.Hint = hintOf(err).Spell(hint.Flags)
 }
 

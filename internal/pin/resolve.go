@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -27,6 +28,8 @@ type Resolver struct {
 	Access  request.Access
 	Options request.Options
 	Note    func(format string, args ...any) // logs warnings and retries
+
+	reported retry.Reported // failed tries
 }
 
 // Wanted is a reference to pin for some platforms.
@@ -47,15 +50,37 @@ func (r *Resolver) Resolve(ctx context.Context, wanted []Wanted) ([]Image, error
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	for n, err := range errs {
-		if err != nil {
-			errs[n] = named(wanted[n].Reference, err)
-		}
-	}
-	if err := errors.Join(errs...); err != nil {
+	if err := namedAll(wanted, errs); err != nil {
 		return nil, err
 	}
 	return slices.Concat(images...), nil
+}
+
+// namedAll joins the errors of the references. An error that several have is reported once, with all their names.
+func namedAll(wanted []Wanted, errs []error) error {
+	more := make([][]string, len(errs)) // further references with the same error
+	first := map[string]int{}
+	var all []error
+	for n, err := range errs {
+		if err == nil {
+			continue
+		}
+		if same, ok := first[err.Error()]; ok {
+			more[same] = append(more[same], wanted[n].String())
+			continue
+		}
+		first[err.Error()] = n
+	}
+	for n, err := range errs {
+		if err == nil || first[err.Error()] != n {
+			continue
+		}
+		if others := more[n]; len(others) > 0 {
+			err = fmt.Errorf("%w (the same for %d more: %s)", err, len(others), strings.Join(others, ", "))
+		}
+		all = append(all, named(wanted[n].Reference, err))
+	}
+	return errors.Join(all...)
 }
 
 // each calls do for 0 to n-1, several in parallel, and returns their errors.
@@ -102,6 +127,9 @@ func hintOf(err error) hint.Hint {
 // try makes small requests for one reference, with retries.
 func (r *Resolver) try(ctx context.Context, ref Reference, ask func(context.Context) error) error {
 	op := retry.NewGroup(image.RetryPolicy(ref.Transport, r.Options)).New(func(f retry.Failure) {
+		if r.reported.Repeated(f) {
+			return
+		}
 		r.Note("%s: %v", ref, f)
 		if h := image.Hint(f.Err); f.Attempt == 1 && h != (hint.Hint{}) {
 			r.Note("%s", h.Spell(r.Options.Spelling))

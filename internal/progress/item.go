@@ -177,8 +177,11 @@ func (i *Item) end(e event, lines ...string) {
 		return
 	}
 	write := i.r.writeLocked
-	if _, failed := e.(failedEvent); failed {
+	if failed, ok := e.(failedEvent); ok {
 		write = i.r.failLocked
+		if i.r.repeatedLocked(failed.Error) {
+			return
+		}
 	}
 	for _, line := range lines {
 		write(i.prefix, line)

@@ -17,8 +17,12 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
+
+	"osbuild-containers/internal/retry"
 )
 
 // Reporter reports to one log, terminal or program. Its methods, and those of its items and blobs, are safe for
@@ -37,6 +41,9 @@ type Reporter struct {
 	stop   chan struct{} // not nil while the ticker runs
 	ticker sync.WaitGroup
 	closed bool
+
+	failures []failure      // since the last SumFailures
+	tries    retry.Reported // failed ones
 
 	percent   *int64 // that a program was told last; nil: nothing is unpacked
 	unpacking *Blob  // what is being unpacked; nil: it is fetched first
@@ -62,6 +69,45 @@ func NewBars(w io.Writer) *Reporter {
 		r.every = 200 * time.Millisecond
 	}
 	return r
+}
+
+// failure is why items failed.
+type failure struct {
+	why   string
+	times int
+}
+
+// repeatedLocked records that an item failed, and reports whether another one failed for the same reason, which a log
+// and a terminal show once.
+func (r *Reporter) repeatedLocked(why string) bool {
+	for n := range r.failures {
+		if r.failures[n].why == why {
+			r.failures[n].times++
+			return true
+		}
+	}
+	r.failures = append(r.failures, failure{why, 1})
+	return false
+}
+
+// Repeated reports whether a log that has shown a failed try like f may leave out f. A program is told of all.
+func (r *Reporter) Repeated(f retry.Failure) bool {
+	return r != nil && r.events == nil && r.tries.Repeated(f)
+}
+
+// SumFailures writes how many items failed for a reason that was shown for the first of them only. Close does so, too.
+func (r *Reporter) SumFailures() {
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, f := range r.failures {
+		if why, _, _ := strings.Cut(f.why, "\n"); f.times > 1 {
+			r.failLocked("", strconv.Itoa(f.times-1)+" more failed for the same reason: "+why)
+		}
+	}
+	r.failures = nil
 }
 
 // Note writes one line that belongs to no item.
@@ -90,6 +136,7 @@ func (r *Reporter) Close() {
 	if stop != nil {
 		close(stop)
 	}
+	r.SumFailures()
 	r.ticker.Wait() // not under the lock, which the ticker takes
 
 	r.mu.Lock()
