@@ -1,9 +1,7 @@
-// Package schemas embeds the meta.json files of the modules and the JSON Schemas of requests and of pin
-// files.
+// Package schemas embeds the modules' meta.json files and the JSON Schemas of requests and pin files.
 //
-// osbuild reads a module's meta.json when it loads a manifest, and the module checks its request against the
-// same file, embedded. The schemas are JSON Schema, Draft 4. Their patterns are anchored and mean the same to
-// Python's re and to Go's regexp.
+// osbuild reads a module's meta.json when it loads a manifest, and the module validates its request against the same file. The
+// schemas are JSON Schema Draft 4. Their patterns are anchored and mean the same to Python's re and Go's regexp.
 package schemas
 
 import (
@@ -15,11 +13,10 @@ import (
 //go:embed *.json sources/*.meta.json stages/*.meta.json
 var files embed.FS
 
-// Meta returns the meta.json of the source, for example org.osbuild.skopeo. The error
-// says that there is no such module.
+// Meta returns the meta.json of the source, for example org.osbuild.skopeo. It is an error if there is no such source.
 func Meta(name string) ([]byte, error) { return meta("sources", name) }
 
-// Stage returns the meta.json of the stage, which may be called as a source is.
+// Stage returns the meta.json of the stage, which may have the name of a source.
 func Stage(name string) ([]byte, error) { return meta("stages", name) }
 
 // Modules returns the names of all modules of a kind, sources or stages, sorted.
@@ -52,8 +49,7 @@ func PinFile() []byte {
 	return b
 }
 
-// Request returns the schema of a request on standard input, without what differs
-// from source to source: the items and the options.
+// Request returns the schema of a request on standard input, without items and options, which differ between sources.
 func Request() []byte {
 	b, err := files.ReadFile("request.schema.json")
 	if err != nil {

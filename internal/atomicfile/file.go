@@ -1,9 +1,8 @@
 // Package atomicfile writes files that exist completely or not at all.
 //
-// A file has no name before it is complete, so that nothing of it is left when the process dies, and
-// replaces the file that has its name in one step. On a file system without unnamed files it has a
-// temporary name, which begins with a dot. Only Replace makes the file durable: other callers that
-// need it sync the file before Commit, and its name after.
+// A file has no name before it is complete, so nothing is left if the process dies, and it atomically replaces the file of its
+// name. On file systems without unnamed files it has a temporary name that starts with a dot. Only Replace makes the file
+// durable: other callers that need it must sync the file before Commit, and its name afterwards.
 package atomicfile
 
 import (
@@ -19,21 +18,21 @@ import (
 	"osbuild-containers/internal/resolve"
 )
 
-// A File is a file that has no name yet.
+// A File is a file without a name.
 type File struct {
 	*os.File
 	dir  int
 	base string
-	temp string // empty: no name yet
+	temp string // temporary name, or ""
 }
 
-// Create creates a file that Commit names name, in the tree root. Links in the path lead to where they would if root
-// were the root of the file system; a link that has the name of the file is replaced. The mode is 0644.
+// Create creates a file in the tree root that Commit calls name. Symbolic links in the path are resolved as if root were the root
+// of the file system; a link with the file's own name is replaced. The mode is 0644.
 func Create(root, name string) (*File, error) {
 	parent, base := path.Split(name)
 	switch {
 	case name == "", strings.ContainsRune(name, 0), base == "", base == ".", base == "..":
-		return nil, errors.New("not a file name") // the caller names it
+		return nil, errors.New("not a file name") // the caller adds the name
 	}
 	dir, err := resolve.OpenInTree(root, parent)
 	if err != nil {
@@ -43,24 +42,24 @@ func Create(root, name string) (*File, error) {
 	return CreateIn(dir.File, base)
 }
 
-// CreateIn creates a file that Commit names base, in an open directory. Commit replaces what has the name, except a
-// directory. The mode is 0644.
+// CreateIn creates a file that Commit calls base, in an open directory. Commit replaces an existing file, but not a directory. The
+// mode is 0644.
 func CreateIn(in *os.File, base string) (*File, error) {
 	f, err := createIn(in, base, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	if err := f.Chmod(0o644); err != nil { // whatever the umask
+	if err := f.Chmod(0o644); err != nil { // independent of the umask
 		f.Discard()
 		return nil, err
 	}
 	return f, nil
 }
 
-// createIn creates the file with a mode, less the umask.
+// createIn creates the file with a mode subject to the umask.
 func createIn(in *os.File, base string, mode uint32) (*File, error) {
 	dir, err := unix.Openat(int(in.Fd()), ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err == unix.EACCES { // this user may write to it, and not read it
+	if err == unix.EACCES { // the user may write but not read
 		dir, err = unix.FcntlInt(in.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 	}
 	if err != nil {
@@ -74,7 +73,7 @@ func createIn(in *os.File, base string, mode uint32) (*File, error) {
 	return f, nil
 }
 
-// open creates the file, unless a directory has its name.
+// open creates the file. It fails if a directory has its name.
 func (f *File) open(mode uint32) error {
 	var st unix.Stat_t
 	if err := unix.Fstatat(f.dir, f.base, &st, unix.AT_SYMLINK_NOFOLLOW); err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR {
@@ -93,7 +92,7 @@ func (f *File) open(mode uint32) error {
 	return nil
 }
 
-// Commit closes the file and names it, replacing the file that has the name.
+// Commit closes the file and gives it its name, replacing an existing file.
 func (f *File) Commit() error {
 	if f.temp == "" {
 		err := f.link(f.base)
@@ -109,7 +108,7 @@ func (f *File) Commit() error {
 		}
 		f.temp = temp
 	}
-	// Until the file has its name, it stays locked: another Resume would write to what is about to be published.
+	// Keep the file locked until it has its name: otherwise another Resume could write to it while it is published.
 	held, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
 		return err
@@ -125,7 +124,7 @@ func (f *File) Commit() error {
 	return nil
 }
 
-// link names the file, by its handle where the process may do that, else by /proc.
+// link names the file, by its descriptor if permitted, otherwise via /proc.
 func (f *File) link(name string) error {
 	fd := int(f.Fd())
 	if err := unix.Linkat(fd, "", f.dir, name, unix.AT_EMPTY_PATH); err != unix.ENOENT {
@@ -134,17 +133,16 @@ func (f *File) link(name string) error {
 	return unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", fd), f.dir, name, unix.AT_SYMLINK_FOLLOW)
 }
 
-// SyncName makes the name that Commit gave durable.
+// SyncName makes the name given by Commit durable.
 func (f *File) SyncName() error {
-	// EINVAL: a file system without; EBADF: a directory that cannot be read.
+	// EINVAL: not supported by the file system; EBADF: the directory is not readable.
 	if err := unix.Fsync(f.dir); err != nil && err != unix.EINVAL && err != unix.EBADF {
 		return fmt.Errorf("sync directory of %s: %w", f.base, err)
 	}
 	return nil
 }
 
-// Discard closes the file and its directory, and removes it unless Commit went well. It must be
-// called in any case.
+// Discard closes the file and its directory, and removes the file unless Commit has succeeded. It must always be called.
 func (f *File) Discard() {
 	if f.temp != "" {
 		_ = unix.Unlinkat(f.dir, f.temp, 0)

@@ -9,10 +9,10 @@ import (
 	"osbuild-containers/internal/resolve"
 )
 
-// Replace gives a file that people keep new content: at any moment, also after a crash, the file has all of the old
-// content or all of the new, and the new is on disk when Replace returns. A symbolic link still points to it, unless
-// package resolve refuses it. The mode stays, and the owner and group where that is allowed, so that a file that root
-// refreshed is still its user's. A new file has the mode 0644, less the umask.
+// Replace replaces the content of a user's file. At any moment, even after a crash, the file has either the old content or the
+// new, and the new is durable when Replace returns. A symbolic link to the file stays, unless package resolve refuses it. Mode,
+// owner and group are kept as far as permitted, so that a file updated by root still belongs to its user. A new file has mode
+// 0644, subject to the umask.
 func Replace(path string, data []byte) error {
 	if path == "" {
 		return errors.New("the name of the file to be written is empty")
@@ -34,7 +34,7 @@ func replace(path string, data []byte) error {
 	}
 	mode := uint32(0o644)
 	if p.Stat != nil {
-		mode = 0o600 // until inherit gives it the mode of the file that it replaces, which others may not read
+		mode = 0o600 // until inherit sets the old file's mode, which may deny reading
 	}
 	f, err := createIn(p.Dir, p.Base, mode)
 	if err != nil {
@@ -58,11 +58,11 @@ func replace(path string, data []byte) error {
 	return f.SyncName()
 }
 
-// inherit gives the file the mode of the one that it replaces, and its owner and group as far as this process may.
+// inherit sets the mode, and as far as permitted the owner and group, of the file being replaced.
 func (f *File) inherit(st *unix.Stat_t) error {
 	fd := int(f.Fd())
 	if unix.Fchown(fd, int(st.Uid), int(st.Gid)) != nil {
-		_ = unix.Fchown(fd, -1, int(st.Gid)) // a member of its group may do that much
+		_ = unix.Fchown(fd, -1, int(st.Gid)) // a member of the group may do this
 	}
-	return unix.Fchmod(fd, st.Mode&0o7777) // after the owner: a change of that clears bits
+	return unix.Fchmod(fd, st.Mode&0o7777) // after the owner, since changing that clears bits
 }

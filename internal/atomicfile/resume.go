@@ -7,12 +7,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrForeign is the error of Resume where the partial file cannot be trusted, or another process writes it.
+// ErrForeign is returned by Resume if the partial file cannot be trusted, or another process is writing it.
 var ErrForeign = errors.New("the partial file is not one to continue")
 
-// Resume is CreateIn for a file whose content so far is kept under a name of its own, partial, when the process dies or
-// calls Keep. The file has what was kept, which the caller must not rely on: it may be of something else, or torn by a
-// crash. The file is locked as long as it is open. A file that another user could have written is not used.
+// Resume is CreateIn for a file whose content is kept under the name partial when the process dies or calls Keep. The file starts
+// with the content kept by an earlier call, which the caller must not trust: it may belong to something else, or be damaged by a
+// crash. The file is locked while it is open. A file that another user could have written is not used.
 func Resume(in *os.File, base, partial string) (*File, error) {
 	dir, err := unix.Openat(int(in.Fd()), ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -50,14 +50,14 @@ func (f *File) resume(partial string) error {
 	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Nlink != 1 || int(st.Uid) != os.Geteuid() || st.Mode&0o022 != 0 {
 		return ErrForeign
 	}
-	// The process that had the lock may have given the file its own name meanwhile.
+	// The process that held the lock may have given the file its final name.
 	if err := unix.Fstatat(f.dir, partial, &named, unix.AT_SYMLINK_NOFOLLOW); err != nil || named.Ino != st.Ino || named.Dev != st.Dev {
 		return ErrForeign
 	}
 	return nil
 }
 
-// Keep closes a file of Resume and leaves what it has for the next call.
+// Keep closes a file opened by Resume and keeps its content for the next call.
 func (f *File) Keep() error {
 	f.temp = ""
 	return f.Close()

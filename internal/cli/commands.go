@@ -2,7 +2,7 @@ package cli
 
 import "github.com/spf13/cobra"
 
-// commands are all commands, each from its own file.
+// commands returns all commands.
 func (a *app) commands() []*cobra.Command {
 	return []*cobra.Command{
 		a.pinCommand(),

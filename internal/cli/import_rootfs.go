@@ -27,7 +27,7 @@ type rootfsFlags struct {
 	changes []string
 }
 
-// check refuses the flags of a root file system without the name of one.
+// check refuses these flags without --rootfs.
 func (f *rootfsFlags) check(given func(flag string) bool) error {
 	for _, flag := range []string{"config", "arch", "change"} {
 		if f.name == "" && given(flag) {
@@ -40,7 +40,7 @@ func (f *rootfsFlags) check(given func(flag string) bool) error {
 	return nil
 }
 
-// rootfs returns what the flags and the argument say of a root file system.
+// rootfs returns the root file system described by the flags and the argument.
 func (f *rootfsFlags) rootfs(ctx context.Context, a *app, path string) (r bundle.Rootfs, err error) {
 	name, err := parseTag(f.name)
 	if err != nil {
@@ -88,7 +88,7 @@ func (f *rootfsFlags) rootfs(ctx context.Context, a *app, path string) (r bundle
 	return r, nil
 }
 
-// parseConfig reads an image's config, or the part of it that says what a container runs.
+// parseConfig parses an image's config, or only its part config.
 func parseConfig(raw []byte) (config v1.Image, err error) {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &fields); err != nil {
@@ -109,7 +109,7 @@ func parseConfig(raw []byte) (config v1.Image, err error) {
 	return config, nil
 }
 
-// changes are the instructions of a Containerfile that change an image's config.
+// changes maps a Containerfile's instructions to functions that apply them to an image's config.
 var changes = map[string]func(c *v1.ImageConfig, value string) error{
 	"CMD":        func(c *v1.ImageConfig, v string) (err error) { c.Cmd, err = command(v); return err },
 	"ENTRYPOINT": func(c *v1.ImageConfig, v string) (err error) { c.Entrypoint, err = command(v); return err },
@@ -175,7 +175,7 @@ func change(c *v1.ImageConfig, text string) error {
 	return apply(c, value)
 }
 
-// command is a command as a Containerfile has it: a JSON list, or a line for a shell.
+// command parses a command in a Containerfile: a JSON list, or a line for a shell.
 func command(v string) ([]string, error) {
 	if !strings.HasPrefix(v, "[") {
 		return []string{"/bin/sh", "-c", v}, nil
@@ -187,7 +187,7 @@ func command(v string) ([]string, error) {
 	return words, nil
 }
 
-// pair is KEY=VALUE or KEY VALUE. The value may be in double quotes.
+// pair parses KEY=VALUE or KEY VALUE. The value may be in double quotes.
 func pair(v string) (key, value string, err error) {
 	n := strings.IndexAny(v, "= ")
 	if n <= 0 {

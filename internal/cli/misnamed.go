@@ -17,7 +17,7 @@ import (
 	"osbuild-containers/internal/pin"
 )
 
-// What a file may be that is given in the place of an image.
+// Kinds of files that may be given instead of an image.
 const (
 	pinsFile     = "a pin file"
 	namesFile    = "a file with names of images"
@@ -28,7 +28,7 @@ const (
 	otherDir     = "a directory"
 )
 
-// fileAdvice is the command that is meant where a command is given a file in the place of an image.
+// fileAdvice maps a command and the kind of file it was given instead of an image to the command that was meant.
 var fileAdvice = map[string]map[string]string{
 	"pin":          {pinsFile: "pin check --pins", namesFile: "pin --from", manifestFile: "pin manifest"},
 	"pin list":     {pinsFile: "pin list --pins"},
@@ -43,8 +43,8 @@ var fileAdvice = map[string]map[string]string{
 	"unpack":       {pinsFile: "unpack IMAGE DEST --pins", namesFile: "pin --from", manifestFile: "pin manifest"},
 }
 
-// refuseFiles refuses arguments that are files instead of images: docker.io is never meant. An image with the name of
-// a file needs docker:// before it.
+// refuseFiles refuses arguments that are files instead of images: the user never means docker.io. An image with the same name
+// as a file needs the prefix docker://.
 func refuseFiles(command string, args []string) error {
 	var errs []error
 	for _, arg := range args {
@@ -65,8 +65,7 @@ func refuseFiles(command string, args []string) error {
 	return refused(errors.Join(errs...))
 }
 
-// kindOf returns what the file or directory at path is; "" where there is none, or where path rather is
-// the name of an image.
+// kindOf returns the kind of the file or directory at path, or "" if there is none or path is more likely an image name.
 func kindOf(path string) string {
 	fi, err := os.Stat(path)
 	switch {
@@ -77,14 +76,14 @@ func kindOf(path string) string {
 	case fi.IsDir() && (filepath.IsAbs(path) || strings.HasPrefix(path, ".") || strings.HasSuffix(path, "/")):
 		return otherDir
 	case fi.IsDir():
-		return "" // many a directory is called like the image that is made in it
+		return "" // a directory often has the name of the image built in it
 	case !fi.Mode().IsRegular():
 		return otherFile
 	}
 	return kindOfFile(path)
 }
 
-// maxGuessed is how many bytes of a file are read to find out what it is.
+// maxGuessed is how many bytes of a file are read to guess its kind.
 const maxGuessed = 64 << 20
 
 func kindOfFile(path string) string {
@@ -120,13 +119,12 @@ func kindOfFile(path string) string {
 	return otherFile
 }
 
-// isArchive reports whether a file begins like a tar archive, or like something compressed.
+// isArchive reports whether a file starts like a tar archive or compressed data.
 func isArchive(head []byte) bool {
 	return compression.Of(head) != compression.None || len(head) == 512 && string(head[257:262]) == "ustar"
 }
 
-// refuseSwitches refuses true and false as an argument of their own after a flag that takes no value: they
-// would be taken for the name of an image.
+// refuseSwitches refuses true or false as a separate argument after a boolean flag, where it would be taken for an image name.
 func refuseSwitches(cmd *cobra.Command, args []string) error {
 	for n, arg := range args[min(len(args), 1):] {
 		before := args[n]

@@ -16,10 +16,10 @@ var (
 	errDuration = errors.New("want a number of hours, days or weeks, such as 12h, 30d or 8w")
 )
 
-// wait is a time to wait for a registry, given as a flag.
+// wait is the type of flags with a time to wait for a registry.
 type wait time.Duration
 
-// Set implements pflag.Value. A number is one of seconds, as in a request to a source.
+// Set implements pflag.Value. A plain number is in seconds, as in a request to a source.
 func (w *wait) Set(text string) error {
 	if n, err := strconv.Atoi(text); err == nil {
 		text = strconv.Itoa(n) + "s"
@@ -32,16 +32,16 @@ func (w *wait) Set(text string) error {
 	return nil
 }
 
-// String is the time in seconds.
+// String returns the time in seconds.
 func (w *wait) String() string { return fmt.Sprintf("%gs", time.Duration(*w).Seconds()) }
 
 // Type implements pflag.Value.
 func (w *wait) Type() string { return "time" }
 
-// quantity is a decimal number and its unit. The unit may be in lower or upper case.
+// quantity matches a decimal number and its unit, in lower or upper case.
 var quantity = regexp.MustCompile(`^([0-9]+(?:\.[0-9]+)?) ?([A-Za-z]+)$`)
 
-// sizeUnits are the units of a size, in lower case. Bits are not among them.
+// sizeUnits are the units of a size, in lower case. There are no bits.
 var sizeUnits = map[string]float64{
 	"b": 1,
 	"k": 1e3, "kb": 1e3, "ki": 1 << 10, "kib": 1 << 10,
@@ -50,7 +50,7 @@ var sizeUnits = map[string]float64{
 	"t": 1e12, "tb": 1e12, "ti": 1 << 40, "tib": 1 << 40,
 }
 
-// parseSize parses a number of bytes, which must have a unit: 20 could mean bytes or gigabytes. Zero is a size.
+// parseSize parses a number of bytes with a unit, which is required: 20 could mean bytes or gigabytes. Zero is valid.
 func parseSize(text string) (int64, error) {
 	n, unit := splitQuantity(text)
 	size, ok := sizeUnits[strings.ToLower(unit)]
@@ -60,7 +60,7 @@ func parseSize(text string) (int64, error) {
 	return int64(n * size), nil
 }
 
-// durationUnits are the units of a duration. Minutes are not among them: people write 1m for a month.
+// durationUnits are the units of a duration. There are no minutes: some users write 1m for a month.
 var durationUnits = map[string]time.Duration{"h": time.Hour, "d": 24 * time.Hour, "w": 7 * 24 * time.Hour}
 
 // maxDuration is more than a hundred years.
@@ -76,7 +76,7 @@ func parseDuration(text string) (time.Duration, error) {
 	return time.Duration(d), nil
 }
 
-// splitQuantity returns the number and the unit of a quantity, "" for what is not one.
+// splitQuantity returns the number and unit of a quantity. The unit is "" if text is not a quantity.
 func splitQuantity(text string) (n float64, unit string) {
 	m := quantity.FindStringSubmatch(text)
 	if m == nil {
@@ -89,8 +89,8 @@ func splitQuantity(text string) (n float64, unit string) {
 	return n, m[2]
 }
 
-// sourceDateEpoch returns the time that the variable SOURCE_DATE_EPOCH of the environment gives to what is made, in UTC; nil
-// without it. See reproducible-builds.org. The latest is the last that a tar archive has without an extension.
+// sourceDateEpoch returns the time in SOURCE_DATE_EPOCH, in UTC, or nil if that is not set. See reproducible-builds.org. The
+// maximum is the latest time that a tar archive can store without an extension.
 func sourceDateEpoch() (*time.Time, error) {
 	text := os.Getenv("SOURCE_DATE_EPOCH")
 	if text == "" {

@@ -23,15 +23,15 @@ const (
 	formatQcow2 = "qcow2"
 )
 
-// diskFlags are the flags of unpack for disk images, and for the password of root.
+// diskFlags are the flags of unpack for disk images and for root's password.
 type diskFlags struct {
 	size         string
 	passwordFile string
 	hashFile     string
 
-	bytes    int64              // of size; 0: what the content needs
-	password *password.Password // nil: it stays as the image has it
-	warning  string             // of the password's file
+	bytes    int64              // parsed size; 0: as the content needs
+	password *password.Password // nil: unchanged
+	warning  string             // about the password file
 }
 
 func (d *diskFlags) add(set *pflag.FlagSet) {
@@ -40,7 +40,7 @@ func (d *diskFlags) add(set *pflag.FlagSet) {
 	set.StringVar(&d.hashFile, "root-password-hash", "", "give root the password whose hash, as crypt(3) has it, is in this `FILE`; - is standard input")
 }
 
-// checkDisk checks these flags, and reads the password.
+// checkDisk validates these flags, and reads the password.
 func (u *unpackCommand) checkDisk() error {
 	d := &u.disk
 	image := u.format == formatExt4 || u.format == formatQcow2
@@ -71,7 +71,7 @@ func (u *unpackCommand) checkDisk() error {
 	return nil
 }
 
-// readPassword reads the password in the file that a flag names.
+// readPassword reads the password from a flag's file.
 func (u *unpackCommand) readPassword(flag, path string, read func(io.Reader) (password.Password, error)) error {
 	in := u.env.Stdin
 	if path == "-" && u.env.StdinIsTerminal {
@@ -96,10 +96,10 @@ func (u *unpackCommand) readPassword(flag, path string, read func(io.Reader) (pa
 	return nil
 }
 
-// seed is what the identity of a file system and the salt of a password are derived from.
+// seed returns the seed of a file system's identity and of a password's salt.
 func seed(i *unpack.Image) string { return digest.FromBytes(i.Config).String() }
 
-// passwordHash returns the hash of the password, "" for none.
+// passwordHash returns the hash of the password, or "".
 func (u *unpackCommand) passwordHash(i *unpack.Image) string {
 	if u.disk.password == nil {
 		return ""
@@ -107,7 +107,7 @@ func (u *unpackCommand) passwordHash(i *unpack.Image) string {
 	return u.disk.password.Hash(seed(i))
 }
 
-// setPassword changes the password of root in a directory.
+// setPassword sets root's password in a directory.
 func (u *unpackCommand) setPassword(dir string, i *unpack.Image, log *progress.Reporter) error {
 	if u.disk.password == nil {
 		return nil
@@ -122,7 +122,7 @@ func (u *unpackCommand) setPassword(dir string, i *unpack.Image, log *progress.R
 	return nil
 }
 
-// toRead is how many bytes of layers are read: for the size of a file system all of them once more.
+// toRead returns how many bytes of layers are read: twice their size if the size of a file system must be determined.
 func (u *unpackCommand) toRead(i *unpack.Image) int64 {
 	if (u.format == formatExt4 || u.format == formatQcow2) && u.disk.bytes == 0 {
 		return manifest.AddSizes(i.Size(), i.Size())
@@ -156,7 +156,7 @@ func (u *unpackCommand) writeQcow2(ctx context.Context, i *unpack.Image, log *pr
 	})
 }
 
-// diskError adds the name of the image to an error, and the size that is needed.
+// diskError adds the name of the image to an error, and a hint with the size needed.
 func diskError(i *unpack.Image, err error) error {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return err

@@ -25,7 +25,7 @@ import (
 	"osbuild-containers/internal/unpack"
 )
 
-// login returns the credentials of --creds. A password that is missing is asked for on the terminal.
+// login returns the credentials in --creds. It asks for a missing password on the terminal.
 func (u *unpackCommand) login(ctx context.Context) (*request.Login, error) {
 	user, password, given := strings.Cut(u.creds, ":")
 	if user == "" {
@@ -47,7 +47,7 @@ func (u *unpackCommand) login(ctx context.Context) (*request.Login, error) {
 	raw, err := process.Await(ctx, func() ([]byte, error) { return term.ReadPassword(int(in.Fd())) })
 	fmt.Fprintln(u.env.Stderr)
 	if err != nil {
-		_ = term.Restore(int(in.Fd()), state) // an interruption leaves it without echo
+		_ = term.Restore(int(in.Fd()), state) // restores echo after an interruption
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
@@ -56,7 +56,7 @@ func (u *unpackCommand) login(ctx context.Context) (*request.Login, error) {
 	return &request.Login{User: user, Password: string(raw)}, nil
 }
 
-// cacheToUse returns the cache, and what removes it where it is temporary.
+// cacheToUse returns the cache, and a function that removes it if it is temporary.
 func (u *unpackCommand) cacheToUse() (dir string, remove func() error, err error) {
 	if !u.noCache {
 		dir, err = u.cacheDir()
@@ -72,7 +72,7 @@ func (u *unpackCommand) cacheToUse() (dir string, remove func() error, err error
 	return dir, func() error { return os.RemoveAll(dir) }, nil
 }
 
-// image opens the image that what names, once it is in the cache.
+// image fetches the image called what if necessary, and opens it.
 func (u *unpackCommand) image(ctx context.Context, dir, what string, log *progress.Reporter) (*unpack.Image, *progress.Item, error) {
 	if what == unpack.Scratch {
 		arch := runtime.GOARCH
@@ -111,8 +111,8 @@ func (u *unpackCommand) image(ctx context.Context, dir, what string, log *progre
 	return i, log.Pinned(name, d.String(), id.String()), nil
 }
 
-// find returns the image that what names: in the pin file, in the cache, or in a registry, in this order. A name with its
-// registry and without a digest is asked for: the cache may have what it was.
+// find returns the image called what, from the pin file, the cache or a registry, in this order. For a full name without a
+// digest it asks the registry before the cache, which may have an outdated image.
 func (u *unpackCommand) find(ctx context.Context, dir, what string, log *progress.Reporter) (*pin.Image, *cacheinfo.Image, error) {
 	if pinned, err := u.pinned(ctx, what); err != nil {
 		return nil, nil, refused(err)
@@ -150,7 +150,7 @@ func (u *unpackCommand) find(ctx context.Context, dir, what string, log *progres
 	return &images[0], nil, nil
 }
 
-// isFullName reports whether what names an image with its registry, or in a storage.
+// isFullName reports whether what includes a registry or a storage.
 func isFullName(what string) bool {
 	if strings.HasPrefix(what, "docker://") || strings.HasPrefix(what, "containers-storage:") {
 		return true
@@ -159,7 +159,7 @@ func isFullName(what string) bool {
 	return more && (strings.ContainsAny(host, ".:") || host == "localhost")
 }
 
-// pinned returns the image that the pin file has under a name; nil if it has none, unless the file is named by a flag.
+// pinned returns the image with that name in the pin file. It returns nil if there is none, unless the file was given by a flag.
 func (u *unpackCommand) pinned(ctx context.Context, what string) (*pin.Image, error) {
 	path := u.file
 	if path == "" {
@@ -197,7 +197,7 @@ func (u *unpackCommand) pinned(ctx context.Context, what string) (*pin.Image, er
 	}
 }
 
-// cached returns the image of the cache that what names.
+// cached returns the image of the cache called what.
 func (u *unpackCommand) cached(dir, what string) (*cacheinfo.Image, error) {
 	images, err := cacheinfo.Scan(cache.Open(dir))
 	if err != nil {
@@ -221,7 +221,7 @@ func (u *unpackCommand) cached(dir, what string) (*cacheinfo.Image, error) {
 	return found[0], nil
 }
 
-// bring fetches a pinned image, with its list, if the cache does not have it.
+// bring fetches a pinned image and its list unless they are cached.
 func (u *unpackCommand) bring(ctx context.Context, dir string, i *pin.Image, log *progress.Reporter) error {
 	item, lists := i.Items(u.flags.access())
 	for n, items := range [][]request.Item{lists, {item}} {
@@ -234,13 +234,13 @@ func (u *unpackCommand) bring(ctx context.Context, dir string, i *pin.Image, log
 			do = fetch.Images
 		}
 		for _, result := range do(ctx, r, log) {
-			if !result.Success { // it was said why
+			if !result.Success { // the reason has been logged
 				return fmt.Errorf("image %q could not be fetched: nothing was unpacked", i.Reference)
 			}
 		}
 	}
 	if err := fetch.RecordNames(ctx, dir, []request.Item{item}); err != nil {
-		log.Note("%v", err) // it is there all the same
+		log.Note("%v", err) // not fatal: the image is in the cache
 	}
 	return nil
 }

@@ -1,6 +1,6 @@
-// Package compression recognises and reads streams that are compressed with gzip, zstd, bzip2 or xz.
+// Package compression detects and decompresses gzip, zstd, bzip2 and xz.
 //
-// A stream may come from strangers: what it decompresses to, and the memory that it takes, are bounded.
+// Streams are untrusted: the size of the output and the memory are bounded.
 package compression
 
 import (
@@ -16,15 +16,15 @@ import (
 )
 
 const (
-	// maxPlain is how many bytes a stream may decompress to.
+	// maxPlain is the maximum size of the output, in bytes.
 	maxPlain = 64 << 30
 
-	// MaxWindow is the most memory, in bytes, that a zstd or xz stream may ask for: what zstd itself allows, and twice
-	// what xz -9 asks for.
+	// MaxWindow is the maximum memory, in bytes, that a zstd or xz stream may require: zstd's own limit, and twice what
+	// xz -9 requires.
 	MaxWindow = 128 << 20
 )
 
-// HeadSize is how many bytes Of needs to recognise a stream, at most.
+// HeadSize is the maximum number of bytes that Of needs to detect a compression.
 const HeadSize = 6
 
 // A Kind is a compression.
@@ -42,16 +42,16 @@ const (
 var magics = []struct {
 	kind  Kind
 	magic string
-	mask  byte // of the first byte
+	mask  byte // applied to the first byte
 }{
 	{Gzip, "\x1f\x8b", 0xff},
 	{Zstd, "\x28\xb5\x2f\xfd", 0xff},
-	{Zstd, "\x50\x2a\x4d\x18", 0xf0}, // a frame to be skipped
+	{Zstd, "\x50\x2a\x4d\x18", 0xf0}, // skippable frame
 	{Bzip2, "BZh", 0xff},
 	{Xz, "\xfd7zXZ\x00", 0xff},
 }
 
-// Of returns the compression of a stream that begins with head.
+// Of returns the compression of a stream that starts with head.
 func Of(head []byte) Kind {
 	for _, m := range magics {
 		if len(head) >= len(m.magic) && head[0]&m.mask == m.magic[0] && string(head[1:len(m.magic)]) == m.magic[1:] {
@@ -61,7 +61,7 @@ func Of(head []byte) Kind {
 	return None
 }
 
-// NewReader decompresses a stream. More bytes than an image can have are an error.
+// NewReader returns a reader of the uncompressed stream. Reading more bytes than an image can have is an error.
 func NewReader(kind Kind, r io.Reader) (io.ReadCloser, error) {
 	switch kind {
 	case Gzip:
@@ -80,8 +80,8 @@ func NewReader(kind Kind, r io.Reader) (io.ReadCloser, error) {
 	return nil, errors.New("not compressed")
 }
 
-// Plain decompresses a stream that may be compressed, as its first bytes say. More bytes than an image can have are an
-// error.
+// Plain returns a reader of the uncompressed stream, detecting the compression, if any, from its first bytes. Reading more bytes
+// than an image can have is an error.
 func Plain(r io.Reader) (io.ReadCloser, error) {
 	in := bufio.NewReaderSize(r, 1<<16)
 	head, err := in.Peek(HeadSize)
@@ -94,7 +94,7 @@ func Plain(r io.Reader) (io.ReadCloser, error) {
 	return &bounded{r: in}, nil
 }
 
-// bounded is a stream that must not be longer than maxPlain.
+// bounded is a stream limited to maxPlain bytes.
 type bounded struct {
 	r     io.Reader
 	n     int64
@@ -119,7 +119,7 @@ func (b *bounded) Close() error {
 	return nil
 }
 
-// unzip is a gunzip.Reader that is read like any other.
+// unzip is an io.Reader for a gunzip.Reader.
 type unzip struct {
 	z    *gunzip.Reader
 	buf  []byte

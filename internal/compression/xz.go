@@ -19,19 +19,19 @@ import (
 	"osbuild-containers/internal/hint"
 )
 
-// An xzReader reads the blocks of xz streams, one after another, with the library's decoder of LZMA2. The library's
-// own reader allocates the dictionary that a block asks for, up to 4 GiB, and takes no limit. The format:
+// An xzReader reads the blocks of xz streams with the library's LZMA2 decoder. The library's own reader allocates the dictionary
+// that a block declares, up to 4 GiB, without a limit. The format is described at
 // https://tukaani.org/xz/xz-file-format.txt
 type xzReader struct {
 	in           *xzInput
-	check        func() hash.Hash // of a block; nil between streams
+	check        func() hash.Hash // checksum of blocks; nil between streams
 	block        io.Reader        // nil between blocks
-	sum          hash.Hash        // of the block
-	out          int64            // bytes that were decompressed
+	sum          hash.Hash        // checksum of the block
+	out          int64            // bytes decompressed
 	dictionaries int64            // bytes of all dictionaries so far
 }
 
-// xzInput counts what is read of a stream, whose parts are aligned to 4 bytes.
+// xzInput counts input bytes, since parts of a stream are aligned to 4 bytes.
 type xzInput struct {
 	r *bufio.Reader
 	n int64
@@ -56,7 +56,7 @@ func (i *xzInput) ReadByte() (byte, error) {
 	return b, err
 }
 
-// take reads n bytes. That there are less is io.ErrUnexpectedEOF.
+// take reads n bytes. The error is io.ErrUnexpectedEOF if there are fewer.
 func (i *xzInput) take(n int) ([]byte, error) {
 	p := make([]byte, n)
 	_, err := io.ReadFull(i, p)
@@ -79,11 +79,11 @@ func cutShort(err error) error {
 	return err
 }
 
-// A dictionary is made for each block, whatever is in the block. The largest blocks of xz -9 --block-size=64KiB ask for a
-// thousand times what is in them.
+// Each block allocates a dictionary, whatever its size. The largest blocks of xz -9 --block-size=64KiB declare a dictionary of a
+// thousand times their data.
 const (
-	maxDictionaries = 1 << 30 // bytes, without any data
-	dictionaryRatio = 4096    // bytes, for each byte of data
+	maxDictionaries = 1 << 30 // bytes allowed without any data
+	dictionaryRatio = 4096    // additional bytes per byte of data
 )
 
 var errXz = errors.New("not valid xz data")
@@ -109,7 +109,7 @@ func (x *xzReader) Read(p []byte) (int, error) {
 	return 0, nil
 }
 
-// next begins the next block, of this stream or another. io.EOF is the end of the last stream.
+// next starts the next block, in this or the next stream. It returns io.EOF after the last stream.
 func (x *xzReader) next() error {
 	for {
 		if x.check == nil {
@@ -130,12 +130,12 @@ func (x *xzReader) next() error {
 	}
 }
 
-// beginStream reads the header of a stream, and zeros before it.
+// beginStream reads padding and the header of a stream.
 func (x *xzReader) beginStream() error {
 	for {
 		switch head, err := x.in.r.Peek(4); {
 		case len(head) == 0:
-			return err // io.EOF where all is right
+			return err // io.EOF at a valid end
 		case err != nil:
 			return cutShort(err)
 		case x.in.n == 0 || string(head) != "\x00\x00\x00\x00":
@@ -168,13 +168,13 @@ func (x *xzReader) readHeader(head []byte) error {
 	return nil
 }
 
-// none is a checksum without bytes.
+// none is the empty checksum.
 type none struct{ hash.Hash }
 
 func (none) Sum(b []byte) []byte { return b }
 func (none) Size() int           { return 0 }
 
-// beginBlock reads the header of a block after its first byte.
+// beginBlock reads a block's header after its first byte.
 func (x *xzReader) beginBlock(size byte) error {
 	rest, err := x.in.take(int(size)*4 + 3)
 	if err != nil {
@@ -186,14 +186,14 @@ func (x *xzReader) beginBlock(size byte) error {
 		return errXz
 	}
 	flags, r := fields[1], bytes.NewReader(fields[2:])
-	for _, has := range []byte{0x40, 0x80} { // sizes, which nothing depends on
+	for _, has := range []byte{0x40, 0x80} { // optional sizes, not needed
 		if flags&has != 0 {
 			if _, err := binary.ReadUvarint(r); err != nil {
 				return errXz
 			}
 		}
 	}
-	var filter [3]byte // the id of LZMA2, the length of its properties, and they: the size of the dictionary
+	var filter [3]byte // id of LZMA2, length of its properties, encoded dictionary size
 	if _, err := io.ReadFull(r, filter[:]); err != nil {
 		return errXz
 	}
@@ -216,7 +216,7 @@ func (x *xzReader) beginBlock(size byte) error {
 	return err
 }
 
-// endBlock reads what follows the data of a block: its checksum.
+// endBlock reads and checks the checksum of a block.
 func (x *xzReader) endBlock() error {
 	if err := x.in.pad(); err != nil {
 		return err
@@ -227,7 +227,7 @@ func (x *xzReader) endBlock() error {
 	}
 	got := x.sum.Sum(nil)
 	if len(got) < sha256.Size {
-		slices.Reverse(got) // it is little-endian
+		slices.Reverse(got) // little-endian
 	}
 	if !bytes.Equal(got, want) {
 		return fmt.Errorf("an xz block is damaged: got checksum %x, want %x", got, want)
@@ -236,7 +236,7 @@ func (x *xzReader) endBlock() error {
 	return nil
 }
 
-// endStream reads the index after its first byte, and the footer. The blocks were read without them.
+// endStream reads the index after its first byte, and the footer. Blocks are read without them.
 func (x *xzReader) endStream() error {
 	count, err := binary.ReadUvarint(x.in)
 	if err != nil {
@@ -252,7 +252,7 @@ func (x *xzReader) endStream() error {
 	if err := x.in.pad(); err != nil {
 		return err
 	}
-	tail, err := x.in.take(4 + 12) // the checksum of the index, and the footer
+	tail, err := x.in.take(4 + 12) // checksum of the index, and footer
 	if err == nil && string(tail[14:]) != "YZ" {
 		err = errXz
 	}

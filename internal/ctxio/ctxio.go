@@ -6,8 +6,7 @@ import (
 	"io"
 )
 
-// Reader returns a reader of r whose Read returns the cause of ctx once that is done. A Read that waits is not
-// interrupted.
+// Reader returns a reader of r whose Read returns the cause of ctx once ctx is done. It does not interrupt a Read that blocks.
 func Reader(ctx context.Context, r io.Reader) io.Reader { return reader{ctx, r} }
 
 type reader struct {

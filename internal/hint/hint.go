@@ -1,7 +1,7 @@
-// Package hint attaches remedies to errors, as data: an error says what is wrong, its hint what to do about it.
+// Package hint attaches hints to errors, as data: the error says what is wrong, its hint what to do about it.
 //
-// The text of an error never contains its hint. Each front end prints errors in one place, with Text, which puts hints
-// on lines of their own and spells options as that front end does. An error with a list of details is a [List].
+// The text of an error never contains its hint. Each front end prints errors in one place with Text, which prints hints on lines
+// of their own and spells options for that front end. An error with a list of details is a [List].
 package hint
 
 import (
@@ -16,17 +16,16 @@ import (
 // Spelling is how a front end spells options.
 type Spelling int
 
-// The spellings.
+// Spellings.
 const (
 	Fields Spelling = iota // as fields of a request: "tls-verify: false"
 	Flags                  // as flags of the tool: "--tls-verify=false"
 )
 
-// An Option is an option that a hint names, as a field of a request: "retries", or "tls-verify: false" with the value
-// to give it.
+// An Option is an option named by a hint, spelled as a field of a request: "retries", or "tls-verify: false" with its value.
 type Option string
 
-// Spell returns the option as a front end has it.
+// Spell returns the option in a front end's spelling.
 func (o Option) Spell(s Spelling) string {
 	if s == Fields {
 		return string(o)
@@ -34,14 +33,14 @@ func (o Option) Spell(s Spelling) string {
 	return "--" + strings.Replace(string(o), ": ", "=", 1)
 }
 
-// A Hint tells a user what to do about an error, in a sentence without a full stop. The zero Hint says nothing. Hints are
+// A Hint tells the user what to do about an error, in a sentence without a full stop. The zero Hint is empty. Hints are
 // comparable.
 type Hint struct {
 	Field string // with options spelled as fields
 	Flag  string // with options spelled as flags
 }
 
-// New formats a hint. Arguments that are an Option are spelled for each front end.
+// New formats a hint. Arguments of type Option are spelled for each front end.
 func New(format string, args ...any) Hint {
 	spelled := func(s Spelling) string {
 		all := make([]any, len(args))
@@ -56,7 +55,7 @@ func New(format string, args ...any) Hint {
 	return Hint{Field: spelled(Fields), Flag: spelled(Flags)}
 }
 
-// Spell returns the hint as a front end shows it, "" for none.
+// Spell returns the hint in a front end's spelling, or "" if it is empty.
 func (h Hint) Spell(s Spelling) string {
 	if s == Flags {
 		return h.Flag
@@ -70,13 +69,13 @@ type hinted struct {
 	hint Hint
 }
 
-// Hint is the hint of the error.
+// Hint returns the hint.
 func (e *hinted) Hint() Hint { return e.hint }
 
 func (e *hinted) Unwrap() error { return e.error }
 
-// With returns err with a hint. An error that has one keeps it, since the one nearest to the cause knows most. It
-// returns err itself if err is nil or the hint is zero.
+// With adds a hint to err. If err has a hint already, that is kept, since the one nearest to the cause is the most specific.
+// With returns err itself if it is nil or the hint is empty.
 func With(err error, h Hint) error {
 	if err == nil || h == (Hint{}) || Of(err) != (Hint{}) {
 		return err
@@ -84,11 +83,11 @@ func With(err error, h Hint) error {
 	return &hinted{err, h}
 }
 
-// Add is With for a hint that it formats as New does.
+// Add is With with a hint formatted as by New.
 func Add(err error, format string, args ...any) error { return With(err, New(format, args...)) }
 
-// All returns the hints in the tree of err, each once, in order: those that With added, and those that a type of error
-// has with a method Hint.
+// All returns the hints in the tree of err, in order and without duplicates: those added by With, and those of errors with a
+// method Hint.
 func All(err error) []Hint {
 	var all []Hint
 	collect(err, &all)
@@ -104,7 +103,7 @@ func collect(err error, all *[]Hint) {
 			return
 		}
 	}
-	switch e := err.(type) { //nolint:errorlint // it visits each error of the tree
+	switch e := err.(type) { //nolint:errorlint // visits each error of the tree
 	case interface{ Unwrap() error }:
 		collect(e.Unwrap(), all)
 	case interface{ Unwrap() []error }:
@@ -114,7 +113,7 @@ func collect(err error, all *[]Hint) {
 	}
 }
 
-// Of returns the first of the hints of err, the zero Hint if there is none.
+// Of returns the first hint of err, or the zero Hint.
 func Of(err error) Hint {
 	if all := All(err); len(all) > 0 {
 		return all[0]
@@ -122,8 +121,8 @@ func Of(err error) Hint {
 	return Hint{}
 }
 
-// A List is an error with details, such as the candidates for an ambiguous name. Its text is one line; Text shows each
-// of the details on a line of its own.
+// A List is an error with details, such as the candidates for an ambiguous name. Its text is one line; Text prints each detail on
+// a line of its own.
 type List struct {
 	What  string
 	Items []string
@@ -136,19 +135,19 @@ func (l *List) Error() string {
 	return l.What + ": " + strings.Join(l.Items, "; ")
 }
 
-// Text formats err for a user: its text and, on lines of their own, its hints. Each of several joined errors is
-// formatted so, except that a hint which several have follows the last one of them. No line shows credentials.
+// Text formats err for a user: its text, followed by its hints on lines of their own. Joined errors are formatted one after the
+// other; a hint that several share follows the last of them. Credentials are hidden.
 func Text(err error, s Spelling) string { return format(err, s, progress.Clean, nil) }
 
-// Full is Text without a limit on the length of lines, for a reader that has none.
+// Full is Text without a limit on the length of lines.
 func Full(err error, s Spelling) string { return format(err, s, progress.CleanAll, nil) }
 
-// Line is Text for an error whose own text must be one line, whatever a server sent.
+// Line is Text, but the error's own text is one line, whatever a server sent.
 func Line(err error, s Spelling) string {
 	return withHints(progress.Clean(err.Error()), err, s, progress.Clean, nil)
 }
 
-// format formats err with its hints, except for those that follow later.
+// format formats err with its hints, except those in later.
 func format(err error, s Spelling, clean func(string) string, later []Hint) string {
 	if several := joined(err); several != nil {
 		texts := make([]string, len(several))
@@ -186,7 +185,7 @@ func withHints(text string, err error, s Spelling, clean func(string) string, la
 	return text
 }
 
-// joined returns the errors that errors.Join combined into err, also below errors that add nothing to its text, or nil.
+// joined returns the errors combined by errors.Join in err, possibly below errors that add no text, or nil.
 func joined(err error) []error {
 	for err != nil {
 		if several, ok := err.(interface{ Unwrap() []error }); ok {
@@ -200,8 +199,8 @@ func joined(err error) []error {
 		if below == nil || below.Error() != err.Error() {
 			return nil
 		}
-		if h, ok := err.(*hinted); ok && Of(h.error) == (Hint{}) { //nolint:errorlint // as above
-			return nil // it is a hint for all of them
+		if h, ok := err.(*hinted); ok && Of(h.error) == (Hint{}) { //nolint:errorlint // visits each error of the tree
+			return nil // the hint is for all of them
 		}
 		err = below
 	}

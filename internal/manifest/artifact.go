@@ -5,9 +5,8 @@ import (
 	"errors"
 )
 
-// ParseAny is Parse that also reads artifacts that have the form of an image, such as the
-// attestations that a list may name: to copy such a document its parts have to be known, and nothing
-// else.
+// ParseAny is Parse, but also accepts artifacts in the form of an image, such as attestations in a list: copying them only
+// needs their parts.
 func ParseAny(raw []byte) (*Manifest, error) {
 	m, err := Parse(raw)
 	if !errors.Is(err, ErrArtifact) {

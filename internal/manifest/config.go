@@ -6,8 +6,7 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// DiffIDs returns the digests that a config names for the layers, uncompressed, the lowest first. All of them are
-// sha256 digests.
+// DiffIDs returns the diff IDs of the layers in a config, lowest first. All are sha256 digests.
 func DiffIDs(config []byte) ([]digest.Digest, error) {
 	var c struct {
 		RootFS struct {
@@ -25,7 +24,7 @@ func DiffIDs(config []byte) ([]digest.Digest, error) {
 	return c.RootFS.DiffIDs, nil
 }
 
-// LayerDiffIDs returns the diff IDs of the layers of the image with that config, one for each layer.
+// LayerDiffIDs returns the diff IDs in the image's config. It is an error if their number is not that of the layers.
 func (m *Manifest) LayerDiffIDs(config []byte) ([]digest.Digest, error) {
 	ids, err := DiffIDs(config)
 	if err == nil && len(ids) != len(m.Layers) {

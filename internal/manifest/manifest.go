@@ -1,9 +1,9 @@
-// Package manifest parses image manifests and manifest lists (OCI indexes are the same thing, and are called
-// manifest lists here, too). They are untrusted input, pinned by digest.
+// Package manifest parses image manifests and manifest lists (another name for OCI indexes). They are untrusted input,
+// pinned by digest.
 //
-// Every document is understood in one way or refused. Tools differ on documents with both layers and
-// manifests, with a media type that contradicts their fields, or without a config; a pin must not depend on
-// which tool reads it, so [Parse] refuses those. Nothing is changed or encoded again.
+// [Parse] refuses ambiguous documents: those with both layers and manifests, with a media type that contradicts their
+// fields, or without a config. Tools interpret them differently, but the meaning of a pin must not depend on the tool.
+// Nothing is changed or re-encoded.
 package manifest
 
 import (
@@ -26,10 +26,10 @@ import (
 // containers/image and of the common registries.
 const MaxSize = 4 << 20
 
-// Limits of a manifest. Real images have less than a hundred layers, and lists some dozens of entries; the
-// count bounds the memory that 4 MiB of empty objects would take.
+// Limits of a manifest. Real images have less than a hundred layers, and lists a few dozen entries; the count of elements
+// bounds the memory that 4 MiB of empty objects would take.
 const (
-	MaxBlob     = 1 << 50 // bytes, of a blob, and of all blobs of a document together
+	MaxBlob     = 1 << 50 // bytes of a blob, and of all blobs of a document together
 	maxElements = 50_000  // objects and arrays of a document
 )
 
@@ -38,18 +38,18 @@ const (
 	dockerManifest = "application/vnd.docker.distribution.manifest.v2+json"
 	dockerList     = "application/vnd.docker.distribution.manifest.list.v2+json"
 	dockerConfig   = "application/vnd.docker.container.image.v1+json"
-	octetStream    = "application/octet-stream" // what Docker 1.9 called a config
+	octetStream    = "application/octet-stream" // Docker 1.9's media type for configs
 )
 
 // Descriptor names a blob or a manifest by digest and size.
 type Descriptor struct {
 	MediaType string        `json:"mediaType"`
 	Digest    digest.Digest `json:"digest"`
-	Size      int64         `json:"size"` // bytes; of a layer of schema 1 negative, which is unknown
+	Size      int64         `json:"size"` // bytes; negative, for unknown, for a layer of schema 1
 	URLs      []string      `json:"urls"` // where a foreign layer can be downloaded
 }
 
-// Platform is what an image runs on.
+// Platform is the platform that an image runs on.
 type Platform struct {
 	OS           string `json:"os"`
 	Architecture string `json:"architecture"`
@@ -80,16 +80,16 @@ type Manifest struct {
 	Config  Descriptor
 	Layers  []Descriptor // lowest first, including repeated ones
 	Entries []Entry
-	Mixed   bool // an image with media types of both OCI and Docker: see MixedNote
+	Mixed   bool // an image with both OCI's and Docker's media types: see MixedNote
 }
 
-// MixedNote is the note for an image whose manifest is mixed, as converters and rebasing make them.
+// MixedNote is the note for an image with a mixed manifest, as made by some converters and by rebasing.
 const MixedNote = "its manifest mixes media types of OCI and of Docker: skopeo and podman refuse most of these"
 
-// Blobs returns the config and the layers of an image, config first, each digest once.
+// Blobs returns the config and layers of an image, config first, without duplicates.
 func (m *Manifest) Blobs() []Descriptor {
 	blobs := make([]Descriptor, 0, len(m.Layers)+1)
-	seen := map[digest.Digest]bool{"": true} // an image of schema 1 has no config until it is converted
+	seen := map[digest.Digest]bool{"": true} // a schema 1 image has no config until it is converted
 	for i := -1; i < len(m.Layers); i++ {
 		d := m.Config
 		if i >= 0 {
@@ -103,7 +103,7 @@ func (m *Manifest) Blobs() []Descriptor {
 	return blobs
 }
 
-// Size returns the size of all blobs, in bytes, -1 if that of one of them is unknown.
+// Size returns the total size of the blobs, in bytes, or -1 if a size is unknown.
 func (m *Manifest) Size() (total int64) {
 	for _, d := range m.Blobs() {
 		if d.Size < 0 {
@@ -114,10 +114,10 @@ func (m *Manifest) Size() (total int64) {
 	return total
 }
 
-// ErrArtifact is the error of a document that is valid but not an image.
+// ErrArtifact is returned for a valid document that is not an image.
 var ErrArtifact = errors.New("not a container image")
 
-// document is the union of all formats; a nil slice or pointer is a field that is absent or null.
+// document is the union of all formats. A nil slice or pointer is a field that is absent or null.
 type document struct {
 	SchemaVersion int             `json:"schemaVersion"`
 	MediaType     *string         `json:"mediaType"`
@@ -128,9 +128,8 @@ type document struct {
 	FSLayers      json.RawMessage `json:"fsLayers"`
 }
 
-// Parse reads one document. The rule for a list is osbuild's: one of the two media types, or
-// none and a field "manifests". Documents that can be read in more than one way, schema 1
-// (ErrSchema1) and artifacts (ErrArtifact) are errors.
+// Parse parses one document. Like osbuild, it takes a document for a list if it has one of the two media types, or none and a
+// field "manifests". Ambiguous documents, schema 1 (ErrSchema1) and artifacts (ErrArtifact) are errors.
 func Parse(raw []byte) (*Manifest, error) {
 	if len(raw) > MaxSize {
 		return nil, fmt.Errorf("manifest is %d bytes long, the limit is %d", len(raw), MaxSize)
@@ -170,7 +169,7 @@ func decode(raw []byte) (*document, error) {
 	return &d, err
 }
 
-// notJSON describes a decoding error in terms of the document, not of Go's types.
+// notJSON describes a decoding error in terms of the document, not of Go types.
 func notJSON(err error) error {
 	if errors.As(err, new(*elementsError)) {
 		return fmt.Errorf("manifest has %w", err)
@@ -190,7 +189,7 @@ func notJSON(err error) error {
 	}
 	article := "a "
 	switch {
-	case strings.HasPrefix(wrong.Value, "number "): // one that does not fit
+	case strings.HasPrefix(wrong.Value, "number "): // a number out of range
 		article = "the "
 	case strings.HasPrefix(wrong.Value, "a"), strings.HasPrefix(wrong.Value, "o"):
 		article = "an "
@@ -273,7 +272,7 @@ func (d *document) image() (*Manifest, error) {
 			return nil, fmt.Errorf("manifest is inconsistent: %s is %d bytes long in one place and %d in another", l.Digest, size, l.Size)
 		}
 		sizes[l.Digest] = l.Size
-		if total += l.Size; total > MaxBlob { // each summand is below, so nothing overflows
+		if total += l.Size; total > MaxBlob { // no overflow: each summand is at most MaxBlob
 			return nil, fmt.Errorf("manifest: %w", errTotal)
 		}
 	}
@@ -294,8 +293,8 @@ func (d *document) mixed() bool {
 	return has("application/vnd.oci.") && has("application/vnd.docker.")
 }
 
-// foreign returns the media type of the first layer if no layer is a file system: attestations, signatures
-// and bills of materials have the config of an image, too.
+// foreign returns the media type of the first layer if no layer is a file system: attestations, signatures and SBOMs have
+// the config of an image, too.
 func (d *document) foreign() string {
 	for _, l := range d.Layers {
 		if isFileSystem(l.MediaType) {
@@ -308,8 +307,8 @@ func (d *document) foreign() string {
 	return d.Layers[0].MediaType
 }
 
-// isFileSystem reports whether a layer with the media type may be a file system. All types in use name an
-// archive, or are empty.
+// isFileSystem reports whether a layer with the media type may be a file system. The types in use all name an archive format,
+// or are empty.
 func isFileSystem(mediaType string) bool {
 	if strings.HasSuffix(mediaType, "json") {
 		return false
@@ -321,9 +320,8 @@ func isFileSystem(mediaType string) bool {
 // errTotal is returned for a document whose blobs are too large together.
 var errTotal = fmt.Errorf("the sizes add up to more than the limit of %d bytes", int64(MaxBlob))
 
-// Unmarshal is like json.Unmarshal, for manifests, configs and everything else that comes with an image. It
-// refuses a document with more objects and arrays than any real one before decoding it: a decoder needs some
-// hundred bytes of memory for two bytes of text.
+// Unmarshal is json.Unmarshal for manifests, configs and other parts of images. It refuses a document with more objects and
+// arrays than any real one before decoding it: two bytes of text can take hundreds of bytes of memory.
 func Unmarshal(raw []byte, v any) error {
 	if n := elements(raw); n > maxElements {
 		return &elementsError{n}
@@ -356,8 +354,8 @@ func elements(raw []byte) int {
 	return n
 }
 
-// AddSizes returns the sum of two sizes, or the largest number if that would overflow: the sizes of one
-// document are limited, those of any number of documents are not.
+// AddSizes returns the sum of two sizes, or math.MaxInt64 on overflow: sizes within a document are limited, but not those of
+// several documents.
 func AddSizes(a, b int64) int64 {
 	if a > math.MaxInt64-b {
 		return math.MaxInt64

@@ -9,7 +9,7 @@ import (
 
 // A MismatchError reports content with another digest or size than was requested.
 type MismatchError struct {
-	What      string // such as "manifest" or "blob"; "" where the caller names it
+	What      string // such as "manifest" or "blob"; "" if the caller names it
 	Got, Want string // digests, or sizes with their unit
 }
 
@@ -25,20 +25,20 @@ func (e *MismatchError) Error() string {
 	return fmt.Sprintf("%s has %s %s, want %s", e.What, kind, e.Got, e.Want)
 }
 
-// Mismatch returns the error of content that has another digest than the one wanted.
+// Mismatch returns the error for content with the wrong digest.
 func Mismatch(what string, got, want digest.Digest) error {
 	return &MismatchError{what, got.String(), want.String()}
 }
 
-// SizeMismatch returns the error of content that has another size, in bytes, than the one wanted.
+// SizeMismatch returns the error for content with the wrong size, in bytes.
 func SizeMismatch(what string, got, want int64) error {
 	return &MismatchError{what, fmt.Sprintf("%d bytes", got), fmt.Sprintf("%d bytes", want)}
 }
 
-// TooLong returns the error of content that has more bytes than the size wanted.
+// TooLong returns the error for content longer than want, in bytes.
 func TooLong(what string, want int64) error {
 	return &MismatchError{what, fmt.Sprintf("more than %d bytes", want), fmt.Sprintf("%d bytes", want)}
 }
 
-// IsMismatch reports whether err says that content has another digest or size than was requested.
+// IsMismatch reports whether err is a wrong digest or size.
 func IsMismatch(err error) bool { return errors.As(err, new(*MismatchError)) }

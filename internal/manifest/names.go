@@ -7,13 +7,13 @@ import (
 	"strings"
 )
 
-// fields are the names of all fields that this package reads.
+// fields are the names of all fields read by this package.
 var fields = []string{
 	"schemaVersion", "mediaType", "artifactType", "config", "layers", "manifests", "fsLayers", "history", "blobSum", "v1Compatibility",
 	"digest", "size", "urls", "platform", "os", "architecture", "variant",
 }
 
-// fieldBit is the bit of each field in object.seen.
+// fieldBit maps each field to its bit in object.seen.
 var fieldBit = func() map[string]uint {
 	bits := make(map[string]uint, len(fields))
 	for i, name := range fields {
@@ -27,15 +27,15 @@ type object struct {
 	array bool
 	ours  bool   // this package reads its fields
 	seen  uint64 // the fields seen so far
-	next  bool   // this package reads the fields of the next value
+	next  bool   // this package reads the next value's fields
 }
 
-// checkNames refuses duplicate fields and fields in another case: Go's decoder takes Layers for layers and
-// merges duplicates, other tools do not. raw is valid JSON. Only names that this package reads matter:
-// others, such as annotations, may be anything.
+// checkNames refuses duplicate fields and fields in another case: Go's decoder takes Layers for layers and merges duplicates,
+// unlike other tools. raw must be valid JSON. Only names that this package reads are checked; others, such as annotations,
+// may be anything.
 func checkNames(raw []byte) error {
 	var stack []object
-	key := false // a name is expected
+	key := false // the next string is a name
 	for i := 0; i < len(raw); i++ {
 		switch raw[i] {
 		case '{', '[':
@@ -61,7 +61,7 @@ func checkNames(raw []byte) error {
 	return nil
 }
 
-// endOfString returns the offset after the string that begins at start.
+// endOfString returns the offset after the string at start.
 func endOfString(raw []byte, start int) int {
 	for i := start + 1; ; {
 		end := i + bytes.IndexByte(raw[i:], '"')
@@ -69,7 +69,7 @@ func endOfString(raw []byte, start int) int {
 		if slash < 0 {
 			return end + 1
 		}
-		i += slash + 2 // what follows is escaped
+		i += slash + 2 // skip the escaped character
 	}
 }
 

@@ -5,9 +5,8 @@ import (
 	"strings"
 )
 
-// goNames are Go's names for architectures, and the variants, by the names that osbuild, rpm,
-// Debian and the kernel have for them. The specification of OCI wants Go's, but documents have
-// all of these.
+// goNames maps the names that osbuild, rpm, Debian and the kernel have for architectures to Go's names and variants. The OCI
+// specification requires Go's, but documents have all of these.
 var goNames = map[string]Platform{
 	"x86_64": {Architecture: "amd64"}, "x86-64": {Architecture: "amd64"},
 	"aarch64":  {Architecture: "arm64"},
@@ -27,7 +26,7 @@ var goNames = map[string]Platform{
 	"loongarch64": {Architecture: "loong64"},
 }
 
-// Normalize returns the platform in Go's names. What it does not know stays.
+// Normalize returns the platform with Go's names. Unknown names stay.
 func (p Platform) Normalize() Platform {
 	p.OS, p.Architecture = strings.ToLower(p.OS), strings.ToLower(p.Architecture)
 	if known, ok := goNames[p.Architecture]; ok {
@@ -39,7 +38,7 @@ func (p Platform) Normalize() Platform {
 	return p
 }
 
-// PlatformOf reads from the config of an image what it runs on, in Go's names.
+// PlatformOf returns the platform in an image's config, with Go's names.
 func PlatformOf(config []byte) (Platform, error) {
 	var p Platform
 	if err := Unmarshal(config, &p); err != nil {

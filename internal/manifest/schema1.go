@@ -15,33 +15,32 @@ const (
 	MediaTypeSchema1Signed = "application/vnd.docker.distribution.manifest.v1+prettyjws"
 )
 
-// maxSchema1 is how many layers a manifest of schema 1 may have: Docker itself allowed 127, and each check of the
-// library takes longer the more there are.
+// maxSchema1 is the maximum number of layers of a schema 1 manifest. Docker allowed 127; the library's checks take longer the
+// more there are.
 const maxSchema1 = 5000
 
-// MaxUnsized is how many bytes a layer may have whose size no manifest says, compressed or not: the default
-// limit of a layer when it is unpacked.
+// MaxUnsized is the maximum size in bytes, compressed or not, of a layer without a size in its manifest: the default limit
+// for unpacking a layer.
 const MaxUnsized = 64 << 30
 
-// ErrSchema1 is the error of Parse for a manifest of schema 1. ParseSchema1 reads it.
+// ErrSchema1 is returned by Parse for a schema 1 manifest. ParseSchema1 accepts it.
 var ErrSchema1 = errors.New("manifest is of Docker's schema 1, which is accepted only for an image that is pinned itself, not in a manifest list nor as one")
 
-// Schema1 is a manifest of Docker's schema 1. It has no config, no sizes and no diff IDs: the package image/schema1
-// converts it.
+// Schema1 is a manifest of Docker's schema 1. It has no config, sizes or diff IDs: package image/schema1 converts it.
 type Schema1 struct {
-	// Layers are all layers, lowest first, including repeated ones. Those with the ID of the layer above
-	// them are left out, as Docker does.
+	// Layers are all layers, lowest first, duplicates included, but without layers that have the ID of the layer
+	// above them, which Docker drops too.
 	Layers []Schema1Layer
 }
 
-// Schema1Layer is a layer, and what its history entry says.
+// Schema1Layer is a layer, with the data of its history entry.
 type Schema1Layer struct {
 	Digest digest.Digest
-	Empty  bool // it changes no file, and is not a layer of the image
+	Empty  bool // it changes no file and is not a layer of the image
 }
 
-// Manifest returns the image as far as it is known before its conversion: layers of unknown sizes, lowest first,
-// without those that are empty, and no config.
+// Manifest returns the image as far as it is known before conversion: non-empty layers of unknown sizes, lowest first, and no
+// config.
 func (s *Schema1) Manifest() *Manifest {
 	m := &Manifest{}
 	for _, l := range s.Layers {
@@ -52,7 +51,7 @@ func (s *Schema1) Manifest() *Manifest {
 	return m
 }
 
-// documentV1 has the fields of schema 1, and those that must not be there.
+// documentV1 has the fields of schema 1, and those that must be absent.
 type documentV1 struct {
 	document
 	FSLayers []struct {
@@ -63,22 +62,21 @@ type documentV1 struct {
 	} `json:"history"`
 }
 
-// compatibility is what is read of a history entry.
+// compatibility has the fields read of a history entry.
 type compatibility struct {
 	ID        string `json:"id"`
 	Parent    string `json:"parent"`
 	ThrowAway bool   `json:"throwaway"`
 }
 
-// IsSchema1 reports whether Parse refuses the document as one of schema 1.
+// IsSchema1 reports whether Parse returns ErrSchema1 for the document.
 func IsSchema1(raw []byte) bool {
 	_, err := Parse(raw)
 	return errors.Is(err, ErrSchema1)
 }
 
-// ParseSchema1 reads a manifest of schema 1, without signatures, by Docker's rules: as many history entries as
-// layers, each with the ID of its layer and of the one below it as its parent, no ID twice but one after the other,
-// and the lowest without a parent.
+// ParseSchema1 parses a schema 1 manifest without signatures, by Docker's rules: one history entry for each layer, with the
+// layer's ID and that of the layer below as its parent; only adjacent entries may share an ID; the lowest has no parent.
 func ParseSchema1(payload []byte) (*Schema1, error) {
 	if len(payload) > MaxSize {
 		return nil, fmt.Errorf("manifest is %d bytes long, the limit is %d", len(payload), MaxSize)
@@ -102,7 +100,7 @@ func ParseSchema1(payload []byte) (*Schema1, error) {
 	return d.layers(entries)
 }
 
-// check checks everything but the chain of IDs.
+// check checks everything except the chain of IDs.
 func (d *documentV1) check() error {
 	switch {
 	case d.SchemaVersion != 1:
@@ -144,7 +142,7 @@ func (c *compatibility) parse(text string) error {
 	return nil
 }
 
-// layers checks the chain of IDs, which is listed newest first, and returns the layers.
+// layers checks the chain of IDs, which is stored newest first, and returns the layers.
 func (d *documentV1) layers(entries []compatibility) (*Schema1, error) {
 	base := len(entries) - 1
 	if parent := entries[base].Parent; parent != "" {

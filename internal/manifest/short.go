@@ -6,7 +6,7 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Short returns the first 12 hexadecimal digits of a digest, enough for people to tell digests apart, "" for none. The
+// Short returns the first 12 hexadecimal digits of a digest, enough for people to distinguish digests, or "" for none. The
 // digest need not be valid.
 func Short(d digest.Digest) string {
 	_, hex, _ := strings.Cut(d.String(), ":")

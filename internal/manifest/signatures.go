@@ -2,12 +2,11 @@ package manifest
 
 import "fmt"
 
-// MaxSignatures is how many signatures an image may have. containers/image has the same limit for those
-// of a lookaside.
+// MaxSignatures is the maximum number of signatures of an image. It equals containers/image's limit for a lookaside.
 const MaxSignatures = 127
 
-// CheckSignatures refuses more than MaxSignatures signatures of an image, or more than MaxSize bytes of them
-// together: all of them are held in memory.
+// CheckSignatures refuses more than MaxSignatures signatures of an image, or more than MaxSize bytes in total, since all are
+// held in memory.
 func CheckSignatures(n int, bytes int64) error {
 	if n > MaxSignatures {
 		return fmt.Errorf("there are more than %d", MaxSignatures)

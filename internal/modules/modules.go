@@ -1,11 +1,11 @@
-// Package modules puts the modules of this project into a libdir of osbuild, and takes them out again.
+// Package modules installs this project's modules in a libdir of osbuild, and restores osbuild's own.
 //
-// The names are those of osbuild's own modules, so osbuild's files are kept, in the directory Kept of the libdir,
-// where osbuild does not look for modules, and come back when the modules are disabled. An update of osbuild
-// puts its own files back; enabling again keeps the newer ones.
+// The names are those of osbuild's modules, so osbuild's files are moved to the directory Kept of the libdir, where osbuild does
+// not look for modules, and moved back when the modules are disabled. An update of osbuild restores its own files; enabling
+// again keeps the newer ones.
 //
-// Each file is replaced in one step, and none is replaced before osbuild's is kept, so that a process that dies
-// half-way loses nothing: the same command, run again, completes the work. One process at a time changes a libdir.
+// Each file is replaced atomically, and only after osbuild's has been kept, so nothing is lost if the process dies: running the
+// same command again completes the work. A lock allows one process at a time per libdir.
 package modules
 
 import (
@@ -23,13 +23,13 @@ import (
 	"osbuild-containers/internal/hint"
 )
 
-// Kept is the directory of a libdir with osbuild's files that modules of ours replace.
+// Kept is the directory of a libdir for osbuild's files replaced by our modules.
 const Kept = "osbuild-containers"
 
-// path is the main module of our executables, which Go records in them.
+// path is the main module of our executables, as recorded by Go.
 const path = "osbuild-containers"
 
-// metaSuffix follows the name of a module in that of the file which describes it.
+// metaSuffix is the suffix of the file that describes a module.
 const metaSuffix = ".meta.json"
 
 // names are the modules, as paths below a libdir.
@@ -42,10 +42,10 @@ var names = []string{
 	"stages/org.osbuild.skopeo",
 }
 
-// A State says whose module is in a libdir.
+// A State says whose module a libdir has.
 type State string
 
-// The states.
+// States.
 const (
 	Ours    State = "ours"
 	Theirs  State = "osbuild"
@@ -56,16 +56,16 @@ const (
 type Module struct {
 	Name  string // below the libdir, for example sources/org.osbuild.skopeo
 	State State
-	Kept  bool // osbuild's own is in the directory Kept
+	Kept  bool // osbuild's own module is in the directory Kept
 }
 
 // A Libdir is a libdir of osbuild.
 type Libdir struct {
 	dir    string
-	before func(file string) error // called before a file is replaced or removed; for tests, may be nil
+	before func(file string) error // called before a file is replaced or removed; for tests; may be nil
 }
 
-// Open returns the libdir, or an error if the directory is not one.
+// Open returns the libdir at dir, or an error if dir is not a libdir.
 func Open(dir string) (Libdir, error) {
 	for _, kind := range []string{"sources", "stages"} {
 		info, err := os.Stat(filepath.Join(dir, kind))
@@ -111,8 +111,8 @@ func stateOf(file string) (State, error) {
 	return Theirs, nil // a script
 }
 
-// Enable puts the modules of the directory from, which has the form of a libdir, into the libdir, as hard links
-// where the file systems allow that. It returns the names of those that it put there.
+// Enable installs the modules in from, which has the form of a libdir, as hard links if possible. It returns the names of those
+// installed.
 func (l Libdir) Enable(from string) (changed []string, err error) {
 	for _, name := range names {
 		switch state, err := stateOf(filepath.Join(from, name)); {
@@ -139,7 +139,7 @@ func (l Libdir) Enable(from string) (changed []string, err error) {
 	return changed, nil
 }
 
-// enable puts one module there: osbuild's two files are kept before the first is replaced.
+// enable installs one module. Both of osbuild's files are kept before the first one is replaced.
 func (l Libdir) enable(from, name string) (changed bool, err error) {
 	state, err := stateOf(l.at(name))
 	if err != nil {
@@ -169,7 +169,7 @@ func (l Libdir) enable(from, name string) (changed bool, err error) {
 		if same && sameFile(from+suffix, l.at(name)+suffix) {
 			continue
 		}
-		if err := l.put(from+suffix, l.at(name)+suffix); err != nil { // a second copy becomes a link, too
+		if err := l.put(from+suffix, l.at(name)+suffix); err != nil { // the second copy becomes a link, too
 			return false, err
 		}
 		changed = changed || !same
@@ -177,7 +177,7 @@ func (l Libdir) enable(from, name string) (changed bool, err error) {
 	return changed, nil
 }
 
-// Disable removes the modules from the libdir and puts osbuild's back. It returns the names of those that it removed.
+// Disable removes the modules from the libdir and restores osbuild's. It returns the names of those removed.
 func (l Libdir) Disable() (changed []string, err error) {
 	unlock, err := l.lock()
 	if err != nil {
@@ -194,13 +194,13 @@ func (l Libdir) Disable() (changed []string, err error) {
 		}
 	}
 	for _, kind := range []string{"sources", "stages", ""} {
-		_ = os.Remove(l.kept(kind)) // if it is empty
+		_ = os.Remove(l.kept(kind)) // only if empty
 	}
 	return changed, nil
 }
 
-// disable puts the file that describes the module back first, so that it is ours for as long as the module is,
-// unless osbuild's is there already.
+// disable restores the module's description first, so that it describes our module as long as that is installed, unless
+// osbuild's has been restored already.
 func (l Libdir) disable(name string) (changed bool, err error) {
 	state, err := stateOf(l.at(name))
 	if err != nil {
@@ -210,7 +210,7 @@ func (l Libdir) disable(name string) (changed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if state != Ours { // osbuild has been updated, or removed: what is kept is old
+	if state != Ours { // osbuild was updated or removed: the kept files are old
 		for _, suffix := range []string{"", metaSuffix} {
 			if err := l.remove(l.kept(name) + suffix); err != nil {
 				return false, err
@@ -240,10 +240,10 @@ func (l Libdir) disable(name string) (changed bool, err error) {
 func (l Libdir) at(name string) string   { return filepath.Join(l.dir, name) }
 func (l Libdir) kept(name string) string { return filepath.Join(l.dir, Kept, name) }
 
-// tempPrefix begins the names of directories with temporary files.
+// tempPrefix is the prefix of directories with temporary files.
 const tempPrefix = ".new-"
 
-// lock waits until no other process changes the libdir.
+// lock locks the libdir, waiting for other processes.
 func (l Libdir) lock() (unlock func(), err error) {
 	f, err := os.Open(l.dir)
 	if err != nil {
@@ -258,14 +258,14 @@ func (l Libdir) lock() (unlock func(), err error) {
 		f.Close()
 		return nil, fmt.Errorf("lock %s: %w", l.dir, err)
 	}
-	old, _ := filepath.Glob(filepath.Join(l.kept(""), tempPrefix+"*")) // of a process that died
+	old, _ := filepath.Glob(filepath.Join(l.kept(""), tempPrefix+"*")) // left by killed processes
 	for _, dir := range old {
 		_ = os.RemoveAll(dir)
 	}
 	return func() { f.Close() }, nil
 }
 
-// advise adds what a user can do to an error of the file system.
+// advise adds a hint to an error of the file system.
 func (l Libdir) advise(err error) error {
 	switch {
 	case errors.Is(err, fs.ErrPermission):
@@ -276,8 +276,8 @@ func (l Libdir) advise(err error) error {
 	return err
 }
 
-// put makes to a hard link to the file from, or a copy of it, in one step, also on disk. Temporary names are in the
-// directory Kept, which is of the same file system as the libdir.
+// put atomically and durably makes to a hard link to the file from, or a copy of it. Temporary files are in the directory Kept,
+// which is on the same file system as the libdir.
 func (l Libdir) put(from, to string) error {
 	for _, dir := range []string{l.kept(""), filepath.Dir(to)} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -346,7 +346,7 @@ func duplicate(from, to string) error {
 	return out.Sync()
 }
 
-// sameContent reports whether both files are there and have the same bytes.
+// sameContent reports whether both files exist and are equal.
 func sameContent(a, b string) (bool, error) {
 	if sameFile(a, b) {
 		return true, nil

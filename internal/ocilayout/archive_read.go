@@ -18,25 +18,24 @@ import (
 )
 
 const (
-	maxEntries = 100_000 // how many an archive may have: far more than images have blobs
-	maxLinks   = 16      // how many links may lead from one to the next
-	tarBlock   = 512     // to a multiple of which the content of a file is padded
+	maxEntries = 100_000 // entries in an archive, far more than images have blobs
+	maxLinks   = 16      // links to follow in a row
+	tarBlock   = 512     // padding of contents, in bytes
 )
 
-// archiveReader is an OCI layout in a tar file, and where in it the files are.
+// archiveReader is an OCI layout in a tar file, with the offsets of its files.
 type archiveReader struct {
 	file  *os.File
 	index map[string]span
-	ended bool // there is something behind the last entry: the zeros that end an archive
+	ended bool // the archive has its end mark, zeros after the last entry
 }
 
 // span is a file in the archive.
 type span struct{ offset, size int64 }
 
-// OpenArchive opens the image in the OCI archive at path, compressed or not. An archive
-// of several images is refused.
+// OpenArchive opens the image in the OCI archive at path, compressed or not. It refuses an archive of several images.
 func OpenArchive(name string) (*Image, error) {
-	file, err := os.OpenFile(name, unix.O_RDONLY|unix.O_NONBLOCK, 0) // a FIFO is not waited for
+	file, err := os.OpenFile(name, unix.O_RDONLY|unix.O_NONBLOCK, 0) // do not block on a FIFO
 	if err != nil {
 		return nil, fmt.Errorf("open OCI archive: %w", err)
 	}
@@ -47,7 +46,7 @@ func OpenArchive(name string) (*Image, error) {
 	return img, nil
 }
 
-// openArchive closes the file, now or with the image.
+// openArchive takes ownership of the file.
 func openArchive(file *os.File) (*Image, error) {
 	plain, err := decompressed(context.Background(), file)
 	if err != nil {
@@ -75,7 +74,7 @@ func (a *archiveReader) image() (*Image, error) {
 	return &Image{raw: found.Raw, m: found.Manifest, from: a}, nil
 }
 
-// read notes where the files are. The tar reader steps over them.
+// read records where the files are. It skips their contents.
 func (a *archiveReader) read() error {
 	info, err := a.file.Stat()
 	if err != nil {
@@ -86,7 +85,7 @@ func (a *archiveReader) read() error {
 	}
 	a.index = map[string]span{}
 	links := map[string]string{}
-	// Files are as large as the archive at most: what declares more is cut off.
+	// Sizes are bounded by the archive: an entry that declares more is cut off.
 	entries := layer.NewReader(a.file, layer.NewTally(layer.Limits{LayerBytes: 1 << 61, Entries: maxEntries}))
 	end := int64(0)
 	for {
@@ -94,7 +93,7 @@ func (a *archiveReader) read() error {
 		if err == io.EOF {
 			break
 		}
-		if end == 0 && errors.Is(err, layer.ErrCutOff) { // in what may be no header
+		if end == 0 && errors.Is(err, layer.ErrCutOff) { // possibly not even a header
 			return errors.New("not a tar archive")
 		}
 		if err != nil {
@@ -137,7 +136,7 @@ func (a *archiveReader) read() error {
 	return nil
 }
 
-// clean is the path in the layout; a leading ./ or / means nothing.
+// clean returns the path in the layout, without a leading ./ or /.
 func clean(name string) string {
 	return strings.TrimPrefix(path.Clean("/"+name), "/")
 }

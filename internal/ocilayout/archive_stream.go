@@ -12,7 +12,7 @@ import (
 	"osbuild-containers/internal/manifest"
 )
 
-// Stream writes the content as a tar file to w, where it cannot be written here and there.
+// Stream writes the content to w as a tar file, for writers that cannot seek.
 func (c *Content) Stream(ctx context.Context, w io.Writer) error {
 	c.sort()
 	index, err := c.index()
@@ -32,7 +32,7 @@ func (c *Content) Stream(ctx context.Context, w io.Writer) error {
 	return s.err
 }
 
-// stream writes a blob, and verifies it.
+// stream writes and verifies a blob.
 func (c *Content) stream(ctx context.Context, s *stream, d manifest.Descriptor) error {
 	b, _, err := c.File(d)
 	if err != nil {
@@ -60,7 +60,7 @@ func (c *Content) stream(ctx context.Context, s *stream, d manifest.Descriptor) 
 	return verify(hash, d.Digest)
 }
 
-// stream is a tar file that is written from its beginning to its end.
+// stream is a tar file written sequentially.
 type stream struct {
 	w   io.Writer
 	n   int64

@@ -16,20 +16,19 @@ import (
 	"osbuild-containers/internal/manifest"
 )
 
-const block = 512 // of a tar file
+const block = 512 // block size of a tar file, in bytes
 
-// archiveWriter is a tar file. All sizes are known beforehand, so blobs are written to their
-// places in any order.
+// archiveWriter is a tar file. All sizes are known in advance, so blobs can be written in any order.
 type archiveWriter struct {
 	opt Options
 	out *os.File
-	end int64 // where the next entry goes
-	err error // the first one
+	end int64 // offset of the next entry
+	err error // first error
 
-	fill bool // the file may have something where zeros belong
+	fill bool // the file may have old data where zeros belong
 }
 
-// header writes an entry's header and returns where its content goes.
+// header writes an entry's header and returns the offset of its content.
 func (a *archiveWriter) header(kind byte, name string, mode, size int64) int64 {
 	t, _ := a.opt.time()
 	header, err := tarHeader(kind, name, mode, size, t)
@@ -54,15 +53,15 @@ func tarHeader(kind byte, name string, mode, size int64, t time.Time) ([]byte, e
 	return b.Bytes(), err
 }
 
-// tarWriter writes the entries of an archive, in their order.
+// tarWriter writes the entries of an archive in order.
 type tarWriter interface {
-	// header begins an entry and returns the offset of its content.
+	// header starts an entry and returns the offset of its content.
 	header(kind byte, name string, mode, size int64) int64
 	// file writes a whole entry.
 	file(name string, content []byte)
 }
 
-// begin writes all of an archive that is not a large blob.
+// begin writes all entries of an archive except large blobs.
 func begin(w tarWriter, index []byte, documents [][]byte) {
 	w.file(v1.ImageLayoutFile, []byte(layoutVersion))
 	w.file(v1.ImageIndexFile, index)
@@ -73,7 +72,7 @@ func begin(w tarWriter, index []byte, documents [][]byte) {
 	}
 }
 
-// padded is the size that content has in a tar file.
+// padded returns the size of content in a tar file, with padding.
 func padded(size int64) int64 { return (size + block - 1) / block * block }
 
 func (a *archiveWriter) file(name string, content []byte) {
@@ -82,7 +81,7 @@ func (a *archiveWriter) file(name string, content []byte) {
 	a.err = cmp.Or(a.err, err)
 }
 
-// blobs writes the image's blobs, in the order of their digests.
+// blobs writes the image's blobs, sorted by digest.
 func (a *archiveWriter) blobs(ctx context.Context, img Item) error {
 	blobs := img.Manifest().Blobs()
 	slices.SortFunc(blobs, func(x, y manifest.Descriptor) int { return cmp.Compare(x.Digest, y.Digest) })
@@ -97,7 +96,7 @@ func (a *archiveWriter) blobs(ctx context.Context, img Item) error {
 	})
 }
 
-// places begins an entry for each blob, and returns the offsets of their contents.
+// places writes a header for each blob, and returns the offsets of their contents.
 func (a *archiveWriter) places(blobs []manifest.Descriptor) map[digest.Digest]int64 {
 	places := make(map[digest.Digest]int64, len(blobs))
 	for _, d := range blobs {
@@ -106,14 +105,14 @@ func (a *archiveWriter) places(blobs []manifest.Descriptor) map[digest.Digest]in
 	return places
 }
 
-// sizeOf is the size of an archive whose last entry ends there: two empty blocks follow, and what
-// fills up its last record, as tar does.
+// sizeOf returns the size of an archive whose last entry ends at end: two empty blocks follow, and padding to a full
+// record, like tar.
 func sizeOf(end int64) int64 {
 	const record = 20 * block
 	return (end + 2*block + record - 1) / record * record
 }
 
-// finish ends the archive.
+// finish completes the archive.
 func (a *archiveWriter) finish() error {
 	if a.fill {
 		a.err = cmp.Or(a.err, a.out.Truncate(a.end))

@@ -8,7 +8,7 @@ import (
 	"osbuild-containers/internal/manifest"
 )
 
-// choose finds the one image of the archive.
+// choose returns the only image of the archive.
 func (a *archiveReader) choose() (*Document, error) {
 	l, err := layoutOf(a)
 	if err != nil {
@@ -16,7 +16,7 @@ func (a *archiveReader) choose() (*Document, error) {
 	}
 	for _, d := range l.Others {
 		if len(l.Images) > 0 && errors.Is(d.Err, manifest.ErrArtifact) {
-			continue // an attestation or a signature of the image
+			continue // an attestation or signature of the image
 		}
 		return nil, fmt.Errorf("manifest %s: %w", d.Digest, d.Err)
 	}

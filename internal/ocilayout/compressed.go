@@ -9,8 +9,8 @@ import (
 	"osbuild-containers/internal/compression"
 )
 
-// decompressed returns the file itself, or, when it is compressed, a file without a name
-// that has what is in it: an archive can only be read here and there when it is plain.
+// decompressed returns the file itself or, if it is compressed, an unnamed file with its content: random access needs an
+// uncompressed archive.
 func decompressed(ctx context.Context, file *os.File) (*os.File, error) {
 	info, err := file.Stat()
 	if err != nil {
@@ -34,7 +34,7 @@ func decompressed(ctx context.Context, file *os.File) (*os.File, error) {
 	return out, file.Close()
 }
 
-// compression returns how the blob is compressed, by its first bytes.
+// compression returns the blob's compression, detected from its first bytes.
 func (b Blob) compression() (compression.Kind, error) {
 	head := make([]byte, compression.HeadSize)
 	n, err := b.Reader().ReadAt(head, 0)
@@ -44,13 +44,13 @@ func (b Blob) compression() (compression.Kind, error) {
 	return compression.Of(head[:n]), nil
 }
 
-// Compressed reports whether the blob begins like something compressed.
+// Compressed reports whether the blob starts like compressed data.
 func (b Blob) Compressed() (bool, error) {
 	c, err := b.compression()
 	return c != compression.None, err
 }
 
-// Decompress reads the content of a compressed blob. More bytes than an image can have are an error.
+// Decompress returns the uncompressed content of a blob. Reading more bytes than an image can have is an error.
 func (b Blob) Decompress() (io.ReadCloser, error) {
 	c, err := b.compression()
 	if err != nil {

@@ -21,21 +21,20 @@ import (
 	"osbuild-containers/internal/panics"
 )
 
-// Content is all that an OCI layout has, byte for byte: unlike the images of a stage, it is not put
-// into OCI's words. The same content gives the same bytes: entries are sorted and no time but
-// 1970 is in it. Each blob is verified while it is copied, and what has been written is on disk
-// in the end.
+// Content is the complete content of an OCI layout, written byte for byte: unlike images from a stage, nothing is converted
+// to OCI media types. Equal content gives equal bytes: entries are sorted and all times are 1970. Each blob is verified while
+// it is copied, and everything is synced at the end.
 type Content struct {
-	Index     []v1.Descriptor       // what index.json names, in this order
-	Documents [][]byte              // manifest lists, manifests and what else is small
-	Blobs     []manifest.Descriptor // the rest
+	Index     []v1.Descriptor       // entries of index.json, in order
+	Documents [][]byte              // manifest lists, manifests and other small blobs
+	Blobs     []manifest.Descriptor // all other blobs
 	Open      func(digest.Digest) (*os.File, error)
-	Told      func(d digest.Digest, n int64) // n more bytes of a blob are written; may be nil
+	Told      func(d digest.Digest, n int64) // called after n more bytes of a blob; may be nil
 
-	resumed bool // the file that is written may have some of it
+	resumed bool // the output may contain parts of an earlier attempt
 }
 
-// sort puts documents and blobs into order, each once.
+// sort sorts documents and blobs, and removes duplicates.
 func (c *Content) sort() {
 	slices.SortFunc(c.Documents, func(x, y []byte) int { return cmp.Compare(digest.FromBytes(x), digest.FromBytes(y)) })
 	c.Documents = slices.CompactFunc(c.Documents, slices.Equal)
@@ -55,7 +54,7 @@ func (c *Content) index() ([]byte, error) {
 	return raw, nil
 }
 
-// File implements source.
+// File implements blobSource.
 func (c *Content) File(d manifest.Descriptor) (Blob, bool, error) {
 	file, err := c.Open(d.Digest)
 	if err != nil {
@@ -69,16 +68,16 @@ func (c *Content) File(d manifest.Descriptor) (Blob, bool, error) {
 	return b, err == nil, err
 }
 
-// Blob implements source: all blobs are files.
+// Blob implements blobSource. It is never called, since all blobs are files.
 func (c *Content) Blob(context.Context, manifest.Descriptor) (io.ReadCloser, error) {
 	return nil, errors.ErrUnsupported
 }
 
-// flushEvery is after how many bytes the kernel is told to begin to write to disk, so that the sync in
-// the end finds little to do.
+// flushEvery is the number of bytes after which the kernel is told to start writing to disk, so that the final sync is
+// short.
 const flushEvery = 8 << 20
 
-// copy copies a blob to its place.
+// copy copies a blob to its offset.
 func (c *Content) copy(ctx context.Context, to *os.File, at int64, d manifest.Descriptor) error {
 	flushed := at
 	tell := func(at, n int64) {
@@ -97,7 +96,7 @@ func (c *Content) copy(ctx context.Context, to *os.File, at int64, d manifest.De
 	return err
 }
 
-// complete is copy for a file that may have some of the blob.
+// complete is copy for a file that may contain part of the blob.
 func (c *Content) complete(ctx context.Context, to *os.File, at int64, d manifest.Descriptor, tell func(at, n int64)) error {
 	b, _, err := c.File(d)
 	if err != nil {
@@ -111,8 +110,7 @@ func (c *Content) complete(ctx context.Context, to *os.File, at int64, d manifes
 	return verify(hash, d.Digest)
 }
 
-// A Completer writes to a file what is not in it yet: reading is faster than writing, and what is on disk stays there.
-// It is for one goroutine.
+// A Completer writes only what a file does not already contain: reading is faster than writing. It is for one goroutine.
 type Completer struct {
 	*os.File
 	buf []byte
@@ -129,8 +127,7 @@ func (w *Completer) WriteAt(p []byte, at int64) (int, error) {
 	return w.File.WriteAt(p, at)
 }
 
-// each calls one for every blob, several at a time, the largest first, so that no core idles in
-// the end.
+// each calls one for every blob, several in parallel, the largest first so that no core idles at the end.
 func each(ctx context.Context, blobs []manifest.Descriptor, one func(context.Context, manifest.Descriptor) error) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(max(2, runtime.GOMAXPROCS(0)))
@@ -140,8 +137,8 @@ func each(ctx context.Context, blobs []manifest.Descriptor, one func(context.Con
 	return group.Wait()
 }
 
-// WriteArchive writes the content as a tar file. What the file has already, of an earlier call that was interrupted, is
-// compared with what is to be there, so that only the rest is written.
+// WriteArchive writes the content as a tar file. The file may contain data of an interrupted call: it is compared, and only
+// what differs is written.
 func (c *Content) WriteArchive(ctx context.Context, out *os.File) error {
 	c.sort()
 	index, err := c.index()
@@ -153,7 +150,7 @@ func (c *Content) WriteArchive(ctx context.Context, out *os.File) error {
 		return err
 	}
 	c.resumed = info.Size() > 0
-	a := &archiveWriter{out: out, fill: c.resumed} // what is in it is from 1970, the file itself is from now
+	a := &archiveWriter{out: out, fill: c.resumed} // times within it are 1970, the file's own is now
 	begin(a, index, c.Documents)
 	places := a.places(c.Blobs)
 	if err := each(ctx, c.Blobs, func(ctx context.Context, d manifest.Descriptor) error {
@@ -167,7 +164,7 @@ func (c *Content) WriteArchive(ctx context.Context, out *os.File) error {
 	return out.Sync()
 }
 
-// WriteDir writes the content into a directory, which is empty.
+// WriteDir writes the content to an empty directory.
 func (c *Content) WriteDir(ctx context.Context, to *os.File) error {
 	c.sort()
 	index, err := c.index()
@@ -181,7 +178,7 @@ func (c *Content) WriteDir(ctx context.Context, to *os.File) error {
 		if err := f.mkdir(dir); err != nil {
 			return err
 		}
-		if err := f.dirs[dir].Chmod(0o755); err != nil { // whatever the umask
+		if err := f.dirs[dir].Chmod(0o755); err != nil { // independent of the umask
 			return fmt.Errorf("make directory %s: %w", dir, err)
 		}
 	}

@@ -14,28 +14,25 @@ import (
 	"osbuild-containers/internal/manifest"
 )
 
-// piece is how much is read, hashed and written at a time: little enough to stay in the
-// processor's cache from the first to the last.
+// piece is how many bytes are read, hashed and written at once: few enough to stay in the processor's cache.
 const piece = 256 << 10
 
-// blobSource is what blobs are read from.
+// blobSource is where blobs are read from.
 type blobSource interface {
-	// File opens the file that a blob is stored in, which the caller closes. ok is false
-	// when it is stored in none.
+	// File opens the file of a blob, which the caller must close. ok is false if the blob is not stored in a file.
 	File(d manifest.Descriptor) (b Blob, ok bool, err error)
-	// Blob opens a blob that is stored in no file.
+	// Blob opens a blob that is not stored in a file.
 	Blob(ctx context.Context, d manifest.Descriptor) (io.ReadCloser, error)
 }
 
-// How a blob was written.
+// Ways in which a blob was written.
 const (
 	cloned = "cloned"
 	copied = "copied"
 )
 
-// copyBlob writes a blob into the file at the offset and reports how. What is hashed is what
-// was written, so a source that changes meanwhile is found, too. tell, which may be nil, is
-// called for every piece that is written and verified.
+// copyBlob writes a blob to the file at the offset and reports how. It hashes what was written, so a source that changes in
+// the meantime is detected. tell, which may be nil, is called for every piece that is written and verified.
 func copyBlob(ctx context.Context, to *os.File, at int64, src blobSource, d manifest.Descriptor, tell func(at, n int64)) (how string, err error) {
 	b, inFile, err := src.File(d)
 	if err != nil {
@@ -59,16 +56,14 @@ func copyBlob(ctx context.Context, to *os.File, at int64, src blobSource, d mani
 	return how, verify(hash, d.Digest)
 }
 
-// clone makes the empty file share the blob's storage, and reports whether the file system
-// could. A clone is a file of its own: what is written to one is not in the other. It has the
-// blob's size, whatever the file has become since it was opened.
+// clone makes the empty file share the blob's extents, and reports whether the file system supports that. The clone is
+// independent of the original. It has the blob's size, even if the file has changed since it was opened.
 func clone(to *os.File, b Blob) bool {
 	return unix.IoctlFileClone(int(to.Fd()), int(b.File.Fd())) == nil && to.Truncate(b.Size) == nil
 }
 
-// pass reads a blob, hashes it and writes it into the file at the offset, if there is one. The
-// kernel's own copy_file_range is not faster where it cannot clone, since all has to be
-// read for the hash; and what it has copied would have to be read back.
+// pass reads a blob, hashes it and, if to is not nil, writes it at the offset. copy_file_range is not faster unless it clones,
+// since all data must be read for the hash, and what it copied would have to be read back.
 func pass(ctx context.Context, b Blob, to io.WriterAt, at int64, hash io.Writer, tell func(at, n int64)) error {
 	buf := make([]byte, min(piece, b.Size))
 	for done := int64(0); done < b.Size; {
@@ -95,7 +90,7 @@ func pass(ctx context.Context, b Blob, to io.WriterAt, at int64, hash io.Writer,
 	return nil
 }
 
-// verify returns the error of bytes that do not have the digest.
+// verify returns an error unless the digest matches.
 func verify(hash hash.Hash, want digest.Digest) error {
 	if got := digest.NewDigest(digest.SHA256, hash); got != want {
 		return manifest.Mismatch("blob", got, want)

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// dirReader is an image in the dir: format.
+// dirReader is an image in dir: format.
 type dirReader struct {
 	root *os.Root
 
@@ -18,8 +18,8 @@ type dirReader struct {
 	opened map[string]*os.File
 }
 
-// OpenDir opens the image in the directory at path. A manifest list in the place of the
-// manifest is accepted when the directory has one of the manifests that the list names.
+// OpenDir opens the image in the directory at path. The manifest may be a manifest list if the directory also has exactly
+// one of its images.
 func OpenDir(path string) (*Image, error) {
 	root, err := os.OpenRoot(path)
 	if err != nil {
@@ -59,7 +59,7 @@ func (f *dirReader) image() (*Image, error) {
 	return &Image{raw: d.Raw, m: d.Manifest, from: f, sigs: d.Signatures}, nil
 }
 
-// inMemory returns a file that is on no disk.
+// inMemory returns an anonymous file in memory.
 func inMemory(content []byte) (*os.File, error) {
 	fd, err := unix.MemfdCreate("config", unix.MFD_CLOEXEC)
 	if err != nil {
@@ -76,7 +76,7 @@ func (f *dirReader) open(d digest.Digest) (Blob, error) { return f.file(d.Encode
 
 func (f *dirReader) blob(name string) (Blob, error) { return f.file(name) }
 
-// file opens a file once.
+// file opens a file, once.
 func (f *dirReader) file(name string) (Blob, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -14,11 +14,10 @@ import (
 	"osbuild-containers/internal/manifest"
 )
 
-// ErrNoDir says that a directory is not in the dir: format.
+// ErrNoDir reports a directory that is not in dir: format.
 var ErrNoDir = errors.New("there is no manifest.json: this is not an image in the dir: format")
 
-// Dir reads what is in a directory of the dir: format: one image or, in the place of its manifest, a
-// list, and those of its images that are there.
+// Dir reads a directory in dir: format: one image, or a list and those of its images that are present.
 func (t *Tree) Dir() (*Layout, error) { return dirOf(t.place) }
 
 func dirOf(from place) (*Layout, error) {
@@ -46,7 +45,7 @@ func dirOf(from place) (*Layout, error) {
 	return l, l.instances(from, top)
 }
 
-// convert converts an image of Docker's schema 1, for which it reads its layers.
+// convert converts a schema 1 image, which requires reading its layers.
 func convert(from place, raw []byte) (*Document, error) {
 	old, err := schema1.Parse(raw)
 	if err != nil {
@@ -73,7 +72,7 @@ func convert(from place, raw []byte) (*Document, error) {
 	}, err
 }
 
-// openBlob reads a blob, and closes it.
+// openBlob is a reader that closes its blob.
 type openBlob struct {
 	io.Reader
 	blob Blob
@@ -84,7 +83,7 @@ func (b openBlob) Close() error {
 	return nil
 }
 
-// instances adds the manifests of a list that the directory has.
+// instances adds the manifests of a list that the directory contains.
 func (l *Layout) instances(from place, list *Document) error {
 	size := 0
 	seen := map[digest.Digest]bool{}
@@ -123,7 +122,7 @@ func (l *Layout) instances(from place, list *Document) error {
 	return nil
 }
 
-// signatures reads signature-1 and those that follow.
+// signatures reads signature-1, signature-2 and so on.
 func signatures(from place, prefix string) ([][]byte, error) {
 	var sigs [][]byte
 	var size int64

@@ -18,7 +18,7 @@ import (
 	"osbuild-containers/internal/manifest"
 )
 
-// dirWriter is what is written, below a handle.
+// dirWriter writes below an open directory.
 type dirWriter struct {
 	opt  Options
 	at   *os.File
@@ -63,7 +63,7 @@ func setTime(f *os.File, t time.Time) error {
 	return nil
 }
 
-// mkdir makes a directory, or opens the one that is there.
+// mkdir creates or opens a directory.
 func (f *dirWriter) mkdir(name string) error {
 	in, base := f.parent(name)
 	if err := unix.Mkdirat(int(in.Fd()), base, 0o755); err != nil && err != unix.EEXIST {
@@ -77,14 +77,14 @@ func (f *dirWriter) mkdir(name string) error {
 	return nil
 }
 
-// parent returns the directory of the file, which mkdir has opened, and the rest of its name.
+// parent returns the directory of the file, opened by mkdir, and the rest of its name.
 func (f *dirWriter) parent(name string) (*os.File, string) {
 	dir, base := path.Split(name)
 	return f.dirs[strings.TrimSuffix(dir, "/")], base
 }
 
-// put writes a file. It has its name, and what had the name loses it, only when fill has
-// written all of it: no file is there half written, or not verified.
+// put writes a file with fill and then gives it its name, replacing an existing file: no incomplete or unverified file has
+// the name.
 func (f *dirWriter) put(name string, fill func(*os.File) error) error {
 	in, base := f.parent(name)
 	return put(in, base, f.opt, fill)
@@ -118,8 +118,8 @@ func (f *dirWriter) write(name string, content []byte) error {
 	})
 }
 
-// open opens a regular file of the directory for reading. The type is checked first: to open a
-// FIFO or a device may wait for others, or have an effect.
+// open opens a regular file of the directory for reading. It checks the type first: opening a FIFO or device may block or
+// have side effects.
 func (f *dirWriter) open(name string) (*os.File, error) {
 	var st unix.Stat_t
 	if err := unix.Fstatat(int(f.at.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
@@ -133,7 +133,7 @@ func (f *dirWriter) open(name string) (*os.File, error) {
 		return nil, err
 	}
 	file := os.NewFile(uintptr(fd), name)
-	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() { // replaced meanwhile
+	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() { // replaced in the meantime
 		return nil, errors.Join(cmp.Or(err, errNotRegular), file.Close())
 	}
 	return file, nil
@@ -141,7 +141,7 @@ func (f *dirWriter) open(name string) (*os.File, error) {
 
 var errNotRegular = errors.New("not a regular file")
 
-// read reads a small file; there is none if the error is fs.ErrNotExist.
+// read reads a small file. The error is fs.ErrNotExist if it does not exist.
 func (f *dirWriter) read(name string) ([]byte, error) {
 	file, err := f.open(name)
 	if err != nil {
@@ -155,7 +155,7 @@ func (f *dirWriter) read(name string) ([]byte, error) {
 	return raw, err
 }
 
-// clear empties a directory that has an image, and refuses one that has something else.
+// clear empties a directory that contains an image, and refuses one with other content.
 func (f *dirWriter) clear(mark, begins string) error {
 	names, err := f.at.Readdirnames(-1)
 	if err != nil || len(names) == 0 {
@@ -172,7 +172,7 @@ func (f *dirWriter) clear(mark, begins string) error {
 	return nil
 }
 
-// blobs puts the images' blobs there, each once, several at a time.
+// blobs writes the images' blobs, each once, several in parallel.
 func (f *dirWriter) blobs(ctx context.Context, prefix string, images []Item) error {
 	var blobs []manifest.Descriptor
 	from := map[digest.Digest]Item{}

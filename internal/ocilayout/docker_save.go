@@ -15,15 +15,15 @@ import (
 	"osbuild-containers/internal/manifest"
 )
 
-// Saved is one image of an archive as docker save writes it, since 1.10.
+// Saved is one image of an archive written by docker save since 1.10.
 type Saved struct {
 	ID     digest.Digest // of Config
 	Config []byte
 	Names  []string
-	Layers []string // files of the archive, lowest first
+	Layers []string // file names in the archive, lowest first
 }
 
-// Names of an archive that docker save wrote.
+// File names in an archive of docker save.
 const (
 	savedManifest = "manifest.json"
 	repositories  = "repositories"
@@ -31,14 +31,13 @@ const (
 	v1Layer       = "layer.tar"
 )
 
-// ErrNotSaved says that an archive is not one of docker save.
+// ErrNotSaved reports an archive that was not written by docker save.
 var ErrNotSaved = errors.New("there is neither an index.json, nor a manifest.json, nor an image of an old docker in it: not an archive of images")
 
-// hexName finds the digest that a config is called by.
+// hexName matches the digest in the name of a config.
 var hexName = regexp.MustCompile(`(?:^|[/:])([0-9a-f]{64})(?:\.json)?$`)
 
-// Saved reads what images an archive of docker save has. What it is called by its own name is
-// verified: its config.
+// Saved returns the images in an archive of docker save. Configs are verified, since their names contain their digests.
 func (t *Tree) Saved() ([]Saved, error) {
 	raw, err := t.Document(savedManifest, "")
 	if err != nil {
@@ -80,25 +79,24 @@ func (t *Tree) Saved() ([]Saved, error) {
 	return saved, nil
 }
 
-// SavedV1 is one image of an archive as docker save wrote it before 1.10: a chain of layers, each
-// with the config of the image that it is the top of.
+// SavedV1 is one image of an archive written by docker save before 1.10: a chain of layers, each with the config of the image
+// whose top layer it is.
 type SavedV1 struct {
 	Names  []string
 	Layers []V1Layer // lowest first
 }
 
-// V1Layer is one of them. Its id says nothing about its content.
+// V1Layer is a layer of a SavedV1. Its id says nothing about its content.
 type V1Layer struct {
 	ID   string
 	JSON []byte
-	Tar  string // file of the archive
+	Tar  string // file name in the archive
 }
 
-// maxV1Layers is far more layers than docker allowed an image.
+// maxV1Layers is far above docker's limit for an image.
 const maxV1Layers = 1000
 
-// SavedV1 reads what images an archive of an old docker save has: those that it names, and those that
-// no other is built on.
+// SavedV1 returns the images in an archive of an old docker save: the named ones, and those that no other is built on.
 func (t *Tree) SavedV1() ([]SavedV1, error) {
 	r := &v1Reader{t: t, layers: map[string]*v1Entry{}}
 	for _, name := range t.Names() {
@@ -143,18 +141,18 @@ func (t *Tree) SavedV1() ([]SavedV1, error) {
 	return saved, nil
 }
 
-// v1Reader reads such an archive.
+// v1Reader reads an archive of docker save before 1.10.
 type v1Reader struct {
 	t      *Tree
 	layers map[string]*v1Entry
 	size   int
-	linked int // in all chains
+	linked int // layers in all chains
 }
 
 type v1Entry struct {
 	V1Layer
 	parent string
-	used   bool // another one is built on it
+	used   bool // another layer is built on it
 }
 
 func (r *v1Reader) read(id string) error {
@@ -179,7 +177,7 @@ func (r *v1Reader) read(id string) error {
 	return nil
 }
 
-// names are those of the archive's images, by id.
+// names returns the names of the archive's images, by id.
 func (r *v1Reader) names() (map[string][]string, error) {
 	raw, err := r.t.Document(repositories, "")
 	if errors.Is(err, os.ErrNotExist) {
@@ -210,7 +208,7 @@ func (r *v1Reader) names() (map[string][]string, error) {
 	return names, nil
 }
 
-// chain are the layers of an image.
+// chain returns the layers of an image.
 func (r *v1Reader) chain(id string) ([]V1Layer, error) {
 	var chain []V1Layer
 	for at := id; at != ""; at = r.layers[at].parent {

@@ -11,7 +11,7 @@ import (
 	"osbuild-containers/internal/manifest"
 )
 
-// Image is an open image. Its methods may be called at the same time; Close comes last.
+// Image is an open image. Its methods are safe for concurrent use, except that Close must come last.
 type Image struct {
 	raw  []byte
 	m    *manifest.Manifest
@@ -21,15 +21,15 @@ type Image struct {
 
 // A Blob is a byte range of an open file.
 type Blob struct {
-	File   *os.File // to be read with ReadAt; closed by the image
+	File   *os.File // read it with ReadAt; closed by the image
 	Offset int64
 	Size   int64 // bytes
-	Whole  bool  // the file is the blob, and nothing else
+	Whole  bool  // the blob is the whole file
 
-	own bool // the file was opened for the blob alone
+	own bool // the file was opened for this blob only
 }
 
-// Whole returns the blob that an open file is. It closes the file if that is not a regular one.
+// Whole returns a regular file as a blob. It closes any other file.
 func Whole(file *os.File) (Blob, error) {
 	info, err := file.Stat()
 	if err == nil && !info.Mode().IsRegular() {
@@ -41,19 +41,19 @@ func Whole(file *os.File) (Blob, error) {
 	return Blob{File: file, Size: info.Size(), Whole: true, own: true}, nil
 }
 
-// Close closes the file if it was opened for the blob alone.
+// Close closes the file if it was opened for this blob only.
 func (b Blob) Close() {
 	if b.own {
 		b.File.Close()
 	}
 }
 
-// Reader reads the blob from its beginning.
+// Reader returns a reader of the blob.
 func (b Blob) Reader() *io.SectionReader { return io.NewSectionReader(b.File, b.Offset, b.Size) }
 
-// container is the directory or archive of an image.
+// container is the directory or archive that contains an image.
 type container interface {
-	// open opens a blob. The error is fs.ErrNotExist when it is not there.
+	// open opens a blob. The error is fs.ErrNotExist if it does not exist.
 	open(d digest.Digest) (Blob, error)
 	io.Closer
 }
@@ -70,7 +70,7 @@ func (i *Image) Signatures() [][]byte { return i.sigs }
 // Close closes all the image's files.
 func (i *Image) Close() error { return i.from.Close() }
 
-// Blob opens one of the manifest's blobs. It has the size that the manifest says.
+// Blob opens a blob of the manifest, and checks its size.
 func (i *Image) Blob(d manifest.Descriptor) (Blob, error) {
 	b, err := i.from.open(d.Digest)
 	if errors.Is(err, os.ErrNotExist) {
@@ -85,7 +85,7 @@ func (i *Image) Blob(d manifest.Descriptor) (Blob, error) {
 	return b, nil
 }
 
-// read reads a whole document, which has to have that digest unless it is empty.
+// read reads a whole document. Unless want is empty, it must have that digest.
 func read(b Blob, want digest.Digest) ([]byte, error) {
 	if b.Size > manifest.MaxSize {
 		return nil, fmt.Errorf("%d bytes long, the limit is %d", b.Size, manifest.MaxSize)

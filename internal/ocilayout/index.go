@@ -16,7 +16,7 @@ const (
 	blobDir       = "blobs/sha256/"
 	layoutVersion = `{"imageLayoutVersion": "1.0.0"}`
 
-	ociLayer = "application/vnd.oci.image.layer." // how the media types of layers begin
+	ociLayer = "application/vnd.oci.image.layer." // prefix of the media types of layers
 )
 
 // index is an index.json.
@@ -27,14 +27,14 @@ type index struct {
 	Annotations   json.RawMessage   `json:"annotations,omitempty"`
 }
 
-// document is a manifest as it is written.
+// document is a manifest to write.
 type document struct {
 	raw    []byte
 	digest digest.Digest
 	name   string
 }
 
-// index reads the index of the layout that is there, if there is one.
+// index reads the index of the existing layout, if any.
 func (f *dirWriter) index() (*index, error) {
 	names, err := f.at.Readdirnames(-1)
 	if err != nil || len(names) == 0 {
@@ -55,8 +55,7 @@ func (f *dirWriter) index() (*index, error) {
 	return &i, nil
 }
 
-// add adds a manifest. It takes the place of one with the same name, or, when it has no
-// name, of itself.
+// add adds a manifest, replacing the one with the same name or, if it has no name, the same digest.
 func (i *index) add(d document) {
 	entry := v1.Descriptor{MediaType: v1.MediaTypeImageManifest, Digest: d.digest, Size: int64(len(d.raw))}
 	if d.name != "" {
@@ -75,7 +74,7 @@ func (i *index) add(d document) {
 	i.append(entry)
 }
 
-// append adds an entry at the end.
+// append appends an entry.
 func (i *index) append(entry v1.Descriptor) {
 	raw, err := json.Marshal(entry)
 	if err != nil {
@@ -90,12 +89,12 @@ func (i *index) encode() []byte {
 	i.MediaType = v1.MediaTypeImageIndex
 	raw, err := json.Marshal(i)
 	if err != nil {
-		panic(err) // it was JSON before
+		panic(err) // it has been valid JSON before
 	}
 	return raw
 }
 
-// documents are the images' manifests in OCI's words.
+// documents returns the images' manifests, with OCI media types.
 func documents(images []Item, destination string) ([]document, error) {
 	var docs []document
 	for _, img := range images {
@@ -111,7 +110,7 @@ func documents(images []Item, destination string) ([]document, error) {
 	return docs, nil
 }
 
-// ociLayers are OCI's words for Docker's layers.
+// ociLayers maps Docker's media types of layers to OCI's.
 var ociLayers = map[string]string{
 	"application/vnd.docker.image.rootfs.diff.tar":              "application/vnd.oci.image.layer.v1.tar",
 	"application/vnd.docker.image.rootfs.diff.tar.gzip":         "application/vnd.oci.image.layer.v1.tar+gzip",
@@ -120,8 +119,8 @@ var ociLayers = map[string]string{
 	"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip": "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
 }
 
-// asOCI returns the manifest as it is, or, where it has Docker's media types, with those of OCI:
-// with the same config and layers, and all that OCI's manifests have besides.
+// asOCI returns the manifest unchanged or, if it has Docker's media types, with OCI's, the same config and layers, and all
+// other fields of OCI manifests.
 func asOCI(raw []byte) ([]byte, error) {
 	var out v1.Manifest
 	if err := json.Unmarshal(raw, &out); err != nil {

@@ -14,50 +14,50 @@ import (
 	"osbuild-containers/internal/manifest"
 )
 
-// AnnotationImageName is the annotation with which containerd and docker name an image, where
-// org.opencontainers.image.ref.name has the tag alone.
+// AnnotationImageName is the annotation with the full name of an image, written by containerd and docker. Their
+// org.opencontainers.image.ref.name has only the tag.
 const AnnotationImageName = "io.containerd.image.name"
 
 const (
-	maxDocuments = 256 << 20 // how many bytes all documents of a layout may have
-	maxNames     = 1000      // how many names an image may have
-	maxAbout     = 200       // how many bytes are kept to tell an image from others
+	maxDocuments = 256 << 20 // bytes of all documents of a layout
+	maxNames     = 1000      // names of an image
+	maxAbout     = 200       // bytes kept to describe an image in an error
 )
 
-// Layout is what an OCI layout names, in the order in which it does. What a manifest list names and
-// is not there does not count: of a list, one platform may be all there is.
+// Layout is the content of an OCI layout, in its order. Manifests that a list names but the layout lacks are ignored: a layout
+// often has only one platform of a list.
 type Layout struct {
 	Images []*Document
 	Lists  []*Document
-	Others []*Document // what is neither, with Err
+	Others []*Document // all others, with Err
 }
 
-// Document is a manifest or a manifest list. Its bytes have its digest.
+// Document is a manifest or manifest list whose bytes match its digest.
 type Document struct {
 	Digest     digest.Digest
 	Raw        []byte
 	Manifest   *manifest.Manifest
-	Names      []string        // that index.json gives it, or a list that names it
-	Own        []string        // of them, those that index.json gives it
-	Lists      []digest.Digest // that name it
-	Signatures [][]byte        // of an image in a directory of the dir: format, in that format
-	Schema1    *Schema1        // what Raw was converted from, or nil; only of a directory of the dir: format
-	Err        error           // why it is not a usable image
+	Names      []string        // names in index.json, its own and those of lists that name it
+	Own        []string        // names that index.json gives the document itself
+	Lists      []digest.Digest // lists that name it
+	Signatures [][]byte        // signature files of an image in dir: format
+	Schema1    *Schema1        // source of Raw's conversion, or nil; only in dir: format
+	Err        error           // why it is not usable as an image
 
-	about string // its names and platforms, as they were read, or as many as are enough
+	about string // names and platforms, as far as needed to describe it
 }
 
-// Schema1 is a manifest of Docker's schema 1 that was converted.
+// Schema1 is a converted schema 1 manifest.
 type Schema1 struct {
 	Manifest   []byte
-	Signatures [][]byte // of it
-	Config     []byte   // which the conversion made: there is no file of it
+	Signatures [][]byte // signatures of the manifest
+	Config     []byte   // config made by the conversion; not stored in a file
 }
 
-// ErrNoLayout says that a directory or an archive is not in the format of OCI.
+// ErrNoLayout reports a directory or archive that is not an OCI layout.
 var ErrNoLayout = errors.New("there is no index.json in it: this is not an OCI archive")
 
-// Layout reads what is in an OCI layout.
+// Layout reads an OCI layout.
 func (t *Tree) Layout() (*Layout, error) { return layoutOf(t.place) }
 
 func layoutOf(from place) (*Layout, error) {
@@ -72,7 +72,7 @@ func layoutOf(from place) (*Layout, error) {
 	if err := r.list(raw, nil); err != nil {
 		return nil, err
 	}
-	for n := 0; ; n++ { // each list once, however often it is named; they may name more
+	for n := 0; ; n++ { // each list once; lists may name further ones
 		if n == len(r.Lists) {
 			return &r.Layout, nil
 		}
@@ -82,22 +82,22 @@ func layoutOf(from place) (*Layout, error) {
 	}
 }
 
-// layoutReader walks through a layout.
+// layoutReader traverses a layout.
 type layoutReader struct {
 	Layout
 	from  place
 	known map[digest.Digest]*Document
-	steps int // manifests and names, as often as they are named
+	steps int // manifests and names visited, repetitions included
 	size  int
 }
 
-// entry is one of an index.
+// entry is an entry of an index.
 type entry struct {
 	manifest.Entry
 	Annotations map[string]string `json:"annotations"`
 }
 
-// name is what the index calls the entry, "" for nothing.
+// name returns the entry's name, or "".
 func (e *entry) name() string {
 	if name := e.Annotations[AnnotationImageName]; name != "" {
 		return name
@@ -105,13 +105,13 @@ func (e *entry) name() string {
 	return e.Annotations[v1.AnnotationRefName]
 }
 
-// list adds what an index names: index.json, or the list in by.
+// list adds the entries of an index: index.json, or the list by.
 func (r *layoutReader) list(raw []byte, by *Document) error {
 	var index struct {
 		Manifests []entry `json:"manifests"`
 	}
 	err := manifest.Unmarshal(raw, &index)
-	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok { // not in the words of Go
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok { // avoid the names of Go types
 		return fmt.Errorf("index is not JSON as it should be: %s is of the type %s", cmp.Or(wrong.Field, "it"), wrong.Value)
 	}
 	if err != nil {
@@ -156,7 +156,7 @@ func (r *layoutReader) entry(e *entry, by *Document) error {
 	return checkNames(d.Digest.String(), d.Names)
 }
 
-// checkNames refuses an image with too many of them.
+// checkNames refuses an image with too many names.
 func checkNames(image string, names []string) error {
 	if len(names) > maxNames {
 		return fmt.Errorf("%s has more than the limit of %d names", image, maxNames)
@@ -164,14 +164,14 @@ func checkNames(image string, names []string) error {
 	return nil
 }
 
-// read fills a document, or says why it cannot be used.
+// read reads a document, or sets its Err.
 func (r *layoutReader) read(d *Document) error {
 	if d.Digest.Validate() != nil || d.Digest.Algorithm() != digest.SHA256 {
 		d.Err = errors.New("is not named by a sha256 digest")
-		return nil //nolint:nilerr // as below
+		return nil //nolint:nilerr // recorded in the document
 	}
 	if d.Raw, d.Err = readBlob(r.from, d.Digest); d.Err != nil {
-		return nil //nolint:nilerr // the document has it; the others may be well
+		return nil //nolint:nilerr // recorded in the document; others may be valid
 	}
 	if r.size += len(d.Raw); r.size > maxDocuments {
 		return fmt.Errorf("manifests with more than the limit of %d bytes", maxDocuments)
@@ -189,17 +189,17 @@ func readBlob(from place, d digest.Digest) ([]byte, error) {
 	return read(b, d)
 }
 
-// BlobName is the name of a blob in an OCI layout.
+// BlobName returns the path of a blob in an OCI layout.
 func BlobName(d digest.Digest) string {
 	return "blobs/" + d.Algorithm().String() + "/" + d.Encoded()
 }
 
-// add notes how an index names the document, and returns how many names are new.
+// add records an index entry of the document, and returns how many names are new.
 func (d *Document) add(e *entry, by *Document) (fresh int) {
 	names := []string{}
 	if by != nil {
 		names = by.Names
-		if n := len(d.Lists); n == 0 || d.Lists[n-1] != by.Digest { // it is read in one go
+		if n := len(d.Lists); n == 0 || d.Lists[n-1] != by.Digest { // entries of a list are read in one pass
 			d.Lists = append(d.Lists, by.Digest)
 		}
 	}

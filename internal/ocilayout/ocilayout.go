@@ -1,17 +1,15 @@
-// Package ocilayout reads and writes images as plain files: directories of the dir: format, OCI layouts, and archives of
-// them; it also reads what docker save writes.
+// Package ocilayout reads and writes images as plain files: directories in dir: format, OCI layouts and archives of them. It
+// also reads archives of docker save.
 //
-// What is read stays packed: a blob is a byte range of a file, which can be read, cloned or copied by the kernel. A
-// manifest is understood in one way or refused; a blob that is missing, or has another size than the manifest says, is
-// an error before anything of it is read; nothing outside the directory or the archive is opened, whatever names are in
-// it. Digests of layers are not verified by reading: the caller verifies them.
+// Content that is read stays compressed: a blob is a byte range of a file, which the kernel can clone or copy. Ambiguous
+// manifests are refused. A blob that is missing or has the wrong size is an error before any of it is read. Nothing outside
+// the directory or archive is opened, whatever names it contains. Layers are not verified by reading: the caller does that.
 //
-// What is written is not recompressed, and has the manifest that the image has, so that its digest stays, with one
-// exception: an OCI layout has no Docker manifests, so such a manifest is written with OCI's media types, the same
-// config and the same layers; the image keeps its id. The bytes depend on the images alone. A blob is cloned where the
-// file system can, and else copied; it is never a link to the file it is read from, which others would change with it.
-// It is verified, cloned or not, before it has its name. Of an image that could not be written completely, the blobs
-// that could be stay.
+// Written images are not recompressed and keep their manifest and its digest, with one exception: an OCI layout has no
+// Docker manifests, so these get OCI's media types, with the same config and layers; the image id stays the same. The bytes
+// depend on the images only. A blob is cloned if the file system can, and otherwise copied, but never linked, since the
+// original's owner could then change it. It is verified, cloned or not, before it gets its name. If an image cannot be
+// written completely, the blobs already written stay.
 package ocilayout
 
 import (
@@ -28,11 +26,11 @@ import (
 	"osbuild-containers/internal/progress"
 )
 
-// A Source is what an image to write is read from.
+// A Source is where an image to write is read from.
 type Source interface {
-	Name() string // names the image in messages
+	Name() string // name of the image in messages
 	Manifest() *manifest.Manifest
-	Raw() []byte          // the bytes of the manifest
+	Raw() []byte          // bytes of the manifest
 	Signatures() [][]byte // in the format of the dir: transport
 	blobSource
 }
@@ -40,28 +38,27 @@ type Source interface {
 // An Item is an image to write.
 type Item struct {
 	Source
-	Reference        string // its name in an OCI layout; empty for none
+	Reference        string // name in an OCI layout; empty for none
 	RemoveSignatures bool
 }
 
-// Options are about all that is written.
+// Options apply to everything written.
 type Options struct {
-	Epoch *int64 // the time of what is written, in seconds; nil for now, and 0 in an archive
+	Epoch *int64 // time of everything written, in seconds; nil means now, and 0 in an archive
 	Log   *progress.Reporter
 }
 
-// SignedError says that an image has signatures and the destination no place for them.
+// SignedError reports a signed image for a destination that cannot store signatures.
 type SignedError struct{ Destination string }
 
 func (e *SignedError) Error() string {
 	return "is signed, and " + e.Destination + " has no place for signatures"
 }
 
-// Hint is the remedy.
+// Hint implements the interface of package hint.
 func (e *SignedError) Hint() hint.Hint { return hint.New("set remove-signatures to leave them behind") }
 
-// WriteDir writes the image as a directory of the dir: format at the directory, which is empty or
-// has another such image.
+// WriteDir writes the image in dir: format to the directory, which must be empty or contain another such image.
 func WriteDir(ctx context.Context, to *os.File, img Item, opt Options) error {
 	f := newDirWriter(to, opt)
 	defer f.close()
@@ -122,7 +119,7 @@ func WriteLayout(ctx context.Context, to *os.File, images []Item, opt Options) e
 	return f.finish()
 }
 
-// WriteArchive writes the image as an OCI archive in the directory, under that name.
+// WriteArchive writes the image as an OCI archive called name in the directory.
 func WriteArchive(ctx context.Context, in *os.File, name string, img Item, opt Options) error {
 	docs, err := documents([]Item{img}, "an OCI archive")
 	if err != nil {
@@ -144,7 +141,7 @@ func WriteArchive(ctx context.Context, in *os.File, name string, img Item, opt O
 	return nil
 }
 
-// time is the time of what is written.
+// time returns the time of everything written.
 func (o Options) time() (t time.Time, given bool) {
 	if o.Epoch == nil {
 		return time.Unix(0, 0), false
@@ -152,7 +149,7 @@ func (o Options) time() (t time.Time, given bool) {
 	return time.Unix(*o.Epoch, 0), true
 }
 
-// told logs a blob that was written.
+// told logs a written blob.
 func (o Options) told(img Item, d manifest.Descriptor, how string, began time.Time) {
 	layers := img.Manifest().Layers
 	for i, l := range layers {

@@ -11,7 +11,7 @@ import (
 	"osbuild-containers/internal/scratch"
 )
 
-// spool copies a stream into a temporary file. It ends when ctx does, also while it waits for the stream.
+// spool copies a stream to a temporary file. It returns when ctx is done, even while waiting for the stream.
 func spool(ctx context.Context, open func() (io.ReadCloser, error)) (*os.File, error) {
 	out, err := scratch.NewFile()
 	if err != nil {
@@ -32,7 +32,7 @@ func spool(ctx context.Context, open func() (io.ReadCloser, error)) (*os.File, e
 	select {
 	case err = <-done:
 	case <-ctx.Done():
-		return nil, context.Cause(ctx) // the file is closed with the process, which is what ends it
+		return nil, context.Cause(ctx) // the process is about to exit, which closes the file
 	}
 	if err == nil {
 		_, err = out.Seek(0, io.SeekStart)

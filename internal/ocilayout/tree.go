@@ -16,21 +16,20 @@ import (
 	"osbuild-containers/internal/layer"
 )
 
-// Tree is a directory, or an archive, compressed or not, whose files are read by their names. Its
-// methods may be called at the same time; Close comes last.
+// Tree is a directory, or an archive, compressed or not, whose files are read by name. Its methods are safe for concurrent
+// use, except that Close must come last.
 type Tree struct {
 	place
 }
 
 // place is where files are stored.
 type place interface {
-	// blob opens a file, which the caller closes. The error is fs.ErrNotExist when it is not there.
+	// blob opens a file, which the caller must close. The error is fs.ErrNotExist if it does not exist.
 	blob(name string) (Blob, error)
 	io.Closer
 }
 
-// OpenTree opens the directory or the archive at path. To decompress one may take long: that ends when
-// ctx does.
+// OpenTree opens the directory or archive at path. Decompressing an archive may take long; it ends when ctx is done.
 func OpenTree(ctx context.Context, path string) (*Tree, error) {
 	fi, err := os.Stat(path)
 	if err != nil {
@@ -57,12 +56,12 @@ func OpenTree(ctx context.Context, path string) (*Tree, error) {
 	return streamed(ctx, path, open)
 }
 
-// ReadTree opens the archive that a stream has, to its end.
+// ReadTree reads an archive from a stream to its end.
 func ReadTree(ctx context.Context, name string, r io.Reader) (*Tree, error) {
 	return streamed(ctx, name, func() (io.ReadCloser, error) { return io.NopCloser(r), nil })
 }
 
-// streamed opens an archive that can be read only once, and so is kept in a temporary file.
+// streamed opens an archive that can be read only once, by copying it to a temporary file.
 func streamed(ctx context.Context, name string, open func() (io.ReadCloser, error)) (*Tree, error) {
 	file, err := spool(ctx, open)
 	if err != nil {
@@ -71,7 +70,7 @@ func streamed(ctx context.Context, name string, open func() (io.ReadCloser, erro
 	return treeOf(ctx, name, file)
 }
 
-// treeOf opens the archive in a file, which it closes, now or with the tree.
+// treeOf opens the archive in a file, and takes ownership of the file.
 func treeOf(ctx context.Context, name string, file *os.File) (*Tree, error) {
 	plain, err := decompressed(ctx, file)
 	if err != nil {
@@ -84,7 +83,7 @@ func treeOf(ctx context.Context, name string, file *os.File) (*Tree, error) {
 	return &Tree{a}, nil
 }
 
-// cutOff calls an archive what it is that ended too early.
+// cutOff rewords the error of a truncated archive.
 func cutOff(err error) error {
 	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, layer.ErrCutOff) {
 		return hint.Add(fmt.Errorf("the archive is cut off: %w", err), "copy or export it again")
@@ -92,20 +91,20 @@ func cutOff(err error) error {
 	return err
 }
 
-// Archive reports whether it is an archive, not a directory.
+// Archive reports whether the tree is an archive rather than a directory.
 func (t *Tree) Archive() bool {
 	_, ok := t.place.(*archiveReader)
 	return ok
 }
 
-// Ended reports whether an archive has the zeros that end it. One that has none may be whole, as tar and the tools
-// for containers see it, or be cut off between two of its files. A directory has an end.
+// Ended reports whether an archive has its end mark. Without one it may be complete, as tar and container tools accept it, or
+// be cut off between two files. It is true for a directory.
 func (t *Tree) Ended() bool {
 	a, ok := t.place.(*archiveReader)
 	return !ok || a.ended
 }
 
-// Has reports whether the file is there.
+// Has reports whether the file exists.
 func (t *Tree) Has(name string) bool {
 	b, err := t.blob(name)
 	if err == nil {
@@ -114,16 +113,15 @@ func (t *Tree) Has(name string) bool {
 	return err == nil
 }
 
-// File opens a file by its name, which the caller closes. The error is fs.ErrNotExist when it is
-// not there.
+// File opens a file by name. The caller must close it. The error is fs.ErrNotExist if it does not exist.
 func (t *Tree) File(name string) (Blob, error) { return t.blob(name) }
 
-// Document reads a whole small file, which has to have that digest unless it is empty.
+// Document reads a whole small file. Unless want is empty, it must have that digest.
 func (t *Tree) Document(name string, want digest.Digest) ([]byte, error) {
 	return readDocument(t.place, name, want)
 }
 
-// Names are the names of all files of an archive, sorted.
+// Names returns the names of all files of an archive, sorted.
 func (t *Tree) Names() []string {
 	a, ok := t.place.(*archiveReader)
 	if !ok {
@@ -148,7 +146,7 @@ func readDocument(from place, name string, want digest.Digest) ([]byte, error) {
 // rooted is a directory.
 type rooted struct{ root *os.Root }
 
-// blob opens a file below the directory: wherever links lead, they do not lead out.
+// blob opens a file below the directory. Symbolic links cannot lead outside.
 func (r rooted) blob(name string) (Blob, error) {
 	file, size, err := openRegular(r.root, name)
 	if err != nil {
@@ -159,7 +157,7 @@ func (r rooted) blob(name string) (Blob, error) {
 
 func (r rooted) Close() error { return r.root.Close() }
 
-// openRegular opens a file. A pipe or device would be waited for: only files are opened.
+// openRegular opens a regular file; opening a pipe or device could block.
 func openRegular(root *os.Root, name string) (*os.File, int64, error) {
 	if info, err := root.Stat(name); err != nil {
 		return nil, 0, err

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// aclTags are the kinds of entries of a POSIX ACL, and whether they name a user or group.
+// aclTags maps the tags of POSIX ACL entries to their text, and whether they name a user or group.
 var aclTags = map[uint16]struct {
 	kind  string
 	named bool
@@ -21,7 +21,7 @@ var aclTags = map[uint16]struct {
 	0x20: {"other", false},
 }
 
-// aclText writes a POSIX ACL, as the kernel gives it, in its text form with numeric ids.
+// aclText converts a POSIX ACL from the kernel's format to its text form with numeric ids.
 func aclText(raw string) (string, error) {
 	b := []byte(raw)
 	if len(b) < 4 || (len(b)-4)%8 != 0 {

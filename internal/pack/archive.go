@@ -16,19 +16,19 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// blockSize is the unit of tar.
+// blockSize is the block size of tar, in bytes.
 const blockSize = 512
 
-// archive writes the tar archive that holds the image. A blob is named by its digest, which
-// is known when it is written: its header is written then, to where there was left room.
+// archive writes the OCI archive. A blob is named by its digest, which is known only after it is written: room is left for its
+// header, which is written last.
 type archive struct {
 	f     *os.File
-	at    int64 // where the next entry begins
+	at    int64 // offset of the next entry
 	mtime time.Time
-	blobs map[string]bool // names that are there
+	blobs map[string]bool // names of blobs written
 }
 
-// begin writes what comes before the first blob.
+// begin writes the entries before the first blob.
 func (a *archive) begin() error {
 	layout, err := json.Marshal(v1.ImageLayout{Version: v1.ImageLayoutVersion})
 	if err != nil {
@@ -46,8 +46,7 @@ func (a *archive) begin() error {
 	return nil
 }
 
-// documents writes the config, the manifest that names it, and the index that names that;
-// then the archive ends. It returns the descriptor of the manifest.
+// documents writes the config, the manifest and the index, and ends the archive. It returns the descriptor of the manifest.
 func (a *archive) documents(config *v1.Image, manifest *v1.Manifest) (desc v1.Descriptor, err error) {
 	if manifest.Config, err = a.document(v1.MediaTypeImageConfig, config); err != nil {
 		return desc, err
@@ -91,8 +90,7 @@ func (a *archive) file(name string, content []byte) error {
 	return a.end(name, int64(len(content)))
 }
 
-// end writes the header of the file whose content is there, and goes to where the next one
-// begins.
+// end writes the header of the file whose content has been written, and moves to the next entry.
 func (a *archive) end(name string, size int64) error {
 	if err := a.header(a.at, &tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: size}); err != nil {
 		return err
@@ -105,8 +103,8 @@ func (a *archive) end(name string, size int64) error {
 	return nil
 }
 
-// header writes a header, which is one block: blobs that are too long for the classic
-// format have their size in binary, as GNU's tar writes it and all tools read it.
+// header writes a header of one block. Sizes too large for the classic format are in binary as in GNU tar, which all tools
+// read.
 func (a *archive) header(at int64, hdr *tar.Header) error {
 	hdr.ModTime, hdr.Format = a.mtime, tar.FormatUSTAR
 	if hdr.Size >= 8<<30 {
@@ -123,7 +121,7 @@ func (a *archive) header(at int64, hdr *tar.Header) error {
 	return err
 }
 
-// blob is one that is being written. No other one may be begun before it is finished.
+// blob is a blob being written. Only one may be written at a time.
 type blob struct {
 	a         *archive
 	mediaType string
@@ -132,7 +130,7 @@ type blob struct {
 	size      int64
 }
 
-// blob begins a blob.
+// blob starts a blob.
 func (a *archive) blob(mediaType string) *blob {
 	return &blob{a: a, mediaType: mediaType, w: io.NewOffsetWriter(a.f, a.at+blockSize), sum: sha256.New()}
 }
@@ -145,8 +143,7 @@ func (b *blob) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// finish gives the blob its name. One that is there already is dropped: two layers may be
-// the same.
+// finish names the blob. A duplicate is dropped: two layers may be equal.
 func (b *blob) finish() (v1.Descriptor, error) {
 	d := digest.NewDigest(digest.SHA256, b.sum)
 	desc := v1.Descriptor{MediaType: b.mediaType, Digest: d, Size: b.size}

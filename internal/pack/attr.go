@@ -10,15 +10,14 @@ import (
 )
 
 const (
-	xattrKey   = "SCHILY.xattr."     // of a PAX record: then the attribute's name
-	codedKey   = "LIBARCHIVE.xattr." // then the name, coded; the value is base64
+	xattrKey   = "SCHILY.xattr."     // prefix of a PAX record, before the attribute's name
+	codedKey   = "LIBARCHIVE.xattr." // prefix before the encoded name; the value is base64
 	accessACL  = "system.posix_acl_access"
 	defaultACL = "system.posix_acl_default"
 )
 
-// wanted reports whether a layer records the attribute: what users set, and what the kernel
-// takes rights and integrity from. Labels of SELinux belong to a system, trusted.* and
-// user.overlay.* to its file systems.
+// wanted reports whether a layer records the attribute: those set by users, and those from which the kernel takes
+// capabilities and integrity. SELinux labels depend on the system, trusted.* and user.overlay.* on its file systems.
 func wanted(name string) bool {
 	switch name {
 	case "security.capability", "security.ima", accessACL, defaultACL:
@@ -27,23 +26,23 @@ func wanted(name string) bool {
 	return strings.HasPrefix(name, "user.") && !strings.HasPrefix(name, "user.overlay.")
 }
 
-// attrReader reads extended attributes as PAX records. Its buffers are reused.
+// attrReader reads extended attributes as PAX records. It reuses its buffers.
 type attrReader struct {
 	names, value []byte
 	note         Logf
-	blind        bool // there is no /proc
+	blind        bool // /proc is missing
 }
 
-// of reads those of an open file or directory.
+// of reads the attributes of an open file or directory.
 func (r *attrReader) of(fd int) (map[string]string, error) {
 	return r.read(
 		func(b []byte) (int, error) { return unix.Flistxattr(fd, b) },
 		func(name string, b []byte) (int, error) { return unix.Fgetxattr(fd, name, b) })
 }
 
-// at reads those of what must not be opened: base in the directory dirfd. Before Linux 6.13 no
-// call takes a directory and a name, but /proc has a name for an open directory. Without /proc
-// these are lost, which is little: links have no user attributes and no ACLs.
+// at reads the attributes of a file that must not be opened: base in the directory dirfd. Before Linux 6.13 no system call
+// takes a directory and a name, so it goes through /proc. Without /proc these attributes are lost, which is little: links have
+// no user attributes and no ACLs.
 func (r *attrReader) at(dirfd int, base string) (map[string]string, error) {
 	if r.blind {
 		return nil, nil
@@ -60,12 +59,12 @@ func (r *attrReader) at(dirfd int, base string) (map[string]string, error) {
 	return records, gone(err)
 }
 
-// codedName codes a name as GNU tar and bsdtar do: the record's key would end at "=".
+// codedName encodes names like GNU tar and bsdtar, since a record's key ends at "=".
 var codedName = strings.NewReplacer("%", "%25", "=", "%3D")
 
-// AddAttr adds the PAX records of an extended attribute, as all readers of archives understand it. Container tools take names as they are, which
-// one with "=" in it cannot be: it is coded, which GNU tar undoes. What "%" in a name means
-// is said by a second record, as bsdtar writes it, for its readers and for package layer.
+// AddAttr adds the PAX records of an extended attribute, in a form that all readers understand. Container tools use names
+// without decoding, so names with "=" must be encoded, which GNU tar undoes. Because "%" is then ambiguous, a second record in
+// bsdtar's form is added for bsdtar and package layer.
 func AddAttr(records map[string]string, name, value string) error {
 	if name == accessACL || name == defaultACL {
 		text, err := aclText(value)

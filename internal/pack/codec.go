@@ -7,29 +7,29 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Compression says how layers are compressed.
+// Compression is the compression of layers.
 type Compression struct {
 	Format string // "gzip" (also when empty), "zstd" or "none"
-	Level  int    // of gzip 1 to 9, of zstd 1 to 22; 0 is the default of the format
+	Level  int    // 1 to 9 for gzip, 1 to 22 for zstd; 0 is the format's default
 }
 
-// codec compresses blocks that follow each other into one stream. Each worker has its own;
-// another one sees all blocks in order, by count, and knows how the stream begins and ends.
+// codec compresses consecutive blocks into one stream. Each worker has its own; a further one sees all blocks in order with
+// count, and makes the stream's header and trailer.
 type codec interface {
-	block() int                            // bytes in a block
-	encode(dst, dict, block []byte) []byte // appends to dst; dict is what came before
+	block() int                            // block size in bytes
+	encode(dst, dict, block []byte) []byte // appends to dst; dict is the preceding data
 	count(block []byte)
 	header() []byte
 	trailer() []byte
 }
 
-// Check is an error that says what is wrong with c.
+// Check returns an error if c is invalid.
 func (c Compression) Check() error {
 	_, err := c.codec()
 	return err
 }
 
-// codec returns a new codec, or an error that says what is wrong with c.
+// codec returns a new codec, or an error if c is invalid.
 func (c Compression) codec() (codec, error) {
 	if c.Format == "" {
 		c.Format = "gzip"
@@ -69,7 +69,7 @@ func (c Compression) mediaType() string {
 	return v1.MediaTypeImageLayerGzip
 }
 
-// plain compresses nothing.
+// plain does not compress.
 type plain struct{}
 
 func (plain) block() int                         { return gzipBlock }
@@ -78,8 +78,8 @@ func (plain) count([]byte)                       {}
 func (plain) header() []byte                     { return nil }
 func (plain) trailer() []byte                    { return nil }
 
-// zstdBlock is what one frame of zstd holds. The frames of a layer know nothing of each
-// other, so that they can be compressed, and decompressed, at the same time.
+// zstdBlock is the size of the data in a zstd frame, in bytes. Frames are independent, so they can be compressed and
+// decompressed in parallel.
 const zstdBlock = 2 << 20
 
 type zstdCodec struct{ enc *zstd.Encoder }

@@ -12,28 +12,27 @@ import (
 )
 
 const (
-	// maxWorkers bounds memory: each worker has an encoder and two blocks, some 10 MiB.
+	// maxWorkers bounds memory: each worker has an encoder and two blocks, about 10 MiB.
 	maxWorkers = 16
 
-	// window is how far deflate looks back: what a block gets of the one before it.
+	// window is deflate's window in bytes: how much of the previous block a block gets as its dictionary.
 	window = 32 << 10
 )
 
-// job is one block on its way.
+// job is one block to compress.
 type job struct {
 	raw  []byte
-	dict []byte // the end of the block before
+	dict []byte // end of the previous block
 	out  []byte
-	done chan struct{} // gets one value when out is there
+	done chan struct{} // receives a value when out is ready
 }
 
-// compressor cuts what is written to it into blocks, compresses them on all cores, and
-// writes the results in order. Where a block ends and what it is compressed to depends on
-// nothing but the data, so the number of cores does not show.
+// compressor splits its input into blocks, compresses them on all cores, and writes the results in order. Blocks and their
+// compression depend only on the data, so the output does not depend on the number of cores.
 type compressor struct {
 	w    io.Writer
-	diff hash.Hash // of the uncompressed stream; nil if it is not needed
-	sum  codec     // hashes what comes in as the format wants it
+	diff hash.Hash // hash of the uncompressed stream; may be nil
+	sum  codec     // computes the checksum of the input for the format
 	size atomic.Int64
 
 	cur   *job
@@ -47,12 +46,12 @@ type compressor struct {
 	err error // the first error, of w or of a worker
 }
 
-// Compress returns a writer that compresses into w what is written to it: the same bytes for the same data, whatever the
-// number of processors. It has to be closed, which does not close w.
+// Compress returns a writer that compresses to w. The output does not depend on the number of processors. The caller must
+// close the writer, which does not close w.
 func Compress(w io.Writer, c Compression) (io.WriteCloser, error) { return compress(w, nil, c) }
 
-// compress returns a compressor that writes to w and hashes what it is given: the same bytes for the same data,
-// whatever the number of processors. It has to be closed, which does not close w.
+// compress returns a compressor that writes to w and, unless diff is nil, hashes its input with it. The caller must close it,
+// which does not close w.
 func compress(w io.Writer, diff hash.Hash, c Compression) (*compressor, error) {
 	codecs := make([]codec, min(runtime.GOMAXPROCS(0), maxWorkers)+1)
 	for i := range codecs {
@@ -64,11 +63,11 @@ func compress(w io.Writer, diff hash.Hash, c Compression) (*compressor, error) {
 	return start(w, diff, codecs), nil
 }
 
-// start starts a worker for each codec but the last, which follows the stream.
+// start starts a worker for each codec except the last, which follows the stream.
 func start(w io.Writer, diff hash.Hash, codecs []codec) *compressor {
 	workers := len(codecs) - 1
-	// Two for each worker, one in work and one that waits; and some more, so that the workers do
-	// not wait for a late reader or writer.
+	// Two jobs per worker, one being compressed and one waiting, and some more so that a slow reader or writer does
+	// not block the workers.
 	jobs := 2*workers + 12
 	z := &compressor{
 		w: w, diff: diff, sum: codecs[workers], block: codecs[workers].block(),
@@ -100,7 +99,7 @@ func (z *compressor) take() *job {
 	return j
 }
 
-// Write takes bytes in. An error of the writer below shows in a later call or in Close.
+// Write implements io.Writer. Errors of the underlying writer are returned by a later call or by Close.
 func (z *compressor) Write(p []byte) (int, error) {
 	n := len(p)
 	for len(p) > 0 {
@@ -127,7 +126,7 @@ func (z *compressor) send(j *job) {
 	z.todo <- j
 }
 
-// Close writes what is left and ends the stream; it must be called, also after an error.
+// Close compresses the rest and ends the stream. It must be called, also after an error.
 func (z *compressor) Close() error {
 	if len(z.cur.raw) > 0 {
 		z.send(z.cur)
@@ -139,7 +138,7 @@ func (z *compressor) Close() error {
 	return z.failed()
 }
 
-// collect writes the blocks in the order in which they came in.
+// collect writes the compressed blocks in input order.
 func (z *compressor) collect() {
 	z.put(z.sum.header())
 	for j := range z.order {

@@ -12,10 +12,10 @@ import (
 	"osbuild-containers/internal/progress"
 )
 
-// beat is the time between two lines that say how far a layer is.
+// beat is the time between two progress lines of a layer.
 const beat = 10 * time.Second
 
-// packer packs one layer and tells how it goes.
+// packer packs one layer and logs progress.
 type packer struct {
 	logf  Logf
 	label string
@@ -49,14 +49,14 @@ func (p *packer) layer(ctx context.Context, a *archive, path string, img Image) 
 	return desc, digest.NewDigest(digest.SHA256, diff), nil
 }
 
-// note writes one line about the layer.
+// note writes a line about the layer.
 func (p *packer) note(format string, args ...any) {
 	if p.logf != nil {
 		p.logf(p.label+": "+format, args...)
 	}
 }
 
-// follow tells from time to time how much was packed, until stop.
+// follow logs from time to time how much has been packed, until stop is called.
 func (p *packer) follow(z *compressor) (stop func()) {
 	began, quit := time.Now(), make(chan struct{})
 	var wg sync.WaitGroup

@@ -1,24 +1,18 @@
-// Package pack makes an image out of trees: each tree becomes a layer, and all of it one
-// OCI archive.
+// Package pack makes an image from trees: each tree becomes a layer of one OCI archive.
 //
-// What it promises: the same trees and options give the same bytes, whatever the order of
-// the names on disk, the number of cores and the umask. Where an epoch is given, no time in
-// the archive is later. A tree is walked through handles and no link in it is followed; a
-// file or directory that changes while it is read is an error, never a torn layer. Nothing is
-// stored uncompressed on the way. Memory grows with the cores (at most 16 are used)
-// and not with the trees, but for the names of one directory and of hard links. The archive
-// appears under its name whole or not at all, and stays in the directory it was made for,
-// whatever links that directory contains.
+// It guarantees that the same trees and options give the same bytes, whatever the order of names on disk, the number of
+// cores and the umask. If an epoch is given, no time in the archive is later. Trees are walked by directory handles without
+// following links; a file or directory that changes while it is read is an error. No uncompressed copy is stored. Memory grows
+// with the number of cores (at most 16 are used), not with the trees, except for the names of one directory and of hard
+// links. The archive appears under its name complete or not at all, and in the intended directory, whatever links that
+// contains.
 //
-// A layer records what a tree is to others: owners by number, modes, times with nanoseconds,
-// hard links within the layer, devices, fifos, the extended attributes user.*,
-// security.capability and security.ima, and POSIX ACLs. Holes of sparse files are written as
-// zeros, which every tool reads and which compress to nothing. Sockets are left out, since an
-// archive cannot hold them. Names that begin with .wh. are written as they are: when the layer
-// is unpacked, they remove files of the layers below.
+// A layer records owners by number, modes, times with nanoseconds, hard links within the layer, devices, FIFOs, the extended
+// attributes user.*, security.capability and security.ima, and POSIX ACLs. Holes of sparse files are written as zeros, which
+// every tool reads and which compress well. Sockets are left out, since an archive cannot hold them. Names that start with
+// .wh. are written unchanged: they are whiteouts when the layer is unpacked.
 //
-// What it does not promise: that the archive is on disk when it has returned. The caller
-// knows when the tree that holds it is complete, and syncs that.
+// It does not sync the archive: the caller syncs the tree that contains it when that is complete.
 package pack
 
 import (
@@ -37,26 +31,25 @@ import (
 
 // Layer is one tree to pack.
 type Layer struct {
-	Name string // what the image's history and messages call it
-	Path string // the directory
+	Name string // name in the image's history and in messages
+	Path string // directory
 }
 
-// Image says what to write besides the layers.
+// Image describes the image, apart from its layers.
 type Image struct {
 	Platform    v1.Platform
 	Config      v1.ImageConfig
 	Annotations map[string]string // of the manifest
-	Created     time.Time         // every time that is not one of a file
-	Epoch       *time.Time        // not nil: files' times that are later become this one
+	Created     time.Time         // all times other than those of files
+	Epoch       *time.Time        // if not nil, later times of files become this one
 	Compression Compression
 }
 
-// Logf takes one line of what people may want to know, without its end.
+// Logf logs one line, given without a newline.
 type Logf func(format string, args ...any)
 
-// Archive writes the layers, lowest first, as an image to the file name in the directory root.
-// Links on the way to the file lead to where they would if root were the root of the file
-// system; one at the file's own place is replaced.
+// Archive writes the layers, lowest first, as an image to the file name in the directory root. Symbolic links in the path are
+// resolved as if root were the root of the file system; a link at the file's own place is replaced.
 func Archive(ctx context.Context, root, name string, layers []Layer, img Image, logf Logf) error {
 	if err := img.Compression.Check(); err != nil {
 		return err
@@ -80,14 +73,14 @@ func Archive(ctx context.Context, root, name string, layers []Layer, img Image, 
 	return nil
 }
 
-// made describes an image that was written.
+// made describes a written image.
 type made struct {
 	config, manifest digest.Digest
 	platform         string
 	layers           []v1.Descriptor
 }
 
-// size returns the number of the layers and their size.
+// size returns the number of layers and their total size, as text.
 func (m *made) size() string {
 	var bytes int64
 	for _, l := range m.layers {
@@ -99,7 +92,7 @@ func (m *made) size() string {
 	return fmt.Sprintf("%d layers, %s", len(m.layers), progress.Bytes(bytes))
 }
 
-// image writes everything, in an order in which each part knows the digests it names.
+// image writes everything, in an order in which each part knows the digests it needs.
 func (a *archive) image(ctx context.Context, layers []Layer, img Image, logf Logf) (*made, error) {
 	if err := a.begin(); err != nil {
 		return nil, fmt.Errorf("write archive: %w", err)

@@ -19,17 +19,17 @@ import (
 	"osbuild-containers/internal/ctxio"
 )
 
-// A Packed describes a layer that was packed.
+// A Packed describes a packed layer.
 type Packed struct {
 	Digest    digest.Digest // of the compressed layer
-	Size      int64         // of it, in bytes
+	Size      int64         // of the compressed layer, in bytes
 	DiffID    digest.Digest
 	MediaType string
-	Newest    time.Time // the latest time of an entry
+	Newest    time.Time // latest time of an entry
 	Entries   int
 }
 
-// Tree packs the directory at path as a layer into w. Times of files that are later than epoch become epoch, unless it is nil.
+// Tree packs the directory at path as a layer into w. Unless epoch is nil, later times of files become epoch.
 func Tree(ctx context.Context, w io.Writer, path string, epoch *time.Time, logf Logf) (*Packed, error) {
 	return packed(w, func(z io.Writer) (entries int, newest time.Time, err error) {
 		p := packer{logf: logf, label: path}
@@ -39,8 +39,8 @@ func Tree(ctx context.Context, w io.Writer, path string, epoch *time.Time, logf 
 	})
 }
 
-// Tar packs the tar archive that r has as a layer into w. Its bytes stay what they are. An archive that has no end or is
-// followed by something else is refused, and so is one of images.
+// Tar packs a tar archive as a layer into w, byte for byte. It refuses an archive that is truncated, is followed by other data,
+// or contains images.
 func Tar(ctx context.Context, w io.Writer, r io.Reader) (*Packed, error) {
 	return packed(w, func(z io.Writer) (entries int, newest time.Time, err error) {
 		return readTar(io.TeeReader(ctxio.Reader(ctx, r), z))
@@ -67,7 +67,7 @@ func packed(w io.Writer, write func(z io.Writer) (entries int, newest time.Time,
 	}, nil
 }
 
-// counter counts and hashes what is written.
+// counter counts and hashes its input.
 type counter struct {
 	w    io.Writer
 	hash digest.Digester
@@ -85,11 +85,11 @@ var (
 	errNoFiles = errors.New("the archive has no files")
 	errNoEnd   = errors.New("the archive has no end: it is cut off")
 	errAfter   = errors.New("something follows the end of the archive")
-	// ErrImages reports an archive or a directory that has images, not a root file system.
+	// ErrImages reports an archive or directory of images rather than a root file system.
 	ErrImages = errors.New("it has images, and is not a root file system")
 )
 
-// readTar reads a tar archive to the end of r.
+// readTar reads a tar archive to EOF.
 func readTar(r io.Reader) (entries int, newest time.Time, err error) {
 	end := &zeros{r: r}
 	tr := tar.NewReader(end)
@@ -125,11 +125,11 @@ func readTar(r io.Reader) (entries int, newest time.Time, err error) {
 	return entries, newest, imagesIn(func(name string) bool { return names[name] })
 }
 
-// zeros counts the zeros at the end of what was read.
+// zeros counts the zeros at the end of its input.
 type zeros struct {
 	r     io.Reader
 	n     int64
-	other bool // something else was read
+	other bool // something other than zeros was read
 }
 
 func (z *zeros) Read(p []byte) (int, error) {
@@ -142,7 +142,7 @@ func (z *zeros) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// tarError says what is wrong with an archive.
+// tarError words an error of reading an archive.
 func tarError(err error, entries int) error {
 	switch {
 	case errors.Is(err, tar.ErrHeader) && entries == 0:
@@ -153,7 +153,7 @@ func tarError(err error, entries int) error {
 	return fmt.Errorf("read the archive: %w", err)
 }
 
-// NoImages returns ErrImages for a directory that has images.
+// NoImages returns ErrImages if the directory contains images.
 func NoImages(dir string) error {
 	return imagesIn(func(name string) bool {
 		_, err := os.Lstat(filepath.Join(dir, name))
@@ -161,10 +161,10 @@ func NoImages(dir string) error {
 	})
 }
 
-// filesOfImages are the files by which archives and directories of images are recognised.
+// filesOfImages are files that identify archives and directories of images.
 var filesOfImages = []string{"oci-layout", "index.json", "manifest.json", "repositories", "version"}
 
-// imagesIn returns ErrImages if there are files by which archives and directories of images are recognised.
+// imagesIn returns ErrImages if one of filesOfImages exists.
 func imagesIn(has func(name string) bool) error {
 	if has("oci-layout") && has("index.json") || has("manifest.json") && (has("repositories") || has("version")) {
 		return ErrImages

@@ -14,20 +14,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// errChanged reports that another process wrote to the tree while it was packed.
+// errChanged reports that the tree changed while it was packed.
 var errChanged = errors.New("changed while it was read")
 
-// inode is what hard links have in common.
+// inode identifies a file with hard links.
 type inode struct{ dev, ino uint64 }
 
-// link is a file that has more names than were seen.
+// link is a file with further names not seen yet.
 type link struct {
-	name string // the first, which holds the content
+	name string // first name, which has the content
 	left uint64
 }
 
-// treeWriter writes a tree as a tar stream: directories before what is in them, names in the
-// order of their bytes.
+// treeWriter writes a tree as a tar stream: directories before their content, names in byte order.
 type treeWriter struct {
 	ctx   context.Context
 	epoch *time.Time
@@ -38,10 +37,10 @@ type treeWriter struct {
 	attrs   attrReader
 	buf     []byte
 	entries int
-	newest  time.Time // of the entries
+	newest  time.Time // latest time of an entry
 }
 
-// write writes the tree at path to w. Errors name the path in the tree.
+// write writes the tree at path to w. Errors name the path within the tree.
 func (t *treeWriter) write(w io.Writer, path string) error {
 	t.tw, t.links, t.buf = tar.NewWriter(w), map[inode]*link{}, make([]byte, 256<<10)
 	t.attrs.note = t.note
@@ -60,7 +59,7 @@ func (t *treeWriter) write(w io.Writer, path string) error {
 	return t.tw.Close()
 }
 
-// dir writes the directory fd and all that is in it, and closes it. Its name ends in a slash.
+// dir writes the directory fd with its content, and closes fd. Its name ends in a slash.
 func (t *treeWriter) dir(fd int, name string, st *unix.Stat_t) error {
 	d := os.NewFile(uintptr(fd), name)
 	defer d.Close()
@@ -89,7 +88,7 @@ func (t *treeWriter) dir(fd int, name string, st *unix.Stat_t) error {
 	return unchanged(fd, name, st)
 }
 
-// entry writes what base is in the directory dirfd, whose name is prefix.
+// entry writes the entry base of the directory dirfd, whose name is prefix.
 func (t *treeWriter) entry(dirfd int, prefix, base string) error {
 	name := prefix + base
 	var st unix.Stat_t
@@ -122,7 +121,7 @@ func (t *treeWriter) entry(dirfd int, prefix, base string) error {
 	return t.node(dirfd, base, name, &st)
 }
 
-// linked returns the name under which the file was written already, if it was.
+// linked returns the name under which the file has been written, or "".
 func (t *treeWriter) linked(name string, st *unix.Stat_t) string {
 	if st.Nlink < 2 {
 		return ""
@@ -160,7 +159,7 @@ func (t *treeWriter) file(dirfd int, base, name string, st *unix.Stat_t) error {
 			return fail(name, err)
 		}
 		if n == 0 {
-			return fail(name, errChanged) // it was longer
+			return fail(name, errChanged) // it has become shorter
 		}
 		if _, err := t.tw.Write(t.buf[:n]); err != nil {
 			return err
@@ -201,8 +200,7 @@ func (t *treeWriter) node(dirfd int, base, name string, st *unix.Stat_t) error {
 	return t.put(hdr, attrs)
 }
 
-// header has what all kinds of entries say. Owners have no names: which user a number is
-// depends on the machine, and on the tree.
+// header returns the fields common to all types of entries. Owners have no names: these depend on the machine and the tree.
 func (t *treeWriter) header(name string, st *unix.Stat_t) *tar.Header {
 	mtime := time.Unix(st.Mtim.Unix())
 	if t.epoch != nil && mtime.After(*t.epoch) {
@@ -226,7 +224,7 @@ func (t *treeWriter) put(hdr *tar.Header, attrs map[string]string) error {
 	return nil
 }
 
-// open opens what was found to be st, and nothing else.
+// open opens base, and fails if it is no longer the file described by st.
 func open(dirfd int, base string, flags int, st *unix.Stat_t) (int, error) {
 	fd, err := unix.Openat(dirfd, base, flags|unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -239,7 +237,7 @@ func open(dirfd int, base string, flags int, st *unix.Stat_t) (int, error) {
 	return fd, nil
 }
 
-// unchanged returns an error if the open file has changed since it was found.
+// unchanged returns an error if the open file has changed since st was read.
 func unchanged(fd int, name string, st *unix.Stat_t) error {
 	if err := check(fd, st); err != nil {
 		return fail(name, err)
@@ -263,7 +261,7 @@ func same(a, b *unix.Stat_t) bool {
 		a.Mtim == b.Mtim && a.Ctim == b.Ctim
 }
 
-// gone says of a name that was listed, but is not what it was, that the tree changed.
+// gone converts the error for a listed name that has disappeared or changed its type to errChanged.
 func gone(err error) error {
 	for _, e := range []error{unix.ENOENT, unix.ENOTDIR, unix.ELOOP, unix.ENXIO} {
 		if errors.Is(err, e) {

@@ -1,16 +1,12 @@
-// Package resolve finds where a path leads: on this machine (Find, Target, Dir), or in a tree that others
-// filled (OpenInTree, MkdirInTree), which it never leaves.
+// Package resolve resolves paths: on this machine (Find, Target, Dir), or within an untrusted tree (OpenInTree, MkdirInTree).
 //
-// A path that a user names may run through symbolic links, and most of them are
-// meant. Those that another user put into a directory that all may write to, such
-// as /tmp, are not: the kernel refuses them only if the sysctl
-// fs.protected_symlinks says so, and never in readlink(2). This package follows
-// links itself, by handles, and refuses these whatever the sysctl says; what is
-// found is a handle on a directory and a name in it that is not a link. So it stays
-// the place that was checked, whatever is renamed later.
+// A path given by a user may contain symbolic links, most of them intended. A link that another user has put into a
+// world-writable directory such as /tmp is not: the kernel refuses to follow it only if the sysctl fs.protected_symlinks is
+// set, and readlink(2) always returns it. This package follows links itself, by handles, and always refuses such links. The
+// result is a handle on a directory and a name in it that is not a link, so that it stays the checked place, whatever is
+// renamed later.
 //
-// It does not promise that the directories on the way belong to the user. Those who may rename
-// them decide where a path leads.
+// It does not check who owns the directories on the way: users who may rename them control where a path leads.
 package resolve
 
 import (
@@ -25,40 +21,38 @@ import (
 	"osbuild-containers/internal/userns"
 )
 
-// maxLinks is how many symbolic links a path may run through, as in the kernel.
+// maxLinks is how many symbolic links a path may contain, as in the kernel.
 const maxLinks = 40
 
-// ErrForeign is the error of what another user put into a directory that all may
-// write to.
+// ErrForeign reports a file of another user in a world-writable directory.
 var ErrForeign = errors.New("in a directory that all may write to")
 
-// A Place is a name in an open directory, to which a path leads. It is not a symbolic
-// link, unless Proc is set.
+// A Place is the result of resolving a path: a name in an open directory. It is not a symbolic link, unless Proc is set.
 type Place struct {
 	Dir  *os.File
 	Base string       // "." for a path that ends in / or ..
 	Path string       // without links, for messages
-	Stat *unix.Stat_t // of what has the name, nil if nothing has
+	Stat *unix.Stat_t // nil if the name does not exist
 
-	// Proc is set for a link of /proc to an open file that has no path, such as a pipe
-	// or a file that was removed. It can be opened, not replaced.
+	// Proc is set for a link in /proc to an open file without a path, such as a pipe or a removed file. It can be
+	// opened, but not replaced.
 	Proc bool
 
-	link string // the link that led to the last name, "" for none
+	link string // last link followed, or ""
 }
 
 // Close closes the directory.
 func (p *Place) Close() error { return p.Dir.Close() }
 
-// IsDir reports whether there is a directory.
+// IsDir reports whether the place is a directory.
 func (p *Place) IsDir() bool { return p.is(unix.S_IFDIR) }
 
-// IsRegular reports whether there is a regular file that can be replaced.
+// IsRegular reports whether the place is a regular file that can be replaced.
 func (p *Place) IsRegular() bool { return p.is(unix.S_IFREG) && !p.Proc }
 
 func (p *Place) is(kind uint32) bool { return p.Stat != nil && p.Stat.Mode&unix.S_IFMT == kind }
 
-// Open opens the file that was found. It is an error if another one has taken its place.
+// Open opens the file that was found. It is an error if it has been replaced.
 func (p *Place) Open(flags int) (*os.File, error) {
 	if !p.Proc {
 		flags |= unix.O_NOFOLLOW
@@ -79,8 +73,7 @@ func (p *Place) Open(flags int) (*os.File, error) {
 	return f, nil
 }
 
-// Find follows all links of a path. A missing last component is not an error; a missing directory before
-// it is one.
+// Find resolves all links of a path. The last component need not exist; a missing directory before it is an error.
 func Find(path string) (*Place, error) {
 	p, err := find(path)
 	if err != nil {
@@ -89,9 +82,8 @@ func Find(path string) (*Place, error) {
 	return p, nil
 }
 
-// Target is Find for a file or directory that is made, written or replaced. What
-// another user put into a directory that all may write to is refused, of whatever
-// kind it is, and so is a link to what does not exist.
+// Target is Find for a file or directory to create, write or replace. It refuses a file of another user in a world-writable
+// directory, and a link to something that does not exist.
 func Target(path string) (*Place, error) {
 	p, err := Find(path)
 	if err != nil {
@@ -110,7 +102,7 @@ func Target(path string) (*Place, error) {
 	return p, nil
 }
 
-// Dir opens the directory that a path leads to.
+// Dir opens the directory at a path.
 func Dir(path string) (*os.File, error) {
 	p, err := Find(path)
 	if err != nil {
@@ -124,13 +116,13 @@ func Dir(path string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), path), nil
 }
 
-// walk is on its way along a path.
+// walk is the resolution of a path.
 type walk struct {
 	dir   *os.File
 	path  string
-	rest  []string // names that are left
+	rest  []string // names left
 	links int
-	link  string // the last one
+	link  string // last link followed
 }
 
 func find(path string) (*Place, error) {
@@ -154,7 +146,7 @@ func find(path string) (*Place, error) {
 	return nil, err
 }
 
-// begin continues with a path, which is that of a link or the first one.
+// begin continues with a path: the initial one, or the target of a link.
 func (w *walk) begin(path string) error {
 	w.rest = append(strings.Split(path, "/"), w.rest...)
 	switch {
@@ -170,7 +162,7 @@ func (w *walk) begin(path string) error {
 	return nil
 }
 
-// enter opens a directory, and closes the one before it.
+// enter opens a directory and closes the current one.
 func (w *walk) enter(in int, name, path string) error {
 	fd, err := unix.Openat(in, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -183,7 +175,7 @@ func (w *walk) enter(in int, name, path string) error {
 	return nil
 }
 
-// step continues by one name. It returns the place if there are no more.
+// step resolves one name. It returns the place if that was the last one.
 func (w *walk) step() (*Place, error) {
 	for len(w.rest) > 0 && (w.rest[0] == "" || w.rest[0] == ".") {
 		w.rest = w.rest[1:]
@@ -202,7 +194,7 @@ func (w *walk) step() (*Place, error) {
 		return nil, w.enter(in, "..", filepath.Dir(w.path))
 	}
 	path := filepath.Join(w.path, name)
-	last := len(w.rest) == 0 // else a slash follows, or another name
+	last := len(w.rest) == 0 // otherwise a slash or another name follows
 	fd, err := unix.Openat(in, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err == unix.ENOENT && w.onlySlashes() {
 		return &Place{Dir: w.dir, Base: name, Path: path, link: w.link}, nil
@@ -226,10 +218,10 @@ func (w *walk) step() (*Place, error) {
 	return &Place{Dir: w.dir, Base: name, Path: path, Stat: &st}, nil
 }
 
-// onlySlashes reports whether no name is left.
+// onlySlashes reports whether no names are left.
 func (w *walk) onlySlashes() bool { return strings.Join(w.rest, "") == "" }
 
-// follow continues where a symbolic link leads.
+// follow continues with the target of a symbolic link.
 func (w *walk) follow(fd int, st *unix.Stat_t, name, path string) (*Place, error) {
 	if w.links++; w.links > maxLinks {
 		return nil, unix.ELOOP
@@ -255,10 +247,9 @@ func (w *walk) follow(fd int, st *unix.Stat_t, name, path string) (*Place, error
 	return nil, w.begin(to)
 }
 
-// followProc follows a link of /proc where its text need not be the path of what it leads to. Where a link to a directory
-// leads, such as that to the root of a process in another mount namespace, only the kernel knows. A link to an open file
-// whose text does not name that file, such as a pipe or a file that was removed, is the place itself. The text of other
-// links is followed as always.
+// followProc follows a link in /proc whose text may not be the path of its target. For a link to a directory, such as the root
+// of a process in another mount namespace, only the kernel knows the target. A link to an open file whose text does not name
+// that file, such as a pipe or a removed file, is itself the place. Other links are followed by their text.
 func (w *walk) followProc(name, path, to string) (p *Place, entered bool, err error) {
 	in := int(w.dir.Fd())
 	var st, named unix.Stat_t
@@ -282,10 +273,9 @@ func (w *walk) followProc(name, path, to string) (p *Place, entered bool, err er
 	return &Place{Dir: w.dir, Base: name, Path: path, Stat: &st, Proc: true}, false, nil
 }
 
-// Vet is the kernel's rule for what another user put into a directory that has the
-// sticky bit and that all may write to: the owner of that directory and the user of
-// this process are trusted, others are not. In a user namespace, a user that it does
-// not map is never trusted: the owner of the directory may be another one.
+// Vet applies the kernel's rule for files in sticky, world-writable directories: the owner of the directory and this process's
+// user are trusted, others are not. A user that is not mapped in the user namespace is never trusted, since it may differ
+// from the owner of the directory.
 func Vet(dir *os.File, st *unix.Stat_t, path string) error {
 	var in unix.Stat_t
 	if err := unix.Fstat(int(dir.Fd()), &in); err != nil {

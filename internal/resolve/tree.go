@@ -12,21 +12,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A TreeDir is an open directory in a tree.
+// A TreeDir is an open directory of a tree.
 type TreeDir struct {
-	File *os.File // the handle
-	Path string   // the path of the tree, and no symbolic link below it
+	File *os.File // open directory
+	Path string   // path with no symbolic link below the tree
 
-	made []string // directories that were missing, parents first
+	made []string // directories created, parents first
 }
 
-// Close closes the handle.
+// Close closes the directory.
 func (f *TreeDir) Close() error { return f.File.Close() }
 
-// New reports whether the directory was missing.
+// New reports whether the directory was created.
 func (f *TreeDir) New() bool { return slices.Contains(f.made, f.Path) }
 
-// SetTime sets the times of the directories that were missing. Call it when they are complete.
+// SetTime sets the times of the created directories. Call it when their content is complete.
 func (f *TreeDir) SetTime(t time.Time) error {
 	for _, dir := range slices.Backward(f.made) {
 		if err := os.Chtimes(dir, t, t); err != nil {
@@ -36,7 +36,7 @@ func (f *TreeDir) SetTime(t time.Time) error {
 	return nil
 }
 
-// CheckInTree returns what is wrong with a path in a tree, "" if nothing is.
+// CheckInTree returns what is wrong with a path in a tree, or "".
 func CheckInTree(path string) string {
 	switch {
 	case strings.ContainsRune(path, 0):
@@ -47,16 +47,16 @@ func CheckInTree(path string) string {
 	return ""
 }
 
-// OpenInTree opens the directory at path in a tree. The path means what it would if the tree were the root of the file
-// system: a symbolic link leads to a place in the tree, whatever its target is. Nothing outside the tree is opened or
-// made. That holds for what is in the tree, not for processes that rename its directories meanwhile.
+// OpenInTree opens the directory at path in a tree. Symbolic links are resolved as if the tree were the root of the file system.
+// Nothing outside the tree is opened or created, whatever the tree contains; other processes must not rename its directories
+// in the meantime.
 func OpenInTree(tree, path string) (*TreeDir, error) { return inTree(tree, path, false) }
 
-// MkdirInTree is OpenInTree that makes the directories that are missing, with mode 0755.
+// MkdirInTree is OpenInTree, but creates missing directories with mode 0755.
 func MkdirInTree(tree, path string) (*TreeDir, error) { return inTree(tree, path, true) }
 
-// FileInTree is OpenInTree for what is not a directory: it returns the directory in which it is, and its name
-// there, which is not that of a symbolic link. Whether there is anything of that name, it does not say.
+// FileInTree is OpenInTree for a file: it returns the file's directory and its name there, which is not a symbolic link. The
+// file need not exist.
 func FileInTree(tree, path string) (dir *TreeDir, base string, err error) {
 	w := &treeWalk{tree: tree, file: true}
 	dir, err = w.walk(path)
@@ -88,15 +88,15 @@ func (w *treeWalk) walk(path string) (*TreeDir, error) {
 	return &TreeDir{File: last, Path: w.path(), made: w.made}, nil
 }
 
-// treeWalk walks from the root of a tree to a directory. It keeps all handles, so that ".." needs no system call that
-// could leave the tree.
+// treeWalk walks from the root of a tree to a directory. It keeps all handles, so that ".." needs no system call, which could
+// leave the tree.
 type treeWalk struct {
 	tree  string
 	mkdir bool
-	file  bool       // the last name is that of a file
-	base  string     // this
-	dirs  []*os.File // from the root to the current directory
-	names []string   // of dirs but the first
+	file  bool       // the last name is a file
+	base  string     // name of the file
+	dirs  []*os.File // root to current directory
+	names []string   // names of dirs[1:]
 	links int
 	made  []string
 }
@@ -111,7 +111,7 @@ func (w *treeWalk) to(path string) error {
 		switch name {
 		case "", ".":
 			continue
-		case "..": // of a symbolic link
+		case "..": // from a symbolic link
 			if n := len(w.names); n > 0 {
 				w.dirs[n].Close()
 				w.dirs, w.names = w.dirs[:n], w.names[:n-1]
@@ -150,7 +150,7 @@ func (w *treeWalk) to(path string) error {
 	return nil
 }
 
-// readlink returns the target of a symbolic link in the current directory, "" for what is none.
+// readlink returns the target of a symbolic link in the current directory, or "".
 func (w *treeWalk) readlink(name string) string {
 	buf := make([]byte, unix.PathMax)
 	n, err := unix.Readlinkat(int(w.dirs[len(w.dirs)-1].Fd()), name, buf)
@@ -160,7 +160,7 @@ func (w *treeWalk) readlink(name string) string {
 	return string(buf[:n])
 }
 
-// step enters the directory of that name, or returns the target of a symbolic link.
+// step enters the named directory, or returns the target of a symbolic link.
 func (w *treeWalk) step(name string) (target string, err error) {
 	in := int(w.dirs[len(w.dirs)-1].Fd())
 	const flags = unix.O_DIRECTORY | unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_CLOEXEC

@@ -10,9 +10,9 @@ import (
 	"osbuild-containers/internal/hint"
 )
 
-// FileError is a failure to write a temporary file: nothing is wrong with what was to be read.
+// FileError is a failure to write a temporary file, as opposed to an error of the input.
 type FileError struct {
-	Dir string // where it was to be; "" if no directory could be used
+	Dir string // directory; "" if none could be used
 	Err error
 }
 
@@ -23,7 +23,7 @@ func (e *FileError) Error() string {
 	return fmt.Sprintf("write a temporary file in %s: %v", e.Dir, e.Err)
 }
 
-// Hint is the remedy.
+// Hint implements the interface of package hint.
 func (e *FileError) Hint() hint.Hint {
 	if e.Dir == "" {
 		return hint.New("set TMPDIR")
@@ -33,13 +33,13 @@ func (e *FileError) Hint() hint.Hint {
 
 func (e *FileError) Unwrap() error { return e.Err }
 
-// A File is a temporary file without a name: it vanishes when it is closed.
+// A File is an unnamed temporary file, which disappears when it is closed.
 type File struct {
 	*os.File
 	dir string
 }
 
-// NewFile creates a temporary file. /var/tmp comes first: /tmp is memory in osbuild's sandbox.
+// NewFile creates a temporary file, preferably in /var/tmp: /tmp is in memory in osbuild's sandbox.
 func NewFile() (*File, error) {
 	var errs []error
 	for _, dir := range []string{os.Getenv("TMPDIR"), "/var/tmp", "/tmp"} {

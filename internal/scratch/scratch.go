@@ -1,4 +1,4 @@
-// Package scratch finds room for temporary files.
+// Package scratch creates temporary files and directories.
 package scratch
 
 import (
@@ -11,16 +11,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Dir makes a directory for some small files, such as those of a containers storage while it is open. It avoids overlay
-// file systems, which /tmp of a container is on, if there is a choice: an overlay storage cannot be opened there, not
-// even an empty one. The caller removes it.
+// Dir creates a directory for a few small files, such as those of an open containers storage. If possible it is not on an overlay
+// file system, as /tmp in a container is: no overlay storage, not even an empty one, can be opened there. The caller must
+// remove it.
 func Dir() (string, error) {
 	last := ""
 	var errs []error
 	for _, in := range []string{os.TempDir(), "/tmp", "/var/tmp", "/dev/shm", "/run"} {
 		var fs unix.Statfs_t
 		err := unix.Statfs(in, &fs)
-		if err == nil && strings.ContainsAny(in, ",:") { // the storage's options are lists
+		if err == nil && strings.ContainsAny(in, ",:") { // separators in the storage's options
 			err = errors.New("there is a comma or colon in its name")
 		}
 		if err == nil && fs.Type == unix.OVERLAYFS_SUPER_MAGIC {

@@ -10,8 +10,8 @@ import (
 	"osbuild-containers/internal/userns"
 )
 
-// Mkdir makes a directory that only its owner can enter, until SetDir gives it its mode.
-// A directory that exists stays as it is, and there is true.
+// Mkdir creates a directory with mode 0700; SetDir sets its final mode. If the directory exists it is left unchanged, and there
+// is true.
 func (r *Root) Mkdir(name string) (there bool, err error) {
 	parent, base := split(name)
 	d, err := r.parent(parent, base)
@@ -31,9 +31,8 @@ func (r *Root) Mkdir(name string) (there bool, err error) {
 	return true, nil
 }
 
-// SetDir gives a directory its metadata. Do it last: what is made in it changes its
-// time, and its mode may keep others from making anything. wasThere means that Mkdir
-// found it: its ACLs are then removed as well.
+// SetDir sets a directory's metadata. Call it after the directory's content is complete: creating files changes its time, and
+// its mode may forbid that. wasThere means that Mkdir found the directory: its ACLs are then removed, too.
 func (r *Root) SetDir(name string, m Meta, wasThere bool) error {
 	in := r.dirs.root
 	if name != "." {
@@ -54,9 +53,8 @@ func (r *Root) SetDir(name string, m Meta, wasThere bool) error {
 	return nil
 }
 
-// SetMeta gives something that is not a directory other metadata, as those who unpack do it
-// for the header of a hard link: attributes that m does not have stay, and a symbolic
-// link keeps its time.
+// SetMeta sets the metadata of something that is not a directory, like tar does for the header of a hard link: attributes not in
+// m stay, and a symbolic link keeps its time.
 func (r *Root) SetMeta(name string, m Meta, link bool) error {
 	parent, base := split(name)
 	d, err := r.parent(parent, base)
@@ -77,8 +75,7 @@ func (r *Root) SetMeta(name string, m Meta, link bool) error {
 	return nil
 }
 
-// chown gives something an owner, unless it is that already: the kernel takes the
-// capabilities of what changes its owner.
+// chown sets the owner unless it is set already: changing the owner drops capabilities.
 func (d *dir) chown(base string, uid, gid int) error {
 	var st unix.Stat_t
 	if err := unix.Fstatat(d.fd, base, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
@@ -90,7 +87,7 @@ func (d *dir) chown(base string, uid, gid int) error {
 	return unix.Fchownat(d.fd, base, uid, gid, unix.AT_SYMLINK_NOFOLLOW)
 }
 
-// Symlink makes a symbolic link. The target is text and is not resolved.
+// Symlink creates a symbolic link. The target is not resolved.
 func (r *Root) Symlink(name, target string, m Meta) error {
 	return r.node("make symbolic link", name, &m, true, func(fd int, base string) error {
 		return unix.Symlinkat(target, fd, base)
@@ -112,8 +109,7 @@ func (r *Root) Mknod(name string, kind, major, minor uint32, m Meta) error {
 	return err
 }
 
-// leaveOut records that a name was left out. A hash stands for it: there may be many, and an error that it does not
-// exist has to go with it.
+// leaveOut records that a name was left out, as a hash, since there may be many. Errors that it does not exist are then ignored.
 func (r *Root) leaveOut(name string) {
 	if r.leftOut == nil {
 		r.leftOut, r.seed = map[uint64]struct{}{}, maphash.MakeSeed()
@@ -121,7 +117,7 @@ func (r *Root) leaveOut(name string) {
 	r.leftOut[maphash.String(r.seed, name)] = struct{}{}
 }
 
-// isLeftOut reports whether an error is that of a name that does not exist since it was left out.
+// isLeftOut reports whether err says that a name does not exist because it was left out.
 func (r *Root) isLeftOut(name string, err error) bool {
 	if len(r.leftOut) == 0 || !errors.Is(err, unix.ENOENT) {
 		return false
@@ -130,14 +126,14 @@ func (r *Root) isLeftOut(name string, err error) bool {
 	return left
 }
 
-// Link makes name a hard link to what was made as old, which is not followed.
+// Link creates name as a hard link to old, which is not followed.
 func (r *Root) Link(name, old string) error {
 	oldParent, oldBase := split(old)
 	from, err := r.parent(oldParent, oldBase)
 	if err != nil {
 		return fail("hard link to", old, err)
 	}
-	// The handle of the one directory must outlive finding the other.
+	// Looking up the other directory may close this one: keep a copy of the handle.
 	fd, err := unix.FcntlInt(uintptr(from.fd), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
 		return fail("hard link to", old, err)
@@ -154,8 +150,7 @@ func (r *Root) Link(name, old string) error {
 	return err
 }
 
-// node makes something that is neither a file nor a directory, in the place of what has
-// that name.
+// node creates something that is neither a file nor a directory, replacing anything but a directory.
 func (r *Root) node(op, name string, m *Meta, link bool, create func(fd int, base string) error) error {
 	parent, base := split(name)
 	d, err := r.parent(parent, base)
@@ -178,7 +173,7 @@ func (r *Root) node(op, name string, m *Meta, link bool, create func(fd int, bas
 	return nil
 }
 
-// parent returns the open directory parent, in which base is about to be named.
+// parent returns the open directory parent, in which base is about to be created.
 func (r *Root) parent(parent, base string) (*dir, error) {
 	if !valid(base) {
 		return nil, ErrName
@@ -186,7 +181,7 @@ func (r *Root) parent(parent, base string) (*dir, error) {
 	return r.dirs.get(parent)
 }
 
-// clear removes what is in the way of a new file, unless it is a directory.
+// clear removes base unless it is a directory.
 func (d *dir) clear(base string) error {
 	err := unix.Unlinkat(d.fd, base, 0)
 	if err == unix.EISDIR {

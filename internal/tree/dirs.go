@@ -9,22 +9,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxDirs is how many directories are kept open: layers name a directory's files one after
-// the other, so few are enough.
+// maxDirs is how many directories are kept open. Layers list a directory's files together, so few are enough.
 const maxDirs = 200
 
 // dir is an open directory.
 type dir struct {
 	fd   int
 	name string
-	used *list.Element // nil: the root, which stays
+	used *list.Element // nil for the root, which is never closed
 
-	// What it hands down to what is made in it, unasked.
+	// Inherited by new entries.
 	setgid, acl bool
-	label       string // of SELinux, "" without
+	label       string // SELinux label, or ""
 }
 
-// look reads what the directory hands down.
+// look reads what entries inherit from the directory.
 func (d *dir) look() error {
 	var st unix.Stat_t
 	if err := unix.Fstat(d.fd, &st); err != nil {
@@ -40,7 +39,7 @@ func (d *dir) look() error {
 	return nil
 }
 
-// list returns up to n names of what is in the directory, all of them for a negative n.
+// list returns up to n names in the directory, or all if n is negative.
 func (d *dir) list(n int) ([]string, error) {
 	fd, err := openat2(d.fd, ".", unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
@@ -55,12 +54,12 @@ func (d *dir) list(n int) ([]string, error) {
 	return names, err
 }
 
-// cache holds the directories that were used last.
+// cache holds the most recently used directories.
 type cache struct {
 	root *dir
-	last *dir // what was used last of all
+	last *dir // most recently used
 	open map[string]*dir
-	lru  list.List // of *dir, the last used first
+	lru  list.List // of *dir, most recently used first
 
 	steps *int64
 }
@@ -78,7 +77,7 @@ func (c *cache) close() error {
 	return errors.Join(append(errs, unix.Close(c.root.fd))...)
 }
 
-// get returns the open directory of that name. It stays open until the next get.
+// get returns the open directory with that name. It stays open until the next call of get.
 func (c *cache) get(name string) (*dir, error) {
 	if name == c.last.name {
 		return c.last, nil
@@ -109,8 +108,7 @@ func (c *cache) get(name string) (*dir, error) {
 // many times that, for each name, once more directories are in use than can be open.
 const nearby = 4
 
-// nearest returns an open directory that name is in, and the rest of the name, which is
-// to be opened in it.
+// nearest returns an open ancestor directory of name, and the rest of the name relative to it.
 func (c *cache) nearest(name string) (d *dir, rest string, err error) {
 	parent := name
 	for range nearby {
@@ -135,7 +133,7 @@ func (c *cache) nearest(name string) (d *dir, rest string, err error) {
 	return c.root, name, nil
 }
 
-// open opens the directory rest of d, whose whole name is name.
+// open opens the directory rest of d. name is its full name.
 func (d *dir) open(name, rest string) (*dir, error) {
 	fd, err := openat2(d.fd, rest, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err == unix.ENOTDIR || err == unix.ELOOP {
@@ -161,7 +159,7 @@ func (c *cache) add(d *dir) {
 	c.last = d
 }
 
-// forget closes the directories at and below a name: they are about to be removed.
+// forget closes the directories at and below a name that is about to be removed.
 func (c *cache) forget(name string) {
 	for other, d := range c.open {
 		if below(other, name) {
@@ -179,12 +177,12 @@ func (c *cache) drop(d *dir) {
 	_ = unix.Close(d.fd)
 }
 
-// below reports whether a name is another one or is below it.
+// below reports whether name equals top or is below it.
 func below(name, top string) bool {
 	return len(name) >= len(top) && name[:len(top)] == top && (len(name) == len(top) || name[len(top)] == '/')
 }
 
-// valid reports whether base is one component that stays in its directory.
+// valid reports whether base is a single component other than "." and "..".
 func valid(base string) bool {
 	if base == "" || base == "." || base == ".." {
 		return false

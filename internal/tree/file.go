@@ -4,13 +4,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// block is the unit in which holes are found: that of nearly all file systems.
+// block is the granularity of holes, in bytes: the block size of nearly all file systems.
 const block = 4096
 
-// File is a regular file that is being written.
+// File is a regular file being written.
 type File struct {
 	root   *Root
-	in     dir // what it inherits: the directory itself may be closed by now
+	in     dir // copy of what it inherits: the directory may have been closed
 	name   string
 	fd     int
 	sparse bool
@@ -18,8 +18,8 @@ type File struct {
 	meta   Meta
 }
 
-// Create makes a regular file, which gets its metadata when it is closed. Until then it gives nobody
-// more rights than m does. In a sparse file, blocks of zeros become holes.
+// Create creates a regular file. It gets its metadata when it is closed; until then it grants no more access than m. In a
+// sparse file, blocks of zeros become holes.
 func (r *Root) Create(name string, sparse bool, m Meta) (*File, error) {
 	parent, base := split(name)
 	d, err := r.parent(parent, base)
@@ -29,7 +29,7 @@ func (r *Root) Create(name string, sparse bool, m Meta) (*File, error) {
 	const flags = unix.O_CREAT | unix.O_EXCL | unix.O_WRONLY
 	mode := uint32(0o600)
 	if m.UID == euid && m.GID == egid && len(m.Xattrs) == 0 && !d.setgid && !d.acl {
-		mode = m.Mode & 0o777 // which saves a call if the umask leaves it as it is
+		mode = m.Mode & 0o777 // saves a chmod unless the umask changes it
 	}
 	var fd int
 	try := func() error {
@@ -49,7 +49,7 @@ func (r *Root) Create(name string, sparse bool, m Meta) (*File, error) {
 	return &File{root: r, in: dir{setgid: d.setgid, acl: d.acl}, name: name, fd: fd, sparse: sparse, meta: m}, nil
 }
 
-// Write appends.
+// Write implements io.Writer.
 func (f *File) Write(p []byte) (int, error) {
 	if f.sparse {
 		return f.writeSparse(p)
@@ -73,7 +73,7 @@ func (f *File) write(p []byte) (int, error) {
 	return done, nil
 }
 
-// writeSparse writes the runs of blocks that are not zero and steps over the others.
+// writeSparse writes runs of blocks with data and skips blocks of zeros.
 func (f *File) writeSparse(p []byte) (int, error) {
 	done := 0
 	for done < len(p) {
@@ -91,8 +91,8 @@ func (f *File) writeSparse(p []byte) (int, error) {
 	return done, nil
 }
 
-// run measures how much of p, which begins at that offset in a block, is all zero or
-// all not, block by block.
+// run returns the length of the first run in p, block by block, and whether it is all zero. offset is the position of p within
+// its first block.
 func run(p []byte, offset int) (n int, zero bool) {
 	for n < len(p) {
 		end := min(n+block-(n+offset)%block, len(p))
@@ -114,7 +114,7 @@ func zeros(p []byte) bool {
 	return true
 }
 
-// Close gives the file its metadata and closes it.
+// Close sets the metadata and closes the file.
 func (f *File) Close() error {
 	err := f.finish()
 	if e := unix.Close(f.fd); err == nil && e != nil {
@@ -135,5 +135,5 @@ func (f *File) finish() error {
 	return f.root.apply(f.fd, f.name, &f.meta, &f.in, false)
 }
 
-// Abort closes the file as it is, after a failure.
+// Abort closes an incomplete file.
 func (f *File) Abort() { _ = unix.Close(f.fd) }

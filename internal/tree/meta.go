@@ -15,30 +15,30 @@ import (
 	"osbuild-containers/internal/userns"
 )
 
-// The attributes that a directory hands down.
+// Attributes that entries inherit from a directory.
 const (
 	aclAccess  = "system.posix_acl_access"
 	aclDefault = "system.posix_acl_default"
 	selinux    = "security.selinux"
 )
 
-// Meta is what a file, directory, link or device has besides its content.
+// Meta is the metadata of a file, directory, link or device.
 type Meta struct {
 	UID, GID int
 	Mode     uint32    // permissions with setuid, setgid and sticky
-	ModTime  time.Time // zero: whatever it is
+	ModTime  time.Time // zero: do not set it
 	Xattrs   map[string]string
 }
 
-// times returns the arguments of utimensat. The time of access is the same: the
-// archive has none, and now would differ from run to run.
+// times returns the arguments of utimensat. The access time is the same: the archive has none, and the current time would
+// differ between runs.
 func (m *Meta) times() []unix.Timespec {
 	t := unix.Timespec{Sec: m.ModTime.Unix(), Nsec: int64(m.ModTime.Nanosecond())}
 	return []unix.Timespec{t, t}
 }
 
-// apply gives an open file or directory its metadata. The order matters: a change of
-// owner drops setuid and capabilities, an ACL changes the mode.
+// apply sets the metadata of an open file or directory. The order matters: changing the owner drops setuid and capabilities,
+// and setting an ACL changes the mode.
 func (r *Root) apply(fd int, name string, m *Meta, in *dir, wasThere bool) error {
 	if wasThere || in.setgid || m.UID != euid || m.GID != egid {
 		if err := unix.Fchown(fd, m.UID, m.GID); err != nil {
@@ -70,7 +70,7 @@ func (r *Root) apply(fd int, name string, m *Meta, in *dir, wasThere bool) error
 	return nil
 }
 
-// applyAt is apply for what cannot be opened: links, devices, fifos.
+// applyAt is apply for links, devices and FIFOs, which cannot be opened.
 func (r *Root) applyAt(d *dir, name, base string, m *Meta, link bool) error {
 	if d.setgid || m.UID != euid || m.GID != egid {
 		if err := unix.Fchownat(d.fd, base, m.UID, m.GID, unix.AT_SYMLINK_NOFOLLOW); err != nil {
@@ -85,7 +85,7 @@ func (r *Root) applyAt(d *dir, name, base string, m *Meta, link bool) error {
 	return r.setAt(d, name, base, m, link)
 }
 
-// setAt sets all but the owner, and takes nothing away.
+// setAt sets everything but the owner, and removes nothing.
 func (r *Root) setAt(d *dir, name, base string, m *Meta, link bool) error {
 	for _, attr := range m.attrs() {
 		err := r.room(func() error { return unix.Lsetxattr(handlePath(d, base), attr, []byte(m.Xattrs[attr]), 0) })
@@ -107,7 +107,7 @@ func (r *Root) setAt(d *dir, name, base string, m *Meta, link bool) error {
 	return nil
 }
 
-// attrs returns the names of the attributes, always in the same order.
+// attrs returns the names of the attributes, sorted.
 func (m *Meta) attrs() []string {
 	if len(m.Xattrs) == 0 {
 		return nil
@@ -115,15 +115,14 @@ func (m *Meta) attrs() []string {
 	return slices.Sorted(maps.Keys(m.Xattrs))
 }
 
-// Why an attribute is not set; package userns has more reasons.
+// Reasons why an attribute is not set; package userns has more.
 const (
 	NoAttributes     = "the file system of the tree has no such attributes"
 	NoUserAttributes = "links, FIFOs and devices have no user attributes"
 )
 
-// attrError handles the error of setting an attribute. That the file system, or such a
-// node, has no such attributes is for the caller to report, unless the attribute is
-// about security.
+// attrError handles an error of setting an attribute. If the file system or the type of node does not support the attribute,
+// Unsupported decides, unless the attribute is relevant to security.
 func (r *Root) attrError(name, attr string, node bool, err error) error {
 	switch {
 	case err == nil:
@@ -149,14 +148,14 @@ func (r *Root) attrError(name, attr string, node bool, err error) error {
 	}
 }
 
-// namesIDs reports whether the value of an attribute has ids of users or groups.
+// namesIDs reports whether an attribute's value contains user or group IDs.
 func namesIDs(attr string) bool {
 	return attr == aclAccess || attr == aclDefault || attr == "security.capability"
 }
 
-// futimens sets the times of an open file. The library has no form without a name.
+// futimens sets the times of an open file. x/sys/unix has no such function.
 func futimens(fd int, times []unix.Timespec) error {
-	//nolint:gosec // the kernel reads two timespecs from a slice that holds two
+	//nolint:gosec // the kernel reads the two timespecs of the slice
 	_, _, errno := unix.Syscall6(unix.SYS_UTIMENSAT, uintptr(fd), 0, uintptr(unsafe.Pointer(&times[0])), 0, 0, 0)
 	if errno != 0 {
 		return errno
@@ -164,7 +163,7 @@ func futimens(fd int, times []unix.Timespec) error {
 	return nil
 }
 
-// chmod changes the mode of an open file, unless it is right: then that costs several times as much as to look.
+// chmod changes the mode of an open file if it differs: checking is several times cheaper than changing.
 func chmod(fd int, mode uint32) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err == nil && st.Mode&0o7777 == mode {
@@ -173,8 +172,7 @@ func chmod(fd int, mode uint32) error {
 	return unix.Fchmod(fd, mode)
 }
 
-// chmodAt changes the mode of what is not a symbolic link. The handle makes sure
-// that it is the thing in this directory.
+// chmodAt changes the mode of base, which must not be a symbolic link. The handle ensures that it is the one in this directory.
 func chmodAt(d *dir, base string, mode uint32) error {
 	fd, err := openat2(d.fd, base, unix.O_PATH)
 	if err != nil {
@@ -184,13 +182,13 @@ func chmodAt(d *dir, base string, mode uint32) error {
 	return unix.Chmod("/proc/self/fd/"+strconv.Itoa(fd), mode)
 }
 
-// handlePath returns a path for the calls that take no handle: the kernel's link to the
-// directory's handle, and a last component that those calls do not follow.
+// handlePath returns a path for system calls without a directory descriptor: /proc's link to the handle, and a last component
+// that these calls do not follow.
 func handlePath(d *dir, base string) string {
 	return "/proc/self/fd/" + strconv.Itoa(d.fd) + "/" + base
 }
 
 func absent(err error) bool { return err == unix.ENODATA || err == unix.ENOTSUP }
 
-// Who makes what is made: its owner needs no change.
+// Owner of new files, which needs no change.
 var euid, egid = unix.Geteuid(), unix.Getegid()

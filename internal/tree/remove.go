@@ -4,8 +4,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Remove removes what has that name, with all that is below it, and following no
-// link. A name that does not exist is not an error.
+// Remove removes a name and everything below it. It follows no link. It is not an error if the name does not exist.
 func (r *Root) Remove(name string) error {
 	parent, base := split(name)
 	d, err := r.parent(parent, base)
@@ -25,8 +24,7 @@ func (r *Root) Remove(name string) error {
 	return nil
 }
 
-// remove removes base from the directory. Its depth is that of the tree: each level
-// holds one handle, and a level that cannot be opened ends it.
+// remove removes base from the directory recursively. Each level holds one descriptor; if none is left, it fails.
 func (d *dir) remove(base string) error {
 	err := unix.Unlinkat(d.fd, base, 0)
 	if err == nil || err == unix.ENOENT {
@@ -52,8 +50,7 @@ func (d *dir) remove(base string) error {
 	return unix.Unlinkat(d.fd, base, unix.AT_REMOVEDIR)
 }
 
-// Readlink returns the target of a symbolic link, and false for everything else,
-// also when nothing is there.
+// Readlink returns the target of a symbolic link, and false for anything else or if name does not exist.
 func (r *Root) Readlink(name string) (string, bool) {
 	parent, base := split(name)
 	d, err := r.parent(parent, base)
@@ -65,7 +62,7 @@ func (r *Root) Readlink(name string) (string, bool) {
 	return string(buf[:max(n, 0)]), err == nil
 }
 
-// Exists reports whether there is something of that name.
+// Exists reports whether the name exists.
 func (r *Root) Exists(name string) bool {
 	if name == "." {
 		return true

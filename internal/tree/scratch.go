@@ -8,9 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Scratch makes a directory with a random name in the root, for files that get their
-// place later, and returns it as a Root of its own. remove removes it with all that is in
-// it; then the root has the time that it had, unless something else was made in it.
+// Scratch creates a directory with a random name in the root, for files to be moved to their places later, and returns it as a
+// Root. remove removes it with its content; the root then has its former time, unless something else was created in it.
 func (r *Root) Scratch() (s *Root, remove func() error, err error) {
 	fd := r.dirs.root.fd
 	name := ".container-deploy-" + rand.Text()
@@ -21,7 +20,7 @@ func (r *Root) Scratch() (s *Root, remove func() error, err error) {
 	if s, err = r.Sub(name); err != nil {
 		return nil, nil, err
 	}
-	// The root gets its time back at once: whatever else is made in it changes it again.
+	// Restore the root's time at once: anything else created in it changes it again.
 	restore := func() error {
 		if err := futimens(fd, []unix.Timespec{{Nsec: unix.UTIME_OMIT}, before.Mtim}); err != nil {
 			return fail("set time", ".", err)
@@ -48,7 +47,7 @@ func (r *Root) Scratch() (s *Root, remove func() error, err error) {
 	}, nil
 }
 
-// Sub makes a directory and returns it as a Root of its own, which another goroutine may use.
+// Sub creates a directory and returns it as a Root, which another goroutine may use.
 func (r *Root) Sub(name string) (*Root, error) {
 	parent, base := split(name)
 	d, err := r.parent(parent, base)
@@ -69,9 +68,8 @@ func (r *Root) Sub(name string) (*Root, error) {
 	return sub, nil
 }
 
-// Move takes a file out of another Root and gives it a name here, in the place of what has
-// that name, as Create does. The error is EXDEV where the file system would have to copy it, and
-// where it would keep another SELinux label than a file that is made in its place inherits.
+// Move moves a file from another Root to name, replacing what Create would replace. The error is EXDEV if the file system would
+// have to copy, or would keep a different SELinux label than a new file inherits.
 func (r *Root) Move(name string, from *Root, old string) error {
 	parent, base := split(name)
 	d, err := r.parent(parent, base)
@@ -95,7 +93,7 @@ func (r *Root) Move(name string, from *Root, old string) error {
 	return nil
 }
 
-// OpenFile opens a regular file to read it.
+// OpenFile opens a regular file for reading.
 func (r *Root) OpenFile(name string) (*os.File, error) {
 	parent, base := split(name)
 	d, err := r.parent(parent, base)

@@ -1,24 +1,19 @@
-// Package tree is the only writer below a target tree.
+// Package tree is the only package that writes below a target tree.
 //
-// It exists because a tree is a hostile place: layers bring symbolic links that
-// point out of it, and a tree that others began holds any. So nothing here ever
-// resolves a path. A name is walked one component at a time with openat2, with
-// RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS and RESOLVE_NO_MAGICLINKS, from a handle on
-// the root that was opened once; new entries are made relative to the handle of
+// Trees are untrusted: layers contain symbolic links that point outside, and an existing tree may contain any. So paths are
+// never resolved by the kernel's default rules: a name is opened with openat2 and RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS and
+// RESOLVE_NO_MAGICLINKS, from a handle on the root that is opened once; new entries are created relative to the handle of
 // their parent; the last component is never followed.
 //
-// What it promises: nothing outside the root is written, removed or read, whatever
-// the names are and whatever is in the tree. A name that runs through a symbolic
-// link is an error. Owner, mode, times (nanoseconds, of symbolic links too) and
-// extended attributes are those of Meta and nothing that was inherited from the
-// directory. What stood in the way of a file is removed, not written through.
+// It guarantees that nothing outside the root is written, removed or read, whatever the names and the content of the tree. A
+// name that passes through a symbolic link is an error. Owner, mode, times (in nanoseconds, also of symbolic links) and
+// extended attributes are those of Meta, without attributes inherited from the directory. Whatever is in the way of a file is
+// removed, not written through.
 //
-// What it does not: it syncs nothing, and it protects against what is in the tree,
-// not against another process that renames the tree's directories while it works (such
-// a process can move a directory, with what is written there, but not lead writes to a
-// place that was never below the root).
+// It does not sync. It does not protect against another process renaming the tree's directories: such a process can move a
+// directory with what is written there, but cannot redirect writes to a place that was never below the root.
 //
-// A Root is for one goroutine at a time. It needs Linux 5.6 for openat2.
+// A Root is not safe for concurrent use. It needs Linux 5.6 for openat2.
 package tree
 
 import (
@@ -30,38 +25,38 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The errors that callers tell apart.
+// Errors that callers distinguish.
 var (
-	// ErrNotDir: a directory is needed where the tree has something else.
+	// ErrNotDir: a directory is needed, but the tree has something else.
 	ErrNotDir = errors.New("the tree has something there that is not a directory")
-	// ErrIsDir: the tree has a directory where something else is to be made.
+	// ErrIsDir: the tree has a directory in the place of a new file.
 	ErrIsDir = errors.New("the tree has a directory there")
 	// ErrName: the name is not clean, or not below the root.
 	ErrName = errors.New("not a clean name below the root")
 )
 
-// Root is a handle on a target tree. Names are relative to it, separated by slashes
-// and clean: no empty, "." or ".." component. The root itself is ".".
+// Root is a handle on a target tree. Names are relative to it, slash-separated and clean: without empty, "." or ".."
+// components. The root itself is ".".
 type Root struct {
-	// Unsupported, where set, is told of each extended attribute that the file system
-	// of the tree, the kind of node or a user namespace cannot have, and why; without it
-	// that is an error. Where attr is empty, a device is left out.
+	// Unsupported, if not nil, is called for each extended attribute that the file system of the tree, the type of
+	// node or a user namespace does not support, with the reason; if it is nil, that is an error. An empty attr means
+	// that a device is left out.
 	Unsupported func(name, attr, why string)
 
-	// Full, where set, is called when the file system is full. Where it reports that it has
-	// made room, what failed is tried again.
+	// Full, if not nil, is called when the file system is full. If it returns true, it has freed space, and the
+	// operation is repeated.
 	Full func() bool
 
-	leftOut map[uint64]struct{} // hashes of the names of devices that were, and of links to them
+	leftOut map[uint64]struct{} // hashes of the names of left out devices and of links to them
 	seed    maphash.Seed
 
-	// Steps counts the components of the names that had to be walked.
+	// Steps counts the components of names that were walked.
 	Steps int64
 
 	dirs cache
 }
 
-// Open opens the tree at path, which is trusted: it may run through symbolic links.
+// Open opens the tree at path, which is trusted and may contain symbolic links.
 func Open(path string) (*Root, error) {
 	fd, err := retry(func() (int, error) {
 		return unix.Open(path, unix.O_DIRECTORY|unix.O_RDONLY|unix.O_CLOEXEC, 0)
@@ -86,7 +81,7 @@ func Open(path string) (*Root, error) {
 // Close closes all handles.
 func (r *Root) Close() error { return r.dirs.close() }
 
-// Empty reports whether there is nothing in the tree.
+// Empty reports whether the tree is empty.
 func (r *Root) Empty() (bool, error) {
 	names, err := r.dirs.root.list(1)
 	if err != nil {
@@ -95,7 +90,7 @@ func (r *Root) Empty() (bool, error) {
 	return len(names) == 0, nil
 }
 
-// probe tells a kernel without openat2 from everything else that can go wrong.
+// probe distinguishes a kernel without openat2 from other errors.
 func probe(fd int) error {
 	got, err := openat2(fd, ".", unix.O_PATH)
 	switch {
@@ -110,19 +105,19 @@ func probe(fd int) error {
 	}
 }
 
-// openat2 opens one name in a directory, never following a link, never leaving it.
+// openat2 opens a name in a directory, without following links or leaving the directory.
 func openat2(fd int, name string, flags uint64) (int, error) {
 	return openat2Mode(fd, name, flags, 0)
 }
 
-// openat2Mode is openat2 that may make a file, with that mode.
+// openat2Mode is openat2 with a mode for a new file.
 func openat2Mode(fd int, name string, flags uint64, mode uint32) (int, error) {
 	how := unix.OpenHow{
 		Flags:   flags | unix.O_CLOEXEC | unix.O_NOFOLLOW,
 		Mode:    uint64(mode),
 		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
 	}
-	// EAGAIN: a rename elsewhere raced with the walk of BENEATH.
+	// EAGAIN: a rename elsewhere raced with RESOLVE_BENEATH.
 	for {
 		got, err := unix.Openat2(fd, name, &how)
 		if err != unix.EINTR && err != unix.EAGAIN {
@@ -131,7 +126,7 @@ func openat2Mode(fd int, name string, flags uint64, mode uint32) (int, error) {
 	}
 }
 
-// retry repeats what a signal interrupted.
+// retry repeats a system call interrupted by a signal.
 func retry(f func() (int, error)) (int, error) {
 	for {
 		n, err := f()
@@ -141,7 +136,7 @@ func retry(f func() (int, error)) (int, error) {
 	}
 }
 
-// room calls f, and again if the file system was full and Full has made room.
+// room calls f, and again if the file system was full and Full has freed space.
 func (r *Root) room(f func() error) error {
 	err := f()
 	if (err == unix.ENOSPC || err == unix.EDQUOT) && r.Full != nil && r.Full() {

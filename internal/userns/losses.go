@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Reasons for which something of an image is left out.
+// Reasons why parts of an image are left out.
 const (
 	NoDevices  = "only root of the host can make device nodes"
 	NoTrusted  = "only root of the host can set attributes of trusted"
@@ -16,7 +16,7 @@ const (
 	NoOwners   = "owners are ignored"
 )
 
-// WhyNot returns why only root of the host can set an attribute, "" where others can.
+// WhyNot returns why only root of the host can set an attribute, or "" if others can.
 func WhyNot(attr string) string {
 	switch {
 	case strings.HasPrefix(attr, "trusted."):
@@ -28,7 +28,7 @@ func WhyNot(attr string) string {
 	}
 }
 
-// Losses counts what is left out of an image, by reason. The zero value is empty. It must not be used concurrently.
+// Losses counts what is left out of an image, by reason. The zero value is empty. It is not safe for concurrent use.
 type Losses struct{ kinds map[string]loss }
 
 type loss struct {
@@ -36,7 +36,7 @@ type loss struct {
 	count       int
 }
 
-// Add counts an attribute of a file, an owner with the reason NoOwners, or the file itself where attr is empty.
+// Add counts an attribute of a file, an owner with the reason NoOwners, or, if attr is empty, the file itself.
 func (l *Losses) Add(name, attr, why string) {
 	one := loss{first: fmt.Sprintf("%s of %q", attr, name), verb: "set", count: 1}
 	switch {
@@ -59,14 +59,14 @@ func (l *Losses) add(why string, one loss) {
 	l.kinds[why] = one
 }
 
-// Merge adds the losses of other, which come later.
+// Merge adds the losses of other, which must be later ones.
 func (l *Losses) Merge(other *Losses) {
 	for why, k := range other.kinds {
 		l.add(why, k)
 	}
 }
 
-// Report writes one warning for each reason, with how many there are and the first.
+// Report logs one warning for each reason, with the count and the first name.
 func (l *Losses) Report(note func(format string, args ...any)) {
 	for _, why := range slices.Sorted(maps.Keys(l.kinds)) {
 		k := l.kinds[why]

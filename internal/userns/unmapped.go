@@ -9,15 +9,14 @@ import (
 	"github.com/moby/sys/userns"
 )
 
-// Unmapped reports whether a user or group id may be that of any user or group that the user namespace does not map: the
-// kernel shows all of them as one. Two such ids are not known to be the same user. Outside of user namespaces there are
-// none.
+// Unmapped reports whether an ID may stand for any user or group not mapped in the user namespace: the kernel shows all of them
+// as one ID, so two of them may be different users. Outside of user namespaces it returns false.
 func Unmapped(id uint32) bool {
 	o := overflow()
 	return (id == o[0] || id == o[1]) && userns.RunningInUserNS()
 }
 
-// overflow are the ids that the kernel shows for users and groups that are not mapped.
+// overflow returns the IDs that the kernel shows for unmapped users and groups.
 var overflow = sync.OnceValue(func() (ids [2]uint32) {
 	for n, name := range []string{"overflowuid", "overflowgid"} {
 		ids[n] = 65534

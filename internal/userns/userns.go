@@ -1,5 +1,5 @@
-// Package userns knows what the kernel allows only to root of the host, and not to root of a user namespace or to an
-// ordinary user: it counts what is left out of an image for that reason, and explains the errors of the kernel.
+// Package userns knows what the kernel reserves to root of the host, as opposed to root of a user namespace or an ordinary user:
+// it counts what is therefore left out of an image, and adds hints to the kernel's errors.
 package userns
 
 import (
@@ -18,8 +18,7 @@ import (
 // Restricted reports whether this process is not root of the host.
 func Restricted() bool { return userns.RunningInUserNS() || unix.Geteuid() != 0 }
 
-// OwnerError wraps the error of a call that gave something the owner uid:gid. Where the reason is that the user namespace
-// does not map the owner, or that there is none, it has a hint.
+// OwnerError wraps an error of setting the owner uid:gid. It has a hint if the owner is not mapped, or there is no user namespace.
 func OwnerError(uid, gid int, err error) error {
 	if err == nil {
 		return nil
@@ -28,8 +27,7 @@ func OwnerError(uid, gid int, err error) error {
 	return hint.With(err, Remedy(err))
 }
 
-// Remedy returns what helps against an error of giving something an owner, or an ACL with owners, and none for all
-// other errors.
+// Remedy returns the hint for an error of setting an owner or an ACL, or the zero Hint for all other errors.
 func Remedy(err error) hint.Hint {
 	switch {
 	case errors.Is(err, unix.EINVAL) && userns.RunningInUserNS():
@@ -43,14 +41,14 @@ func Remedy(err error) hint.Hint {
 	}
 }
 
-// IDs are the ids that the user namespace of this process maps.
+// IDs are IDs mapped in a user namespace.
 type IDs struct{ uids, gids []user.IDMap }
 
-// Mapped returns the ids that the user namespace of this process maps.
+// Mapped returns the IDs mapped in this process's user namespace.
 func Mapped() IDs {
 	uids, uidErr := user.CurrentProcessUIDMap()
 	gids, gidErr := user.CurrentProcessGIDMap()
-	if uidErr != nil || gidErr != nil { // without /proc, the kernel says it later
+	if uidErr != nil || gidErr != nil { // without /proc, the kernel reports the error later
 		all := []user.IDMap{{Count: 1 << 32}}
 		return IDs{all, all}
 	}
@@ -64,7 +62,7 @@ func has(all []user.IDMap, id int64) bool {
 	return slices.ContainsFunc(all, func(m user.IDMap) bool { return id >= m.ID && id-m.ID < m.Count })
 }
 
-// mapped returns the ids of a map, as 0-65536.
+// mapped returns the IDs of a map as text, such as 0-65536.
 func mapped(read func() ([]user.IDMap, error)) string {
 	all, err := read()
 	if err != nil {

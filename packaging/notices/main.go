@@ -1,6 +1,5 @@
-// Command notices writes what has to come with executables: the licences of the modules that are linked into them,
-// and an SBOM in SPDX. Both are made of what Go records in the executables, and of Go's module cache, and are the
-// same bytes whenever it runs.
+// Command notices writes what must be distributed with executables: the licences of the modules linked into them, and an SBOM in
+// SPDX. Both are derived from what Go records in the executables and from Go's module cache, and are reproducible.
 package main
 
 import (
@@ -37,10 +36,10 @@ func main() {
 	}
 }
 
-// module is a module that is linked into at least one executable.
+// module is a module linked into at least one executable.
 type module struct {
 	Path, Version, Dir string
-	License            string // an SPDX expression, NOASSERTION if it was not recognised
+	License            string // SPDX expression; NOASSERTION if not recognised
 }
 
 func write(out, version string, made time.Time, executables []string) error {
@@ -60,7 +59,7 @@ func write(out, version string, made time.Time, executables []string) error {
 	return os.WriteFile(filepath.Join(out, "sbom.spdx.json"), doc, 0o644)
 }
 
-// linked returns the modules in the executables, by path, the standard library first; and the version of Go.
+// linked returns the modules in the executables sorted by path, the standard library first, and the version of Go.
 func linked(executables []string) ([]module, string, error) {
 	versions := map[string]string{}
 	golang := ""
@@ -103,7 +102,7 @@ func linked(executables []string) ([]module, string, error) {
 
 var licenseFile = regexp.MustCompile(`(?i)^((un)?licen[cs]e|copying|notice|copyright|patents)([.-].*)?$`)
 
-// copyLicenses copies the module's files with licences and notices, and returns the licence.
+// copyLicenses copies the module's licence and notice files, and returns the licence.
 func copyLicenses(m module, to string) (string, error) {
 	entries, err := os.ReadDir(m.Dir)
 	if err != nil {
@@ -136,7 +135,7 @@ func copyLicenses(m module, to string) (string, error) {
 	return license, nil
 }
 
-// recognise returns the SPDX identifier of a licence by phrases that only it has, "" if it is none of them.
+// recognise returns the SPDX identifier of a licence, by phrases found only in it, or "".
 func recognise(text string) string {
 	text = strings.Join(strings.Fields(text), " ")
 	has := func(s string) bool { return strings.Contains(text, s) }
@@ -161,7 +160,7 @@ func recognise(text string) string {
 
 type object map[string]any
 
-// sbom returns a document of SPDX 2.3.
+// sbom returns an SPDX 2.3 document.
 func sbom(version string, made time.Time, modules []module, golang string, executables []string) ([]byte, error) {
 	const root = "SPDXRef-osbuild-containers"
 	packages := []object{{
