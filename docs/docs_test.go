@@ -1,4 +1,4 @@
-// Package docs_test checks that the documentation refers to what exists.
+// Package docs_test checks that the documentation refers to files, headings and tests that exist.
 package docs_test
 
 import (
@@ -37,7 +37,7 @@ func pages(t *testing.T) []string {
 	return above
 }
 
-// anchors returns the names of the headings of a page, as they are used in links.
+// anchors returns the anchors of a page's headings.
 func anchors(page string) map[string]bool {
 	names := map[string]bool{}
 	for _, m := range heading.FindAllStringSubmatch(page, -1) {
@@ -56,7 +56,7 @@ func read(t *testing.T, path string) string {
 	return string(raw)
 }
 
-// TestLinks shows that each link to a file of the repository leads to a file and, where it names one, to a heading.
+// TestLinks checks that each link into the repository leads to a file and, if it names one, to a heading.
 func TestLinks(t *testing.T) {
 	for _, page := range pages(t) {
 		for _, m := range link.FindAllStringSubmatch(read(t, page), -1) {
@@ -77,7 +77,7 @@ func TestLinks(t *testing.T) {
 	}
 }
 
-// TestNamedTestsExist shows that each test that a page names as a proof is a test.
+// TestNamedTestsExist checks that each test named on a page exists.
 func TestNamedTestsExist(t *testing.T) {
 	have := map[string]bool{}
 	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {

@@ -16,8 +16,7 @@ import (
 
 var names = []string{"org.osbuild.skopeo", "org.osbuild.skopeo-index", "org.osbuild.containers-storage"}
 
-// TestMetaIsWhatOsbuildLoads checks what osbuild checks: the fields of the file, and
-// that the schema is one of Draft 4.
+// TestMetaIsWhatOsbuildLoads checks what osbuild checks: the fields of the file, and that its schema is valid for Draft 4.
 func TestMetaIsWhatOsbuildLoads(t *testing.T) {
 	for _, name := range names {
 		raw, err := schemas.Meta(name)
@@ -75,8 +74,7 @@ func compile(t *testing.T, name string, schema []byte) {
 	}
 }
 
-// TestEveryPatternIsAnchored finds the patterns of all the schemas, as keys of
-// patternProperties and as values of pattern.
+// TestEveryPatternIsAnchored checks the patterns of all schemas: keys of patternProperties and values of pattern.
 func TestEveryPatternIsAnchored(t *testing.T) {
 	found := 0
 	var walk func(where string, v any)
@@ -134,8 +132,7 @@ func TestUnknownModule(t *testing.T) {
 	}
 }
 
-// TestStagesAreWhatOsbuildLoads checks the stages' files, and that there is one for
-// each module.
+// TestStagesAreWhatOsbuildLoads checks the stages' files, and that each module has one.
 func TestStagesAreWhatOsbuildLoads(t *testing.T) {
 	dirs, err := filepath.Glob("../stages/org.osbuild.*/main.go")
 	if err != nil || len(dirs) == 0 {
@@ -187,8 +184,7 @@ func TestStagesAreWhatOsbuildLoads(t *testing.T) {
 	}
 }
 
-// TestReservedAnnotations compares the pattern of annotations with the one of osbuild,
-// which looks ahead: "^(?!org.osbuild|org.opencontainer).+".
+// TestReservedAnnotations compares the pattern for annotations with osbuild's, which uses a lookahead: "^(?!org.osbuild|org.opencontainer).+".
 func TestReservedAnnotations(t *testing.T) {
 	raw, err := schemas.Stage("org.osbuild.oci-archive")
 	if err != nil {

@@ -17,14 +17,14 @@ import (
 	"osbuild-containers/test/registry"
 )
 
-// stalled is the command of that name.
+// stalled implements the command stalled.
 func stalled(t *testing.T, ts *testscript.TestScript, reg *registry.Registry, args []string) {
 	f := reg.Faults(t)
 	f.On(registry.Blob(args[0]), registry.Stall(1000))
 	ts.Setenv("STALLED", f.Addr)
 }
 
-// interrupt is the command of that name.
+// interrupt implements the command interrupt.
 func interrupt(ts *testscript.TestScript, _ bool, args []string) {
 	sig := unix.SignalNum(args[0])
 	want, err := strconv.Atoi(args[1])
@@ -65,7 +65,7 @@ func interrupt(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// partial returns how much of an incomplete blob all caches of a script have.
+// partial returns how much of an incomplete blob the caches of a script contain, in bytes.
 func partial(ts *testscript.TestScript, digest string) (size int64) {
 	_, hex, _ := strings.Cut(digest, ":")
 	found, _ := filepath.Glob(ts.MkAbs(filepath.Join("*", "org.osbuild.containers", ".pool", "partial", hex)))

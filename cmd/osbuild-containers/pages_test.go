@@ -18,7 +18,7 @@ var (
 	public     = regexp.MustCompile(`\b[a-z]+\.io/`)
 )
 
-// others replaces what the pages run besides the tool. osbuild fetches what its manifest needs.
+// others replaces the other programs that the pages run. osbuild fetches what its manifest needs.
 const others = `set -e
 sudo() { "$@"; }
 podman() { :; }
@@ -26,7 +26,7 @@ skopeo() { :; }
 osbuild() { osbuild-containers fetch --manifest image.json --cache store/sources; }
 `
 
-// TestPages runs the shell blocks of the README and of the first page, on another registry.
+// TestPages runs the shell blocks of the README and of docs/getting-started.md with a test registry.
 func TestPages(t *testing.T) {
 	reg := registry.Start(t)
 	list := images.NewList(images.Of(images.New(images.Layer(1000)), images.New(images.Arch("arm64"), images.Layer(1000))))

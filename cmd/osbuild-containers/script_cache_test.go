@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// flip is the command flip.
+// flip implements the command flip.
 func flip(ts *testscript.TestScript, _ bool, args []string) {
 	_, hex, _ := strings.Cut(args[1], ":")
 	done := map[uint64]bool{}
@@ -22,7 +22,7 @@ func flip(ts *testscript.TestScript, _ bool, args []string) {
 			return err
 		}
 		var st unix.Stat_t
-		if err := unix.Lstat(path, &st); err != nil || done[st.Ino] || st.Size == 0 { // a lock has the name, too
+		if err := unix.Lstat(path, &st); err != nil || done[st.Ino] || st.Size == 0 { // a lock file has the name, too
 			return err
 		}
 		done[st.Ino] = true
@@ -44,7 +44,7 @@ func flip(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// age is the command age.
+// age implements the command age.
 func age(ts *testscript.TestScript, _ bool, args []string) {
 	days, err := strconv.Atoi(args[0])
 	ts.Check(err)
@@ -69,7 +69,7 @@ func age(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// hold is the command hold.
+// hold implements the command hold.
 func hold(ts *testscript.TestScript, _ bool, args []string) {
 	path := ts.MkAbs(args[0])
 	ts.Check(os.WriteFile(path, nil, 0o644))
@@ -80,10 +80,10 @@ func hold(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Defer(func() { release(ts, false, nil) })
 }
 
-// held is what scripts have locked.
+// held are the files that scripts have locked.
 var held sync.Map
 
-// release is the command release.
+// release implements the command release.
 func release(ts *testscript.TestScript, _ bool, _ []string) {
 	if f, ok := held.LoadAndDelete(ts); ok {
 		f.(*os.File).Close()

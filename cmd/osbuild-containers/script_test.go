@@ -35,37 +35,36 @@ func TestMain(m *testing.M) {
 	})
 }
 
-// The scripts in testdata/script run the whole tool, each with a home of its own, against one real
-// registry: $REG is its address, and each script has a name of its own in it, $NAME. Commands
-// beside those of testscript:
+// The scripts in testdata/script run the whole tool, each with its own home directory, against one real registry: $REG is its
+// address, and $NAME a name for the script's images. Commands in addition to testscript's:
 //
 //	image NAME[:TAG]… [layer=BYTES]… [arch=ARCH[/VARIANT]]… [seed=N] [base=NAME@DIGEST] [docker]
-//		pushes an image, for several arch= a manifest list, and sets the variables
+//		pushes an image, or a manifest list for several arch=, and sets the variables
 //		DIGEST (of what was pushed), ID, for lists ID_<arch> and DIGEST_<arch>, and
-//		LAYER_<n> and SIZE_<n> (of the layers, from 1 on, of the last architecture).
-//		base= is what the image says it was built on.
+//		LAYER_<n> and SIZE_<n> (of the last architecture's layers, from 1).
+//		base= sets the annotations that name the image's base.
 //	delete NAME@DIGEST, delete NAME@TAG
 //		removes a manifest, or a tag, from the registry.
 //	expand FILE…
 //		replaces $-variables in files.
 //	status N PROGRAM [ARGUMENT]…
-//		runs a program, which has to end with that exit status.
+//		runs a program, which must exit with that status.
 //	golden FILE [GOT]
-//		compares the standard output of the last command, or the file GOT, with FILE, where
-//		$-variables are replaced; ${short NAME} is the begin of the digest in NAME, ${hex NAME} all of it, TIME is
+//		compares the standard output of the last command, or the file GOT, with FILE, in which
+//		$-variables are replaced; ${short NAME} is the start of the digest in NAME, ${hex NAME} all of it, TIME is
 //		any time and DAY any date.
 //	flip DIR DIGEST
-//		changes one bit of each file below the directory that is called like the digest.
+//		changes one bit of each file below the directory whose name is the digest.
 //	age DAYS FILE…
-//		makes files, and directories with all in them, as old as that; source.json says it, too.
+//		makes files, and directories with their content, that old; in source.json, too.
 //	hold FILE, release
-//		makes a file and locks it as an osbuild that runs locks the cache.lock of its store.
+//		creates and locks a file, as a running osbuild locks its store's cache.lock.
 //	stalled DIGEST
-//		serves the registry once more, at $STALLED, where of that blob 1000 bytes come and then
-//		the connection hangs.
+//		serves the registry again as $STALLED, where the connection hangs after 1000 bytes of
+//		that blob.
 //	interrupt SIGNAL N DIGEST PROGRAM [ARGUMENT]…
-//		runs a program, sends it a signal when more of the blob is in a cache than before, and
-//		has it end with that exit status; -1 is for one that is killed. What it wrote is in interrupted.out
+//		runs a program, sends it a signal when a cache contains more of the blob than before, and
+//		requires that exit status, -1 for a killed program. Its output is in interrupted.out
 //		and interrupted.err.
 func TestScripts(t *testing.T) {
 	reg := registry.Start(t)
@@ -111,7 +110,7 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// TestScriptsAsOrdinaryUser runs scripts of all commands a second time where the tests run as root.
+// TestScriptsAsOrdinaryUser runs scripts of all commands again as an ordinary user if the tests run as root.
 func TestScriptsAsOrdinaryUser(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("TestScripts is that")
@@ -124,7 +123,7 @@ func TestScriptsAsOrdinaryUser(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer os.RemoveAll(top)
-	program := filepath.Join(top, "test") // that other users can start
+	program := filepath.Join(top, "test") // executable by other users
 	if err := errors.Join(os.Chmod(top, 0o777), copyFile("/proc/self/exe", program)); err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +143,7 @@ func copyFile(from, to string) error {
 	return os.WriteFile(to, data, 0o755)
 }
 
-// pushImage is the command image.
+// pushImage implements the command image.
 func pushImage(ts *testscript.TestScript, reg *registry.Registry, args []string) {
 	var names, arches []string
 	var opts []images.Option
@@ -219,7 +218,7 @@ func entries(made []*images.Image) []images.Entry {
 	return all
 }
 
-// deleteManifest is the command delete.
+// deleteManifest implements the command delete.
 func deleteManifest(ts *testscript.TestScript, reg *registry.Registry, args []string) {
 	for _, arg := range args {
 		name, digest, _ := strings.Cut(strings.TrimPrefix(arg, reg.Addr+"/"), "@")
@@ -234,7 +233,7 @@ func deleteManifest(ts *testscript.TestScript, reg *registry.Registry, args []st
 	}
 }
 
-// variable is what a golden file has in place of a variable.
+// variable returns the replacement for a variable in a golden file.
 func variable(ts *testscript.TestScript) func(string) string {
 	return func(name string) string {
 		if long, whole := strings.CutPrefix(name, "hex "); whole {
@@ -249,7 +248,7 @@ func variable(ts *testscript.TestScript) func(string) string {
 	}
 }
 
-// expand is the command expand.
+// expand implements the command expand.
 func expand(ts *testscript.TestScript, _ bool, args []string) {
 	for _, file := range args {
 		text := os.Expand(ts.ReadFile(file), variable(ts))
@@ -257,7 +256,7 @@ func expand(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// status is the command status.
+// status implements the command status.
 func status(ts *testscript.TestScript, _ bool, args []string) {
 	want, err := strconv.Atoi(args[0])
 	ts.Check(err)
@@ -274,13 +273,13 @@ func status(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// aTime and aDay are what differs from run to run.
+// aTime and aDay match what differs between runs.
 var (
 	aTime = regexp.MustCompile(`\d{4}-\d\d-\d\d(T\d\d:\d\d:\d\d(\.\d+)?Z| \d\d:\d\d:\d\d UTC)`)
 	aDay  = regexp.MustCompile(`\b20\d\d-\d\d-\d\d\b`)
 )
 
-// golden is the command golden.
+// golden implements the command golden.
 func golden(ts *testscript.TestScript, _ bool, args []string) {
 	got := ts.ReadFile(append(args, "stdout")[1])
 	got = aDay.ReplaceAllString(aTime.ReplaceAllString(got, "TIME"), "DAY")

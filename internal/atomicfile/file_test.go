@@ -21,7 +21,7 @@ func names(t *testing.T, dir string) []string {
 	return all
 }
 
-func TestAFileIsThereCompletelyOrNotAtAll(t *testing.T) {
+func TestFileIsCompleteOrAbsent(t *testing.T) {
 	dir := t.TempDir()
 	for _, content := range []string{"first", "second"} {
 		before := len(names(t, dir))

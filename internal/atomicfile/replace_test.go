@@ -14,7 +14,7 @@ import (
 	"osbuild-containers/internal/atomicfile"
 )
 
-// TestReplace looks at what stays of a file whose content is replaced through a link.
+// TestReplace checks what stays of a file whose content is replaced through a link.
 func TestReplace(t *testing.T) {
 	dir := t.TempDir()
 	file, link := filepath.Join(dir, "real"), filepath.Join(dir, "link")
@@ -78,8 +78,8 @@ func TestReplace(t *testing.T) {
 	}
 }
 
-// A new file is made in its directory, whose group it has where the directory says so.
-func TestReplaceInAFolderOfAGroup(t *testing.T) {
+// A new file gets the group of a setgid directory.
+func TestReplaceInSetgidDirectory(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root can give a directory to a group")
 	}
@@ -103,7 +103,7 @@ func TestReplaceInAFolderOfAGroup(t *testing.T) {
 	}
 }
 
-// Who may not give the file back to its owner leaves it at least to its group.
+// A user who cannot give the file back to its owner at least keeps its group.
 func TestReplaceByAMemberOfTheGroup(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root can become another user")
@@ -120,7 +120,7 @@ func TestReplaceByAMemberOfTheGroup(t *testing.T) {
 	}
 	done := make(chan error)
 	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread, which runs as another user, ends with the goroutine
+		runtime.LockOSThread() // never unlocked: the thread runs as another user and ends with the goroutine
 		group := uint32(1234)
 		if _, _, e := syscall.RawSyscall(unix.SYS_SETGROUPS, 1, uintptr(unsafe.Pointer(&group)), 0); e != 0 {
 			done <- e
@@ -144,8 +144,7 @@ func TestReplaceByAMemberOfTheGroup(t *testing.T) {
 	}
 }
 
-// What another user put into a directory that all may write to is neither followed nor replaced, and what is not a
-// regular file never is.
+// A file of another user in a world-writable directory is neither followed nor replaced, and only regular files are.
 func TestReplaceRefuses(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root can make files of other users")

@@ -14,7 +14,7 @@ import (
 	"osbuild-containers/test/images"
 )
 
-// Artifacts next to an image in a list or in an index, which have no file system, are skipped with a note.
+// Artifacts without a file system next to an image, in a list or an index, are skipped with a note.
 func TestArtifactsBesideImages(t *testing.T) {
 	kind := func(mediaType string) images.Option {
 		return images.Edit(func(m map[string]any) {

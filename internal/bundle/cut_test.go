@@ -15,7 +15,7 @@ import (
 	"osbuild-containers/test/images"
 )
 
-// Wherever an archive is cut off, it is called that. One that lacks only the zeros at its end is whole.
+// A truncated archive is reported as such, wherever it ends. One that lacks only the zeros at its end is complete.
 func TestCutOff(t *testing.T) {
 	img := images.New(images.Layer(1000))
 	for name, files := range map[string][]file{

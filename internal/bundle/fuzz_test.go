@@ -11,7 +11,7 @@ import (
 	"osbuild-containers/test/images"
 )
 
-// FuzzImport imports what may be anything: what is visible afterwards is complete and right.
+// FuzzImport imports arbitrary input: what is visible afterwards must be complete and correct.
 func FuzzImport(f *testing.F) {
 	img, saving := images.New(images.Layer(50)), plain(1, 40, 30)
 	list := images.NewList(images.Of(img))

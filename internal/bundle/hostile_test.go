@@ -14,7 +14,7 @@ import (
 	"osbuild-containers/test/images"
 )
 
-// named are entries of an index with the same document under many names.
+// named returns index entries with the same document under many names.
 func named(raw []byte, mediaType string, n int) (entries []map[string]any) {
 	for i := range n {
 		entries = append(entries, entry(raw, mediaType, fmt.Sprintf("example.com/app:%d", i)))
@@ -22,8 +22,8 @@ func named(raw []byte, mediaType string, n int) (entries []map[string]any) {
 	return entries
 }
 
-// TestNamesWithoutEnd has a small layout whose names would be millions, or whose reading would take hours.
-func TestNamesWithoutEnd(t *testing.T) {
+// TestTooManyNames imports small layouts with millions of names, or that would take hours to read.
+func TestTooManyNames(t *testing.T) {
 	img := images.New(images.Layer(50))
 	list := images.NewList(images.Of(img))
 	nested := []byte(`{"manifests": [` + strings.Repeat(string(toJSON(entry(list.Raw, v1.MediaTypeImageIndex, "")))+",", 4999) + string(toJSON(entry(list.Raw, v1.MediaTypeImageIndex, ""))) + `]}`)
@@ -47,8 +47,8 @@ func TestNamesWithoutEnd(t *testing.T) {
 	}
 }
 
-// TestSignaturesWithoutEnd has many artifacts that bring the same signatures again and again.
-func TestSignaturesWithoutEnd(t *testing.T) {
+// TestTooManySignatures imports many artifacts that repeat the same signatures.
+func TestTooManySignatures(t *testing.T) {
 	for _, c := range []struct {
 		images, artifacts, size int
 		want                    string

@@ -20,7 +20,7 @@ import (
 	"osbuild-containers/test/inputs"
 )
 
-func TestFoldersOfTheDirFormat(t *testing.T) {
+func TestDirectoriesInDirFormat(t *testing.T) {
 	img := images.New(images.Layer(10_000), images.Layer(300))
 	dir := t.TempDir()
 	from, into := filepath.Join(dir, "image"), filepath.Join(dir, "cache")
@@ -52,7 +52,7 @@ func TestFoldersOfTheDirFormat(t *testing.T) {
 	}
 }
 
-func TestSignaturesTravel(t *testing.T) {
+func TestSignaturesAreExported(t *testing.T) {
 	img := images.New(images.Layer(1000))
 	dir := t.TempDir()
 	inputs.WriteDir(t, filepath.Join(dir, "image"), img, "one", "two")
@@ -71,9 +71,9 @@ func TestSignaturesTravel(t *testing.T) {
 	}
 }
 
-// TestSchema1Travels imports an image of Docker's schema 1 from a directory, exports and imports it: what it was converted
-// from comes along, with its signatures, since it is what pins the image.
-func TestSchema1Travels(t *testing.T) {
+// TestSchema1IsExported imports a schema 1 image from a directory, exports it and imports it again: the original manifest and its
+// signatures, which pin the image, are included.
+func TestSchema1IsExported(t *testing.T) {
 	img := images.Schema1("a/b", "v1", images.Layer(1000), images.Use(images.EmptyLayer), images.Layer(300))
 	dir := t.TempDir()
 	from := filepath.Join(dir, "image")
@@ -105,7 +105,7 @@ func TestSchema1Travels(t *testing.T) {
 	}
 }
 
-// TestSchema1OfAnother shows that a manifest of schema 1 that is attached to an image it was not converted to is refused.
+// TestSchema1OfAnother imports an image with the attached schema 1 manifest of another image, which is refused.
 func TestSchema1OfAnother(t *testing.T) {
 	s := caches.New(t)
 	img, other := images.Schema1("a/b", "v1", images.Layer(1000)), images.Schema1("a/b", "v1", images.Layer(2000))
@@ -122,7 +122,7 @@ func TestSchema1OfAnother(t *testing.T) {
 	}
 }
 
-// TestAListComesWithItsImages imports two of three images of a list, and the attestation next to them.
+// TestAListComesWithItsImages imports two of three images of a list, and an attestation.
 func TestAListComesWithItsImages(t *testing.T) {
 	one, two, three := images.New(images.Layer(100)), images.New(images.Arch("arm64"), images.Layer(200)), images.New(images.Arch("s390x"))
 	attestation := images.New(images.Artifact("application/vnd.example"), images.MediaType("application/vnd.oci.image.manifest.v1+json"))
@@ -152,8 +152,7 @@ func TestAListComesWithItsImages(t *testing.T) {
 	}
 }
 
-// TestDamaged pairs what is wrong with a layout with what is said, and shows that nothing is published of
-// what is damaged, and all of the rest.
+// TestDamaged pairs damage of a layout with the error. Damaged images are not published, all others are.
 func TestDamaged(t *testing.T) {
 	img, good := images.New(images.Layer(20_000)), images.New(images.Layer(300))
 	flipped := bytes.Clone(img.Layers[0].Blob)
@@ -162,7 +161,7 @@ func TestDamaged(t *testing.T) {
 	layer, config := name(img.Layers[0].Digest), name(img.ID)
 	for what, c := range map[string]struct {
 		file string
-		data []byte // nil: it is not there
+		data []byte // nil: missing
 		want string
 	}{
 		"a byte of a layer":    {layer, flipped, "digest mismatch: got " + digest.FromBytes(flipped).String()},
@@ -251,7 +250,7 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// Two forms of an image are two claims to one place.
+// Two forms of one image cannot both be in a cache.
 func TestTwoFormsOfAnImage(t *testing.T) {
 	one := images.New(images.Layer(1000))
 	two := images.New(images.ConfigBytes(one.Config), images.Use(one.Layers[0]), images.Annotation("another", "form"))
@@ -267,8 +266,7 @@ func TestTwoFormsOfAnImage(t *testing.T) {
 	}
 }
 
-// TestRepair damages what is in a cache: only when that is wanted it is read, and then the damaged alone
-// is replaced.
+// TestRepair damages a cache: only with repair is it verified, and only damaged files are replaced.
 func TestRepair(t *testing.T) {
 	img := images.New(images.Layer(5000), images.Layer(20_000))
 	path := write(t, layoutOf([]map[string]any{entry(img.Raw, v1.MediaTypeImageManifest, "")}, blobsOf(img)...)...)
@@ -305,8 +303,8 @@ func TestRepair(t *testing.T) {
 	}
 }
 
-// The list and the signatures that the cache has of an image stay.
-func TestWhatIsBesideStays(t *testing.T) {
+// The cache's list and signatures of an image are kept.
+func TestCachedAttachmentsStay(t *testing.T) {
 	img := images.New(images.Layer(1000))
 	list := images.NewList(images.Of(img))
 	bare := write(t, layoutOf([]map[string]any{entry(img.Raw, v1.MediaTypeImageManifest, "")}, blobsOf(img)...)...)
@@ -334,7 +332,7 @@ func TestWhatIsBesideStays(t *testing.T) {
 	want("repaired from where neither is", true)
 }
 
-// Signatures that the cache has of an image are not replaced by those that are imported, whatever is repaired.
+// The cache's signatures of an image are not replaced by imported ones, whatever is repaired.
 func TestStoredSignaturesStay(t *testing.T) {
 	img := images.New(images.Layer(1000))
 	other := images.New(images.Layer(1000), images.ConfigBytes(img.Config), images.Annotation("of", "another form"))
@@ -371,7 +369,7 @@ func TestStoredSignaturesStay(t *testing.T) {
 	}
 }
 
-// A panic while an image is imported is the error of that image.
+// A panic while importing an image is an error of that image.
 func TestImportPanic(t *testing.T) {
 	in := &importer{from: &input{}, log: progress.NewLog(io.Discard)} // without a cache
 	if r := in.image(t.Context(), &foundImage{m: &manifest.Manifest{}}, nil); r.State != Failed || !strings.Contains(r.Err.Error(), "internal error: ") {

@@ -20,7 +20,7 @@ import (
 	"osbuild-containers/test/images"
 )
 
-// job is a process that does a job of this package's.
+// job starts a process that runs a job of this package.
 func job(t *testing.T, what, dir, path string) (*exec.Cmd, *bytes.Buffer) {
 	t.Helper()
 	exe, err := os.Executable()
@@ -32,8 +32,8 @@ func job(t *testing.T, what, dir, path string) (*exec.Cmd, *bytes.Buffer) {
 	return cmd, &log
 }
 
-// killed runs a job again and again, each time killed just before another call that changes something
-// below the directory, and looks each time. It ends when the job does.
+// killed runs a job repeatedly, killing it before one changing system call below the directory after the other, and calls look
+// each time. It returns when the job completes.
 func killed(t *testing.T, below string, run func() (*exec.Cmd, *bytes.Buffer), look func(t *testing.T)) {
 	t.Helper()
 	const stride = 3
@@ -64,8 +64,8 @@ func killed(t *testing.T, below string, run func() (*exec.Cmd, *bytes.Buffer), l
 	}
 }
 
-// An import that is killed, whenever, leaves an image that is complete or none; the next one ends it,
-// and leaves nothing of the first.
+// An import killed at any system call leaves a complete image or none. The next import completes it, without leftovers of the
+// first.
 func TestImportKilledAtEachCall(t *testing.T) {
 	img := images.New(images.Layer(300_000), images.Layer(2000))
 	list := images.NewList(images.Of(img, images.New(images.Arch("arm64"))))
@@ -95,8 +95,8 @@ func TestImportKilledAtEachCall(t *testing.T) {
 	})
 }
 
-// An export into a directory that is killed leaves nothing under its name; the next one to the same place
-// clears away what is left, and writes the same.
+// An export to a directory killed at any system call leaves nothing under its name. The next export to the same place removes
+// the leftovers, and writes the same bytes.
 func TestExportKilledAtEachCall(t *testing.T) {
 	img := images.New(images.Layer(300_000), images.Layer(2000))
 	from := t.TempDir()
@@ -106,7 +106,7 @@ func TestExportKilledAtEachCall(t *testing.T) {
 	killed(t, parent, func() (*exec.Cmd, *bytes.Buffer) {
 		return job(t, "export", from, out.Path)
 	}, func(t *testing.T) {
-		if _, err := os.Stat(out.Path); err == nil { // it was the last call
+		if _, err := os.Stat(out.Path); err == nil { // killed after the rename
 			bring(t, t.TempDir(), out.Path)
 			must(t, os.RemoveAll(out.Path))
 		}
@@ -125,8 +125,8 @@ func TestExportKilledAtEachCall(t *testing.T) {
 	})
 }
 
-// What an import that was killed has copied is not copied again, if it is right, and is, if it is not.
-func TestImportGoesOn(t *testing.T) {
+// Data copied by a killed import is reused if it is correct, and otherwise copied again.
+func TestImportResumes(t *testing.T) {
 	img := images.New(images.Layer(3_000_000))
 	layer := img.Layers[0]
 	path := write(t, layoutOf([]map[string]any{entry(img.Raw, v1.MediaTypeImageManifest, "")}, blobsOf(img)...)...)
@@ -155,7 +155,7 @@ func TestImportGoesOn(t *testing.T) {
 	}
 }
 
-// A directory that another process is writing is left to it.
+// A directory that another process is writing is left alone.
 func TestTwoExportsToOnePlace(t *testing.T) {
 	parent := t.TempDir()
 	place, err := resolve.Target(filepath.Join(parent, "bundle"))
@@ -173,7 +173,7 @@ func TestTwoExportsToOnePlace(t *testing.T) {
 	}
 }
 
-// What is damaged in a cache does not get into a bundle, nor does a bundle with it get a name.
+// Damaged blobs of a cache do not get into a bundle, and that bundle does not get its name.
 func TestExportVerifies(t *testing.T) {
 	img := images.New(images.Layer(100_000))
 	from := t.TempDir()
@@ -198,7 +198,7 @@ func TestExportVerifies(t *testing.T) {
 	}
 }
 
-// eachBlob numbers a layer that repeats once.
+// eachBlob counts a repeated layer once.
 func TestBlobsAreNumbered(t *testing.T) {
 	layer := images.New(images.Layer(10)).Layers[0]
 	img := images.New(images.Use(layer), images.Use(layer), images.Layer(20))
@@ -211,7 +211,7 @@ func TestBlobsAreNumbered(t *testing.T) {
 	}
 }
 
-// What is interrupted says so, and leaves nothing under its name.
+// An interrupted export says so, and leaves nothing under its name.
 func TestInterrupted(t *testing.T) {
 	img := images.New(images.Layer(1000))
 	path := write(t, layoutOf([]map[string]any{entry(img.Raw, v1.MediaTypeImageManifest, "")}, blobsOf(img)...)...)

@@ -20,8 +20,7 @@ import (
 	"osbuild-containers/test/images"
 )
 
-// jobVariable holds, in a process that a test started, what it is to do: "import" or "export", and two
-// paths.
+// jobVariable holds the job of a process started by a test, "import" or "export", and two paths.
 const jobVariable = "BUNDLE_TEST_JOB"
 
 func TestMain(m *testing.M) {
@@ -113,7 +112,7 @@ func toJSON(v any) []byte {
 	return raw
 }
 
-// layoutOf are the files of an OCI layout with that index and blobs.
+// layoutOf returns the files of an OCI layout with that index and blobs.
 func layoutOf(entries []map[string]any, blobs ...[]byte) []file {
 	all := []file{
 		{"oci-layout", []byte(`{"imageLayoutVersion": "1.0.0"}`)},
@@ -125,7 +124,7 @@ func layoutOf(entries []map[string]any, blobs ...[]byte) []file {
 	return all
 }
 
-// blobsOf are all blobs of an image, with its manifest.
+// blobsOf returns all blobs of an image, including its manifest.
 func blobsOf(img *images.Image) [][]byte {
 	all := [][]byte{img.Raw, img.Config}
 	for _, l := range img.Layers {
@@ -134,7 +133,7 @@ func blobsOf(img *images.Image) [][]byte {
 	return all
 }
 
-// bring imports the file or directory at path into the cache.
+// bring imports the file or directory at path.
 func bring(t testing.TB, dir, path string) *Imported {
 	t.Helper()
 	done, err := Import(t.Context(), cache.Open(dir), path, false, nil)
@@ -142,7 +141,7 @@ func bring(t testing.TB, dir, path string) *Imported {
 	return done
 }
 
-// only is the result of the only image.
+// only returns the result of the only image.
 func only(t testing.TB, done *Imported) Result {
 	t.Helper()
 	if len(done.Results) != 1 {
@@ -151,7 +150,7 @@ func only(t testing.TB, done *Imported) Result {
 	return done.Results[0]
 }
 
-// wantImage reads an image of a cache, every byte, and returns its manifest.
+// wantImage reads and verifies an image of a cache, and returns its manifest.
 func wantImage(t testing.TB, dir string, id digest.Digest) []byte {
 	t.Helper()
 	pub, err := cache.Open(dir).OpenImage(id)
@@ -174,7 +173,7 @@ func wantImage(t testing.TB, dir string, id digest.Digest) []byte {
 	return raw
 }
 
-// entry is a document in an index, under a name if it has one.
+// entry returns the index entry of a document, with a name unless that is empty.
 func entry(raw []byte, mediaType, name string) map[string]any {
 	m := map[string]any{"mediaType": mediaType, "digest": digest.FromBytes(raw), "size": len(raw)}
 	if name != "" {

@@ -18,7 +18,7 @@ import (
 	"osbuild-containers/test/images"
 )
 
-// twoLayers is a cache with an image that is larger than what is copied at once.
+// twoLayers returns a cache with an image larger than what is copied at once.
 func twoLayers(t testing.TB, seed uint64) string {
 	t.Helper()
 	img := images.New(images.Layer(700_000), images.Layer(3001), images.Seed(seed))
@@ -27,8 +27,8 @@ func twoLayers(t testing.TB, seed uint64) string {
 	return dir
 }
 
-// Whatever an interrupted export left, the next one writes the same bytes as if there had been none.
-func TestExportCompletesWhatWasKept(t *testing.T) {
+// Whatever an interrupted export left, the next one writes the same bytes as a new one.
+func TestExportResumesPartialFile(t *testing.T) {
 	from, another := twoLayers(t, 1), twoLayers(t, 2)
 	for _, compression := range []string{"", CompressionGzip, CompressionZstd} {
 		dir := t.TempDir()
@@ -64,7 +64,7 @@ func TestExportCompletesWhatWasKept(t *testing.T) {
 	}
 }
 
-// An export that is interrupted keeps what it wrote and says so; what is complete stays until the next has ended.
+// An interrupted export keeps its partial file and says so; an existing bundle stays until the next export completes.
 func TestInterruptedExportIsKept(t *testing.T) {
 	from, dir := twoLayers(t, 1), t.TempDir()
 	o := Output{Path: filepath.Join(dir, "x.tar"), Format: FormatArchive}
@@ -95,7 +95,7 @@ func TestInterruptedExportIsKept(t *testing.T) {
 	}
 }
 
-// cancelling calls a function when the first line is written.
+// cancelling is a writer that calls a function at the first line.
 type cancelling struct{ cancel func() }
 
 func (c cancelling) Write(p []byte) (int, error) {
@@ -103,7 +103,7 @@ func (c cancelling) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// What is not a partial file of this user's own, or is in use, is left alone.
+// A partial file that belongs to another user, or is in use, is left alone.
 func TestPartialFilesThatAreNotTrusted(t *testing.T) {
 	from := twoLayers(t, 1)
 	plain := func(path string, mode os.FileMode) {

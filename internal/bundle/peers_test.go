@@ -15,8 +15,7 @@ import (
 	"osbuild-containers/test/registry"
 )
 
-// exported is a bundle, as an archive and as a directory, with a list of two images, an image alone, and one
-// of Docker's.
+// exported is a bundle, as an archive and as a directory, with a list of two images, a single image, and a Docker image.
 type exported struct {
 	dir, archive, layout      string
 	list                      *images.List
@@ -60,7 +59,7 @@ func newExported(t *testing.T) *exported {
 	return x
 }
 
-// peer runs a tool, if it is installed, and returns what it prints.
+// peer runs a tool, if installed, and returns its output.
 func peer(t *testing.T, dir, name string, args ...string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)

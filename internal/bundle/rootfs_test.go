@@ -22,7 +22,7 @@ import (
 	"osbuild-containers/internal/verify"
 )
 
-// tarOf is a tar archive of files, the last of which is the newest.
+// tarOf returns a tar archive of files, the last of which is the newest.
 func tarOf(t testing.TB, names ...string) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -55,8 +55,8 @@ func compressed(t testing.TB, data []byte) [][]byte {
 	return all
 }
 
-// The same archive gives the same image however it is compressed, from a file or a stream; it is there, verified, under
-// its name, and was created when its newest file was.
+// The same archive gives the same image, however it is compressed, from a file or a stream. It is published and verified under
+// its name, with the time of its newest file.
 func TestImportRootfs(t *testing.T) {
 	var first Result
 	for n, data := range append(compressed(t, tarOf(t, "a", "b")), nil) {
@@ -98,7 +98,7 @@ func TestImportRootfs(t *testing.T) {
 	}
 }
 
-// A directory gives the same image each time, with hard links, and at the time that is given.
+// A directory gives the same image each time, with hard links and the given time.
 func TestImportRootfsDirectory(t *testing.T) {
 	root := t.TempDir()
 	must(t, os.WriteFile(filepath.Join(root, "a"), []byte("data"), 0o600))

@@ -20,7 +20,7 @@ import (
 	"osbuild-containers/test/inputs"
 )
 
-// plain is an image whose layers are not compressed, as docker saves them.
+// plain returns an image with uncompressed layers, as docker saves them.
 func plain(seed uint64, sizes ...int64) *images.Image {
 	opts := []images.Option{images.Docker(), images.Seed(seed)}
 	for _, size := range sizes {
@@ -37,7 +37,7 @@ func zipped(data []byte) []byte {
 	return b.Bytes()
 }
 
-// saved are the files that docker save writes for an image.
+// saved returns the files that docker save writes for an image.
 func saved(img *images.Image, pack func([]byte) []byte, names ...string) []file {
 	var layers []string
 	files := []file{{img.ID.Encoded() + ".json", img.Config}}
@@ -90,8 +90,8 @@ func TestDockerSave(t *testing.T) {
 	}
 }
 
-// TestAPlaceIsReadOnce has a layer under many names, and reads no more of it than it has.
-func TestAPlaceIsReadOnce(t *testing.T) {
+// TestDuplicateFilesAreReadOnce imports a layer with many names, and checks that it is read only once.
+func TestDuplicateFilesAreReadOnce(t *testing.T) {
 	dir := t.TempDir()
 	layer := zipped([]byte("a layer"))
 	must(t, os.WriteFile(filepath.Join(dir, "0"), layer, 0o644))
@@ -115,7 +115,7 @@ func TestAPlaceIsReadOnce(t *testing.T) {
 	}
 }
 
-// A cache that has the image as a registry served it keeps that: it may be what is pinned.
+// An image cached from a registry is kept, since it may be the pinned one.
 func TestDockerSaveLeavesWhatARegistryServed(t *testing.T) {
 	img := plain(1, 1000)
 	other := images.New(images.Docker(), images.ConfigBytes(img.Config), images.Use(images.LayerInfo{
@@ -136,7 +136,7 @@ func TestDockerSaveLeavesWhatARegistryServed(t *testing.T) {
 	}
 }
 
-// oldSave are the files that docker before 1.10 saved: a chain of two layers.
+// oldSave returns the files that docker before 1.10 saved: a chain of two layers.
 func oldSave(img *images.Image, repositories string) []file {
 	base, top := strings.Repeat("a", 64), strings.Repeat("b", 64)
 	config := func(id, parent string) []byte {

@@ -15,8 +15,8 @@ import (
 	"osbuild-containers/test/images"
 )
 
-// TestFoldersThatAreThere has those that a bundle can take the place of, and those that it cannot.
-func TestFoldersThatAreThere(t *testing.T) {
+// TestExistingDirectories checks which directories a bundle can replace.
+func TestExistingDirectories(t *testing.T) {
 	img := images.New(images.Layer(50))
 	from := filepath.Join(t.TempDir(), "cache")
 	bring(t, from, write(t, layoutOf([]map[string]any{entry(img.Raw, v1.MediaTypeImageManifest, "")}, blobsOf(img)...)...))
@@ -54,7 +54,7 @@ func TestFoldersThatAreThere(t *testing.T) {
 	}
 }
 
-// TestOutputOfAnotherUser has what another user put in the way of an export in a directory that all may write to.
+// TestOutputOfAnotherUser exports to a world-writable directory in which another user has created files.
 func TestOutputOfAnotherUser(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can make files of other users")

@@ -73,19 +73,19 @@ func TestEntries(t *testing.T) {
 	for _, e := range Entries(s.scan()) {
 		got = append(got, fmt.Sprintf("%s=%s@%d", strings.TrimPrefix(e.String(), "example.com/"), name[e.ID], e.Fetched.Day()))
 	}
-	// Of b, 1 has the image that was made last; base is older than both. What has a tag is not listed without one.
+	// Of b, tag 1 has the newest image; base is older than both. A name without a tag is not listed if the image has a tag.
 	want := "a:latest=fresh@2 b:1=fresh@2 b:1=old@3 b:2=old@3 b:2=base@4 b:3=base@4 c=fresh@2 (no name recorded)=other@5"
 	if strings.Join(got, " ") != want {
 		t.Errorf("got  %s\nwant %s", strings.Join(got, " "), want)
 	}
 }
 
-// created returns an image that was made on a day of June 2026.
+// created returns an image created on a day of June 2026.
 func created(n int, opts ...images.Option) *images.Image {
 	return images.New(append(opts, images.Layer(1), images.Seed(uint64(n)), images.Created(day(n)))...)
 }
 
-// Of images of one platform with one name, the newest is meant: by its own time, then by when it was fetched.
+// A name means the newest image of each platform: by its creation time, then by its fetch time.
 func TestFindNewest(t *testing.T) {
 	s := newStore(t)
 	first, last, arm := created(1), created(2), created(1, images.Arch("arm64"))
@@ -119,7 +119,7 @@ func TestFindNewest(t *testing.T) {
 	}
 }
 
-// What is removed by name is one name, and what is removed by id is one image.
+// Removing by name removes one name, and removing by id one image.
 func TestFindNames(t *testing.T) {
 	id := func(hex string) digest.Digest {
 		return digest.Digest("sha256:" + hex + strings.Repeat("0", 64-len(hex)))

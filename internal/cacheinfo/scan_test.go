@@ -46,7 +46,7 @@ func TestScan(t *testing.T) {
 	}
 }
 
-// What cannot be read is said of that image, and of no other.
+// An unreadable image has a problem, and the others have none.
 func TestProblems(t *testing.T) {
 	for want, spoil := range map[string]func(s *store, dir string){
 		"manifest.json: no such file or directory": func(s *store, dir string) { s.Must(os.Remove(filepath.Join(dir, "manifest.json"))) },
@@ -83,7 +83,7 @@ func TestProblems(t *testing.T) {
 	}
 }
 
-// An image is not judged by what its config says.
+// Unusual configs do not make an image invalid.
 func TestStrangeConfigs(t *testing.T) {
 	for _, config := range []string{`{}`, `not JSON`, `[]`, `{"created":"","os":7,"config":{"Cmd":"x","Labels":[]}}`, `{"created":"2026-06-01","architecture":"s390x"}`} {
 		s := newStore(t)
@@ -121,7 +121,7 @@ func TestMeasure(t *testing.T) {
 		t.Error("the image that adds most is not the first")
 	}
 
-	// The same two as osbuild's own source has them.
+	// The same images as osbuild's own source stores them.
 	s = newStore(t)
 	s.Foreign(base, 1)
 	s.Foreign(top, 1)
@@ -157,7 +157,7 @@ func TestInspect(t *testing.T) {
 	}
 }
 
-func TestNothingThere(t *testing.T) {
+func TestMissingCache(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "none")
 	if all, err := Scan(cache.Open(dir)); err != nil || len(all) != 0 {
 		t.Errorf("%v, %v", all, err)
@@ -170,7 +170,7 @@ func TestNothingThere(t *testing.T) {
 	}
 }
 
-// Files with holes may have more bytes together than a number can say.
+// The total size of sparse files can exceed an int64.
 func TestSumsDoNotOverflow(t *testing.T) {
 	large := []cache.Stored{{Size: math.MaxInt64}, {Size: math.MaxInt64, FileID: cache.FileID{Ino: 1}}}
 	u := Usage{Disk: math.MaxInt64, Unused: large, Partial: large}

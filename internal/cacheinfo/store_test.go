@@ -12,7 +12,7 @@ var (
 	day              = caches.Day
 )
 
-// store is a cache that a test fills.
+// store is a cache filled by a test.
 type store struct{ *caches.Store }
 
 func newStore(t *testing.T) *store {
@@ -27,7 +27,7 @@ func (s *store) scan() []*Image {
 	return all
 }
 
-// get is the image of a scan.
+// get returns the image of a scan.
 func (s *store) get(img *images.Image) *Image {
 	s.T.Helper()
 	for _, i := range s.scan() {

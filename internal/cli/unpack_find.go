@@ -111,8 +111,8 @@ func (u *unpackCommand) image(ctx context.Context, dir, what string, log *progre
 	return i, log.Pinned(name, d.String(), id.String()), nil
 }
 
-// find returns the image called what, from the pin file, the cache or a registry, in this order. For a full name without a
-// digest it asks the registry before the cache, which may have an outdated image.
+// find returns the image called what, from the pin file, the cache or a registry, in this order. A full name without a digest
+// is always resolved in the registry, since the cached image may be outdated.
 func (u *unpackCommand) find(ctx context.Context, dir, what string, log *progress.Reporter) (*pin.Image, *cacheinfo.Image, error) {
 	if pinned, err := u.pinned(ctx, what); err != nil {
 		return nil, nil, refused(err)

@@ -14,7 +14,7 @@ import (
 	"github.com/ulikunitz/xz"
 )
 
-// packed returns what the library makes of data.
+// packed returns data compressed by the library.
 func packed(t testing.TB, c xz.WriterConfig, data []byte) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -31,7 +31,7 @@ func packed(t testing.TB, c xz.WriterConfig, data []byte) []byte {
 	return b.Bytes()
 }
 
-// asking returns a stream with one block whose header asks for another dictionary.
+// asking returns a stream with one block that declares another dictionary size.
 func asking(t testing.TB, code byte) []byte {
 	t.Helper()
 	s := packed(t, xz.WriterConfig{}, []byte("data"))
@@ -53,7 +53,7 @@ func someData() []byte {
 	return slices.Concat(data, data[:70_000])
 }
 
-// What the library writes is read, in one or more blocks and streams, with each checksum.
+// Everything the library writes can be read: one or more blocks and streams, with each checksum.
 func TestXz(t *testing.T) {
 	data := someData()
 	one := packed(t, xz.WriterConfig{}, data)
@@ -74,7 +74,7 @@ func TestXz(t *testing.T) {
 	}
 }
 
-// A block that asks for more memory than MaxWindow is refused wherever it is, before memory is allocated.
+// A block that requires more memory than MaxWindow is refused at any position, before memory is allocated.
 func TestXzDictionary(t *testing.T) {
 	const most = 30 // the code of 128 MiB
 	if _, err := io.ReadAll(newXz(bytes.NewReader(asking(t, most)))); err != nil {
@@ -90,7 +90,7 @@ func TestXzDictionary(t *testing.T) {
 	}
 }
 
-// TestXzEmptyBlocks shows that blocks without data cannot ask for one dictionary after the other.
+// TestXzEmptyBlocks checks that blocks without data cannot allocate one dictionary after the other.
 func TestXzEmptyBlocks(t *testing.T) {
 	one := asking(t, 30)
 	_, err := io.ReadAll(newXz(bytes.NewReader(bytes.Repeat(one, maxDictionaries/MaxWindow+1))))
@@ -99,7 +99,7 @@ func TestXzEmptyBlocks(t *testing.T) {
 	}
 }
 
-// A stream that is cut off is that wherever it ends, and one that is damaged is not read as if it were right.
+// A stream truncated anywhere is an error, and a damaged one is never read without an error.
 func TestXzDamage(t *testing.T) {
 	whole := packed(t, xz.WriterConfig{BlockSize: 200}, someData()[:500])
 	for n := 1; n < len(whole); n++ {
@@ -114,7 +114,7 @@ func TestXzDamage(t *testing.T) {
 	}
 }
 
-// FuzzXz compares what is read with what the library reads.
+// FuzzXz compares the output with the library's.
 func FuzzXz(f *testing.F) {
 	f.Add(packed(f, xz.WriterConfig{BlockSize: 200}, someData()[:500]))
 	f.Add(append(packed(f, xz.WriterConfig{CheckSum: xz.SHA256}, []byte("a")), make([]byte, 4)...))
@@ -122,7 +122,7 @@ func FuzzXz(f *testing.F) {
 	f.Fuzz(func(t *testing.T, in []byte) {
 		got, err := io.ReadAll(io.LimitReader(newXz(bytes.NewReader(in)), 1<<20))
 		if errors.Is(err, io.ErrUnexpectedEOF) || err != nil && strings.Contains(err.Error(), "more than the limit") {
-			return // the library takes what is cut off at some places for whole
+			return // the library accepts some truncated streams
 		}
 		r, e := xz.NewReader(bytes.NewReader(in))
 		if e != nil {

@@ -26,7 +26,7 @@ import (
 	"osbuild-containers/internal/progress"
 )
 
-// images are layers, the lowest first.
+// images maps names to layers, lowest first.
 var images = map[string][][]item{
 	"none":                              {},
 	"a hard link to a layer below":      {{file("a", "1"), file("c", "3")}, {hardlink("b", "a").with(owner(5, 6))}, {file("a", "2"), hardlink("d/e", "b")}},
@@ -43,8 +43,8 @@ var images = map[string][][]item{
 	"lost+found":                        {{file("lost+found/a", "1")}, {file("lost+found/.wh.a", ""), file("lost+found/b", "2")}},
 }
 
-// TestEachImageIsTheLayersSoFar compares what is in the file system after each layer with what the layers up to it are
-// when they are deployed at once.
+// TestEachImageIsTheLayersSoFar compares the file system after each layer with the result of deploying the layers up to it at
+// once.
 func TestEachImageIsTheLayersSoFar(t *testing.T) {
 	for name, layers := range images {
 		t.Run(name, func(t *testing.T) { soFar(t, layers) })
@@ -64,7 +64,7 @@ func TestEachImageIsTheLayersSoFar(t *testing.T) {
 	}
 }
 
-// soFar reports whether the layers could be compared: not all are such as an image has.
+// soFar compares, and reports whether the layers are valid for an image.
 func soFar(t *testing.T, contents [][]item) bool {
 	t.Helper()
 	var layers []deploy.Layer
@@ -95,7 +95,7 @@ func soFar(t *testing.T, contents [][]item) bool {
 	return err == nil
 }
 
-// randomLayers are layers in which much happens to few names.
+// randomLayers returns layers that change few names many times.
 func randomLayers(rnd *rand.Rand) [][]item {
 	names := []string{"a", "b", "a/b", "a/c", "b/a", "c", "a/b/c", "c/a", "b/c", "l/a"}
 	pick := func() string { return names[rnd.IntN(len(names))] }
@@ -126,10 +126,10 @@ func randomLayers(rnd *rand.Rand) [][]item {
 
 const shadow = "root:*:19000:0:99999:7:::\nbin:*:19000:0:99999:7:::\n"
 
-// acl gives user 5 more than the others.
+// acl grants user 5 more than others.
 const acl = "\x02\x00\x00\x00\x01\x00\x06\x00\xff\xff\xff\xff\x02\x00\x06\x00\x05\x00\x00\x00\x04\x00\x04\x00\xff\xff\xff\xff\x10\x00\x06\x00\xff\xff\xff\xff\x20\x00\x04\x00\xff\xff\xff\xff"
 
-// rich are layers with something of everything.
+// rich returns layers with entries of every type.
 func rich(t testing.TB) []deploy.Layer {
 	t.Helper()
 	sparse := file("var/zeros", strings.Repeat("\x00", 100_000)+"end")
@@ -155,7 +155,7 @@ func options() Options {
 	return Options{Deploy: deploy.Options{Epoch: epoch}, Seed: "sha256:1234", Time: epoch}
 }
 
-// deployed returns what is in a directory to which the layers are deployed.
+// deployed describes the directory to which the layers are deployed.
 func deployed(t *testing.T, layers []deploy.Layer, opt Options) string {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -170,7 +170,7 @@ func deployed(t *testing.T, layers []deploy.Layer, opt Options) string {
 	return showDir(t, dir)
 }
 
-// mounted returns what the kernel sees in an image.
+// mounted describes an image mounted by the kernel.
 func mounted(t *testing.T, image string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -181,7 +181,7 @@ func mounted(t *testing.T, image string) string {
 		t.Fatalf("mount: %v\n%s", err, out)
 	}
 	defer func() {
-		// A child of this process that has not called execve yet has its open files.
+		// A child of this process has its open files until it calls execve.
 		for range 1000 {
 			if err := unix.Unmount(dir, 0); err != unix.EBUSY {
 				must(t, err)
@@ -205,7 +205,7 @@ func writeExt4(t testing.TB, layers []deploy.Layer, opt Options) (path, log stri
 	return path, b.String(), err
 }
 
-// TestToolsAgree has e2fsck and the kernel look at each image, with maps of ids and a password.
+// TestToolsAgree checks each image with e2fsck and the kernel, with ID mappings and a password.
 func TestToolsAgree(t *testing.T) {
 	layers := rich(t)
 	opt := options()
@@ -256,7 +256,7 @@ func TestToolsAgree(t *testing.T) {
 	}
 }
 
-// TestSameBytes writes everything twice, on one processor and on two.
+// TestSameBytes writes everything twice, with one processor and with two.
 func TestSameBytes(t *testing.T) {
 	layers := rich(t)
 	opt := options()
@@ -364,7 +364,7 @@ func TestSizes(t *testing.T) {
 	if got, err := size(large, 0); got < 74<<20 || got > 90<<20 || err != nil {
 		t.Errorf("60 MiB: %d bytes, %v", got, err)
 	}
-	if got, err := size(many, 64<<20); got != 64<<20 || err != nil { // with more inodes than such a size has
+	if got, err := size(many, 64<<20); got != 64<<20 || err != nil { // with more inodes than that size has by default
 		t.Errorf("9,000 files: %d bytes, %v", got, err)
 	}
 	_, err := size(large, 50<<20)
@@ -399,8 +399,7 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// TestDamagedLayers: whether or not the layers are measured first, one that is not what its digest says is an error that
-// says so.
+// TestDamagedLayers checks that a layer with a wrong digest is reported as such, whether or not the layers are measured first.
 func TestDamagedLayers(t *testing.T) {
 	whole := layerOf(t, file("a", "content"))
 	other := digest.FromString("another")
@@ -427,7 +426,7 @@ func TestDamagedLayers(t *testing.T) {
 	}
 }
 
-// TestAttributesThatCannotBe are a warning, except for those of security.
+// TestAttributesThatCannotBe checks that unsupported attributes are a warning, except for those of security.
 func TestAttributesThatCannotBe(t *testing.T) {
 	_, log, err := writeExt4(t, []deploy.Layer{layerOf(t, symlink("l", "x").with(xattr("user.x", "1")), file("f", "").with(xattr("system.other", "1")))}, options())
 	if err != nil || strings.Count(log, "warning: ") != 2 {

@@ -92,7 +92,7 @@ func layerOfBytes(archive []byte) deploy.Layer {
 	}
 }
 
-// quiet is a log that nobody reads.
+// quiet returns a log that discards everything.
 func quiet() *progress.Reporter { return progress.NewLog(io.Discard) }
 
 // newFS makes a file system in memory.
@@ -107,7 +107,7 @@ func newFS(t testing.TB, size int64) *ext4.FS {
 	return fs
 }
 
-// node is what a tree has under a name.
+// node describes a name in a tree.
 type node struct {
 	kind, mode, uid, gid, major, minor uint32
 	mtime                              int64
@@ -123,7 +123,7 @@ func attrs(all map[string]string) string {
 	return b.String()
 }
 
-// show describes what is in a file system that is being written, one line for a name.
+// show describes a file system being written, one line for each name.
 func show(t testing.TB, fs *ext4.FS) string {
 	t.Helper()
 	var b strings.Builder
@@ -161,7 +161,7 @@ func sumOf(t testing.TB, r io.Reader) string {
 	return fmt.Sprintf("%x", h.Sum(nil)[:8])
 }
 
-// showDir describes what is in a directory in the same way.
+// showDir describes a directory in the same way.
 func showDir(t testing.TB, top string) string {
 	t.Helper()
 	var b strings.Builder
@@ -225,7 +225,7 @@ func xattrsOf(t testing.TB, path string) map[string]string {
 	return all
 }
 
-// differ shows the lines in which two descriptions differ.
+// differ returns the lines in which two descriptions differ.
 func differ(got, want string) string {
 	var b strings.Builder
 	in := func(all string) map[string]bool {
@@ -248,7 +248,7 @@ func differ(got, want string) string {
 	return b.String()
 }
 
-// do runs a program that must succeed, and skips the test when it is not installed.
+// do runs a program that must succeed. It skips the test if the program is not installed.
 func do(t testing.TB, name string, args ...string) string {
 	t.Helper()
 	for _, dir := range []string{"", "/usr/sbin/", "/sbin/"} {

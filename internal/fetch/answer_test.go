@@ -10,8 +10,8 @@ import (
 	"osbuild-containers/test/registry"
 )
 
-// TestTheStatusDecides: an error is final, or not, by its status, whatever code its body has, for all that is asked
-// for; and the registry's own words are shown.
+// TestTheStatusDecides checks that the status decides whether an error is final, whatever code the body has, for every kind of
+// request, and that the registry's message is shown.
 func TestTheStatusDecides(t *testing.T) {
 	t.Parallel()
 	layer := layered.Layers[0]
@@ -40,7 +40,7 @@ func TestTheStatusDecides(t *testing.T) {
 						t.Errorf("the result is %+v", got)
 					}
 					want := times
-					if (place == "manifest" || place == "registry") && want == 2 { // each opening has a token of its own
+					if (place == "manifest" || place == "registry") && want == 2 { // each Open requests its own token
 						want = 1
 					}
 					if n := len(f.Matching(at)); n != want {
@@ -52,8 +52,8 @@ func TestTheStatusDecides(t *testing.T) {
 	}
 }
 
-// TestNotWhatWasAskedFor: an answer that is not a manifest or blob is named, and requested at most once more.
-func TestNotWhatWasAskedFor(t *testing.T) {
+// TestUnexpectedContent checks that an answer that is not a manifest or blob is reported, and requested at most once more.
+func TestUnexpectedContent(t *testing.T) {
 	t.Parallel()
 	list := images.NewList(images.Of(layered))
 	layer := layered.Layers[0]

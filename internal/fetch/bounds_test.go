@@ -18,8 +18,7 @@ import (
 	"osbuild-containers/test/registry"
 )
 
-// TestConnectionsAreClosedWithTheirItem: a request of thousands of items must not run out of
-// descriptors.
+// TestConnectionsAreClosedWithTheirItem checks that a request of thousands of items does not run out of descriptors.
 func TestConnectionsAreClosedWithTheirItem(t *testing.T) {
 	open := func() int {
 		names, err := os.ReadDir("/proc/self/fd")
@@ -48,8 +47,7 @@ func TestConnectionsAreClosedWithTheirItem(t *testing.T) {
 	}
 }
 
-// TestNoRangesAndABadConnection: a server that refuses ranges is asked for all of the blob again,
-// as often as tries are left.
+// TestNoRangesAndABadConnection checks that the whole blob is requested again from a server without ranges, within the retries.
 func TestNoRangesAndABadConnection(t *testing.T) {
 	t.Parallel()
 	layer := layered.Layers[0]
@@ -63,8 +61,7 @@ func TestNoRangesAndABadConnection(t *testing.T) {
 	w.has(layered)
 }
 
-// TestListOfABrokenRegistry: trouble with one entry of a list is the end, not a reason to try each
-// of the others for as long.
+// TestListOfABrokenRegistry checks that a server error for one entry of a list is not followed by trying the other entries.
 func TestListOfABrokenRegistry(t *testing.T) {
 	t.Parallel()
 	other := images.New(images.Seed(77), images.Layer(100))
@@ -82,7 +79,7 @@ func TestListOfABrokenRegistry(t *testing.T) {
 	}
 }
 
-// TestBlobsOfACancelledItemAreLeftAlone: not one of them is opened any more.
+// TestBlobsOfACancelledItemAreLeftAlone checks that no further blobs of a cancelled item are opened.
 func TestBlobsOfACancelledItemAreLeftAlone(t *testing.T) {
 	t.Parallel()
 	pool, err := cache.Open(t.TempDir()).OpenPool(t.Context())
@@ -104,7 +101,7 @@ func TestBlobsOfACancelledItemAreLeftAlone(t *testing.T) {
 	}
 }
 
-// TestPanic: what goes wrong with one item, wherever, is that item's error.
+// TestPanic checks that a panic anywhere is an error of its item only.
 func TestPanic(t *testing.T) {
 	t.Parallel()
 	items := []request.Item{listOf(images.NewList(nil), "a"), itemOf(layered, "b"), itemOf(layered, "c")}

@@ -9,8 +9,7 @@ import (
 	"osbuild-containers/test/registry"
 )
 
-// TestChallengeOfTheRepository shows that credentials are sent when the registry itself does not ask for them, but the
-// repository does.
+// TestChallengeOfTheRepository checks that credentials are sent if only the repository, not the registry, asks for them.
 func TestChallengeOfTheRepository(t *testing.T) {
 	t.Parallel()
 	list := images.NewList(images.Of(layered))
@@ -38,8 +37,8 @@ func TestChallengeOfTheRepository(t *testing.T) {
 	}
 }
 
-// TestChallengeOfAnotherHost shows that a host that the registry or a manifest refers to cannot ask for the
-// credentials for the registry, and that its refusal is not taken for the registry's.
+// TestChallengeOfAnotherHost checks that a host named by the registry or a manifest cannot request the registry's credentials,
+// and that its refusal is not reported as the registry's.
 func TestChallengeOfAnotherHost(t *testing.T) {
 	t.Parallel()
 	for kind, challenge := range map[string]string{"basic": `Basic realm="x"`, "token": `Bearer realm="<url>/token",service="x"`} {

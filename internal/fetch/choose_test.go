@@ -15,8 +15,8 @@ import (
 	"osbuild-containers/test/registry"
 )
 
-// TestInstanceByID shows that of a list the image with the wanted id is taken, on whatever
-// machine, and that the list is kept with it so that the next run needs no network.
+// TestInstanceByID checks that the image with the wanted id is selected from a list, on any machine, and that the list is stored
+// so that the next run needs no network.
 func TestInstanceByID(t *testing.T) {
 	t.Parallel()
 	amd := images.New(images.Layer(100))
@@ -60,7 +60,7 @@ func TestInstanceByID(t *testing.T) {
 	}
 }
 
-// TestNotAnImage pairs what is pinned, where an image is expected, with the reason why it is refused.
+// TestNotAnImage pairs manifests that are not images with the error.
 func TestNotAnImage(t *testing.T) {
 	t.Parallel()
 	amd := images.New(images.Layer(100))
@@ -150,7 +150,7 @@ func digestOf(e images.Entry) digest.Digest {
 	return ""
 }
 
-// TestNotAList shows what the index source says to an image.
+// TestNotAList checks the error of the index source for an image.
 func TestNotAList(t *testing.T) {
 	t.Parallel()
 	img := images.New(images.Layer(100))
@@ -161,7 +161,7 @@ func TestNotAList(t *testing.T) {
 	w.nothing()
 }
 
-// TestOddManifests are documents that no registry would store.
+// TestOddManifests fetches manifests that no registry would store.
 func TestOddManifests(t *testing.T) {
 	t.Parallel()
 	old := images.Schema1("a/b", "v1", images.Layer(10))
@@ -207,7 +207,7 @@ func TestOddManifests(t *testing.T) {
 	}
 }
 
-// TestMixedMediaTypesAreTold has one line about an image that others refuse, which names it.
+// TestMixedMediaTypesAreTold expects one line that names an image refused by other tools.
 func TestMixedMediaTypesAreTold(t *testing.T) {
 	t.Parallel()
 	img := images.New(images.Layer(10), images.Edit(func(m map[string]any) {
@@ -219,7 +219,7 @@ func TestMixedMediaTypesAreTold(t *testing.T) {
 	w.has(img)
 }
 
-// TestConfigIsVerified shows that the bytes of the config decide, not what the manifest calls it.
+// TestConfigIsVerified checks that the config's bytes are verified.
 func TestConfigIsVerified(t *testing.T) {
 	t.Parallel()
 	img := images.New(images.Layer(100))

@@ -13,7 +13,7 @@ import (
 	"osbuild-containers/test/images"
 )
 
-// copyTo copies items from the world's cache into that of another.
+// copyTo copies items from the world's cache to another one.
 func (w *world) copyTo(to *world, items ...request.Item) outcome {
 	w.t.Helper()
 	what := "copies of images"
@@ -31,8 +31,7 @@ func (w *world) copyTo(to *world, items ...request.Item) outcome {
 	return out
 }
 
-// TestCopy shows that a copy has all of the original, in the same files where that is possible,
-// and that it is one for which nothing has to be fetched.
+// TestCopy checks that a copy is complete, shares files if possible, and is a cache hit.
 func TestCopy(t *testing.T) {
 	t.Parallel()
 	list := images.NewList(images.Of(layered))
@@ -82,8 +81,8 @@ func TestCopyLists(t *testing.T) {
 		"<name>", name+"@"+string(images.NewList(nil).Digest), "<path>", to.listPath(images.NewList(nil).Digest))
 }
 
-// TestCopyOfWhatIsNotThere shows that nothing is copied but what was pinned, complete and undamaged.
-func TestCopyOfWhatIsNotThere(t *testing.T) {
+// TestCopyOfMissingImages checks that only complete, undamaged images with the pinned digest are copied.
+func TestCopyOfMissingImages(t *testing.T) {
 	t.Parallel()
 	other := images.New(images.ConfigBytes(layered.Config), images.LayerAs(images.Zstd, 100_000)) // of the same id
 	layer := layered.Layers[0].Digest

@@ -10,7 +10,7 @@ import (
 	"osbuild-containers/test/registry"
 )
 
-// signedURLs has a registry redirect the requests for a blob to URLs that differ, as signed ones do.
+// signedURLs makes a registry redirect requests for a blob to URLs that differ each time, like signed ones.
 func signedURLs(f *registry.Faults, storage *registry.Catcher, blob registry.Match) (issued *atomic.Int32) {
 	issued = new(atomic.Int32)
 	f.On(blob, registry.Handle(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -21,8 +21,7 @@ func signedURLs(f *registry.Faults, storage *registry.Catcher, blob registry.Mat
 
 const expired = `<?xml version="1.0" encoding="UTF-8"?>` + "\n<Error><Code>AccessDenied</Code><Message>Request has expired</Message><HostId>x</HostId></Error>"
 
-// TestSignedURLExpires shows that the registry is asked for another URL when its storage refuses one, and that the
-// layer continues where it stopped.
+// TestSignedURLExpires checks that another URL is requested when the storage refuses one, and that the layer is resumed.
 func TestSignedURLExpires(t *testing.T) {
 	t.Parallel()
 	layer := layered.Layers[0]
@@ -55,8 +54,8 @@ func TestSignedURLExpires(t *testing.T) {
 	}
 }
 
-// TestStorageRefuses shows that a storage that refuses each URL is named, with its reason, and that nothing is said of
-// a login.
+// TestStorageRefuses checks that the error names a storage that refuses every URL, with its reason, and has no hint about a
+// login.
 func TestStorageRefuses(t *testing.T) {
 	t.Parallel()
 	layer := layered.Layers[0]
@@ -95,8 +94,7 @@ func TestStorageRefuses(t *testing.T) {
 	}
 }
 
-// TestSignaturesElsewhere shows that a web server for signatures may not have any, and that its other answers are its
-// own.
+// TestSignaturesElsewhere checks that a lookaside server may lack signatures, and that its other errors are reported as its own.
 func TestSignaturesElsewhere(t *testing.T) {
 	t.Parallel()
 	for status, want := range map[int]string{404: "", 403: "403 Forbidden"} {

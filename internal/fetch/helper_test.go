@@ -18,8 +18,8 @@ import (
 	"osbuild-containers/test/registry"
 )
 
-// TestMain keeps the tests apart from the machine's configuration, and is the entry of the
-// processes that some tests need for themselves, see world.alone.
+// TestMain isolates the tests from the machine's configuration. It is also the main function of the processes started by
+// world.alone.
 func TestMain(m *testing.M) {
 	if image.Reexec() {
 		return
@@ -74,7 +74,7 @@ func put(path, content string) {
 	}
 }
 
-// shared is the registry of all tests that need no special one.
+// shared is the registry used by all tests without special needs.
 var shared struct {
 	dir   string
 	once  sync.Once
@@ -109,8 +109,7 @@ func repo(t testing.TB) string {
 	return regexp.MustCompile(`[^a-z0-9]+`).ReplaceAllString(strings.ToLower(t.Name()), "-") + "/name"
 }
 
-// serve pushes images and lists into a repository of the test's own, and puts a proxy in front
-// of it.
+// serve pushes images and lists to a new repository, and puts a proxy in front of it.
 func serve(t testing.TB, entries ...images.Entry) (f *registry.Faults, name string) {
 	t.Helper()
 	reg := sharedRegistry(t)
@@ -140,15 +139,15 @@ func listOf(list *images.List, name string) request.Item {
 	return request.Item{ID: list.Digest, Image: request.Image{Name: name, Transport: request.Docker}}
 }
 
-// outcome is what became of a request.
+// outcome is the result of a request.
 type outcome struct {
 	t       testing.TB
 	Results []request.Result
 	Log     string
-	Peak    int64 // of memory, in bytes; only of a process of its own
+	Peak    int64 // peak memory in bytes; only of a separate process
 }
 
-// ok fails the test unless all items are there.
+// ok fails the test unless all items succeeded.
 func (o outcome) ok() outcome {
 	o.t.Helper()
 	for _, r := range o.Results {
@@ -162,7 +161,7 @@ func (o outcome) ok() outcome {
 	return o
 }
 
-// cached fails the test unless all items were there before.
+// cached fails the test unless all items were cached (or none, if want is false).
 func (o outcome) cached(want bool) outcome {
 	o.t.Helper()
 	for _, r := range o.Results {
@@ -173,8 +172,8 @@ func (o outcome) cached(want bool) outcome {
 	return o
 }
 
-// failed fails the test unless the only item failed, with this error. In want, <name> stands for the
-// image, and so do other words in pairs for what each is followed by.
+// failed fails the test unless the only item failed with this error. In want, <name> stands for the image; pairs are further
+// words with their replacements.
 func (o outcome) failed(want string, pairs ...string) outcome {
 	o.t.Helper()
 	if len(o.Results) != 1 || o.Results[0].Success {
@@ -189,7 +188,7 @@ func (o outcome) failed(want string, pairs ...string) outcome {
 
 func indent(s string) string { return strings.ReplaceAll(s, "\n", "\n\t") }
 
-// says fails the test unless the log has a line with each of these texts.
+// says fails the test unless each text is in a line of the log.
 func (o outcome) says(texts ...string) outcome {
 	o.t.Helper()
 	for _, text := range texts {
@@ -200,15 +199,15 @@ func (o outcome) says(texts ...string) outcome {
 	return o
 }
 
-// world is a cache and how it is filled.
+// world is a cache and the settings to fill it.
 type world struct {
 	t       testing.TB
 	cache   string
 	options request.Options
 	wait    time.Duration // before the first retry
-	home    string        // not empty: in a process of its own, with this HOME
+	home    string        // if not empty, run in a separate process with this HOME
 	env     []string      // of that process
-	secrets []string      // may not appear in any output
+	secrets []string      // must not appear in any output
 }
 
 func newWorld(t testing.TB) *world {
@@ -220,7 +219,7 @@ func newWorld(t testing.TB) *world {
 	}
 }
 
-// alone lets the world have a process, a home and an environment of its own.
+// alone gives the world its own process, home and environment.
 func (w *world) alone(env ...string) *world {
 	w.home = w.t.TempDir()
 	if err := home.Setup(w.home, ""); err != nil {

@@ -18,17 +18,17 @@ const (
 	password = "s3cr3t-p4ssword"
 )
 
-// login is the content of an auth.json for a registry, or for a repository of it.
+// login returns the content of an auth.json for a registry or one of its repositories.
 func login(where, user, password string) string {
 	return fmt.Sprintf(`{"auths": {%q: {"auth": %q}}}`, where, base64.StdEncoding.EncodeToString([]byte(user+":"+password)))
 }
 
-// secretsOf are the forms in which the credentials could come out.
+// secretsOf returns the forms in which the credentials could leak.
 func secretsOf(user, password string) []string {
 	return []string{password, base64.StdEncoding.EncodeToString([]byte(user + ":" + password)), "eyJ"} // how a token begins
 }
 
-// helper is a credential helper that knows one login.
+// helper is a credential helper with one login.
 const helper = `#!/bin/sh
 read -r server
 [ "$1 $server" = "get %s" ] || { echo "credentials not found in native keychain"; exit 1; }
@@ -40,7 +40,7 @@ func (w *world) helper(name, server, user, secret string) {
 	must(os.Chmod(filepath.Join(w.home, "bin/docker-credential-"+name), 0o755))
 }
 
-// TestLogin shows each place at which the credentials of a registry may be.
+// TestLogin tries each place in which the credentials of a registry may be stored.
 func TestLogin(t *testing.T) {
 	t.Parallel()
 	for kind, auth := range map[string]registry.Option{
@@ -97,7 +97,7 @@ func TestLogin(t *testing.T) {
 	}
 }
 
-// TestIdentityToken shows that a refresh token, docker's identity token, is as good as a password.
+// TestIdentityToken checks that a refresh token (docker's identity token) can replace a password.
 func TestIdentityToken(t *testing.T) {
 	t.Parallel()
 	reg := registry.Start(t, registry.Token(user, password, time.Minute))
@@ -110,7 +110,7 @@ func TestIdentityToken(t *testing.T) {
 	w.has(layered)
 }
 
-// TestAnonymousToken shows that a registry that gives tokens to anybody needs no login.
+// TestAnonymousToken checks that a registry with tokens for everyone needs no login.
 func TestAnonymousToken(t *testing.T) {
 	t.Parallel()
 	reg := registry.Start(t, registry.Token("", "", time.Minute))
@@ -122,7 +122,7 @@ func TestAnonymousToken(t *testing.T) {
 	}
 }
 
-// TestLoginRefused shows the one error that a wrong login is, and that it is tried once.
+// TestLoginRefused checks the error for a wrong login, and that it is tried only once.
 func TestLoginRefused(t *testing.T) {
 	t.Parallel()
 	const hint = "\nlog in (podman login, REGISTRY_AUTH_FILE) or check that the account may read this repository"
@@ -172,7 +172,7 @@ func TestLoginRefused(t *testing.T) {
 	}
 }
 
-// TestTokenExpires shows that a token that dies in mid-session is replaced, by one for all blobs.
+// TestTokenExpires checks that an expired token is replaced, by one token for all blobs.
 func TestTokenExpires(t *testing.T) {
 	t.Parallel()
 	reg := registry.Start(t, registry.Token(user, password, 4*time.Second))
@@ -190,7 +190,7 @@ func TestTokenExpires(t *testing.T) {
 	}
 }
 
-// TestFreshTokenIsWaitedFor shows that a token server in trouble is retried as a registry is.
+// TestFreshTokenIsWaitedFor checks that a failing token server is retried like a registry.
 func TestFreshTokenIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	reg := registry.Start(t, registry.Token(user, password, time.Minute))

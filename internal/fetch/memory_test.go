@@ -17,7 +17,7 @@ import (
 	"osbuild-containers/test/registry"
 )
 
-// TestMemory shows that a layer is never held in memory, nor a part of it that grows with it.
+// TestMemory checks that neither a layer nor a part of it that grows with its size is held in memory.
 func TestMemory(t *testing.T) {
 	peak := func(size int64, compression images.Compression, layers int) int64 {
 		var opts []images.Option
@@ -47,8 +47,8 @@ func TestMemory(t *testing.T) {
 	}
 }
 
-// TestFewReadersOfStorage: for each layer of a containers storage that is read, the library has some
-// megabytes, so few are read at one time, however many may be downloaded.
+// TestFewReadersOfStorage checks that few layers of a containers storage are read in parallel, whatever max-parallel is: the
+// library needs megabytes for each.
 func TestFewReadersOfStorage(t *testing.T) {
 	t.Parallel()
 	var opts []images.Option
@@ -83,7 +83,7 @@ func TestFewReadersOfStorage(t *testing.T) {
 type crowd struct {
 	image.Source
 	img    *images.Image
-	enough int // readers, that they continue
+	enough int // number of readers that lets them continue
 
 	mu        sync.Mutex
 	cond      sync.Cond
@@ -102,7 +102,7 @@ func (c *crowd) Blob(_ context.Context, d manifest.Descriptor, _ int64) (io.Read
 		c.cond.Wait()
 	}
 	c.mu.Unlock()
-	time.Sleep(10 * time.Millisecond) // more would come now
+	time.Sleep(10 * time.Millisecond) // time for more readers
 	i := slices.IndexFunc(c.img.Layers, func(l images.LayerInfo) bool { return l.Digest == d.Digest })
 	return &leaving{bytes.NewReader(c.img.Layers[i].Blob), c}, 0, nil
 }

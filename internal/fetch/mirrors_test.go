@@ -9,8 +9,8 @@ import (
 	"osbuild-containers/test/registry"
 )
 
-// TestMirrorWithoutAPart shows that whatever a mirror does not have, or has in another form, comes from the origin,
-// with one line that says so, and nothing else does.
+// TestMirrorWithoutAPart checks that exactly what a mirror lacks, or has in another form, is fetched from the origin, with one
+// log line.
 func TestMirrorWithoutAPart(t *testing.T) {
 	t.Parallel()
 	list := images.NewList(images.Of(layered))
@@ -59,9 +59,9 @@ func TestMirrorWithoutAPart(t *testing.T) {
 	}
 }
 
-// TestMirrorKeepsWhatCame shows that the origin is asked only for the rest of what a mirror has sent, when that
-// breaks off twice, or falls silent.
-func TestMirrorKeepsWhatCame(t *testing.T) {
+// TestMirrorBlobIsResumedAtOrigin checks that only the rest of a blob is requested from the origin after a mirror broke off twice
+// or stalled.
+func TestMirrorBlobIsResumedAtOrigin(t *testing.T) {
 	t.Parallel()
 	layer := layered.Layers[0]
 	blob := registry.Blob(string(layer.Digest))
@@ -104,8 +104,8 @@ func TestMirrorKeepsWhatCame(t *testing.T) {
 	}
 }
 
-// TestMirrorTroubleThatPasses shows that a mirror in trouble is waited for where the origin does not have the blob, or
-// does not give it to this user: its answer is final, but the mirror may be well soon.
+// TestMirrorTroubleThatPasses checks that a failing mirror is retried if the origin lacks the blob or denies access: the mirror's
+// error is transient, the origin's is final.
 func TestMirrorTroubleThatPasses(t *testing.T) {
 	t.Parallel()
 	blob := registry.Blob(string(layered.Layers[0].Digest))
@@ -139,8 +139,8 @@ func TestMirrorTroubleThatPasses(t *testing.T) {
 	}
 }
 
-// TestSilentMirror shows that an image is opened at the origin when a mirror falls silent, and that a mirror that is
-// down is not asked again for each blob.
+// TestSilentMirror checks that an image is opened at the origin when a mirror stalls, and that a mirror that is down is not tried
+// for each blob.
 func TestSilentMirror(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]registry.Fault{"silent": registry.Silence(), "down": registry.Reset()} {
@@ -161,7 +161,7 @@ func TestSilentMirror(t *testing.T) {
 	}
 }
 
-// TestNeitherMirrorNorOrigin shows that an error names what each of them said.
+// TestNeitherMirrorNorOrigin checks that an error contains the answer of each location.
 func TestNeitherMirrorNorOrigin(t *testing.T) {
 	t.Parallel()
 	layer := registry.Blob(string(layered.Layers[0].Digest))
@@ -179,7 +179,7 @@ func TestNeitherMirrorNorOrigin(t *testing.T) {
 	}
 }
 
-// TestMirrorThatWantsALoginForLayers shows that a mirror that refuses each layer is asked for a fresh token once.
+// TestMirrorThatWantsALoginForLayers checks that a token is renewed only once for a mirror that refuses each layer.
 func TestMirrorThatWantsALoginForLayers(t *testing.T) {
 	t.Parallel()
 	var layers []images.Option

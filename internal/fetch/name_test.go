@@ -8,7 +8,7 @@ import (
 	"osbuild-containers/test/registry"
 )
 
-// TestImageIsPublishedAsServed fetches an image by digest, of both families and all compressions.
+// TestImageIsPublishedAsServed fetches images of both media type families and all compressions by digest.
 func TestImageIsPublishedAsServed(t *testing.T) {
 	t.Parallel()
 	for name, img := range map[string]*images.Image{
@@ -40,7 +40,7 @@ func TestImageIsPublishedAsServed(t *testing.T) {
 	}
 }
 
-// TestNames shows that a tag does not decide, nor does the way in which a name is written.
+// TestNames checks that the digest decides, whatever the tag and the spelling of the name.
 func TestNames(t *testing.T) {
 	t.Parallel()
 	img := images.New(images.Layer(1000))
@@ -86,7 +86,7 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// TestLists shows that the list is kept byte for byte, whatever it lists, and nothing else is fetched.
+// TestLists checks that a list is stored byte for byte, whatever it contains, and that nothing else is fetched.
 func TestLists(t *testing.T) {
 	t.Parallel()
 	a, b := images.New(images.Layer(100)), images.New(images.Arch("arm64"), images.Layer(200))
@@ -124,7 +124,7 @@ func TestLists(t *testing.T) {
 	}
 }
 
-// TestManyItems shows that an item that fails leaves the others alone, and that each has its result.
+// TestManyItems checks that a failed item does not affect others, and that each item has a result.
 func TestManyItems(t *testing.T) {
 	t.Parallel()
 	common := images.New(images.Layer(50_000)).Layers

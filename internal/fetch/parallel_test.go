@@ -13,8 +13,7 @@ import (
 	"osbuild-containers/test/registry"
 )
 
-// TestOneLimit shows that the downloads of all items together stay under max-parallel, and that
-// as many as that do run.
+// TestOneLimit checks that all items together use exactly max-parallel downloads.
 func TestOneLimit(t *testing.T) {
 	t.Parallel()
 	for _, limit := range []int{1, 3} {
@@ -54,8 +53,7 @@ func TestOneLimit(t *testing.T) {
 	}
 }
 
-// TestWaitingIsNotIdle shows that the time that an item waits for the downloads of others does not
-// count against its time-out.
+// TestWaitingIsNotIdle checks that the time an item waits for other downloads does not count against its timeout.
 func TestWaitingIsNotIdle(t *testing.T) {
 	t.Parallel()
 	slow, img := images.New(images.Layers(2, 6000)), images.New(images.Layer(100))
@@ -71,7 +69,7 @@ func TestWaitingIsNotIdle(t *testing.T) {
 	w.has(img)
 }
 
-// TestTokenExpiresAgain shows that a fresh token is got as often as the last one brought bytes.
+// TestTokenExpiresAgain checks that a token is renewed as often as the previous one brought bytes.
 func TestTokenExpiresAgain(t *testing.T) {
 	t.Parallel()
 	reg := registry.Start(t, registry.Token(user, password, time.Minute))
@@ -91,7 +89,7 @@ func TestTokenExpiresAgain(t *testing.T) {
 	ranges(t, asked(f, layer), "-", "-", "bytes=30000-", "bytes=30000-", "bytes=60000-", "bytes=60000-", "bytes=90000-")
 }
 
-// TestEndlessError shows that the body of an error is not read for ever.
+// TestEndlessError checks that the body of an error is not read without a limit.
 func TestEndlessError(t *testing.T) {
 	t.Parallel()
 	for _, code := range []int{404, 500} {

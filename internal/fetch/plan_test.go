@@ -16,8 +16,7 @@ import (
 	"osbuild-containers/test/registry"
 )
 
-// plan makes the plan for items and writes it in short: for each blob the first letter of its way, and
-// how much of it is to be downloaded.
+// plan plans items and abbreviates the result: for each blob the first letter of its way, and the bytes to download.
 func (w *world) plan(items ...request.Item) (string, []Planned) {
 	w.t.Helper()
 	r, err := request.New(w.cache, items, w.options)
@@ -125,7 +124,7 @@ func TestPlan(t *testing.T) {
 	}
 }
 
-// A layer that two images need is downloaded for the first; the plan is what the fetch then does.
+// A layer of two images is downloaded for the first, and the fetch does what the plan says.
 func TestPlanIsWhatHappens(t *testing.T) {
 	t.Parallel()
 	base := images.New(images.Layer(1000))
@@ -168,8 +167,7 @@ func TestPlanIsWhatHappens(t *testing.T) {
 
 func first(text string, _ []Planned) string { return text }
 
-// origins are the names that are recorded with the image, those in brackets that nothing was
-// fetched under.
+// origins returns the names recorded with the image; those without a fetch are in brackets.
 func (w *world) origins(img *images.Image) (names []string, all []cache.Origin) {
 	w.t.Helper()
 	pub, err := cache.Open(w.cache).OpenImage(img.ID)
@@ -187,7 +185,7 @@ func (w *world) origins(img *images.Image) (names []string, all []cache.Origin) 
 	return names, all
 }
 
-// TestOrigins shows what is recorded of where an image is from.
+// TestOrigins checks the recorded origins of an image.
 func TestOrigins(t *testing.T) {
 	t.Parallel()
 	list := images.NewList(images.Of(layered))
@@ -224,7 +222,7 @@ func TestOrigins(t *testing.T) {
 	}
 }
 
-// TestOriginOfAMirror shows that the mirror is named, and by the way that short names are recorded in full.
+// TestOriginOfAMirror checks that the mirror is recorded, and that short names are recorded in full.
 func TestOriginOfAMirror(t *testing.T) {
 	t.Parallel()
 	_, name := serve(t, layered)

@@ -53,8 +53,7 @@ func (r childRequest) run(ctx context.Context) outcome {
 	return outcome{Results: res, Log: log.String()}
 }
 
-// command returns a child process that runs the request and writes the outcome to
-// standard output.
+// command returns a child process that runs the request and writes the outcome to standard output.
 func (w *world) command(r childRequest) *exec.Cmd {
 	w.t.Helper()
 	raw, err := json.Marshal(r)
@@ -107,7 +106,7 @@ func runChild(path string) (status int) {
 	return 0
 }
 
-// peakMemory is the largest resident size that this process had, in bytes.
+// peakMemory returns the peak resident size of this process, in bytes.
 func peakMemory() int64 {
 	raw, _ := os.ReadFile("/proc/self/status")
 	for line := range strings.Lines(string(raw)) {

@@ -14,7 +14,7 @@ import (
 	"osbuild-containers/test/images"
 )
 
-// published is all files of the image with that id, by name; nil if there is none.
+// published returns the files of the published image by name, or nil if there is none.
 func (w *world) published(id digest.Digest) map[string][]byte {
 	w.t.Helper()
 	dir := cache.Open(w.cache).ImagePath(id)
@@ -34,8 +34,7 @@ func (w *world) published(id digest.Digest) map[string][]byte {
 	return files
 }
 
-// has fails the test unless the image is published byte for byte as it was made, with these
-// signatures and nothing else.
+// has fails the test unless the image is published byte for byte, with exactly these signatures.
 func (w *world) has(img *images.Image, signatures ...string) {
 	w.t.Helper()
 	want := map[string][]byte{"version": []byte("Directory Transport Version: 1.1\n"), "manifest.json": img.Raw, img.ID.Encoded(): img.Config}
@@ -60,7 +59,7 @@ func (w *world) has(img *images.Image, signatures ...string) {
 	}
 }
 
-// nothing fails the test if anything can be seen by the host.
+// nothing fails the test if anything is published.
 func (w *world) nothing() {
 	w.t.Helper()
 	for _, pattern := range []string{"org.osbuild.containers/sha256*", "org.osbuild.files/*"} {
@@ -70,7 +69,7 @@ func (w *world) nothing() {
 	}
 }
 
-// partial is what the pool keeps of a download that is not complete; -1 is nothing.
+// partial returns the size of a partial download in the pool, or -1.
 func (w *world) partial(d digest.Digest) int64 {
 	fi, err := os.Stat(filepath.Join(w.cache, "org.osbuild.containers/.pool/partial", d.Encoded()))
 	if err != nil {
@@ -79,19 +78,19 @@ func (w *world) partial(d digest.Digest) int64 {
 	return fi.Size()
 }
 
-// setPartial leaves in the pool what a process that was killed would.
+// setPartial writes a partial download to the pool, as a killed process would leave it.
 func (w *world) setPartial(d digest.Digest, content []byte) {
 	put(filepath.Join(w.cache, "org.osbuild.containers/.pool/partial", d.Encoded()), string(content))
 }
 
-// dropPool removes what the pool is, as an administrator may at any time.
+// dropPool removes the pool, as an administrator may do at any time.
 func (w *world) dropPool() {
 	if err := os.RemoveAll(filepath.Join(w.cache, "org.osbuild.containers/.pool")); err != nil {
 		w.t.Fatal(err)
 	}
 }
 
-// ranges are the Range headers of requests, "-" for none.
+// ranges compares the Range headers of requests, "-" for none.
 func ranges(t testing.TB, got []string, want ...string) {
 	t.Helper()
 	if !slices.Equal(got, want) {
@@ -101,7 +100,7 @@ func ranges(t testing.TB, got []string, want ...string) {
 
 func (w *world) listPath(d digest.Digest) string { return cache.Open(w.cache).FilePath(d) }
 
-// list is the manifest list published under d.
+// list returns the manifest list published under d.
 func (w *world) list(d digest.Digest) string {
 	w.t.Helper()
 	raw, err := os.ReadFile(w.listPath(d))
@@ -111,7 +110,7 @@ func (w *world) list(d digest.Digest) string {
 	return string(raw)
 }
 
-// listOf returns the manifest list that is kept with an image pinned through it, "" if there is none.
+// listOf returns the manifest list stored with an image pinned through it, or "".
 func (w *world) listOf(id digest.Digest) string {
 	raw, _ := os.ReadFile(filepath.Join(filepath.Dir(cache.Open(w.cache).ImagePath(id)), "manifest-list.json"))
 	return string(raw)

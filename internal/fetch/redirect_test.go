@@ -9,8 +9,8 @@ import (
 	"osbuild-containers/test/registry"
 )
 
-// TestRedirects shows that a blob may be stored elsewhere, and that no credentials go there: not to another
-// host, and not to another port of the same one.
+// TestRedirects checks that blobs may be stored elsewhere, and that credentials are sent neither to another host nor to another
+// port.
 func TestRedirects(t *testing.T) {
 	t.Parallel()
 	layer := layered.Layers[0]
@@ -47,7 +47,7 @@ func TestRedirects(t *testing.T) {
 	}
 }
 
-// TestRedirectWithinTheRegistry shows that a redirect to the same origin keeps the credentials.
+// TestRedirectWithinTheRegistry checks that a redirect to the same origin keeps the credentials.
 func TestRedirectWithinTheRegistry(t *testing.T) {
 	t.Parallel()
 	reg := registry.Start(t, registry.Basic(user, password))
@@ -63,7 +63,7 @@ func TestRedirectWithinTheRegistry(t *testing.T) {
 	w.has(layered)
 }
 
-// TestRedirectThatFails shows that a URL of an object store, which is a key to it, is not shown whole.
+// TestRedirectThatFails checks that the URL of an object store, which is a secret, is not shown in full.
 func TestRedirectThatFails(t *testing.T) {
 	t.Parallel()
 	f, name := serve(t, layered)
@@ -78,8 +78,8 @@ func TestRedirectThatFails(t *testing.T) {
 		"<name>", name+"@"+string(layered.Digest), "<layer>", string(layered.Layers[0].Digest), "<dead>", dead)
 }
 
-// TestForeignLayers shows that a layer that has URLs is fetched from there, without credentials,
-// and with all that is done for other layers.
+// TestForeignLayers checks that layers with URLs are fetched from these, without credentials and with the same guarantees as other
+// layers.
 func TestForeignLayers(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -130,7 +130,7 @@ func TestForeignLayers(t *testing.T) {
 			ranges(t, got, c.asked...)
 			if c.want != "" {
 				out.failed(c.want, "<name>", reg.Addr+"/a/b@"+string(img.Digest), "<layer>", string(img.Layers[0].Digest),
-					"<url>", elsewhere.URL+"/foreign/one", "<host>", elsewhere.Addr) // what is in the query may be a key
+					"<url>", elsewhere.URL+"/foreign/one", "<host>", elsewhere.Addr) // the query may be a secret
 				return
 			}
 			out.ok()
@@ -139,7 +139,7 @@ func TestForeignLayers(t *testing.T) {
 	}
 }
 
-// TestForeignLayerInTheRegistry shows that a URL with a scheme other than http or https is skipped.
+// TestForeignLayerInTheRegistry checks that URLs with a scheme other than http or https are ignored.
 func TestForeignLayerInTheRegistry(t *testing.T) {
 	t.Parallel()
 	blob := images.New(images.Layer(500)).Layers[0]
@@ -151,7 +151,7 @@ func TestForeignLayerInTheRegistry(t *testing.T) {
 	w.has(img)
 }
 
-// TestProxy shows that the proxies of the environment are used, with the credentials in their URL.
+// TestProxy checks that the environment's proxies are used, with the credentials in their URLs.
 func TestProxy(t *testing.T) {
 	t.Parallel()
 	const name = "registry.example/a/b" // a name that only the proxy knows
@@ -185,7 +185,7 @@ func TestProxy(t *testing.T) {
 	}
 }
 
-// TestProxyThatRefuses shows that the password of a proxy stays out of what is said about it.
+// TestProxyThatRefuses checks that a proxy's password appears in no message.
 func TestProxyThatRefuses(t *testing.T) {
 	t.Parallel()
 	proxy := registry.NewFaults(t, nil)

@@ -9,7 +9,7 @@ import (
 	"osbuild-containers/test/registry"
 )
 
-// mirrored is a registries.conf in which the origin has mirrors, asked in this order.
+// mirrored returns a registries.conf in which the origin has mirrors, in this order.
 func mirrored(origin string, mirrors ...string) string {
 	conf := fmt.Sprintf("[[registry]]\nlocation = %q\ninsecure = true\n", origin)
 	for _, m := range mirrors {
@@ -18,7 +18,7 @@ func mirrored(origin string, mirrors ...string) string {
 	return conf
 }
 
-// TestMirrors shows where an image is fetched from when its registry has a mirror.
+// TestMirrors checks where an image is fetched from if its registry has a mirror.
 func TestMirrors(t *testing.T) {
 	t.Parallel()
 	layer := registry.Blob(string(layered.Layers[0].Digest))
@@ -58,7 +58,7 @@ func TestMirrors(t *testing.T) {
 	}
 }
 
-// TestMirrorsCredentials shows that each of them gets its own login and no other.
+// TestMirrorsCredentials checks that each location gets only its own login.
 func TestMirrorsCredentials(t *testing.T) {
 	t.Parallel()
 	reg := registry.Start(t, registry.Basic(user, password))
@@ -77,7 +77,7 @@ func TestMirrorsCredentials(t *testing.T) {
 	}
 }
 
-// TestRegistriesConf pairs a configuration with the error a person reads.
+// TestRegistriesConf pairs configurations with errors.
 func TestRegistriesConf(t *testing.T) {
 	t.Parallel()
 	const addr = "registry.example"

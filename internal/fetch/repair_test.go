@@ -12,13 +12,12 @@ import (
 	"osbuild-containers/test/registry"
 )
 
-// TestRepair shows that an item that is there but not what is pinned, or not complete, is mended
-// with only those bytes downloaded that are stored nowhere.
+// TestRepair checks that an incomplete item, or one with another digest, is repaired by downloading only missing blobs.
 func TestRepair(t *testing.T) {
 	t.Parallel()
 	img := images.New(images.Layer(5000), images.Layer(7000))
 	first, second := img.Layers[0], img.Layers[1]
-	// The same config, so the same id: other compression, so another manifest.
+	// The same config and so the same id, but another compression and so another manifest.
 	config := images.ConfigBytes(img.Config)
 	other := images.New(config, images.LayerAs(images.Zstd, 5000), images.LayerAs(images.Plain, 7000))
 	half := images.New(config, images.Use(first), images.LayerAs(images.Zstd, 7000))
@@ -38,7 +37,7 @@ func TestRepair(t *testing.T) {
 			remove(dir, img.ID.Encoded())
 		}, int64(len(img.Config))},
 		"blob truncated": {img, func(_ *world, dir string) {
-			must(os.Truncate(filepath.Join(dir, second.Digest.Encoded()), 100)) // the pool's is the same file
+			must(os.Truncate(filepath.Join(dir, second.Digest.Encoded()), 100)) // hard link of the pool's file
 		}, second.Size},
 		"blob too long": {img, func(_ *world, dir string) {
 			put(filepath.Join(dir, second.Digest.Encoded()), string(second.Blob)+"x")
@@ -96,7 +95,7 @@ func must(err error) {
 
 func remove(dir, name string) { must(os.Remove(filepath.Join(dir, name))) }
 
-// TestRepairThatFails shows that a damaged image stays until there is a better one.
+// TestRepairThatFails checks that a damaged image is kept until it can be replaced.
 func TestRepairThatFails(t *testing.T) {
 	t.Parallel()
 	img := images.New(images.Layer(5000), images.Layer(7000))
@@ -114,8 +113,8 @@ func TestRepairThatFails(t *testing.T) {
 	}
 }
 
-// TestListBesideIsRenewed shows what happens to the kept list when the pin changes its way.
-func TestListBesideIsRenewed(t *testing.T) {
+// TestStoredListIsUpdated checks the stored list after the pin changes between list and manifest.
+func TestStoredListIsUpdated(t *testing.T) {
 	t.Parallel()
 	img := images.New(images.Layer(100))
 	one, two := images.NewList(images.Of(img)), images.NewList(images.Of(img), images.Docker())
@@ -137,7 +136,7 @@ func TestListBesideIsRenewed(t *testing.T) {
 	}
 }
 
-// TestSharedLayers shows that images of one cache have one file for a layer they share.
+// TestSharedLayers checks that images of a cache share one file for a common layer.
 func TestSharedLayers(t *testing.T) {
 	t.Parallel()
 	common := images.New(images.Layer(9000)).Layers

@@ -19,8 +19,8 @@ import (
 	"osbuild-containers/test/registry"
 )
 
-// TestResume shows what is asked for when an earlier process left a part of a layer, of whatever
-// quality, and a server of whatever quality answers.
+// TestResume checks the requests for a layer of which an earlier process left a part, correct or not, with servers that support
+// ranges or not.
 func TestResume(t *testing.T) {
 	t.Parallel()
 	layer := layered.Layers[0]
@@ -72,8 +72,8 @@ func TestResume(t *testing.T) {
 	}
 }
 
-// TestFailureKeepsWhatCame shows that the next job continues where one that failed has stopped.
-func TestFailureKeepsWhatCame(t *testing.T) {
+// TestFailureKeepsPartialBlob checks that the next job resumes where a failed one stopped.
+func TestFailureKeepsPartialBlob(t *testing.T) {
 	t.Parallel()
 	layer := layered.Layers[0]
 	f, name := serve(t, layered)
@@ -92,7 +92,7 @@ func TestFailureKeepsWhatCame(t *testing.T) {
 	ranges(t, asked(f, layer.Digest), "-", "bytes=60000-")
 }
 
-// TestKilledAndRunAgain kills a process in mid-download: the next one continues.
+// TestKilledAndRunAgain kills a process during a download: the next one resumes.
 func TestKilledAndRunAgain(t *testing.T) {
 	t.Parallel()
 	layer := layered.Layers[0]
@@ -122,8 +122,8 @@ func TestKilledAndRunAgain(t *testing.T) {
 	}
 }
 
-// TestDropsEveryConnection shows that a server that drops every connection after 1.5 MiB is slow,
-// not broken: it costs no retries, however long the layer.
+// TestDropsEveryConnection checks that a server that drops every connection after 1.5 MiB counts as slow, not broken: it needs no
+// retries, however large the layer.
 func TestDropsEveryConnection(t *testing.T) {
 	t.Parallel()
 	const portion = 3 << 19
@@ -142,7 +142,7 @@ func TestDropsEveryConnection(t *testing.T) {
 	ranges(t, asked(f, layer.Digest), want...)
 }
 
-// TestDropsAfterDamage shows that the same holds for a layer that is read for the second time since it was damaged.
+// TestDropsAfterDamage is the same for a layer that is read again because it was damaged.
 func TestDropsAfterDamage(t *testing.T) {
 	t.Parallel()
 	img := images.New(images.Layer(6 << 20))
@@ -156,8 +156,7 @@ func TestDropsAfterDamage(t *testing.T) {
 	w.has(img)
 }
 
-// TestPanicReleasesTheSlot shows that other blobs get the slot of one whose connection could not be opened for a fault
-// of ours.
+// TestPanicReleasesTheSlot checks that a panic while opening a connection releases its slot.
 func TestPanicReleasesTheSlot(t *testing.T) {
 	t.Parallel()
 	it := newJob(&request.Request{}, nil).newItem(itemOf(layered, "registry.example/a/b"))
@@ -177,8 +176,7 @@ func TestPanicReleasesTheSlot(t *testing.T) {
 	}
 }
 
-// TestDropsWithLittleProgress shows that the same server at 100 kB is given up, within the
-// retries.
+// TestDropsWithLittleProgress checks that a server that drops connections after 100 kB is given up within the retries.
 func TestDropsWithLittleProgress(t *testing.T) {
 	t.Parallel()
 	img := images.New(images.Layer(2 << 20))
@@ -192,7 +190,7 @@ func TestDropsWithLittleProgress(t *testing.T) {
 	ranges(t, asked(f, layer.Digest), "-", "bytes=100000-", "bytes=200000-", "bytes=300000-")
 }
 
-// TestTimeoutBounds shows that no retry is begun that cannot end in time, and what is said then.
+// TestTimeoutBounds checks that no retry starts that cannot end in time, and the error.
 func TestTimeoutBounds(t *testing.T) {
 	t.Parallel()
 	layer := layered.Layers[0]
@@ -209,7 +207,7 @@ func TestTimeoutBounds(t *testing.T) {
 	ranges(t, asked(f, layer.Digest), "-")
 }
 
-// TestRetryAfter shows that a server that says when to come again is asked again then.
+// TestRetryAfter checks that Retry-After is respected.
 func TestRetryAfter(t *testing.T) {
 	t.Parallel()
 	for _, code := range []int{429, 503} {
@@ -229,7 +227,7 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
-// TestThrottledAtOpen shows that a 429 is waited for, and said under the name of the image, wherever it comes.
+// TestThrottledAtOpen checks that a 429 is waited for, and logged with the image's name, for every kind of request.
 func TestThrottledAtOpen(t *testing.T) {
 	t.Parallel()
 	for name, at := range map[string]registry.Match{
@@ -249,7 +247,7 @@ func TestThrottledAtOpen(t *testing.T) {
 	}
 }
 
-// TestThrottledForTooLong shows that a wait beyond the timeout ends at once, with what the registry said.
+// TestThrottledForTooLong checks that a wait beyond the timeout fails at once, with the registry's message.
 func TestThrottledForTooLong(t *testing.T) {
 	t.Parallel()
 	for name, at := range map[string]registry.Match{
@@ -281,7 +279,7 @@ func freePort(t testing.TB) string {
 	return l.Addr().String()
 }
 
-// TestConnectionRefusedThenUp shows that a registry that is being restarted is waited for.
+// TestConnectionRefusedThenUp checks that a registry that is restarting is retried.
 func TestConnectionRefusedThenUp(t *testing.T) {
 	t.Parallel()
 	addr := freePort(t)
@@ -302,7 +300,7 @@ func TestConnectionRefusedThenUp(t *testing.T) {
 	w.has(layered)
 }
 
-// TestConnectionRefused shows the error for an address without a listener.
+// TestConnectionRefused checks the error for an address without a listener.
 func TestConnectionRefused(t *testing.T) {
 	t.Parallel()
 	addr := freePort(t)

@@ -12,10 +12,10 @@ import (
 	"osbuild-containers/test/registry"
 )
 
-// layered is an image with one layer in which there is room for faults.
+// layered is an image with one layer that is large enough for faults.
 var layered = images.New(images.Layer(100_000))
 
-// asked are the Range headers of the requests for a blob, "-" for none.
+// asked returns the Range headers of the requests for a blob, "-" for none.
 func asked(f *registry.Faults, d digest.Digest) []string {
 	var got []string
 	for _, r := range f.Matching(registry.Blob(string(d))) {
@@ -27,8 +27,8 @@ func asked(f *registry.Faults, d digest.Digest) []string {
 	return got
 }
 
-// TestRetriedAndMended shows faults that end well, with what is asked for the layer meanwhile.
-func TestRetriedAndMended(t *testing.T) {
+// TestRetriedAndRecovered pairs faults that end with the requests for the layer.
+func TestRetriedAndRecovered(t *testing.T) {
 	t.Parallel()
 	layer := layered.Layers[0]
 	blob := registry.Blob(string(layer.Digest))
@@ -82,7 +82,7 @@ func TestRetriedAndMended(t *testing.T) {
 			blob.First(1), []registry.Fault{registry.Flip(10), registry.Truncate(40_000)}, []string{"-", from(40_000), "-"}, "digest mismatch",
 		},
 
-		// Wrong headers decide nothing.
+		// Wrong headers have no effect.
 		"Docker-Content-Digest of the manifest": {manifest, []registry.Fault{registry.Header("Docker-Content-Digest", "sha256:0")}, nil, ""},
 		"Docker-Content-Digest of the blob":     {blob, []registry.Fault{registry.Header("Docker-Content-Digest", string(layered.ID))}, nil, ""},
 		"Content-Type of the manifest":          {manifest, []registry.Fault{registry.Header("Content-Type", images.DockerList)}, nil, ""},
@@ -112,7 +112,7 @@ func TestRetriedAndMended(t *testing.T) {
 	}
 }
 
-// TestGivenUp pairs faults that stay with the error, and with how often the layer is asked for.
+// TestGivenUp pairs permanent faults with the error, and with the number of requests for the layer.
 func TestGivenUp(t *testing.T) {
 	t.Parallel()
 	layer := layered.Layers[0]
@@ -126,7 +126,7 @@ func TestGivenUp(t *testing.T) {
 	for name, c := range map[string]struct {
 		at     registry.Match
 		faults []registry.Fault
-		times  int // the layer is asked for, 0: not at all
+		times  int // requests for the layer
 		want   string
 	}{
 		"404": {blob, []registry.Fault{registry.Error(404, "BLOB_UNKNOWN", "blob unknown to registry")}, 1, "blob <layer>: blob unknown" + gone},
@@ -204,7 +204,7 @@ func TestGivenUp(t *testing.T) {
 	}
 }
 
-// TestStall shows that a server that falls silent is left, and gone on with where it stopped.
+// TestStall checks that a connection that stalls is replaced, resuming where it stopped.
 func TestStall(t *testing.T) {
 	t.Parallel()
 	layer := layered.Layers[0]
@@ -236,8 +236,7 @@ func TestStall(t *testing.T) {
 	}
 }
 
-// TestSlowIsNotStalled shows that few bytes are bytes: of a layer, of a manifest that is read while
-// the image is opened, and of one that a list names.
+// TestSlowIsNotStalled checks that slow data is progress: of a layer, of a manifest read at Open, and of one named by a list.
 func TestSlowIsNotStalled(t *testing.T) {
 	t.Parallel()
 	var opts []images.Option

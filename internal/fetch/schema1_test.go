@@ -16,13 +16,13 @@ import (
 	"osbuild-containers/test/registry"
 )
 
-// old is an image of schema 1: two layers, one of them twice, and two steps that change no file.
+// old is a schema 1 image: two layers, one of them twice, and two steps without files.
 var old = func() *images.Image {
 	first := images.New(images.Layer(100_000)).Layers[0]
 	return images.Schema1("images/old", "v1", images.Use(first, images.EmptyLayer), images.Layer(2000), images.Use(first, images.EmptyLayer))
 }()
 
-// serveSchema1 is serve for an image that no registry stores. Faults of a blob are the outermost.
+// serveSchema1 is serve for an image that no registry stores. Faults of a blob are outermost.
 func serveSchema1(t testing.TB, img *images.Image, faults ...registry.Fault) (f *registry.Faults, name string) {
 	t.Helper()
 	f, name = serve(t)
@@ -34,7 +34,7 @@ func serveSchema1(t testing.TB, img *images.Image, faults ...registry.Fault) (f 
 	return f, name
 }
 
-// hasSchema1 fails the test unless the image is published, converted, with the manifest it was converted from next to it.
+// hasSchema1 fails the test unless the image is published, converted, together with its original manifest.
 func (w *world) hasSchema1(img *images.Image) {
 	w.t.Helper()
 	got := w.published(img.ID)
@@ -64,7 +64,7 @@ func (w *world) schema1Path(img *images.Image) string {
 	return filepath.Join(filepath.Dir(cache.Open(w.cache).ImagePath(img.ID)), "schema1.json")
 }
 
-// TestSchema1 fetches, finds and copies an image of schema 1. Each layer is downloaded once, and what is thrown away is not.
+// TestSchema1 fetches, finds and copies a schema 1 image. Each layer is downloaded once; dropped layers are not.
 func TestSchema1(t *testing.T) {
 	t.Parallel()
 	f, name := serveSchema1(t, old)
@@ -86,10 +86,10 @@ func TestSchema1(t *testing.T) {
 	to.images(item).ok().cached(true)
 }
 
-// TestSchema1OnAHit pairs what happened to a cached image of schema 1 with whether it is still taken for the pinned one.
+// TestSchema1OnAHit pairs changes of a cached schema 1 image with whether it still counts as the pinned one.
 func TestSchema1OnAHit(t *testing.T) {
 	t.Parallel()
-	// The same layers, so that the image id differs by the history alone.
+	// The same layers: the image id differs by the history only.
 	other := images.Schema1("images/old", "v1", images.Use(old.Layers...), images.Arch("arm64"))
 	for name, c := range map[string]struct {
 		spoil func(w *world) error
@@ -123,7 +123,7 @@ func TestSchema1OnAHit(t *testing.T) {
 	}
 }
 
-// TestSchema1OfAnotherImage pins the id of one image with the manifest of another, which is next to it: it is no hit.
+// TestSchema1OfAnotherImage pins one image's id with the manifest of another, stored next to it: it is not a hit.
 func TestSchema1OfAnotherImage(t *testing.T) {
 	t.Parallel()
 	other := images.Schema1("images/old", "v1", images.Use(old.Layers...), images.Arch("arm64"))
@@ -158,8 +158,7 @@ func flip(path string, at int) error {
 	return err
 }
 
-// TestSchema1Resumes shows that a layer of unknown size continues where it stopped, is not downloaded if it is complete,
-// and is verified however its end looks.
+// TestSchema1Resumes checks that a layer of unknown size is resumed, is not downloaded if complete, and is always verified.
 func TestSchema1Resumes(t *testing.T) {
 	t.Parallel()
 	layer := old.Layers[0]
@@ -199,7 +198,7 @@ func TestSchema1Resumes(t *testing.T) {
 func size(l images.LayerInfo) string  { return strconv.Itoa(int(l.Size)) }
 func size1(l images.LayerInfo) string { return strconv.Itoa(int(l.Size + 1)) }
 
-// TestSchema1BrokenConnection shows that a layer of unknown size that breaks off is continued.
+// TestSchema1BrokenConnection checks that a layer of unknown size is resumed after a broken connection.
 func TestSchema1BrokenConnection(t *testing.T) {
 	t.Parallel()
 	layer := old.Layers[0]
@@ -213,7 +212,7 @@ func TestSchema1BrokenConnection(t *testing.T) {
 	ranges(t, asked(f, layer.Digest), "-", "bytes=60000-")
 }
 
-// TestSchema1PoolIsVerified shows that a pooled blob, whose size no manifest says, is used only if it has its digest.
+// TestSchema1PoolIsVerified checks that a pooled blob of unknown size is used only if its digest matches.
 func TestSchema1PoolIsVerified(t *testing.T) {
 	t.Parallel()
 	f, name := serveSchema1(t, old)
@@ -230,7 +229,7 @@ func TestSchema1PoolIsVerified(t *testing.T) {
 	}
 }
 
-// TestSchema1Refused pairs requests for an image of schema 1 with their errors: nothing is published.
+// TestSchema1Refused pairs requests for a schema 1 image with errors. Nothing is published.
 func TestSchema1Refused(t *testing.T) {
 	t.Parallel()
 	wrong := digest.FromString("another image")
@@ -275,8 +274,8 @@ func TestSchema1Refused(t *testing.T) {
 	}
 }
 
-// TestSchema1Signed shows that a policy is asked for the manifest that was signed, of schema 1, also when the image is in
-// the cache, and that its signatures are not among the files of the converted image.
+// TestSchema1Signed checks that policy.json is applied to the signed schema 1 manifest, for cached images too, and that its
+// signatures are not published as those of the converted image.
 func TestSchema1Signed(t *testing.T) {
 	t.Parallel()
 	s := newSigner()

@@ -9,9 +9,9 @@ import (
 	"osbuild-containers/test/registry"
 )
 
-// TestWhatWasSentIsNotSaid: a registry that repeats what it was sent, whole or in part, and a redirect with a key
-// anywhere in its URL, bring neither into a message.
-func TestWhatWasSentIsNotSaid(t *testing.T) {
+// TestCredentialsAreNotEchoed checks that no message contains credentials echoed by a registry, in whole or in part, or a key in
+// the URL of a redirect.
+func TestCredentialsAreNotEchoed(t *testing.T) {
 	t.Parallel()
 	reg := registry.Start(t, registry.Basic(user, password))
 	layered.Push(t, reg.URL, "a/b", images.Via(reg.Client()))

@@ -23,8 +23,7 @@ import (
 	"osbuild-containers/test/registry"
 )
 
-// signed pushes a sigstore attachment for a manifest, as cosign does, and returns what is
-// published of it.
+// signed pushes a sigstore attachment for a manifest as cosign does, and returns the published signature.
 func signed(t testing.TB, d digest.Digest, repo string) string {
 	t.Helper()
 	payload := []byte(`{"critical": {"image": {"docker-manifest-digest": "` + string(d) + `"}}}`)
@@ -45,7 +44,7 @@ func attach(t testing.TB, d digest.Digest, repo string, payload, signature []byt
 		base64.StdEncoding.EncodeToString(payload), encoded)
 }
 
-// signer signs images with a key of its own.
+// signer signs images with its own key.
 type signer struct{ key *ecdsa.PrivateKey }
 
 func newSigner() signer {
@@ -54,14 +53,14 @@ func newSigner() signer {
 	return signer{key}
 }
 
-// public is the public key, as a file has it.
+// public returns the public key in PEM.
 func (s signer) public() string {
 	der, err := x509.MarshalPKIXPublicKey(s.key.Public())
 	must(err)
 	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
 }
 
-// sign attaches a signature for the manifest, under the name, and returns what is published of it.
+// sign attaches a signature for the manifest and name, and returns the published signature.
 func (s signer) sign(t testing.TB, d digest.Digest, name string) string {
 	t.Helper()
 	payload := fmt.Appendf(nil, `{"critical": {"type": "cosign container image signature", "identity": {"docker-reference": %q}, "image": {"docker-manifest-digest": %q}}, "optional": {}}`,
@@ -72,8 +71,8 @@ func (s signer) sign(t testing.TB, d digest.Digest, name string) string {
 	return attach(t, d, repo(t), payload, signature)
 }
 
-// policy writes a policy.json: for each name what its images need, a file with a key below the home, or ""
-// for nothing. All others are rejected.
+// policy writes a policy.json: for each name a file with a key below the home, or "" to accept it unsigned. All other names are
+// rejected.
 func (w *world) policy(keys map[string]string) {
 	scopes := map[string]any{}
 	for name, key := range keys {
@@ -89,14 +88,14 @@ func (w *world) policy(keys map[string]string) {
 	w.config(".config/containers/policy.json", string(raw))
 }
 
-// attachments has signatures read as cosign attaches them.
+// attachments enables reading of signatures attached in cosign's form.
 func (w *world) attachments(host string) {
 	w.config(".config/containers/registries.d/test.yaml", "docker:\n  "+host+":\n    use-sigstore-attachments: true\n")
 }
 
-// TestSignatureThatPolicyWants shows an image that is let in because it is signed: what the policy
-// has read is published, and is not asked for again.
-func TestSignatureThatPolicyWants(t *testing.T) {
+// TestSignatureRequiredByPolicy fetches an image accepted by its signature: the signature that the policy has read is published,
+// and is not requested again.
+func TestSignatureRequiredByPolicy(t *testing.T) {
 	t.Parallel()
 	s := newSigner()
 	f, name := serve(t, layered)
@@ -114,8 +113,8 @@ func TestSignatureThatPolicyWants(t *testing.T) {
 	w.images(itemOf(layered, name)).ok().cached(true)
 }
 
-// TestSignaturesAreReadOnce opens the source again between the policy and the cache: what is published is what the
-// policy has seen, whatever the registry serves by then.
+// TestSignaturesAreReadOnce opens the source again between the policy check and publication: the signatures that the policy has
+// checked are published, whatever the registry serves by then.
 func TestSignaturesAreReadOnce(t *testing.T) {
 	t.Parallel()
 	for name, later := range map[string]registry.Fault{
@@ -145,9 +144,9 @@ func TestSignaturesAreReadOnce(t *testing.T) {
 	}
 }
 
-// TestPolicyForWhatIsThere pairs how something came into the cache, and under which policy it is wanted then, with
-// what becomes of that: who fetched it, and under which name, does not count.
-func TestPolicyForWhatIsThere(t *testing.T) {
+// TestPolicyForCachedImages pairs how an image got into the cache, and the policy in force at a later request, with the result: who
+// fetched it, and under which name, is irrelevant.
+func TestPolicyForCachedImages(t *testing.T) {
 	t.Parallel()
 	const (
 		hint     = "\nsign the image, or allow it in policy.json"
@@ -156,9 +155,9 @@ func TestPolicyForWhatIsThere(t *testing.T) {
 	)
 	for name, c := range map[string]struct {
 		signed  bool
-		then    map[string]string // the policy; free and prod are names of the image
-		want    string            // as prod: "" is success
-		fetched bool              // success after another look at the registry
+		then    map[string]string // later policy; free and prod are names of the image
+		want    string            // error for prod; "" is success
+		fetched bool              // success after asking the registry again
 		offline bool              // the registry must not be needed
 	}{
 		"accepted":             {then: map[string]string{"prod": ""}, offline: true},
@@ -207,7 +206,7 @@ func TestPolicyForWhatIsThere(t *testing.T) {
 					out = do(wanted)
 				}
 				want := c.want
-				if c.signed && copied { // what is copied has no signature
+				if c.signed && copied { // copies have no signature
 					want = unsigned
 				}
 				if want == "" {
@@ -226,9 +225,8 @@ func TestPolicyForWhatIsThere(t *testing.T) {
 	}
 }
 
-// TestPolicyThatCannotBeRead shows that only a policy.json that does not exist counts as none, for what is
-// in the cache too.
-func TestPolicyThatCannotBeRead(t *testing.T) {
+// TestUnreadablePolicy checks that only a missing policy.json counts as no policy, for cached images too.
+func TestUnreadablePolicy(t *testing.T) {
 	t.Parallel()
 	const at = ".config/containers/policy.json"
 	for name, spoil := range map[string]func(home string) error{
@@ -262,7 +260,7 @@ func TestPolicyThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// replaceWith puts something else in the place of the directory with the configuration.
+// replaceWith replaces the directory with the configuration.
 func replaceWith(home string, put func(string) error) error {
 	dir := filepath.Join(home, ".config/containers")
 	if err := os.RemoveAll(dir); err != nil {
@@ -271,7 +269,7 @@ func replaceWith(home string, put func(string) error) error {
 	return put(dir)
 }
 
-// TestSignatures shows that the signatures of the image, not of the list, are published with it.
+// TestSignatures checks that the signatures of the image, not of the list, are published with it.
 func TestSignatures(t *testing.T) {
 	t.Parallel()
 	const one, two = "\x89\x02 a signature of any kind", "\x89\x02 another"
@@ -327,7 +325,7 @@ func TestSignatures(t *testing.T) {
 	}
 }
 
-// TestSignaturesInTrouble shows that a signature that cannot be read is not one that is not there.
+// TestSignaturesInTrouble checks that a signature that cannot be read does not count as missing.
 func TestSignaturesInTrouble(t *testing.T) {
 	t.Parallel()
 	f, name := serve(t, layered)
@@ -347,7 +345,7 @@ func TestSignaturesInTrouble(t *testing.T) {
 	w.has(layered)
 }
 
-// TestPolicy pairs a policy.json with what it lets in. Of what is refused no layer is fetched.
+// TestPolicy pairs a policy.json with the result. No layer of a refused image is fetched.
 func TestPolicy(t *testing.T) {
 	t.Parallel()
 	const hint = "\nsign the image, or allow it in policy.json"
@@ -404,7 +402,7 @@ func TestPolicy(t *testing.T) {
 	}
 }
 
-// TestPolicyForLists shows that a list is subject to policy where it is what is wanted.
+// TestPolicyForLists checks that a requested list is subject to policy.
 func TestPolicyForLists(t *testing.T) {
 	t.Parallel()
 	list := images.NewList(images.Of(layered))
@@ -418,8 +416,7 @@ func TestPolicyForLists(t *testing.T) {
 	w.lists(listOf(list, image)).ok()
 }
 
-// TestNoPolicy shows that where there is no policy.json at all that is said, once, and only
-// where something is fetched.
+// TestNoPolicy checks that a missing policy.json is logged once, and only if something is fetched.
 func TestNoPolicy(t *testing.T) {
 	t.Parallel()
 	other := images.New(images.Layer(10))
@@ -439,14 +436,13 @@ func TestNoPolicy(t *testing.T) {
 	}
 }
 
-// TestUnreadableLookaside: a lookaside that cannot be read is passed over where it is the default, and an error where
-// it is configured.
+// TestUnreadableLookaside checks that an unreadable lookaside is skipped if it is a default one, and an error if it is configured.
 func TestUnreadableLookaside(t *testing.T) {
 	t.Parallel()
 	f, name := serve(t, layered)
 	for _, named := range []bool{false, true} {
 		w := newWorld(t).alone()
-		w.env = append(w.env, "_CONTAINERS_ROOTLESS_UID=1000") // for the library, root's default is another one
+		w.env = append(w.env, "_CONTAINERS_ROOTLESS_UID=1000") // the library's default differs for root
 		w.config(".local/share/containers/sigstore", "not a directory, which root cannot read either")
 		if named {
 			w.config("sigs", "not a directory")

@@ -21,7 +21,7 @@ import (
 	"osbuild-containers/test/store"
 )
 
-// storedImage has layers of all compressions, one of them twice.
+// storedImage has layers of all compressions, and one layer twice.
 var storedImage = func() *images.Image {
 	twice := images.New(images.Layer(300)).Layers
 	return images.New(images.Use(twice...), images.Layer(100_000), images.LayerAs(images.Plain, 2000), images.LayerAs(images.Zstd, 3000), images.Arch("s390x"))
@@ -34,8 +34,7 @@ func storedItem(img *images.Image, s *store.Store) request.Item {
 	return it
 }
 
-// hasUnpacked fails the test unless the image is published with its layers uncompressed: each is
-// the file whose digest the config names.
+// hasUnpacked fails the test unless the image is published with uncompressed layers that match the diff IDs in the config.
 func (w *world) hasUnpacked(img *images.Image) {
 	w.t.Helper()
 	files := w.published(img.ID)
@@ -61,7 +60,7 @@ func (w *world) hasUnpacked(img *images.Image) {
 	}
 }
 
-// tree is all that is in a directory, with what would show that it was touched.
+// tree describes a directory, with everything that would show a change.
 func tree(t testing.TB, root string) string {
 	t.Helper()
 	var out strings.Builder
@@ -99,7 +98,7 @@ func mounts(t testing.TB) string {
 	return string(raw)
 }
 
-// untouched runs a job and fails the test if it changed the store or left something behind.
+// untouched fails the test if a job changes the store or leaves files behind.
 func untouched(w *world, s *store.Store, job func()) {
 	w.t.Helper()
 	before, mounted := tree(w.t, s.Root), strings.Count(mounts(w.t), s.Root)
@@ -115,8 +114,8 @@ func untouched(w *world, s *store.Store, job func()) {
 	}
 }
 
-// TestFromStorage reads images out of stores of both drivers, at paths with all characters that mean
-// something to the library, and once more from the cache.
+// TestFromStorage reads images from stores of both drivers, at paths with all characters that are special to the library, and
+// again from the cache.
 func TestFromStorage(t *testing.T) {
 	t.Parallel()
 	for _, driver := range []string{"vfs", "overlay"} {
@@ -125,7 +124,7 @@ func TestFromStorage(t *testing.T) {
 				t.Parallel()
 				s := store.New(t, driver)
 				s.Add(t, "localhost/name:v1", storedImage)
-				root := filepath.Join(filepath.Dir(s.Root), name) // the library itself could not write there
+				root := filepath.Join(filepath.Dir(s.Root), name) // the library cannot write to this path
 				must(os.Rename(s.Root, root))
 				s.Root = root
 				w := newWorld(t).alone()
@@ -144,7 +143,7 @@ func TestFromStorage(t *testing.T) {
 	}
 }
 
-// TestFromStorageByList shows that a list that the store keeps is as good a pin.
+// TestFromStorageByList pins an image in a store by its list.
 func TestFromStorageByList(t *testing.T) {
 	t.Parallel()
 	list := images.NewList(images.Of(images.New(images.Layer(7)), storedImage))
@@ -169,7 +168,7 @@ func TestFromStorageByList(t *testing.T) {
 	}
 }
 
-// TestFromStorageInUse shows that a podman at work does no harm.
+// TestFromStorageInUse reads a store that podman has open.
 func TestFromStorageInUse(t *testing.T) {
 	t.Parallel()
 	for _, driver := range []string{"vfs", "overlay"} {
@@ -185,7 +184,7 @@ func TestFromStorageInUse(t *testing.T) {
 	}
 }
 
-// TestFromStorageReadOnly shows that nothing needs to be written to a store.
+// TestFromStorageReadOnly reads a read-only store.
 func TestFromStorageReadOnly(t *testing.T) {
 	t.Parallel()
 	for _, driver := range []string{"vfs", "overlay"} {
@@ -201,7 +200,7 @@ func TestFromStorageReadOnly(t *testing.T) {
 	}
 }
 
-// readOnly makes a directory one until the test ends.
+// readOnly makes a directory read-only until the test ends.
 func readOnly(t testing.TB, dir string) {
 	t.Helper()
 	err := unix.Mount(dir, dir, "", unix.MS_BIND|unix.MS_REC, "")
@@ -215,7 +214,7 @@ func readOnly(t testing.TB, dir string) {
 	must(unix.Mount("", dir, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""))
 }
 
-// TestStorageOfTheHost shows that storage.conf decides where no location is given.
+// TestStorageOfTheHost checks that storage.conf is used if no location is given.
 func TestStorageOfTheHost(t *testing.T) {
 	t.Parallel()
 	s := store.New(t, "vfs")
@@ -229,7 +228,7 @@ func TestStorageOfTheHost(t *testing.T) {
 	w.hasUnpacked(storedImage)
 }
 
-// TestNotInStorage pairs what is missing with what is said about it.
+// TestNotInStorage pairs missing images with errors.
 func TestNotInStorage(t *testing.T) {
 	t.Parallel()
 	other := images.New(images.Layer(50))
@@ -265,7 +264,7 @@ func TestNotInStorage(t *testing.T) {
 	}
 }
 
-// TestDamagedStorage shows that what comes out of a store is verified as what comes over the network.
+// TestDamagedStorage checks that content of a store is verified like content of a registry.
 func TestDamagedStorage(t *testing.T) {
 	t.Parallel()
 	s := store.New(t, "vfs")
@@ -285,7 +284,7 @@ func TestDamagedStorage(t *testing.T) {
 	w.nothing()
 }
 
-// TestDamagedRecordInStorage shows that a layer which does not match is the storage's fault, not that of a registry.
+// TestDamagedRecordInStorage checks that a layer that does not match is reported as the storage's fault, not a registry's.
 func TestDamagedRecordInStorage(t *testing.T) {
 	t.Parallel()
 	s := store.New(t, "vfs")

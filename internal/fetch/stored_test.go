@@ -20,7 +20,7 @@ import (
 	"osbuild-containers/test/store"
 )
 
-// TestStored shows what the source org.osbuild.containers-storage says of the host's store.
+// TestStored checks the answers of the source org.osbuild.containers-storage.
 func TestStored(t *testing.T) {
 	t.Parallel()
 	other := images.New(images.Layer(50))
@@ -40,9 +40,8 @@ func TestStored(t *testing.T) {
 	w.nothing()
 }
 
-// TestPlacesOfImages pairs what a storage.conf and the environment say with whether an image is found that is
-// in the directory <store>; <none> and <empty> are a directory that does not exist and one without anything.
-// Nothing is written to any of them.
+// TestPlacesOfImages pairs a storage.conf and an environment with whether an image in the directory <store> is found. <none> is a
+// directory that does not exist and <empty> an empty one. Nothing is written to any of them.
 func TestPlacesOfImages(t *testing.T) {
 	t.Parallel()
 	const additional = "[storage.options]\nadditionalimagestores = "
@@ -124,8 +123,7 @@ func TestPlacesOfImages(t *testing.T) {
 	}
 }
 
-// TestStoreIsLocal shows that nothing of a storage is waited for, whatever the error looks like, and that no
-// advice is about the network.
+// TestStoreIsLocal checks that errors of a storage are not retried, whatever they look like, and have no hint about the network.
 func TestStoreIsLocal(t *testing.T) {
 	t.Parallel()
 	for _, err := range []error{io.ErrUnexpectedEOF, unix.ECONNREFUSED, unix.ETIMEDOUT, retry.StallError{After: time.Second}} {

@@ -11,8 +11,7 @@ import (
 	"osbuild-containers/test/registry"
 )
 
-// TestCertificates shows what it takes to talk to a registry with a certificate of its own, and
-// what is said where that is missing.
+// TestCertificates pairs configurations of certificates with results.
 func TestCertificates(t *testing.T) {
 	t.Parallel()
 	const noCA = "tls: failed to verify certificate: x509: certificate signed by unknown authority\nadd the CA to certs.d as a .crt file, or use tls-verify: false; intermediate certificates are for the registry to send"
@@ -78,12 +77,12 @@ func TestCertificates(t *testing.T) {
 	}
 }
 
-// certs is the world's directory for certificates of a server.
+// certs returns the world's directory for certificates of a server.
 func (w *world) certs(f *registry.Faults) string {
 	return filepath.Join(w.home, ".config/containers/certs.d", f.Addr)
 }
 
-// TestPlainHTTP shows that nothing is sent in the clear unless that is allowed.
+// TestPlainHTTP checks that nothing is sent unencrypted unless allowed.
 func TestPlainHTTP(t *testing.T) {
 	t.Parallel()
 	f, name := serve(t, layered)
@@ -101,8 +100,8 @@ func TestPlainHTTP(t *testing.T) {
 	w.has(layered)
 }
 
-// TestFirstContactInTrouble shows that a server with TLS whose first answer is 503 is retried, also
-// where the library then tries plain http, because it may.
+// TestFirstContactInTrouble checks that a TLS server whose first answer is 503 is retried, even if the library then falls back to
+// plain http.
 func TestFirstContactInTrouble(t *testing.T) {
 	t.Parallel()
 	f := registry.NewFaults(t, layered.Handler(), registry.TLS())
@@ -112,8 +111,8 @@ func TestFirstContactInTrouble(t *testing.T) {
 	w.has(layered)
 }
 
-// TestPlainRealm: a registry with TLS cannot have its credentials sent to a token server without, unless the registry
-// is insecure; wherever its challenge comes.
+// TestPlainRealm checks that a registry with TLS cannot redirect its credentials to a token server without TLS unless it is
+// insecure, wherever its challenge is.
 func TestPlainRealm(t *testing.T) {
 	t.Parallel()
 	const want = "<name>: the token server <tokens> of the registry speaks plain http, want https: nothing was sent to it" +

@@ -13,8 +13,7 @@ import (
 	"osbuild-containers/test/registry"
 )
 
-// TestTogether shows that several processes that want the same image at one time download it once,
-// and that those that wait say so.
+// TestTogether checks that processes that fetch the same image at the same time download it once, and that waiting ones say so.
 func TestTogether(t *testing.T) {
 	t.Parallel()
 	f, name := serve(t, layered)
@@ -42,8 +41,7 @@ func TestTogether(t *testing.T) {
 	}
 }
 
-// TestOtherDies shows that a process that waits takes over when the one it waits for is killed, from
-// where that one was.
+// TestOtherDies checks that a waiting process takes over when the downloading one is killed, and resumes its download.
 func TestOtherDies(t *testing.T) {
 	t.Parallel()
 	layer := layered.Layers[0]
@@ -70,8 +68,7 @@ func TestOtherDies(t *testing.T) {
 	ranges(t, asked(f, layer.Digest), "-", "bytes=60000-")
 }
 
-// TestInterrupted shows that a job that is told to stop does so at once, keeps what it has, and says
-// of each item why.
+// TestInterrupted checks that an interrupted job ends at once, keeps partial downloads, and returns the reason for each item.
 func TestInterrupted(t *testing.T) {
 	t.Parallel()
 	layer := layered.Layers[0]

@@ -15,9 +15,8 @@ import (
 	"osbuild-containers/test/images"
 )
 
-// TestAnImageThatIsThereIsUsed shows that a request which finds an image in the cache is noted, for those who
-// remove unused images, and that a plan is not.
-func TestAnImageThatIsThereIsUsed(t *testing.T) {
+// TestCacheHitRecordsUse checks that a request that finds an image in the cache records its use, and that a plan does not.
+func TestCacheHitRecordsUse(t *testing.T) {
 	t.Parallel()
 	img := images.New(images.Layer(100))
 	_, name := serve(t, img)
@@ -58,8 +57,8 @@ func TestAnImageThatIsThereIsUsed(t *testing.T) {
 	}
 }
 
-// TestYoungImageIsNotReliedOn shows that an image which another process is still publishing is no success: its name may
-// not be on disk.
+// TestYoungImageIsNotReliedOn checks that an image that another process is still publishing is not a hit: its name may not be
+// durable.
 func TestYoungImageIsNotReliedOn(t *testing.T) {
 	t.Parallel()
 	img := images.New(images.Layer(100))
@@ -78,8 +77,8 @@ func TestYoungImageIsNotReliedOn(t *testing.T) {
 	w.images(itemOf(img, name)).ok().cached(true)
 }
 
-// TestImagesAnew shows that an image counts for nothing but its blobs that are right.
-func TestImagesAnew(t *testing.T) {
+// TestRefetchImages checks that only the intact blobs of a cached image are used.
+func TestRefetchImages(t *testing.T) {
 	t.Parallel()
 	img := images.New(images.Layer(5000), images.Layer(7000))
 	f, name := serve(t, img)
@@ -91,7 +90,7 @@ func TestImagesAnew(t *testing.T) {
 	f.Reset()
 	r := &request.Request{Items: []request.Item{itemOf(img, name)}, Options: w.options, Cache: w.cache}
 	if res := Images(t.Context(), r, nil); !res[0].Metadata.Cached {
-		t.Error("a request reads all blobs") // which it promises not to
+		t.Error("a request reads all blobs") // it must not
 	}
 	if res := RefetchImages(t.Context(), r, nil); !res[0].Success || res[0].Metadata.Cached {
 		t.Errorf("got %+v", res[0])
@@ -100,7 +99,7 @@ func TestImagesAnew(t *testing.T) {
 	if got := f.BytesSent("/blobs/"); got != bad.Size {
 		t.Errorf("downloaded %d bytes, want %d", got, bad.Size)
 	}
-	put(cache.Open(w.cache).PooledPath(bad.Digest), string(make([]byte, bad.Size))) // the image has that, too
+	put(cache.Open(w.cache).PooledPath(bad.Digest), string(make([]byte, bad.Size))) // hard link: the image's file changes, too
 	if res := RefetchImages(t.Context(), r, nil); !res[0].Success {
 		t.Errorf("got %+v", res[0])
 	}

@@ -9,8 +9,7 @@ import (
 	"osbuild-containers/test/registry"
 )
 
-// TestSlowAnswers: a pull-through cache fetches a layer before its first byte comes. That is not a stall,
-// for any kind of answer, until the header time-out.
+// TestSlowAnswers checks that an answer that starts late, as from a pull-through cache, is not a stall before the header timeout.
 func TestSlowAnswers(t *testing.T) {
 	t.Parallel()
 	layer := layered.Layers[0]
@@ -31,8 +30,8 @@ func TestSlowAnswers(t *testing.T) {
 	}
 }
 
-// TestAByteNowAndThen: less than the least rate does not count as progress, for documents and blobs.
-func TestAByteNowAndThen(t *testing.T) {
+// TestTooSlowIsAStall checks that less than the lowest rate is not progress, for documents and blobs.
+func TestTooSlowIsAStall(t *testing.T) {
 	t.Parallel()
 	list := images.NewList(images.Of(layered))
 	layer := layered.Layers[0]
@@ -55,8 +54,8 @@ func TestAByteNowAndThen(t *testing.T) {
 	}
 }
 
-// TestATokenNowAndThen is the same for a token.
-func TestATokenNowAndThen(t *testing.T) {
+// TestSlowTokenIsAStall is the same for a token.
+func TestSlowTokenIsAStall(t *testing.T) {
 	t.Parallel()
 	reg := registry.Start(t, registry.Token("", "", time.Minute))
 	layered.Push(t, reg.URL, "a/b", images.Via(reg.Client()))

@@ -20,7 +20,7 @@ import (
 	"osbuild-containers/test/images"
 )
 
-// What another process uses stays, it is said, and the next run has it.
+// Files that another process uses are kept and reported, and removed by the next run.
 func TestCollectLeavesWhatIsInUse(t *testing.T) {
 	all := Policy{Unused: time.Hour}
 	defer func(wait time.Duration) { pruneWait = wait }(pruneWait)
@@ -59,7 +59,7 @@ func TestCollectLeavesWhatIsInUse(t *testing.T) {
 	s.Must(err)
 	release, err := pub.RLock()
 	s.Must(err)
-	done := collect(s) // the pool is open, too
+	done := collect(s) // the pool is locked, too
 	if done.Images[0].Why == "" || done.Images[1].Why != "" || done.Freed != 0 || !strings.Contains(strings.Join(done.Busy, " "), " fetches") {
 		t.Errorf("an image is held and the pool open: %+v, freed %d, busy %q", done.Images, done.Freed, done.Busy)
 	}
@@ -75,7 +75,7 @@ func TestCollectLeavesWhatIsInUse(t *testing.T) {
 	}
 }
 
-// An image that was used, or published again, after the look at the cache stays.
+// An image used or published again after the plan was made is kept.
 func TestCollectLeavesWhatWasUsedMeanwhile(t *testing.T) {
 	s := newStore(t)
 	for _, img := range []*images.Image{base, top, other} {
@@ -104,7 +104,7 @@ func TestCollectLeavesWhatWasUsedMeanwhile(t *testing.T) {
 	}
 }
 
-// TestCollectLeavesWhatWasNamedMeanwhile shows that an image that another process names after the plan was made stays.
+// TestCollectLeavesWhatWasNamedMeanwhile checks that an image named after the plan was made is kept.
 func TestCollectLeavesWhatWasNamedMeanwhile(t *testing.T) {
 	s := newStore(t)
 	for _, img := range []*images.Image{base, other} {
@@ -136,9 +136,9 @@ func TestCollectEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// Fetches succeed whatever gc does meanwhile, and what they say is there was whole.
+// Fetches succeed while gc runs, and images they report as cached are complete.
 func TestFetchWhileCollecting(t *testing.T) {
-	s := newShop(t, base, top)
+	s := newServedStore(t, base, top)
 	s.Pool.Close()
 	items := []request.Item{
 		{ID: base.ID, Image: request.Image{Name: s.name, Digest: base.Digest}},
@@ -192,7 +192,7 @@ func TestFetchWhileCollecting(t *testing.T) {
 	}
 }
 
-// Files that another process removed meanwhile are not an error, and the rest is removed.
+// Files removed by another process are not an error, and the rest is removed.
 func TestCollectTogether(t *testing.T) {
 	s := newStore(t)
 	for _, img := range []*images.Image{base, other} {
@@ -214,10 +214,10 @@ func TestCollectTogether(t *testing.T) {
 	}
 }
 
-// A list that a request wanted after the look at the cache stays, since its image may be on the way.
+// A list requested after the plan was made is kept, since its image may be about to be fetched.
 func TestCollectLeavesListsThatWereUsedMeanwhile(t *testing.T) {
 	list := images.NewList(images.Of(base))
-	s := newShop(t, list)
+	s := newServedStore(t, list)
 	s.Pool.Close()
 	items := []request.Item{{ID: list.Digest, Image: request.Image{Name: s.name}}}
 	req, err := request.New(s.Dir, items, request.DefaultOptions())

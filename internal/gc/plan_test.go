@@ -16,7 +16,7 @@ import (
 	"osbuild-containers/test/images"
 )
 
-// used sets when an image was used last.
+// used sets the time of an image's last use.
 func (s *store) used(img *images.Image, at time.Time) {
 	s.T.Helper()
 	for _, path := range []string{filepath.Join(s.Cache.ImagePath(img.ID), "version"), s.Cache.ImagePath(img.ID)} {
@@ -24,13 +24,13 @@ func (s *store) used(img *images.Image, at time.Time) {
 	}
 }
 
-// old gives a file an old modification time.
+// old sets an old modification time.
 func (s *store) old(path string) {
 	s.T.Helper()
 	s.Must(os.Chtimes(path, day(1), day(1)))
 }
 
-// disk is how many bytes the blobs of the cache have, each file once.
+// disk returns the total size of the cache's blobs, each file counted once.
 func (s *store) disk() (total int64) {
 	s.T.Helper()
 	seen := map[uint64]bool{}
@@ -47,7 +47,7 @@ func (s *store) disk() (total int64) {
 	return total
 }
 
-// went is which images a plan lets go, in order.
+// went returns the images that a plan removes, in order.
 func went(p *Plan) string {
 	var names []string
 	for _, r := range p.Images {
@@ -56,7 +56,7 @@ func went(p *Plan) string {
 	return strings.Join(names, " ")
 }
 
-// now is noon of the last day of June.
+// now is noon on the last day of June.
 var now = day(30)
 
 func TestPolicies(t *testing.T) {
@@ -152,7 +152,7 @@ func TestPolicyThatKeepsNothing(t *testing.T) {
 	}
 }
 
-// A list goes with the last image that it names. What another source of osbuild fetched is not ours.
+// A list is removed with the last image it names. Files of other sources of osbuild are kept.
 func TestListsGoWithTheirImages(t *testing.T) {
 	s := newStore(t)
 	s.Publish(base, 1, "example.com/base:1")
@@ -187,7 +187,7 @@ func TestListsGoWithTheirImages(t *testing.T) {
 	}
 }
 
-// Files with holes may have more bytes together than a number can say.
+// The total size of sparse files can exceed an int64.
 func TestSumsDoNotOverflow(t *testing.T) {
 	large := []cache.Stored{{Size: math.MaxInt64}, {Size: math.MaxInt64, FileID: cache.FileID{Ino: 1}}}
 	if got := newUsage(nil, large).total; got != math.MaxInt64 {
@@ -195,7 +195,7 @@ func TestSumsDoNotOverflow(t *testing.T) {
 	}
 }
 
-// Only the images that are named go, and what no other needs; what comes free is what was promised.
+// Only the named images, and blobs that no other image needs, are removed; Frees is accurate.
 func TestPlanRemove(t *testing.T) {
 	s := newStore(t)
 	for n, img := range []*images.Image{base, top, other} {

@@ -14,7 +14,7 @@ var (
 	day              = caches.Day
 )
 
-// store is a cache that a test fills.
+// store is a cache filled by a test.
 type store struct{ *caches.Store }
 
 func newStore(t *testing.T) *store {
@@ -29,16 +29,16 @@ func (s *store) scan() []*cacheinfo.Image {
 	return all
 }
 
-// shop is a store whose images a registry has.
-type shop struct {
+// servedStore is a store whose images are also in a registry.
+type servedStore struct {
 	*store
 	name string
 }
 
-func newShop(t *testing.T, entries ...images.Entry) *shop {
+func newServedStore(t *testing.T, entries ...images.Entry) *servedStore {
 	t.Helper()
 	r := caches.WithRegistry(t, entries...)
-	return &shop{store: &store{r.Store}, name: r.Name}
+	return &servedStore{store: &store{r.Store}, name: r.Name}
 }
 
 // verify verifies the whole cache.

@@ -16,7 +16,7 @@ import (
 	"osbuild-containers/internal/progress"
 )
 
-// Example shows an error with a hint as both front ends print it.
+// Example prints an error with a hint, for both front ends.
 func Example() {
 	err := hint.Add(fmt.Errorf("open %q: %w", "pins.json", os.ErrNotExist), "use %s, or raise %s",
 		hint.Option("tls-verify: false"), hint.Option("timeout"))
@@ -36,12 +36,12 @@ type typed struct{}
 func (typed) Error() string   { return "typed" }
 func (typed) Hint() hint.Hint { return hint.New("its remedy") }
 
-// transparent adds nothing to the text of an error.
+// transparent adds nothing to an error's text.
 type transparent struct{ error }
 
 func (t transparent) Unwrap() error { return t.error }
 
-// TestText pairs errors with what a user reads of them.
+// TestText pairs errors with their text for users.
 func TestText(t *testing.T) {
 	a, b := hint.Add(errors.New("a"), "repair a"), hint.Add(errors.New("b"), "repair b")
 	list := &hint.List{What: "two of them", Items: []string{"1", "2"}}
@@ -84,7 +84,7 @@ func TestText(t *testing.T) {
 	}
 }
 
-// TestTextHidesSecrets shows that neither a text nor a hint gives a credential away.
+// TestTextHidesSecrets checks that neither text nor hint contains a credential.
 func TestTextHidesSecrets(t *testing.T) {
 	progress.Hide("hunter22")
 	err := hint.Add(errors.New("https://ann:s3cret@example.com and hunter22"), "use hunter22, not %s", "https://ann:s3cret@example.com")
@@ -98,8 +98,8 @@ func TestTextHidesSecrets(t *testing.T) {
 	}
 }
 
-// TestErrorsAreOneLine shows that no error is created with a line break in its text: further lines are hints, joined
-// errors, or the items of a List.
+// TestErrorsAreOneLine checks that no error is created with a line break in its text: further lines must be hints, joined errors,
+// or items of a List.
 func TestErrorsAreOneLine(t *testing.T) {
 	checked := 0
 	err := filepath.WalkDir("../..", func(path string, d fs.DirEntry, err error) error {

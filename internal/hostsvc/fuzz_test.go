@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// FuzzDecodeMethod shows that no message makes the decoder panic, that a refusal is an
-// exception with a text, and that what it accepts is a call.
+// FuzzDecodeMethod checks that no message makes the decoder panic, that a refusal is an exception with a text, and that an
+// accepted message is a call.
 func FuzzDecodeMethod(f *testing.F) {
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		m, err := DecodeMethod(raw)

@@ -16,8 +16,7 @@ import (
 
 const wmemMax = "/proc/sys/net/core/wmem_max"
 
-// peer is osbuild's end of a connection to a service that is being served. It uses
-// the system calls themselves, not what it is to test.
+// peer is osbuild's end of a connection to a service. It uses system calls directly, not the code under test.
 type peer struct {
 	t    *testing.T
 	fd   int
@@ -25,7 +24,7 @@ type peer struct {
 	done chan error // what Serve returned
 }
 
-// connect serves handle until the test is over.
+// connect serves handle until the test ends.
 func connect(ctx context.Context, t *testing.T, handle Handler) *peer {
 	t.Helper()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
@@ -48,7 +47,7 @@ func (p *peer) close() {
 	}
 }
 
-// returned is what Serve returns, within ten seconds.
+// returned returns the result of Serve, waiting up to ten seconds.
 func (p *peer) returned() error {
 	p.t.Helper()
 	select {
@@ -74,7 +73,7 @@ func (p *peer) send(packet string, fds ...int) {
 	}
 }
 
-// recv returns the answer, and how many bytes its packet had.
+// recv returns the answer and the size of its packet in bytes.
 func (p *peer) recv() (answer string, packet int) {
 	p.t.Helper()
 	raw, control := p.buf, make([]byte, 1024)
@@ -98,7 +97,7 @@ func (p *peer) recv() (answer string, packet int) {
 	}
 	f := os.NewFile(uintptr(fds[0]), "answer")
 	defer f.Close()
-	content, err := io.ReadAll(f) // from where its offset is
+	content, err := io.ReadAll(f) // from its current offset
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -117,7 +116,7 @@ func method(name, args string) string {
 	return fmt.Sprintf(`{"type": "method", "data": {"name": %q, "args": %s}}`, name, args)
 }
 
-// memfile is a memory file whose offset is at its end.
+// memfile returns a memory file with its offset at the end.
 func memfile(t *testing.T, content string) *os.File {
 	t.Helper()
 	fd, err := unix.MemfdCreate("test", unix.MFD_CLOEXEC)
@@ -132,13 +131,13 @@ func memfile(t *testing.T, content string) *os.File {
 	return f
 }
 
-// echo replies with what it gets.
+// echo replies with its arguments.
 func echo(_ context.Context, method string, args json.RawMessage) (any, error) {
 	return map[string]any{"method": method, "args": args}, nil
 }
 
-// openFiles counts the memory files and pipes that this process has open. From here to
-// the end of the test nothing else closes a file that was forgotten.
+// openFiles counts this process's open memory files and pipes. Garbage collection is off until the test ends, so leaked files
+// stay open.
 func openFiles(t *testing.T) (n int) {
 	t.Helper()
 	percent := debug.SetGCPercent(-1)
@@ -156,8 +155,7 @@ func openFiles(t *testing.T) (n int) {
 	return n
 }
 
-// settles waits until as many files are open as before: the service closes its own
-// when the answer is on its way.
+// settles waits until as many files are open as before: the service closes its own after it has sent the answer.
 func settles(t *testing.T, before int) {
 	t.Helper()
 	got := openFiles(t)

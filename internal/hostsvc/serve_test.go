@@ -30,7 +30,7 @@ func TestSeveralCallsOnOneConnection(t *testing.T) {
 	}
 }
 
-// TestAnswersToBadMessages also shows that the connection survives each of them.
+// TestAnswersToBadMessages also checks that the connection survives each of them.
 func TestAnswersToBadMessages(t *testing.T) {
 	pipe, w, err := os.Pipe()
 	if err != nil {
@@ -39,7 +39,7 @@ func TestAnswersToBadMessages(t *testing.T) {
 	defer pipe.Close()
 	defer w.Close()
 	huge := memfile(t, "{}")
-	if err := huge.Truncate(MaxMessage + 1); err != nil { // all of it a hole
+	if err := huge.Truncate(MaxMessage + 1); err != nil { // a hole
 		t.Fatal(err)
 	}
 	p := connect(t.Context(), t, echo)
@@ -110,7 +110,7 @@ func TestMessageInAFile(t *testing.T) {
 	}
 }
 
-// TestLargeReplies shows where packets end and files begin.
+// TestLargeReplies checks up to which size a reply is sent in a packet.
 func TestLargeReplies(t *testing.T) {
 	p := connect(t.Context(), t, func(_ context.Context, _ string, args json.RawMessage) (any, error) {
 		size, err := strconv.Atoi(string(args))
@@ -149,7 +149,7 @@ func TestPacketSizeWithoutProc(t *testing.T) {
 	}
 }
 
-// TestFilesOfACallAreClosed shows that descriptors that no message is in stay open no longer than the call.
+// TestFilesOfACallAreClosed checks that unused descriptors are closed at the end of the call.
 func TestFilesOfACallAreClosed(t *testing.T) {
 	p := connect(t.Context(), t, echo)
 	one, two := memfile(t, "one"), memfile(t, "two")
@@ -198,7 +198,7 @@ func TestClosingEndsACall(t *testing.T) {
 		return "too late", nil
 	})
 	p.send(method("download", "{}"))
-	p.send(method("never answered", "{}")) // what waits does not hide that the peer is gone
+	p.send(method("never answered", "{}")) // unread messages do not hide that the peer has closed
 	<-began
 	p.close()
 	if err := p.returned(); err != nil {

@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 	os.Exit(home.Run(m))
 }
 
-// TestTransports: every transport of a request has an entry that can do all there is to do.
+// TestTransports checks that every transport of a request has a complete entry.
 func TestTransports(t *testing.T) {
 	for _, name := range []string{request.Docker, request.ContainersStorage} {
 		tr, ok := transports[name]
@@ -34,7 +34,7 @@ func TestTransports(t *testing.T) {
 	}
 }
 
-// TestClassifyLocal shows that an error of this machine is final, whatever it wraps.
+// TestClassifyLocal checks that an error of a local transport is final, whatever it wraps.
 func TestClassifyLocal(t *testing.T) {
 	busy := docker.ErrTooManyRequests
 	if class, _ := Classify(busy); class != retry.Transient {
@@ -47,7 +47,7 @@ func TestClassifyLocal(t *testing.T) {
 	}
 }
 
-// TestStoredTag shows that a name in containers storage leads to its image.
+// TestStoredTag opens an image in a containers storage by name.
 func TestStoredTag(t *testing.T) {
 	s := store.New(t, "vfs")
 	img := images.New(images.Layer(1000))

@@ -13,7 +13,7 @@ import (
 	"osbuild-containers/internal/layer"
 )
 
-// Example reads the entries of a layer. Its digests are right only where the last error is io.EOF.
+// Example reads the entries of a layer. Its digests are verified only if the last error is io.EOF.
 func Example() {
 	archive := new(bytes.Buffer)
 	w := tar.NewWriter(archive)
@@ -21,7 +21,7 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	data := archive.Bytes() // not compressed: blob and archive are the same
+	data := archive.Bytes() // uncompressed: blob and archive are equal
 	for _, diffID := range []digest.Digest{digest.FromBytes(data), digest.FromString("")} {
 		blob := layer.Blob{
 			Digest: digest.FromBytes(data), DiffID: diffID, Size: int64(len(data)),

@@ -23,7 +23,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sample is an archive of a few MB that compresses by half.
+// sample returns an archive of a few MB that compresses by half.
 func sample(t testing.TB) []byte {
 	t.Helper()
 	rnd := rand.New(rand.NewPCG(1, 2))
@@ -72,7 +72,7 @@ func zstdd(t testing.TB, data []byte, opts ...zstd.EOption) []byte {
 	return w.EncodeAll(data, nil)
 }
 
-// skippable is a frame of zstd that has no data, as zstd:chunked has at its end.
+// skippable returns a zstd frame without content, as at the end of zstd:chunked.
 func skippable(data string) []byte {
 	b := binary.LittleEndian.AppendUint32([]byte{0x50, 0x2a, 0x4d, 0x18}, uint32(len(data)))
 	return append(b, data...)
@@ -111,7 +111,7 @@ func TestEveryCompression(t *testing.T) {
 			}
 		}
 		if name == "none" {
-			continue // where it ends is the archive's affair
+			continue // uncompressed: the end is that of the archive
 		}
 		for _, cut := range []int{1, 5, len(data) / 2} {
 			short := data[:len(data)-cut]
@@ -125,7 +125,7 @@ func TestEveryCompression(t *testing.T) {
 	}
 }
 
-func TestDigestsThatNobodyKnows(t *testing.T) {
+func TestUnknownDigests(t *testing.T) {
 	plain := sample(t)
 	b := blobOf(plain, plain)
 	b.Digest, b.Size = "", -1
@@ -159,7 +159,7 @@ func TestBombStops(t *testing.T) {
 	}
 }
 
-// The budget holds, and yet every stream moves on by itself.
+// The budget is respected, and every stream still progresses on its own.
 func TestBudget(t *testing.T) {
 	plain := sample(t)
 	budget := NewBudget(3 * (chunkSize + history))
@@ -167,7 +167,7 @@ func TestBudget(t *testing.T) {
 	for range 5 {
 		streams = append(streams, Start(context.Background(), blobOf(plain, plain), budget, NewTally(Limits{})))
 	}
-	for i := len(streams) - 1; i >= 0; i-- { // the last first: the others hold what there is
+	for i := len(streams) - 1; i >= 0; i-- { // last one first: the others hold all chunks
 		if got, err := io.ReadAll(streams[i]); err != nil || len(got) != len(plain) {
 			t.Errorf("stream %d: %d bytes, error %v", i, len(got), err)
 		}
@@ -242,8 +242,8 @@ func TestAttributes(t *testing.T) {
 	}
 }
 
-// TestWhoCodedNames has archives of GNU tar and of archive/tar with the same names: the one
-// codes them, the other writes them as they are, and both are read as they were.
+// TestWhoCodedNames reads archives of GNU tar, which encodes names, and of archive/tar, which does not: names are read correctly
+// from both.
 func TestWhoCodedNames(t *testing.T) {
 	names := []string{"user.100%", "user.a%3Db", "user.a%25b"}
 	long := strings.Repeat(strings.Repeat("n", 60)+"/", 2) + "f" // leaves no room for the tool in a header
@@ -343,7 +343,7 @@ func TestUnknownEntryIsRefused(t *testing.T) {
 	}
 }
 
-// Wherever work on a layer panics, the stream ends with an error, and all that runs ends.
+// A panic anywhere while reading a layer ends the stream with an error and all goroutines.
 func TestPanicIsAnError(t *testing.T) {
 	t.Parallel()
 	data := gzipped(t, sample(t))

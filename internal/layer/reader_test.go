@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// pass reads an archive as what unpacks it does, and returns what it was given.
+// pass reads an archive as an unpacker does, and returns what was passed on.
 func pass(archive []byte, limits Limits) (passed []byte, entries []*Entry, err error) {
 	s := Start(context.Background(), Blob{
 		Size: -1, Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(archive)), nil },
@@ -32,7 +32,7 @@ func pass(archive []byte, limits Limits) (passed []byte, entries []*Entry, err e
 	}
 }
 
-// header returns a header block whose checksum is right.
+// header returns a header block with a valid checksum.
 func header(typeflag byte, name string, size string) []byte {
 	b := make([]byte, 512)
 	copy(b, name)
@@ -49,9 +49,8 @@ func header(typeflag byte, name string, size string) []byte {
 	return b
 }
 
-// TestHeadersWithoutEndStop has headers that never come to an entry, which a reader that
-// keeps the bytes of headers would keep all.
-func TestHeadersWithoutEndStop(t *testing.T) {
+// TestEndlessHeaders has headers without an entry, which a reader that keeps headers in memory would accumulate.
+func TestEndlessHeaders(t *testing.T) {
 	record := []byte("1000 comment=" + strings.Repeat("x", 986) + "\n")
 	extended := append(bytes.Repeat(record, 100), make([]byte, 352)...) // a multiple of 512
 	for name, one := range map[string][]byte{
@@ -74,8 +73,7 @@ func TestHeadersWithoutEndStop(t *testing.T) {
 	}
 }
 
-// TestLimitsOfAnImageHoldForAllItsLayers reads two layers that are within the limits, each
-// alone.
+// TestLimitsOfAnImageHoldForAllItsLayers reads two layers that are within the limits separately but not together.
 func TestLimitsOfAnImageHoldForAllItsLayers(t *testing.T) {
 	plain := sample(t) // two entries, 3 MiB and 3 bytes
 	for what, limits := range map[string]Limits{
@@ -108,8 +106,7 @@ func TestLimitsOfAnImageHoldForAllItsLayers(t *testing.T) {
 	}
 }
 
-// FuzzReader holds the limits against whatever there is, and compares what is passed on
-// with what the standard library's reader makes of it.
+// FuzzReader checks the limits for arbitrary input, and compares what is passed on with the standard library's reader.
 func FuzzReader(f *testing.F) {
 	limits := Limits{LayerBytes: 1 << 20, ImageBytes: 1 << 20, Entries: 8, Depth: 5}
 	var b bytes.Buffer
@@ -167,8 +164,7 @@ func FuzzReader(f *testing.F) {
 	})
 }
 
-// However much of a file is read, and how, the entries after it are the same, and so is what
-// is counted.
+// However much of a file's content is read, the following entries and all counts are the same.
 func TestContentMayBeReadOrNot(t *testing.T) {
 	t.Parallel()
 	var b bytes.Buffer

@@ -10,8 +10,7 @@ import (
 	"osbuild-containers/test/images"
 )
 
-// Artifacts are read for their parts, if they have the form of an image; what Parse refuses for other reasons stays
-// refused.
+// Artifacts in the form of an image are parsed for their parts; documents that Parse refuses for other reasons stay refused.
 func TestParseAny(t *testing.T) {
 	note := images.New(images.Artifact("application/vnd.in-toto+json"), images.Layer(100), images.Layer(200))
 	if _, err := Parse(note.Raw); !errors.Is(err, ErrArtifact) {
@@ -33,8 +32,7 @@ func TestParseAny(t *testing.T) {
 	}
 }
 
-// What has the config of an image and no file system is not an image: attestations of BuildKit, signatures and
-// bills of materials of cosign.
+// A document with an image's config but no file system is not an image: BuildKit's attestations, cosign's signatures and SBOMs.
 func TestNoFileSystem(t *testing.T) {
 	of := func(layers ...string) string {
 		const digest = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"

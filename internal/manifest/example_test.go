@@ -28,7 +28,7 @@ func ExampleParse() {
 	// bytes: 20500
 }
 
-// A document that tools understand in different ways is refused.
+// Ambiguous documents are refused.
 func ExampleParse_ambiguous() {
 	_, err := manifest.Parse([]byte(`{"schemaVersion": 2, "layers": [], "manifests": []}`))
 	fmt.Println(err)

@@ -12,8 +12,8 @@ import (
 	"osbuild-containers/internal/manifest"
 )
 
-// FuzzParse shows that no document makes the parser panic, that a refusal gives a reason, and
-// that what is accepted can become file names and lengths.
+// FuzzParse checks that no document makes the parser panic, that a refusal has a reason, and that accepted digests and sizes are
+// safe as file names and lengths.
 func FuzzParse(f *testing.F) {
 	anchored := regexp.MustCompile(`\Asha256:[0-9a-f]{64}\z`)
 	f.Fuzz(func(t *testing.T, raw []byte) {
@@ -27,7 +27,7 @@ func FuzzParse(f *testing.F) {
 		if !json.Valid(raw) {
 			t.Error("accepted what is not JSON")
 		}
-		var exact map[string]json.RawMessage // as tools see it that tell Layers from layers
+		var exact map[string]json.RawMessage // as seen by case-sensitive tools
 		if err := json.Unmarshal(raw, &exact); err != nil {
 			t.Fatal(err)
 		}

@@ -19,8 +19,7 @@ var (
 	hexC = strings.Repeat("c", 64)
 )
 
-// expand writes the digests into a document: <A> to <C> stand for them, <config> for a config
-// descriptor and <layer> for a layer's.
+// expand replaces <A> to <C> by digests, <config> by a config descriptor and <layer> by a layer's.
 func expand(s string) string {
 	s = strings.NewReplacer(
 		"<config>", `{"mediaType": "application/vnd.oci.image.config.v1+json", "digest": "<A>", "size": 2}`,
@@ -33,8 +32,7 @@ func expand(s string) string {
 	return strings.NewReplacer("<A>", "sha256:"+hexA, "<B>", "sha256:"+hexB, "<C>", "sha256:"+hexC).Replace(s)
 }
 
-// TestAccepted shows how each kind of good document is understood: as a list or as an image, with
-// so many layers or entries, and so many blobs to fetch.
+// TestAccepted checks how each kind of valid document is parsed: as list or image, and the number of layers, entries and blobs.
 func TestAccepted(t *testing.T) {
 	type want struct {
 		list          bool
@@ -104,7 +102,7 @@ func TestAccepted(t *testing.T) {
 	}
 }
 
-// TestMixed has media types of one kind, of two and of none.
+// TestMixed has media types of one family, of two and of none.
 func TestMixed(t *testing.T) {
 	const oci, docker = "application/vnd.oci.image.", "application/vnd.docker."
 	for types, want := range map[[3]string]bool{
@@ -205,7 +203,7 @@ func TestRefused(t *testing.T) {
 		"a platform twice": {
 			`{"manifests": [{"digest": "<A>", "size": 1, "platform": {"os": "a", "os": "b"}}]}`, `manifest is ambiguous: it has the field "os" twice`,
 		},
-		"long s": { // which Go takes for an s
+		"long s": { // which Go treats as an s
 			image(`"config": <config>, "layer\u017f": []`), "manifest is ambiguous: it has a field \"layer\u017f\", which some tools take for \"layers\"",
 		},
 		"empty config": {
@@ -258,7 +256,7 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// TestKindsOfRefusal shows the errors that callers and docs tell apart.
+// TestKindsOfRefusal checks the errors that callers distinguish.
 func TestKindsOfRefusal(t *testing.T) {
 	for name, c := range map[string]struct {
 		img  *images.Image
@@ -275,7 +273,7 @@ func TestKindsOfRefusal(t *testing.T) {
 	}
 }
 
-// TestManyLayers shows that there is no small limit on layers.
+// TestManyLayers checks that a large number of layers is accepted.
 func TestManyLayers(t *testing.T) {
 	for _, n := range []int{0, 1, 200, 20_000} {
 		var doc strings.Builder
@@ -298,7 +296,7 @@ func TestManyLayers(t *testing.T) {
 	}
 }
 
-// TestTooLong shows that a document over the limit is refused before it is parsed.
+// TestTooLong checks that a document over the limit is refused before it is parsed.
 func TestTooLong(t *testing.T) {
 	head := []byte(`{"manifests": []}`)
 	most := append(head, make([]byte, manifest.MaxSize-len(head))...)
@@ -316,8 +314,8 @@ func TestTooLong(t *testing.T) {
 	}
 }
 
-// TestBounds pairs what a document claims, or holds, with what is said about it: nothing that is summed up later
-// overflows, and nothing is decoded that takes much more memory than its text.
+// TestBounds pairs sizes and numbers in documents with errors: no later sum overflows, and nothing is decoded that takes much more
+// memory than its text.
 func TestBounds(t *testing.T) {
 	t.Parallel()
 	a, b := "sha256:"+strings.Repeat("a", 64), "sha256:"+strings.Repeat("b", 64)
@@ -356,7 +354,7 @@ func TestBounds(t *testing.T) {
 	}
 }
 
-// TestUnmarshal holds for the configs and histories of images.
+// TestUnmarshal checks the same for configs and history entries.
 func TestUnmarshal(t *testing.T) {
 	t.Parallel()
 	var c struct {

@@ -8,7 +8,7 @@ import (
 	"osbuild-containers/test/images"
 )
 
-// TestPlatformsHaveGoNames has what a config says and what a list says of it.
+// TestPlatformsHaveGoNames normalizes platforms from configs and lists.
 func TestPlatformsHaveGoNames(t *testing.T) {
 	for in, want := range map[[3]string]string{
 		{"linux", "amd64", ""}:     "linux/amd64",

@@ -8,7 +8,7 @@ import (
 	"osbuild-containers/internal/manifest"
 )
 
-// TestShort has what strangers write in the place of a digest, too.
+// TestShort includes invalid digests.
 func TestShort(t *testing.T) {
 	for d, want := range map[digest.Digest]string{
 		digest.FromString("x"): "2d711642b726",

@@ -10,7 +10,7 @@ import (
 	"osbuild-containers/test/registry"
 )
 
-// TestFinalAnswersToUploads: what the registry does not take it is sent once, and its own words are shown.
+// TestFinalAnswersToUploads checks that refused content is sent only once, and that the registry's message is shown.
 func TestFinalAnswersToUploads(t *testing.T) {
 	app := images.New(images.Layer(100))
 	for _, method := range []string{http.MethodPost, http.MethodPatch, http.MethodPut} {

@@ -25,7 +25,7 @@ import (
 	"osbuild-containers/test/registry"
 )
 
-// TestMain keeps the tests apart from the machine's configuration.
+// TestMain isolates the tests from the machine's configuration.
 func TestMain(m *testing.M) {
 	if image.Reexec() {
 		return
@@ -33,8 +33,8 @@ func TestMain(m *testing.M) {
 	os.Exit(home.Run(m))
 }
 
-// world is two real registries, each with a proxy before it that counts and breaks: registry.example,
-// where images come from, and that of the mirror.
+// world has two real registries, registry.example with the images and that of the mirror, each behind a proxy that counts and breaks
+// requests.
 type world struct {
 	t        *testing.T
 	origin   *registry.Registry
@@ -75,7 +75,7 @@ func (w *world) Write(p []byte) (int, error) {
 	return w.log.Write(p)
 }
 
-// said fails the test unless the log says that.
+// said fails the test unless the log contains the text.
 func (w *world) said(text string) {
 	w.t.Helper()
 	w.mu.Lock()
@@ -85,7 +85,7 @@ func (w *world) said(text string) {
 	}
 }
 
-// push puts an image or a list into the registry that images come from.
+// push pushes an image or a list to the images' registry.
 func (w *world) push(name string, e images.Entry) {
 	w.t.Helper()
 	if err := images.Push(e, w.origin.URL, name); err != nil {
@@ -117,7 +117,7 @@ func (w *world) pins(arch string, refs ...string) []pin.Image {
 	return all
 }
 
-// try mirrors.
+// try runs Copy.
 func (w *world) try(ctx context.Context, pins []pin.Image) (*Result, error) {
 	w.t.Helper()
 	log := progress.NewLog(w)
@@ -129,7 +129,7 @@ func (w *world) try(ctx context.Context, pins []pin.Image) (*Result, error) {
 	return res, err
 }
 
-// copy mirrors, and fails the test where that fails.
+// copy runs Copy, and fails the test on an error.
 func (w *world) copy(pins []pin.Image) *Result {
 	w.t.Helper()
 	res, err := w.try(w.t.Context(), pins)
@@ -144,7 +144,7 @@ func (w *world) copy(pins []pin.Image) *Result {
 	return res
 }
 
-// failure mirrors one image, which has to fail, and returns why; ADDR is the mirror's address.
+// failure mirrors one image and returns its error, in which ADDR is the mirror's address.
 func (w *world) failure(pins []pin.Image) string {
 	w.t.Helper()
 	res, err := w.try(w.t.Context(), pins)
@@ -157,7 +157,7 @@ func (w *world) failure(pins []pin.Image) string {
 	return strings.ReplaceAll(hint.Line(err, hint.Flags), w.to.Addr, "ADDR")
 }
 
-// has reports whether the mirror has a manifest under a digest or a tag, with these bytes.
+// has fails the test unless the mirror has a manifest with these bytes under a digest or tag.
 func (w *world) has(repository, ref string, raw []byte) {
 	w.t.Helper()
 	req, err := http.NewRequest(http.MethodGet, w.mirror.URL+"/v2/mirror/"+repository+"/manifests/"+ref, nil)
@@ -178,7 +178,7 @@ func (w *world) has(repository, ref string, raw []byte) {
 	}
 }
 
-// hasBlobs reports whether the mirror serves all blobs of an image.
+// hasBlobs fails the test unless the mirror has all blobs of an image.
 func (w *world) hasBlobs(repository string, img *images.Image) {
 	w.t.Helper()
 	blobs := []digest.Digest{img.ID}
@@ -199,7 +199,7 @@ func (w *world) hasBlobs(repository string, img *images.Image) {
 	}
 }
 
-// readOnce says that each blob was read from its registry once, all its bytes and no more.
+// readOnce fails the test unless every blob was read from its registry exactly once.
 func (w *world) readOnce() {
 	w.t.Helper()
 	seen := map[string]int{}
@@ -214,7 +214,7 @@ func (w *world) readOnce() {
 	}
 }
 
-// sent are the requests by which blobs were sent to the mirror.
+// sent returns the requests that sent blobs to the mirror.
 func (w *world) sent() []registry.Request {
 	return w.to.Matching(registry.Method(http.MethodPatch, "/blobs/uploads/"))
 }

@@ -18,8 +18,8 @@ import (
 	"osbuild-containers/test/registry"
 )
 
-// Two lists and an image, which share layers, in three repositories: the mirror has them byte for byte under
-// their digests and tags, each blob was read once and sent once, and a second run sends nothing.
+// Two lists and an image with common layers in three repositories: the mirror gets them byte for byte under their digests and tags,
+// each blob is read and sent once, and a second run sends nothing.
 func TestAMirrorIsTheSame(t *testing.T) {
 	w := newWorld(t)
 	base := images.New(images.Layer(300_000), images.Layer(20_000))
@@ -65,7 +65,7 @@ func TestAMirrorIsTheSame(t *testing.T) {
 	}
 }
 
-// A plan sends nothing, and is right about what Copy does.
+// A plan sends nothing and predicts what Copy does.
 func TestAPlanSendsNothing(t *testing.T) {
 	w := newWorld(t)
 	base := images.New(images.Layer(3000))
@@ -89,8 +89,7 @@ func TestAPlanSendsNothing(t *testing.T) {
 	}
 }
 
-// A registry that does not mount is sent each blob for each repository; its own registry is asked once all the
-// same.
+// A registry that does not mount gets each blob once per repository, but the blob is still read only once.
 func TestWithoutMountsBlobsAreStillReadOnce(t *testing.T) {
 	w := newWorld(t)
 	w.to.On(registry.Method(http.MethodPost, "/blobs/uploads/"), func(next http.Handler) http.Handler {
@@ -116,8 +115,8 @@ func TestWithoutMountsBlobsAreStillReadOnce(t *testing.T) {
 	}
 }
 
-// What was sent before a run was interrupted is not sent again.
-func TestAnInterruptedRunGoesOn(t *testing.T) {
+// Blobs sent before an interruption are not sent again.
+func TestInterruptedRunResumes(t *testing.T) {
 	w := newWorld(t)
 	w.push("app:v1", images.New(images.Layers(6, 50_000)))
 	pins := w.pins("any", "registry.example/app:v1")
@@ -148,7 +147,7 @@ func TestAnInterruptedRunGoesOn(t *testing.T) {
 	}
 }
 
-// Errors that pass are waited for, on both sides: an upload is begun again, a download continues where it was.
+// Transient errors are retried on both sides: an upload starts again, a download resumes.
 func TestPassingErrorsAreTriedAgain(t *testing.T) {
 	w := newWorld(t)
 	app := images.New(images.Layer(300_000))
@@ -172,7 +171,7 @@ func TestPassingErrorsAreTriedAgain(t *testing.T) {
 	}
 }
 
-// A blob that came damaged is read again, once, and never stored.
+// A blob damaged in transit is read again, once, and never stored.
 func TestDamagedBlobsAreNotStored(t *testing.T) {
 	w := newWorld(t)
 	app := images.New(images.Layer(300_000))
@@ -196,12 +195,12 @@ func TestDamagedBlobsAreNotStored(t *testing.T) {
 	}
 }
 
-// mirrorTags are the manifests that were put under a tag or a digest.
+// mirrorTags returns the requests that put manifests under a tag or digest.
 func (w *world) mirrorTags(repo string) []registry.Request {
 	return w.to.Matching(registry.Method(http.MethodPut, "/"+repo+"/manifests/"))
 }
 
-// What the cache has is not read from a registry, unless it is damaged there.
+// Cached blobs are not read from a registry unless the cached copy is damaged.
 func TestBlobsOfTheCacheAreTaken(t *testing.T) {
 	w := newWorld(t)
 	app := images.New(images.Layer(300_000), images.Layer(2000))
@@ -239,8 +238,8 @@ func TestBlobsOfTheCacheAreTaken(t *testing.T) {
 	}
 }
 
-// What signs an image and its list goes along, so that builders whose policy wants it find it.
-func TestSignaturesGoAlong(t *testing.T) {
+// Signatures of an image and its list are mirrored, for builders whose policy requires them.
+func TestSignaturesAreMirrored(t *testing.T) {
 	w := newWorld(t)
 	amd, arm := images.New(images.Layer(2000)), images.New(images.Layer(3000), images.Arch("arm64"))
 	list := images.NewList(images.Of(amd, arm))
@@ -272,7 +271,7 @@ func TestSignaturesGoAlong(t *testing.T) {
 	}
 }
 
-// Signatures are not pinned, so there are limits.
+// Signatures are not pinned, so they are limited.
 func TestBoundedSignatures(t *testing.T) {
 	w := newWorld(t)
 	for name, c := range map[string]struct {
@@ -308,7 +307,7 @@ func damage(t *testing.T, path string) {
 	}
 }
 
-// A panic is an error, and leaves its slot to others.
+// A panic is an error and releases its slot.
 func TestSlotAfterPanic(t *testing.T) {
 	r := &run{slots: semaphore.NewWeighted(1)}
 	if err := r.inSlot(t.Context(), func() error { panic("oh") }); err == nil {
@@ -319,7 +318,7 @@ func TestSlotAfterPanic(t *testing.T) {
 	}
 }
 
-// What many images claim together is not counted past the largest number.
+// Sums of declared sizes do not overflow.
 func TestSumsDoNotOverflow(t *testing.T) {
 	var s Sum
 	for range 3 {

@@ -55,8 +55,7 @@ func TestPlaces(t *testing.T) {
 	}
 }
 
-// Conf keeps what is said already of a registry, asks the mirror first, and makes a part for each prefix
-// that names are matched by.
+// Conf keeps existing settings of a registry, puts the mirror first, and has an entry for each prefix that matches names.
 func TestConf(t *testing.T) {
 	conf := filepath.Join(t.TempDir(), "registries.conf")
 	text := `
@@ -104,7 +103,7 @@ insecure = true
 	if _, rest, _ := strings.Cut(got, "\n\n"); "\n"+rest != want {
 		t.Errorf("got %s\nwant %s", got, want)
 	}
-	// It is a file that the library reads, and with it nothing changes.
+	// The library accepts the file, and reading it again changes nothing.
 	both := filepath.Join(t.TempDir(), "both.conf")
 	t.Setenv("CONTAINERS_REGISTRIES_CONF", both)
 	if err := os.WriteFile(both, []byte(got+"\n[[registry]]\nlocation = \"mirror.example\"\ninsecure = true\n"), 0o644); err != nil {

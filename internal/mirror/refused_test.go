@@ -17,7 +17,7 @@ import (
 	"osbuild-containers/test/registry"
 )
 
-// A registry that takes only complete lists gets them with All; otherwise the error counts what is missing.
+// A registry that accepts only complete lists gets them with All; otherwise the error counts the missing images.
 func TestListsWithoutAllTheirImages(t *testing.T) {
 	w := newWorld(t, registry.Validating())
 	amd := images.New(images.Layer(2000))
@@ -45,7 +45,7 @@ func TestListsWithoutAllTheirImages(t *testing.T) {
 	}
 }
 
-// TestSchema1IsNotMirrored shows what is said of an image that the registry would refuse.
+// TestSchema1IsNotMirrored checks the error for an image that registries refuse.
 func TestSchema1IsNotMirrored(t *testing.T) {
 	w := newWorld(t)
 	old := images.Schema1("old", "v1", images.Layer(100))
@@ -58,7 +58,7 @@ func TestSchema1IsNotMirrored(t *testing.T) {
 	}
 }
 
-// Where the registry takes such a list, it gets no more than is pinned.
+// A registry that accepts incomplete lists gets only the pinned images.
 func TestOnlyWhatIsPinnedIsSent(t *testing.T) {
 	w := newWorld(t)
 	amd := images.New(images.Layer(2000))
@@ -71,7 +71,7 @@ func TestOnlyWhatIsPinnedIsSent(t *testing.T) {
 	}
 }
 
-// Without the right to push it is said where and how to log in, and nothing of the credentials is shown.
+// Without permission to push, the error says how to log in and contains no credentials.
 func TestTheMirrorWantsALogin(t *testing.T) {
 	basic, token := registry.Basic("ann", "s3cret"), registry.Token("ann", "s3cret", time.Minute)
 	for name, c := range map[string]struct {
@@ -110,7 +110,7 @@ func TestTheMirrorWantsALogin(t *testing.T) {
 	}
 }
 
-// auth writes a file with credentials for the mirror.
+// auth writes a credentials file for the mirror.
 func (w *world) auth(login string) string {
 	path := filepath.Join(w.t.TempDir(), "auth.json")
 	text := "{}"
@@ -123,7 +123,7 @@ func (w *world) auth(login string) string {
 	return path
 }
 
-// One image that is not there does not keep the others from being mirrored.
+// A missing image does not keep the others from being mirrored.
 func TestOneFailureLeavesTheOthersAlone(t *testing.T) {
 	w := newWorld(t)
 	app := images.New(images.Layer(2000))
@@ -145,8 +145,8 @@ func TestOneFailureLeavesTheOthersAlone(t *testing.T) {
 	}
 }
 
-// What cannot be mirrored together is refused before anything is sent.
-func TestWhatIsRefused(t *testing.T) {
+// Images that cannot be mirrored together are refused before anything is sent.
+func TestRefusedDestinations(t *testing.T) {
 	w := newWorld(t)
 	w.push("app:v1", images.New(images.Layer(100)))
 	pins := w.pins("any", "registry.example/app:v1", "other.example/app:v1")
@@ -169,7 +169,7 @@ func TestWhatIsRefused(t *testing.T) {
 	}
 }
 
-// A tag that was pinned at two times, for two architectures, goes to what it pointed to last.
+// A tag pinned at two times for two architectures is set to the later one.
 func TestTheLatestPinOfATagGetsIt(t *testing.T) {
 	w := newWorld(t)
 	old, fresh := images.New(images.Layer(100)), images.New(images.Layer(200))
@@ -202,7 +202,7 @@ func TestAMirrorThatDoesNotAnswer(t *testing.T) {
 	}
 }
 
-// Where an upload continues is between the registry and who sends: its address may be signed.
+// The URL of an upload may be signed, so errors do not contain it.
 func TestAddressesOfUploadsAreNotTold(t *testing.T) {
 	w := newWorld(t)
 	w.push("app:v1", images.New())
@@ -214,7 +214,7 @@ func TestAddressesOfUploadsAreNotTold(t *testing.T) {
 	}
 }
 
-// A list that names another over and over is read once.
+// A list that names another one repeatedly is read once.
 func TestListsThatNameOneAgainAndAgain(t *testing.T) {
 	w := newWorld(t)
 	app := images.New()

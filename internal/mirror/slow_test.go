@@ -10,8 +10,7 @@ import (
 	"osbuild-containers/test/registry"
 )
 
-// A registry that cannot continue in the middle of a blob is read from the beginning again, and the mirror does not
-// notice.
+// A blob from a registry without ranges is read again from its beginning, while the upload to the mirror continues.
 func TestAnOriginWithoutRanges(t *testing.T) {
 	for name, fault := range map[string]registry.Fault{"ignored": registry.IgnoreRange(), "refused": registry.RangeNotSatisfiable()} {
 		t.Run(name, func(t *testing.T) {
@@ -31,8 +30,7 @@ func TestAnOriginWithoutRanges(t *testing.T) {
 	}
 }
 
-// A mirror that hangs while it is sent to is connected again; an origin that hangs is, too, and the upload waits for
-// it.
+// A stalled upload is restarted; while the origin stalls and is reconnected, the upload waits.
 func TestConnectionsThatHang(t *testing.T) {
 	w := newWorld(t)
 	app := images.New(images.Layer(32 << 20)) // more than sockets buffer

@@ -12,7 +12,7 @@ import (
 	"osbuild-containers/test/registry"
 )
 
-// A blob that several mirrors of the registry have wrong, or do not send, comes from the registry.
+// A blob that is damaged or unavailable on mirrors of the registry is read from the registry.
 func TestBadMirrorsOfTheRegistry(t *testing.T) {
 	img := images.New(images.Layer(2000))
 	layer := img.Layers[0]
@@ -38,7 +38,7 @@ func TestBadMirrorsOfTheRegistry(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Setenv("CONTAINERS_REGISTRIES_CONF", path)
-			w.opts.Tries.Retries = 0 // another location is not a retry
+			w.opts.Tries.Retries = 0 // using another location is not a retry
 			w.copy(pins)
 			w.hasBlobs("app", img)
 			for n, m := range bad {
@@ -53,8 +53,8 @@ func TestBadMirrorsOfTheRegistry(t *testing.T) {
 	}
 }
 
-// TestTroubledMirrorOfAnUnsignedImage shows that the registry of an image decides whether there are signatures, whatever
-// the state of its mirrors.
+// TestTroubledMirrorOfAnUnsignedImage checks that the registry decides whether an image has signatures, whatever the state of its
+// mirrors.
 func TestTroubledMirrorOfAnUnsignedImage(t *testing.T) {
 	img := images.New(images.Layer(2000))
 	signatures := registry.Manifest(strings.Replace(string(img.Digest), ":", "-", 1) + ".sig")

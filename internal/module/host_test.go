@@ -10,7 +10,7 @@ import (
 	"osbuild-containers/internal/request"
 )
 
-// An osbuild that does not read replies must hear of a failure all the same.
+// An osbuild that ignores replies gets failures as exceptions.
 func TestOldOsbuildGetsFailuresAsExceptions(t *testing.T) {
 	failed := Source{Name: "s"}.reply([]request.Result{{Error: "no such image"}}, nil)
 	well := Source{Name: "s"}.reply([]request.Result{{Success: true}}, nil)

@@ -9,7 +9,7 @@ import (
 	"osbuild-containers/internal/process"
 )
 
-// TestSeveralIsTheModuleItIsStartedAs starts one executable under all names.
+// TestSeveralIsTheModuleItIsStartedAs starts one executable under each name.
 func TestSeveralIsTheModuleItIsStartedAs(t *testing.T) {
 	s := Several{Source{Name: "org.osbuild.a"}, Source{Name: "org.osbuild.a-b"}, Stage{Name: "org.osbuild.c"}}
 	for _, test := range []struct {

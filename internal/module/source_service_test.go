@@ -52,7 +52,7 @@ func call(t *testing.T, fd int, method, args string) string {
 }
 
 func TestService(t *testing.T) {
-	t.Setenv("PYTHONPATH", "") // no osbuild that says how old it is
+	t.Setenv("PYTHONPATH", "") // osbuild's version is unknown
 	signals := make(chan os.Signal, 2)
 	signals <- syscall.SIGINT
 	signals <- syscall.SIGTERM
@@ -83,7 +83,7 @@ func TestService(t *testing.T) {
 	}
 }
 
-// TestOldOsbuildIsRefused shows that a caller that passes items in a way that is not understood hears why.
+// TestOldOsbuildIsRefused checks the exception for an osbuild that passes items in an unsupported form.
 func TestOldOsbuildIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.Mkdir(dir+"/osbuild", 0o755); err != nil {

@@ -28,13 +28,13 @@ var (
 	two = `{"items": {"` + idB + `": {}, "` + idA + `": {}}, "cache": "/c"}`
 )
 
-// ending is what a run of Main leaves behind.
+// ending is the result of a run of Main.
 type ending struct {
 	code           int
 	stdout, stderr string
 }
 
-// reply is the one line on standard output.
+// reply returns the only line on standard output.
 func (p ending) reply(t *testing.T) module.Reply {
 	t.Helper()
 	if strings.Count(p.stdout, "\n") != 1 || !strings.HasSuffix(p.stdout, "\n") {
@@ -49,7 +49,7 @@ func (p ending) reply(t *testing.T) module.Reply {
 	return r
 }
 
-// answers is a source whose items each have the error that errs has for them.
+// answers returns a source whose items fail with the errors in errs.
 func answers(errs map[string]string) module.Source {
 	answer := func(_ context.Context, r *request.Request, _ *progress.Reporter) (results []request.Result) {
 		for _, item := range r.Items {
@@ -65,7 +65,7 @@ func answers(errs map[string]string) module.Source {
 	return module.Source{Name: name, Download: answer, Copy: answer}
 }
 
-// run runs Main on the input, with what change changes.
+// run runs Main on the input with a changed environment.
 func run(t *testing.T, s module.Source, stdin string, change func(*module.Env)) ending {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
@@ -77,7 +77,7 @@ func run(t *testing.T, s module.Source, stdin string, change func(*module.Env)) 
 	return ending{code, stdout.String(), stderr.String()}
 }
 
-// TestReply compares the bytes that callers have come to rely on.
+// TestReply compares the exact bytes that callers rely on.
 func TestReply(t *testing.T) {
 	for title, c := range map[string]struct {
 		in   string
@@ -137,7 +137,7 @@ func TestRefusedRequestTouchesNothing(t *testing.T) {
 	}
 }
 
-// failing is a broken file.
+// failing is a reader that fails.
 type failing struct{}
 
 func (failing) Read([]byte) (int, error)  { return 0, errors.New("input/output error") }
@@ -150,7 +150,7 @@ func TestUnreadableRequest(t *testing.T) {
 	}
 }
 
-func TestNobodyReadsTheReply(t *testing.T) {
+func TestReplyWithoutAReader(t *testing.T) {
 	p := run(t, answers(nil), two, func(e *module.Env) { e.Stdout = failing{} })
 	if want := name + ": write reply: broken pipe; what was fetched is in the cache\n"; p.stderr != want || p.code != 1 {
 		t.Errorf("exit status %d, standard error %q, want %q", p.code, p.stderr, want)
@@ -176,8 +176,7 @@ func TestPanicIsAReply(t *testing.T) {
 	}
 }
 
-// interruptible is a source that fails its items when it is cancelled, and one that
-// does not react at all.
+// interruptible returns a source that fails its items when it is cancelled or, if reacts is false, ignores cancellation.
 func interruptible(reacts bool) module.Source {
 	s := answers(nil)
 	s.Download = func(ctx context.Context, r *request.Request, _ *progress.Reporter) (results []request.Result) {
@@ -215,7 +214,7 @@ func TestSignals(t *testing.T) {
 	} {
 		t.Run(title, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				defer time.Sleep(2 * time.Hour) // for those that do not react
+				defer time.Sleep(2 * time.Hour) // for sources that ignore cancellation
 				sent := make(chan os.Signal)
 				go func() {
 					for _, sig := range c.signals {
@@ -251,7 +250,7 @@ func TestSignals(t *testing.T) {
 	}
 }
 
-// blocked is a pipe that is full.
+// blocked is a full pipe.
 type blocked struct{}
 
 func (blocked) Write([]byte) (int, error) {
@@ -259,7 +258,7 @@ func (blocked) Write([]byte) (int, error) {
 	return 0, syscall.EPIPE
 }
 
-// slow is a request that comes after the signal.
+// slow is a request that arrives after the signal.
 type slow string
 
 func (s slow) Read(p []byte) (int, error) {
@@ -267,7 +266,7 @@ func (s slow) Read(p []byte) (int, error) {
 	return copy(p, s), io.EOF
 }
 
-// finishing is a source that has just done all its work when it is cancelled.
+// finishing returns a source that has completed its work when it is cancelled.
 func finishing() module.Source {
 	s := answers(nil)
 	done := s.Download

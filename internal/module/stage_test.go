@@ -24,7 +24,7 @@ const stageName = "org.osbuild.skopeo"
 
 const good = `{"tree": "/t", "options": {"destination": {"type": "dir", "path": "/i"}}, "inputs": {"images": {"path": "/in", "data": {"archives": {}}}}`
 
-// runStage runs a stage that does what run does.
+// runStage runs a stage with the given Run function.
 func runStage(t *testing.T, stdin string, run func(context.Context, *request.Arguments, *progress.Reporter) error, change ...func(*module.Env)) ending {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
@@ -130,7 +130,7 @@ func TestOsbuildHearsWhatWentWrong(t *testing.T) {
 	}
 }
 
-// listen is osbuild's end of the socket for one message.
+// listen is osbuild's end of the socket, for one message.
 func listen(t *testing.T) (path string, receive func() string) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "api")

@@ -16,7 +16,7 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// libdirs makes a directory with modules of ours, which are this executable, and a libdir with osbuild's.
+// libdirs returns a directory with our modules, copies of this executable, and a libdir with osbuild's.
 func libdirs(t *testing.T) (ours string, osbuild Libdir) {
 	t.Helper()
 	executable, err := os.Executable()
@@ -38,7 +38,7 @@ func libdirs(t *testing.T) (ours string, osbuild Libdir) {
 	return ours, osbuild
 }
 
-// update writes what a package of osbuild does.
+// update does what an update of osbuild's package does.
 func update(t *testing.T, dir string, version byte) {
 	t.Helper()
 	for file, content := range osbuilds(version) {
@@ -56,7 +56,7 @@ func osbuilds(version byte) map[string]string {
 	return files
 }
 
-// isOsbuilds checks that the libdir has osbuild's files and nothing else.
+// isOsbuilds fails the test unless the libdir has exactly osbuild's files.
 func isOsbuilds(t *testing.T, l Libdir, version byte) {
 	t.Helper()
 	want := osbuilds(version)
@@ -95,7 +95,7 @@ func isOurs(t *testing.T, l Libdir, ours string, kept bool) {
 			t.Errorf("%s%s is not ours: %v", m.Name, metaSuffix, err)
 		}
 	}
-	for _, kind := range []string{"sources", "stages"} { // osbuild takes other files for modules
+	for _, kind := range []string{"sources", "stages"} { // osbuild treats other files as modules
 		entries, err := os.ReadDir(l.at(kind))
 		must(t, err)
 		for _, e := range entries {
@@ -141,7 +141,7 @@ func TestUpdateOfOsbuild(t *testing.T) {
 	_, err = l.Enable(ours)
 	must(t, err)
 	update(t, l.dir, 3)
-	_, err = l.Disable() // what is kept is older than what is there
+	_, err = l.Disable() // the kept files are older than the installed ones
 	must(t, err)
 	isOsbuilds(t, l, 3)
 }
@@ -163,7 +163,7 @@ func TestNothingIsKeptWhereOsbuildHasNone(t *testing.T) {
 	}
 }
 
-// TestInterrupted ends each command before each of its steps, runs it again, and looks for osbuild's files.
+// TestInterrupted stops each command before each of its steps, runs it again, and checks osbuild's files.
 func TestInterrupted(t *testing.T) {
 	errKilled := errors.New("killed")
 	for _, command := range []string{"enable", "disable"} {

@@ -10,7 +10,7 @@ import (
 	"osbuild-containers/internal/manifest"
 )
 
-// A panic while a blob is copied is an error.
+// A panic while copying a blob is an error.
 func TestEachPanic(t *testing.T) {
 	err := each(t.Context(), make([]manifest.Descriptor, 2), func(context.Context, manifest.Descriptor) error { panic("oh") })
 	if err == nil || !strings.Contains(err.Error(), "internal error: oh") {
@@ -18,13 +18,13 @@ func TestEachPanic(t *testing.T) {
 	}
 }
 
-// A Completer leaves what is right as it is, and writes the rest.
+// A Completer leaves correct data and writes the rest.
 func TestCompleter(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(path, []byte("abcdef"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	file, err := os.Open(path) // it cannot be written
+	file, err := os.Open(path) // read-only
 	if err != nil {
 		t.Fatal(err)
 	}

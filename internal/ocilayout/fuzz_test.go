@@ -10,8 +10,7 @@ import (
 	"osbuild-containers/test/inputs"
 )
 
-// FuzzArchive opens archives of all sorts: what opens has blobs that can be read to the
-// end that the manifest says.
+// FuzzArchive opens arbitrary archives: blobs of those that open have the sizes in the manifest.
 func FuzzArchive(f *testing.F) {
 	one, two := images.New(images.Layer(10)), images.New(images.Docker(), images.Layers(2, 600))
 	f.Add(inputs.Archive(one))

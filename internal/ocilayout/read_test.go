@@ -39,7 +39,7 @@ func compressed(data []byte) []byte {
 	return b.Bytes()
 }
 
-// same reads all of the image and compares it with what it was made of.
+// same compares all of an image with what it was made from.
 func same(t *testing.T, got *ocilayout.Image, err error, want *images.Image) {
 	t.Helper()
 	if err != nil {
@@ -78,8 +78,7 @@ func TestTheSameImageFromEverything(t *testing.T) {
 	}
 }
 
-// TestOneImageOfAList has what osbuild makes of an image and a list: a directory with the
-// list in the place of the manifest.
+// TestOneImageOfAList reads a directory with a list instead of a manifest, as osbuild makes it for an image and its list.
 func TestOneImageOfAList(t *testing.T) {
 	img, other := images.New(images.Layer(100)), images.New(images.Layer(200), images.Arch("arm64"))
 	list := images.NewList(images.Of(other, img))
@@ -127,13 +126,12 @@ func TestArchivesThatAreRefused(t *testing.T) {
 			t.Errorf("%s\ngot  %v\nwant …%s…", name, err, c.want)
 		}
 	}
-	// The same image under two names is one.
+	// One image under two names counts once.
 	got, err := ocilayout.OpenArchive(write(t, inputs.Archive(one, one)))
 	same(t, got, err, one)
 }
 
-// TestSchema1Dir shows that an image of Docker's schema 1 in a directory, as skopeo copies it, is converted, and that its
-// layers are verified for that.
+// TestSchema1Dir checks that a schema 1 image in a directory, as copied by skopeo, is converted and its layers verified.
 func TestSchema1Dir(t *testing.T) {
 	img := images.Schema1("a/b", "v1", images.Layer(1000), images.Use(images.EmptyLayer), images.Layer(500))
 	dir := t.TempDir()
@@ -169,7 +167,7 @@ func TestSchema1Dir(t *testing.T) {
 	}
 }
 
-func TestFoldersThatAreRefused(t *testing.T) {
+func TestRefusedDirectories(t *testing.T) {
 	img := images.New(images.Layer(100))
 	layer := img.Layers[0].Digest.Encoded()
 	for name, c := range map[string]struct {
@@ -205,7 +203,7 @@ func TestFoldersThatAreRefused(t *testing.T) {
 	}
 }
 
-// TestLinksInArchives has links to links, which lead to a file or nowhere, and in a circle.
+// TestLinksInArchives has chains of links that end at a file, nowhere, or in a cycle.
 func TestLinksInArchives(t *testing.T) {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
@@ -245,7 +243,7 @@ func TestLinksInArchives(t *testing.T) {
 	}
 }
 
-// TestLongNamesInArchives has an entry whose name alone would fill memory, if there were many.
+// TestLongNamesInArchives has an entry with a huge name.
 func TestLongNamesInArchives(t *testing.T) {
 	for _, h := range []tar.Header{
 		{Name: strings.Repeat("n", 5000), Typeflag: tar.TypeReg},
@@ -267,7 +265,7 @@ func TestLongNamesInArchives(t *testing.T) {
 	}
 }
 
-// TestDecompressionEndsWithItsContext has an archive that would be decompressed first.
+// TestDecompressionEndsWithItsContext cancels the decompression of an archive.
 func TestDecompressionEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -280,7 +278,7 @@ func TestDecompressionEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// A FIFO in the place of an archive is refused, not waited for.
+// A FIFO instead of an archive is refused without blocking.
 func TestArchiveThatIsAFIFO(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.tar")
 	if err := syscall.Mkfifo(path, 0o600); err != nil {

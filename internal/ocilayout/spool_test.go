@@ -27,7 +27,7 @@ func TestReadTreeIsGivenUp(t *testing.T) {
 	}
 }
 
-// However an archive is compressed, one that is cut off is called that.
+// A truncated archive is reported as such, whatever its compression.
 func TestCutOffXz(t *testing.T) {
 	var packed bytes.Buffer
 	w, err := xz.NewWriter(&packed)
@@ -49,7 +49,7 @@ func TestCutOffXz(t *testing.T) {
 	}
 }
 
-// A stream whose reader panics, as one of a library may, is an error.
+// A panic of a stream's reader, possible in libraries, is an error.
 func TestSpoolPanic(t *testing.T) {
 	if f, err := spool(t.Context(), func() (io.ReadCloser, error) { panic("oh") }); err == nil || !strings.Contains(err.Error(), "internal error: oh") {
 		t.Errorf("got %v, %v", f, err)

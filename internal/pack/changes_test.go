@@ -20,7 +20,7 @@ func (f writerFunc) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// tick returns when the file system's clock has gone on, so that a change shows.
+// tick waits until the file system's clock advances, so that a change is visible.
 func tick(t *testing.T) {
 	t.Helper()
 	dir := t.TempDir()
@@ -58,7 +58,7 @@ func TestATreeThatChangesIsRefused(t *testing.T) {
 			dir := t.TempDir()
 			write(t, dir+"/a", strings.Repeat("x", 2<<20))
 			write(t, dir+"/d/f", "f")
-			setTime(t, dir+"/d", epoch) // no PAX header before its own
+			setTime(t, dir+"/d", epoch) // so that it has no PAX header
 			tick(t)
 			tw := treeWriter{ctx: context.Background(), note: t.Logf}
 			done := false
@@ -75,7 +75,7 @@ func TestATreeThatChangesIsRefused(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeReadIsNamed(t *testing.T) {
+func TestUnreadableFileIsNamed(t *testing.T) {
 	tw := treeWriter{ctx: context.Background(), note: t.Logf}
 	err := tw.write(io.Discard, "/no/such/tree")
 	if want := `open tree "/no/such/tree": no such file or directory`; err == nil || err.Error() != want {

@@ -18,7 +18,7 @@ import (
 
 var formats = []Compression{{}, {Format: "gzip", Level: 1}, {Format: "gzip", Level: 8}, {Format: "zstd"}, {Format: "zstd", Level: 19}, {Format: "none"}}
 
-// noise returns bytes with about so many bits of entropy each.
+// noise returns bytes with about this many bits of entropy each.
 func noise(n, bits int, seed uint64) []byte {
 	r := rand.New(rand.NewPCG(seed, 0))
 	b := make([]byte, n)
@@ -51,7 +51,7 @@ func compressed(t testing.TB, c Compression, data []byte, step int) []byte {
 	return out.Bytes()
 }
 
-func TestWhatGoesInComesOut(t *testing.T) {
+func TestCompressRoundTrip(t *testing.T) {
 	text := []byte(strings.Repeat("all work and no play makes jack a dull boy. ", 20_000))
 	inputs := map[string][]byte{
 		"nothing": nil, "a byte": {7}, "zeros": make([]byte, 3<<20), "text": text, "noise": noise(1<<20+5, 8, 1),
@@ -63,7 +63,7 @@ func TestWhatGoesInComesOut(t *testing.T) {
 	for name, data := range inputs {
 		for _, c := range formats {
 			if c.Level > 1 && len(data) != gzipBlock+1 && len(data) != zstdBlock+1 {
-				continue // the slowest levels see enough of the others
+				continue // too slow for all inputs
 			}
 			z := compressed(t, c, data, 100_000)
 			if got := unpack(t, c.mediaType(), z); !bytes.Equal(got, data) {
@@ -79,8 +79,8 @@ func TestWhatGoesInComesOut(t *testing.T) {
 	}
 }
 
-// An encoder that has seen other data must not show it: which worker gets which block is chance.
-func TestEncodersForget(t *testing.T) {
+// The output of an encoder must not depend on data it has seen before: blocks are assigned to workers at random.
+func TestEncodersKeepNoState(t *testing.T) {
 	for _, c := range formats {
 		used, err := c.codec()
 		must(t, err)
@@ -98,7 +98,7 @@ func TestEncodersForget(t *testing.T) {
 
 func TestLevelsDiffer(t *testing.T) {
 	data := noise(1<<20, 5, 1)
-	for i := range data { // words that come again
+	for i := range data { // repeated words
 		if i > 5000 && i%7 < 5 {
 			data[i] = data[i-4000-i/5000%100]
 		}

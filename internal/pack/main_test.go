@@ -20,7 +20,7 @@ import (
 
 var epoch = time.Unix(1_700_000_000, 0).UTC()
 
-// testImage is an image with an epoch.
+// testImage returns an image with an epoch.
 func testImage(c Compression) Image {
 	return Image{
 		Platform:    v1.Platform{Architecture: "amd64", OS: "linux"},
@@ -44,7 +44,7 @@ func mustBeRoot(t *testing.T) {
 	}
 }
 
-// write makes a file whose time is the epoch.
+// write writes a file with the epoch as its time.
 func write(t *testing.T, path, content string) {
 	t.Helper()
 	must(t, os.MkdirAll(filepath.Dir(path), 0o755))
@@ -52,14 +52,14 @@ func write(t *testing.T, path, content string) {
 	setTime(t, path, epoch)
 }
 
-// setTime sets the time of what path is, not of what it leads to.
+// setTime sets the time of path without following a link.
 func setTime(t *testing.T, path string, when time.Time) {
 	t.Helper()
 	ts := unix.NsecToTimespec(when.UnixNano())
 	must(t, unix.UtimesNanoAt(unix.AT_FDCWD, path, []unix.Timespec{ts, ts}, unix.AT_SYMLINK_NOFOLLOW))
 }
 
-// pack makes an archive of the trees and returns its path.
+// pack packs the trees and returns the path of the archive.
 func pack(t *testing.T, img Image, trees ...string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -71,7 +71,7 @@ func pack(t *testing.T, img Image, trees ...string) string {
 	return filepath.Join(dir, "image.tar")
 }
 
-// content is what an archive holds, checked: every blob has the digest in its name.
+// content is the verified content of an archive: every blob matches the digest in its name.
 type content struct {
 	names    []string
 	files    map[string][]byte
@@ -115,7 +115,7 @@ func (c content) blob(t *testing.T, d v1.Descriptor) []byte {
 	return b
 }
 
-// layer returns a layer uncompressed, checked against its diff id.
+// layer returns an uncompressed layer, verified against its diff ID.
 func (c content) layer(t *testing.T, i int) []byte {
 	t.Helper()
 	l := c.manifest.Layers[i]
@@ -133,7 +133,7 @@ func unpack(t testing.TB, mediaType string, b []byte) []byte {
 	case v1.MediaTypeImageLayerGzip:
 		z, err := gzip.NewReader(r)
 		must(t, err)
-		z.Multistream(false) // it is one member
+		z.Multistream(false) // expect one member
 		r = z
 	case v1.MediaTypeImageLayerZstd:
 		z, err := zstd.NewReader(r)

@@ -108,7 +108,7 @@ func message(err error) string {
 	return err.Error()
 }
 
-// checkNames looks that a directory has these names and no others.
+// checkNames fails the test unless a directory has exactly these names.
 func checkNames(t *testing.T, dir string, want ...string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -152,7 +152,7 @@ func TestAFailureLeavesWhatWasThere(t *testing.T) {
 	}
 }
 
-// disk is a directory that takes so many bytes, and there is no other place to write to.
+// disk returns a directory with limited space, and leaves no other writable place.
 func disk(t *testing.T, size string) string {
 	t.Helper()
 	mustBeRoot(t)
@@ -174,7 +174,7 @@ func TestAFullDiskIsAnError(t *testing.T) {
 	checkNames(t, root)
 }
 
-// A disk that has room for the archive has room enough: nothing is stored uncompressed.
+// A disk with space for the archive suffices: nothing is stored uncompressed.
 func TestTheDiskHoldsTheArchiveOnly(t *testing.T) {
 	tree := t.TempDir()
 	must(t, os.WriteFile(tree+"/text", bytes.Repeat([]byte("again and again\n"), 2<<20), 0o644))

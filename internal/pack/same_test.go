@@ -47,9 +47,8 @@ func TestTheBytesDependOnNothingElse(t *testing.T) {
 	}
 }
 
-// What a stream becomes is pinned, so that another machine, another version of Go or of the
-// library that gives other bytes is seen. Where a change is wanted, it is for CHANGELOG.md:
-// images made of the same trees then have other digests.
+// The bytes of a stream are pinned, to detect machines or versions of Go or of the library that produce others. An intended
+// change must be in CHANGELOG.md: images made from the same trees then get other digests.
 func TestTheBytesOfThisVersion(t *testing.T) {
 	data := bytes.Join([][]byte{
 		make([]byte, 1<<20), []byte(strings.Repeat("all work and no play makes jack a dull boy. ", 50_000)),
@@ -64,7 +63,7 @@ func TestTheBytesOfThisVersion(t *testing.T) {
 	}
 }
 
-// TestTheArchiveOfThisVersion pins all that is around the streams.
+// TestTheArchiveOfThisVersion pins everything around the streams.
 func TestTheArchiveOfThisVersion(t *testing.T) {
 	mustBeRoot(t)
 	dir := t.TempDir()

@@ -11,13 +11,13 @@ import (
 	"time"
 )
 
-// Everything that reads images reads the archive: those tools that are installed are asked.
+// Every installed tool that reads images can read the archive.
 func TestToolsReadIt(t *testing.T) {
 	mustBeRoot(t)
 	tree := t.TempDir()
 	everything(t, tree, inOrder)
 	privileged(t, tree)
-	setTime(t, tree+"/old", time.Unix(1, 500)) // podman knows no time before 1970
+	setTime(t, tree+"/old", time.Unix(1, 500)) // podman does not support times before 1970
 	for _, c := range []Compression{{Format: "gzip"}, {Format: "zstd"}, {Format: "none"}} {
 		path := pack(t, testImage(c), tree, tree)
 		want := lines(t, read(t, path).layer(t, 0))
@@ -35,7 +35,7 @@ func TestToolsReadIt(t *testing.T) {
 			defer os.RemoveAll(tree + "-run")
 			podman("pull", "-q", "oci-archive:"+path)
 			out := podman("image", "mount", read(t, path).manifest.Config.Digest.Encoded())
-			comesBack(t, strings.TrimSpace(out), want, 1) // podman takes no entry for the root
+			comesBack(t, strings.TrimSpace(out), want, 1) // podman ignores the entry of the root
 		})
 		t.Run("umoci "+c.Format, func(t *testing.T) {
 			if c.Format != "gzip" {
@@ -58,15 +58,14 @@ func TestToolsReadIt(t *testing.T) {
 	}
 }
 
-// comesBack packs the directory again and compares what the layer says of all entries but the
-// first ones.
+// comesBack packs the directory again and compares all entries of the layer after the first ones.
 func comesBack(t *testing.T, dir string, want []string, first int) {
 	t.Helper()
 	got := lines(t, read(t, pack(t, testImage(Compression{Format: "none"}), dir)).layer(t, 0))
 	compare(t, got[first:], want[first:])
 }
 
-// compare shows the first line that is different.
+// compare reports the first line that differs.
 func compare(t *testing.T, got, want []string) {
 	t.Helper()
 	line := func(lines []string, i int) string { return append(slices.Clone(lines), "nothing")[min(i, len(lines))] }
@@ -77,7 +76,7 @@ func compare(t *testing.T, got, want []string) {
 	}
 }
 
-// run returns what the program writes to its standard output.
+// run returns a program's standard output.
 func run(t *testing.T, name string, args ...string) string {
 	t.Helper()
 	if _, err := exec.LookPath(name); err != nil {

@@ -21,14 +21,13 @@ import (
 	"osbuild-containers/internal/layer"
 )
 
-// acl of the owner rw-, the user 1000 r--, the group r--, the mask r-- and others ---.
+// acl grants rw- to the owner, r-- to user 1000, r-- to the group, with the mask r-- and others ---.
 const acl = "\x02\x00\x00\x00" + "\x01\x00\x06\x00\xff\xff\xff\xff" + "\x02\x00\x04\x00\xe8\x03\x00\x00" +
 	"\x04\x00\x04\x00\xff\xff\xff\xff" + "\x10\x00\x04\x00\xff\xff\xff\xff" + "\x20\x00\x00\x00\xff\xff\xff\xff"
 
 const aclAsText = "user::rw-,user:1000:r--,group::r--,mask::r--,other::---"
 
-// everything makes a tree with all that a layer can hold. Its names are made in the order
-// that is given.
+// everything makes a tree with all types of entries of a layer, created in shuffled order.
 func everything(t *testing.T, dir string, shuffle func([]func())) {
 	t.Helper()
 	long := strings.Repeat("n", 250)
@@ -73,7 +72,7 @@ func everything(t *testing.T, dir string, shuffle func([]func())) {
 	must(t, os.Chmod(dir, 0o755))
 }
 
-// privileged adds what only root can make.
+// privileged adds entries that only root can create.
 func privileged(t *testing.T, dir string) {
 	t.Helper()
 	at := func(name string) string { return filepath.Join(dir, name) }
@@ -95,7 +94,7 @@ func privileged(t *testing.T, dir string) {
 
 func inOrder([]func()) {}
 
-// lines shows each entry of a tar stream as one line.
+// lines describes each entry of a tar stream in one line.
 func lines(t *testing.T, raw []byte) []string {
 	t.Helper()
 	var out []string
@@ -179,9 +178,8 @@ func TestALayerSaysWhatTheTreeIs(t *testing.T) {
 	compare(t, got, want)
 }
 
-// TestNamesOfAttributes has names that a record cannot have, or that tools read
-// differently, whichever is listed first: container tools read those without "=", GNU tar
-// those in which nothing is like its code, package layer all.
+// TestNamesOfAttributes has names that a record cannot contain or that tools interpret differently, in any order: container tools
+// read names without "=", GNU tar names that do not look encoded, and package layer all.
 func TestNamesOfAttributes(t *testing.T) {
 	for _, c := range []struct {
 		names, podman []string
@@ -229,8 +227,7 @@ func TestNamesOfAttributes(t *testing.T) {
 	}
 }
 
-// The image specification advises against tar's own formats of sparse files, which tools
-// read differently.
+// The image specification advises against tar's sparse formats, which tools interpret differently.
 func TestHolesAreZeros(t *testing.T) {
 	dir := t.TempDir()
 	f, err := os.Create(dir + "/f")
@@ -279,7 +276,7 @@ func TestWithoutAnEpochTimesStay(t *testing.T) {
 	}
 }
 
-func TestWhatALayerCannotHoldIsTold(t *testing.T) {
+func TestUnsupportedFilesAreLogged(t *testing.T) {
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "d/.wh.x"), "")
 	l, err := net.Listen("unix", filepath.Join(dir, "d/s"))

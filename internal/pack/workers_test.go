@@ -11,7 +11,7 @@ import (
 	"testing/synctest"
 )
 
-// held is a codec that holds each block until it may continue.
+// held is a codec that blocks at each block until released.
 type held struct {
 	plain
 	inside *atomic.Int64
@@ -25,7 +25,7 @@ func (h held) encode(dst, _, block []byte) []byte {
 	return append(dst, block...)
 }
 
-// takes writes n bytes, 4 KiB at a time, and counts what was taken.
+// takes writes n bytes, 4 KiB at a time, and counts the bytes accepted.
 func takes(z *compressor, n int, taken *atomic.Int64) {
 	buf := make([]byte, 4<<10)
 	for range n / len(buf) {
@@ -53,7 +53,7 @@ func TestEachCoreHasABlock(t *testing.T) {
 			takes(z, size, &taken)
 			must(t, z.Close())
 		}()
-		synctest.Wait() // until nothing continues
+		synctest.Wait() // until all goroutines block
 		if n := inside.Load(); n != workers {
 			t.Errorf("%d blocks are compressed at the same time, want %d", n, workers)
 		}
@@ -68,7 +68,7 @@ func TestEachCoreHasABlock(t *testing.T) {
 	})
 }
 
-// A disk that is slower than the cores must not fill the memory.
+// A disk slower than the cores must not fill the memory.
 func TestNothingIsTakenThatCannotBeWritten(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(3))
 	for _, c := range formats {
@@ -104,7 +104,7 @@ type panicking struct{}
 
 func (panicking) Write([]byte) (int, error) { panic("oh") }
 
-// A panic in any other goroutine than the caller's makes Close return an error.
+// A panic in a goroutine makes Close return an error.
 func TestPanicIsAnError(t *testing.T) {
 	t.Parallel()
 	for name, z := range map[string]*compressor{

@@ -67,7 +67,7 @@ func TestHashIsThatOfCrypt(t *testing.T) {
 	}
 }
 
-// TestPasswordsAreNotShown formats passwords as logs and errors would.
+// TestPasswordsAreNotShown formats passwords like logs and errors do.
 func TestPasswordsAreNotShown(t *testing.T) {
 	p := Password{text: "secret"}
 	for _, format := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
@@ -135,8 +135,8 @@ func TestSetInDir(t *testing.T) {
 	const old, want = "root:*:1::::::\nbin:*:1::::::\n", "root:HASH:1::::::\nbin:*:1::::::\n"
 	when := time.Unix(1600000000, 123456789)
 	for name, c := range map[string]struct {
-		file  string            // where the shadow file is
-		links map[string]string // by name, in the order that is needed
+		file  string            // path of the shadow file
+		links map[string]string // links to create, by name
 		err   string
 	}{
 		"plain":               {file: "etc/shadow"},

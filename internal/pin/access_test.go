@@ -12,8 +12,7 @@ import (
 	"osbuild-containers/test/registry"
 )
 
-// TestChallengeOfTheRepository shows that a tag is pinned, and a pin checked, with credentials that only the
-// repository asks for.
+// TestChallengeOfTheRepository resolves and checks pins with credentials that only the repository asks for.
 func TestChallengeOfTheRepository(t *testing.T) {
 	for kind, auth := range map[string]registry.Option{
 		"basic": registry.Basic("ann", "s3cret"), "token": registry.Token("ann", "s3cret", time.Minute),
@@ -41,7 +40,7 @@ func TestChallengeOfTheRepository(t *testing.T) {
 	}
 }
 
-// TestCheckOfASilentMirror shows that a pin is checked at the registry when its mirror falls silent.
+// TestCheckOfASilentMirror checks a pin at the registry after its mirror stalls.
 func TestCheckOfASilentMirror(t *testing.T) {
 	w := newWorld(t)
 	w.push("app:v1", arch("amd64"))

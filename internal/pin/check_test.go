@@ -24,7 +24,7 @@ func (w *world) check(pins []Image) Status {
 	return got[0]
 }
 
-// delete removes a manifest, or a tag, from the registry.
+// delete deletes a manifest or tag from the registry.
 func (w *world) delete(name string, ref string) {
 	w.t.Helper()
 	req, err := http.NewRequest(http.MethodDelete, w.reg.URL+"/v2/"+name+"/manifests/"+ref, nil)
@@ -41,7 +41,7 @@ func (w *world) delete(name string, ref string) {
 	}
 }
 
-// TestCheckStates shows what is said of a pin after something has happened to it.
+// TestCheckStates pairs changes in the registry with the status of a pin.
 func TestCheckStates(t *testing.T) {
 	list := images.NewList(images.Of(arch("amd64"), arch("arm64")))
 	other := arch("amd64", images.Seed(9))
@@ -83,7 +83,7 @@ func TestCheckStates(t *testing.T) {
 	}
 }
 
-// TestCheckAsksOnce shows that nothing is read, and nothing asked twice.
+// TestCheckAsksOnce checks that a check reads nothing and sends each request once.
 func TestCheckAsksOnce(t *testing.T) {
 	w := newWorld(t)
 	w.push("images/name:v1", images.NewList(images.Of(arch("amd64"), arch("arm64"))))
@@ -98,8 +98,8 @@ func TestCheckAsksOnce(t *testing.T) {
 	}
 }
 
-// TestCheckSaysWhichMirror shows that the place that has the manifest is named, and that a mirror
-// keeps alive what is gone at the origin.
+// TestCheckSaysWhichMirror checks that the location with the manifest is named, and that a mirror may still serve what the origin
+// has deleted.
 func TestCheckSaysWhichMirror(t *testing.T) {
 	w := newWorld(t)
 	img := arch("amd64")
@@ -119,8 +119,8 @@ func TestCheckSaysWhichMirror(t *testing.T) {
 	}
 }
 
-// TestBase shows when the base of an image has moved: when the name that the image's annotations
-// give does not point to their digest, nor to a list that names it.
+// TestBase checks when an image's base has moved: when the annotated name points neither to the annotated digest nor to a list that
+// names it.
 func TestBase(t *testing.T) {
 	first, second := arch("amd64"), arch("amd64", images.Seed(2))
 	annotated := func(name string, d digest.Digest) *images.Image {
@@ -185,7 +185,7 @@ func TestWorst(t *testing.T) {
 	}
 }
 
-// TestUpdate shows that tags are followed for the platforms that are pinned, and what changes.
+// TestUpdate follows tags for the pinned platforms, and checks the changes.
 func TestUpdate(t *testing.T) {
 	w := newWorld(t)
 	shared := images.New(images.Layer(5000)).Layers

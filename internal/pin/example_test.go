@@ -7,7 +7,7 @@ import (
 	"osbuild-containers/internal/request"
 )
 
-// ExampleParseReference parses what a user may name an image by.
+// ExampleParseReference parses names that users may write.
 func ExampleParseReference() {
 	for _, text := range []string{"registry.example/team/app", "docker://registry.example/app:v1", "docker-daemon:app:v1"} {
 		ref, err := pin.ParseReference(request.Access{}, text)

@@ -14,7 +14,7 @@ import (
 
 func sum(text string) digest.Digest { return digest.FromString(text) }
 
-// example is a file with all that an image can have.
+// example returns a file that uses every field.
 func example() *File {
 	when := time.Date(2026, 2, 3, 4, 5, 6, 0, time.UTC)
 	return &File{Version: 1, Images: []Image{
@@ -37,7 +37,7 @@ func example() *File {
 	}}
 }
 
-// TestFileRoundTrip shows that what is written is read again, the same bytes each time.
+// TestFileRoundTrip checks that a written file is read back, with the same bytes each time.
 func TestFileRoundTrip(t *testing.T) {
 	path := filepath.Join(t.TempDir(), FileName)
 	if err := example().Write(path); err != nil {
@@ -56,7 +56,7 @@ func TestFileRoundTrip(t *testing.T) {
 	}
 }
 
-// TestFileReadsWell shows that a change of one image is a change of its block.
+// TestFileReadsWell checks that changing an image changes only its block.
 func TestFileReadsWell(t *testing.T) {
 	f := example()
 	before := strings.Split(string(f.Encode()), "\n")
@@ -80,7 +80,7 @@ func TestFileReadsWell(t *testing.T) {
 	}
 }
 
-// TestFileIsReplacedAsAWhole shows that permissions stay, links are followed and nothing is left.
+// TestFileIsReplacedAsAWhole checks that permissions are kept, links followed and no temporary files left.
 func TestFileIsReplacedAsAWhole(t *testing.T) {
 	dir := t.TempDir()
 	path, link := filepath.Join(dir, "real.json"), filepath.Join(dir, FileName)
@@ -107,7 +107,7 @@ func TestFileIsReplacedAsAWhole(t *testing.T) {
 	}
 }
 
-// TestFileRefused pairs files that are not pin files with the error.
+// TestFileRefused pairs invalid pin files with errors.
 func TestFileRefused(t *testing.T) {
 	good := string(example().Encode())
 	change := func(old, instead string) string {
@@ -138,7 +138,7 @@ func TestFileRefused(t *testing.T) {
 	}
 }
 
-// TestMerge shows that a pin that is as before keeps its block, and the file its order.
+// TestMerge checks that an unchanged pin keeps its block, and the file its order.
 func TestMerge(t *testing.T) {
 	f := example()
 	later := f.Images[0].Resolved.Add(time.Hour)
@@ -179,7 +179,7 @@ func TestSelect(t *testing.T) {
 	}
 }
 
-// What cannot be read back is not written, and the image is named.
+// A file that could not be read back is not written, and the error names the image.
 func TestWriteReadsBack(t *testing.T) {
 	good := Image{Reference: "registry.example/a:1", Platform: "linux/amd64", Manifest: sum("1"), ID: sum("2"), Layers: []Layer{{sum("3"), 5}}, Resolved: time.Unix(1, 0).UTC()}
 	if err := (&File{Version: 1, Images: []Image{good}}).Write(filepath.Join(t.TempDir(), "pins")); err != nil {
@@ -214,7 +214,7 @@ func TestWriteReadsBack(t *testing.T) {
 	}
 }
 
-// TestReadSaysWhy shows what is said of pin files of later versions and of those with a merge conflict.
+// TestReadSaysWhy checks the errors for pin files of later versions and for merge conflicts.
 func TestReadSaysWhy(t *testing.T) {
 	for raw, want := range map[string]string{
 		`{"version": 2, "images": []}`:               "was made by a newer osbuild-containers",

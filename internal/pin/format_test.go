@@ -11,7 +11,7 @@ import (
 	"osbuild-containers/internal/manifest"
 )
 
-// TestLinesRoundTrip shows that pins that are written as lines and read again name the same bytes.
+// TestLinesRoundTrip checks that pins written as lines and read again name the same bytes.
 func TestLinesRoundTrip(t *testing.T) {
 	w := newWorld(t)
 	w.push("images/list:v1", images.NewList(images.Of(arch("amd64"), arch("arm64"))))
@@ -47,7 +47,7 @@ func TestLinesRoundTrip(t *testing.T) {
 	}
 }
 
-// TestDecodeAsFound shows what is read of files as other tools and people write them.
+// TestDecodeAsFound decodes files as written by other tools and by people.
 func TestDecodeAsFound(t *testing.T) {
 	a, b := "sha256:"+strings.Repeat("a", 64), "sha256:"+strings.Repeat("b", 64)
 	for name, c := range map[string]struct {
@@ -74,7 +74,7 @@ func TestDecodeAsFound(t *testing.T) {
 	}
 }
 
-// TestDecodeRefused pairs what is not a list of references with the error.
+// TestDecodeRefused pairs invalid files with errors.
 func TestDecodeRefused(t *testing.T) {
 	for _, c := range []struct{ in, want string }{
 		{"registry.example/x:v1\nnot an image\n", "line 2: \"not an image\" is not the name of an image: invalid reference format"},
@@ -86,7 +86,7 @@ func TestDecodeRefused(t *testing.T) {
 	}
 }
 
-// TestLinesWithoutANotation shows that no pin is lost silently.
+// TestLinesWithoutANotation checks that a pin that lines cannot express is an error.
 func TestLinesWithoutANotation(t *testing.T) {
 	stored := &File{Images: example().Images[2:3]}
 	two := &File{Images: slices.Clone(example().Images[:2])}

@@ -16,7 +16,7 @@ import (
 	"osbuild-containers/test/registry"
 )
 
-// TestMain keeps the tests apart from the machine's configuration.
+// TestMain isolates the tests from the machine's configuration.
 func TestMain(m *testing.M) {
 	if image.Reexec() {
 		return
@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 	os.Exit(home.Run(m))
 }
 
-// world is a real registry with a proxy before it that counts and breaks, and what was noted.
+// world is a real registry behind a proxy that counts and breaks requests, and the log.
 type world struct {
 	t   *testing.T
 	reg *registry.Registry
@@ -50,7 +50,7 @@ func (w *world) note(format string, args ...any) {
 	w.notes = append(w.notes, fmt.Sprintf(format, args...))
 }
 
-// conf makes the registries registry.example and mirror.example of the proxy, with what is said.
+// conf maps registry.example and mirror.example to the proxy in registries.conf, with additional settings.
 func (w *world) conf(more string) {
 	w.t.Helper()
 	path := filepath.Join(w.t.TempDir(), "registries.conf")
@@ -62,7 +62,7 @@ func (w *world) conf(more string) {
 	w.Access = request.Access{TLSVerify: true}
 }
 
-// push puts an image or a list into the registry, as registry.example/<name>.
+// push pushes an image or list as registry.example/<name>.
 func (w *world) push(name string, e images.Entry) {
 	w.t.Helper()
 	if err := images.Push(e, w.reg.URL, name, images.Via(w.reg.Client())); err != nil {
@@ -70,7 +70,7 @@ func (w *world) push(name string, e images.Entry) {
 	}
 }
 
-// want makes a Wanted of texts.
+// want returns a Wanted.
 func (w *world) want(text string, arches ...string) Wanted {
 	w.t.Helper()
 	ref, err := ParseReference(w.Access, text)
@@ -88,7 +88,7 @@ func (w *world) want(text string, arches ...string) Wanted {
 	return wanted
 }
 
-// pin resolves one reference, and fails the test where that fails.
+// pin resolves one reference, and fails the test on an error.
 func (w *world) pin(text string, arches ...string) []Image {
 	w.t.Helper()
 	got, err := w.Resolve(w.t.Context(), []Wanted{w.want(text, arches...)})
@@ -98,8 +98,7 @@ func (w *world) pin(text string, arches ...string) []Image {
 	return got
 }
 
-// refuse resolves one reference and compares the error with the one wanted, in which ADDR is the
-// proxy's address.
+// refuse resolves one reference and compares the error, in which ADDR is the proxy's address.
 func (w *world) refuse(want, text string, arches ...string) {
 	w.t.Helper()
 	got, err := w.Resolve(w.t.Context(), []Wanted{w.want(text, arches...)})
@@ -110,7 +109,7 @@ func (w *world) refuse(want, text string, arches ...string) {
 	}
 }
 
-// isPinned compares a pin with the image it has to be of.
+// isPinned compares a pin with an image.
 func isPinned(t *testing.T, got *Image, img *images.Image, list *images.List) {
 	t.Helper()
 	if got.Manifest != img.Digest || got.ID != img.ID || len(got.Layers) != len(img.Layers) {
@@ -126,7 +125,7 @@ func isPinned(t *testing.T, got *Image, img *images.Image, list *images.List) {
 	}
 }
 
-// arch makes an image for an architecture, written arch[/variant].
+// arch returns an image for an architecture, written arch[/variant].
 func arch(name string, opts ...images.Option) *images.Image {
 	name, variant, _ := strings.Cut(name, "/")
 	return images.New(append([]images.Option{images.Arch(name), images.Variant(variant), images.Layer(100)}, opts...)...)

@@ -8,7 +8,7 @@ import (
 	"osbuild-containers/internal/request"
 )
 
-// TestParseReference shows how what people write is understood.
+// TestParseReference pairs texts with references.
 func TestParseReference(t *testing.T) {
 	d := "sha256:" + strings.Repeat("a", 64)
 	for text, want := range map[string]string{

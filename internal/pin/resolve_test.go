@@ -25,7 +25,7 @@ func platformOf(os, arch string) func(map[string]any) {
 
 func unsaid(e map[string]any) { delete(e, "platform") }
 
-// TestPlatformsOfAList shows which image of a list is pinned for which architecture.
+// TestPlatformsOfAList pairs architectures with images of a list.
 func TestPlatformsOfAList(t *testing.T) {
 	w := newWorld(t)
 	made := map[string]*images.Image{}
@@ -68,8 +68,8 @@ func TestPlatformsOfAList(t *testing.T) {
 	}
 }
 
-// TestDocumentsWithOtherNames has lists and configs that call the architectures as osbuild, rpm and
-// the kernel do: they are the same images, without a note.
+// TestDocumentsWithOtherNames has lists and configs with the architecture names of osbuild, rpm and the kernel: they select the same
+// images, without a note.
 func TestDocumentsWithOtherNames(t *testing.T) {
 	w := newWorld(t)
 	for name, c := range map[string]struct{ asked, want string }{
@@ -92,13 +92,12 @@ func TestDocumentsWithOtherNames(t *testing.T) {
 	}
 }
 
-// TestStrangeLists shows what is made of lists as they are found: entries that repeat, entries for
-// other systems, attestations, entries that do not say what they are for.
+// TestStrangeLists has unusual lists: repeated entries, entries for other systems, attestations, entries without a platform.
 func TestStrangeLists(t *testing.T) {
 	w := newWorld(t)
 	amd, other, arm := arch("amd64"), arch("amd64", images.Seed(1)), arch("arm64")
 	notes := images.New(images.Artifact("application/spdx+json"), images.Layer(10))
-	attestation := images.New(images.Layer(10), images.Edit(func(m map[string]any) { // with the config of an image
+	attestation := images.New(images.Layer(10), images.Edit(func(m map[string]any) { // has the config of an image
 		m["layers"].([]any)[0].(map[string]any)["mediaType"] = "application/vnd.in-toto+json"
 	}))
 	inner := images.NewList(images.Of(amd))
@@ -168,7 +167,7 @@ func TestStrangeLists(t *testing.T) {
 	}
 }
 
-// TestImageWithoutAList shows that its config says what it is for.
+// TestImageWithoutAList checks that the platform is read from the config.
 func TestImageWithoutAList(t *testing.T) {
 	w := newWorld(t)
 	arm, none := arch("arm64/v8"), images.New(images.ConfigBytes([]byte(`{"rootfs": {"type": "layers", "diff_ids": []}}`)))
@@ -187,7 +186,7 @@ func TestImageWithoutAList(t *testing.T) {
 		"pin it with --arch any", "registry.example/images/none:v1", "amd64")
 }
 
-// TestTagAndDigest shows that the digest decides, of an image and of a list.
+// TestTagAndDigest checks that the digest decides, for images and lists.
 func TestTagAndDigest(t *testing.T) {
 	w := newWorld(t)
 	old := images.NewList(images.Of(arch("amd64"), arch("arm64")))
@@ -208,8 +207,8 @@ func TestTagAndDigest(t *testing.T) {
 	isPinned(t, &got, arm, nil)
 }
 
-// TestSchema1 shows that an image of schema 1 is pinned by what is signed, that its id is that of its conversion, for which
-// its layers are read, and that both are said.
+// TestSchema1 checks that a schema 1 image is pinned by the digest of its signed part, with the id of its conversion, for which its
+// layers are read, and that both are noted.
 func TestSchema1(t *testing.T) {
 	w := newWorld(t)
 	old := images.Schema1("images/old", "v1", images.Layer(1000), images.Use(images.EmptyLayer), images.Arch("arm64"))
@@ -236,7 +235,7 @@ func TestSchema1(t *testing.T) {
 	}
 }
 
-// TestAllOrNothing shows that each reference that fails is named, and each hint is given once.
+// TestAllOrNothing checks that each failed reference is named, and each hint printed once.
 func TestAllOrNothing(t *testing.T) {
 	w := newWorld(t)
 	w.push("images/good:v1", arch("amd64"))
@@ -264,7 +263,7 @@ log in (podman login, REGISTRY_AUTH_FILE) or check that the account may read thi
 	}
 }
 
-// TestDamage shows that nothing is pinned whose bytes are not those that are named.
+// TestDamage checks that nothing is pinned whose bytes do not match their digest.
 func TestDamage(t *testing.T) {
 	w := newWorld(t)
 	amd := arch("amd64")
@@ -281,7 +280,7 @@ func TestDamage(t *testing.T) {
 	}
 }
 
-// TestTriedAgain shows that a registry in trouble is asked again, and that it is said.
+// TestTriedAgain checks that a failing registry is retried and that retries are logged.
 func TestTriedAgain(t *testing.T) {
 	w := newWorld(t)
 	amd := arch("amd64")
@@ -294,7 +293,7 @@ func TestTriedAgain(t *testing.T) {
 	}
 }
 
-// TestRequests shows that pinning costs one request for each thing that is read, and a greeting.
+// TestRequests checks that pinning sends one request for each document, and a ping.
 func TestRequests(t *testing.T) {
 	w := newWorld(t)
 	w.push("images/name:v1", images.NewList(images.Of(arch("amd64"), arch("arm64"))))
@@ -308,7 +307,7 @@ func TestRequests(t *testing.T) {
 	}
 }
 
-// TestMirrors shows that a pin says which mirror served it, if one did.
+// TestMirrors checks that a pin records the mirror that served it.
 func TestMirrors(t *testing.T) {
 	w := newWorld(t)
 	w.push("mirrored/name:v1", arch("amd64"))
@@ -318,7 +317,7 @@ func TestMirrors(t *testing.T) {
 	}
 }
 
-// TestStored shows that images in containers storage are pinned from there.
+// TestStored pins images in a containers storage.
 func TestStored(t *testing.T) {
 	w := newWorld(t)
 	s := store.New(t, "vfs")
@@ -345,7 +344,7 @@ func TestStored(t *testing.T) {
 	}
 }
 
-// A panic is the error of what it was met with, and of nothing else.
+// A panic is an error of its reference only.
 func TestEachPanic(t *testing.T) {
 	errs := (&Resolver{}).each(3, func(n int) error {
 		if n == 1 {

@@ -35,7 +35,7 @@ func TestStatusOfASignal(t *testing.T) {
 	}
 }
 
-// A log that is not a terminal gets lines, whatever the struct says.
+// A log that is not a terminal gets lines, whatever Env says.
 func TestLog(t *testing.T) {
 	for _, terminal := range []bool{false, true} {
 		var log bytes.Buffer

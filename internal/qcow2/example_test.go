@@ -8,7 +8,7 @@ import (
 	"osbuild-containers/internal/qcow2"
 )
 
-// An image has what differs from the one below.
+// An image contains only what differs from its backing image.
 func Example() {
 	dir, err := os.MkdirTemp("", "qcow2-example-")
 	if err != nil {

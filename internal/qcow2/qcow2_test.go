@@ -23,7 +23,7 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// qemuImg runs qemu-img, which must succeed, and skips the test when it is not installed.
+// qemuImg runs qemu-img, which must succeed. It skips the test if qemu-img is not installed.
 func qemuImg(t *testing.T, args ...string) string {
 	t.Helper()
 	path, err := exec.LookPath("qemu-img")
@@ -37,7 +37,7 @@ func qemuImg(t *testing.T, args ...string) string {
 	return string(out)
 }
 
-// create makes an image with a name.
+// create creates an image at path.
 func create(t *testing.T, path string, opt qcow2.Options) *qcow2.Image {
 	t.Helper()
 	f, err := os.Create(path)
@@ -57,8 +57,7 @@ func write(t *testing.T, m *qcow2.Image, off int64, p []byte) {
 	}
 }
 
-// chain makes images that are each backed by the one before, and written to at random. It
-// returns their content.
+// chain makes images, each backed by the previous one and written to at random, and returns their contents.
 func chain(t *testing.T, dir string, size int64) (all [][]byte) {
 	t.Helper()
 	r := rand.New(rand.NewPCG(1, 2))
@@ -76,7 +75,7 @@ func chain(t *testing.T, dir string, size int64) (all [][]byte) {
 			switch r.IntN(4) {
 			case 0: // zeros
 			case 1:
-				copy(p, content[off:]) // the same
+				copy(p, content[off:]) // unchanged data
 			default:
 				for k := range p {
 					p[k] = byte(r.IntN(256))
@@ -109,7 +108,7 @@ func chain(t *testing.T, dir string, size int64) (all [][]byte) {
 	return all
 }
 
-// extent is a line of qemu-img map.
+// extent is an entry of the output of qemu-img map.
 type extent struct {
 	Start, Length int64
 	Depth         int
@@ -117,8 +116,7 @@ type extent struct {
 	Data          bool
 }
 
-// QEMU must find nothing wrong, read the same, and find in each image the clusters that differ
-// from those below and no others.
+// QEMU finds no errors, reads the same content, and finds in each image exactly the clusters that differ from the backing image.
 func TestChain(t *testing.T) {
 	t.Parallel()
 	for _, size := range []int64{cluster, 40 * cluster, 55*cluster + 512, 70*cluster - 512} {
@@ -137,7 +135,7 @@ func TestChain(t *testing.T) {
 			}
 			var extents []extent
 			must(t, json.Unmarshal([]byte(qemuImg(t, "map", "--output=json", path)), &extents))
-			// Extents are less than a cluster where the file has holes.
+			// Extents are smaller than a cluster where the file has holes.
 			here, data := map[int64]bool{}, map[int64]bool{}
 			for _, e := range extents {
 				for at := e.Start / cluster; at*cluster < e.Start+e.Length; at++ {
@@ -174,11 +172,11 @@ func TestDeterministic(t *testing.T) {
 	}
 }
 
-// An image of many clusters has several blocks of counts, and is as small as what is in it.
+// An image with many clusters has several refcount blocks, and its file stays small.
 func TestLarge(t *testing.T) {
 	t.Parallel()
 	const size = 4 << 40
-	// In memory: a disk that discards takes a minute to remove a file of so many parts.
+	// In memory: on a disk that discards, removing such a fragmented file takes a minute.
 	dir, err := os.MkdirTemp("/dev/shm", "qcow2-test-") //nolint:usetesting // TempDir may be on a disk
 	if err != nil {
 		t.Skipf("no file system in memory: %v", err)
@@ -187,7 +185,7 @@ func TestLarge(t *testing.T) {
 	path := filepath.Join(dir, "image")
 	m := create(t, path, qcow2.Options{Size: size})
 	one := []byte{1}
-	for i := range int64(33000) { // more than one block of counts has
+	for i := range int64(33000) { // more than one refcount block holds
 		write(t, m, i*cluster, one)
 	}
 	write(t, m, size-1, one)
@@ -200,7 +198,7 @@ func TestLarge(t *testing.T) {
 	}
 }
 
-// A raw image can be below, and be shorter.
+// A backing image may be raw, and shorter.
 func TestRawBacking(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

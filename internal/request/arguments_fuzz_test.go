@@ -8,7 +8,7 @@ import (
 	"osbuild-containers/internal/request"
 )
 
-// FuzzArguments looks for arguments that are accepted and lead out of an input.
+// FuzzArguments searches for accepted arguments that lead outside an input.
 func FuzzArguments(f *testing.F) {
 	const options = `"options": {"destination": {"type": "oci", "path": "/x"}}`
 	for _, images := range []string{

@@ -8,7 +8,7 @@ import (
 	"osbuild-containers/internal/request"
 )
 
-// TestArgumentsRefused pairs arguments with all that the person who wrote them reads.
+// TestArgumentsRefused pairs arguments with the complete error.
 func TestArgumentsRefused(t *testing.T) {
 	const start = `{"tree": "/t", "inputs": {"images": {"path": "/i"}}, `
 	for name, c := range map[string]struct{ in, want string }{

@@ -8,7 +8,7 @@ import (
 	"osbuild-containers/internal/request"
 )
 
-// many is a request of n images, each with a name of its own.
+// many returns a request for n images with different names.
 func many(n int) []byte {
 	var b strings.Builder
 	b.WriteString(`{"items": {`)

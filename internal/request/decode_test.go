@@ -23,21 +23,20 @@ var (
 	hex64  = strings.Repeat("0", 64)
 )
 
-// expand writes the digests into a text, where A, B, D and H stand for them between
-// angle brackets.
+// expand replaces <A>, <B>, <D> and <H> by digests.
 func expand(s string) string {
 	return strings.NewReplacer("<A>", idA, "<B>", idB, "<D>", pinned, "<H>", hex64).Replace(s)
 }
 
-// withImage is a request whose one image has these fields.
+// withImage returns a request for one image with these fields.
 func withImage(fields string) string {
 	return `{"items": {"<A>": {"image": {` + fields + `}}}, "cache": "/c"}`
 }
 
-// named is a request for the image of this name.
+// named returns a request for the image with this name.
 func named(name string) string { return withImage(fmt.Sprintf(`"name": %s, "digest": "<D>"`, name)) }
 
-// TestRefused pairs a request with all that the person who wrote it gets to read.
+// TestRefused pairs requests with the complete error.
 func TestRefused(t *testing.T) {
 	const image = "items.<A>.image"
 	for name, c := range map[string]struct{ source, in, want string }{
@@ -241,7 +240,7 @@ func TestAccepted(t *testing.T) {
 	}
 }
 
-// TestArgs shows how the items come from the versions of osbuild.
+// TestArgs decodes the arguments of a call by osbuild.
 func TestArgs(t *testing.T) {
 	for name, c := range map[string]struct{ method, args, want string }{
 		"v129 and later":    {"download", `{"items": {"<A>": {}}, "options": {}, "cache": "/c", "output": null, "checksums": []}`, "download /c  <A>"},

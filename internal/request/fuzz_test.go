@@ -13,9 +13,8 @@ import (
 	"osbuild-containers/internal/request"
 )
 
-// FuzzDecode shows that no text makes the decoder panic, and that what it accepts can
-// be trusted: a digest is nothing but a digest, a path is absolute, a name is one that
-// the library accepts too.
+// FuzzDecode checks that no text makes the decoder panic, and that accepted values are safe: digests are plain digests, paths are
+// absolute, and the library accepts the names.
 func FuzzDecode(f *testing.F) {
 	anchored := regexp.MustCompile(`\Asha256:[0-9a-f]{64}\z`)
 	f.Fuzz(func(t *testing.T, source byte, raw []byte) {

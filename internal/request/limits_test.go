@@ -47,7 +47,7 @@ func TestSizeIsLimited(t *testing.T) {
 	}
 }
 
-// The generic form of a value takes many times the memory of its text.
+// Decoded as an any, a value takes many times the memory of its text.
 func TestValuesAreLimited(t *testing.T) {
 	id := "sha256:" + strings.Repeat("1", 64)
 	large := "[" + strings.Repeat("0,", 1<<19) + "0]"

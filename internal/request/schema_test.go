@@ -11,7 +11,7 @@ import (
 
 var sources = []string{"org.osbuild.skopeo", "org.osbuild.skopeo-index", "org.osbuild.containers-storage"}
 
-// metaOf is the meta.json of a source as generic JSON.
+// metaOf returns the decoded meta.json of a source.
 func metaOf(t *testing.T, source string) map[string]any {
 	t.Helper()
 	raw, err := schemas.Meta(source)
@@ -36,8 +36,8 @@ func at(t *testing.T, v any, keys ...string) any {
 	return v
 }
 
-// TestDecodeValidAgreesWithTheValidator changes one thing at a time in a valid item. What the decoder
-// accepts without the validator, the validator must accept; and usual items need no validator.
+// TestDecodeValidAgreesWithTheValidator changes a valid item one field at a time. Items accepted without the validator must be valid,
+// and common items must not need the validator.
 func TestDecodeValidAgreesWithTheValidator(t *testing.T) {
 	const digest = "sha256:dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd"
 	good := map[string]any{
@@ -81,7 +81,7 @@ func TestDecodeValidAgreesWithTheValidator(t *testing.T) {
 			try(map[string]any{"image": v})
 		}
 		for _, key := range []string{"name", "digest", "tls-verify", "containers-transport", "storage-location", "other"} {
-			const none = 1 // not a value, but none at all
+			const none = 1 // stands for a missing field
 			for _, v := range append(values, none) {
 				image := map[string]any{}
 				for k, g := range good {
@@ -123,7 +123,7 @@ func TestDefaultsAreDocumented(t *testing.T) {
 	}
 }
 
-// TestSchemasAgree compares what stands in more than one place of the schemas.
+// TestSchemasAgree compares parts that occur in several schemas.
 func TestSchemasAgree(t *testing.T) {
 	text := func(v any) []byte { return []byte(fmt.Sprint(v)) }
 	images, lists := metaOf(t, "org.osbuild.skopeo"), metaOf(t, "org.osbuild.skopeo-index")

@@ -14,8 +14,8 @@ import (
 	"osbuild-containers/test/userns"
 )
 
-// TestUnmappedUsersAreNotOne has links of several users in directories that all may write to. In a user namespace all
-// users that it does not map look alike, so that the owner of a link need not be that of the directory.
+// TestUnmappedUsersAreNotOne has links of several users in world-writable directories. In a user namespace, all unmapped users have
+// the same ID, so the owner of a link may differ from that of the directory although the IDs are equal.
 func TestUnmappedUsersAreNotOne(t *testing.T) {
 	const shared = "TEST_SHARED"
 	if os.Getenv(shared) == "" {
@@ -50,14 +50,14 @@ func TestUnmappedUsersAreNotOne(t *testing.T) {
 	}
 }
 
-// TestRootOfAnotherNamespace names a file by the root of a thread that has another file system mounted on its directory.
+// TestRootOfAnotherNamespace opens a file via the root of a thread with another file system mounted on its directory.
 func TestRootOfAnotherNamespace(t *testing.T) {
 	dir := t.TempDir()
 	ready, done := make(chan error), make(chan struct{})
 	defer close(done)
 	var thread int
 	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
 		thread = unix.Gettid()
 		err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS)
 		if err == nil {

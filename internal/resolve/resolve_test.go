@@ -23,7 +23,7 @@ func must(t *testing.T, errs ...error) {
 	}
 }
 
-// needRoot skips tests in which files belong to several users.
+// needRoot skips tests that need files of several users.
 func needRoot(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -31,7 +31,7 @@ func needRoot(t *testing.T) {
 	}
 }
 
-// TestTarget has what may be in a directory that all may write to, and where it leads.
+// TestTarget pairs paths in a world-writable directory with results.
 func TestTarget(t *testing.T) {
 	needRoot(t)
 	const foreign, missing = "another user's", "missing"
@@ -113,7 +113,7 @@ func TestTarget(t *testing.T) {
 	}
 }
 
-// TestLinksOfProc writes to open files by the names that /proc and /dev have for them, as standard output has.
+// TestLinksOfProc writes to open files by their names in /proc and /dev, such as standard output.
 func TestLinksOfProc(t *testing.T) {
 	file, err := os.Create(filepath.Join(t.TempDir(), "file"))
 	must(t, err)
@@ -162,7 +162,7 @@ func TestLinksOfProc(t *testing.T) {
 	}
 }
 
-// TestOpenIsOfWhatWasFound replaces a file between both.
+// TestOpenIsOfWhatWasFound replaces a file between Find and Open.
 func TestOpenIsOfWhatWasFound(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
 	must(t, os.WriteFile(path, nil, 0o600))

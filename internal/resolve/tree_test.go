@@ -10,8 +10,7 @@ import (
 	"osbuild-containers/internal/resolve"
 )
 
-// TestPathsStayInTheTree makes directories through symbolic links that lead out, and looks
-// where they are.
+// TestPathsStayInTheTree creates directories through symbolic links that point outside, and checks where they are.
 func TestPathsStayInTheTree(t *testing.T) {
 	for path, want := range map[string]string{
 		"/":                    ".",

@@ -15,7 +15,7 @@ var (
 	errFinal     = errors.New("gone")
 )
 
-// policy is one for tests, which sorts the errors above.
+// policy returns a policy that classifies the errors above.
 func policy() Policy {
 	return Policy{
 		Retries: 3, Timeout: time.Minute, Stall: time.Minute, Header: time.Minute, FirstWait: time.Millisecond,
@@ -31,7 +31,7 @@ func policy() Policy {
 	}
 }
 
-// Example tries again what fails twice.
+// Example retries an operation that fails twice.
 func Example() {
 	p := Policy{
 		Retries: 5, Timeout: time.Minute, Stall: time.Minute, FirstWait: time.Millisecond,
@@ -52,12 +52,12 @@ func Example() {
 	// 3 <nil>
 }
 
-// TestTries pairs what the tries of an operation return with what becomes of it.
+// TestTries pairs the results of tries with that of the operation.
 func TestTries(t *testing.T) {
 	next := &NextError{Err: errTransient, Next: "there"}
 	for name, c := range map[string]struct {
 		errs  []error // of each try; nil after that
-		far   int64   // bytes that each try brings
+		far   int64   // new bytes of each try
 		renew error
 		tries int
 		want  string
@@ -94,7 +94,7 @@ func TestTries(t *testing.T) {
 	}
 }
 
-// TestTimeout shows that a wait which would end after the time-out is not begun.
+// TestTimeout checks that no wait starts that would end after the timeout.
 func TestTimeout(t *testing.T) {
 	p := policy()
 	p.Classify = func(error) (Class, time.Duration) { return Transient, time.Hour }
@@ -104,7 +104,7 @@ func TestTimeout(t *testing.T) {
 	}
 }
 
-// TestCancelled shows that a wait ends with the context, and with its cause.
+// TestCancelled checks that a wait ends with the context, and returns its cause.
 func TestCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	p := policy()

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// mute is a body whose bytes never come. It must not be closed while it is read.
+// mute is a body without any bytes. It must not be closed during a Read.
 type mute struct {
 	t       *testing.T
 	ctx     context.Context
@@ -34,8 +34,7 @@ func (m *mute) Close() error {
 	return nil
 }
 
-// Where a registry answers before it has got all, an HTTP client may still read what is to be sent: the answer
-// counts, and what is read is over.
+// If a server answers before it has received the whole body, the answer counts, and a client that still reads the body gets an error.
 func TestAnAnswerBeforeAllIsSent(t *testing.T) {
 	op := NewGroup(policy()).New(func(Failure) {})
 	refused := errors.New("refused")
@@ -61,7 +60,7 @@ func TestAnAnswerBeforeAllIsSent(t *testing.T) {
 	}
 }
 
-// A token server that hangs is asked again.
+// A token server that hangs is retried.
 func TestFreshCredentialsThatDoNotCome(t *testing.T) {
 	asked := 0
 	p := policy()
@@ -83,8 +82,7 @@ func TestFreshCredentialsThatDoNotCome(t *testing.T) {
 	}
 }
 
-// TestContentThatCannotBeRead shows that a Send does not blame the server, and does not try again, for what it could
-// not read.
+// TestContentThatCannotBeRead checks that Send neither blames the server nor retries if the content cannot be read.
 func TestContentThatCannotBeRead(t *testing.T) {
 	lost, tries := errors.New("lost"), 0
 	op := NewGroup(policy()).New(func(Failure) {})

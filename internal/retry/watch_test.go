@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// TestPace: only bytes at the least rate are progress, and what came fast does not count for later.
+// TestPace checks that only bytes at the lowest rate are progress, and that a fast start earns no credit.
 func TestPace(t *testing.T) {
 	for name, c := range map[string]struct {
 		late  time.Duration
@@ -31,7 +31,7 @@ func TestPace(t *testing.T) {
 	}
 }
 
-// TestPatienceGrows: each further try waits longer, within what the time-out leaves.
+// TestPatienceGrows checks that each further try waits longer, within the timeout.
 func TestPatienceGrows(t *testing.T) {
 	p := policy()
 	p.Stall, p.Header, p.Timeout = time.Second, 4*time.Second, 11*time.Second
@@ -54,7 +54,7 @@ func TestPatienceGrows(t *testing.T) {
 	_ = watch.Stop(nil)
 }
 
-// A reader that does something else meanwhile does not hide that a connection is slow.
+// A reader that pauses does not hide that a connection is slow.
 func TestPausesDoNotHideSlowness(t *testing.T) {
 	w := newWatch(t.Context(), time.Minute, 0)
 	w.pace.set(30 * time.Second)

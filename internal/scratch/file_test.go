@@ -10,7 +10,7 @@ import (
 	"osbuild-containers/internal/hint"
 )
 
-// A disk that is full under the temporary file is an error that names the directory.
+// A full disk is an error that names the directory.
 func TestTemporaryFull(t *testing.T) {
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 	if err != nil {

@@ -94,8 +94,8 @@ func (r *Root) Symlink(name, target string, m Meta) error {
 	})
 }
 
-// Mknod makes a device or a fifo: kind is S_IFCHR, S_IFBLK or S_IFIFO. For all but root of the host, devices are
-// left out, as podman does, and Unsupported is called; Link to, and SetMeta of, such a name do nothing.
+// Mknod creates a device or a FIFO: kind is S_IFCHR, S_IFBLK or S_IFIFO. Unless run by root of the host, devices are left out, as
+// podman does, and Unsupported is called; Link to and SetMeta of such a name then do nothing.
 func (r *Root) Mknod(name string, kind, major, minor uint32, m Meta) error {
 	dev := int(unix.Mkdev(major, minor))
 	err := r.node("make device or fifo", name, &m, false, func(fd int, base string) error {

@@ -103,9 +103,8 @@ func (c *cache) get(name string) (*dir, error) {
 	return d, nil
 }
 
-// nearby is how many levels up an open directory is looked for. From there, or else from
-// the root, the kernel walks the rest in one call: a handle on each level would cost
-// many times that, for each name, once more directories are in use than can be open.
+// nearby is how many levels up to look for an open directory. From there, or else from the root, the kernel walks the rest in
+// one call: a handle on each level would cost much more per name once more directories are in use than can be open.
 const nearby = 4
 
 // nearest returns an open ancestor directory of name, and the rest of the name relative to it.

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Only names that were left out, and links to them, may be missing: where another one is, that is an error.
+// Only names that were left out, and links to them, may be missing; any other missing name is an error.
 func TestOnlyWhatWasLeftOutMayBeMissing(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.Mkdir(filepath.Join(dir, "dev"), 0o755); err != nil {

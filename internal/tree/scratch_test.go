@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestScratchAndTheTimeOfTheRoot shows that the root has its time again, unless something was made in it.
+// TestScratchAndTheTimeOfTheRoot checks that the root's time is restored, unless something was created in it.
 func TestScratchAndTheTimeOfTheRoot(t *testing.T) {
 	for _, made := range []bool{false, true} {
 		r, path, _ := open(t)
@@ -40,13 +40,13 @@ func TestScratchAndTheTimeOfTheRoot(t *testing.T) {
 	}
 }
 
-// TestScratchInTheDirectoryOfAnother shows that there is none where the root could not get its time back.
+// TestScratchInTheDirectoryOfAnother checks that Scratch fails if the root's time could not be restored.
 func TestScratchInTheDirectoryOfAnother(t *testing.T) {
 	r, path, _ := open(t)
 	if err := os.Chmod(path, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	runtime.LockOSThread() // and end the thread with the goroutine, if the user cannot be restored
+	runtime.LockOSThread() // the thread ends with the goroutine if the user cannot be restored
 	if err := unix.Setfsuid(4711); err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +63,7 @@ func TestScratchInTheDirectoryOfAnother(t *testing.T) {
 	}
 }
 
-// TestMove shows what a file that is moved replaces, and where it is not moved.
+// TestMove checks what a moved file replaces, and when it is not moved.
 func TestMove(t *testing.T) {
 	r, path, outside := open(t)
 	s, remove, err := r.Scratch()
@@ -81,7 +81,7 @@ func TestMove(t *testing.T) {
 		}
 	}
 	if err := unix.Setxattr(filepath.Join(path, "labelled"), selinux, []byte("system_u:object_r:etc_t:s0\x00"), 0); err != nil {
-		t.Skip(err) // there is SELinux here, or no such attributes
+		t.Skip(err) // SELinux is enabled, or attributes are not supported
 	}
 	for name, target := range map[string]string{"link": outside + "/canary", "dangling": "nowhere", "up": outside} {
 		if err := os.Symlink(target, filepath.Join(path, name)); err != nil {
@@ -120,7 +120,7 @@ func TestMove(t *testing.T) {
 	}
 }
 
-// TestScratchDoesNotInherit shows that a file from there has no more than Meta says, where the root hands down an ACL and its group.
+// TestScratchDoesNotInherit checks that a file from Scratch has only the metadata in Meta, even if the root hands down an ACL and group.
 func TestScratchDoesNotInherit(t *testing.T) {
 	r, path, _ := open(t)
 	r.Close()

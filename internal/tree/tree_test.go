@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// open returns a tree, and a directory next to it that holds a file.
+// open returns a tree, and a directory with a file next to it.
 func open(t *testing.T) (r *Root, path, outside string) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -46,7 +46,7 @@ func open(t *testing.T) (r *Root, path, outside string) {
 
 var plain = Meta{Mode: 0o644, ModTime: time.Unix(1700000000, 1)}
 
-// Every way to name something outside, by every operation.
+// Tries every kind of name that leads outside, with every operation.
 func TestNoOperationLeavesTheRoot(t *testing.T) {
 	r, path, outside := open(t)
 	for name, target := range map[string]string{"rel": "../outside", "abs": outside, "file": outside + "/canary", "root": "/", "self": "/proc/self/cwd"} {
@@ -106,7 +106,7 @@ func create(r *Root, name string) error {
 	return f.Close()
 }
 
-// The last component is never followed, and what is in the way goes.
+// The last component is never followed, and existing files are replaced.
 func TestLinksInTheWayAreReplaced(t *testing.T) {
 	r, path, outside := open(t)
 	for op, do := range map[string]func(name string) error{
@@ -136,7 +136,7 @@ func TestLinksInTheWayAreReplaced(t *testing.T) {
 	}
 }
 
-// A directory that turns into a link while its handle is kept does not lead anywhere.
+// A directory replaced by a link while its handle is cached does not lead outside.
 func TestReplacedDirectoryIsNotFollowed(t *testing.T) {
 	r, path, outside := open(t)
 	if _, err := r.Mkdir("d"); err != nil {
@@ -192,8 +192,7 @@ func TestManyAndDeepDirectories(t *testing.T) {
 	}
 }
 
-// TestModeOfFiles shows that a file has the mode that it is to have whatever the umask and the directory are, and
-// that nobody has more rights before.
+// TestModeOfFiles checks that a file gets its mode whatever the umask and the directory, and grants no more access before.
 func TestModeOfFiles(t *testing.T) {
 	r, path, _ := open(t)
 	if _, err := r.Mkdir("setgid"); err != nil {

@@ -19,7 +19,7 @@ import (
 	"osbuild-containers/internal/progress"
 )
 
-// layerOf is a layer with entries; each header's PAXRecords may have its content, under "body".
+// layerOf returns a layer with entries; a header's PAXRecords may have its content under "body".
 func layerOf(t testing.TB, headers ...tar.Header) deploy.Layer {
 	t.Helper()
 	var b bytes.Buffer
@@ -62,8 +62,8 @@ func inside(t testing.TB, dir string) string {
 
 var quiet = progress.NewLog(io.Discard)
 
-// A directory has its name when it is complete, and not before; what was begun is removed.
-func TestADirectoryIsCompleteOrNotThere(t *testing.T) {
+// A directory has its name only when it is complete; incomplete ones are removed.
+func TestDirectoryIsCompleteOrAbsent(t *testing.T) {
 	image := &Image{Name: "image", Layers: []deploy.Layer{layerOf(t, file("a", "1"))}}
 	broken := &Image{Name: "image", Layers: []deploy.Layer{layerOf(t, file("a", "1"))}}
 	broken.Layers[0].DiffID = digest.FromString("another")
@@ -153,7 +153,7 @@ func TestWhereADirectoryCannotBe(t *testing.T) {
 	}
 }
 
-// What a process that was killed has left is removed by the next one, unless another one works on it.
+// Directories left by a killed process are removed by the next one, unless another process is using them.
 func TestLeftoversAreRemoved(t *testing.T) {
 	top := t.TempDir()
 	path := filepath.Join(top, "tree")
@@ -186,7 +186,7 @@ func TestLeftoversAreRemoved(t *testing.T) {
 	}
 }
 
-// What another user has made under such a name stays as it is.
+// A directory of another user with such a name is left alone.
 func TestLeftoversOfOthersStay(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can make a directory of another user")

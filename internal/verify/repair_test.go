@@ -20,8 +20,8 @@ import (
 	"osbuild-containers/test/registry"
 )
 
-// repair verifies and repairs, and returns what was mended and what is left.
-func (s *shop) repair() (mended, left string) {
+// repair verifies and repairs, and returns what was repaired and what is left.
+func (s *servedStore) repair() (mended, left string) {
 	s.T.Helper()
 	v := s.verify()
 	o := request.DefaultOptions()
@@ -42,50 +42,54 @@ func (s *shop) repair() (mended, left string) {
 func TestRepair(t *testing.T) {
 	layer, own := base.Layers[0], top.Layers[1]
 	for name, c := range map[string]struct {
-		spoil func(s *shop, dir string) // the directory of top
-		fetch int64                     // bytes of blobs
+		spoil func(s *servedStore, dir string) // the directory of top
+		fetch int64                            // bytes of blobs
 		left  string
 	}{
-		"a shared layer":            {func(s *shop, _ string) { s.flip(s.Blob(top, layer.Digest)) }, layer.Size, ""},
-		"a layer of its own":        {func(s *shop, _ string) { s.Must(os.Truncate(s.Blob(top, own.Digest), 9)) }, own.Size, ""},
-		"a config":                  {func(s *shop, _ string) { s.flip(s.Blob(top, top.ID)) }, int64(len(top.Config)), ""},
-		"a name, the pool has it":   {func(s *shop, _ string) { s.Must(os.Remove(s.Blob(top, own.Digest))) }, 0, ""},
-		"the pool, an image has it": {func(s *shop, _ string) { p := s.Cache.PooledPath(own.Digest); s.Must(os.Remove(p)); s.Write(p, "x") }, 0, ""},
-		"the version": {func(s *shop, dir string) {
+		"a shared layer":          {func(s *servedStore, _ string) { s.flip(s.Blob(top, layer.Digest)) }, layer.Size, ""},
+		"a layer of its own":      {func(s *servedStore, _ string) { s.Must(os.Truncate(s.Blob(top, own.Digest), 9)) }, own.Size, ""},
+		"a config":                {func(s *servedStore, _ string) { s.flip(s.Blob(top, top.ID)) }, int64(len(top.Config)), ""},
+		"a name, the pool has it": {func(s *servedStore, _ string) { s.Must(os.Remove(s.Blob(top, own.Digest))) }, 0, ""},
+		"the pool, an image has it": {func(s *servedStore, _ string) {
+			p := s.Cache.PooledPath(own.Digest)
+			s.Must(os.Remove(p))
+			s.Write(p, "x")
+		}, 0, ""},
+		"the version": {func(s *servedStore, dir string) {
 			s.Write(filepath.Join(dir, "version"), "Directory Transport Version: 9.9\n")
 		}, 0, ""},
-		"the manifest": {func(s *shop, dir string) { s.Write(filepath.Join(dir, "manifest.json"), string(top.Raw)+" ") }, 0, ""},
-		"a signature":  {func(s *shop, dir string) { s.Write(filepath.Join(dir, "signature-1"), "x") }, 0, ""},
-		"all of it": {func(s *shop, dir string) {
+		"the manifest": {func(s *servedStore, dir string) { s.Write(filepath.Join(dir, "manifest.json"), string(top.Raw)+" ") }, 0, ""},
+		"a signature":  {func(s *servedStore, dir string) { s.Write(filepath.Join(dir, "signature-1"), "x") }, 0, ""},
+		"all of it": {func(s *servedStore, dir string) {
 			for _, name := range []string{top.ID.Encoded(), layer.Digest.Encoded(), own.Digest.Encoded(), "manifest.json"} {
 				s.flip(filepath.Join(dir, name))
 			}
 		}, top.Size(), ""},
-		"a copy, another image has it": {func(s *shop, _ string) {
+		"a copy, another image has it": {func(s *servedStore, _ string) {
 			s.Must(os.RemoveAll(filepath.Join(s.Dir, "org.osbuild.containers/.pool")))
 			s.Must(os.Remove(s.Blob(top, layer.Digest)))
 			s.Write(s.Blob(top, layer.Digest), string(layer.Blob[:len(layer.Blob)-1])+"x")
 		}, 0, ""},
-		"what is of unknown origin, and is here": {func(s *shop, dir string) {
+		"what is of unknown origin, and is here": {func(s *servedStore, dir string) {
 			s.Must(os.Remove(filepath.Join(filepath.Dir(dir), "source.json")))
 			s.Must(os.Remove(s.Blob(top, layer.Digest)))
 		}, 0, ""},
-		"what another brings": {func(s *shop, dir string) {
+		"what another brings": {func(s *servedStore, dir string) {
 			s.Must(os.Remove(filepath.Join(filepath.Dir(dir), "source.json")))
 			s.flip(s.Blob(top, layer.Digest))
 		}, layer.Size, ""},
-		"what is of unknown origin": {func(s *shop, dir string) {
+		"what is of unknown origin": {func(s *servedStore, dir string) {
 			s.Must(os.Remove(filepath.Join(filepath.Dir(dir), "source.json")))
 			s.flip(s.Blob(top, own.Digest))
 		}, 0, "top layer"},
-		"what is from elsewhere": {func(s *shop, dir string) {
+		"what is from elsewhere": {func(s *servedStore, dir string) {
 			text := `{"version":1,"sources":[{"name":"` + s.name + `","digest":"` + other.Digest.String() + `"},{"name":"` + s.name + `:x","digest":"` + top.Digest.String() + `"}]}`
 			s.Write(filepath.Join(filepath.Dir(dir), "source.json"), text)
 			s.flip(s.Blob(top, own.Digest))
 		}, own.Size, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newShop(t, base, top, other)
+			s := newServedStore(t, base, top, other)
 			s.Publish(base, 1, s.name+":1")
 			s.Publish(top, 2, s.name+":2")
 			c.spoil(s, s.Cache.ImagePath(top.ID))
@@ -120,30 +124,30 @@ func TestRepair(t *testing.T) {
 	}
 }
 
-// TestSchema1 pairs what is wrong with an image that was converted with what is found, and repairs it.
+// TestSchema1 pairs damage of a converted image with what is found, and repairs it.
 func TestSchema1(t *testing.T) {
 	old := images.Schema1("a/b", "v1", images.Layer(1000), images.Layer(500))
 	another := images.Schema1("a/b", "v1", images.Layer(1000), images.Layer(600))
 	for name, c := range map[string]struct {
-		spoil func(s *shop, dir string) // the directory in which image/ is
+		spoil func(s *servedStore, dir string) // the directory that contains image/
 		want  string
 	}{
-		"right":                   {func(*shop, string) {}, ""},
-		"schema1.json, one bit":   {func(s *shop, dir string) { s.flip(filepath.Join(dir, "schema1.json")) }, "schema1"},
-		"schema1.json of another": {func(s *shop, dir string) { s.Write(filepath.Join(dir, "schema1.json"), string(another.Raw)) }, "schema1"},
-		"schema1.json gone":       {func(s *shop, dir string) { s.Must(os.Remove(filepath.Join(dir, "schema1.json"))) }, "manifest"},
-		"the manifest": {func(s *shop, dir string) {
+		"right":                   {func(*servedStore, string) {}, ""},
+		"schema1.json, one bit":   {func(s *servedStore, dir string) { s.flip(filepath.Join(dir, "schema1.json")) }, "schema1"},
+		"schema1.json of another": {func(s *servedStore, dir string) { s.Write(filepath.Join(dir, "schema1.json"), string(another.Raw)) }, "schema1"},
+		"schema1.json gone":       {func(s *servedStore, dir string) { s.Must(os.Remove(filepath.Join(dir, "schema1.json"))) }, "manifest"},
+		"the manifest": {func(s *servedStore, dir string) {
 			at := filepath.Join(dir, "image/manifest.json")
 			raw, err := os.ReadFile(at)
 			s.Must(err)
 			s.Write(at, string(raw)+" ")
 		}, "schema1"},
-		"a layer":      {func(s *shop, _ string) { s.flip(s.Blob(old, old.Layers[0].Digest)) }, "layer"},
-		"the config":   {func(s *shop, _ string) { s.flip(s.Blob(old, old.ID)) }, "config"},
-		"no signature": {func(s *shop, dir string) { s.Write(filepath.Join(dir, "schema1-signature-1"), "x") }, "signature"},
+		"a layer":      {func(s *servedStore, _ string) { s.flip(s.Blob(old, old.Layers[0].Digest)) }, "layer"},
+		"the config":   {func(s *servedStore, _ string) { s.flip(s.Blob(old, old.ID)) }, "config"},
+		"no signature": {func(s *servedStore, dir string) { s.Write(filepath.Join(dir, "schema1-signature-1"), "x") }, "signature"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newShop(t)
+			s := newServedStore(t)
 			s.f.On(registry.Any("/manifests/|/blobs/"), registry.Handle(old.Handler()))
 			s.Schema1(old, 1, s.name)
 			c.spoil(s, filepath.Dir(s.Cache.ImagePath(old.ID)))
@@ -168,9 +172,9 @@ func TestSchema1(t *testing.T) {
 	}
 }
 
-// Who reads a damaged image while it is repaired has the old one or the new one.
+// A process that reads a damaged image during its repair sees the old one or the new one.
 func TestRepairExchangesTheImage(t *testing.T) {
-	s := newShop(t, base)
+	s := newServedStore(t, base)
 	s.Publish(base, 1, s.name)
 	before, err := os.Stat(s.Cache.ImagePath(base.ID))
 	s.Must(err)
@@ -202,7 +206,7 @@ func TestRepairExchangesTheImage(t *testing.T) {
 
 func TestRepairOfLists(t *testing.T) {
 	list := images.NewList(images.Of(base, other))
-	s := newShop(t, list)
+	s := newServedStore(t, list)
 	s.viaList(base, list)
 	s.Must(s.Cache.AddOrigin(s.T.Context(), base.ID, cache.Origin{Name: s.name + ":latest", Digest: list.Digest}))
 	s.Must(s.Cache.PublishFile(t.Context(), list.Digest, list.Raw))
@@ -223,9 +227,9 @@ func TestRepairOfLists(t *testing.T) {
 	}
 }
 
-// An origin that does not answer is named, the stored files stay, and another origin is tried.
+// An origin that does not answer is named, the stored files are kept, and another origin is tried.
 func TestRepairThatFails(t *testing.T) {
-	s := newShop(t, base)
+	s := newServedStore(t, base)
 	s.Publish(base, 1, s.name)
 	s.flip(s.Blob(base, base.ID))
 	s.f.On(registry.Any("/v2/a/"), registry.Status(404, ""))
@@ -240,7 +244,7 @@ func TestRepairThatFails(t *testing.T) {
 	}
 }
 
-// Each image that cannot be fetched has a remedy of its own.
+// Each image that cannot be fetched has its own hint.
 func TestRemedies(t *testing.T) {
 	for want, origins := range map[string][]cache.Origin{
 		"it is not recorded where the image is from\nfetch it by NAME@DIGEST, which records that, and repair again":                           nil,
@@ -257,9 +261,9 @@ func TestRemedies(t *testing.T) {
 	}
 }
 
-// Of several places the latest is asked first, and then the others.
+// Of several places the latest is tried first, then the others.
 func TestRepairFromTheSecondPlace(t *testing.T) {
-	s := newShop(t, base)
+	s := newServedStore(t, base)
 	s.Publish(base, 1, s.name)
 	s.Publish(base, 2, strings.Replace(s.name, "/a/", "/b/", 1))
 	s.flip(s.Blob(base, base.ID))
@@ -271,15 +275,14 @@ func TestRepairFromTheSecondPlace(t *testing.T) {
 	}
 }
 
-// What is right in an image does not give way to what the pool has under its name, which nobody looked at where only
-// that image was verified.
+// Intact files of an image are not replaced by pooled blobs, which are not verified if only that image was.
 func TestRepairTrustsNoPool(t *testing.T) {
-	s := newShop(t, top)
+	s := newServedStore(t, top)
 	s.Publish(top, 1, s.name)
 	right, wrong := s.Blob(top, top.Layers[1].Digest), s.Cache.PooledPath(top.Layers[1].Digest)
 	raw, err := os.ReadFile(right)
 	s.Must(err)
-	s.Must(os.Remove(right)) // as where links are not possible
+	s.Must(os.Remove(right)) // as on file systems without hard links
 	s.Must(os.WriteFile(right, raw, 0o644))
 	s.flip(wrong)
 	s.flip(s.Blob(top, top.ID))
@@ -294,10 +297,10 @@ func TestRepairTrustsNoPool(t *testing.T) {
 	}
 }
 
-// A record that makes no sense is ignored, and the other images are repaired.
+// An invalid record is ignored, and other images are repaired.
 func TestRepairWithARecordThatIsDamaged(t *testing.T) {
 	list := images.NewList(images.Of(base, other))
-	s := newShop(t, base, other, list)
+	s := newServedStore(t, base, other, list)
 	s.Publish(base, 1, s.name)
 	s.Publish(other, 1, s.name)
 	s.Must(s.Cache.PublishFile(t.Context(), list.Digest, list.Raw))

@@ -12,7 +12,7 @@ import (
 
 var base, top, other = caches.Base, caches.Top, caches.Other
 
-// store is a cache that a test fills.
+// store is a cache filled by a test.
 type store struct{ *caches.Store }
 
 func newStore(t *testing.T) *store {
@@ -27,16 +27,16 @@ func (s *store) scan() []*cacheinfo.Image {
 	return all
 }
 
-// shop is a store whose images a registry has.
-type shop struct {
+// servedStore is a store whose images are also in a registry.
+type servedStore struct {
 	*store
 	f    *registry.Faults
 	name string
 	log  bytes.Buffer
 }
 
-func newShop(t *testing.T, entries ...images.Entry) *shop {
+func newServedStore(t *testing.T, entries ...images.Entry) *servedStore {
 	t.Helper()
 	r := caches.WithRegistry(t, entries...)
-	return &shop{store: &store{r.Store}, f: r.Faults, name: r.Name}
+	return &servedStore{store: &store{r.Store}, f: r.Faults, name: r.Name}
 }

@@ -32,7 +32,7 @@ func (s *store) verify(some ...*images.Image) *Verified {
 	return v
 }
 
-// flip changes one bit of a file, in place.
+// flip changes one bit of a file in place.
 func (s *store) flip(path string) {
 	s.T.Helper()
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
@@ -46,7 +46,7 @@ func (s *store) flip(path string) {
 	s.Must(err)
 }
 
-// parts is what is damaged, in short.
+// parts describes the damage in short.
 func parts(damaged []Damage) string {
 	var all []string
 	for _, d := range damaged {
@@ -56,7 +56,7 @@ func parts(damaged []Damage) string {
 	return strings.Join(all, ", ")
 }
 
-// sorted makes a text of what is separated by commas one that can be compared.
+// sorted sorts a comma-separated text for comparison.
 func sorted(text string) string {
 	all := strings.Split(text, ", ")
 	slices.Sort(all)
@@ -152,7 +152,7 @@ func sigstoreFor(d digest.Digest) string {
 	return string(cacheinfo.SigstorePrefix) + raw
 }
 
-// viaList publishes an image that was pinned by a list.
+// viaList publishes an image pinned by a list.
 func (s *store) viaList(img *images.Image, list *images.List, origins ...digest.Digest) {
 	s.T.Helper()
 	s.Publish(img, 1)
@@ -165,7 +165,7 @@ func (s *store) viaList(img *images.Image, list *images.List, origins ...digest.
 	s.Must(s.Cache.Publish(s.T.Context(), s.Pool, img.ID, pub))
 }
 
-// What was pinned by a list is judged by what is recorded, by the list and by the manifest together.
+// An image pinned by a list is checked with the records, the list and the manifest together.
 func TestVerifyLists(t *testing.T) {
 	list, twin := images.NewList(images.Of(base, other)), images.NewList(images.Of(base, top))
 	manifestFile := func(s *store) string { return filepath.Join(s.Cache.ImagePath(base.ID), "manifest.json") }
@@ -208,7 +208,7 @@ func TestVerifyLists(t *testing.T) {
 	}
 }
 
-// What is removed or replaced while it is read is not taken for damaged.
+// Files removed or replaced while they are read do not count as damaged.
 func TestVerifyWhileTheCacheChanges(t *testing.T) {
 	s := newStore(t)
 	s.Publish(base, 1, "example.com/base:1")
@@ -254,7 +254,7 @@ func TestVerifyEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// Layers from a storage have no manifest that was pinned; their digests are in the config.
+// Layers from a storage have no pinned manifest; the config has their digests.
 func TestVerifyOfWhatIsFromAStorage(t *testing.T) {
 	s := newStore(t)
 	s.Publish(base, 1)
@@ -268,7 +268,7 @@ func TestVerifyOfWhatIsFromAStorage(t *testing.T) {
 	}
 }
 
-// An image that was replaced by another form of it after the look at the cache is what is recorded of it now.
+// An image replaced by another form after the scan is checked with its current records.
 func TestVerifyGoesByWhatIsRecordedNow(t *testing.T) {
 	s := newStore(t)
 	s.Publish(base, 1, "example.com/base:1")

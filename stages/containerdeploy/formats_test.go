@@ -21,7 +21,7 @@ import (
 
 func TestMain(m *testing.M) { store.Main(m) }
 
-// layerOf takes the layer out of an archive of one that is not compressed.
+// layerOf returns the only layer, uncompressed, of an archive.
 func layerOf(t *testing.T, archive []byte) images.LayerInfo {
 	t.Helper()
 	files := map[string][]byte{}
@@ -51,7 +51,7 @@ func layerOf(t *testing.T, archive []byte) images.LayerInfo {
 	return images.LayerInfo{Digest: d, DiffID: d, Size: int64(len(blob)), Blob: blob, MediaType: "application/vnd.oci.image.layer.v1.tar"}
 }
 
-// state describes all that is in a directory, to see that it does not change.
+// state describes everything in a directory, to detect changes.
 func state(t *testing.T, dir string) string {
 	t.Helper()
 	var b strings.Builder
@@ -71,7 +71,7 @@ func state(t *testing.T, dir string) string {
 	return b.String()
 }
 
-// readOnly mounts a directory once more, so that nothing can be written to it.
+// readOnly returns a read-only mount of a directory.
 func readOnly(t *testing.T, dir string) string {
 	t.Helper()
 	at := t.TempDir()
@@ -89,8 +89,8 @@ func readOnly(t *testing.T, dir string) string {
 	return at
 }
 
-// TestTheSameTreeFromEveryFormat reads one image as a directory, as an archive and out of
-// storages that are read-only, and leaves them as they are.
+// TestTheSameTreeFromEveryFormat deploys one image from a directory, an archive and read-only storages, and checks that these do
+// not change.
 func TestTheSameTreeFromEveryFormat(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can give files to others")
@@ -141,10 +141,10 @@ func TestTheSameTreeFromEveryFormat(t *testing.T) {
 	}
 }
 
-// TestSparseFilesOfAStorage deploys what GNU tar wrote in its sparse formats, out of storages whose
-// library keeps no archive of such files that could be read.
+// TestSparseFilesOfAStorage deploys files in GNU tar's sparse formats from storages, which do not keep a readable archive of such
+// files.
 func TestSparseFilesOfAStorage(t *testing.T) {
-	for _, version := range []string{"0.0", "0.1", "1.0"} { // the library does not unpack the old one
+	for _, version := range []string{"0.0", "0.1", "1.0"} { // the library cannot unpack the old format
 		archive, err := os.ReadFile(filepath.Join("../../internal/deploy/testdata", "sparse-"+version+".tar"))
 		if err != nil {
 			t.Fatal(err)
@@ -168,7 +168,7 @@ func TestSparseFilesOfAStorage(t *testing.T) {
 				if got, err := os.ReadFile(filepath.Join(a.Tree, "holes")); err != nil || !bytes.Equal(got, want) {
 					t.Errorf("%d bytes that are not those that went in, %v", len(got), err)
 				}
-				// What is damaged is found, whether the digest can be checked or not.
+				// Damage is detected, whether or not the digest can be verified.
 				path, err := filepath.Glob(filepath.Join(s.Root, driver, "*", "*", "holes"))
 				if err != nil || len(path) == 0 {
 					t.Fatal(path, err)

@@ -14,7 +14,7 @@ import (
 	"osbuild-containers/internal/pack"
 )
 
-// tricky makes a tree of what is easily lost.
+// tricky makes a tree with what is easily lost.
 func tricky(t *testing.T) string {
 	t.Helper()
 	must := func(err error) {
@@ -62,7 +62,7 @@ func tricky(t *testing.T) string {
 	return dir
 }
 
-// packed is the tree as an archive, which says all of it.
+// packed returns the tree as an archive, which describes all of it.
 func packed(t *testing.T, tree, compression string) []byte {
 	t.Helper()
 	dir := t.TempDir()
@@ -77,9 +77,8 @@ func packed(t *testing.T, tree, compression string) []byte {
 	return raw
 }
 
-// A tree that was packed and deployed is the tree that it was: packed again, it gives the
-// same archive, bit for bit.
-func TestWhatWasPackedComesBack(t *testing.T) {
+// A tree that is packed, deployed and packed again gives the same archive, bit for bit.
+func TestPackedTreeRoundTrip(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can give files to others")
 	}

@@ -16,8 +16,8 @@ import (
 	"osbuild-containers/test/store"
 )
 
-// The executable runs where there is nothing but itself and what every sandbox has: an
-// empty /etc, /proc, and for a storage /run; no environment, no /tmp, no /var. What it reads is read-only.
+// The executable needs only itself and what every sandbox has: an empty /etc, /proc and, for a storage, /run; no environment, no
+// /tmp, no /var. Its input is read-only.
 func TestNothingOfTheBuildRootIsNeeded(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can change the root")

@@ -15,7 +15,7 @@ import (
 	"osbuild-containers/test/images"
 )
 
-// writeImage writes an image as the dir: transport does.
+// writeImage writes an image in dir: format.
 func writeImage(t *testing.T, path string, img *images.Image) {
 	t.Helper()
 	files := map[string][]byte{"version": []byte("Directory Transport Version: 1.1\n"), "manifest.json": img.Raw, img.ID.Encoded(): img.Config}
@@ -32,7 +32,7 @@ func writeImage(t *testing.T, path string, img *images.Image) {
 	}
 }
 
-// call runs the stage as osbuild or a shell does.
+// call runs the stage like osbuild or a shell does.
 func call(t *testing.T, args any) (status int, log string) {
 	t.Helper()
 	in, err := json.Marshal(args)

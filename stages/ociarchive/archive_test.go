@@ -22,8 +22,7 @@ import (
 	"osbuild-containers/internal/progress"
 )
 
-// call runs the stage over the arguments, as a process would be, and returns its exit
-// status and its log.
+// call runs the stage with the arguments, and returns its exit status and log.
 func call(t *testing.T, tree, inputs, options, meta string) (int, string) {
 	t.Helper()
 	var log bytes.Buffer
@@ -39,7 +38,7 @@ func call(t *testing.T, tree, inputs, options, meta string) (int, string) {
 	return code, log.String()
 }
 
-// read returns the files of an archive, and the manifest and the config in it.
+// read returns the files of an archive, with its manifest and config.
 func read(t *testing.T, path string) (files map[string][]byte, manifest v1.Manifest, config v1.Image) {
 	t.Helper()
 	f, err := os.Open(path)
@@ -73,7 +72,7 @@ func read(t *testing.T, path string) (files map[string][]byte, manifest v1.Manif
 }
 
 // directories makes trees with one file each and returns them as inputs.
-func folders(t *testing.T, names ...string) string {
+func directories(t *testing.T, names ...string) string {
 	t.Helper()
 	inputs := map[string]map[string]string{}
 	for _, name := range names {
@@ -114,7 +113,7 @@ func TestEveryOptionIsInTheImage(t *testing.T) {
 		},
 	} {
 		tree := t.TempDir()
-		if code, log := call(t, tree, folders(t, "base"), `{"filename": "i.tar", `+test.options+`}`, epoch); code != 0 {
+		if code, log := call(t, tree, directories(t, "base"), `{"filename": "i.tar", `+test.options+`}`, epoch); code != 0 {
 			t.Errorf("%s: status %d, %s", test.options, code, log)
 			continue
 		}
@@ -170,14 +169,14 @@ func TestAFailureNamesLayerAndPath(t *testing.T) {
 
 func TestLayersAreInTheOrderOfTheirNames(t *testing.T) {
 	for _, test := range []struct {
-		names []string // in the order that is wanted
+		names []string // in the expected order
 		log   string
 	}{
 		{[]string{"base", "layer.1", "layer.2", "layer.9"}, ""},
 		{[]string{"base", "layer.1", "layer.10", "layer.100", "layer.11", "layer.2", "layer.9"}, "warning: layer.100 is below layer.11: layers are in the order of their names\n"},
 	} {
 		tree := t.TempDir()
-		code, log := call(t, tree, folders(t, test.names...), `{"filename": "f", "architecture": "a"}`, `{}`)
+		code, log := call(t, tree, directories(t, test.names...), `{"filename": "f", "architecture": "a"}`, `{}`)
 		if warning, _, _ := strings.Cut(log, "layer 1/"); code != 0 || warning != test.log {
 			t.Fatalf("status %d, log %q, want it to begin with %q", code, log, test.log)
 		}
@@ -214,7 +213,7 @@ func gunzip(t *testing.T, b []byte) []byte {
 }
 
 func TestTwoRunsGiveTheSameBytes(t *testing.T) {
-	inputs := folders(t, "base", "layer.1")
+	inputs := directories(t, "base", "layer.1")
 	var first []byte
 	for i, compression := range []string{"gzip", "gzip", "zstd", "none"} {
 		tree := t.TempDir()
@@ -233,7 +232,7 @@ func TestTwoRunsGiveTheSameBytes(t *testing.T) {
 	}
 }
 
-func TestWhatTimeItIs(t *testing.T) {
+func TestTimesInAnArchive(t *testing.T) {
 	before := time.Now().Truncate(time.Second)
 	for _, test := range []struct {
 		meta        string
@@ -244,7 +243,7 @@ func TestWhatTimeItIs(t *testing.T) {
 		{`{}`, before, before.Add(time.Hour)},
 	} {
 		tree := t.TempDir()
-		if code, log := call(t, tree, folders(t, "base"), `{"filename": "f", "architecture": "a"}`, test.meta); code != 0 {
+		if code, log := call(t, tree, directories(t, "base"), `{"filename": "f", "architecture": "a"}`, test.meta); code != 0 {
 			t.Fatalf("status %d: %s", code, log)
 		}
 		f, err := os.Open(filepath.Join(tree, "f"))
@@ -268,7 +267,7 @@ func TestWhatTimeItIs(t *testing.T) {
 				}
 			}
 		}
-		if len(times) != 11 { // of two documents, seven entries outside and two inside
+		if len(times) != 11 { // two documents, seven outer entries and two inner ones
 			t.Errorf("%s: there are %d times", test.meta, len(times))
 		}
 		for i, got := range times {
@@ -281,7 +280,7 @@ func TestWhatTimeItIs(t *testing.T) {
 
 func TestTheLogTellsOfEachLayerAndTheImage(t *testing.T) {
 	tree := t.TempDir()
-	code, log := call(t, tree, folders(t, "base"), `{"filename": "f", "architecture": "x86_64"}`, epoch)
+	code, log := call(t, tree, directories(t, "base"), `{"filename": "f", "architecture": "x86_64"}`, epoch)
 	if code != 0 {
 		t.Fatalf("status %d, log %q", code, log)
 	}

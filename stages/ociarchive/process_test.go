@@ -11,8 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The executable runs where there is nothing but itself: no /etc, no /proc, no directory for
-// temporary files, no environment. What it reads is on a read-only file system.
+// The executable needs only itself: no /etc, /proc, temporary directory or environment. Its input is on a read-only file system.
 func TestNothingOfTheBuildRootIsNeeded(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can change the root")
@@ -39,7 +38,7 @@ func TestNothingOfTheBuildRootIsNeeded(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = unix.Unmount(in, unix.MNT_DETACH) })
-	var fs unix.Statfs_t // its flags must stay in a user namespace
+	var fs unix.Statfs_t // a user namespace must keep its flags
 	if err := unix.Statfs(in, &fs); err != nil {
 		t.Fatal(err)
 	}

@@ -6,5 +6,5 @@ import (
 	"osbuild-containers/test/userns"
 )
 
-// TestInUserNamespace runs the tests of the stage a second time, as osbuild runs it for an ordinary user.
+// TestInUserNamespace runs the stage's tests again as osbuild runs it for an ordinary user.
 func TestInUserNamespace(t *testing.T) { userns.All(t, "^$") }

@@ -16,7 +16,7 @@ import (
 	"osbuild-containers/test/store"
 )
 
-// TestDirIsTheInput copies a directory: every file is the same.
+// TestDirIsTheInput copies a directory to an identical one.
 func TestDirIsTheInput(t *testing.T) {
 	img := small(1)
 	a := inputs.New(t)
@@ -35,7 +35,7 @@ func TestDirIsTheInput(t *testing.T) {
 			}
 		}
 	}
-	// Again, with other content: what was there is gone.
+	// Again, with other content: the previous content is gone.
 	other := small(2)
 	b := inputs.New(t)
 	b.Dir(t, "localhost/x", other)
@@ -67,8 +67,7 @@ func TestRemovedSignatures(t *testing.T) {
 	}
 }
 
-// TestArchiveIsALayoutThatDependsOnTheImageOnly compares archives of the same image from
-// a directory, an archive and a storage, and reads one.
+// TestArchiveIsALayoutThatDependsOnTheImageOnly compares archives of one image from a directory, an archive and a storage.
 func TestArchiveIsALayoutThatDependsOnTheImageOnly(t *testing.T) {
 	img := small(1)
 	var first []byte
@@ -118,8 +117,8 @@ func TestArchiveIsALayoutThatDependsOnTheImageOnly(t *testing.T) {
 	}
 }
 
-// TestFoldersAreReproducible has nothing from the run or the input's files in what is written.
-func TestFoldersAreReproducible(t *testing.T) {
+// TestDirectoriesAreReproducible checks that the output depends on neither the run nor metadata of the input's files.
+func TestDirectoriesAreReproducible(t *testing.T) {
 	for _, kind := range []string{toDir, toOCI, toArchive} {
 		for _, from := range []string{"dir", "archive"} {
 			a := inputs.New(t)
@@ -180,7 +179,7 @@ func TestSeveralImagesInOneLayout(t *testing.T) {
 	if got := index(); len(got) != 2 || got["localhost/one:v1"] != one.Digest.String() || got["localhost/two:v2"] != two.Digest.String() {
 		t.Errorf("index %v", got)
 	}
-	// A third one is added; adding it again changes nothing.
+	// A third image is added; adding it again changes nothing.
 	three := small(3)
 	for range 2 {
 		b := inputs.New(t)
@@ -193,8 +192,7 @@ func TestSeveralImagesInOneLayout(t *testing.T) {
 	}
 }
 
-// TestDockerInOCI has the same config and layers under OCI's media types, one of which
-// has it already.
+// TestDockerInOCI checks that Docker images get OCI's media types and keep config and layers.
 func TestDockerInOCI(t *testing.T) {
 	img := small(1, images.Docker(), images.Edit(func(m map[string]any) {
 		m["layers"].([]any)[1].(map[string]any)["mediaType"] = "application/vnd.oci.image.layer.v1.tar+gzip"
@@ -219,8 +217,8 @@ func TestDockerInOCI(t *testing.T) {
 	}
 }
 
-// TestLayersThatOCIHasNoWordFor are an error that says which.
-func TestLayersThatOCIHasNoWordFor(t *testing.T) {
+// TestLayersWithoutOCIMediaType checks that such layers are an error that names them.
+func TestLayersWithoutOCIMediaType(t *testing.T) {
 	img := small(1, images.Docker(), images.Edit(func(m map[string]any) {
 		m["layers"].([]any)[1].(map[string]any)["mediaType"] = "application/x-strange"
 	}))
@@ -233,8 +231,7 @@ func TestLayersThatOCIHasNoWordFor(t *testing.T) {
 	}
 }
 
-// TestDamageIsFoundWhileCopying changes a bit of each blob. Nothing that is not what its
-// name says is in the tree, and what was there before still is.
+// TestDamageIsFoundWhileCopying flips a bit of each blob. The tree contains nothing damaged, and keeps its previous content.
 func TestDamageIsFoundWhileCopying(t *testing.T) {
 	for _, kind := range []string{toArchive, toOCI, toDir, toStorage} {
 		img := small(1)

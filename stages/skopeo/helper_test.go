@@ -38,7 +38,7 @@ func to(kind, path string) map[string]any {
 	return object{"destination": object{"type": kind, "path": path}}
 }
 
-// call runs the stage as osbuild or a shell does.
+// call runs the stage like osbuild or a shell does.
 func call(t *testing.T, a *inputs.Arguments) (code int, log string) {
 	t.Helper()
 	var out bytes.Buffer
@@ -57,7 +57,7 @@ func succeed(t *testing.T, a *inputs.Arguments) {
 	}
 }
 
-// listing is all that there is below a directory: names, modes, owners, times, contents.
+// listing describes everything below a directory: names, modes, owners, times, contents.
 func listing(t *testing.T, dir string) string {
 	t.Helper()
 	var lines []string
@@ -101,7 +101,7 @@ func read(t *testing.T, path string) []byte {
 	return data
 }
 
-// flip changes a bit of a file, near its end.
+// flip flips a bit near the end of a file.
 func flip(t *testing.T, path string) {
 	t.Helper()
 	data := read(t, path)
@@ -109,7 +109,7 @@ func flip(t *testing.T, path string) {
 	must(t, os.WriteFile(path, data, 0o600))
 }
 
-// record is what images.json says of an image.
+// record is the entry of an image in images.json.
 type record struct {
 	ID       string
 	Digest   string
@@ -133,8 +133,7 @@ func records(t *testing.T, root, driver string) map[string]record {
 	return byName
 }
 
-// small is an image with what storages find hard: a directory that is not named, one that
-// is replaced, and a layer without the root.
+// small returns an image with what is difficult for storages: an unlisted directory, a replaced one, and a layer without the root.
 func small(seed uint64, opts ...images.Option) *images.Image {
 	return images.New(append([]images.Option{
 		images.Seed(seed), images.Layer(3000),

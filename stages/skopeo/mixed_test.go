@@ -12,7 +12,7 @@ import (
 	"osbuild-containers/test/inputs"
 )
 
-// mixed are images whose manifest, config and layers have media types of two kinds.
+// mixed returns images whose manifest, config and layers have media types of both families.
 func mixed() map[string]*images.Image {
 	config := func(media any) images.Option {
 		return images.Edit(func(m map[string]any) {
@@ -43,8 +43,8 @@ func mixed() map[string]*images.Image {
 	}
 }
 
-// TestStoragesThatPodmanCannotReadAreNotWritten has podman read what the stage writes: one image
-// that it cannot read makes it fail on all. What is refused leaves nothing.
+// TestStoragesThatPodmanCannotReadAreNotWritten has podman read each storage: one image that it cannot read makes it fail on all.
+// A refused image leaves nothing.
 func TestStoragesThatPodmanCannotReadAreNotWritten(t *testing.T) {
 	none, err := podman(t, t.TempDir(), "vfs", "$podman images")
 	runs := err == nil
@@ -74,7 +74,7 @@ func TestStoragesThatPodmanCannotReadAreNotWritten(t *testing.T) {
 	}
 }
 
-// TestLayoutsHaveMediaTypesOfOneKind writes them with those of OCI, and keeps the rest.
+// TestLayoutsHaveMediaTypesOfOneKind checks that a layout has OCI's media types, and that the rest is unchanged.
 func TestLayoutsHaveMediaTypesOfOneKind(t *testing.T) {
 	for name, img := range mixed() {
 		a := inputs.New(t)

@@ -12,8 +12,7 @@ import (
 	"osbuild-containers/test/userns"
 )
 
-// podman runs a shell command in which $podman is podman with that storage. What it
-// mounts is gone when the command ends.
+// podman runs a shell command in which $podman is podman with that storage. Its mounts end with the command.
 func podman(t *testing.T, root, driver, command string) (string, error) {
 	t.Helper()
 	run, err := os.MkdirTemp("", "podman") //nolint:usetesting // podman wants a short path
@@ -23,7 +22,7 @@ func podman(t *testing.T, root, driver, command string) (string, error) {
 	defer os.RemoveAll(run)
 	cmd := exec.Command("unshare", "--mount", "--propagation", "private", "sh", "-ec",
 		`podman="podman --root $1 --runroot $2 --storage-driver $3"; `+command, "sh", root, run, driver)
-	if userns.Second() { // podman as its user, in the namespace that podman unshare makes
+	if userns.Second() { // as the user, in podman unshare's namespace
 		cmd.Env = append(os.Environ(), "_CONTAINERS_USERNS_CONFIGURED=done", "_CONTAINERS_ROOTLESS_UID=1000", "_CONTAINERS_ROOTLESS_GID=1000", "XDG_RUNTIME_DIR="+run)
 	}
 	out, err := cmd.Output()
@@ -38,7 +37,7 @@ func podman(t *testing.T, root, driver, command string) (string, error) {
 	return strings.TrimSpace(string(out)), err
 }
 
-// TestPodmanReadsTheStorage asks podman, where it runs, what it sees.
+// TestPodmanReadsTheStorage compares what podman sees.
 func TestPodmanReadsTheStorage(t *testing.T) {
 	drivers(t, func(t *testing.T, driver string) {
 		if out, err := podman(t, t.TempDir(), driver, "$podman images"); err != nil {
@@ -75,8 +74,8 @@ func TestPodmanReadsTheStorage(t *testing.T) {
 	})
 }
 
-// TestPodmanHidesWhatLayersRemove mounts an image with a whiteout and opaque directories, which overlay storages hold in
-// other ways for root and for an ordinary user.
+// TestPodmanHidesWhatLayersRemove mounts an image with whiteouts and opaque directories, which overlay storages store differently
+// for root and for an ordinary user.
 func TestPodmanHidesWhatLayersRemove(t *testing.T) {
 	drivers(t, func(t *testing.T, driver string) {
 		if out, err := podman(t, t.TempDir(), driver, "$podman images"); err != nil {

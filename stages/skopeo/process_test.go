@@ -15,7 +15,7 @@ import (
 	"osbuild-containers/test/store"
 )
 
-// TestAsAProcess runs the executable as it is installed.
+// TestAsAProcess runs the installed executable.
 func TestAsAProcess(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root, to mount and to change the root")
@@ -32,8 +32,8 @@ func TestAsAProcess(t *testing.T) {
 	t.Run("with any umask", func(t *testing.T) { withAnyUmask(t, exe) })
 }
 
-// killed kills the stage while it unpacks, looks for what it leaves mounted or held, and
-// lets another one finish the work in the same tree.
+// killed kills the stage while it unpacks, checks that nothing stays mounted or locked, and completes the work with another
+// process.
 func killed(t *testing.T, exe string) {
 	store.NeedOverlay(t, t.TempDir())
 	a := inputs.New(t)
@@ -67,15 +67,15 @@ func killed(t *testing.T, exe string) {
 			}
 		}
 	}
-	succeed(t, a) // which waits for no lock
+	succeed(t, a) // must not wait for a lock
 	nothingLeft(t, a.Tree)
 	if got := records(t, rootOf(a), "overlay"); got["localhost/x:v1"].ID == "" {
 		t.Errorf("got %v", got)
 	}
 }
 
-// onAnotherMount has the input on a mount of its own, as in osbuild's sandbox, where
-// nothing can be linked: what is copied is verified, and no file is the input's.
+// onAnotherMount has the input on a separate mount, as in osbuild's sandbox, where linking is impossible: copies are verified, and
+// no file is shared with the input.
 func onAnotherMount(t *testing.T, exe string) {
 	for kind, blobs := range map[string]string{toDir: "x", toOCI: "x/blobs/sha256"} {
 		for _, damaged := range []bool{false, true} {
@@ -112,8 +112,8 @@ func onAnotherMount(t *testing.T, exe string) {
 	}
 }
 
-// withoutASystem has nothing but the executable, the input on a read-only file system and the tree on a tmpfs, as in a
-// virtual machine: no /etc, no HOME, no directory for temporary files, and /proc only for a storage.
+// withoutASystem runs the executable with only the input on a read-only file system and the tree on a tmpfs, as in a virtual
+// machine: no /etc, HOME or temporary directory, and /proc only for a storage.
 func withoutASystem(t *testing.T, exe string) {
 	overlay := object{"destination": object{"type": toStorage, "storage-path": "/x"}}
 	for _, options := range []map[string]any{to(toDir, "/x"), to(toOCI, "/x"), to(toArchive, "/x"), to(toStorage, "/x"), overlay} {
@@ -142,7 +142,7 @@ func withoutASystem(t *testing.T, exe string) {
 	}
 }
 
-// withAnyUmask compares what two callers get.
+// withAnyUmask compares the results for two umasks.
 func withAnyUmask(t *testing.T, exe string) {
 	for _, kind := range []string{toDir, toOCI, toArchive, toStorage} {
 		a := inputs.New(t)

@@ -12,7 +12,7 @@ import (
 	"osbuild-containers/test/inputs"
 )
 
-// TestRefused has arguments that the schema accepts; nothing is written for them.
+// TestRefused has arguments that the schema accepts but the stage refuses. Nothing is written.
 func TestRefused(t *testing.T) {
 	for name, c := range map[string]struct {
 		options map[string]any
@@ -43,8 +43,7 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// TestNothingOutsideOfTheTree has symbolic links in the tree on every way to the
-// destination, and looks at what they lead to.
+// TestNothingOutsideOfTheTree has symbolic links in every path to the destination, and checks their targets.
 func TestNothingOutsideOfTheTree(t *testing.T) {
 	for _, kind := range []string{toDir, toOCI, toArchive, toStorage} {
 		outside := t.TempDir()
@@ -52,7 +51,7 @@ func TestNothingOutsideOfTheTree(t *testing.T) {
 			t.Fatal(err)
 		}
 		before := listing(t, outside)
-		for name, link := range map[string][2]string{ // what is where
+		for name, link := range map[string][2]string{ // name to path and target
 			"/link/x":       {"link", outside},
 			"/up/x":         {"up", "../../../../.." + outside},
 			"/link":         {"link", outside},
@@ -80,7 +79,7 @@ func TestNothingOutsideOfTheTree(t *testing.T) {
 	}
 }
 
-func TestWhatIsThereIsNotReplacedByMistake(t *testing.T) {
+func TestExistingDestinationIsKept(t *testing.T) {
 	for kind, want := range map[string]string{toDir: "not an image in this format", toOCI: "not an OCI layout"} {
 		a := inputs.New(t)
 		a.Dir(t, "localhost/x:v1", small(1))
@@ -107,7 +106,7 @@ func TestLayersStayInTheStorage(t *testing.T) {
 		for name, to := range map[string]string{"absolute": outside, "up": strings.Repeat("../", 40) + outside} {
 			a := inputs.New(t)
 			a.Dir(t, "localhost/x:v1", images.New(images.Files(
-				images.File{Name: outside[1:] + "/"}, // so that the link leads somewhere in the layer, too
+				images.File{Name: outside[1:] + "/"}, // so that the link's target exists in the layer, too
 				images.File{Name: "link", Link: to}, images.File{Name: "link/new", Data: []byte("x")},
 				images.File{Name: "link/victim", Data: []byte("x")}, images.File{Name: "link/.wh.victim"}, images.File{Name: "link/deep/er/new"},
 			)))
@@ -120,9 +119,9 @@ func TestLayersStayInTheStorage(t *testing.T) {
 	})
 }
 
-// TestTypesAreLookedAtFirst has what must not be opened, and what leads elsewhere, where a
-// destination has its files: it is refused or replaced, and never read or written to.
-func TestTypesAreLookedAtFirst(t *testing.T) {
+// TestFileTypesAreCheckedFirst has files that must not be opened, and links to other places, in the destination's places: they are
+// refused or replaced, and never read or written.
+func TestFileTypesAreCheckedFirst(t *testing.T) {
 	victim := filepath.Join(t.TempDir(), "victim")
 	makers := map[string]func(string) error{
 		"fifo":   func(path string) error { return syscall.Mkfifo(path, 0o666) },
@@ -145,13 +144,13 @@ func TestTypesAreLookedAtFirst(t *testing.T) {
 			a.Dir(t, "localhost/x", img)
 			a.Options = to(c.kind, "/x")
 			if c.there != "x" && c.there != "x/version" {
-				succeed(t, a) // into a layout that is there
+				succeed(t, a) // into an existing layout
 			}
 			must(t, os.WriteFile(victim, []byte(`{"imageLayoutVersion": "1.0.0"}`), 0o600))
 			must(t, os.MkdirAll(filepath.Dir(filepath.Join(a.Tree, c.there)), 0o755))
 			must(t, os.RemoveAll(filepath.Join(a.Tree, c.there)))
 			if err := create(filepath.Join(a.Tree, c.there)); errors.Is(err, syscall.EPERM) {
-				continue // only root makes devices
+				continue // only root can create devices
 			} else if err != nil {
 				t.Fatal(err)
 			}

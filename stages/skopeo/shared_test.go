@@ -15,8 +15,8 @@ import (
 	"osbuild-containers/test/inputs"
 )
 
-// TestNothingIsSharedWithTheInput has input and tree on one mount, where all could be linked:
-// what a later stage does to a file of the tree must not be done to the cache.
+// TestNothingIsSharedWithTheInput has input and tree on one mount, where linking is possible: changes that a later stage makes to
+// the tree must not affect the cache.
 func TestNothingIsSharedWithTheInput(t *testing.T) {
 	for _, kind := range []string{toDir, toOCI, toArchive, toStorage} {
 		for _, input := range []string{"dir", "archive"} {
@@ -38,7 +38,7 @@ func TestNothingIsSharedWithTheInput(t *testing.T) {
 	}
 }
 
-// inodes are the files below a directory.
+// inodes returns the files below a directory by device and inode.
 func inodes(t *testing.T, dir string) map[[2]uint64]string {
 	t.Helper()
 	all := map[[2]uint64]string{}
@@ -59,7 +59,7 @@ func inodes(t *testing.T, dir string) map[[2]uint64]string {
 	return all
 }
 
-// TestClonesAreVerified has a file system that can clone, on a file of its own.
+// TestClonesAreVerified uses a file system that can clone.
 func TestClonesAreVerified(t *testing.T) {
 	dir := cloning(t)
 	for _, kind := range []string{toDir, toOCI} {
@@ -84,7 +84,7 @@ func TestClonesAreVerified(t *testing.T) {
 	}
 }
 
-// cloning is a directory of a file system that can clone.
+// cloning returns a directory on a file system that can clone.
 func cloning(t *testing.T) string {
 	t.Helper()
 	dir, disk := t.TempDir(), filepath.Join(t.TempDir(), "disk")
@@ -99,7 +99,7 @@ func cloning(t *testing.T) string {
 	return dir
 }
 
-// TestALineForEachLayer has its place, its bytes and its seconds.
+// TestALineForEachLayer checks that the line has number, bytes and seconds.
 func TestALineForEachLayer(t *testing.T) {
 	for kind, how := range map[string]string{toDir: " (copied|cloned)", toOCI: " (copied|cloned)", toArchive: " copied", toStorage: ""} {
 		img := small(1)
@@ -116,8 +116,7 @@ func TestALineForEachLayer(t *testing.T) {
 	}
 }
 
-// TestListsAreForStoragesOnly writes images that a list names as files: they are what
-// they are without the list.
+// TestListsAreForStoragesOnly checks that lists do not change images written as files.
 func TestListsAreForStoragesOnly(t *testing.T) {
 	for _, kind := range []string{toDir, toOCI, toArchive} {
 		var first string

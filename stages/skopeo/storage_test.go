@@ -25,7 +25,7 @@ func storageOptions(driver string) map[string]any {
 
 func rootOf(a *inputs.Arguments) string { return filepath.Join(a.Tree, "var/lib/containers/storage") }
 
-// drivers runs a test with both, overlay for root only.
+// drivers runs a test with both drivers, overlay only for root.
 func drivers(t *testing.T, test func(t *testing.T, driver string)) {
 	for _, driver := range []string{"overlay", "vfs"} {
 		t.Run(driver, func(t *testing.T) {
@@ -37,8 +37,7 @@ func drivers(t *testing.T, test func(t *testing.T, driver string)) {
 	}
 }
 
-// TestStorageHoldsTheImages reads all of them back: layers are the archives that they
-// were, bit for bit.
+// TestStorageHoldsTheImages reads all images back: layers are the same archives, bit for bit.
 func TestStorageHoldsTheImages(t *testing.T) {
 	drivers(t, func(t *testing.T, driver string) {
 		one := small(1)
@@ -86,7 +85,7 @@ func TestStorageHoldsTheImages(t *testing.T) {
 	})
 }
 
-// TestListsAreKept has two images of one list, and an image of two lists.
+// TestListsAreKept writes two images of one list, and an image of two lists.
 func TestListsAreKept(t *testing.T) {
 	drivers(t, func(t *testing.T, driver string) {
 		amd, arm, other := small(1), small(2, images.Arch("arm64")), small(3)
@@ -140,8 +139,8 @@ func TestListsThatAreRefused(t *testing.T) {
 	}
 }
 
-// TestStoragesAreReproducible writes the same images twice, one of them with all that
-// gets no time from its layer, and compares everything that a tree has.
+// TestStoragesAreReproducible writes the same images twice, one of them with all that gets no time from its layer, and compares the
+// trees.
 func TestStoragesAreReproducible(t *testing.T) {
 	drivers(t, func(t *testing.T, driver string) {
 		var first string
@@ -174,8 +173,7 @@ func TestStoragesAreReproducible(t *testing.T) {
 	})
 }
 
-// TestStorageIsAddedTo writes to a storage that has images: they stay, layers are not
-// written again, and a name moves.
+// TestStorageIsAddedTo writes to a storage with images: these stay, layers are not written again, and a name moves.
 func TestStorageIsAddedTo(t *testing.T) {
 	drivers(t, func(t *testing.T, driver string) {
 		one := small(1)
@@ -199,8 +197,7 @@ func TestStorageIsAddedTo(t *testing.T) {
 	})
 }
 
-// TestTimesOfTheFutureStay has a file that is newer than the run: it is the layer's, not
-// what the store has written.
+// TestTimesOfTheFutureStay has a file newer than the run: its time is the layer's and is kept.
 func TestTimesOfTheFutureStay(t *testing.T) {
 	drivers(t, func(t *testing.T, driver string) {
 		future := time.Unix(4_000_000_000, 0)

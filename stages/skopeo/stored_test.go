@@ -59,8 +59,7 @@ func TestSignaturesInAStorage(t *testing.T) {
 	}
 }
 
-// TestFromStorageToStorage keeps the digest that the image came into the first with, and
-// the list that names it by that.
+// TestFromStorageToStorage checks that the original manifest digest, and the list that names it, are kept.
 func TestFromStorageToStorage(t *testing.T) {
 	drivers(t, func(t *testing.T, driver string) {
 		img := small(1)
@@ -83,7 +82,7 @@ func TestFromStorageToStorage(t *testing.T) {
 	})
 }
 
-// TestFailureLeavesNothing has a layer that is damaged at its end.
+// TestFailureLeavesNothing has a layer damaged at its end.
 func TestFailureLeavesNothing(t *testing.T) {
 	drivers(t, func(t *testing.T, driver string) {
 		img := small(1)
@@ -100,13 +99,13 @@ func TestFailureLeavesNothing(t *testing.T) {
 			t.Errorf("exit status %d: %s", code, log)
 		}
 		nothingLeft(t, a.Tree)
-		if got, _ := filepath.Glob(filepath.Join(rootOf(a), driver+"-images", "*")); len(got) != 1 { // a lock, empty
+		if got, _ := filepath.Glob(filepath.Join(rootOf(a), driver+"-images", "*")); len(got) != 1 { // an empty lock file
 			t.Errorf("images: %v", got)
 		}
 	})
 }
 
-// nothingLeft looks for mounts, devices and what is being unpacked.
+// nothingLeft fails the test on mounts, devices and incompletely unpacked layers.
 func nothingLeft(t *testing.T, tree string) {
 	t.Helper()
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
@@ -122,9 +121,8 @@ func nothingLeft(t *testing.T, tree string) {
 	}
 }
 
-// TestWhatIsNoStorageIsRefused has trees that came with what the library would follow
-// out of them, and looks at what is there.
-func TestWhatIsNoStorageIsRefused(t *testing.T) {
+// TestInvalidStorageIsRefused has trees with files that the library would follow outside, and checks that these are untouched.
+func TestInvalidStorageIsRefused(t *testing.T) {
 	drivers(t, func(t *testing.T, driver string) {
 		for name, c := range map[string]struct{ path, link, content, want string }{
 			"lock":      {path: "-images/images.lock", link: "victim", want: "is neither a file nor a directory: no storage has that"},
@@ -168,9 +166,8 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// TestTimesThatAreNotSaid has configs that say no time, in all ways that tools have: the image is
-// from the epoch, in every run.
-func TestTimesThatAreNotSaid(t *testing.T) {
+// TestMissingCreationTimes has configs without a valid time, as various tools write them: the image then has the epoch, in every run.
+func TestMissingCreationTimes(t *testing.T) {
 	for name, created := range map[string]string{
 		"absent": "", "null": `"created": null,`, "empty": `"created": "",`, "zero": `"created": "0001-01-01T00:00:00Z",`,
 		"zero elsewhere": `"created": "0001-01-01T02:00:00+02:00",`, "none": `"created": 5,`,
@@ -181,7 +178,7 @@ func TestTimesThatAreNotSaid(t *testing.T) {
 		a.Options, a.Epoch = storageOptions("vfs"), epoch
 		code, log := call(t, a)
 		if code != 0 {
-			if created != `"created": "",` && created != `"created": 5,` { // podman cannot read these
+			if created != `"created": "",` && created != `"created": 5,` { // not readable by podman
 				t.Errorf("%s: exit status %d: %s", name, code, log)
 			}
 			continue
@@ -192,10 +189,10 @@ func TestTimesThatAreNotSaid(t *testing.T) {
 	}
 }
 
-// TestSparseFilesOfAStorage copies layers with files in GNU tar's sparse formats out of storages. The
-// library loses what the archive had for those of format 1.0, this stage does not.
+// TestSparseFilesOfAStorage copies layers with files in GNU tar's sparse formats from storages. The library loses part of the
+// archive for format 1.0; this stage does not.
 func TestSparseFilesOfAStorage(t *testing.T) {
-	for _, version := range []string{"0.1", "1.0"} { // the library does not unpack the old one
+	for _, version := range []string{"0.1", "1.0"} { // the library cannot unpack the old format
 		archive := read(t, filepath.Join("../../internal/deploy/testdata", "sparse-"+version+".tar"))
 		d := digest.FromBytes(archive)
 		img := images.New(images.Use(images.LayerInfo{Digest: d, DiffID: d, Size: int64(len(archive)), Blob: archive, MediaType: "application/vnd.oci.image.layer.v1.tar"}))

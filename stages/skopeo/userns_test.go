@@ -28,14 +28,14 @@ import (
 	"osbuild-containers/test/userns"
 )
 
-// TestInUserNamespace runs the tests of the stage a second time, as osbuild runs it for an ordinary user.
-// Left out are those that set owners of more than 65,536 or mount, and those of other namespaces.
+// TestInUserNamespace runs the stage's tests again as osbuild runs it for an ordinary user, except those that set owners above
+// 65,536, mount, or use other namespaces.
 func TestInUserNamespace(t *testing.T) {
 	userns.All(t, "^(TestAsAProcess|TestIgnoreOwners|TestStorageOfAnOrdinaryUser|TestDevicesInUserNamespace|TestKilledInUserNamespace|TestWithoutSysAdmin)$")
 }
 
-// TestIgnoreOwners writes an image with owners that the namespace does not map, with one id and without a mount namespace:
-// an error that names the first of them, or with ignore-owners a storage that can be read, with one warning.
+// TestIgnoreOwners writes an image with unmapped owners, with one mapped ID and without a mount namespace: an error names the first
+// owner; with ignore-owners the result is a readable storage, and one warning.
 func TestIgnoreOwners(t *testing.T) {
 	if !userns.Inside(t, userns.OneID()) {
 		return
@@ -93,7 +93,7 @@ func TestIgnoreOwners(t *testing.T) {
 	})
 }
 
-// TestStorageOfAnOrdinaryUser reads a storage as its owner, an ordinary user without a namespace, who can mount nothing.
+// TestStorageOfAnOrdinaryUser reads a storage as its owner, an ordinary user without a namespace, who cannot mount.
 func TestStorageOfAnOrdinaryUser(t *testing.T) {
 	const dir = "TEST_STORAGE"
 	img := small(1)
@@ -134,8 +134,8 @@ func TestStorageOfAnOrdinaryUser(t *testing.T) {
 	}
 }
 
-// TestDevicesInUserNamespace leaves out devices and hard links to them, with one warning, and gives back the layers as they
-// were.
+// TestDevicesInUserNamespace checks that devices and hard links to them are left out, with one warning, and that layers are read
+// back unchanged.
 func TestDevicesInUserNamespace(t *testing.T) {
 	if !userns.Inside(t, userns.OneID()) {
 		return
@@ -343,7 +343,7 @@ func victim(t *testing.T, a *inputs.Arguments) *exec.Cmd {
 	return cmd
 }
 
-// unpacked returns the directories of the layers: with vfs, the last one has all that is below it, too.
+// unpacked returns the directories of the layers; with vfs, the last one contains all layers.
 func unpacked(root, driver string, layers []images.LayerInfo) (dirs []string) {
 	id := ""
 	for _, l := range layers {
@@ -360,7 +360,7 @@ func unpacked(root, driver string, layers []images.LayerInfo) (dirs []string) {
 	return dirs
 }
 
-// stored returns the layers that a storage has of an image.
+// stored returns the layers of an image in a storage.
 func stored(t *testing.T, root string, img *images.Image) (layers [][]byte) {
 	t.Helper()
 	opened, err := input.Open(t.Context(), request.InputImage{Path: root, Key: img.ID.String(), Format: request.FormatContainersStorage, Name: "localhost/one:v1"})

@@ -1,5 +1,5 @@
-// Package calls watches the system calls of a process that a test starts, and breaks them: it can
-// let any one of them fail with any error, or kill the process just before it.
+// Package calls traces the system calls of a process started by a test. It can make any of them fail with any error, or kill the
+// process just before one.
 //
 //	func TestMain(m *testing.M) { calls.Main(); os.Exit(m.Run()) }
 //
@@ -12,12 +12,11 @@
 //	}, calls.Changing...)
 //	err := w.Wait()
 //
-// Every state that a crash can leave is then one that a test can look at: kill at the first
-// call, at the second, and so on until the process ends by itself.
+// A test can thus check every state that a crash may leave: kill at the first call, at the second, and so on until the process
+// exits by itself.
 //
-// It is done with a seccomp filter whose calls are answered by the test: the test executable
-// is started once more, installs the filter, and becomes the command. Neither root nor
-// another tool is needed.
+// It uses a seccomp filter with user notification: the test executable is started again, installs the filter, and executes the
+// command. It needs neither root nor other tools.
 package calls
 
 import (
@@ -37,20 +36,20 @@ import (
 // Call is a system call that a process is about to make.
 type Call struct {
 	Name string
-	Path string // what it is about; the old name of a rename or link; the file of a descriptor
-	New  string // the new name of a rename or link
+	Path string // path argument, old name of a rename or link, or file of a descriptor
+	New  string // new name of a rename or link
 	Args [6]uint64
 }
 
-// String is the call as a log shows it.
+// String formats the call for a log.
 func (c Call) String() string { return strings.TrimSpace(c.Name + " " + c.Path + " " + c.New) }
 
-// Below reports whether the call is about something in the directory dir.
+// Below reports whether the call is about a path in dir.
 func (c Call) Below(dir string) bool {
 	return strings.HasPrefix(c.Path, dir+"/") || strings.HasPrefix(c.New, dir+"/")
 }
 
-// Verdict is what becomes of a call: one of these, or an error that it fails with.
+// Verdict is what to do with a call: one of these, or an error to fail it with.
 type Verdict = syscall.Errno
 
 // Verdicts.
@@ -59,11 +58,11 @@ const (
 	Kill     Verdict = 1 << 16
 )
 
-// kind says where a call has its paths.
+// kind says which arguments of a call are paths.
 type kind struct {
 	name  string
 	nr    uint32
-	paths []int // arguments that are paths, each after the directory it is relative to
+	paths []int // indexes of path arguments, each after its directory descriptor
 	fd    bool  // the first argument is a descriptor
 }
 
@@ -85,19 +84,19 @@ var kinds = []kind{
 	{name: "setxattr", nr: unix.SYS_SETXATTR},
 }
 
-// Changing are the calls that change names and files, or make changes durable.
+// Changing are the system calls that change names and files, or make changes durable.
 var Changing = []string{
 	"mkdirat", "unlinkat", "linkat", "renameat", "renameat2", "fchmodat", "fchmod", "ftruncate", "fsync", "write",
 }
 
-// Watched is a process whose calls are watched.
+// Watched is a traced process.
 type Watched struct {
 	cmd    *exec.Cmd
 	listen int
 	ended  chan error
 }
 
-// Start starts the command. Each call of those named is shown to decide, one at a time.
+// Start starts the command. decide is called for each of the named calls, one at a time.
 func Start(t testing.TB, cmd *exec.Cmd, decide func(Call) Verdict, names ...string) *Watched {
 	t.Helper()
 	listen, err := startShim(cmd, names)
@@ -112,7 +111,7 @@ func Start(t testing.TB, cmd *exec.Cmd, decide func(Call) Verdict, names ...stri
 	return w
 }
 
-// Wait waits for the end of the process and returns what exec.Cmd.Wait does.
+// Wait is exec.Cmd.Wait.
 func (w *Watched) Wait() error {
 	err := w.cmd.Wait()
 	if e := <-w.ended; e != nil {
@@ -121,7 +120,7 @@ func (w *Watched) Wait() error {
 	return err
 }
 
-// serve answers calls until no process is left to make one.
+// serve answers calls until no process is left.
 func (w *Watched) serve(decide func(Call) Verdict) error {
 	defer unix.Close(w.listen)
 	for {
@@ -142,7 +141,7 @@ func (w *Watched) serve(decide func(Call) Verdict) error {
 
 func (w *Watched) answer(decide func(Call) Verdict) error {
 	n, err := receive(w.listen)
-	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINTR) { // it is gone
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINTR) { // the process is gone
 		return nil
 	}
 	if err != nil {
@@ -158,7 +157,7 @@ func (w *Watched) answer(decide func(Call) Verdict) error {
 	return nil
 }
 
-// call reads what the notice points to in the process's memory.
+// call reads the call's arguments from the process's memory.
 func (n *notice) call() Call {
 	c := Call{Args: n.args}
 	proc := fmt.Sprintf("/proc/%d", n.pid)

@@ -15,11 +15,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// shimVariable holds, for a process that is to install the filter, the descriptor of the socket
-// for the listener and the numbers of the calls.
+// shimVariable holds, in the process that installs the filter, the descriptor of the socket for the listener and the call numbers.
 const shimVariable = "WATCHED_CALLS"
 
-// errUnsupported: the kernel, or a sandbox around the tests, does not let us.
+// errUnsupported is returned if the kernel or a sandbox does not support it.
 var errUnsupported = errors.New("no seccomp notifications")
 
 // startShim starts the command through this executable and returns the listener of its calls.
@@ -46,7 +45,7 @@ func startShim(cmd *exec.Cmd, names []string) (listen int, err error) {
 	if cmd.Env == nil {
 		cmd.Env = os.Environ()
 	}
-	// A thread that is preempted by a signal would make its call twice.
+	// With asynchronous preemption, a signal would interrupt and repeat calls.
 	cmd.Env = append(cmd.Env, shimVariable+"="+strings.Join(words, " "), "GODEBUG=asyncpreemptoff=1")
 	cmd.Args = append([]string{cmd.Args[0], cmd.Path}, cmd.Args[1:]...)
 	cmd.Path = exe
@@ -83,8 +82,7 @@ func receiveListener(sock int) (int, error) {
 	return fds[0], nil
 }
 
-// Main makes this process the command that Start was given, if Start made it. It comes first in
-// TestMain.
+// Main executes the command passed to Start if this process was started by it. It must come first in TestMain.
 func Main() {
 	words := strings.Fields(os.Getenv(shimVariable))
 	if len(words) == 0 {
@@ -115,7 +113,7 @@ func becomeCommand(words []string) error {
 			env = append(env, v)
 		}
 	}
-	// From here to exec no call that is watched may be made: no one answers yet.
+	// Until exec no traced call may be made, since nothing answers yet.
 	argv0, argv := os.Args[1], append([]string{os.Args[0]}, os.Args[2:]...)
 	listen, err := install(nrs)
 	if err != nil {
@@ -128,9 +126,9 @@ func becomeCommand(words []string) error {
 	return syscall.Exec(argv0, argv, env)
 }
 
-// install installs a filter that asks about these calls and allows all others.
+// install installs a filter that notifies about these calls and allows all others.
 func install(nrs []uint32) (listen int, err error) {
-	prog := []unix.SockFilter{{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 0}} // the number
+	prog := []unix.SockFilter{{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 0}} // system call number
 	for _, nr := range nrs {
 		prog = append(prog,
 			unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jf: 1, K: nr},
@@ -166,7 +164,7 @@ func receive(listen int) (*notice, error) {
 	return n, nil
 }
 
-// reply lets the call be made, or fail.
+// reply lets the call proceed or fail.
 func (n *notice) reply(listen int, v Verdict) error {
 	var buf [24]byte // struct seccomp_notif_resp
 	binary.NativeEndian.PutUint64(buf[:], n.id)

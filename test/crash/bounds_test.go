@@ -21,14 +21,13 @@ import (
 	"osbuild-containers/test/inputs"
 )
 
-// What a process that reads a hostile layer may have, in bytes. Files in memory (memfd, tmpfs) count as files.
+// Resources of a process that reads a hostile layer, in bytes. Files in memory (memfd, tmpfs) count as files.
 const (
 	mayAllocate = 384 << 20
 	mayWrite    = 64 << 20 // to one file
 )
 
-// bounded runs a program under these bounds, which it has before it reads anything. It returns its exit
-// status and log.
+// bounded runs a program with these limits, set before it starts. It returns its exit status and log.
 func bounded(t *testing.T, stdin []byte, exe string, args ...string) (status int, log string) {
 	t.Helper()
 	path, err := filepath.Abs(filepath.Join("..", "..", "build", exe))
@@ -47,13 +46,13 @@ func bounded(t *testing.T, stdin []byte, exe string, args ...string) (status int
 			t.Error(err)
 		}
 	}
-	_, _ = in.Write(stdin) // it may end before
+	_, _ = in.Write(stdin) // may exit before reading it all
 	in.Close()
-	_ = cmd.Wait() // the status says it
+	_ = cmd.Wait() // the status is checked
 	return cmd.ProcessState.ExitCode(), out.String()
 }
 
-// boundedStage runs container-deploy, or with a driver the stage that writes a storage.
+// boundedStage runs container-deploy or, with a driver, the stage that writes a storage.
 func boundedStage(t *testing.T, a *inputs.Arguments, img *images.Image, driver string) (status int, log string) {
 	t.Helper()
 	a.Dir(t, "localhost/x:v1", img)
@@ -66,10 +65,10 @@ func boundedStage(t *testing.T, a *inputs.Arguments, img *images.Image, driver s
 	return bounded(t, a.JSON(t), "libdir/stages/"+stage)
 }
 
-// sparse is an archive with one file that is nothing but a hole.
+// sparse returns an archive with one file that consists of a hole.
 func sparse(t *testing.T, size int64) []byte {
 	t.Helper()
-	// The writer refuses these records, so they get their names afterwards.
+	// archive/tar refuses these records, so they are renamed afterwards.
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
 	must(t, w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "hole", Mode: 0o644, PAXRecords: map[string]string{
@@ -80,8 +79,8 @@ func sparse(t *testing.T, size int64) []byte {
 	return bytes.ReplaceAll(b.Bytes(), []byte("gnu.sparse."), []byte("GNU.sparse."))
 }
 
-// hostile is an image with one layer whose archive has not the digest that the config says: what a blob
-// decompresses to is too large to be hashed here, and nothing gets that far.
+// hostile returns an image with one layer whose diff ID is wrong: the archive is too large to hash here, and is refused before the
+// digest is checked.
 func hostile(blob []byte) *images.Image {
 	return images.New(images.Use(images.LayerInfo{
 		Digest: digest.FromBytes(blob), DiffID: digest.FromString("?"), Size: int64(len(blob)), Blob: blob,
@@ -96,7 +95,7 @@ func compressed(t *testing.T, data []byte) []byte {
 	return w.EncodeAll(data, nil)
 }
 
-// TestHostileLayersStayWithinBounds has small blobs that claim, or decompress to, very much.
+// TestHostileLayersStayWithinBounds has small blobs that declare, or decompress to, huge archives.
 func TestHostileLayersStayWithinBounds(t *testing.T) {
 	needRoot(t)
 	empty := make([]byte, 1024)
@@ -106,7 +105,7 @@ func TestHostileLayersStayWithinBounds(t *testing.T) {
 		return b.Bytes()
 	}
 	large := header("x", strings.Repeat("x", 1<<20-100))
-	large = large[:len(large)-512] // without that of the file
+	large = large[:len(large)-512] // without the file's own header
 	for name, c := range map[string]struct {
 		blob []byte
 		want string
@@ -123,7 +122,7 @@ func TestHostileLayersStayWithinBounds(t *testing.T) {
 			})
 		}
 	}
-	// Headers that are within the limits, and more than may be in memory.
+	// Headers within the limits for one entry, but more than fits into memory.
 	blob, sum := []byte{}, digest.SHA256.Digester()
 	add := func(data, as []byte) { blob = append(blob, as...); sum.Hash().Write(data) }
 	as := compressed(t, large)
@@ -156,8 +155,8 @@ func TestHostileLayersStayWithinBounds(t *testing.T) {
 	})
 }
 
-// TestHolesOnASmallDisk has a file with a hole that the limits allow and the disk does not, and one that is
-// too large without any hole.
+// TestHolesOnASmallDisk has a file with a hole that is within the limits but too large for the disk, and one too large without a
+// hole.
 func TestHolesOnASmallDisk(t *testing.T) {
 	zeros := func() []byte {
 		var b bytes.Buffer
@@ -188,7 +187,7 @@ func TestHolesOnASmallDisk(t *testing.T) {
 				if status, log := boundedStage(t, a, hostile(c.blob), driver); status != 1 || !strings.Contains(log, c.want) || !strings.Contains(log, "layer 1/1") {
 					t.Errorf("exit status %d: %.2000s", status, log)
 				}
-				if used, err := os.ReadDir(filepath.Join(a.Tree, "var/lib/containers/storage", driver+"-images")); err == nil && len(used) > 1 { // a lock
+				if used, err := os.ReadDir(filepath.Join(a.Tree, "var/lib/containers/storage", driver+"-images")); err == nil && len(used) > 1 { // a lock file
 					t.Errorf("there is %v", used)
 				}
 			})

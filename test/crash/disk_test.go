@@ -26,7 +26,7 @@ func mount(t testing.TB, source, dir, kind string, flags uintptr, options string
 	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
 }
 
-// failed waits for the end of a run whose only item fails, and returns the error.
+// failed waits for a run whose only item fails, and returns the item's error.
 func (r *run) failed() string {
 	r.t.Helper()
 	status, rep := r.wait()
@@ -77,7 +77,7 @@ func TestFullDisk(t *testing.T) {
 	t.Run("list", func(t *testing.T) {
 		_, name := serve(t, list)
 		cache := newCache(t)
-		mount(t, "tmpfs", cache, "tmpfs", 0, "size=1m,nr_inodes=2") // the directory, and no file in it
+		mount(t, "tmpfs", cache, "tmpfs", 0, "size=1m,nr_inodes=2") // the directory, but no file in it
 		err := start(t, index, listRequest(cache, name, list)).failed()
 		wantText(t, err, "no space left on device", "the disk of the cache is full")
 		must(t, unix.Mount("tmpfs", cache, "tmpfs", unix.MS_REMOUNT, "size=1m,nr_inodes=100"))
@@ -86,7 +86,7 @@ func TestFullDisk(t *testing.T) {
 	})
 }
 
-// A directory for temporary files that is full fails an import, and is named.
+// A full temporary directory is an error of the import that names it.
 func TestFullTemporaryDirectory(t *testing.T) {
 	tmp := t.TempDir()
 	mount(t, "tmpfs", tmp, "tmpfs", 0, "size=64k")

@@ -1,5 +1,5 @@
-// Package crash tests whole processes: the executables in build/libdir, against a real registry
-// behind a proxy that is slow, or full disks, or beside each other, or killed.
+// Package crash tests whole processes: the executables in build/libdir with a real registry behind a slow proxy, full disks,
+// parallel processes, and kills.
 //
-// After each kill everything that has a published name is read and verified, byte for byte.
+// After each kill, everything with a published name is verified byte for byte.
 package crash

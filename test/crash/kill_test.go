@@ -14,8 +14,7 @@ import (
 	"osbuild-containers/test/registry"
 )
 
-// Killed at random moments, again and again, until it is done: never is anything wrong visible, and
-// no byte that is on disk is asked for again.
+// Killed at random moments until it completes: nothing wrong is ever visible, and no byte on disk is downloaded again.
 func TestKilledAgainAndAgain(t *testing.T) {
 	t.Parallel()
 	shared := images.New(images.Layers(2, 1<<20)).Layers
@@ -31,7 +30,7 @@ func TestKilledAgainAndAgain(t *testing.T) {
 	for {
 		kept := keptBytes(cache)
 		r := start(t, skopeo, request(cache, name, imgs...))
-		// Later each time: on a busy machine a process may need that long to begin.
+		// Later each time, since starting takes longer on a busy machine.
 		timer := time.AfterFunc(time.Duration(20+rand.IntN(200)+3*kills)*time.Millisecond, func() { r.cmd.Process.Kill() })
 		status, _ := r.wait()
 		timer.Stop()
@@ -43,7 +42,7 @@ func TestKilledAgainAndAgain(t *testing.T) {
 		requests := f.Matching(registry.Get("/blobs/"))
 		for _, q := range requests[asked:] {
 			var from int64
-			_, _ = fmt.Sscanf(q.Range, "bytes=%d-", &from) // else it is 0
+			_, _ = fmt.Sscanf(q.Range, "bytes=%d-", &from) // otherwise 0
 			if blob := strings.TrimPrefix(path.Base(q.Path), "sha256:"); from < kept[blob] {
 				t.Errorf("%s is asked for from byte %d on, %d are there", blob, from, kept[blob])
 			}
@@ -68,8 +67,8 @@ func TestKilledAgainAndAgain(t *testing.T) {
 	}
 }
 
-// Killed just before a system call that changes the cache: one in three of them, from the first to
-// the last of a run. internal/cache has the test of each one.
+// Killed just before one in three of the system calls that change the cache, from the first to the last. internal/cache tests each
+// of them.
 func TestKilledAtChosenCalls(t *testing.T) {
 	t.Parallel()
 	img := images.New(images.Layer(300_000), images.Layer(2000))

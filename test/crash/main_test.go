@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 	os.Exit(runTests(m))
 }
 
-// shared is the registry of all tests.
+// shared is the registry used by all tests.
 var shared struct {
 	dir  string
 	once sync.Once
@@ -48,8 +48,7 @@ func runTests(m *testing.M) int {
 	return m.Run()
 }
 
-// serve pushes images and lists into a repository of the test's own, and puts a proxy in front
-// of it.
+// serve pushes images and lists to a new repository, and puts a proxy in front of it.
 func serve(t testing.TB, entries ...images.Entry) (f *registry.Faults, name string) {
 	t.Helper()
 	shared.once.Do(func() { shared.reg, shared.err = registry.Run(shared.dir) })
@@ -76,7 +75,7 @@ func needRoot(t testing.TB) {
 	}
 }
 
-// executable is the path of a source that was built.
+// executable returns the path of a source in build/libdir.
 func executable(t testing.TB, source string) string {
 	t.Helper()
 	path, err := filepath.Abs(filepath.Join("..", "..", "build", "libdir", "sources", source))
@@ -87,7 +86,7 @@ func executable(t testing.TB, source string) string {
 	return path
 }
 
-// environ is an environment in which the machine's configuration does not count.
+// environ returns an environment isolated from the machine's configuration.
 func environ(t testing.TB) []string {
 	t.Helper()
 	dir := t.TempDir()
@@ -95,9 +94,8 @@ func environ(t testing.TB) []string {
 	return home.Environ(dir)
 }
 
-// measureVariable names, in a process between the test and a source, the file for the source's peak
-// memory. A process that is started counts the memory of the one that started it as its own, so
-// the test itself is too large to start it.
+// measureVariable names the file for a source's peak memory, in a process between the test and the source: a process starts with
+// the peak memory of its parent, and the test itself is too large.
 const measureVariable = "CRASH_TEST_MEASURE"
 
 func measure(path string) int {

@@ -13,7 +13,7 @@ import (
 	"osbuild-containers/test/images"
 )
 
-// peak runs a source to its good end and returns the largest memory it had, in bytes.
+// peak runs a source, which must succeed, and returns its peak memory in bytes.
 func peak(t *testing.T, source string, req object) int64 {
 	t.Helper()
 	r := prepare(t, source, req)
@@ -45,11 +45,11 @@ func TestMemoryOfALargeImage(t *testing.T) {
 	wantAll(t, cache, img)
 }
 
-// A request of very many items that are all there.
+// A request for a large number of cached items.
 func TestMemoryOfManyItems(t *testing.T) {
 	const count = 20_000
 	cache := newCache(t)
-	if os.Geteuid() == 0 { // on a busy disk it takes long to make them
+	if os.Geteuid() == 0 { // creating them takes long on a busy disk
 		mount(t, "tmpfs", cache, "tmpfs", 0, "")
 	}
 	items := object{}

@@ -56,7 +56,7 @@ func TestBadCachePathIsRefused(t *testing.T) {
 	}
 }
 
-func TestCacheThatIsNoFolder(t *testing.T) {
+func TestCacheIsNotADirectory(t *testing.T) {
 	img := images.New(images.Layer(1000))
 	_, name := serve(t, img)
 	cache := newCache(t)
@@ -67,7 +67,7 @@ func TestCacheThatIsNoFolder(t *testing.T) {
 	}
 }
 
-// What is fetched under a private umask is for its owner alone.
+// With a private umask, fetched files are readable by their owner only.
 func TestUmaskIsRespected(t *testing.T) {
 	img := images.New(images.Layer(1000))
 	list := images.NewList(images.Of(img))

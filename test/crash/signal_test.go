@@ -9,7 +9,7 @@ import (
 	"osbuild-containers/test/registry"
 )
 
-// interrupt sends SIGINT and checks what follows.
+// interrupt sends SIGINT and checks the result.
 func interrupt(t testing.TB, r *run) {
 	t.Helper()
 	must(t, r.cmd.Process.Signal(syscall.SIGINT))
@@ -63,7 +63,7 @@ func TestSignalEndsItAndKeepsWhatCanBeContinued(t *testing.T) {
 	}
 }
 
-// Signals at any moment of a run: it ends at once, with the right status, or was done already.
+// After a signal at any moment the process exits at once with the right status, or had completed.
 func TestSignalAtAnyMoment(t *testing.T) {
 	img := images.New(images.Layers(3, 400_000))
 	f, name := serve(t, img)
@@ -74,12 +74,12 @@ func TestSignalAtAnyMoment(t *testing.T) {
 		r := start(t, skopeo, request(cache, name, img))
 		time.Sleep(pause)
 		began := time.Now()
-		_ = r.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+		_ = r.cmd.Process.Signal(syscall.SIGTERM) // may have exited
 		status, _ := r.wait()
 		if took := time.Since(began); took > 2*time.Second {
 			t.Errorf("%v after the start: it took %v", pause, took)
 		}
-		if status != 0 && status != 143 && status != -1 { // -1: it came before the process listened
+		if status != 0 && status != 143 && status != -1 { // -1: the signal came before the process handled it
 			t.Errorf("%v after the start: exit status %d:\n%s", pause, status, r.log.String())
 		}
 		ended[status]++

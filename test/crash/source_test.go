@@ -14,7 +14,7 @@ import (
 	"osbuild-containers/test/images"
 )
 
-// limit is how long any single run may take.
+// limit is the maximum duration of a run.
 const limit = 50 * time.Second
 
 // object is a JSON object.
@@ -42,7 +42,7 @@ type run struct {
 	log    safeBuffer
 }
 
-// reply is what a source answers.
+// reply is a source's reply.
 type reply struct {
 	Success bool   `json:"success"`
 	Error   string `json:"error"`
@@ -74,7 +74,7 @@ func prepare(t testing.TB, source string, req object) *run {
 	return r
 }
 
-// start starts it.
+// start starts a process that answers the request.
 func start(t testing.TB, source string, req object) *run {
 	t.Helper()
 	r := prepare(t, source, req)
@@ -82,10 +82,10 @@ func start(t testing.TB, source string, req object) *run {
 	return r
 }
 
-// wait waits for its end and returns its exit status, -1 if it was killed, and its reply.
+// wait waits for the process and returns its exit status, -1 if killed, and its reply.
 func (r *run) wait() (status int, rep reply) {
 	r.t.Helper()
-	timer := time.AfterFunc(limit, func() { r.cmd.Process.Signal(syscall.SIGQUIT) }) // shows where it hangs
+	timer := time.AfterFunc(limit, func() { r.cmd.Process.Signal(syscall.SIGQUIT) }) // prints where it hangs
 	defer timer.Stop()
 	_ = r.cmd.Wait()
 	if r.stdout.Len() > 0 {
@@ -96,7 +96,7 @@ func (r *run) wait() (status int, rep reply) {
 	return r.cmd.ProcessState.ExitCode(), rep
 }
 
-// fetch runs a source to its end, which must be a good one.
+// fetch runs a source, which must succeed.
 func fetch(t testing.TB, source string, req object) reply {
 	t.Helper()
 	return start(t, source, req).good()
@@ -111,13 +111,13 @@ func (r *run) good() reply {
 	return rep
 }
 
-// kill is kill -9.
+// kill sends SIGKILL.
 func (r *run) kill() {
 	_ = r.cmd.Process.Kill()
 	_ = r.cmd.Wait()
 }
 
-// says waits until the log has the text.
+// says waits until the log contains the text.
 func (r *run) says(text string) {
 	r.t.Helper()
 	r.until("log line "+text, func() bool { return strings.Contains(r.log.String(), text) })
@@ -137,7 +137,7 @@ func waitFor(t testing.TB, what string, done func() bool) {
 	}
 }
 
-// newCache is a cache in a directory of the test's own.
+// newCache returns a cache in the test's directory.
 func newCache(t testing.TB) string {
 	t.Helper()
 	return filepath.Join(t.TempDir(), "cache")

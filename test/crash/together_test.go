@@ -42,7 +42,7 @@ func TestEightProcessesFetchEachBlobOnce(t *testing.T) {
 	wantAll(t, cache, img)
 }
 
-// The process that downloads is killed, and so is the next one.
+// The downloading process is killed, and so is the next one.
 func TestAnotherProcessTakesOver(t *testing.T) {
 	t.Parallel()
 	img := images.New(images.Layer(3 << 20))
@@ -84,7 +84,7 @@ func TestAnotherProcessTakesOver(t *testing.T) {
 	wantAll(t, cache, img)
 }
 
-// Two requests that share layers, each with one of its own, at one time.
+// Two requests at the same time that share layers, each with one more layer.
 func TestProcessesShareLayers(t *testing.T) {
 	t.Parallel()
 	common := images.New(images.Layers(2, 1<<20)).Layers
@@ -103,7 +103,7 @@ func TestProcessesShareLayers(t *testing.T) {
 	wantAll(t, cache, one, two)
 }
 
-// A process that waits for one that does nothing more can be interrupted.
+// A process that waits for a stopped one can be interrupted.
 func TestWaitingProcessCanBeInterrupted(t *testing.T) {
 	img := images.New(images.Layer(1 << 20))
 	f, name := serve(t, img)

@@ -12,7 +12,7 @@ import (
 	"osbuild-containers/test/images"
 )
 
-// tool runs a program of the distribution, if it is installed, and returns what it prints.
+// tool runs a program, if installed, and returns its output.
 func tool(t *testing.T, name string, args ...string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
@@ -78,8 +78,7 @@ func TestPodmanReadsWhatWePublish(t *testing.T) {
 	}
 }
 
-// osbuild's own source publishes what skopeo writes. It is a hit for us, and if it lacks something, what
-// it has is used.
+// What skopeo writes for osbuild's own source is a hit, and if it is incomplete, what it has is used.
 func TestImageOfSkopeoIsUsed(t *testing.T) {
 	img := images.New(images.Layer(500_000), images.Layer(2000))
 	f, name := serve(t, img)
@@ -100,7 +99,7 @@ func TestImageOfSkopeoIsUsed(t *testing.T) {
 	wantAll(t, cache, img)
 }
 
-// The pool is ours alone: a cache that was copied without it, links and all lost, works.
+// A cache copied without its pool and hard links works.
 func TestCacheCanBeCopiedWithoutThePool(t *testing.T) {
 	cache, img := published(t)
 	other := newCache(t)

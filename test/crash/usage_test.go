@@ -10,7 +10,7 @@ import (
 	decode "osbuild-containers/internal/request"
 )
 
-// TestUsageShowsInputThatIsAccepted decodes the example that each module's --help shows.
+// TestUsageShowsInputThatIsAccepted decodes the example in each module's --help.
 func TestUsageShowsInputThatIsAccepted(t *testing.T) {
 	for kind, accept := range map[string]func(name string, example []byte) (bool, error){
 		"sources": func(name string, example []byte) (bool, error) {

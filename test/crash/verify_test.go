@@ -20,12 +20,12 @@ const (
 	files      = "org.osbuild.files"
 )
 
-// imagePath is where an image is published.
+// imagePath returns where an image is published.
 func imagePath(cache string, img *images.Image) string {
 	return filepath.Join(cache, containers, img.ID.String(), "image")
 }
 
-// digestOf hashes a file.
+// digestOf returns the digest of a file.
 func digestOf(path string) (digest.Digest, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -44,7 +44,7 @@ func wantFile(path string, want digest.Digest) error {
 	return err
 }
 
-// checkImage reads all of a published image and compares it.
+// checkImage compares all of a published image.
 func checkImage(cache string, img *images.Image) error {
 	dir := imagePath(cache, img)
 	want := map[string]digest.Digest{"manifest.json": img.Digest, img.ID.Encoded(): img.ID, "version": ""}
@@ -72,8 +72,8 @@ func checkImage(cache string, img *images.Image) error {
 	return errors.Join(errs...)
 }
 
-// verify reads everything that has a published name, or a name in the pool: all of it must be
-// complete and right. It returns how many images and lists are there.
+// verify reads everything with a published name or in the pool, all of which must be complete and correct. It returns the number of
+// images and lists.
 func verify(t testing.TB, cache string, imgs ...*images.Image) (published int) {
 	t.Helper()
 	known := map[string]*images.Image{}
@@ -104,7 +104,7 @@ func verify(t testing.TB, cache string, imgs ...*images.Image) (published int) {
 	return len(dirs) + len(lists)
 }
 
-// wantAll fails the test unless all images are there, and nothing else is left.
+// wantAll fails the test unless all images are published and nothing else is left.
 func wantAll(t testing.TB, cache string, imgs ...*images.Image) {
 	t.Helper()
 	if n := verify(t, cache, imgs...); n != len(imgs) {
@@ -113,8 +113,7 @@ func wantAll(t testing.TB, cache string, imgs ...*images.Image) {
 	wantNothingLeft(t, cache, true)
 }
 
-// wantNothingLeft fails the test if there is something that nothing needs; partial downloads may be
-// needed.
+// wantNothingLeft fails the test on unneeded files. Partial downloads may still be needed.
 func wantNothingLeft(t testing.TB, cache string, partialToo bool) {
 	t.Helper()
 	patterns := []string{".pool/staging/*", "sha256:*/image-*", "../" + files + "/.*"}
@@ -130,10 +129,10 @@ func wantNothingLeft(t testing.TB, cache string, partialToo bool) {
 	}
 }
 
-// partialBytes is how much of interrupted downloads is there.
+// partialBytes returns the size of interrupted downloads.
 func partialBytes(cache string) int64 { return bytesIn(cache, "partial") }
 
-// pooledBytes is how much of complete blobs is there.
+// pooledBytes returns the size of complete blobs.
 func pooledBytes(cache string) int64 { return bytesIn(cache, "blobs/sha256") }
 
 func bytesIn(cache, dir string) int64 {
@@ -144,7 +143,7 @@ func bytesIn(cache, dir string) int64 {
 	return sum
 }
 
-// keptBytes is how much of each blob is there.
+// keptBytes returns the stored size of each blob.
 func keptBytes(cache string) map[string]int64 {
 	kept := sizesIn(cache, "partial")
 	maps.Copy(kept, sizesIn(cache, "blobs/sha256"))
@@ -162,7 +161,7 @@ func sizesIn(cache, dir string) map[string]int64 {
 	return sizes
 }
 
-// copyTree copies a directory, following no links.
+// copyTree copies a directory without following links.
 func copyTree(t testing.TB, from, to string) {
 	t.Helper()
 	must(t, filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {

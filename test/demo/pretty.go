@@ -6,17 +6,16 @@ import (
 	"strings"
 )
 
-// pretty lays a JSON document out for people: what fits on a line stays on it, and
-// digests are shortened.
+// pretty formats a JSON document for people: short values stay on one line, and digests are shortened.
 func pretty(data []byte) string {
 	text, err := layout(data, "")
 	if err != nil {
-		return string(data) // the caller finds out what is wrong with it
+		return string(data) // the caller reports the error
 	}
 	return text
 }
 
-// layout formats one value that follows indent on its line.
+// layout formats one value. indent precedes its further lines.
 func layout(data []byte, indent string) (string, error) {
 	parts, err := members(data)
 	if err != nil {
@@ -44,13 +43,13 @@ func layout(data []byte, indent string) (string, error) {
 	return open + "\n" + inner + strings.Join(lines, ",\n"+inner) + "\n" + indent + end, nil
 }
 
-// member is an element of an object, its key with the colon, or of an array.
+// member is a member of an object, with its key and colon, or an element of an array.
 type member struct {
 	key   string
 	value json.RawMessage
 }
 
-// members takes an object or an array apart, in its order; nil for other values.
+// members splits an object or an array, in order; it returns nil for other values.
 func members(data []byte) ([]member, error) {
 	d := json.NewDecoder(bytes.NewReader(data))
 	first, err := d.Token()

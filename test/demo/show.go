@@ -13,11 +13,10 @@ const columns = 80
 
 var longHex = regexp.MustCompile(`([0-9a-f]{8})[0-9a-f]{56}`)
 
-// shorten cuts digests, so that a line can be read.
+// shorten cuts digests to keep lines short.
 func shorten(s string) string { return longHex.ReplaceAllString(s, "$1…") }
 
-// indented puts a mark before each line of text, and folds lines at spaces to the
-// width of a terminal.
+// indented prefixes each line of text with a mark, and folds lines at spaces to the width of a terminal.
 func indented(mark, text string) string {
 	var b strings.Builder
 	width := columns - len([]rune(mark))
@@ -39,8 +38,7 @@ func indented(mark, text string) string {
 	return b.String()
 }
 
-// tree lists the files below dir with their sizes, and the names of each: hard
-// links show that a layer is stored once.
+// tree lists the files below dir with their sizes and all names: hard links show that a layer is stored once.
 func tree(dir string) (string, error) {
 	var b strings.Builder
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {

@@ -1,3 +1,3 @@
-// Package fleet tests what docs/fleet.md promises, with the executables as they are installed: many
-// builders share one registry, and need no other.
+// Package fleet tests the guarantees in docs/fleet.md with the installed executables: many builders share one registry and need no
+// other.
 package fleet

@@ -15,8 +15,8 @@ import (
 	"osbuild-containers/test/registry"
 )
 
-// Three builders, each with a cache of its own, share one registry: the registry that the images are from is
-// asked once for each blob, by who mirrors and by no builder; and when it is gone, builds continue.
+// Three builders, each with its own cache, share one registry. The images' registry is asked once for each blob, by the mirror and by
+// no builder, and builds continue when it is down.
 func TestBuildersShareOneRegistry(t *testing.T) {
 	w := newWorld(t)
 	base := images.New(images.Layer(400_000), images.Layer(50_000))
@@ -39,7 +39,7 @@ func TestBuildersShareOneRegistry(t *testing.T) {
 			t.Errorf("the origin was asked for %s %d times", digest, seen[digest])
 		}
 	}
-	if len(seen) != 7 { // four layers, three configs
+	if len(seen) != 7 { // four layers and three configs
 		t.Errorf("the origin was asked for %d blobs, want 7", len(seen))
 	}
 
@@ -53,14 +53,14 @@ func TestBuildersShareOneRegistry(t *testing.T) {
 		t.Errorf("builders have asked the origin %d times, first for %s", n, w.origin.Requests()[0].Path)
 	}
 
-	w.origin.On(registry.Any(""), registry.Reset()) // it is gone
+	w.origin.On(registry.Any(""), registry.Reset()) // it is down
 	w.build(conf)
 	if t.Failed() {
 		t.Logf("mirror.conf:\n%s", read(t, conf))
 	}
 }
 
-// build is what a build with an empty cache asks its sources for.
+// build runs what osbuild requests from its sources for a build with an empty cache.
 func (w *world) build(conf string) {
 	cache := filepath.Join(w.t.TempDir(), "sources")
 	for source, request := range w.requests(cache) {
@@ -75,8 +75,8 @@ func (w *world) build(conf string) {
 	}
 }
 
-// A mirror that was killed continues when it is called again: what the registry had got is not sent again.
-func TestAKilledMirrorGoesOn(t *testing.T) {
+// A killed mirror resumes when it is run again: blobs already sent are not sent again.
+func TestKilledMirrorResumes(t *testing.T) {
 	w := newWorld(t)
 	w.push("big:1", images.New(images.Layers(12, 60_000)))
 	w.tool("pin", "registry.example/big:1", "--arch", "any")
@@ -103,13 +103,13 @@ func TestAKilledMirrorGoesOn(t *testing.T) {
 	}
 	w.to.Reset()
 	w.tool(w.mirror()...)
-	// The registry may have completed one that the killed process no longer heard of.
+	// The registry may have completed an upload that the killed process did not hear of.
 	if n := len(w.to.Matching(registry.Method(http.MethodPatch, ""))); n > 13-there || n == 0 {
 		t.Errorf("%d blobs were there, %d were sent then, want at most %d", there, n, 13-there)
 	}
 }
 
-// Other tools read what a mirror holds, and find the digests that were pinned.
+// Other tools can read the mirror, and find the pinned digests.
 func TestOtherToolsReadIt(t *testing.T) {
 	w := newWorld(t)
 	list := images.NewList(images.Of(images.New(images.Layer(3000)), images.New(images.Layer(4000), images.Arch("arm64"))))

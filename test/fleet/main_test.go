@@ -15,8 +15,7 @@ import (
 	"osbuild-containers/test/registry"
 )
 
-// world is the registry that images come from, registry.example, and the one that the builders share,
-// each with a proxy before it that counts.
+// world has registry.example with the images and the registry that the builders share, each behind a proxy that counts requests.
 type world struct {
 	t          *testing.T
 	reg        *registry.Registry
@@ -48,7 +47,7 @@ func (w *world) push(name string, e images.Entry) {
 	}
 }
 
-// executable is the path of one that was built.
+// executable returns the path of a built executable.
 func executable(t testing.TB, name string) string {
 	t.Helper()
 	path, err := filepath.Abs(filepath.Join("..", "..", "build", name))
@@ -61,7 +60,7 @@ func executable(t testing.TB, name string) string {
 	return path
 }
 
-// command is an executable in a home of its own, with that registries.conf.
+// command returns a command with its own home and that registries.conf.
 func (w *world) command(conf, name string, args ...string) *exec.Cmd {
 	w.t.Helper()
 	dir := w.t.TempDir()
@@ -86,12 +85,12 @@ func (w *world) tool(args ...string) string {
 	return out.String()
 }
 
-// mirror is the call that mirrors what is pinned.
+// mirror returns the arguments to mirror what is pinned.
 func (w *world) mirror() []string {
 	return []string{"mirror", w.to.Addr + "/fleet", "--dest-tls-verify=false", "--cache", "none"}
 }
 
-// requests are what osbuild asks its sources on a builder, for all that is pinned.
+// requests returns osbuild's requests to its sources for all pins.
 func (w *world) requests(cache string) map[string]string {
 	w.t.Helper()
 	f, err := pin.Read(filepath.Join(w.dir, pin.FileName))

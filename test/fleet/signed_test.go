@@ -19,7 +19,7 @@ import (
 	"osbuild-containers/test/registry"
 )
 
-// sign attaches a signature to an image of registry.example, as cosign does, and returns the public key.
+// sign attaches a signature to an image of registry.example in cosign's form, and returns the public key.
 func (w *world) sign(img *images.Image, repo string) string {
 	w.t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -47,8 +47,8 @@ func (w *world) sign(img *images.Image, repo string) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public}))
 }
 
-// A builder whose policy wants signatures finds them at the mirror, also when the origin is gone: they are compared with
-// the names of the origin.
+// A builder whose policy requires signatures finds them on the mirror, even if the origin is down. They are checked against the
+// origin's names.
 func TestPoliciesHoldAtTheMirror(t *testing.T) {
 	w := newWorld(t)
 	signed, other := images.New(images.Layer(3000)), images.New(images.Layer(4000))
@@ -73,7 +73,7 @@ func TestPoliciesHoldAtTheMirror(t *testing.T) {
 	}
 }
 
-// homeOf is the home of a command.
+// homeOf returns the home in an environment.
 func homeOf(env []string) string {
 	for _, v := range env {
 		if dir, ok := strings.CutPrefix(v, "HOME="); ok {

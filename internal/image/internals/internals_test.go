@@ -14,7 +14,7 @@ import (
 	"github.com/containers/image/v5/types"
 )
 
-// handled is a transport that answers itself.
+// handled is a RoundTripper that answers by itself.
 type handled struct{ http.Handler }
 
 func (h handled) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -38,8 +38,8 @@ func refs(t *testing.T) (logical, physical types.ImageReference) {
 	return logical, physical
 }
 
-// TestNewSource fails when an update of the library changes what is assumed of it: a source that was made here asks
-// nothing before it is connected, and then uses the client that it was given, the challenges, and no others.
+// TestNewSource fails when an update of the library breaks an assumption: a source made here sends nothing before it is
+// connected, and then uses only the given client and challenges.
 func TestNewSource(t *testing.T) {
 	logical, physical := refs(t)
 	sys := &types.SystemContext{AuthFilePath: t.TempDir() + "/none", DockerPerHostCertDirPath: t.TempDir(), RegistriesDirPath: t.TempDir(), SystemRegistriesConfPath: "/dev/null"}
@@ -84,7 +84,7 @@ func TestNewSource(t *testing.T) {
 	}
 }
 
-// TestDestinationUsesTheClient is the same for what is written to.
+// TestDestinationUsesTheClient is the same for destinations.
 func TestDestinationUsesTheClient(t *testing.T) {
 	_, physical := refs(t)
 	dest, err := physical.NewImageDestination(t.Context(), &types.SystemContext{SystemRegistriesConfPath: "/dev/null", AuthFilePath: t.TempDir() + "/none"})
@@ -108,9 +108,9 @@ func TestDestinationUsesTheClient(t *testing.T) {
 	}
 }
 
-// TestOtherShapes shows that a library of another shape is an error, and nothing worse.
+// TestOtherShapes checks that other types are an error, not a panic.
 func TestOtherShapes(t *testing.T) {
-	type other struct{ tlsClientConfig *tls.Certificate } //nolint:unused // it is reached by its name
+	type other struct{ tlsClientConfig *tls.Certificate } //nolint:unused // accessed by reflection
 	c := &Client{reflect.ValueOf(&other{}).Elem()}
 	_, err := c.TLS()
 	var shape *shapeError

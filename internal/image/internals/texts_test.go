@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestTexts fails when an update of the library changes a text that is read here.
+// TestTexts fails when an update of the library changes a text read here.
 func TestTexts(t *testing.T) {
 	const library, helpers = "github.com/containers/image/v5", "github.com/docker/docker-credential-helpers"
 	dirs := map[string]string{library: "", helpers: ""}
@@ -43,7 +43,7 @@ func TestTexts(t *testing.T) {
 	}
 }
 
-// TestShorten pairs texts of the library with what users see.
+// TestShorten pairs texts of the library with their short forms.
 func TestShorten(t *testing.T) {
 	for text, want := range map[string]string{
 		"reading manifest sha256:x in q.io/a: manifest unknown":                 "read manifest: manifest unknown",

@@ -7,7 +7,7 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// TestWarningsOfTheLibraries shows which of the libraries' log lines are for users.
+// TestWarningsOfTheLibraries checks which log lines of the libraries are shown to users.
 func TestWarningsOfTheLibraries(t *testing.T) {
 	var notes []string
 	RouteLogs(func(format string, args ...any) { notes = append(notes, fmt.Sprintf(format, args...)) })

@@ -9,7 +9,7 @@ import (
 	"osbuild-containers/internal/hint"
 )
 
-// TestHint pairs errors of policy.json, however they are wrapped, with the beginning of the remedy.
+// TestHint pairs wrapped errors of policy.json with the start of the hint.
 func TestHint(t *testing.T) {
 	for want, err := range map[string]error{
 		"sign the image":   &refusedError{errors.New("x")},

@@ -11,14 +11,14 @@ import (
 	"osbuild-containers/test/registry"
 )
 
-// TestEndlessErrors: of an error that has no end only the beginning is read, also when it is the first answer of all.
+// TestEndlessErrors checks that only the beginning of an endless error is read, even if it is the first answer.
 func TestEndlessErrors(t *testing.T) {
 	img := images.New(images.Layer(10))
 	for name, c := range map[string]struct {
 		at     registry.Match
 		status int
 		opts   []registry.Option
-		opens  bool // the image: it is a blob of it that fails
+		opens  bool // the image opens, one of its blobs fails
 	}{
 		"first contact":     {registry.Get("^/v2/$"), http.StatusNotFound, nil, false},
 		"manifest":          {registry.Get("/manifests/"), http.StatusNotFound, nil, false},
@@ -37,7 +37,7 @@ func TestEndlessErrors(t *testing.T) {
 						return
 					}
 					sent.Add(int64(len(chunk)))
-					time.Sleep(100 * time.Microsecond) // not faster than a fast network
+					time.Sleep(100 * time.Microsecond) // about the speed of a fast network
 				}
 			})))
 			src, err := Open(t.Context(), Image{Name: f.Addr + "/a/b", Pinned: img.Digest})

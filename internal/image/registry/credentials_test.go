@@ -26,12 +26,12 @@ const (
 	repository  = "registry.example/a/b"
 )
 
-// authOf is the content of a file with credentials.
+// authOf returns the content of a credentials file.
 func authOf(key, user string) string {
 	return fmt.Sprintf(`{"auths": {%q: {"auth": %q}}}`, key, base64.StdEncoding.EncodeToString([]byte(user+":pw")))
 }
 
-// homeOf makes these files in the home directory, which is one for all tests, the only places with credentials.
+// homeOf writes the files to the home directory that all tests share, the only place with credentials.
 func homeOf(t *testing.T, files map[string]string) string {
 	t.Helper()
 	home := homedir.Get()
@@ -61,10 +61,10 @@ func homeOf(t *testing.T, files map[string]string) string {
 	return home
 }
 
-// aDirectory is the content of a file that not even root can read.
+// aDirectory stands for a file that even root cannot read.
 const aDirectory = "DIRECTORY"
 
-// TestFindLoginLikeTheLibrary: credentials are those that the library would find.
+// TestFindLoginLikeTheLibrary checks that the credentials found are those that the library finds.
 func TestFindLoginLikeTheLibrary(t *testing.T) {
 	one := func(path string) map[string]string { return map[string]string{path: authOf(registryKey, path)} }
 	legacy := strings.TrimSuffix(strings.TrimPrefix(authOf("https://registry.example/v1/", "legacy"), `{"auths": `), "}")
@@ -102,7 +102,7 @@ func TestFindLoginLikeTheLibrary(t *testing.T) {
 	}
 }
 
-// TestLoginSaysWhere: an error of credentials, and a refusal, name the file and the entry.
+// TestLoginSaysWhere checks that an error of credentials, and a refusal, name the file and the entry.
 func TestLoginSaysWhere(t *testing.T) {
 	docker := ".docker/config.json"
 	for name, c := range map[string]struct{ content, err, none string }{
@@ -143,8 +143,7 @@ func TestLoginSaysWhere(t *testing.T) {
 	}
 }
 
-// TestUnreadableLogin: a file in a usual place that cannot be read is passed over, and said once; the others count.
-// One that was named is an error.
+// TestUnreadableLogin checks that an unreadable default file is skipped and logged once, and that one named explicitly is an error.
 func TestUnreadableLogin(t *testing.T) {
 	files := map[string]string{
 		"login/run/containers/auth.json": aDirectory, "login/conf": "not a directory", ".docker/config.json": authOf(registryKey, "x"),
@@ -176,7 +175,7 @@ func TestUnreadableLogin(t *testing.T) {
 	}
 }
 
-// TestNoLoginIsNoSecret: what the library sends where it has no credentials is a colon, which must not be hidden.
+// TestNoLoginIsNoSecret checks that the colon that the library sends without credentials is not hidden as a secret.
 func TestNoLoginIsNoSecret(t *testing.T) {
 	for value, want := range map[string]bool{":": false, "ann:": true, ":secret-of-none": true} {
 		req := httptest.NewRequest(http.MethodGet, "/", nil)

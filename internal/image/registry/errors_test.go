@@ -22,7 +22,7 @@ import (
 	"osbuild-containers/internal/retry"
 )
 
-// sent is an error as net/http wraps it.
+// sent returns an error as wrapped by net/http.
 func sent(err error) error {
 	return &url.Error{Op: "Get", URL: "https://registry.example/v2/", Err: err}
 }
@@ -31,7 +31,7 @@ func dial(errno syscall.Errno) error {
 	return sent(&net.OpError{Op: "dial", Net: "tcp", Err: errno})
 }
 
-// TestClassify shows which errors are worth another try, also when they are wrapped and reworded.
+// TestClassify checks which errors are retried, also when wrapped and reworded.
 func TestClassify(t *testing.T) {
 	for name, c := range map[string]struct {
 		err   error
@@ -95,7 +95,7 @@ type timeout struct{}
 func (timeout) Error() string { return "i/o timeout" }
 func (timeout) Timeout() bool { return true }
 
-// TestHint pairs errors with their remedy.
+// TestHint pairs errors with their hints.
 func TestHint(t *testing.T) {
 	for name, c := range map[string]struct {
 		err  error
@@ -123,7 +123,7 @@ func TestHint(t *testing.T) {
 	}
 }
 
-// TestClockHint: a certificate that is not valid now may be right, and the clock wrong.
+// TestClockHint: a certificate that is not valid at present may be right, and the clock wrong.
 func TestClockHint(t *testing.T) {
 	at := func(year int) time.Time { return time.Date(year, 1, 2, 3, 4, 0, 0, time.UTC) }
 	cert := &x509.Certificate{NotBefore: at(2020), NotAfter: at(2021)}
@@ -141,7 +141,7 @@ func TestClockHint(t *testing.T) {
 	}
 }
 
-// TestRetryAfter reads the header as RFC 9110 has it.
+// TestRetryAfter parses the header as defined by RFC 9110.
 func TestRetryAfter(t *testing.T) {
 	now := time.Date(2024, 2, 29, 12, 0, 0, 0, time.UTC)
 	for value, want := range map[string]time.Duration{
@@ -155,7 +155,7 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
-// TestFirstByte reads Content-Range headers, good and bad.
+// TestFirstByte parses Content-Range headers, valid and invalid.
 func TestFirstByte(t *testing.T) {
 	for header, want := range map[string]int64{
 		"bytes 0-9/10": 0, "bytes 5-9/10": 5, "bytes 5-9/*": 5,
@@ -172,8 +172,7 @@ func TestFirstByte(t *testing.T) {
 	}
 }
 
-// TestErrorMessage shows what is kept of the body of an error: what the registry says, or the start
-// of an answer that is not a registry's.
+// TestErrorMessage checks the message extracted from an error's body: the registry's, or the start of any other text.
 func TestErrorMessage(t *testing.T) {
 	long := strings.Repeat("x", 60)
 	for body, want := range map[string]string{
@@ -191,7 +190,7 @@ func TestErrorMessage(t *testing.T) {
 	}
 }
 
-// What net/http says of a connection that ended depends on which of its functions saw it first.
+// The text of net/http for a lost connection depends on which function noticed first.
 func TestInnardsOfHTTPAreNotShown(t *testing.T) {
 	err := reword(errors.New(`Get "https://q.io/v2/": readLoopPeekFailLocked: remote error: tls: certificate required`))
 	if want := `Get "https://q.io/v2/": remote error: tls: certificate required`; err.Error() != want {

@@ -13,7 +13,7 @@ import (
 	"osbuild-containers/test/registry"
 )
 
-// useRegistriesConf makes text the registries.conf of the test.
+// useRegistriesConf makes text the registries.conf of a test.
 func useRegistriesConf(t *testing.T, text string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "registries.conf")
@@ -24,7 +24,7 @@ func useRegistriesConf(t *testing.T, text string) string {
 	return path
 }
 
-// mirrored is a registries.conf in which the repository registry.example/a/b has mirrors.
+// mirrored returns a registries.conf in which the repository registry.example/a/b has mirrors.
 func mirrored(mirrors ...string) string {
 	text := "[[registry]]\nprefix = \"registry.example/a\"\nlocation = \"" + mirrors[len(mirrors)-1] + "/origin\"\ninsecure = true\n"
 	for _, m := range mirrors[:len(mirrors)-1] {
@@ -77,7 +77,7 @@ func TestFullName(t *testing.T) {
 	}
 }
 
-// TestTagIsWhatItPointsToWhenOpened shows that a tag is read once: what is opened stays the same.
+// TestTagIsWhatItPointsToWhenOpened checks that a tag is resolved once, at Open.
 func TestTagIsWhatItPointsToWhenOpened(t *testing.T) {
 	old, now := images.New(images.Layer(10)), images.New(images.Layer(20))
 	f := registry.NewFaults(t, now.Handler())
@@ -98,7 +98,7 @@ func TestTagIsWhatItPointsToWhenOpened(t *testing.T) {
 	}
 }
 
-// TestOriginIsTheMirror fails when an update of the library keeps elsewhere what it reads from.
+// TestOriginIsTheMirror checks that Origin is the mirror that was read from.
 func TestOriginIsTheMirror(t *testing.T) {
 	img := images.New(images.Layer(10))
 	empty, full := registry.NewFaults(t, nil), registry.NewFaults(t, img.Handler())
@@ -128,7 +128,7 @@ func TestOriginIsTheMirror(t *testing.T) {
 	}
 }
 
-// TestHeadReadsNothing shows that asking costs no GET of a manifest.
+// TestHeadReadsNothing checks that Head sends no GET for a manifest.
 func TestHeadReadsNothing(t *testing.T) {
 	img := images.New(images.Layer(10))
 	f := registry.NewFaults(t, img.Handler())
@@ -143,7 +143,7 @@ func TestHeadReadsNothing(t *testing.T) {
 	}
 }
 
-// TestHeadWithoutHead shows that registries that answer HEAD badly are asked the other way.
+// TestHeadWithoutHead checks that Head falls back to GET for registries with a broken HEAD.
 func TestHeadWithoutHead(t *testing.T) {
 	img := images.New(images.Layer(10))
 	f := registry.NewFaults(t, img.Handler())
@@ -160,7 +160,7 @@ func TestHeadWithoutHead(t *testing.T) {
 	}
 }
 
-// TestHeadErrors shows what is told apart: an image that is not there, and a registry in trouble.
+// TestHeadErrors checks that a missing image and a failing registry are distinguished.
 func TestHeadErrors(t *testing.T) {
 	img := images.New(images.Layer(10))
 	f := registry.NewFaults(t, img.Handler())

@@ -34,8 +34,8 @@ func destination(t *testing.T, f *registry.Faults, name string, known *BlobLocat
 	return d
 }
 
-// What is written arrives as it is, and a blob that another repository has is mounted, which shows that the library
-// still takes what is known of it.
+// Manifests and blobs arrive unchanged, and a blob in another repository is mounted, which checks that the library still uses the
+// recorded locations.
 func TestDestinations(t *testing.T) {
 	reg := registry.Start(t, registry.Basic("ann", "secret"))
 	f := reg.Faults(t)
@@ -77,7 +77,7 @@ func TestDestinations(t *testing.T) {
 	}
 }
 
-// A registry may redirect uploads to another host, but not with the credentials for it.
+// A registry may redirect uploads to another host, but credentials are not sent there.
 func TestUploadsElsewhereGetNoCredentials(t *testing.T) {
 	reg := registry.Start(t, registry.Basic("ann", "secret"))
 	f := reg.Faults(t)

@@ -15,8 +15,8 @@ import (
 	"osbuild-containers/internal/retry"
 )
 
-// TestCredentialsDoNotFollowARedirectOfTheManifest: a redirect of the first answer of all takes no credentials to
-// another port.
+// TestCredentialsDoNotFollowARedirectOfTheManifest checks that a redirect of the first request sends no credentials to another
+// port.
 func TestCredentialsDoNotFollowARedirectOfTheManifest(t *testing.T) {
 	library.RouteLogs(func(string, ...any) {})
 	var leaked atomic.Bool
@@ -51,8 +51,8 @@ func TestCredentialsDoNotFollowARedirectOfTheManifest(t *testing.T) {
 	}
 }
 
-// TestFormsAreNotRedirected: a password or a refresh token in a request for a token goes to no other origin, by no
-// status.
+// TestFormsAreNotRedirected checks that a password or refresh token in a token request is sent to no other origin, whatever the
+// status of the redirect.
 func TestFormsAreNotRedirected(t *testing.T) {
 	for status, origin := range map[int]string{307: "https://other.example", 308: "http://auth.example"} {
 		var got []string

@@ -13,7 +13,7 @@ import (
 	"osbuild-containers/test/registry"
 )
 
-// attach serves an image with sigstore attachments of these payloads.
+// attach serves an image with sigstore attachments with these payloads.
 func attach(t *testing.T, img *images.Image, payloads ...[]byte) *registry.Faults {
 	t.Helper()
 	var layers []images.Option
@@ -32,8 +32,7 @@ func attach(t *testing.T, img *images.Image, payloads ...[]byte) *registry.Fault
 	}))
 }
 
-// TestLimitsOfSignatures pairs how many signatures there are, and how long they are, with what is said
-// about them.
+// TestLimitsOfSignatures pairs numbers and sizes of signatures with errors.
 func TestLimitsOfSignatures(t *testing.T) {
 	many := func(n, size int) (all [][]byte) {
 		for i := range n {

@@ -49,8 +49,7 @@ func open(t *testing.T, addr string, img *images.Image) *Source {
 	return src
 }
 
-// TestSignaturesAreTheLibrarys shows that signatures come out byte for byte as the library's own
-// dir: transport writes them.
+// TestSignaturesAreTheLibrarys checks that signatures equal byte for byte those that the library's dir: transport writes.
 func TestSignaturesAreTheLibrarys(t *testing.T) {
 	img := images.New(images.Layer(10))
 	hex := img.Digest.Encoded()
@@ -88,8 +87,8 @@ func TestSignaturesAreTheLibrarys(t *testing.T) {
 	}
 }
 
-// writtenByLibrary is what the dir: transport makes of the signatures of a source. The method that
-// takes all formats is not public; the library's copy package calls it just so.
+// writtenByLibrary returns the signatures of a source as written by the dir: transport. The method that accepts all formats is
+// not public; the library's copy package calls it the same way.
 func writtenByLibrary(t *testing.T, s *Source) []string {
 	t.Helper()
 	sigs, err := image.UnparsedInstance(s.locations[0].current().src, nil).UntrustedSignatures(t.Context())
@@ -122,7 +121,7 @@ func writtenByLibrary(t *testing.T, s *Source) []string {
 	return files
 }
 
-// TestUsualPort shows when host:443 is host, and when it is left as it was written.
+// TestUsualPort checks when host:443 is replaced by host.
 func TestUsualPort(t *testing.T) {
 	put("run/containers/auth.json", `{"auths": {"known.example:443": {"auth": "YTpi"}, "other.example": {"auth": "YTpi"}}}`)
 	defer put("run/containers/auth.json", "{}")

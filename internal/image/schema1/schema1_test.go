@@ -16,7 +16,7 @@ import (
 	"osbuild-containers/test/images"
 )
 
-// layersOf are what the conversion of an image has to know.
+// layersOf returns what the conversion of an image needs to know.
 func layersOf(img *images.Image) map[digest.Digest]schema1.Layer {
 	layers := map[digest.Digest]schema1.Layer{}
 	for _, l := range img.Layers {
@@ -25,8 +25,8 @@ func layersOf(img *images.Image) map[digest.Digest]schema1.Layer {
 	return layers
 }
 
-// TestConvert shows that layers are turned round, that steps without files are no layers, and that the image ID is the one
-// that skopeo 1.9.3 and 1.22.0 and podman 4.3.1 give such an image.
+// TestConvert checks that the order of layers is reversed, that steps without files are dropped, and that the image ID is the one
+// that skopeo 1.9.3 and 1.22.0 and podman 4.3.1 compute.
 func TestConvert(t *testing.T) {
 	img := images.Schema1("images/old", "v1", images.Layer(1000), images.Use(images.EmptyLayer), images.Layer(2000), images.Use(images.EmptyLayer))
 	m, err := schema1.Parse(img.Raw)
@@ -56,7 +56,7 @@ func TestConvert(t *testing.T) {
 	}
 }
 
-// TestUnsigned shows that a manifest without signatures has the digest of all of it, and gives the same image.
+// TestUnsigned checks that a manifest without signatures has the digest of the whole, and converts to the same image.
 func TestUnsigned(t *testing.T) {
 	img := images.Schema1("images/old", "v1", images.Layer(1000))
 	signed, err := schema1.Parse(img.Raw)
@@ -72,10 +72,10 @@ func TestUnsigned(t *testing.T) {
 	}
 }
 
-// TestHostile has a manifest for each rule, each signed as a right one is.
+// TestHostile has a correctly signed manifest that breaks one rule, for each rule.
 func TestHostile(t *testing.T) {
 	id := func(n int) string { return fmt.Sprintf("%064x", n) }
-	// with returns three layers whose history entries, newest first, were changed.
+	// with returns a manifest of three layers with changed history entries, newest first.
 	with := func(change func(m map[string]any, history []map[string]any)) []byte {
 		return images.Schema1("a/b", "v1", images.Layers(3, 10), images.Edit(func(m map[string]any) {
 			entries := m["history"].([]any)
@@ -191,7 +191,7 @@ func TestHostile(t *testing.T) {
 			}
 		})
 	}
-	// What is not signed is not read, whatever a decoder would make of all of it.
+	// Unsigned parts are ignored, whatever a decoder of the whole document would return.
 	extra := bytes.Replace(right.Raw, []byte(`"signatures"`), fmt.Appendf(nil, `"fsLayers": [{"blobSum": %q}], "signatures"`, evil.Layers[0].Digest), 1)
 	m, err := schema1.Parse(extra)
 	if err != nil {
@@ -202,7 +202,7 @@ func TestHostile(t *testing.T) {
 	}
 }
 
-// signedLength returns a manifest whose signature says that this many of its bytes are signed.
+// signedLength returns a manifest whose signature covers n bytes.
 func signedLength(raw []byte, n int) []byte {
 	var m map[string]json.RawMessage
 	_ = json.Unmarshal(raw, &m)
@@ -212,11 +212,11 @@ func signedLength(raw []byte, n int) []byte {
 	return raw
 }
 
-// TestRepeated shows that layers with the id of the one below are left out, as Docker does, and what the library says.
+// TestRepeated checks that layers with the id of the one below are dropped, as by Docker, and compares with the library.
 func TestRepeated(t *testing.T) {
 	img := images.Schema1("a/b", "v1", images.Layers(4, 10), images.Edit(func(m map[string]any) {
 		h := m["history"].([]any)
-		h[1] = h[2] // and so the newest one has the wrong parent
+		h[1] = h[2] // the newest one now has the wrong parent
 		h[0].(map[string]any)["v1Compatibility"] = strings.Replace(h[0].(map[string]any)["v1Compatibility"].(string),
 			fmt.Sprintf(`"parent":"%064x"`, 3), fmt.Sprintf(`"parent":"%064x"`, 2), 1)
 	}))
@@ -242,8 +242,8 @@ func TestRepeated(t *testing.T) {
 	}
 }
 
-// FuzzParse shows that no manifest makes the parser panic, and that what is accepted can be converted, to the same
-// bytes each time, or is refused for a reason.
+// FuzzParse checks that no manifest makes the parser panic, and that an accepted one is converted deterministically, or refused
+// with a reason.
 func FuzzParse(f *testing.F) {
 	img := images.Schema1("a/b", "v1", images.Layers(2, 10), images.Use(images.EmptyLayer))
 	f.Add(img.Raw)

@@ -16,7 +16,7 @@ func TestCRC64IsTheLibrarys(t *testing.T) {
 	}
 	for size := range data {
 		var got, want uint64
-		for rest := data[:size]; ; { // in pieces, since the sum of one begins with that of the last
+		for rest := data[:size]; ; { // in pieces, each starting with the sum of the previous one
 			n := rnd.IntN(len(rest) + 1)
 			got, want = updateCRC64(got, rest[:n]), crc64.Update(want, storage.CRCTable, rest[:n])
 			if got != want {

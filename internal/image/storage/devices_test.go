@@ -14,8 +14,8 @@ import (
 	"osbuild-containers/internal/layer"
 )
 
-// TestDeviceLinksAreEdited passes an archive in pieces of all kinds of lengths: hard links to devices become devices, and nothing
-// else changes, nor where it is.
+// TestDeviceLinksAreEdited passes an archive in pieces of various lengths: only hard links to devices change, and they become
+// devices at the same offsets.
 func TestDeviceLinksAreEdited(t *testing.T) {
 	char := tar.Header{Name: "d", Typeflag: tar.TypeChar}
 	file := tar.Header{Name: "f", Typeflag: tar.TypeReg, Size: 700}
@@ -70,7 +70,7 @@ func TestDeviceLinksAreEdited(t *testing.T) {
 	}
 }
 
-// TestSymbolicLinksAreFollowed resolves names as the kernel does, also where that never ends.
+// TestSymbolicLinksAreFollowed resolves names like the kernel, endless loops included.
 func TestSymbolicLinksAreFollowed(t *testing.T) {
 	below := newDevices(nil)
 	for name, target := range map[string]string{"lib": "usr/lib", "usr/up": "..", "loop": "loop/x", "abs": "/lib/", "gone": "lib"} {
@@ -87,7 +87,7 @@ func TestSymbolicLinksAreFollowed(t *testing.T) {
 		}
 	}
 	d.set("self", pathKind{target: "/"})
-	d.set("self/self", pathKind{target: "elsewhere"}) // it replaces the link through which it is named
+	d.set("self/self", pathKind{target: "elsewhere"}) // replaces a link in its own name
 	if got := d.resolve("self/a"); got != "/elsewhere/a" {
 		t.Errorf("after a change it is %q", got)
 	}
@@ -131,7 +131,7 @@ func TestDevicesOfStoredLayers(t *testing.T) {
 	}
 }
 
-// TestGrownNamesAreBounded has short names in a directory to which a symbolic link gives a long one.
+// TestGrownNamesAreBounded has short names in a directory with a long name behind a symbolic link.
 func TestGrownNamesAreBounded(t *testing.T) {
 	s := stream(t, packed(t, ""), layer.Limits{})
 	o := newOwners(s, layer.NewTally(layer.Limits{}), t.TempDir(), false)
@@ -151,7 +151,7 @@ func TestGrownNamesAreBounded(t *testing.T) {
 	}
 }
 
-// TestOpaqueDirectoriesAreNamed pairs whiteouts with the directory that the warning names.
+// TestOpaqueDirectoriesAreNamed pairs whiteouts with the directory named in the warning.
 func TestOpaqueDirectoriesAreNamed(t *testing.T) {
 	for name, want := range map[string]string{".wh..wh..opq": "/", "./.wh..wh..opq": "/", "/.wh..wh..opq": "/", "./a//b/.wh..wh..opq": "a/b"} {
 		s := stream(t, packed(t, ""), layer.Limits{})

@@ -11,7 +11,7 @@ import (
 	"osbuild-containers/internal/hint"
 )
 
-// TestUnreadable shows what a user is told who may not read a file of a storage, and of other errors.
+// TestUnreadable pairs errors of reading a storage's file with hints.
 func TestUnreadable(t *testing.T) {
 	defer func() { geteuid = unix.Geteuid }()
 	const others, damage = "podman unshare COMMAND", "podman system check"

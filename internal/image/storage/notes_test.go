@@ -20,7 +20,7 @@ import (
 	"osbuild-containers/internal/layer"
 )
 
-// packed is an archive of the entries, and what follows them.
+// packed returns an archive of the entries, followed by tail.
 func packed(t testing.TB, tail string, entries ...tar.Header) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -48,7 +48,7 @@ func stream(t testing.TB, archive []byte, limits layer.Limits) *layer.Stream {
 	return s
 }
 
-// splitAll notes the archive and returns what was passed on.
+// splitAll writes the notes of an archive and returns what was passed on.
 func splitAll(t testing.TB, archive []byte, notes tsstorage.Packer, limits layer.Limits) ([]byte, error) {
 	t.Helper()
 	var raw, passed bytes.Buffer
@@ -58,8 +58,8 @@ func splitAll(t testing.TB, archive []byte, notes tsstorage.Packer, limits layer
 	return passed.Bytes(), err
 }
 
-// TestNotesGiveTheArchiveBack writes archives of all kinds again, from the notes and the
-// contents of the files, and compares the notes with those that the library makes.
+// TestNotesGiveTheArchiveBack restores archives from the notes and the contents of files, and compares the notes with the
+// library's.
 func TestNotesGiveTheArchiveBack(t *testing.T) {
 	dir := tar.Header{Name: "d/", Typeflag: tar.TypeDir, Mode: 0o755}
 	file := tar.Header{Name: "d/f", Typeflag: tar.TypeReg, Size: 700_000, Mode: 0o644}
@@ -104,9 +104,8 @@ func TestNotesGiveTheArchiveBack(t *testing.T) {
 	}
 }
 
-// TestWhatIsBeyondTheLimitsIsNotPassedOn has something small that is right, and then an
-// entry that is not.
-func TestWhatIsBeyondTheLimitsIsNotPassedOn(t *testing.T) {
+// TestEntriesBeyondLimitsAreNotPassedOn has a small valid entry followed by one beyond the limits.
+func TestEntriesBeyondLimitsAreNotPassedOn(t *testing.T) {
 	good := tar.Header{Name: "good", Typeflag: tar.TypeReg, Size: 1 << 20, Mode: 0o644}
 	deep := tar.Header{Name: strings.Repeat("x/", 100) + "y", Typeflag: tar.TypeReg}
 	limits := layer.Limits{LayerBytes: 8 << 20, Entries: 20, Depth: 200}
@@ -133,7 +132,7 @@ func attributes(name string, size int) tar.Header {
 	return tar.Header{Name: name, Typeflag: tar.TypeReg, PAXRecords: map[string]string{"SCHILY.xattr.user.x": strings.Repeat("x", size)}}
 }
 
-// TestHeadersKeptInMemoryAreBounded has headers that do not compress, for a store that keeps them in memory.
+// TestHeadersKeptInMemoryAreBounded has incompressible headers, for a store that keeps them in memory.
 func TestHeadersKeptInMemoryAreBounded(t *testing.T) {
 	before := maxKept
 	defer func() { maxKept = before }()
@@ -154,7 +153,7 @@ func TestHeadersKeptInMemoryAreBounded(t *testing.T) {
 	}
 }
 
-// TestNotesHaveNoNameUntilTheyArePublished looks into the directory meanwhile.
+// TestNotesHaveNoNameUntilTheyArePublished lists the directory before and after.
 func TestNotesHaveNoNameUntilTheyArePublished(t *testing.T) {
 	dir := t.TempDir()
 	n, err := newNotes(dir, maxNotes)

@@ -22,7 +22,7 @@ import (
 	"osbuild-containers/internal/layer"
 )
 
-// stored returns what the library gives back of an archive in a storage, and what it keeps of it.
+// stored returns an archive as the library restores it from a storage, and its tar-split data.
 func stored(t testing.TB, archive []byte) (out, notes []byte) {
 	t.Helper()
 	var kept, back bytes.Buffer
@@ -60,7 +60,7 @@ func stored(t testing.TB, archive []byte) (out, notes []byte) {
 	return back.Bytes(), kept.Bytes()
 }
 
-// sparseOf returns a reader of a layer with these notes; nil stands for none.
+// sparseOf returns a reader of a layer with these notes, which may be nil.
 func sparseOf(archive, notes []byte) *sparseReader {
 	return newSparseReader(io.NopCloser(bytes.NewReader(archive)), func() (io.ReadCloser, error) {
 		if notes == nil {
@@ -70,7 +70,7 @@ func sparseOf(archive, notes []byte) *sparseReader {
 	})
 }
 
-// rawHeader is one block of an archive.
+// rawHeader returns one header block.
 func rawHeader(t testing.TB, kind byte, name string, size int64) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -90,8 +90,7 @@ func rawHeader(t testing.TB, kind byte, name string, size int64) []byte {
 
 func padded(b []byte) []byte { return append(b, make([]byte, padding(int64(len(b))))...) }
 
-// sparse10 is a file in GNU tar's sparse format 1.0, without the end of an archive. It has data at
-// the offsets.
+// sparse10 returns a file in GNU tar's sparse format 1.0 with data at the offsets, without the end of an archive.
 func sparse10(t testing.TB, name string, size int64, data map[int64]string) []byte {
 	t.Helper()
 	offsets := make([]int64, 0, len(data))
@@ -129,8 +128,8 @@ func fixture(t testing.TB, version string) []byte {
 	return raw
 }
 
-// TestArchivesWithHolesComeBack has all formats but 1.0, whose maps the library loses, and archives
-// without holes. 1.0 comes back where the map was kept.
+// TestArchivesWithHolesComeBack restores archives in all formats but 1.0, whose maps the library loses, and archives without holes.
+// Format 1.0 is restored if the map was kept.
 func TestArchivesWithHolesComeBack(t *testing.T) {
 	end := make([]byte, 1024)
 	for name, archive := range map[string][]byte{
@@ -148,7 +147,7 @@ func TestArchivesWithHolesComeBack(t *testing.T) {
 	}
 }
 
-// entries are the headers and contents of an archive, without what is about holes.
+// entries returns the headers and contents of an archive, without sparse fields.
 func entries(t testing.TB, archive io.Reader) (all []string) {
 	t.Helper()
 	for r := tar.NewReader(archive); ; {
@@ -167,8 +166,8 @@ func entries(t testing.TB, archive io.Reader) (all []string) {
 	}
 }
 
-// TestLostMaps has files of format 1.0: they are refused, or come with their holes if the caller may
-// have that. Contents that look like a map make no difference.
+// TestLostMaps has files of format 1.0: they are an error, or are returned with their holes if the caller allows it. Contents that
+// look like a map make no difference.
 func TestLostMaps(t *testing.T) {
 	archive := slices.Concat(
 		plainFile(t, "before", "x"),
@@ -211,7 +210,7 @@ func TestLostMaps(t *testing.T) {
 	}
 }
 
-// TestArchivesThatAreNone are returned as they are, or end in an error; the caller judges.
+// TestArchivesThatAreNone checks that invalid archives are returned unchanged, or end in an error.
 func TestArchivesThatAreNone(t *testing.T) {
 	none := []byte(strings.Repeat("no archive ", 1000))
 	if got, err := io.ReadAll(sparseOf(none, nil)); err != nil || !bytes.Equal(got, none) {
@@ -226,7 +225,7 @@ func TestArchivesThatAreNone(t *testing.T) {
 	}
 }
 
-// FuzzSparse reads any bytes as what the library gives back.
+// FuzzSparse reads arbitrary bytes as the library's output.
 func FuzzSparse(f *testing.F) {
 	for _, version := range []string{"old", "0.0", "0.1", "1.0"} {
 		back, notes := stored(f, fixture(f, version))

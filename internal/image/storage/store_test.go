@@ -13,7 +13,7 @@ import (
 	"osbuild-containers/test/userns"
 )
 
-// TestJoinStores pairs files of an image store and of the graph root with what is in the store that joins them.
+// TestJoinStores pairs files of an image store and of the graph root with the content of the joined store.
 func TestJoinStores(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -60,13 +60,13 @@ func TestJoinStores(t *testing.T) {
 	}
 }
 
-// TestAdditionalStoreOfAnother names an additional image store that the user may not read where an image is not found elsewhere.
+// TestAdditionalStoreOfAnother checks that an error for a missing image names additional image stores that the user cannot read.
 func TestAdditionalStoreOfAnother(t *testing.T) {
 	for own, want := range map[string]string{
 		"none": "no containers storage at <top>/none: it holds no images (the additional image store <top>/root cannot be read: permission denied)",
 		"gone": "no containers storage at <top>/gone: no such file or directory (the additional image store <top>/root cannot be read: permission denied)",
 	} {
-		t.Run(own, func(t *testing.T) { // in a process of its own, since the library reads storage.conf once
+		t.Run(own, func(t *testing.T) { // in a separate process, since the library reads storage.conf once
 			const env = "CONTAINERS_STORAGE_CONF"
 			if !userns.Second() {
 				if os.Geteuid() != 0 {

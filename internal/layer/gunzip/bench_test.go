@@ -9,7 +9,7 @@ import (
 	klauspost "github.com/klauspost/compress/gzip"
 )
 
-// BenchmarkFill compares this package with the libraries.
+// BenchmarkFill compares this package with libraries.
 func BenchmarkFill(b *testing.B) {
 	s := samples(b)
 	zipped := zip(b, gzip.DefaultCompression, s["text"], s["skewed"])

@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// pieces returns data in pieces of that size.
+// pieces returns data in pieces of the given size.
 func pieces(data []byte, size int) func() ([]byte, error) {
 	return func() ([]byte, error) {
 		if len(data) == 0 {
@@ -26,7 +26,7 @@ func pieces(data []byte, size int) func() ([]byte, error) {
 	}
 }
 
-// unzip decompresses data, and panics if anything behind the buffer is written.
+// unzip decompresses data, and panics if anything after the buffer is written.
 func unzip(data []byte, size, buffer int) ([]byte, error) {
 	const behind = "behind the buffer"
 	r := New(pieces(data, size))
@@ -65,14 +65,14 @@ func zip(t testing.TB, level int, members ...[]byte) []byte {
 	return b.Bytes()
 }
 
-// samples are data of many kinds: random, repeated near and far, text, zeros.
+// samples returns various data: random, repeated near and far, text, zeros.
 func samples(t testing.TB) map[string][]byte {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	noise := make([]byte, 200_000)
 	for i := range noise {
 		noise[i] = byte(rnd.Uint32())
 	}
-	skewed := make([]byte, 300_000) // long codes: few bytes often, many seldom
+	skewed := make([]byte, 300_000) // long codes: skewed frequencies
 	for i := range skewed {
 		skewed[i] = byte(int(rnd.ExpFloat64()*3) * 7)
 	}
@@ -124,7 +124,7 @@ func TestManyMembersAreOneStream(t *testing.T) {
 	}
 }
 
-// gzip itself takes zeros behind the last member, as a block device or a tape adds them.
+// Like gzip itself, accept zeros after the last member, as added by block devices and tapes.
 func TestZerosMayFollow(t *testing.T) {
 	data := samples(t)["text"]
 	zipped := zip(t, 6, data, data)
@@ -138,7 +138,7 @@ func TestZerosMayFollow(t *testing.T) {
 	}
 }
 
-func TestWhatIsWrongIsAnError(t *testing.T) {
+func TestInvalidDataIsAnError(t *testing.T) {
 	data := samples(t)["text"]
 	zipped := zip(t, 6, data)
 	change := func(at int) []byte {
@@ -193,8 +193,7 @@ func TestErrorOfTheInputIsKept(t *testing.T) {
 	}
 }
 
-// FuzzLikeTheLibrary takes compressed data without header and trailer, which a
-// checksum would else keep from ever being right.
+// FuzzLikeTheLibrary takes deflate data without header and trailer, since fuzzing rarely finds a valid checksum.
 func FuzzLikeTheLibrary(f *testing.F) {
 	s := samples(f)
 	for _, data := range [][]byte{s["near"][:2000], s["skewed"][:3000], s["noise"][:300], s["text"][:3000]} {

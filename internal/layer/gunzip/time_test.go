@@ -14,10 +14,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxRatio is how many times as long as compress/gzip this package may take for any input.
+// maxRatio is how many times as long as compress/gzip this package may take, for any input.
 const maxRatio = 4
 
-// bitWriter writes what deflate is made of.
+// bitWriter writes deflate data bit by bit.
 type bitWriter struct {
 	out []byte
 	acc uint64
@@ -32,7 +32,7 @@ func (w *bitWriter) put(v uint64, count uint) {
 	}
 }
 
-// dynamic begins a block whose codes have so many bits. Its end has the code 0.
+// dynamic writes the header of a block with codes of the given lengths; the end of the block has the code 0.
 func (w *bitWriter) dynamic(end uint64) {
 	w.put(2<<1, 3)
 	w.put(0, 5)  // 257 symbols
@@ -54,8 +54,7 @@ func (w *bitWriter) dynamic(end uint64) {
 	w.put(end, 1)
 }
 
-// hard are blocks that say nothing, in as few bits as there can be, and whatever else has
-// much to be prepared for little to be done.
+// hard returns blocks without output in as few bits as possible, and others with expensive tables for little output.
 func hard() map[string][]byte {
 	const size = 64 << 10
 	blocks := func(one func(w *bitWriter)) []byte {
@@ -83,7 +82,7 @@ func hard() map[string][]byte {
 	}
 }
 
-// member makes a member of gzip of what the library can decompress of it, nil for nothing.
+// member returns a gzip member of the part of the data that the library can decompress, or nil.
 func member(deflated []byte) []byte {
 	in := bytes.NewReader(deflated)
 	plain, err := io.ReadAll(io.LimitReader(flate.NewReader(in), 1<<20+1))
@@ -95,8 +94,7 @@ func member(deflated []byte) []byte {
 	return binary.LittleEndian.AppendUint32(m, uint32(len(plain)))
 }
 
-// times returns the least processor times, of several runs, of this package and of
-// compress/gzip.
+// times returns the least CPU times, of several runs, of this package and of compress/gzip.
 func times(t *testing.T, zipped []byte) (ours, library time.Duration) {
 	t.Helper()
 	runtime.LockOSThread()
@@ -140,11 +138,10 @@ func times(t *testing.T, zipped []byte) (ours, library time.Duration) {
 	return ours, library
 }
 
-// compare fails the test if the input takes too long. What takes next to no time is
-// repeated, so that there is something to measure.
+// compare fails the test if the input takes too long. Fast inputs are repeated until they can be measured.
 func compare(t *testing.T, m []byte) {
 	t.Helper()
-	const slack = 2 * time.Millisecond // what a clock and a cold cache may do
+	const slack = 2 * time.Millisecond // tolerance for the clock and cold caches
 	zipped := bytes.Repeat(m, max(1, (256<<10)/len(m)))
 	ours, library := times(t, zipped)
 	if ours > maxRatio*library+slack {
@@ -173,7 +170,7 @@ func TestNoInputTakesLong(t *testing.T) {
 	}
 }
 
-// FuzzTime looks for what takes this package much longer than compress/gzip.
+// FuzzTime searches for inputs that take much longer than with compress/gzip.
 func FuzzTime(f *testing.F) {
 	for _, deflated := range hard() {
 		f.Add(deflated[:1000])

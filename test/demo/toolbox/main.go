@@ -1,5 +1,5 @@
-// Toolbox is the program in the demo's image: a few small commands in one static
-// executable, chosen by the name it is called by, as busybox does.
+// Toolbox is the program in the demo's image: a few small commands in one static executable, selected by the name it is called by,
+// like busybox.
 package main
 
 import (
@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// applet is one command; its error is printed, and makes the exit status 1.
+// applet is one command. An error is printed and makes the exit status 1.
 type applet func(args []string, in io.Reader, out io.Writer) error
 
 var applets = map[string]applet{
@@ -37,14 +37,14 @@ var applets = map[string]applet{
 	"wc":        wc,
 }
 
-// exitStatus ends the program without a word.
+// exitStatus ends the program silently.
 type exitStatus int
 
 // Error implements error.
 func (s exitStatus) Error() string { return "exit status " + strconv.Itoa(int(s)) }
 
 func main() {
-	applets["sh"] = sh // here, since sh runs applets
+	applets["sh"] = sh // here, to avoid an initialisation cycle: sh runs applets
 	os.Exit(run(os.Args, os.Stdin, os.Stdout, os.Stderr))
 }
 
@@ -86,7 +86,7 @@ func each(do func(string) error) applet {
 	}
 }
 
-// inputs calls do with each file named, or with standard input.
+// inputs calls do with each named file, or with standard input.
 func inputs(args []string, in io.Reader, do func(name string, r io.Reader) error) error {
 	if len(args) == 0 {
 		return do("-", in)
@@ -190,7 +190,7 @@ func ls(args []string, _ io.Reader, out io.Writer) error {
 	return nil
 }
 
-// sh runs one command a line, of -c or of standard input; no more than that.
+// sh runs the commands of -c or of standard input, one per line, without further syntax.
 func sh(args []string, in io.Reader, out io.Writer) error {
 	if len(args) == 2 && args[0] == "-c" {
 		in = strings.NewReader(args[1])
