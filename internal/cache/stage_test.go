@@ -71,7 +71,7 @@ func TestSweepLeavesPartialFilesInUse(t *testing.T) {
 }
 
 // A process that opens the pool may not take away what others are putting together.
-func TestOpeningThePoolDisturbsNobody(t *testing.T) {
+func TestOpeningThePoolDoesNotBlock(t *testing.T) {
 	dir := memoryDir(t)
 	c := Open(dir)
 	publisher := job{Do: "publish", Dir: dir, Seed: 1, Count: 60}.start(t)

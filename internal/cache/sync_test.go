@@ -167,7 +167,7 @@ func TestNoSyncIsForgotten(t *testing.T) {
 
 // The same through the pool: a writer that is closed, links a file or finds the blob wrong is one
 // that others need not wait for.
-func TestWritersThatSyncNothingHoldUpNobody(t *testing.T) {
+func TestUnsyncedWritersDoNotBlock(t *testing.T) {
 	b, other := content(1, 1000), content(2, 1000)
 	path := filepath.Join(memoryDir(t), "blob")
 	writeTest(t, path, other)

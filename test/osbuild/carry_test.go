@@ -13,8 +13,8 @@ import (
 	"osbuild-containers/test/registry"
 )
 
-// TestAirGapped is the way into a network that has no way out: pin and export here, carry one file,
-// import and build there. There the registry is gone, and there is no network.
+// TestAirGapped builds in a network without internet access: pin and export outside, carry one file,
+// import and build inside, without the registry.
 func TestAirGapped(t *testing.T) {
 	h := newHost(t)
 	if os.Getuid() != 0 {
