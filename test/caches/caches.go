@@ -1,4 +1,4 @@
-// Package caches fills caches for tests: with images as a fetch publishes them, and as osbuild's own source does.
+// Package caches fills caches for tests, with images published as by a fetch and as by osbuild's own source.
 //
 //	s := caches.New(t)
 //	s.Publish(caches.Base, 1, "example.com/base:1") // fetched on the first of June
@@ -23,7 +23,7 @@ import (
 	"osbuild-containers/test/registry"
 )
 
-// Three images: Top has the layer of Base, Other shares nothing with them.
+// Three images: Top contains the layer of Base, Other shares nothing with them.
 var (
 	Base  = images.New(images.Layer(1000))
 	Top   = images.New(images.Use(Base.Layers[0]), images.Layer(2000))
@@ -55,7 +55,7 @@ func New(t *testing.T) *Store {
 	return s
 }
 
-// Open opens the cache at dir, and its pool, in the place of the one before. That pool must have been closed.
+// Open opens the cache at dir and its pool, replacing the current one, whose pool must have been closed.
 func (s *Store) Open(dir string) {
 	s.T.Helper()
 	s.Dir, s.Cache = dir, cache.Open(dir)
@@ -72,7 +72,7 @@ func (s *Store) Must(err error) {
 	}
 }
 
-// Put brings a blob into the pool.
+// Put adds a blob to the pool.
 func (s *Store) Put(d digest.Digest, blob []byte) {
 	s.T.Helper()
 	w, err := s.Pool.Acquire(s.T.Context(), d, int64(len(blob)), nil)
@@ -102,7 +102,7 @@ func (s *Store) Publish(img *images.Image, day int, names ...string) {
 	s.Must(s.Cache.Publish(s.T.Context(), s.Pool, img.ID, pub))
 }
 
-// Schema1 publishes an image of Docker's schema 1, converted, as a fetch does. See Publish.
+// Schema1 publishes a converted schema 1 image, as a fetch does. See Publish.
 func (s *Store) Schema1(img *images.Image, day int, names ...string) {
 	s.T.Helper()
 	old, err := schema1.Parse(img.Raw)
@@ -122,7 +122,7 @@ func (s *Store) Schema1(img *images.Image, day int, names ...string) {
 	s.Must(s.Cache.Publish(s.T.Context(), s.Pool, img.ID, pub))
 }
 
-// Foreign publishes an image as osbuild's own source does: no pool, nothing recorded, nothing shared.
+// Foreign publishes an image as osbuild's own source does: without pool, record or sharing.
 func (s *Store) Foreign(img *images.Image, day int) {
 	s.T.Helper()
 	dir := s.Cache.ImagePath(img.ID)
@@ -148,14 +148,14 @@ func (s *Store) Write(path, text string) {
 	s.Must(os.WriteFile(path, []byte(text), 0o644))
 }
 
-// Registry is a cache whose images a registry has.
+// Registry is a cache with a registry that serves its images.
 type Registry struct {
 	*Store
 	Faults *registry.Faults
 	Name   string // of the repository
 }
 
-// WithRegistry makes an empty cache and starts a registry with some images, apart from the configuration of the machine.
+// WithRegistry makes an empty cache and starts a registry with images, isolated from the machine's configuration.
 func WithRegistry(t *testing.T, entries ...images.Entry) *Registry {
 	t.Helper()
 	home := t.TempDir()

@@ -1,5 +1,5 @@
-// Package inputs lays images out as a stage finds them: as a directory of the dir: format,
-// as an OCI archive, and in the arguments that name them.
+// Package inputs writes images in the forms in which a stage gets them: as a directory in dir: format, as an OCI archive, and in
+// the arguments.
 //
 //	a := inputs.New(t)
 //	a.Dir("localhost/name:v1", img)
@@ -20,7 +20,7 @@ import (
 	"osbuild-containers/test/images"
 )
 
-// Arguments are those of a stage, and the directories that they name.
+// Arguments are the arguments of a stage, and the directories they name.
 type Arguments struct {
 	Tree    string // an empty directory of the test
 	Epoch   int64  // 0: none
@@ -37,7 +37,7 @@ func New(t testing.TB) *Arguments {
 	return &Arguments{Tree: t.TempDir(), path: t.TempDir(), archives: map[string]any{}}
 }
 
-// In is New with all in a directory that is there.
+// In is New in an existing directory.
 func In(t testing.TB, dir string) *Arguments {
 	t.Helper()
 	a := &Arguments{Tree: filepath.Join(dir, "tree"), path: filepath.Join(dir, "in"), archives: map[string]any{}}
@@ -49,10 +49,10 @@ func In(t testing.TB, dir string) *Arguments {
 	return a
 }
 
-// Path is the directory that the images lie in.
+// Path returns the directory of the images.
 func (a *Arguments) Path() string { return a.path }
 
-// Dir adds an image as the sources publish it, and its signatures. It returns where.
+// Dir adds an image as published by the sources, with its signatures, and returns its path.
 func (a *Arguments) Dir(t testing.TB, name string, img *images.Image, signatures ...string) string {
 	t.Helper()
 	dir := filepath.Join(a.path, img.ID.String())
@@ -61,7 +61,7 @@ func (a *Arguments) Dir(t testing.TB, name string, img *images.Image, signatures
 	return dir
 }
 
-// Archive adds an OCI archive of the images, of which a stage takes one. It returns where.
+// Archive adds an OCI archive of the images and returns its path. Stages accept archives of one image only.
 func (a *Arguments) Archive(t testing.TB, name string, imgs ...*images.Image) string {
 	t.Helper()
 	file := fmt.Sprintf("image-%d.tar", len(a.archives))
@@ -94,7 +94,7 @@ func (a *Arguments) List(t testing.TB, l *images.List) {
 	}
 }
 
-// JSON is what a stage reads.
+// JSON returns the arguments in JSON.
 func (a *Arguments) JSON(t testing.TB) []byte {
 	t.Helper()
 	in := map[string]any{"images": map[string]any{"path": a.path, "data": map[string]any{"archives": a.archives}}}
@@ -112,7 +112,7 @@ func (a *Arguments) JSON(t testing.TB) []byte {
 	return raw
 }
 
-// WriteDir writes an image in the dir: format.
+// WriteDir writes an image in dir: format.
 func WriteDir(t testing.TB, dir string, img *images.Image, signatures ...string) {
 	t.Helper()
 	files := map[string][]byte{
@@ -136,7 +136,7 @@ func WriteDir(t testing.TB, dir string, img *images.Image, signatures ...string)
 	}
 }
 
-// Archive is an OCI archive of the images. Their names in it are those of their places.
+// Archive returns an OCI archive of the images, named by their indexes.
 func Archive(imgs ...*images.Image) []byte {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
@@ -147,7 +147,7 @@ func Archive(imgs ...*images.Image) []byte {
 		}
 		seen[name] = true
 		if err := w.WriteHeader(&tar.Header{Name: name, Typeflag: tar.TypeReg, Mode: 0o644, Size: int64(len(data))}); err != nil {
-			panic(err) // memory takes it
+			panic(err) // writing to memory never fails
 		}
 		if _, err := w.Write(data); err != nil {
 			panic(err)

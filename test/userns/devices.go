@@ -12,22 +12,21 @@ import (
 	"testing"
 )
 
-// DeviceCase is an image with device nodes and hard links to them, which are left out where only root of the host can make
-// them.
+// DeviceCase is an image with device nodes and hard links to them, which are left out unless run by root of the host.
 type DeviceCase struct {
-	Layers [][]*tar.Header // the lowest first
-	Links  string          // what is left of the image, as Links returns it
-	Count  int             // what is left out of the layers
-	Hidden int             // of that, what layers above replace
-	First  string          // of what is left out
+	Layers [][]*tar.Header // lowest first
+	Links  string          // what remains of the image, as returned by Links
+	Count  int             // number of entries left out
+	Hidden int             // number of those replaced by layers above
+	First  string          // first name left out
 
-	// Across is whether a hard link is to a file of a layer below, which storages of overlay cannot have.
+	// Across is set if a hard link refers to a file of a layer below, which overlay storages do not support.
 	Across bool
-	// Replaces is whether a device node or a hard link to one replaces a file of a layer below.
+	// Replaces is set if a device node or a hard link to one replaces a file of a layer below.
 	Replaces bool
 }
 
-// Devices are cases by name.
+// Devices returns the cases by name.
 func Devices() map[string]DeviceCase {
 	entry := func(kind byte, name, target string) *tar.Header {
 		return &tar.Header{Typeflag: kind, Name: name, Linkname: target, Mode: 0o644, Devmajor: 5, Devminor: 1}

@@ -1,5 +1,5 @@
-// Package userns runs tests a second time with the rights of others than root of the host: in user namespaces, and as an
-// ordinary user.
+// Package userns runs tests a second time without the privileges of root of the host: in user namespaces, and as an ordinary
+// user.
 package userns
 
 import (
@@ -16,8 +16,8 @@ const second = "TEST_IN_USER_NAMESPACE"
 // Second reports whether this process is one that this package has started.
 func Second() bool { return os.Getenv(second) != "" }
 
-// OneID are the rights of root of a user namespace that maps only the user and the group of this process, as unshare -Ur
-// makes it. It has no mount namespace of its own, so nothing can be mounted in it, and nothing unmounted.
+// OneID returns the credentials of root of a user namespace that maps only this process's user and group, like unshare -Ur. It has
+// no mount namespace, so nothing can be mounted or unmounted.
 func OneID() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{
 		Cloneflags:  syscall.CLONE_NEWUSER,
@@ -26,8 +26,8 @@ func OneID() *syscall.SysProcAttr {
 	}
 }
 
-// ManyIDs are the rights of root of a user namespace with 65,536 further ids, as osbuild makes it. Only root can do that
-// without the help of newuidmap, so tests of other users are skipped.
+// ManyIDs returns the credentials of root of a user namespace with 65,536 further ids, like osbuild's. Only root can create it
+// without newuidmap, so the test is skipped for other users.
 func ManyIDs(t *testing.T) *syscall.SysProcAttr {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -42,10 +42,10 @@ func ManyIDs(t *testing.T) *syscall.SysProcAttr {
 	}
 }
 
-// User is the user and group that Ordinary gives to processes that root starts.
+// User is the user and group that Ordinary uses if this process is root's.
 const User = 4711
 
-// Ordinary are the rights of an ordinary user: those of this process, unless it is root.
+// Ordinary returns the credentials of an ordinary user: this process's own, unless it is root.
 func Ordinary() *syscall.SysProcAttr {
 	if os.Geteuid() != 0 {
 		return &syscall.SysProcAttr{}
