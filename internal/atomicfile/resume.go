@@ -8,7 +8,7 @@ import (
 )
 
 // ErrForeign is returned by Resume if the partial file cannot be trusted, or another process is writing it.
-var ErrForeign = errors.New("the partial file is not one to continue")
+var ErrForeign = errors.New("the partial file cannot be resumed")
 
 // Resume is CreateIn for a file whose content is kept under the name partial when the process dies or calls Keep. The file starts
 // with the content kept by an earlier call, which the caller must not trust: it may belong to something else, or be damaged by a

@@ -130,7 +130,7 @@ func TestImportRootfsRefused(t *testing.T) {
 		"the archive is cut off: unexpected EOF":       whole[:514],
 		"the archive has no end: it is cut off":        whole[:1024],
 		"the archive has no files":                     nil,
-		"something follows the end of the archive":     append(bytes.Clone(whole), 'x'),
+		"there is data after the end of the archive":   append(bytes.Clone(whole), 'x'),
 		"it has images, and is not a root file system": tarOf(t, "./oci-layout", "index.json", "a"),
 		"decompress: unexpected EOF":                   compressed(t, bytes.Repeat(whole, 1))[1][:60],
 		"":                                             long,

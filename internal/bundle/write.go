@@ -55,7 +55,7 @@ func (o Output) check(place *resolve.Place) error {
 	case !place.IsDir():
 		return fmt.Errorf("%s is a file: name a directory, or use --format oci-archive", o.Path)
 	case !isEmpty(place):
-		return fmt.Errorf("%s is there, and not empty: name another directory, or remove it first", o.Path)
+		return fmt.Errorf("%s exists and is not empty: name another directory, or remove it first", o.Path)
 	case isUsed(place):
 		return fmt.Errorf("%s is in use, as a mount point or the directory you are in: name one in it", o.Path)
 	}

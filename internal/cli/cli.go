@@ -12,7 +12,7 @@
 //	1    something failed; the error says what
 //	2    the command line, or a file it names, was refused; nothing was touched
 //	3    pin check: a tag points to another digest than the pinned one
-//	4    pin check: something pinned is not served any more
+//	4    pin check: something pinned is no longer served
 //	5    verify: something is damaged, and was not repaired
 //	130  interrupted by SIGINT
 //	143  interrupted by SIGTERM

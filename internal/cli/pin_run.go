@@ -197,7 +197,7 @@ func (p *pinCommand) runCheck(ctx context.Context, names []string) error {
 func verdict(worst pin.State) error {
 	switch worst {
 	case pin.Gone:
-		return &statusError{exitGone, hint.Add(errors.New("what is pinned is not served any more"), "pin it again, or serve it from a mirror that still has it")}
+		return &statusError{exitGone, hint.Add(errors.New("what is pinned is no longer served"), "pin it again, or serve it from a mirror that still has it")}
 	case pin.Moved:
 		return &statusError{exitMoved, hint.Add(errors.New("tags have moved"), "follow them with %s pin update", Name)}
 	case pin.Failed:

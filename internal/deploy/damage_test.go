@@ -57,7 +57,7 @@ func TestDamagedLayerIsNamed(t *testing.T) {
 		"too long":                         {bad(append(data(whole), 0)), fmt.Sprintf("blob has size more than %d bytes, want %d bytes", whole.Size, whole.Size)},
 		"a bit":                            {bad(flipped), "blob has digest sha256:"},
 		"another archive":                  {otherArchive, "archive has digest " + other.DiffID.String() + ", want " + otherArchive.DiffID.String()},
-		"more after the archive":           {extra, "there is more after the end of the archive"},
+		"more after the archive":           {extra, "there is data after the end of the archive"},
 		"more after the compressed data":   {blob(trailing, plain), "gzip: bad header, or something else after the compressed data"},
 		"an archive that ends in an entry": {zipped(t, plain[:2000]), "the archive ends in the middle of an entry"},
 		"no archive":                       {zipped(t, bytes.Repeat([]byte("no archive "), 100)), "invalid tar header"},

@@ -194,22 +194,22 @@ func TestTreeThatHasContent(t *testing.T) {
 		"a directory over a symbolic link": {
 			before: func(t *testing.T, p place) { link(t, p, "../outside", "d") },
 			layer:  []item{directory("d"), file("d/canary", "x")},
-			err:    `make directory "d": the tree has something there that is not a directory`,
+			err:    `make directory "d": exists in the tree and is not a directory`,
 		},
 		"a path through a symbolic link": {
 			before: func(t *testing.T, p place) { link(t, p, "../outside", "d") },
 			layer:  []item{file("d/canary", "x")},
-			err:    `make directory "d": the tree has something there that is not a directory`,
+			err:    `make directory "d": exists in the tree and is not a directory`,
 		},
 		"a directory over a file": {
 			before: func(t *testing.T, p place) { write(t, p, "d", "") },
 			layer:  []item{directory("d")},
-			err:    `make directory "d": the tree has something there that is not a directory`,
+			err:    `make directory "d": exists in the tree and is not a directory`,
 		},
 		"a file over a directory": {
 			before: func(t *testing.T, p place) { mkdir(t, p, "a") },
 			layer:  []item{file("a", "")},
-			err:    `create "a": the tree has a directory there`,
+			err:    `create "a": is a directory in the tree`,
 		},
 		"a whiteout leaves it": {
 			before: func(t *testing.T, p place) { mkdir(t, p, "d"); write(t, p, "d/mine", "mine") },

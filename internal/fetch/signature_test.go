@@ -349,7 +349,7 @@ func TestSignaturesInTrouble(t *testing.T) {
 func TestPolicy(t *testing.T) {
 	t.Parallel()
 	const hint = "\nsign the image, or allow it in policy.json"
-	const file = "\nmake policy.json readable and right, or remove it: without one the pinned digests decide"
+	const file = "\nmake policy.json readable and valid, or remove it: without one the pinned digests decide"
 	const key = `{"default": [{"type": "signedBy", "keyType": "GPGKeys", "keyPath": "<home>/key.gpg"}]}`
 	for name, c := range map[string]struct {
 		policy string

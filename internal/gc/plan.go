@@ -252,7 +252,7 @@ func (w *usage) give(i *cacheinfo.Image) (needs int64) {
 }
 
 // errKeepsNothing guards against the wrong file being passed as the one with what to keep.
-var errKeepsNothing = hint.Add(errors.New("what is to be kept names no image, so that all would go"),
+var errKeepsNothing = hint.Add(errors.New("no image to keep is named, so all images would be removed"),
 	"use --older-than, or delete the cache, if that is meant")
 
 var errNegative = errors.New("a duration and a size must not be negative")

@@ -54,7 +54,7 @@ func (m *model) readItem(source, at string, member *hujson.ObjectMember) error {
 		return fmt.Errorf("%s must be an object", at)
 	}
 	if _, twice := m.images[source+key]; twice {
-		return fmt.Errorf("%s is there twice: remove one", at)
+		return fmt.Errorf("%s is given twice: remove one", at)
 	}
 	image, err := object(o, at+".", "image")
 	if err != nil {

@@ -26,7 +26,7 @@ func find(o *hujson.Object, at, name string) (int, error) {
 			continue
 		}
 		if found >= 0 {
-			return -1, fmt.Errorf("%s%s is there twice: remove one", at, name)
+			return -1, fmt.Errorf("%s%s is given twice: remove one", at, name)
 		}
 		found = n
 	}
@@ -42,7 +42,7 @@ func eachOnce(o *hujson.Object, at string) error {
 	for n := range o.Members {
 		name := text(&o.Members[n].Name)
 		if seen[name] {
-			return fmt.Errorf("%s%s is there twice: remove one", at, name)
+			return fmt.Errorf("%s%s is given twice: remove one", at, name)
 		}
 		seen[name] = true
 	}

@@ -21,7 +21,7 @@ func readSlots(v *hujson.Value, at string) (*slots, error) {
 		seen := make(map[string]bool, len(t.Members))
 		for n := range t.Members {
 			if seen[s.key(n)] {
-				return nil, fmt.Errorf("%s: %s is there twice: remove one", at, s.key(n))
+				return nil, fmt.Errorf("%s: %s is given twice: remove one", at, s.key(n))
 			}
 			seen[s.key(n)] = true
 			options, ok := t.Members[n].Value.Value.(*hujson.Object)

@@ -87,7 +87,7 @@ func (s *stage) divide(in *input) ([]int, error) {
 			continue
 		}
 		if len(others) > 0 && !s.canSplit() {
-			return nil, hint.Add(fmt.Errorf("%s: %s and %s are the same image, %s, and a stage has room for one name of an image",
+			return nil, hint.Add(fmt.Errorf("%s: %s and %s are the same image, %s, and a stage can give an image only one name",
 				in.at, others[0].finalName(), r.finalName(), r.result()), "make two stages of it")
 		}
 		places[n] = next[r.result()]

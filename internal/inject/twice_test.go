@@ -38,7 +38,7 @@ func TestFieldsThatAreThereTwice(t *testing.T) {
 			t.Errorf("%s: got\n%s", c.want, got.Data)
 			continue
 		}
-		if want := c.want + " is there twice: remove one"; err.Error() != want {
+		if want := c.want + " is given twice: remove one"; err.Error() != want {
 			t.Errorf("got %v, want %s", err, want)
 		}
 	}

@@ -133,7 +133,7 @@ func (e *Entry) xattrs(records map[string]string, gnu bool) error {
 		case both:
 			var err error
 			if name, err = url.PathUnescape(coded); err != nil {
-				return fmt.Errorf("attribute %q: its name is not encoded right", coded)
+				return fmt.Errorf("attribute %q: its name is not encoded correctly", coded)
 			}
 			plain, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(value, "="))
 			if err != nil {

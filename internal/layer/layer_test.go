@@ -221,7 +221,7 @@ func TestAttributes(t *testing.T) {
 			"",
 		},
 		"a bad value": {map[string]string{"LIBARCHIVE.xattr.user.a": "?"}, nil, `attribute "user.a": its value is not base64`},
-		"a bad name":  {map[string]string{"LIBARCHIVE.xattr.user.%": "Mg"}, nil, "its name is not encoded right"},
+		"a bad name":  {map[string]string{"LIBARCHIVE.xattr.user.%": "Mg"}, nil, "its name is not encoded correctly"},
 	} {
 		e := &Entry{}
 		err := e.xattrs(c.records, false)

@@ -257,7 +257,7 @@ func (r *Reader) end() error {
 		n, err := r.in.Read(buf)
 		for _, b := range buf[:n] {
 			if b != 0 {
-				return r.damage(errors.New("there is more after the end of the archive"))
+				return r.damage(errors.New("there is data after the end of the archive"))
 			}
 		}
 		if left -= n; left < 0 {

@@ -142,7 +142,7 @@ func (s *source) rest() error {
 	case err != nil:
 		return err
 	default:
-		return errors.New("there is more after the end of the compressed data")
+		return errors.New("there is data after the end of the compressed data")
 	}
 }
 

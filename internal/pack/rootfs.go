@@ -84,7 +84,7 @@ func (c *counter) Write(p []byte) (int, error) {
 var (
 	errNoFiles = errors.New("the archive has no files")
 	errNoEnd   = errors.New("the archive has no end: it is cut off")
-	errAfter   = errors.New("something follows the end of the archive")
+	errAfter   = errors.New("there is data after the end of the archive")
 	// ErrImages reports an archive or directory of images rather than a root file system.
 	ErrImages = errors.New("it has images, and is not a root file system")
 )

@@ -270,7 +270,7 @@ func (s *Status) Lines() []string {
 		if what == "tag" {
 			lines = append(lines, "the tag is not there any more")
 		} else {
-			lines = append(lines, "its "+what+" is not served any more")
+			lines = append(lines, "its "+what+" is no longer served")
 		}
 	}
 	if s.Tag != "" && s.Tag != s.Pinned {

@@ -59,9 +59,9 @@ func TestCheckStates(t *testing.T) {
 		"untagged": {func(w *world) { w.delete("images/name", "v1") }, Moved, []string{"the tag is not there any more"}},
 		"list gone": {
 			func(w *world) { w.push("images/name:v1", other); w.delete("images/name", list.Digest.String()) }, Gone,
-			[]string{"its list is not served any more", "the tag moved: " + manifest.Short(list.Digest) + " → " + manifest.Short(other.Digest)},
+			[]string{"its list is no longer served", "the tag moved: " + manifest.Short(list.Digest) + " → " + manifest.Short(other.Digest)},
 		},
-		"manifest gone": {func(w *world) { w.delete("images/name", amd.Digest.String()) }, Gone, []string{"its manifest is not served any more"}},
+		"manifest gone": {func(w *world) { w.delete("images/name", amd.Digest.String()) }, Gone, []string{"its manifest is no longer served"}},
 		"forbidden": {
 			func(w *world) { w.On(registry.Any("/manifests/v1$"), registry.Error(403, "DENIED", "no")) }, Failed,
 			[]string{"tag: ", "log in (podman login"},

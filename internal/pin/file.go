@@ -156,7 +156,7 @@ func Parse(raw []byte) (*File, error) {
 			return nil, fmt.Errorf("images[%d]: %w", n, err)
 		}
 		if seen[i.key()] {
-			return nil, fmt.Errorf("images[%d]: %s for %s is there twice: remove one", n, i.Reference, i.Platform)
+			return nil, fmt.Errorf("images[%d]: %s for %s is given twice: remove one", n, i.Reference, i.Platform)
 		}
 		seen[i.key()] = true
 	}

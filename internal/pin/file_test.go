@@ -127,7 +127,7 @@ func TestFileRefused(t *testing.T) {
 		change(`docker.io/library/name:v1`, `docker.io/team/name`):        "images[0]: reference: docker.io/team/name: has neither a tag nor a digest",
 		change(`docker.io/library/name:v1`, `docker.io/team/Name`):        "images[0]: reference: docker.io/team/Name: the name must be lower case",
 		change(`"linux/amd64"`, `"x86_64"`):                               `images[0]: platform: "x86_64" is not os/architecture[/variant] in Go's names, nor any`,
-		change(`"linux/arm/v7"`, `"linux/amd64"`):                         "images[1]: docker.io/library/name:v1 for linux/amd64 is there twice: remove one",
+		change(`"linux/arm/v7"`, `"linux/amd64"`):                         "images[1]: docker.io/library/name:v1 for linux/amd64 is given twice: remove one",
 		change(`"/var/lib/x"`, `"var/lib/x"`):                             "images[2]: storage-location: var/lib/x: want an absolute path, of a containers-storage",
 		change(`"2026-02-03T04:05:06Z"`, `"yesterday"`):                   `parsing time "yesterday" as "2006-01-02T15:04:05Z07:00": cannot parse "yesterday" as "2006"`,
 		change(`"transport": "containers-storage"`, `"transport": "oci"`): `images[2].transport: must be "docker" or "containers-storage", got "oci"`,
@@ -209,7 +209,7 @@ func TestWriteReadsBack(t *testing.T) {
 			t.Errorf("%s: the file was changed", name)
 		}
 	}
-	if err := (&File{Version: 1, Images: []Image{good, good}}).Write(filepath.Join(t.TempDir(), "pins")); err == nil || !strings.Contains(err.Error(), "is there twice") {
+	if err := (&File{Version: 1, Images: []Image{good, good}}).Write(filepath.Join(t.TempDir(), "pins")); err == nil || !strings.Contains(err.Error(), "is given twice") {
 		t.Errorf("twice: got %v", err)
 	}
 }

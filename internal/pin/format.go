@@ -31,7 +31,7 @@ func (f *File) EncodeLines() ([]byte, error) {
 	for n := range f.Images {
 		i := &f.Images[n]
 		if i.Transport != "" {
-			return nil, fmt.Errorf("%s is pinned in %s, which the format %s has no notation for", i.Reference, i.Transport, Lines)
+			return nil, fmt.Errorf("%s is pinned in %s, which the format %s cannot express", i.Reference, i.Transport, Lines)
 		}
 		d, twice := seen[i.Reference]
 		switch {
@@ -39,7 +39,7 @@ func (f *File) EncodeLines() ([]byte, error) {
 			seen[i.Reference] = i.Pinned()
 			fmt.Fprintln(&b, i.withDigest())
 		case d != i.Pinned():
-			return nil, hint.Add(fmt.Errorf("%s is pinned to both %s and %s, the format %s has room for one",
+			return nil, hint.Add(fmt.Errorf("%s is pinned to both %s and %s, the format %s can express only one",
 				i.Reference, manifest.Short(d), manifest.Short(i.Pinned()), Lines), "pin it for all its platforms at once")
 		}
 	}

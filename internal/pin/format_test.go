@@ -92,9 +92,9 @@ func TestLinesWithoutANotation(t *testing.T) {
 	two := &File{Images: slices.Clone(example().Images[:2])}
 	two.Images[1].List = sum("later")
 	for want, f := range map[string]*File{
-		"localhost/name:v1 is pinned in containers-storage, which the format lines has no notation for": stored,
+		"localhost/name:v1 is pinned in containers-storage, which the format lines cannot express": stored,
 		"docker.io/library/name:v1 is pinned to both " + manifest.Short(sum("list")) + " and " + manifest.Short(sum("later")) +
-			", the format lines has room for one\npin it for all its platforms at once": two,
+			", the format lines can express only one\npin it for all its platforms at once": two,
 	} {
 		if _, err := f.EncodeLines(); err == nil || hint.Text(err, hint.Flags) != want {
 			t.Errorf("got  %v\nwant %s", err, want)

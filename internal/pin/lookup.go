@@ -166,7 +166,7 @@ func (l *lookup) listed(ctx context.Context, p Platform) (*found, error) {
 	fit, unsaid := l.choose(p)
 	if len(fit) == 0 { // the configs may name platforms that the list does not
 		if len(unsaid) > maxUnsaid {
-			return nil, fmt.Errorf("has no image for %s; it has %s, and %d that do not say what they are for, too many to look into", p, l.offers(), len(unsaid))
+			return nil, fmt.Errorf("has no image for %s; it has %s, and %d entries without a platform, too many to read", p, l.offers(), len(unsaid))
 		}
 		for _, d := range unsaid {
 			f, err := l.fetch(ctx, d)
@@ -186,7 +186,7 @@ func (l *lookup) listed(ctx context.Context, p Platform) (*found, error) {
 	case len(fit) == 0:
 		return nil, fmt.Errorf("has no image for %s; it has %s", p, l.offers())
 	case p.Any && len(fit) > 1:
-		return nil, fmt.Errorf("has several images, so that any is not enough to choose one; it has %s", l.offers())
+		return nil, fmt.Errorf("has several images, so any is ambiguous; it has %s", l.offers())
 	case len(fit) > 1:
 		l.Note("%s: the list has %d images for %s; the first is taken, as other tools do: %s", l.ref, len(fit), p, fit[0])
 	}
@@ -236,7 +236,7 @@ func (l *lookup) offers() string {
 		}
 	}
 	if names == nil {
-		return "none that says what it is for"
+		return "none with a platform"
 	}
 	slices.Sort(names)
 	return strings.Join(names, ", ")

@@ -116,7 +116,7 @@ func parseStored(text string) (Reference, error) {
 		text = name
 	}
 	if id := strings.TrimPrefix(text, "@"); isHex(id) {
-		return Reference{}, errors.New("an image id cannot be kept true: give the image a name, with podman tag, and pin that")
+		return Reference{}, errors.New("an image id cannot be checked or updated: give the image a name, with podman tag, and pin that")
 	}
 	named, err := reference.ParseNormalizedNamed(strings.TrimRight(text, "/"))
 	if err != nil {

@@ -55,7 +55,7 @@ func TestParseReference(t *testing.T) {
 		"containers-storage:[x]name":              `image "containers-storage:[x]name": the store "x" is not an absolute path`,
 		"containers-storage:[/x":                  `image "containers-storage:[/x": a bracket is not closed: [STORE]NAME`,
 		"containers-storage:x@" + d:               `image "containers-storage:x@` + d + `": a digest does not belong to the name of a stored image: use its tag`,
-		"containers-storage:@" + d[7:]:            `image "containers-storage:@` + d[7:] + `": an image id cannot be kept true: give the image a name, with podman tag, and pin that`,
+		"containers-storage:@" + d[7:]:            `image "containers-storage:@` + d[7:] + `": an image id cannot be checked or updated: give the image a name, with podman tag, and pin that`,
 	} {
 		if r, err := ParseReference(request.Access{}, text); err == nil || hint.Text(err, hint.Flags) != want {
 			t.Errorf("%s is %+v\ngot  %v\nwant %s", text, r, err, want)

@@ -62,7 +62,7 @@ func TestPlatformsOfAList(t *testing.T) {
 	}
 	offers := "linux/386, linux/amd64, linux/amd64/v3, linux/arm/v6, linux/arm/v7, linux/arm64/v8, linux/ppc64le, linux/riscv64, linux/s390x"
 	w.refuse("registry.example/lists/all:v1: has no image for linux/arm/v5; it has "+offers, "registry.example/lists/all:v1", "arm/v5")
-	w.refuse("registry.example/lists/all:v1: has several images, so that any is not enough to choose one; it has "+offers, "registry.example/lists/all:v1", "any")
+	w.refuse("registry.example/lists/all:v1: has several images, so any is ambiguous; it has "+offers, "registry.example/lists/all:v1", "any")
 	if len(w.notes) > 0 {
 		t.Errorf("noted %q", w.notes)
 	}
@@ -158,10 +158,10 @@ func TestStrangeLists(t *testing.T) {
 	for name, want := range map[string]string{
 		"nested":      inner.Digest.String() + " is a list within a list",
 		"attestation": `manifest has no file system, its layers are of type "application/vnd.in-toto+json": not a container image`,
-		"empty":       "has no image for linux/amd64; it has none that says what it is for",
+		"empty":       "has no image for linux/amd64; it has none with a platform",
 		"windows":     "has no image for linux/amd64; it has windows/amd64",
-		"many":        "has no image for linux/amd64; it has none that says what it is for, and 33 that do not say what they are for, too many to look into",
-		"unsaid-none": "has no image for linux/amd64; it has none that says what it is for",
+		"many":        "has no image for linux/amd64; it has none with a platform, and 33 entries without a platform, too many to read",
+		"unsaid-none": "has no image for linux/amd64; it has none with a platform",
 	} {
 		w.refuse("registry.example/lists/"+name+":v1: "+want, "registry.example/lists/"+name+":v1", "amd64")
 	}

@@ -17,7 +17,7 @@ func (e *UnreadError) Error() string { return e.Err.Error() }
 func (e *UnreadError) Unwrap() error { return e.Err }
 
 // errUnread ends a try without content to send.
-var errUnread = errors.New("cannot read what is to be sent")
+var errUnread = errors.New("cannot read the content to send")
 
 // forever disables the stall timer while the reader is busy elsewhere.
 const forever = time.Duration(math.MaxInt64)

@@ -28,9 +28,9 @@ import (
 // Errors that callers distinguish.
 var (
 	// ErrNotDir: a directory is needed, but the tree has something else.
-	ErrNotDir = errors.New("the tree has something there that is not a directory")
+	ErrNotDir = errors.New("exists in the tree and is not a directory")
 	// ErrIsDir: the tree has a directory in the place of a new file.
-	ErrIsDir = errors.New("the tree has a directory there")
+	ErrIsDir = errors.New("is a directory in the tree")
 	// ErrName: the name is not clean, or not below the root.
 	ErrName = errors.New("not a clean name below the root")
 )

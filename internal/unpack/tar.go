@@ -194,17 +194,17 @@ func (t *tarWriter) SetMeta(name string, m deploy.Meta, link bool) error {
 	if was.plain == is.plain && (len(m.Xattrs) == 0 || was.xattrs == is.xattrs) {
 		return nil
 	}
-	return tooLate(name, "a hard link to it says otherwise what its owner, mode, time or attributes are")
+	return tooLate(name, "a hard link to it has another owner, mode, time or attributes")
 }
 
 // Remove implements deploy.Destination.
 func (t *tarWriter) Remove(name string) error {
 	h := t.hash(name)
 	if _, is := t.written[h]; is {
-		return tooLate(name, "its layer has something else there, or it is excluded through a symbolic link")
+		return tooLate(name, "its layer replaces it, or it is excluded through a symbolic link")
 	}
 	if _, has := t.above[h]; has {
-		return tooLate(name, "its layer has something else there, or it is excluded through a symbolic link")
+		return tooLate(name, "its layer replaces it, or it is excluded through a symbolic link")
 	}
 	remove := func(name string) {
 		if e := t.queued[name]; e != nil {
@@ -218,7 +218,7 @@ func (t *tarWriter) Remove(name string) error {
 		return nil
 	}
 	if t.searched += len(t.queued) + len(t.symlinks); t.searched > maxSearched {
-		return tooLate(name, "its layers have too many directories in whose place they have something else")
+		return tooLate(name, "its layers replace too many directories")
 	}
 	for other := range t.queued {
 		if strings.HasPrefix(other, name+"/") {
@@ -235,7 +235,7 @@ func (t *tarWriter) Remove(name string) error {
 
 // tooLate returns the error for a change of a file that has been written.
 func tooLate(name, why string) error {
-	return hint.Add(fmt.Errorf("%q: an archive cannot be changed any more where it is written, and %s", name, why),
+	return hint.Add(fmt.Errorf("%q: it is already written to the archive, and %s", name, why),
 		"unpack it with --format dir, and archive that")
 }
 

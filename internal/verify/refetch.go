@@ -77,7 +77,7 @@ func (r *Repairer) fetchSome(ctx context.Context, items []request.Item, why map[
 
 // notFetched returns why an image cannot be fetched, with a hint.
 func notFetched(i *cacheinfo.Image) error {
-	why := "it is not recorded where the image is from"
+	why := "the image has no recorded origin"
 	for _, o := range i.Origins {
 		if o.Transport == cache.Tagged {
 			continue
@@ -85,7 +85,7 @@ func notFetched(i *cacheinfo.Image) error {
 		if isImport(o) {
 			return hint.Add(errors.New("it was imported from "+o.From), "import that again with --repair")
 		}
-		why = "what is recorded of where the image is from is of another form of it"
+		why = "the recorded origins have another form of the image"
 	}
 	return hint.Add(errors.New(why), "fetch it by NAME@DIGEST, which records that, and repair again")
 }

@@ -77,7 +77,7 @@ func (r *Repairer) Repair(ctx context.Context, images []*cacheinfo.Image, damage
 
 var (
 	errAgain   = hint.Add(errors.New("it was fetched again and is damaged again"), "check the disk of the cache")
-	errNoPlace = hint.Add(errors.New("it is not recorded where it is from"), "remove the file: the next fetch brings it again")
+	errNoPlace = hint.Add(errors.New("it has no recorded origin"), "remove the file: the next fetch brings it again")
 )
 
 // outcome verifies again what was damaged.

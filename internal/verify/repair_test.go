@@ -247,9 +247,9 @@ func TestRepairThatFails(t *testing.T) {
 // Each image that cannot be fetched has its own hint.
 func TestRemedies(t *testing.T) {
 	for want, origins := range map[string][]cache.Origin{
-		"it is not recorded where the image is from\nfetch it by NAME@DIGEST, which records that, and repair again":                           nil,
-		"it was imported from /media/x.tar\nimport that again with --repair":                                                                  {{Name: "x", Transport: "oci-archive", From: "/media/x.tar", Digest: base.Digest}},
-		"what is recorded of where the image is from is of another form of it\nfetch it by NAME@DIGEST, which records that, and repair again": {{Name: "x", Digest: other.Digest}},
+		"the image has no recorded origin\nfetch it by NAME@DIGEST, which records that, and repair again":                    nil,
+		"it was imported from /media/x.tar\nimport that again with --repair":                                                 {{Name: "x", Transport: "oci-archive", From: "/media/x.tar", Digest: base.Digest}},
+		"the recorded origins have another form of the image\nfetch it by NAME@DIGEST, which records that, and repair again": {{Name: "x", Digest: other.Digest}},
 	} {
 		i := &cacheinfo.Image{ID: base.ID, Manifest: base.Digest, Origins: origins}
 		if got := hint.Text(notFetched(i), hint.Flags); got != want {

@@ -125,7 +125,7 @@ func nothingLeft(t *testing.T, tree string) {
 func TestInvalidStorageIsRefused(t *testing.T) {
 	drivers(t, func(t *testing.T, driver string) {
 		for name, c := range map[string]struct{ path, link, content, want string }{
-			"lock":      {path: "-images/images.lock", link: "victim", want: "is neither a file nor a directory: no storage has that"},
+			"lock":      {path: "-images/images.lock", link: "victim", want: "is neither a file nor a directory, which a storage does not contain"},
 			"new":       {path: "-layers/layers.lock", link: "new", want: "is neither a file nor a directory"},
 			"directory": {path: "-images", link: "", want: "is neither a file nor a directory"},
 			"deep":      {path: "/deep/link", link: "victim", want: "is neither a file nor a directory"},

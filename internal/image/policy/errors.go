@@ -25,7 +25,7 @@ func (e *fileError) Unwrap() error { return e.err }
 
 // Hint implements the interface of package hint.
 func (e *fileError) Hint() hint.Hint {
-	return hint.New("make policy.json readable and right, or remove it: without one the pinned digests decide")
+	return hint.New("make policy.json readable and valid, or remove it: without one the pinned digests decide")
 }
 
 // IsPolicy reports whether the error comes from policy.json, and so from this machine.

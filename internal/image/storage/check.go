@@ -37,7 +37,7 @@ func check(root, driver string) error {
 		case d.IsDir(), d.Type().IsRegular(), name == filepath.Join(driver, "backingFsBlockDev"):
 			return nil
 		}
-		return fmt.Errorf("%s in it is neither a file nor a directory: no storage has that; remove it, or use another storage-path", name)
+		return fmt.Errorf("%s in it is neither a file nor a directory, which a storage does not contain; remove it, or use another storage-path", name)
 	})
 	if err != nil {
 		return err

@@ -111,7 +111,7 @@ func TestEntriesBeyondLimitsAreNotPassedOn(t *testing.T) {
 	limits := layer.Limits{LayerBytes: 8 << 20, Entries: 20, Depth: 200}
 	for want, archive := range map[string][]byte{
 		"bytes after the end of the archive: more than the limit of 1048576":     packed(t, strings.Repeat("\x00", 1<<20+1), good),
-		"there is more after the end of the archive":                             packed(t, strings.Repeat("\x00", 1000)+"x", good),
+		"there is data after the end of the archive":                             packed(t, strings.Repeat("\x00", 1000)+"x", good),
 		"entries and directories in the image: more than the limit of 20":        packed(t, "", good, deep),
 		`"bad": bytes in the layer's files: more than the limit of 8388608`:      packed(t, "", good, tar.Header{Name: "bad", Typeflag: tar.TypeReg, Size: 8 << 20}),
 		"bytes in a component of a path: more than the limit of 259":             packed(t, "", good, tar.Header{Name: strings.Repeat("x", 260)}),
