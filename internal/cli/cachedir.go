@@ -20,10 +20,10 @@ import (
 	"osbuild-containers/internal/userns"
 )
 
-// rootCache is the cache of root of the host where nothing else is said.
+// rootCache is the default cache for root of the host.
 const rootCache = "/var/cache/osbuild/sources"
 
-// defaultCache returns the cache where nothing else is said: an ordinary user has one of his own, in a user namespace too.
+// defaultCache returns the default cache. An ordinary user has a separate one, also in a user namespace.
 func defaultCache() string {
 	if userns.Restricted() {
 		if dir, err := os.UserCacheDir(); err == nil {
@@ -33,10 +33,10 @@ func defaultCache() string {
 	return rootCache
 }
 
-// cacheVariable is the environment variable that names the cache where no flag does.
+// cacheVariable is the environment variable that names the cache if no flag does.
 const cacheVariable = "OSBUILD_CONTAINERS_CACHE"
 
-// usualCaches returns the caches of the stores that osbuild and image-builder use if nothing else is said.
+// usualCaches returns the caches in the default stores of osbuild and image-builder.
 func usualCaches() []string {
 	return []string{".osbuild/sources", "/var/cache/image-builder/store/sources", defaultCache(), rootCache}
 }
@@ -44,8 +44,8 @@ func usualCaches() []string {
 // parts are the directories of a cache that osbuild's sources make.
 var parts = []string{"org.osbuild.containers", "org.osbuild.files", "org.osbuild.ostree"}
 
-// cacheDir returns the absolute path of the cache that the flags or the environment name. The path of another
-// directory of osbuild's store is refused, since a cache would be made there.
+// cacheDir returns the absolute path of the cache given by flags or the environment. It refuses other directories of
+// osbuild's store, since a cache would be created there.
 func (a *app) cacheDir() (string, error) {
 	path, from := a.flags.cache, "--cache"
 	switch {
@@ -86,7 +86,7 @@ func (a *app) cacheDir() (string, error) {
 	return dir, refused(checkCache(dir))
 }
 
-// advise adds to errors of a command, and of those below it, that are about a file of the cache what to do about it.
+// advise adds hints to a command's errors, and those of its subcommands, about files of the cache.
 func (a *app) advise(cmd *cobra.Command) {
 	if run := cmd.RunE; run != nil {
 		cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -102,7 +102,7 @@ func (a *app) advise(cmd *cobra.Command) {
 	}
 }
 
-// checkCache refuses what cannot be a cache. One that does not exist may be made.
+// checkCache refuses a path that cannot be a cache. It need not exist.
 func checkCache(dir string) error {
 	fi, err := os.Stat(dir)
 	switch {
@@ -114,12 +114,12 @@ func checkCache(dir string) error {
 	return nil
 }
 
-// changed reports whether the command line has a flag that names the cache.
+// changed reports whether the flag, which names the cache, is on the command line.
 func (a *app) changed(name string) bool {
 	return slices.ContainsFunc(a.flags.caches, func(set *pflag.FlagSet) bool { return set.Changed(name) })
 }
 
-// cacheNear returns the cache next to, above or below dir, and what dir is; "" if dir may be a cache.
+// cacheNear returns the cache next to, above or below dir, and what dir is. It returns "" if dir may be a cache.
 func cacheNear(dir string) (right, what string) {
 	for _, at := range []string{dir, filepath.Dir(dir)} {
 		if slices.Contains(parts, filepath.Base(at)) {
@@ -161,7 +161,7 @@ func isCache(dir string) bool {
 	return slices.ContainsFunc(parts, func(part string) bool { return exists(dir, part) })
 }
 
-// isCacheOrEmpty reports whether dir looks like a cache, or has nothing in it: a new one.
+// isCacheOrEmpty reports whether dir looks like a cache, or is empty.
 func isCacheOrEmpty(dir string) bool {
 	if isCache(dir) {
 		return true
@@ -175,8 +175,7 @@ func exists(dir, name string) bool {
 	return err == nil
 }
 
-// noCache returns an error if there is no cache at dir: it names those that are seen elsewhere, if
-// nothing says that it must be this one.
+// noCache returns an error if there is no cache at dir. If dir is the default, the error names caches found elsewhere.
 func (a *app) noCache(dir string) error {
 	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
 		return nil // cacheDir has checked it
@@ -196,7 +195,7 @@ func (a *app) noCache(dir string) error {
 	return errors.Join(append([]error{err}, seen...)...)
 }
 
-// noteCache says what there is to say of a cache without images.
+// noteCache logs a note about a cache without images.
 func (a *app) noteCache(dir string, images int) {
 	err := a.noCache(dir)
 	if err == nil && images == 0 {
@@ -209,7 +208,7 @@ func (a *app) noteCache(dir string, images int) {
 	}
 }
 
-// scan reads the images of the cache. That there are none is said, and is not an error.
+// scan reads the images of the cache. An empty cache is noted, and not an error.
 func (a *app) scan(dir string) ([]*cacheinfo.Image, error) {
 	images, err := cacheinfo.Scan(cache.Open(dir))
 	if err != nil {
@@ -219,7 +218,7 @@ func (a *app) scan(dir string) ([]*cacheinfo.Image, error) {
 	return images, nil
 }
 
-// openCache opens a cache whose notes go to standard error.
+// openCache opens a cache that logs to standard error.
 func (a *app) openCache(dir string) *cache.Cache {
 	c := cache.Open(dir)
 	c.Note = a.env.Lines().Note

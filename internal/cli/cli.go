@@ -35,10 +35,10 @@ import (
 	"osbuild-containers/internal/request"
 )
 
-// Name is what the executable is called.
+// Name is the name of the executable.
 const Name = "osbuild-containers"
 
-// The exit statuses.
+// Exit statuses.
 const (
 	exitOK      = 0
 	exitFailed  = 1
@@ -51,10 +51,10 @@ const (
 // Env is the process around Main.
 type Env = process.Env
 
-// OS is the Env of this process. From here on, SIGINT and SIGTERM end a command in good order.
+// OS returns the Env of this process. After the call, SIGINT and SIGTERM are handled by commands.
 func OS() Env { return process.OS() }
 
-// Main runs the command that the arguments name and returns the exit status.
+// Main runs the command given by the arguments and returns the exit status.
 func Main(ctx context.Context, env Env) int {
 	err, sig, abandoned := process.Run(ctx, env.Signals, 0, func(ctx context.Context) error {
 		return panics.Catch(func() error { return newRoot(env).ExecuteContext(ctx) })
@@ -91,7 +91,7 @@ func exitStatus(err error) int {
 	return exitFailed
 }
 
-// statusError is an error with an exit status of its own. Without a cause, everything was printed before.
+// statusError is an error with its own exit status. Without a cause, everything has been printed already.
 type statusError struct {
 	status int
 	err    error
@@ -106,7 +106,7 @@ func (e *statusError) Error() string {
 
 func (e *statusError) Unwrap() error { return e.err }
 
-// refused gives an error the exit status of a command line, or a file that it names, that is wrong.
+// refused gives an error the exit status for an invalid command line, or an invalid file named by it.
 func refused(err error) error {
 	if err == nil {
 		return nil
@@ -114,7 +114,7 @@ func refused(err error) error {
 	return &statusError{status: exitRefused, err: err}
 }
 
-// app is what all commands share.
+// app is shared by all commands.
 type app struct {
 	env       Env
 	flags     flags
@@ -122,7 +122,7 @@ type app struct {
 	stdinRead bool   // standard input was read
 }
 
-// newRoot makes the tree of commands.
+// newRoot returns the command tree.
 func newRoot(env Env) *cobra.Command {
 	a := &app{env: env}
 	root := &cobra.Command{
@@ -176,7 +176,7 @@ elsewhere.`,
 	return root
 }
 
-// refuseArgs makes wrong arguments of a command, and of those below it, a refusal. line is the command line.
+// refuseArgs makes invalid arguments of a command and its subcommands a refusal. line is the command line.
 func refuseArgs(cmd *cobra.Command, line []string) {
 	cmd.Args = refusedArgs(cmd.Args, line)
 	for _, sub := range cmd.Commands() {
@@ -192,7 +192,7 @@ const (
 	groupInstall = "install"
 )
 
-// refusedArgs makes wrong arguments a refusal. line is the command line.
+// refusedArgs makes invalid arguments a refusal. line is the command line.
 func refusedArgs(check cobra.PositionalArgs, line []string) cobra.PositionalArgs {
 	if check == nil {
 		check = cobra.ArbitraryArgs
@@ -208,7 +208,7 @@ func refusedArgs(check cobra.PositionalArgs, line []string) cobra.PositionalArgs
 	}
 }
 
-// Root is the tree of commands as help, man pages and completions are made of it.
+// Root returns the command tree for help, man pages and completions.
 func Root() *cobra.Command {
 	return newRoot(Env{Stdin: nil, Stdout: io.Discard, Stderr: io.Discard})
 }

@@ -48,7 +48,7 @@ func (a *app) du() error {
 	return a.print("%s", usageText(u))
 }
 
-// usageText is a line for each image, and the sums below them.
+// usageText formats one line per image, followed by the sums.
 func usageText(u *cacheinfo.Usage) string {
 	var b strings.Builder
 	if len(u.Images) > 0 {

@@ -24,7 +24,7 @@ import (
 	"osbuild-containers/internal/request"
 )
 
-// exportCommand is the command export, with what its flags say.
+// exportCommand is the command export with its flags.
 type exportCommand struct {
 	*app
 	output      string
@@ -67,13 +67,13 @@ is complete again. See docs/bundles.md.`,
 	return cmd
 }
 
-// compressions are those of files by how their names end.
+// compressions maps file name extensions to compressions.
 var compressions = map[string]string{
 	".gz": bundle.CompressionGzip, ".tgz": bundle.CompressionGzip,
 	".zst": bundle.CompressionZstd, ".tzst": bundle.CompressionZstd,
 }
 
-// target returns the output that the flags name. It is checked before any work is done.
+// target returns the output given by the flags, and checks it before any work is done.
 func (e *exportCommand) target() (bundle.Output, error) {
 	o := bundle.Output{Path: e.output, Format: e.format}
 	stdout := e.output == "-"
@@ -115,7 +115,7 @@ func (e *exportCommand) target() (bundle.Output, error) {
 	return o, refused(err)
 }
 
-// sameFile reports whether two paths are of the same file or directory, which is there.
+// sameFile reports whether two paths refer to the same existing file or directory.
 func sameFile(a, b string) bool {
 	one, err := os.Stat(a)
 	if err != nil {
@@ -179,7 +179,7 @@ func (e *exportCommand) run(ctx context.Context, args []string) error {
 	return e.showExported(target, b)
 }
 
-// ended is why the work ended: an interruption, if there was one.
+// ended returns the reason why the work ended: the interruption, if there was one, or err.
 func (e *exportCommand) ended(ctx context.Context, err error) error {
 	if err != nil && ctx.Err() != nil && hint.Of(err) == (hint.Hint{}) {
 		return context.Cause(ctx)
@@ -187,7 +187,7 @@ func (e *exportCommand) ended(ctx context.Context, err error) error {
 	return err
 }
 
-// wanted are the images that are exported, all of them in the cache.
+// wanted returns the images to export, after fetching missing ones.
 func (e *exportCommand) wanted(ctx context.Context, dir string, args []string) ([]bundle.Wanted, error) {
 	platforms, err := parsePlatforms(e.arch)
 	if err != nil {
@@ -227,7 +227,7 @@ func (e *exportCommand) wanted(ctx context.Context, dir string, args []string) (
 	return all, err
 }
 
-// pinnedImage is an image of a pin file: a bundle of it depends on the pin file alone.
+// pinnedImage returns the image of a pin: a bundle of it depends on the pin file only.
 func pinnedImage(i *pin.Image) bundle.Wanted {
 	name, _, _ := strings.Cut(i.Reference, "@")
 	w := bundle.Wanted{ID: i.ID, Names: []bundle.Name{{Name: name, Digest: i.Pinned()}}}
@@ -240,8 +240,8 @@ func pinnedImage(i *pin.Image) bundle.Wanted {
 	return w
 }
 
-// named are images of the cache, under all their names and with all their lists. Of several that a name means, it is
-// the newest for each platform.
+// named returns images of the cache, with all their names and lists. For a name of several images, it is the newest for
+// each platform.
 func (e *exportCommand) named(dir string, args []string, platforms []pin.Platform) ([]bundle.Wanted, error) {
 	if len(args) == 0 {
 		return nil, nil
@@ -282,7 +282,7 @@ func (e *exportCommand) named(dir string, args []string, platforms []pin.Platfor
 	return all, nil
 }
 
-// fetchMissing fetches what is pinned and not in the cache, as fetch does.
+// fetchMissing fetches pinned images that are not in the cache, as the command fetch does.
 func (e *exportCommand) fetchMissing(ctx context.Context, dir string, w *wanted) error {
 	lists, err := request.New(dir, w.lists, e.flags.options)
 	if err != nil {

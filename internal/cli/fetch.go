@@ -19,7 +19,7 @@ import (
 	"osbuild-containers/internal/request"
 )
 
-// fetchCommand is the command fetch, with what its flags say.
+// fetchCommand is the command fetch with its flags.
 type fetchCommand struct {
 	*app
 	pins      []string
@@ -89,7 +89,7 @@ func (f *fetchCommand) run(ctx context.Context, args []string) error {
 	return f.fetch(ctx, lists, images, w)
 }
 
-// reporter is who is told of progress: a program, a person or a log.
+// reporter returns a reporter for a program, a terminal or a log.
 func (a *app) reporter() *progress.Reporter {
 	if a.flags.json {
 		return progress.NewEvents(a.env.Stdout)
@@ -129,7 +129,7 @@ func (f *fetchCommand) fetch(ctx context.Context, lists, images *request.Request
 	return nil
 }
 
-// createCache creates the cache that something is to be fetched into, so that nothing is fetched if it cannot be.
+// createCache creates the cache before anything is fetched into it.
 func createCache(images, lists *request.Request) error {
 	if len(images.Items)+len(lists.Items) == 0 {
 		return nil
@@ -137,7 +137,7 @@ func createCache(images, lists *request.Request) error {
 	return cache.Open(images.Cache).Create()
 }
 
-// fetched is what became of all items.
+// fetched sums up the results of all items.
 type fetched struct {
 	rows                    [][]string
 	fetched, cached, failed int
@@ -147,7 +147,7 @@ type fetched struct {
 	ok                      map[string]bool          // ids of images that are there
 }
 
-// add takes the results of items.
+// add adds the results of items.
 func (s *fetched) add(ctx context.Context, kind string, items []request.Item, results []request.Result) {
 	named := map[string]int{}
 	for n := range items {
@@ -185,7 +185,7 @@ func (s *fetched) add(ctx context.Context, kind string, items []request.Item, re
 	}
 }
 
-// there returns the images that are in the cache now, under all the names that were requested.
+// there returns the requested items that are now in the cache, one for each requested name.
 func (s *fetched) there(items []request.Item) []request.Item {
 	var there []request.Item
 	for _, it := range items {
@@ -196,7 +196,7 @@ func (s *fetched) there(items []request.Item) []request.Item {
 	return there
 }
 
-// showFetched is a line for each item, and one for all.
+// showFetched prints a line for each item, and one for all.
 func (a *app) showFetched(s *fetched) error {
 	if len(s.rows) == 0 {
 		return a.print("nothing to fetch\n")

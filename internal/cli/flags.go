@@ -11,7 +11,7 @@ import (
 	"osbuild-containers/internal/request"
 )
 
-// flags are those that several commands have.
+// flags are flags of several commands.
 type flags struct {
 	caches    []*pflag.FlagSet // that name the cache, one for each command
 	json      bool
@@ -26,7 +26,7 @@ type flags struct {
 	options   request.Options
 }
 
-// uses are the flags of each command besides its own, by what it uses.
+// uses maps commands to the shared flags that they have.
 var uses = map[string]struct{ cache, registry, quiet, debug bool }{
 	"pin":          {registry: true, quiet: true, debug: true},
 	"pin add":      {registry: true, quiet: true, debug: true},
@@ -47,7 +47,7 @@ var uses = map[string]struct{ cache, registry, quiet, debug bool }{
 	"tag":          {cache: true},
 }
 
-// add adds to a command, and to those below it, the flags for what it uses.
+// add adds shared flags to a command and its subcommands.
 func (f *flags) add(cmd *cobra.Command) {
 	use := uses[pathBelowRoot(cmd)]
 	if use.cache {
@@ -74,7 +74,7 @@ func (f *flags) addCache(set *pflag.FlagSet) {
 	set.StringVar(&f.store, "store", "", "the store of osbuild, a `DIR`: the cache is DIR/sources")
 }
 
-// addRegistry adds the flags for how registries are reached.
+// addRegistry adds the flags for access to registries.
 func (f *flags) addRegistry(set *pflag.FlagSet) {
 	set.StringVar(&f.authfile, "authfile", "", "`FILE` with the credentials of registries")
 	set.StringVar(&f.certDir, "cert-dir", "", "`DIR` with the certificates for registries")
@@ -97,7 +97,7 @@ func alias(set *pflag.FlagSet, name, flag string) {
 	})
 }
 
-// check refuses what no command takes.
+// check refuses values that no command accepts.
 func (f *flags) check() error {
 	if f.quiet && f.debug {
 		return refused(errors.New("--quiet leaves out what --debug adds: use one of them"))
@@ -114,12 +114,12 @@ func (f *flags) check() error {
 	return nil
 }
 
-// access is how the flags say registries are reached.
+// access returns the access options given by the flags.
 func (f *flags) access() request.Access {
 	return request.Access{AuthFile: f.authfile, CertDir: f.certDir, TLSVerify: f.tlsVerify, Login: f.login}
 }
 
-// checkAuthfile refuses a file with credentials that is not there or cannot be read. "" is the usual places.
+// checkAuthfile refuses a credentials file that does not exist or cannot be read. "" means the default files.
 func checkAuthfile(flag, path string) error {
 	if path == "" {
 		return nil
@@ -135,8 +135,8 @@ func checkAuthfile(flag, path string) error {
 	return nil
 }
 
-// checkCertDir refuses a directory of certificates that cannot be read: without it, the registry would be
-// asked with other certificates, or none. "" is the usual place.
+// checkCertDir refuses an unreadable directory of certificates: without it, the registry would be contacted with other
+// certificates, or none. "" means the default directory.
 func checkCertDir(flag, path string) error {
 	if path == "" {
 		return nil

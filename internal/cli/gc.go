@@ -17,7 +17,7 @@ import (
 	"osbuild-containers/internal/progress"
 )
 
-// gcCommand is the command gc, with what its flags say.
+// gcCommand is the command gc with its flags.
 type gcCommand struct {
 	*app
 	manifests, pins    []string
@@ -89,7 +89,7 @@ func (g *gcCommand) run(ctx context.Context) error {
 	return g.print("%s", gcText(done, g.dryRun, "gc"))
 }
 
-// policy is what the flags say.
+// policy returns the policy given by the flags.
 func (g *gcCommand) policy(ctx context.Context) (p gc.Policy, err error) {
 	if g.set.Changed("older-than") {
 		if p.Unused, err = parseDuration(g.olderThan); err != nil {
@@ -131,7 +131,7 @@ func (g *gcCommand) policy(ctx context.Context) (p gc.Policy, err error) {
 	return p, p.Check()
 }
 
-// gcText is a line for each image, and the sums below them. command is what removes images that are in use.
+// gcText formats one line per image, followed by the sums. command is the command to run again for images in use.
 func gcText(done *gc.Collected, dry bool, command string) string {
 	var b strings.Builder
 	went := 0

@@ -6,7 +6,7 @@ import (
 	"osbuild-containers/internal/process"
 )
 
-// helpCommand is cobra's, but that a command which is not there is an error.
+// helpCommand is cobra's help command, except that an unknown command is an error.
 func helpCommand(root *cobra.Command) *cobra.Command {
 	root.InitDefaultHelpCmd()
 	var cmd *cobra.Command
@@ -29,7 +29,7 @@ func helpCommand(root *cobra.Command) *cobra.Command {
 	return cmd
 }
 
-// versionCommand writes what --version does.
+// versionCommand prints the same as --version.
 func (a *app) versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",

@@ -69,7 +69,7 @@ func (a *app) inspect(what string, arch []string) error {
 	return a.print("%s", detailText(d, images))
 }
 
-// label is how far what is said of an image is from the left: so that a digest fits.
+// label is the width of the label column. The rest of a line fits a digest.
 const label = 9
 
 func detailText(d *cacheinfo.Detail, images []*cacheinfo.Image) string {
@@ -107,7 +107,7 @@ func detailText(d *cacheinfo.Detail, images []*cacheinfo.Image) string {
 	return b.String()
 }
 
-// originTexts tell where an image is from, and when it was fetched.
+// originTexts describes the origins of an image, with fetch times.
 func originTexts(i *cacheinfo.Image) []string {
 	if len(i.Origins) == 0 {
 		return []string{"(not recorded)", "there since " + moment(i.Fetched)}
@@ -139,7 +139,7 @@ func originTexts(i *cacheinfo.Image) []string {
 	return lines
 }
 
-// importTexts say which file or directory an image is from.
+// importTexts describes the file or directory that an image was imported from.
 func importTexts(o cache.Origin) []string {
 	lines := []string{o.Name, cmp.Or(o.Pinned, o.Digest).String()}
 	if o.Fetched.IsZero() {
@@ -162,7 +162,7 @@ func signatureTexts(sigs []cacheinfo.Signature) []string {
 	return lines
 }
 
-// words are the words of a command, quoted where that is needed.
+// words joins the words of a command, quoted if necessary.
 func words(all []string) string {
 	quoted := make([]string, len(all))
 	for n, w := range all {
@@ -181,10 +181,10 @@ func labelTexts(labels map[string]string) []string {
 	return lines
 }
 
-// shownSharers is how many of the images that share a layer are named.
+// shownSharers is how many images that share a layer are listed.
 const shownSharers = 3
 
-// layersText lists the layers, the lowest first, and then what their sharers are called.
+// layersText lists the layers, lowest first, followed by the names of the images that share them.
 func layersText(d *cacheinfo.Detail, images []*cacheinfo.Image) string {
 	if len(d.Layers) == 0 {
 		return "layers   none\n"
@@ -209,7 +209,7 @@ func layersText(d *cacheinfo.Detail, images []*cacheinfo.Image) string {
 	return b.String()
 }
 
-// sharers names the first of the images, and notes which it named.
+// sharers lists the first of the images, and records in named which ones.
 func sharers(ids []digest.Digest, named map[digest.Digest]bool) string {
 	texts := make([]string, 0, shownSharers+1)
 	for n, id := range ids {

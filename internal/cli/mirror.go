@@ -13,7 +13,7 @@ import (
 	"osbuild-containers/internal/pin"
 )
 
-// mirrorCommand is the command mirror, with what its flags say.
+// mirrorCommand is the command mirror with its flags.
 type mirrorCommand struct {
 	*app
 	file          string
@@ -132,7 +132,7 @@ func (m *mirrorCommand) run(ctx context.Context, set *pflag.FlagSet, dest string
 	return m.show(o.Place, res, conf)
 }
 
-// show says what was done, or would be.
+// show prints what was done, or would be done.
 func (m *mirrorCommand) show(place mirror.Place, res *mirror.Result, conf string) error {
 	failed := 0
 	for _, i := range res.Images {

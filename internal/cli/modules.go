@@ -14,7 +14,7 @@ import (
 	"osbuild-containers/internal/modules"
 )
 
-// osbuildLibdir is where osbuild has its modules.
+// osbuildLibdir is the default directory of osbuild's modules.
 const osbuildLibdir = "/usr/lib/osbuild"
 
 func (a *app) modulesCommand() *cobra.Command {
@@ -151,7 +151,7 @@ func (a *app) modulesDisable(dir string) error {
 	return a.print("%s: %s disabled\n", dir, count(len(changed), "module"))
 }
 
-// managed refuses to change what dpkg diverts: it has to know where osbuild's files are.
+// managed refuses to change files diverted by dpkg, which has to know where osbuild's files are.
 func managed(dir string) error {
 	if _, err := os.Stat(filepath.Join(dir, modules.Kept, "managed-by-dpkg")); err != nil {
 		return nil //nolint:nilerr // no such file: nothing is diverted

@@ -6,7 +6,7 @@ import (
 	"io"
 )
 
-// json writes an answer as indented JSON with a line feed at its end.
+// json writes an answer as indented JSON with a final newline.
 func (a *app) json(answer any) error {
 	enc := json.NewEncoder(a.env.Stdout)
 	enc.SetEscapeHTML(false)

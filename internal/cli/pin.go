@@ -15,7 +15,7 @@ import (
 	"osbuild-containers/internal/unpack"
 )
 
-// pinCommand is the command pin with its subcommands, and what their flags say.
+// pinCommand is the command pin with its subcommands and their flags.
 type pinCommand struct {
 	*app
 	file    string
@@ -213,12 +213,12 @@ func (p *pinCommand) dryRunFlag(f *pflag.FlagSet, usage string) {
 	f.BoolVar(&p.dryRun, "dry-run", false, usage)
 }
 
-// resolver asks registries as the flags say.
+// resolver returns a resolver with the options given by the flags.
 func (p *pinCommand) resolver() *pin.Resolver {
 	return &pin.Resolver{Access: p.flags.access(), Options: p.flags.options, Note: p.env.Lines().Note}
 }
 
-// platforms are what --arch says, each once.
+// platforms returns the platforms given by --arch, without duplicates.
 func (p *pinCommand) platforms() ([]pin.Platform, error) {
 	arches := p.arch
 	if len(arches) == 0 {
@@ -237,7 +237,7 @@ func (p *pinCommand) platforms() ([]pin.Platform, error) {
 	return all, nil
 }
 
-// references are what the arguments and --from name, each once.
+// references returns the references given by the arguments and --from, without duplicates.
 func (p *pinCommand) references(ctx context.Context, args []string) ([]pin.Reference, error) {
 	if p.from != "" {
 		raw, err := p.readFile(ctx, p.from)

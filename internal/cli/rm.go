@@ -16,7 +16,7 @@ import (
 	"osbuild-containers/internal/progress"
 )
 
-// rmCommand is the command rm, with what its flags say.
+// rmCommand is the command rm with its flags.
 type rmCommand struct {
 	*app
 	arch   []string
@@ -48,7 +48,7 @@ What another process uses stays, with status 1: run it again later.`,
 	return cmd
 }
 
-// untagged is an image that loses names and stays.
+// untagged is an image that loses names but stays.
 type untagged struct {
 	*cacheinfo.Image
 	gone, left []cacheinfo.Name
@@ -99,7 +99,7 @@ func (r *rmCommand) run(ctx context.Context, args []string) error {
 	return stayed(done)
 }
 
-// removals returns the images that the arguments remove, and those that lose names only.
+// removals returns the images to remove according to the arguments, and those that only lose names.
 func removals(images []*cacheinfo.Image, args []string) (whole []*cacheinfo.Image, names []untagged, err error) {
 	gone := map[*cacheinfo.Image][]cacheinfo.Name{}
 	for _, what := range args {
@@ -131,7 +131,7 @@ func removals(images []*cacheinfo.Image, args []string) (whole []*cacheinfo.Imag
 	return whole, names, nil
 }
 
-// untag removes names from images that stay, and returns those that had them.
+// untag removes names from images that stay, and returns the images that had them.
 func untag(ctx context.Context, c *cache.Cache, all []untagged) ([]untagged, error) {
 	var did []untagged
 	for _, u := range all {
@@ -199,7 +199,7 @@ func (r *rmCommand) show(dir string, done *gc.Collected, names []untagged) error
 	return r.print("%s", b.String())
 }
 
-// texts returns names as they are written.
+// texts formats names.
 func texts(names []cacheinfo.Name) []string {
 	all := make([]string, 0, len(names))
 	for _, n := range names {

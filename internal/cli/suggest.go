@@ -12,8 +12,8 @@ import (
 	"osbuild-containers/internal/hint"
 )
 
-// otherCommands are commands that people know from other tools, and what to use here: a command of this tool, without
-// its name, or one of another tool. A key with a space is for below a command.
+// otherCommands maps commands known from other tools to what to use here: a command of this tool, without its name, or one
+// of another tool. A key with a space is a subcommand.
 var otherCommands = map[string]string{
 	"add":       "pin add",
 	"check":     "verify, or pin check for what is pinned",
@@ -60,9 +60,8 @@ var otherCommands = map[string]string{
 	"pin verify":  "pin check",
 }
 
-// otherFlags are flags that people know from other tools, or from earlier versions of this one, and what to use here.
-// A value that begins with a flag is for the commands that have it. A key with a space is for a command and those
-// below it.
+// otherFlags maps flags known from other tools, or earlier versions of this one, to what to use here. A value that starts
+// with a flag applies to the commands that have that flag. A key with a space applies to a command and its subcommands.
 var otherFlags = map[string]string{ //nolint:gosec // names of flags, no credentials
 	"all":                      "--arch, which takes several architectures with commas between them",
 	"all-platforms":            "--arch, which takes several architectures with commas between them",
@@ -124,7 +123,7 @@ var otherFlags = map[string]string{ //nolint:gosec // names of flags, no credent
 	"verify manifest": Name + " pin check for what is pinned",
 }
 
-// flagError words an error in the flags of a command for people.
+// flagError rewords an error of parsing a command's flags.
 func flagError(cmd *cobra.Command, err error) error {
 	if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok {
 		return unknownFlag(cmd, unknown)
@@ -152,12 +151,12 @@ func flagError(cmd *cobra.Command, err error) error {
 	return refused(seeHelp(err, cmd))
 }
 
-// seeHelp adds where to read more.
+// seeHelp adds a hint to see the command's help.
 func seeHelp(err error, cmd *cobra.Command) error {
 	return hint.Add(err, "see %s --help", cmd.CommandPath())
 }
 
-// unknownFlag is the error for a flag that a command does not have: it names the one that is meant.
+// unknownFlag returns the error for an unknown flag. It suggests the flag that was probably meant.
 func unknownFlag(cmd *cobra.Command, unknown *pflag.NotExistError) error {
 	name := unknown.GetSpecifiedName()
 	err := fmt.Errorf("unknown flag: --%s", name)
@@ -182,7 +181,7 @@ func unknownFlag(cmd *cobra.Command, unknown *pflag.NotExistError) error {
 	return refused(seeHelp(err, cmd))
 }
 
-// otherFlag returns what to use in the place of a flag, "" if nothing is known.
+// otherFlag returns what to use instead of a flag, or "".
 func otherFlag(cmd *cobra.Command, name string) string {
 	for at := cmd; at != nil; at = at.Parent() {
 		use := otherFlags[strings.TrimSpace(pathBelowRoot(at)+" "+name)]
@@ -197,12 +196,12 @@ func otherFlag(cmd *cobra.Command, name string) string {
 	return ""
 }
 
-// pathBelowRoot returns the name of a command with those of the commands above it, without that of the tool.
+// pathBelowRoot returns the path of a command without the name of the tool.
 func pathBelowRoot(cmd *cobra.Command) string {
 	return strings.TrimPrefix(strings.TrimPrefix(cmd.CommandPath(), Name), " ")
 }
 
-// unknownCommand is the error for a command that is not there below cmd: it names the one that is meant.
+// unknownCommand returns the error for an unknown subcommand of cmd. It suggests the one that was probably meant.
 func unknownCommand(cmd *cobra.Command, typed string) error {
 	path := strings.TrimSpace(pathBelowRoot(cmd) + " " + typed)
 	err := fmt.Errorf("unknown command %q", path)
@@ -215,7 +214,7 @@ func unknownCommand(cmd *cobra.Command, typed string) error {
 	return seeHelp(err, cmd)
 }
 
-// withTool puts the name of this tool before what to use, unless it is of another tool.
+// withTool prefixes a command with the name of this tool, unless it is of another tool.
 func withTool(use string) string {
 	if strings.HasPrefix(use, "podman ") || strings.HasPrefix(use, "skopeo ") {
 		return use
@@ -223,7 +222,7 @@ func withTool(use string) string {
 	return Name + " " + use
 }
 
-// subcommands returns the names of the commands below cmd that help shows.
+// subcommands returns the names of cmd's subcommands that help shows.
 func subcommands(cmd *cobra.Command) []string {
 	var names []string
 	for _, sub := range cmd.Commands() {
@@ -234,7 +233,7 @@ func subcommands(cmd *cobra.Command) []string {
 	return names
 }
 
-// similar returns the words that could be meant by what was typed.
+// similar returns the words similar to what was typed.
 func similar(typed string, words []string) []string {
 	near := &cobra.Command{SuggestionsMinimumDistance: 2}
 	if len(typed) <= 4 {
@@ -246,8 +245,7 @@ func similar(typed string, words []string) []string {
 	return near.SuggestionsFor(typed)
 }
 
-// arguments returns a check of how many arguments a command has, which what names. There is no limit if most is
-// negative.
+// arguments returns a check for the number of arguments, which are described by what. A negative most means no limit.
 func arguments(least, most int, what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) >= least && (len(args) <= most || most < 0) {
@@ -261,7 +259,7 @@ func arguments(least, most int, what string) cobra.PositionalArgs {
 	}
 }
 
-// noArguments refuses arguments; those of a command with commands below it would be such.
+// noArguments refuses arguments. For a command with subcommands, an argument is an unknown subcommand.
 func noArguments(cmd *cobra.Command, args []string) error {
 	switch {
 	case len(args) == 0:
@@ -272,7 +270,7 @@ func noArguments(cmd *cobra.Command, args []string) error {
 	return fmt.Errorf("%s takes no arguments, got %q", pathBelowRoot(cmd), args[0])
 }
 
-// bareArguments refuses what looks like a command below cmd that was misspelled, where an image may be named instead.
+// bareArguments refuses an argument that looks like a misspelled subcommand of cmd, which also accepts image names.
 func bareArguments(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 || strings.ContainsAny(args[0], "./:@") {
 		return nil

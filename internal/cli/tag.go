@@ -15,7 +15,7 @@ import (
 	"osbuild-containers/internal/hint"
 )
 
-// tagCommand is the command tag, with what its flags say.
+// tagCommand is the command tag with its flags.
 type tagCommand struct {
 	*app
 	arch []string
@@ -43,7 +43,7 @@ have a name is what it means.`,
 	return cmd
 }
 
-// parseTag parses a name that an image is to have. It has the tag latest if none is given, as for every tool.
+// parseTag parses a new name of an image. The default tag is latest, as in every tool.
 func parseTag(text string) (cacheinfo.Name, error) {
 	named, err := reference.ParseNormalizedNamed(text)
 	if err == nil && !reference.IsNameOnly(named) {
@@ -105,7 +105,7 @@ func (t *tagCommand) run(ctx context.Context, what string, args []string) error 
 	return t.show(dir, images, names)
 }
 
-// tag gives an image a name, which other images of its platform lose if they have it from here.
+// tag gives an image a name. Other images of its platform lose the name if they have it from this command.
 func (t *tagCommand) tag(ctx context.Context, c *cache.Cache, all []*cacheinfo.Image, i *cacheinfo.Image, name cacheinfo.Name, several bool) error {
 	o := cache.Origin{Name: name.String(), Digest: i.Manifest, Transport: cache.Tagged}
 	if several { // the name is that of their list
@@ -132,7 +132,7 @@ func (t *tagCommand) tag(ctx context.Context, c *cache.Cache, all []*cacheinfo.I
 	return nil
 }
 
-// pinnedBy returns the digest of a manifest list that a name of the image is pinned to, "" if there is none.
+// pinnedBy returns the digest of a manifest list that a name of the image is pinned to, or "".
 func pinnedBy(i *cacheinfo.Image) digest.Digest {
 	for _, o := range i.Origins {
 		if o.Pinned != "" && o.Pinned != i.Manifest {

@@ -15,10 +15,10 @@ import (
 	"osbuild-containers/internal/progress"
 )
 
-// width is how wide what people read may be.
+// width is the maximum width of text output, in columns.
 const width = 80
 
-// terminalWidth returns the columns of the terminal that w is, 0 if it is not one.
+// terminalWidth returns the number of columns if w is a terminal, or 0.
 func terminalWidth(w io.Writer) int {
 	f, ok := w.(*os.File)
 	if !ok {
@@ -34,14 +34,14 @@ func terminalWidth(w io.Writer) int {
 	return columns
 }
 
-// column is how a column of a table looks.
+// column describes a column of a table.
 type column struct {
 	name  string
 	right bool // numbers: their ends are in line
 	most  int  // longer cells are cut; 0: no limit
 }
 
-// align writes rows below their columns' names, as wide as they need to be and fit for a terminal.
+// align formats a table with column names, as wide as needed and safe for a terminal.
 func align(columns []column, rows [][]string) []string {
 	all := [][]string{make([]string, len(columns))}
 	widths := make([]int, len(columns))
@@ -82,7 +82,7 @@ func align(columns []column, rows [][]string) []string {
 	return lines
 }
 
-// cutEnd shortens s to so many characters, and shows that it did.
+// cutEnd shortens s to at most most characters, with an ellipsis.
 func cutEnd(s string, most int) string {
 	if utf8.RuneCountInString(s) <= most {
 		return s
@@ -90,7 +90,7 @@ func cutEnd(s string, most int) string {
 	return string([]rune(s)[:most-1]) + "…"
 }
 
-// cutStart is cutEnd for names, whose end says most.
+// cutStart is cutEnd for names, whose end is most significant.
 func cutStart(s string, most int) string {
 	n := utf8.RuneCountInString(s)
 	if n <= most {
@@ -99,8 +99,7 @@ func cutStart(s string, most int) string {
 	return "…" + string([]rune(s)[n-most+1:])
 }
 
-// field writes lines that begin with a label, further lines below the first. What is longer than a
-// line is broken at a space, or where it has to be.
+// field formats a label followed by lines of values, aligned. Long values are broken at spaces where possible.
 func field(label string, indent int, values ...string) string {
 	var b strings.Builder
 	lead := label + strings.Repeat(" ", max(1, indent-utf8.RuneCountInString(label)))
@@ -118,7 +117,7 @@ func field(label string, indent int, values ...string) string {
 	return b.String()
 }
 
-// lineEnd is how much of a text goes into one line.
+// lineEnd returns how many characters of a text fit into one line.
 func lineEnd(text []rune, most int) int {
 	if len(text) <= most {
 		return len(text)
@@ -157,7 +156,7 @@ func (a *app) summary(states []string, all ...size) error {
 	return a.print("%s\n", line)
 }
 
-// date is a day, "-" for none.
+// date formats a day, or "-" for none.
 func date(t time.Time) string {
 	if t.IsZero() {
 		return "-"
@@ -165,7 +164,7 @@ func date(t time.Time) string {
 	return t.UTC().Format("2006-01-02")
 }
 
-// moment is a time of day, "-" for none.
+// moment formats a time, or "-" for none.
 func moment(t time.Time) string {
 	if t.IsZero() {
 		return "-"
@@ -173,5 +172,5 @@ func moment(t time.Time) string {
 	return t.UTC().Format("2006-01-02 15:04:05 UTC")
 }
 
-// short is how tables show a digest, "-" for none.
+// short formats a digest for tables, or "-" for none.
 func short(d digest.Digest) string { return cmp.Or(manifest.Short(d), "-") }

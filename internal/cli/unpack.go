@@ -26,7 +26,7 @@ import (
 	"osbuild-containers/internal/unpack"
 )
 
-// unpackCommand is the command unpack, with what its flags say.
+// unpackCommand is the command unpack with its flags.
 type unpackCommand struct {
 	*app
 	file      string
@@ -125,7 +125,7 @@ func unpackFormats() (names []string) {
 	return names
 }
 
-// check refuses flags that make no sense, before anything is done.
+// check refuses contradictory flags before anything is done.
 func (u *unpackCommand) check(dest string) (f unpackFormat, err error) {
 	n := slices.IndexFunc(formats(), func(f unpackFormat) bool { return f.name == u.format })
 	if n < 0 {
@@ -198,7 +198,7 @@ func idRanges(flag string, texts []string) (all []deploy.IDRange, err error) {
 	return all, nil
 }
 
-// checkFile returns an error if no regular file can be made or replaced at path, as far as that can be seen.
+// checkFile returns an error if no regular file can be created or replaced at path, as far as known in advance.
 func checkFile(path string) error {
 	place, err := fileAt(path)
 	if err != nil {
@@ -211,7 +211,7 @@ func checkFile(path string) error {
 	return nil
 }
 
-// checkArchive is checkFile for what may also be a pipe or a device.
+// checkArchive is checkFile, but also accepts pipes and devices.
 func checkArchive(path string) error {
 	place, err := fileAt(path)
 	if err != nil {
@@ -307,7 +307,7 @@ func (u *unpackCommand) unpack(ctx context.Context, dir, what string, f unpackFo
 	return u.print("%s unpacked to %s\n", progress.Clean(i.Name), progress.Clean(u.dest))
 }
 
-// writeConfig writes the config of the image where that is asked for.
+// writeConfig writes the config of the image if requested.
 func (u *unpackCommand) writeConfig(i *unpack.Image) error {
 	if u.config == "" {
 		return nil
@@ -327,7 +327,7 @@ func (u *unpackCommand) writeDir(ctx context.Context, i *unpack.Image, log *prog
 	})
 }
 
-// writeInDir has write fill a directory, which gets its name when it is complete.
+// writeInDir calls write with a directory, which gets its name when it is complete.
 func (u *unpackCommand) writeInDir(i *unpack.Image, write func(d *unpack.Dir) error) error {
 	d, err := unpack.NewDir(u.dest)
 	if err != nil {
@@ -372,7 +372,7 @@ func (u *unpackCommand) writeTar(ctx context.Context, i *unpack.Image, log *prog
 	return u.writeConfig(i)
 }
 
-// writeFile has write fill a file, which gets its name when it is complete. A symbolic link still points to it, and a
+// writeFile calls write with a file, which gets its name when it is complete. A symbolic link to it is kept, and a
 // device or a pipe is not replaced.
 func (u *unpackCommand) writeFile(i *unpack.Image, write func(f *os.File) error) error {
 	if err := checkFile(u.dest); err != nil { // it may have changed since

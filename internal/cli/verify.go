@@ -96,7 +96,7 @@ func (a *app) repair(ctx context.Context, dir string, all []*cacheinfo.Image, da
 	return r.Repair(ctx, all, damaged)
 }
 
-// verifyText is a block for each image, or other thing, with what is damaged, and a line for all.
+// verifyText formats a block for each image or other file with damage, and a line for all.
 func verifyText(v *verify.Verified, r *verify.Repaired) string {
 	var b strings.Builder
 	var head string

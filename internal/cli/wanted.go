@@ -20,14 +20,14 @@ import (
 	"osbuild-containers/internal/resolve"
 )
 
-// wanted is what is to be fetched.
+// wanted is what to fetch.
 type wanted struct {
 	images, lists []request.Item
 	platforms     map[digest.Digest]string // of images, by id, that are pinned
 	stored        int                      // images that osbuild takes from the store of this machine
 }
 
-// wants collects what the flags and arguments of fetch name.
+// wants returns what the flags and arguments of fetch name.
 func (f *fetchCommand) wants(ctx context.Context, args []string) (*wanted, error) {
 	w := &wanted{}
 	platforms, err := parsePlatforms(f.arch)
@@ -66,7 +66,7 @@ func (f *fetchCommand) wants(ctx context.Context, args []string) (*wanted, error
 	return w, w.addPins(f.app, "", pins, nil)
 }
 
-// parsePlatforms reads what --arch is given.
+// parsePlatforms parses the values of --arch.
 func parsePlatforms(arches []string) ([]pin.Platform, error) {
 	var all []pin.Platform
 	for _, arch := range arches {
@@ -79,7 +79,7 @@ func parsePlatforms(arches []string) ([]pin.Platform, error) {
 	return all, nil
 }
 
-// addPins adds the images of a pin file, those for some platforms if platforms are given.
+// addPins adds the images of a pin file, only those for the platforms if any are given.
 func (w *wanted) addPins(a *app, path string, pins []pin.Image, platforms []pin.Platform) error {
 	some := false
 	for n := range pins {
@@ -102,12 +102,12 @@ func (w *wanted) addPins(a *app, path string, pins []pin.Image, platforms []pin.
 	return nil
 }
 
-// fits reports whether a pin is for one of the platforms; all are if none is given.
+// fits reports whether a pin is for one of the platforms. It returns true if none are given.
 func fits(i *pin.Image, platforms []pin.Platform) bool {
 	return platforms == nil || slices.ContainsFunc(platforms, func(p pin.Platform) bool { return p.String() == i.Platform })
 }
 
-// addManifest adds what an osbuild manifest names.
+// addManifest adds the images of an osbuild manifest.
 func (w *wanted) addManifest(ctx context.Context, a *app, path string) error {
 	m, err := a.readManifest(ctx, path)
 	if err != nil {
@@ -124,7 +124,7 @@ func (w *wanted) addManifest(ctx context.Context, a *app, path string) error {
 	return nil
 }
 
-// readManifest reads an osbuild manifest, all images of which must be pinned. One without containers is noted.
+// readManifest reads an osbuild manifest, whose images must all be pinned. It notes a manifest without containers.
 func (a *app) readManifest(ctx context.Context, path string) (*inject.Manifest, error) {
 	raw, err := a.readFile(ctx, path)
 	if err != nil {
@@ -143,7 +143,7 @@ func (a *app) readManifest(ctx context.Context, path string) (*inject.Manifest, 
 	return m, nil
 }
 
-// notPinned is the error for references that no source of a manifest has an item for.
+// notPinned returns the error for references without an item in the manifest's sources.
 func notPinned(path string, open []inject.Unpinned) error {
 	var lines, names []string
 	for _, u := range open {
@@ -170,14 +170,14 @@ func notPinned(path string, open []inject.Unpinned) error {
 	return hint.Add(&hint.List{What: "not all containers are pinned", Items: lines}, "%s", remedy)
 }
 
-// over is how a manifest says a registry is reached, with what the flags say besides.
+// over combines the access options of a manifest with those given by flags.
 func (a *app) over(in request.Access) request.Access {
 	out := a.flags.access()
 	out.TLSVerify = out.TLSVerify && in.TLSVerify
 	return out
 }
 
-// stdio is what names standard input, for a file that is read, and standard output, for one that is written.
+// stdio is the file name that stands for standard input when reading, and for standard output when writing.
 const stdio = "-"
 
 // readFile reads a file, or standard input for "-".
@@ -208,7 +208,7 @@ func (a *app) readPins(ctx context.Context, path string) (*pin.File, error) {
 	return f, nil
 }
 
-// readOrNewPins is readPins for a pin file that is written, and an empty one where none is there.
+// readOrNewPins is readPins for a pin file to be written. It returns an empty one if the file does not exist.
 func (a *app) readOrNewPins(ctx context.Context, path string) (*pin.File, error) {
 	if path == stdio {
 		return pin.New(), nil
@@ -223,7 +223,7 @@ func (a *app) readOrNewPins(ctx context.Context, path string) (*pin.File, error)
 	})
 }
 
-// resolve finds what references name at present.
+// resolve resolves references.
 func (f *fetchCommand) resolve(ctx context.Context, args []string, platforms []pin.Platform) ([]pin.Image, error) {
 	if len(platforms) == 0 {
 		platforms = []pin.Platform{{Architecture: runtime.GOARCH}}
