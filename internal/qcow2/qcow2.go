@@ -5,7 +5,7 @@
 // backing image; clusters of zeros become a mark.
 //
 // It guarantees that the same calls give the same bytes, and that qemu-img check finds no errors. A file whose Image was not
-// closed is not a valid image. Only images that are being written can be read.
+// closed is not a valid image. It cannot open existing images.
 package qcow2
 
 import (

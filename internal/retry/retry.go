@@ -99,7 +99,7 @@ func (f Failure) String() string {
 
 // Operation is one thing to do, in as many tries as needed. It is for one goroutine.
 type Operation struct {
-	// Renew opens the other side again, with fresh credentials or at another place, before a try. Nil: each try does.
+	// Renew reopens what a try uses, with fresh credentials or at another place. Nil means that each try opens it.
 	Renew func(context.Context) error
 
 	group  *Group

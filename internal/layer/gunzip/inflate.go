@@ -124,7 +124,7 @@ func (r *Reader) dynamic() error {
 		}
 		e := table[r.bits&(1<<width-1)]
 		if e&0xff == 0 || e&special != 0 {
-			return ErrData // no symbol follows, or none comes before it
+			return ErrData // not a code
 		}
 		if _, err := r.take(uint(e & 0xff)); err != nil {
 			return err
