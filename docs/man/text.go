@@ -21,7 +21,7 @@ var statuses = []struct{ command, status, text string }{
 	{"", "1", "Something failed. Standard error says what."},
 	{"", "2", "The command line, or a file that it names, was refused. Nothing was touched."},
 	{"pin check", "3", "A tag points to something else than is pinned, or is gone."},
-	{"pin check", "4", "Something pinned is not served any more."},
+	{"pin check", "4", "Something pinned is no longer served."},
 	{"verify", "5", "Something is damaged; with --repair: and could not be repaired."},
 	{"", "130, 143", "Interrupted by SIGINT or SIGTERM. Nothing is half done."},
 }
