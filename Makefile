@@ -69,7 +69,7 @@ install: ## copy what make has built into DESTDIR/PREFIX (PREFIX=/usr), and enab
 uninstall: ## remove what make install has put there, and put osbuild's modules back
 	@packaging/uninstall "$(DESTDIR)" "$(PREFIX)" "$(LIBDIR)"
 
-export GO TAGS VERSION COMMIT DATE ARCHS
+export GO TAGS VERSION COMMIT DATE ARCHS MAINTAINER
 release: ## make tarballs for all architectures, an image of the tool and checksums in build/release: VERSION=1.0.0
 	@packaging/release build/release
 
@@ -77,7 +77,7 @@ packages: release ## make a release with packages, rpm and deb: VERSION=1.0.0
 	@packaging/packages build/release
 
 test-packages: ## make packages for this machine, and install, update and remove them in a Debian of their own (root)
-	ARCHS=$$($(GO) env GOHOSTARCH) $(MAKE) --no-print-directory packages VERSION=0.0.0
+	ARCHS=$$($(GO) env GOHOSTARCH) $(MAKE) --no-print-directory packages VERSION=0.0.0 MAINTAINER='test <test@example.com>'
 	test/install/packages.sh build/release
 
 test: all $(TOOLS)/registry ## run all tests
@@ -124,7 +124,7 @@ check-reproducible: ## build two copies in two directories, one from nothing, an
 	echo "identical: $(MODULES) $(TOOL)"
 
 demo: ## see it work: a registry, an image, the tool, sources and a stage
-	@echo "demo: first make builds everything: the first time it downloads 65 modules and takes minutes, later seconds"
+	@echo "demo: first make builds everything: the first time it downloads about 65 modules and takes minutes"
 	@$(MAKE) --no-print-directory all
 	@echo "demo: build the demo itself, and run it"
 	@$(GO) run -tags "$(TAGS)" ./test/demo
