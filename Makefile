@@ -33,7 +33,7 @@ TOOL    = osbuild-containers
 export CGO_ENABLED = 0
 
 .DELETE_ON_ERROR:
-.PHONY: all modules tool man install uninstall release packages test test-packages race check vet lint format tidy generated check-reproducible \
+.PHONY: all modules tool man install uninstall release packages test test-packages test-pages race check vet lint format tidy generated check-reproducible \
 	demo bench test-osbuild fuzz clean help
 
 all: modules tool man ## build the modules into build/libdir, the tool, its manual and completions into build
@@ -79,6 +79,10 @@ packages: release ## make a release with packages, rpm and deb: VERSION=1.0.0
 test-packages: ## make packages for this machine, and install, update and remove them in a Debian of their own (root)
 	ARCHS=$$($(GO) env GOHOSTARCH) $(MAKE) --no-print-directory packages VERSION=0.0.0 MAINTAINER='test <test@example.com>'
 	test/install/packages.sh build/release
+
+test-pages: all $(TOOLS)/registry ## run README and getting-started word for word in a Debian of their own: OSBUILD=<checkout> (root)
+	ARCHS=$$($(GO) env GOHOSTARCH) $(MAKE) --no-print-directory packages VERSION=0.0.0 MAINTAINER='test <test@example.com>'
+	test/install/pages.sh build/release "$(OSBUILD)"
 
 test: all $(TOOLS)/registry ## run all tests
 	$(GO) test -tags "$(TAGS)" -timeout 10m ./...
