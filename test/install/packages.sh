@@ -60,6 +60,21 @@ cp "$dir/${name}"_*_"$arch.deb" "$root/ours.deb"
 inside() { chroot "$root" env DEBIAN_FRONTEND=noninteractive PATH=/usr/sbin:/usr/bin:/sbin:/bin "$@" >/dev/null; }
 inside dpkg -i osbuild1.deb && inside dpkg -i ours.deb && ours "deb: installed over osbuild" 6
 inside dpkg -i ours.deb && ours "deb: installed again" 6
+if command -v systemd-analyze >/dev/null; then # it ends with 0 where it ignores a line
+	mkdir "$top/units"
+	cp "$root/usr/lib/systemd/system/$name"-* "$top/units"
+	sed -i "s,^ExecStart=,&$root/usr/bin/," "$top/units/"*.service
+	out=$(systemd-analyze verify --man=no "$top/units/"* 2>&1) && [ -z "$out" ] || fail "units" "$out"
+	echo "ok: units"
+else
+	echo "skipped: units: systemd-analyze is missing"
+fi
+if command -v lintian >/dev/null; then
+	out=$(lintian --allow-root --fail-on error "$root/ours.deb" 2>&1) || fail "lintian" "$out"
+	echo "ok: lintian"
+else
+	echo "skipped: lintian is missing"
+fi
 inside dpkg -i osbuild2.deb && ours "deb: osbuild updated" 6
 if chroot "$root" $name modules disable 2>/dev/null; then fail "deb: disable" "want a refusal"; fi
 inside dpkg -r $name && theirs 2 "deb: removed"
