@@ -28,16 +28,20 @@ func (it *item) eachBlob(ctx context.Context, kind string, m *manifest.Manifest,
 	for i, l := range slices.Backward(m.Layers) { // a repeated layer gets the number of its first occurrence
 		number[l.Digest] = i + 1
 	}
-	g, running := errgroup.WithContext(ctx)
-	for _, d := range all {
-		if it.fan.Acquire(running, 1) != nil {
-			break
-		}
+	bars := make([]*progress.Blob, len(all)) // of all, so that the total is known
+	for n, d := range all {
 		kind := "layer"
 		if d.Digest == m.Config.Digest {
 			kind = "config"
 		}
-		bar := it.log.Blob(kind, number[d.Digest], len(m.Layers), d.Digest.String(), d.Size)
+		bars[n] = it.log.Blob(kind, number[d.Digest], len(m.Layers), d.Digest.String(), d.Size)
+	}
+	g, running := errgroup.WithContext(ctx)
+	for n, d := range all {
+		if it.fan.Acquire(running, 1) != nil {
+			break
+		}
+		bar := bars[n]
 		g.Go(func() error {
 			defer it.fan.Release(1)
 			return panics.Catch(func() error { return do(running, d, bar) })

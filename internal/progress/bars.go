@@ -93,7 +93,7 @@ func (s *bars) update(active []*Blob, all *sum, now time.Time) {
 	}
 	if counted {
 		s.total.measure(all, active)
-		s.widen(all.label())
+		s.widen(*s.total.label.Load())
 		if s.mpb != nil && s.all == nil {
 			s.addAll()
 		}

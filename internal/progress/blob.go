@@ -76,6 +76,9 @@ func (i *Item) Blob(kind string, index, total int, digest string, size int64) *B
 	i.r.mu.Lock()
 	defer i.r.mu.Unlock()
 	i.blobs = append(i.blobs, b)
+	if kind != "image" { // which is unpacked, not transferred
+		i.r.sum.needs(b)
+	}
 	return b
 }
 
@@ -179,6 +182,9 @@ func (b *Blob) enter(s state, text string) {
 		return
 	}
 	b.state.Store(int32(s))
+	if s != unpacking && b.ref.Kind != "image" {
+		r.sum.enter(b, s)
+	}
 	now := time.Now()
 	b.began, b.marked, b.mark = now, now, b.have.Load()
 	b.retryAt.Store(0)

@@ -19,7 +19,6 @@ type Item struct {
 
 	// Guarded by the Reporter's lock.
 	started bool    // or it ended without being started
-	size    int64   // total bytes; 0 before the start
 	blobs   []*Blob // until the end
 }
 
@@ -51,6 +50,17 @@ func (r *Reporter) Pinned(name, digest, key string) *Item {
 	i := r.Item(name + "@" + Short(digest))
 	i.ref = pinnedRef(name, digest, key)
 	return i
+}
+
+// For adds the platform to the name of the item in every line, to tell it from others with that name. It must be the
+// first call for the item.
+func (i *Item) For(platform string) {
+	if i == nil || platform == "" {
+		return
+	}
+	platform = strings.TrimPrefix(Clean(platform), "linux/")
+	i.prefix = strings.TrimSuffix(i.prefix, ": ") + " " + platform + ": "
+	i.short += " " + platform
 }
 
 // Note writes one line about the item.

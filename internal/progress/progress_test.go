@@ -291,9 +291,13 @@ func BenchmarkLog(b *testing.B) {
 // What many images claim together is not counted past the largest number.
 func TestSumsDoNotOverflow(t *testing.T) {
 	var s sum
-	for range 3 {
+	for n := range 3 {
 		i := &Item{}
 		s.start(i, math.MaxInt64/2)
+		b := &Blob{item: i, size: math.MaxInt64 / 2, ref: blobRef{Blob: string(rune('a' + n)), Size: math.MaxInt64 / 2}}
+		b.state.Store(int32(done))
+		s.enter(b, downloading)
+		s.enter(b, done)
 		s.end(i, doneEvent{Bytes: math.MaxInt64 / 2, Reused: math.MaxInt64 / 2})
 	}
 	if have, size := s.progress(); have != math.MaxInt64 || size != math.MaxInt64 || s.bytes != math.MaxInt64 || s.reused != math.MaxInt64 {

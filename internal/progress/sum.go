@@ -1,7 +1,6 @@
 package progress
 
 import (
-	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -17,11 +16,42 @@ type sum struct {
 	ended   int
 	cached  int
 	failed  int
-	size    int64 // of all started items, bytes
-	have    int64 // of those that ended
-	running []*Item
-	bytes   int64 // downloaded
+	parts   map[string]*part // blobs by digest: several items may need one, and it is transferred once
+	bytes   int64            // downloaded
 	reused  int64
+}
+
+// part is a blob that items need.
+type part struct {
+	size   int64 // bytes
+	blob   *Blob // that transfers it; nil: none does
+	done   bool
+	reused bool // and so not transferred, unless there is a blob that does
+}
+
+// needs records that an item needs the blob.
+func (s *sum) needs(b *Blob) *part {
+	if s.parts == nil {
+		s.parts = map[string]*part{}
+	}
+	p := s.parts[b.ref.Blob]
+	if p == nil {
+		p = &part{size: b.ref.Size}
+		s.parts[b.ref.Blob] = p
+	}
+	return p
+}
+
+// enter records the state that the blob is in now.
+func (s *sum) enter(b *Blob, now state) {
+	switch p := s.needs(b); now {
+	case downloading:
+		p.blob, p.done = b, false
+	case reused:
+		p.reused = true
+	case done:
+		p.done = true
+	}
 }
 
 // Begin announces further items, including those that are in the cache. A terminal shows how many are done, and a
@@ -91,9 +121,6 @@ func (s *sum) start(i *Item, bytes int64) {
 	}
 	i.started = true
 	s.started++
-	i.size = bytes
-	s.size = manifest.AddSizes(s.size, bytes)
-	s.running = append(s.running, i)
 }
 
 // end records that an item has ended, and how.
@@ -108,23 +135,28 @@ func (s *sum) end(i *Item, how event) {
 		}
 	case failedEvent:
 		s.failed++
-		s.size -= i.size
-		i.size = 0
+		for _, b := range i.blobs { // what it did not finish is not waited for
+			if p := s.parts[b.ref.Blob]; p != nil && !p.done && (p.blob == b || p.blob == nil) {
+				delete(s.parts, b.ref.Blob)
+			}
+		}
 	}
-	s.have = manifest.AddSizes(s.have, i.size)
 	if !i.started { // it ended before its size was known
 		i.started = true
 		s.started++
 	}
-	s.running = slices.DeleteFunc(s.running, func(other *Item) bool { return other == i })
 }
 
-// progress returns the bytes present and the total; -1 if that is not known yet.
+// progress returns how many bytes of all that has to be transferred are present, and how many these are; -1 if that is
+// not known yet. What is reused is not counted.
 func (s *sum) progress() (have, size int64) {
-	have, size = s.have, s.size
-	for _, i := range s.running {
-		for _, b := range i.blobs {
-			have = manifest.AddSizes(have, b.has())
+	for _, p := range s.parts {
+		switch {
+		case p.blob != nil:
+			have = manifest.AddSizes(have, p.blob.has())
+			size = manifest.AddSizes(size, max(p.size, 0))
+		case !p.reused && !p.done:
+			size = manifest.AddSizes(size, max(p.size, 0))
 		}
 	}
 	if s.started < s.items {
@@ -145,9 +177,25 @@ func (b *Blob) has() int64 {
 	return b.have.Load()
 }
 
-// label returns the label of the total's bar.
-func (s *sum) label() string {
-	return "all: " + strconv.Itoa(s.ended) + " of " + strconv.Itoa(s.items) + " done"
+// label returns the label of the total's bar, with the time that is left; 0 if that is not known.
+func (s *sum) label(left time.Duration) string {
+	label := "all: " + strconv.Itoa(s.ended) + " of " + strconv.Itoa(s.items)
+	if left <= 0 {
+		return label + " done"
+	}
+	return label + ", " + left.String() + " left"
+}
+
+// timeLeft estimates how long the rest takes at that speed (bytes per second); 0 if that is not known.
+func timeLeft(have, size, speed int64) time.Duration {
+	if size <= have || speed <= 0 {
+		return 0
+	}
+	seconds := (size - have + speed - 1) / speed
+	if seconds > int64(24*time.Hour/time.Second) {
+		return 0
+	}
+	return time.Duration(seconds) * time.Second
 }
 
 // total is the state of the total's bar. mpb draws it while the Reporter's lock is held, so it takes no lock.
@@ -160,8 +208,6 @@ type total struct {
 
 // measure updates the state, with the speed of the active blobs.
 func (t *total) measure(s *sum, active []*Blob) {
-	label := s.label()
-	t.label.Store(&label)
 	have, size := s.progress()
 	t.have.Store(have)
 	t.size.Store(size)
@@ -172,6 +218,8 @@ func (t *total) measure(s *sum, active []*Blob) {
 		}
 	}
 	t.speed.Store(speed)
+	label := s.label(timeLeft(have, size, speed))
+	t.label.Store(&label)
 }
 
 // line formats the bar of the total.

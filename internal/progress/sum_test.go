@@ -20,7 +20,7 @@ func TestTheLastBarIsThatOfAll(t *testing.T) {
 		time.Sleep(100 * time.Millisecond)
 		see("one is not known yet", `
 one 1/2 11111111…  [======>                  ]    10.0 MB / 40.0 MB   50.0 MB/s
-all: 1 of 3 done                                            30.0 MB   50.0 MB/s
+all: 1 of 3 done                                            10.0 MB   50.0 MB/s
 `)
 		two.Start("image", 1, 40_000_000)
 		l3 := two.Blob("layer", 1, 1, "sha256:3333333333", 40_000_000)
@@ -28,22 +28,22 @@ all: 1 of 3 done                                            30.0 MB   50.0 MB/s
 		l1.Add(10_000_000)
 		time.Sleep(400 * time.Millisecond)
 		see("all are known", `
-one 1/2 11111111…  [============>            ]    20.0 MB / 40.0 MB   43.8 MB/s
-two 1/1 33333333…  [>                        ]        0 B / 40.0 MB       0 B/s
-all: 1 of 3 done   [==========>              ]   40.0 MB / 100.0 MB   43.8 MB/s
+one 1/2 11111111…     [===========>          ]    20.0 MB / 40.0 MB   43.8 MB/s
+two 1/1 33333333…     [>                     ]        0 B / 40.0 MB       0 B/s
+all: 1 of 3, 2s left  [=====>                ]    20.0 MB / 80.0 MB   43.8 MB/s
 `)
 		two.Fail("gone")
 		time.Sleep(200 * time.Millisecond)
 		see("what failed is not waited for", `
 my.test/a/two@sha256:89abcdef…: failed: gone
-one 1/2 11111111…  [============>            ]    20.0 MB / 40.0 MB   38.3 MB/s
-all: 2 of 3 done   [================>        ]    40.0 MB / 60.0 MB   38.3 MB/s
+one 1/2 11111111…     [===========>          ]    20.0 MB / 40.0 MB   38.3 MB/s
+all: 2 of 3, 1s left  [===========>          ]    20.0 MB / 40.0 MB   38.3 MB/s
 `)
 		tt.resize(80, 3)
 		time.Sleep(200 * time.Millisecond)
 		see("there is room for one line", `
 my.test/a/two@sha256:89abcdef…: failed: gone
-one 1/2 11111111…  [============>            ]    20.0 MB / 40.0 MB   33.5 MB/s
+one 1/2 11111111…     [===========>          ]    20.0 MB / 40.0 MB   33.5 MB/s
 `)
 		tt.resize(80, 24)
 		l1.Add(20_000_000)
@@ -53,7 +53,7 @@ one 1/2 11111111…  [============>            ]    20.0 MB / 40.0 MB   33.5 MB/
 		see("all are done", `
 my.test/a/two@sha256:89abcdef…: failed: gone
 my.test/a/one@sha256:89abcdef…: done: 40.0 MB downloaded, 20.0 MB reused, 1.0 s
-all: 3 of 3 done   [=========================]    60.0 MB / 60.0 MB       0 B/s
+all: 3 of 3 done      [======================]    40.0 MB / 40.0 MB       0 B/s
 `)
 		r.Close()
 		see("at the end", `
@@ -78,4 +78,57 @@ func TestALogDoesNotCount(t *testing.T) {
 	none.Cached("a", digest, digest)
 	none.Pinned("a", digest, digest).Start("image", 1, 1)
 	none.End()
+}
+
+// TestTheTotalIsWhatIsTransferred: a layer of several images counts once, and what the cache has does not count.
+func TestTheTotalIsWhatIsTransferred(t *testing.T) {
+	t.Parallel()
+	var l lines
+	r := NewLog(&l)
+	defer r.Close()
+	r.Begin(3)
+	total := func(when string, have, size int64) {
+		t.Helper()
+		if h, s := r.sum.progress(); h != have || s != size {
+			t.Errorf("%s: %d of %d bytes, want %d of %d", when, h, s, have, size)
+		}
+	}
+	item := func(name string, own string) (item *Item, shared, alone *Blob) {
+		item = r.Item(name)
+		item.Start("image", 2, 110)
+		return item, item.Blob("layer", 1, 2, "sha256:11", 100), item.Blob("layer", 2, 2, own, 10)
+	}
+	one, a, b := item("one", "sha256:22")
+	total("not all have begun", 0, -1)
+	two, c, d := item("two", "sha256:33")
+	three, e, f := item("three", "sha256:44")
+	total("all have begun", 0, 130)
+	a.Begin("downloading")
+	c.Waiting()
+	e.Waiting()
+	a.Add(60)
+	b.Skip("reusing")
+	total("while one downloads", 60, 120)
+	one.Fail("gone")
+	total("one has failed", 0, 20)
+	c.Resuming(60)
+	total("another one downloads", 60, 120)
+	c.Add(40)
+	c.Done()
+	e.Skip("reusing")
+	d.Begin("downloading")
+	d.Add(10)
+	d.Done()
+	two.Done(Summary{})
+	f.Skip("reusing")
+	three.Done(Summary{})
+	total("at the end", 110, 110)
+	for _, c := range []struct {
+		have, size, speed int64
+		want              time.Duration
+	}{{0, 100, 0, 0}, {100, 100, 5, 0}, {0, -1, 5, 0}, {40, 100, 7, 9 * time.Second}, {0, 1 << 62, 1, 0}} {
+		if got := timeLeft(c.have, c.size, c.speed); got != c.want {
+			t.Errorf("%+v: %s left", c, got)
+		}
+	}
 }
