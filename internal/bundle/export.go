@@ -163,6 +163,9 @@ func (b *Bundle) tell(log *progress.Reporter) (done func()) {
 	sums := make([]Sum, len(b.picked))
 	for n, p := range b.picked {
 		it := log.Item(logName(b.Images[n].Names, p.ID) + "@" + progress.Short(digest.FromBytes(p.raw).String()))
+		if name := logName(b.Images[n].Names, p.ID); slices.ContainsFunc(b.Images, func(o Exported) bool { return o.ID != p.ID && logName(o.Names, o.ID) == name }) {
+			it.For(p.platform.String())
+		}
 		items[n] = it
 		var size int64
 		for _, d := range p.m.Blobs() {

@@ -40,6 +40,7 @@ type Result struct {
 	Kind     string        // image or list
 	ID       digest.Digest // image id, or digest of a list
 	Manifest digest.Digest // of an image
+	Platform string        // of an image; "" if its config is not in what is imported
 	Names    []string
 	State    State
 	Bytes    int64 // bytes copied
@@ -186,7 +187,12 @@ func (in *importer) allowed(ctx context.Context, raw []byte, signatures [][]byte
 // image imports an image, or fails with why unless that is nil.
 func (in *importer) image(ctx context.Context, img *foundImage, why error) Result {
 	r := Result{Kind: "image", ID: img.id, Manifest: digest.FromBytes(img.raw), Names: img.names, State: Added}
-	it := in.log.Item(logName(img.names, img.id) + "@" + progress.Short(r.Manifest.String()))
+	_ = panics.Catch(func() error { r.Platform = img.platform(); return nil })
+	name := logName(img.names, img.id)
+	it := in.log.Item(name + "@" + progress.Short(r.Manifest.String()))
+	if slices.ContainsFunc(in.from.images, func(o *foundImage) bool { return o.id != img.id && logName(o.names, o.id) == name }) {
+		it.For(r.Platform)
+	}
 	began := time.Now()
 	err := why
 	if err == nil {

@@ -58,6 +58,24 @@ func (i *foundImage) title() string {
 	return i.id.String()
 }
 
+// platform returns what the image's config says that it is for, or "" if that cannot be read.
+func (i *foundImage) platform() string {
+	c, err := i.open(i.m.Config.Digest)
+	if err != nil {
+		return ""
+	}
+	defer c.close()
+	raw := c.bytes
+	if raw == nil && !c.packed {
+		raw, _ = io.ReadAll(io.NewSectionReader(c.File, c.Offset, min(c.Size, manifest.MaxSize)))
+	}
+	p, err := manifest.PlatformOf(raw)
+	if err != nil || p.Architecture == "" {
+		return ""
+	}
+	return p.String()
+}
+
 // content is a blob in a file or in memory. It is closed by close.
 type content struct {
 	ocilayout.Blob

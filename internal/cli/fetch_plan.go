@@ -67,6 +67,8 @@ type (
 		Reuse    int64         `json:"reuse"`
 		Blobs    []planBlob    `json:"blobs"`
 		Error    string        `json:"error,omitempty"`
+
+		platform string // of an image, where it is known
 	}
 	planBlob struct {
 		Digest digest.Digest `json:"digest"`
@@ -83,6 +85,7 @@ func planned(kind string, plans []fetch.Planned) []planJSON {
 		j := planJSON{
 			Kind: kind, Name: p.Item.Image.Name, Digest: p.Item.Image.Digest, ID: p.Item.ID, Cached: p.Cached,
 			From: p.From, Size: p.Size, Download: p.Download(), Reuse: p.Reused(), Blobs: []planBlob{},
+			platform: p.Item.Image.Platform,
 		}
 		if j.Digest == "" {
 			j.Digest = j.ID
@@ -105,8 +108,17 @@ func (p *planAnswer) text() string {
 		return "nothing to fetch\n"
 	}
 	var b strings.Builder
+	named := map[string]int{}
+	for _, i := range p.Items {
+		if i.platform != "" {
+			named[i.Name]++
+		}
+	}
 	for _, i := range p.Items {
 		tail := "  " + i.Kind + " " + short(i.ID)
+		if named[i.Name] > 1 && i.platform != "" {
+			tail = " " + strings.TrimPrefix(i.platform, "linux/") + tail
+		}
 		b.WriteString(cutStart(progress.Clean(i.Name), width-len(tail)) + tail + "\n")
 		b.WriteString(i.text())
 	}

@@ -152,6 +152,17 @@ func importJSON(dir, path string, done *bundle.Imported) importAnswer {
 	return answer
 }
 
+// several reports whether several images have a name.
+func several(all []bundle.Result, name string) bool {
+	n := 0
+	for i := range all {
+		if all[i].Kind == "image" && slices.Contains(all[i].Names, name) {
+			n++
+		}
+	}
+	return n > 1
+}
+
 // showImported is a line for each image and list, and one for all. Why something failed was said
 // while it ran.
 func (a *app) showImported(done *bundle.Imported) error {
@@ -164,6 +175,9 @@ func (a *app) showImported(done *bundle.Imported) error {
 		states[r.State]++
 		copied, reused = manifest.AddSizes(copied, r.Bytes), manifest.AddSizes(reused, r.Reused)
 		for _, name := range carriedNames(r.Names) {
+			if r.Platform != "" && several(done.Results, name) {
+				name += " " + strings.TrimPrefix(r.Platform, "linux/")
+			}
 			rows = append(rows, []string{string(r.State), r.Kind, short(r.ID), short(r.Manifest), name})
 		}
 	}

@@ -34,6 +34,7 @@ type job struct {
 	req   *request.Request
 	cache *cache.Cache
 	log   *progress.Reporter
+	named map[string]int      // how many images for a known platform have a name
 	slots *semaphore.Weighted // limits open connections
 	fan   *semaphore.Weighted // limits blobs in progress, those waiting for other processes or the disk included
 	began time.Time           // fetch time recorded for all items of the job
@@ -58,8 +59,15 @@ func newJob(r *request.Request, log *progress.Reporter) *job {
 	image.RouteLogs(log.Note)
 	c := cache.Open(r.Cache)
 	c.Limit, c.Note = r.Options.Timeout, log.Note
+	named := map[string]int{}
+	for n := range r.Items {
+		if r.Items[n].Image.Platform != "" {
+			named[r.Items[n].Image.Name]++
+		}
+	}
 	return &job{
 		req:   r,
+		named: named,
 		cache: c,
 		log:   log,
 		slots: semaphore.NewWeighted(int64(r.Options.MaxParallel)),
@@ -196,6 +204,9 @@ type item struct {
 func (j *job) newItem(ri request.Item) *item {
 	it := &item{job: j, Item: ri, target: targetOf(ri)}
 	it.log = j.log.Pinned(it.target.Name, it.target.Pinned.String(), it.ID.String())
+	if j.named[ri.Image.Name] > 1 {
+		it.log.For(ri.Image.Platform)
+	}
 	it.target.Mirrors = &registry.Mirrors{Note: func(format string, args ...any) { it.log.Note(format, args...) }}
 	policy := image.RetryPolicy(ri.Image.Transport, j.req.Options)
 	policy.FirstWait = j.firstWait

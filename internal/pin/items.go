@@ -13,6 +13,6 @@ func (i *Image) Items(a request.Access) (img request.Item, lists []request.Item)
 	if i.List != "" {
 		lists = append(lists, request.Item{ID: i.List, Image: where})
 	}
-	where.Digest, where.Pinned = i.Manifest, i.Pinned()
+	where.Digest, where.Pinned, where.Platform = i.Manifest, i.Pinned(), i.Platform
 	return request.Item{ID: i.ID, Image: where}, lists
 }

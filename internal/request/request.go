@@ -46,6 +46,7 @@ type Image struct {
 	Name            string        // as the caller wrote it; a valid image reference without digest
 	Digest          digest.Digest // pinned manifest digest; empty for org.osbuild.skopeo-index
 	Pinned          digest.Digest // digest the name is pinned to, for the record: Digest or that of a list; not part of a request
+	Platform        string        // that the image is for, for the log; not part of a request
 	Access                        // how to reach the registry
 	Transport       string        // Docker (default) or ContainersStorage
 	StorageLocation string        // graph root of the store; empty means that of the host's storage.conf
