@@ -2,8 +2,10 @@
 package docs_test
 
 import (
+	"errors"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -15,6 +17,7 @@ var (
 	heading  = regexp.MustCompile(`(?m)^#+ (.*)$`)
 	unlinked = regexp.MustCompile(`[^\p{L}\p{N}_ -]`)
 	testName = regexp.MustCompile("`((?:Test|Fuzz)[A-Z][A-Za-z0-9]*)`")
+	docPage  = regexp.MustCompile(`\bdocs/[a-z-]+\.md`)
 	testFunc = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)[A-Za-z0-9_]*)\(`)
 )
 
@@ -57,8 +60,52 @@ func read(t *testing.T, path string) string {
 }
 
 // TestLinks checks that each link into the repository leads to a file and, if it names one, to a heading.
-func TestLinks(t *testing.T) {
-	for _, page := range pages(t) {
+func TestLinks(t *testing.T) { checkLinks(t, pages(t)) }
+
+// TestInstalledLinks shows the same of the pages that are installed, for the files that are installed with them; and
+// that what help and manual pages name is there.
+func TestInstalledLinks(t *testing.T) {
+	build, root := t.TempDir(), t.TempDir()
+	for _, file := range []string{"osbuild-containers", "libdir/sources/x", "libdir/stages/x", "man1/x", "completions/osbuild-containers.bash",
+		"completions/_osbuild-containers", "completions/osbuild-containers.fish"} {
+		path := filepath.Join(build, file)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, nil, 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	install := exec.Command("packaging/install", build, root, "")
+	install.Dir = ".."
+	if out, err := install.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	doc := filepath.Join(root, "share/doc/osbuild-containers")
+	var installed []string
+	if err := filepath.WalkDir(doc, func(path string, _ fs.DirEntry, err error) error {
+		if strings.HasSuffix(path, ".md") {
+			installed = append(installed, path)
+		}
+		return err
+	}); err != nil || len(installed) == 0 {
+		t.Fatalf("no pages: %v", err)
+	}
+	checkLinks(t, installed)
+
+	helps, err := filepath.Glob("../internal/cli/testdata/help/*.txt")
+	if err != nil || len(helps) == 0 {
+		t.Fatalf("no help: %v", err)
+	}
+	for _, help := range helps {
+		for _, page := range docPage.FindAllString(read(t, help), -1) {
+			if _, err := os.Stat(filepath.Join(doc, page)); err != nil {
+				t.Errorf("%s: %v", help, err)
+			}
+		}
+	}
+}
+
+func checkLinks(t *testing.T, pages []string) {
+	t.Helper()
+	for _, page := range pages {
 		for _, m := range link.FindAllStringSubmatch(read(t, page), -1) {
 			if strings.Contains(m[1], "://") {
 				continue
