@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -11,9 +10,9 @@ import (
 // carry measures exporting the large image from a cache to one file, and importing it into another cache. Peers that read
 // directories read the same files; crane and regctl support registries only.
 func (b *bench) carry() error {
-	ours := filepath.Join(filepath.Dir(b.lib), "osbuild-containers")
-	if _, err := os.Stat(ours); err != nil {
-		return fmt.Errorf("%w: run make first", err)
+	ours, err := b.ourTool()
+	if err != nil {
+		return err
 	}
 	img := b.images[large]
 	line := func(text string) string {

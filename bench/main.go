@@ -41,6 +41,7 @@ var works = []work{
 	{"mirror", (*bench).mirror},
 	{"carry", (*bench).carry},
 	{"verify", (*bench).verify},
+	{"unpack", (*bench).unpack},
 	{"disks", (*bench).disks},
 	{"builds", (*bench).builds},
 }

@@ -46,6 +46,15 @@ func newBench(ctx context.Context, o options) (b *bench, err error) {
 	return &bench{options: o, ctx: ctx, source: source, images: map[string]pinned{}}, os.MkdirAll(o.dir, 0o755)
 }
 
+// ourTool returns the path of osbuild-containers.
+func (b *bench) ourTool() (string, error) {
+	path := filepath.Join(filepath.Dir(b.lib), "osbuild-containers")
+	if _, err := os.Stat(path); err != nil {
+		return "", fmt.Errorf("%w: run make first", err)
+	}
+	return path, nil
+}
+
 // tool is a command to measure: a shell line, run in an empty scratch directory.
 type tool struct {
 	name, line, stdin string

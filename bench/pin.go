@@ -16,9 +16,9 @@ const pinImages = 20
 // pin measures resolving the digests of images. Peers are called once or twice for each image and architecture. The
 // registry and its small images are made for this.
 func (b *bench) pin() error {
-	ours := filepath.Join(filepath.Dir(b.lib), "osbuild-containers")
-	if _, err := os.Stat(ours); err != nil {
-		return fmt.Errorf("%w: run make first", err)
+	ours, err := b.ourTool()
+	if err != nil {
+		return err
 	}
 	dir, err := os.MkdirTemp("", "bench-pin-") // not in the scratch directory, which is emptied
 	if err != nil {

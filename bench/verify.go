@@ -21,9 +21,9 @@ const (
 // verify measures verifying a cache of 2 GB. The peers, sha256sum and openssl, only read it, with one process per
 // processor.
 func (b *bench) verify() error {
-	ours := filepath.Join(filepath.Dir(b.lib), "osbuild-containers")
-	if _, err := os.Stat(ours); err != nil {
-		return fmt.Errorf("%w: run make first", err)
+	ours, err := b.ourTool()
+	if err != nil {
+		return err
 	}
 	if err := b.clear(); err != nil {
 		return err
