@@ -169,7 +169,7 @@ func (c *input) read(ctx context.Context) error {
 		return c.saved(ctx)
 	}
 	c.format = formatDir
-	if l, err = c.tree.Dir(); err != nil {
+	if l, err = c.tree.Dir(ctx); err != nil {
 		return err
 	}
 	return c.layout(l, digest.Digest.Encoded)

@@ -1,6 +1,7 @@
 package ocilayout
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -20,21 +21,21 @@ type dirReader struct {
 
 // OpenDir opens the image in the directory at path. The manifest may be a manifest list if the directory also has exactly
 // one of its images.
-func OpenDir(path string) (*Image, error) {
+func OpenDir(ctx context.Context, path string) (*Image, error) {
 	root, err := os.OpenRoot(path)
 	if err != nil {
 		return nil, fmt.Errorf("open image directory: %w", err)
 	}
 	f := &dirReader{root: root, opened: map[string]*os.File{}}
-	img, err := f.image()
+	img, err := f.image(ctx)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("image in %s: %w", path, err), f.Close())
 	}
 	return img, nil
 }
 
-func (f *dirReader) image() (*Image, error) {
-	l, err := dirOf(f)
+func (f *dirReader) image(ctx context.Context) (*Image, error) {
+	l, err := dirOf(ctx, f)
 	if err != nil {
 		return nil, err
 	}

@@ -18,9 +18,9 @@ import (
 var ErrNoDir = errors.New("there is no manifest.json: this is not an image in the dir: format")
 
 // Dir reads a directory in dir: format: one image, or a list and those of its images that are present.
-func (t *Tree) Dir() (*Layout, error) { return dirOf(t.place) }
+func (t *Tree) Dir(ctx context.Context) (*Layout, error) { return dirOf(ctx, t.place) }
 
-func dirOf(from place) (*Layout, error) {
+func dirOf(ctx context.Context, from place) (*Layout, error) {
 	raw, err := readDocument(from, "manifest.json", "")
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, ErrNoDir
@@ -30,7 +30,7 @@ func dirOf(from place) (*Layout, error) {
 	}
 	m, err := manifest.Parse(raw)
 	if errors.Is(err, manifest.ErrSchema1) {
-		d, err := convert(from, raw)
+		d, err := convert(ctx, from, raw)
 		return &Layout{Images: []*Document{d}}, err
 	}
 	if err != nil {
@@ -46,12 +46,12 @@ func dirOf(from place) (*Layout, error) {
 }
 
 // convert converts a schema 1 image, which requires reading its layers.
-func convert(from place, raw []byte) (*Document, error) {
+func convert(ctx context.Context, from place, raw []byte) (*Document, error) {
 	old, err := schema1.Parse(raw)
 	if err != nil {
 		return nil, err
 	}
-	layers, err := old.ReadLayers(context.Background(), func(d digest.Digest) (io.ReadCloser, error) {
+	layers, err := old.ReadLayers(ctx, func(d digest.Digest) (io.ReadCloser, error) {
 		b, err := from.blob(d.Encoded())
 		if errors.Is(err, os.ErrNotExist) {
 			return nil, errors.New("is missing")

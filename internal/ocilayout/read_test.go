@@ -66,7 +66,7 @@ func TestTheSameImageFromEverything(t *testing.T) {
 	img := images.New(images.Layers(2, 10_000), images.LayerAs(images.Zstd, 500))
 	dir := t.TempDir()
 	inputs.WriteDir(t, dir, img, "one", "two")
-	got, err := ocilayout.OpenDir(dir)
+	got, err := ocilayout.OpenDir(t.Context(), dir)
 	same(t, got, err, img)
 	if sigs := got.Signatures(); len(sigs) != 2 || string(sigs[0]) != "one" || string(sigs[1]) != "two" {
 		t.Errorf("signatures %q", sigs)
@@ -91,14 +91,14 @@ func TestOneImageOfAList(t *testing.T) {
 		}
 	}
 	put("manifest.json", list.Raw)
-	if _, err := ocilayout.OpenDir(dir); err == nil || !strings.Contains(err.Error(), "none of its images") {
+	if _, err := ocilayout.OpenDir(t.Context(), dir); err == nil || !strings.Contains(err.Error(), "none of its images") {
 		t.Errorf("got %v", err)
 	}
 	put(img.Digest.Encoded()+".manifest.json", img.Raw)
-	got, err := ocilayout.OpenDir(dir)
+	got, err := ocilayout.OpenDir(t.Context(), dir)
 	same(t, got, err, img)
 	put(other.Digest.Encoded()+".manifest.json", other.Raw)
-	if _, err := ocilayout.OpenDir(dir); err == nil || !strings.Contains(err.Error(), "several images") {
+	if _, err := ocilayout.OpenDir(t.Context(), dir); err == nil || !strings.Contains(err.Error(), "several images") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -139,7 +139,12 @@ func TestSchema1Dir(t *testing.T) {
 	if err := os.Remove(filepath.Join(dir, img.ID.Encoded())); err != nil {
 		t.Fatal(err)
 	}
-	got, err := ocilayout.OpenDir(dir)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := ocilayout.OpenDir(ctx, dir); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v, want one of the context", err)
+	}
+	got, err := ocilayout.OpenDir(t.Context(), dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,7 +167,7 @@ func TestSchema1Dir(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := "image in " + dir + ": layer " + img.Layers[0].Digest.String() + ": digest mismatch: got " + img.Layers[2].Digest.String() + ", want " + img.Layers[0].Digest.String()
-	if _, err := ocilayout.OpenDir(dir); err == nil || err.Error() != want {
+	if _, err := ocilayout.OpenDir(t.Context(), dir); err == nil || err.Error() != want {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}
 }
@@ -192,7 +197,7 @@ func TestRefusedDirectories(t *testing.T) {
 		if err := c.spoil(dir); err != nil {
 			t.Fatal(err)
 		}
-		got, err := ocilayout.OpenDir(dir)
+		got, err := ocilayout.OpenDir(t.Context(), dir)
 		if err == nil {
 			_, err = got.Blob(got.Manifest().Layers[0])
 			got.Close()

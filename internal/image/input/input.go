@@ -52,7 +52,7 @@ func open(ctx context.Context, in Input) (i *Image, err error) {
 	i = &Image{in: in}
 	switch in.Format {
 	case request.FormatDir:
-		i.files, err = ocilayout.OpenDir(in.Path)
+		i.files, err = ocilayout.OpenDir(ctx, in.Path)
 	case request.FormatOCIArchive:
 		i.files, err = ocilayout.OpenArchive(in.Path)
 	case request.FormatContainersStorage:
