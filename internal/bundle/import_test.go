@@ -2,6 +2,9 @@ package bundle
 
 import (
 	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -113,12 +116,27 @@ func TestSchema1OfAnother(t *testing.T) {
 	p, err := pick(s.Cache, Wanted{ID: img.ID})
 	must(t, err)
 	defer p.close()
-	artifact, parts := attachment(p, schema1Type, [][]byte{other.Raw})
-	entries := []map[string]any{entry(p.raw, v1.MediaTypeImageManifest, "example.com/old:1"), entry(artifact, v1.MediaTypeImageManifest, "")}
-	blobs := append([][]byte{p.raw, img.Config, img.Layers[0].Blob, artifact}, parts...)
-	r := only(t, bring(t, t.TempDir(), write(t, layoutOf(entries, blobs...)...)))
-	if r.State != Failed || !strings.Contains(r.Err.Error(), "manifest of schema 1 that is attached: it is the manifest of another image, ") {
-		t.Errorf("got %+v", r)
+	signedBytes := func(n int) []byte { // a signature that says how many bytes of the manifest are signed
+		var m map[string]json.RawMessage
+		must(t, json.Unmarshal(img.Raw, &m))
+		protected := base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, `{"formatLength": %d, "formatTail": "Cn0"}`, n))
+		m["signatures"] = fmt.Appendf(nil, `[{"header": {"alg": "ES256"}, "protected": %q}]`, protected)
+		raw, err := json.Marshal(m)
+		must(t, err)
+		return raw
+	}
+	for want, raw := range map[string][]byte{
+		"it is the manifest of another image, ":                  other.Raw,
+		"manifest has an invalid signature: it cannot be parsed": signedBytes(-1),
+		"manifest has an invalid signature: ":                    signedBytes(1 << 40),
+	} {
+		artifact, parts := attachment(p, schema1Type, [][]byte{raw})
+		entries := []map[string]any{entry(p.raw, v1.MediaTypeImageManifest, "example.com/old:1"), entry(artifact, v1.MediaTypeImageManifest, "")}
+		blobs := append([][]byte{p.raw, img.Config, img.Layers[0].Blob, artifact}, parts...)
+		r := only(t, bring(t, t.TempDir(), write(t, layoutOf(entries, blobs...)...)))
+		if r.State != Failed || !strings.Contains(r.Err.Error(), "manifest of schema 1 that is attached: "+want) {
+			t.Errorf("got %+v, want %s", r, want)
+		}
 	}
 }
 
