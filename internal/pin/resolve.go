@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 
 	"osbuild-containers/internal/hint"
@@ -36,6 +37,12 @@ type Resolver struct {
 type Wanted struct {
 	Reference
 	Platforms []Platform
+	pins      []Image // existing pins, one for each platform, or nil
+}
+
+// arePinned reports whether all existing pins are of the manifest.
+func (w *Wanted) arePinned(manifest digest.Digest) bool {
+	return len(w.pins) > 0 && !slices.ContainsFunc(w.pins, func(i Image) bool { return !i.Schema1 || i.Manifest != manifest })
 }
 
 // Resolve resolves the references for their platforms, in parallel. If one fails, it returns no images but an error that
@@ -146,6 +153,17 @@ func (r *Resolver) resolve(ctx context.Context, w Wanted) (images []Image, err e
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, l.src.Close()) }()
+	from := ""
+	if origin := l.src.Origin(); w.Transport == request.Docker && origin != w.Name {
+		from = origin
+	}
+	if l.old != nil && w.arePinned(l.digest) { // no need to read layers
+		images = slices.Clone(w.pins)
+		for n := range images {
+			images[n].Resolved, images[n].From = now, from
+		}
+		return images, nil
+	}
 	found, err := l.find(ctx, w.Platforms)
 	if err != nil {
 		return nil, err
@@ -153,7 +171,7 @@ func (r *Resolver) resolve(ctx context.Context, w Wanted) (images []Image, err e
 	for n, f := range found {
 		i := Image{
 			Reference: w.String(), StorageLocation: w.Location, Platform: w.Platforms[n].String(),
-			Manifest: f.digest, ID: f.Config.Digest, Layers: make([]Layer, 0, len(f.Layers)), Base: f.base, Resolved: now,
+			Manifest: f.digest, ID: f.Config.Digest, Layers: make([]Layer, 0, len(f.Layers)), Base: f.base, Resolved: now, From: from,
 		}
 		for _, d := range f.Layers {
 			i.Layers = append(i.Layers, Layer{Digest: d.Digest, Size: d.Size})
@@ -164,8 +182,6 @@ func (r *Resolver) resolve(ctx context.Context, w Wanted) (images []Image, err e
 		}
 		if w.Transport != request.Docker {
 			i.Transport = w.Transport
-		} else if from := l.src.Origin(); from != w.Name {
-			i.From = from
 		}
 		images = append(images, i)
 	}

@@ -233,6 +233,20 @@ func TestSchema1(t *testing.T) {
 	if all, err := w.Check(t.Context(), []Image{got}); err != nil || all[0].State != OK {
 		t.Errorf("check says %+v, error %v", all, err)
 	}
+	w.Reset()
+	w.On(registry.Any("/images/old/"), registry.Handle(old.Handler()))
+	if all, err := w.Update(t.Context(), []Image{got}); err != nil || all[0].Changed || all[0].New.ID != old.ID {
+		t.Errorf("update without a change says %+v, error %v", all, err)
+	}
+	if n := len(w.Matching(registry.Any("/blobs/"))); n != 0 {
+		t.Errorf("update without a change made %d requests for layers", n)
+	}
+	next := images.Schema1("images/old", "v1", images.Layer(2000), images.Arch("arm64"))
+	w.Reset()
+	w.On(registry.Any("/images/old/"), registry.Handle(next.Handler()))
+	if all, err := w.Update(t.Context(), []Image{got}); err != nil || !all[0].Changed || all[0].New.ID != next.ID {
+		t.Errorf("update says %+v, error %v", all, err)
+	}
 }
 
 // TestAllOrNothing checks that each failed reference is named, and each hint printed once.

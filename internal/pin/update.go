@@ -50,6 +50,7 @@ func (r *Resolver) Update(ctx context.Context, images []Image) ([]Change, error)
 		}
 		g.places = append(g.places, n)
 		wanted[g.at].Platforms = append(wanted[g.at].Platforms, p)
+		wanted[g.at].pins = append(wanted[g.at].pins, images[n])
 	}
 	resolved, err := r.Resolve(ctx, wanted)
 	if err != nil {
