@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -58,6 +59,26 @@ func TestInUserNamespace(t *testing.T) {
 		`only root of the host can make device nodes: 3 are not made, the first is "dev/console"`,
 		`only root of the host can set attributes of trusted: 1 are not set, the first is trusted.x of "a"`,
 		`only root of the host can set attributes of security: 2 are not set, the first is security.ima of "b"`,
+	)
+}
+
+// TestWithoutRights deploys as root that may neither make devices nor set attributes of trusted, as in a container; the file
+// system of a virtual machine that an ordinary user runs refuses the same.
+func TestWithoutRights(t *testing.T) {
+	userns.Drop(t, unix.CAP_MKNOD, unix.CAP_SYS_ADMIN)
+	if !userns.Inside(t, &syscall.SysProcAttr{}) {
+		return
+	}
+	device := file("console").with(func(h *tar.Header) { h.Typeflag, h.Devmajor, h.Devminor = tar.TypeChar, 5, 1 })
+	p := newPlace(t)
+	log, err := p.deploy(t, Options{}, layerOf(t, device, hardlink("again", "console"), xattr(file("a", "1"), "trusted.x", "1")))
+	if got := p.show(t); err != nil || got != "a=1" {
+		t.Errorf("got %s: %v", got, err)
+	}
+	wantWarnings(
+		t, log,
+		`only root of the host can make device nodes: 2 are not made, the first is "console"`,
+		`only root of the host can set attributes of trusted: 1 are not set, the first is trusted.x of "a"`,
 	)
 }
 

@@ -94,14 +94,15 @@ func (r *Root) Symlink(name, target string, m Meta) error {
 	})
 }
 
-// Mknod creates a device or a FIFO: kind is S_IFCHR, S_IFBLK or S_IFIFO. Unless run by root of the host, devices are left out, as
-// podman does, and Unsupported is called; Link to and SetMeta of such a name then do nothing.
+// Mknod creates a device or a FIFO: kind is S_IFCHR, S_IFBLK or S_IFIFO. Devices that this process, or the server of the file
+// system, has no right to make are left out, as podman does, and Unsupported is called; Link to and SetMeta of such a name
+// then do nothing.
 func (r *Root) Mknod(name string, kind, major, minor uint32, m Meta) error {
 	dev := int(unix.Mkdev(major, minor))
 	err := r.node("make device or fifo", name, &m, false, func(fd int, base string) error {
 		return unix.Mknodat(fd, base, kind|0o600, dev)
 	})
-	if kind != unix.S_IFIFO && errors.Is(err, unix.EPERM) && r.Unsupported != nil && userns.Restricted() {
+	if kind != unix.S_IFIFO && errors.Is(err, unix.EPERM) && r.Unsupported != nil {
 		r.leaveOut(name)
 		r.Unsupported(name, "", userns.NoDevices)
 		return nil

@@ -133,7 +133,7 @@ func (r *Root) attrError(name, attr string, node bool, err error) error {
 	case err == unix.EPERM && r.Unsupported != nil && node && strings.HasPrefix(attr, "user."):
 		r.Unsupported(name, attr, NoUserAttributes)
 		return nil
-	case err == unix.EPERM && r.Unsupported != nil && strings.HasPrefix(attr, "trusted.") && userns.Restricted():
+	case err == unix.EPERM && r.Unsupported != nil && strings.HasPrefix(attr, "trusted."):
 		r.Unsupported(name, attr, userns.NoTrusted)
 		return nil
 	case err == unix.EPERM && r.Unsupported != nil && strings.HasPrefix(attr, "security.") && userns.Restricted():

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -271,13 +270,7 @@ func TestKilledInUserNamespace(t *testing.T) {
 // TestWithoutSysAdmin runs the stage as root without CAP_SYS_ADMIN, as root of a container is: the library then sets
 // user.overlay.opaque, as for an ordinary user.
 func TestWithoutSysAdmin(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
-	if !userns.Second() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the test
-		must(t, unix.Prctl(unix.PR_CAPBSET_DROP, unix.CAP_SYS_ADMIN, 0, 0, 0))
-	}
+	userns.Drop(t, unix.CAP_SYS_ADMIN)
 	if !userns.Inside(t, &syscall.SysProcAttr{}) {
 		return
 	}

@@ -6,9 +6,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 const second = "TEST_IN_USER_NAMESPACE"
@@ -39,6 +42,21 @@ func ManyIDs(t *testing.T) *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS, UidMappings: ids(os.Getuid()), GidMappings: ids(os.Getgid()),
 		GidMappingsEnableSetgroups: true,
+	}
+}
+
+// Drop takes capabilities from root, as containers do, in all processes that the test starts from its own goroutine. The
+// test is skipped for others.
+func Drop(t *testing.T, capabilities ...uintptr) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	runtime.LockOSThread() // never unlocked: the thread ends with the test
+	for _, c := range capabilities {
+		if err := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
