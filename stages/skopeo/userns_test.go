@@ -30,7 +30,7 @@ import (
 // TestInUserNamespace runs the stage's tests again as osbuild runs it for an ordinary user, except those that set owners above
 // 65,536, mount, or use other namespaces.
 func TestInUserNamespace(t *testing.T) {
-	userns.All(t, "^(TestAsAProcess|TestIgnoreOwners|TestStorageOfAnOrdinaryUser|TestDevicesInUserNamespace|TestKilledInUserNamespace|TestWithoutSysAdmin)$")
+	userns.All(t, "^(TestAsAProcess|TestIgnoreOwners|TestStorageOfAnOrdinaryUser|TestDevicesInUserNamespace|TestKilledInUserNamespace|TestWithoutRights)$")
 }
 
 // TestIgnoreOwners writes an image with unmapped owners, with one mapped ID and without a mount namespace: an error names the first
@@ -267,20 +267,35 @@ func TestKilledInUserNamespace(t *testing.T) {
 	})
 }
 
-// TestWithoutSysAdmin runs the stage as root without CAP_SYS_ADMIN, as root of a container is: the library then sets
-// user.overlay.opaque, as for an ordinary user.
-func TestWithoutSysAdmin(t *testing.T) {
-	userns.Drop(t, unix.CAP_SYS_ADMIN)
-	if !userns.Inside(t, &syscall.SysProcAttr{}) {
-		return
-	}
-	store.NeedOverlay(t, t.TempDir())
-	a := inputs.New(t)
-	a.Dir(t, "localhost/one:v1", withOpaque())
-	a.Options = storageOptions("overlay")
-	code, log := call(t, a)
-	if want := "1 are not set, the first is trusted.overlay.opaque of \"deep/d\"\n"; code != 0 || strings.Count(log, "warning: ") != 1 || !strings.Contains(log, want) {
-		t.Errorf("exit status %d, want %s in %s", code, want, log)
+// TestWithoutRights runs the stage as root of a container, without one capability each: what is left out is that of an
+// ordinary user. The file system of a virtual machine that an ordinary user runs refuses devices, too.
+func TestWithoutRights(t *testing.T) {
+	for name, c := range map[string]uintptr{"CAP_SYS_ADMIN": unix.CAP_SYS_ADMIN, "CAP_MKNOD": unix.CAP_MKNOD} {
+		t.Run(name, func(t *testing.T) {
+			userns.Drop(t, c)
+			if !userns.Inside(t, &syscall.SysProcAttr{}) {
+				return
+			}
+			devices := deviceLayers(t, userns.Devices()["one link"])
+			drivers(t, func(t *testing.T, driver string) {
+				a := inputs.New(t)
+				a.Dir(t, "localhost/one:v1", images.New(images.Use(append(devices, withOpaque().Layers...)...)))
+				a.Options = storageOptions(driver)
+				code, log := call(t, a)
+				want := []string{`2 are not made, the first is "dev/console"` + "\n"}
+				if driver == "overlay" {
+					want = append(want, `1 are not set, the first is trusted.overlay.opaque of "deep/d"`+"\n")
+				}
+				for _, w := range want {
+					if !strings.Contains(log, w) {
+						t.Errorf("want %s", w)
+					}
+				}
+				if code != 0 || strings.Count(log, "warning: ") != len(want) {
+					t.Errorf("exit status %d: %s", code, log)
+				}
+			})
+		})
 	}
 }
 

@@ -8,9 +8,11 @@ import (
 	"io"
 	"os"
 	"path"
+	"path/filepath"
 	"strings"
 
 	"github.com/containers/storage/pkg/archive"
+	"github.com/containers/storage/pkg/unshare"
 	tarsplit "github.com/vbatts/tar-split/tar/storage"
 	"golang.org/x/sys/unix"
 
@@ -95,6 +97,28 @@ func (d *devices) add(h *tar.Header, end int64) bool {
 
 // remove records a whiteout.
 func (d *devices) remove(name string) { d.set(name, pathKind{}) }
+
+// restrict makes the library treat this process as that of an ordinary user if no device node can be made in dir or, if it
+// does not exist, in the directory above: root of a container may have no right to, and the file system of a virtual machine
+// has the rights of the user who runs that. It must be called before the library is.
+func restrict(dir string) error {
+	var before unix.Stat_t
+	for err := unix.Stat(dir, &before); err != nil; err = unix.Stat(dir, &before) {
+		if err != unix.ENOENT || dir == "/" {
+			return nil // opening the store reports it
+		}
+		dir = filepath.Dir(dir)
+	}
+	probe := filepath.Join(dir, ".osbuild-device")
+	err := unix.Mknod(probe, unix.S_IFCHR|0o600, int(unix.Mkdev(1, 3)))
+	if err == unix.EPERM {
+		return os.Setenv(unshare.UsernsEnvName, "done")
+	}
+	if err == nil {
+		err = errors.Join(os.Remove(probe), unix.UtimesNano(dir, []unix.Timespec{before.Atim, before.Mtim}))
+	}
+	return err
+}
 
 // devicesOf returns the devices of a layer and those below it: nil for no layer. Those of a layer that the store had before
 // are read from what it keeps of the archive.

@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"github.com/containers/storage/pkg/archive"
+	"github.com/containers/storage/pkg/unshare"
 	"github.com/vbatts/tar-split/tar/storage"
 	"golang.org/x/sys/unix"
 
@@ -107,7 +108,7 @@ func newOwners(stream *layer.Stream, image *layer.Tally, disk string, ignoreOwne
 		opaqueAttr: archive.GetOverlayXattrName("opaque"),
 		dirs:       map[string]struct{}{}, parents: map[string]struct{}{},
 	}
-	if userns.Restricted() {
+	if unshare.IsRootless() {
 		ids := userns.Mapped()
 		o.ids, o.devices = &ids, newDevices(nil)
 	}

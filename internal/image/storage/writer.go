@@ -79,6 +79,9 @@ func Name(name string) (string, error) {
 // Write does not check policy.json, which the sources have done. Nothing else may write to the store at the same time.
 func Write(ctx context.Context, opt Options, items []Item, log *progress.Reporter) (err error) {
 	library.RouteLogs(log.Note)
+	if err := restrict(opt.Root); err != nil {
+		return fmt.Errorf("containers storage %s: %w", opt.Root, err)
+	}
 	for _, it := range items {
 		if err := readable(ctx, it); err != nil {
 			return err
