@@ -27,12 +27,13 @@ type Budget struct {
 	max  int       // shared chunks, beyond those each stream owns
 	left int       // shared chunks not taken
 	free [][]byte
+	pool pool
 }
 
 // NewBudget returns a Budget of the given number of bytes.
 func NewBudget(bytes int64) *Budget {
 	chunks := int(bytes / (chunkSize + history))
-	b := &Budget{max: chunks, left: chunks}
+	b := &Budget{max: chunks, left: chunks, pool: newPool()}
 	b.more.L = &b.mu
 	return b
 }

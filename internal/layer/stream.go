@@ -25,6 +25,7 @@ type Stream struct {
 	share  *share
 	out    chan chunk
 	wg     sync.WaitGroup
+	frames *frames // set by one of the goroutines, if the blob is zstd
 
 	cur   chunk
 	piece []byte // data of cur not passed on yet
@@ -143,6 +144,9 @@ func (s *Stream) Close() {
 	}
 	s.wg.Wait()
 	s.share.release()
+	if s.frames != nil {
+		s.frames.close()
+	}
 }
 
 // flush passes on what has been read of the chunk.
@@ -157,7 +161,7 @@ func (s *Stream) flush() error {
 
 // decompress sends the uncompressed archive in chunks.
 func (s *Stream) decompress(ctx context.Context, src *source, out chan<- chunk) {
-	fill, err := decompressor(src)
+	fill, err := s.decompressor(src)
 	var total int64
 	for err == nil {
 		buf := s.share.take()
@@ -214,7 +218,7 @@ func (s *Stream) verify(ctx context.Context, in <-chan chunk) {
 
 // decompressor returns a function that decompresses src, by the format that its first bytes show, into a buffer after
 // the space for the history.
-func decompressor(src *source) (func(buf []byte) (int, error), error) {
+func (s *Stream) decompressor(src *source) (func(buf []byte) (int, error), error) {
 	head, err := src.peek(compression.HeadSize)
 	if err != nil && err != io.EOF {
 		return nil, err
@@ -225,11 +229,8 @@ func decompressor(src *source) (func(buf []byte) (int, error), error) {
 	case compression.Gzip:
 		return gunzip.New(src.next).Fill, nil
 	case compression.Zstd:
-		z, err := zstd.NewReader(src, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(compression.MaxWindow))
-		if err != nil {
-			return nil, err
-		}
-		return filler(z), nil
+		s.frames = &frames{src: src, pool: s.share.b.pool, wg: &s.wg}
+		return filler(s.frames), nil
 	default:
 		return nil, fmt.Errorf("the layer is compressed with %s, not with gzip or zstd", kind)
 	}

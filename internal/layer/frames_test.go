@@ -1,0 +1,156 @@
+package layer
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"testing"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// asStream decompresses a blob with one decoder, from begin to end.
+func asStream(data []byte) ([]byte, error) {
+	d, err := zstd.NewReader(bytes.NewReader(data), options...)
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(d)
+}
+
+// framesOf compresses pieces, each as a frame.
+func framesOf(t testing.TB, sized bool, pieces ...[]byte) (frames []byte) {
+	t.Helper()
+	for _, piece := range pieces {
+		if sized {
+			frames = append(frames, zstdd(t, piece)...)
+			continue
+		}
+		var b bytes.Buffer
+		w, err := zstd.NewWriter(&b, zstd.WithEncoderConcurrency(1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(second(w.Write(piece)), w.Flush(), w.Close()); err != nil {
+			t.Fatal(err)
+		}
+		frames = append(frames, b.Bytes()...)
+	}
+	return frames
+}
+
+func second(_ int, err error) error { return err }
+
+// noise returns n bytes, one in part of them random.
+func noise(r *rand.Rand, n, part int) []byte {
+	b := make([]byte, n)
+	for i := 0; i < n; i += part {
+		b[i] = byte(r.Uint32())
+	}
+	return b
+}
+
+// However many processors there are, frames are decompressed to what one decoder makes of them, up to the same error.
+func TestFramesLikeAStream(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
+	r := rand.New(rand.NewPCG(1, 2))
+	var small, chunks [][]byte
+	for range 200 {
+		small = append(small, noise(r, r.IntN(20_000), 3))
+	}
+	for range 5 {
+		chunks = append(chunks, noise(r, 2<<20, 2))
+	}
+	large := noise(r, maxFrame+1, 1)
+	bomb := make([]byte, 2*maxGroup)
+	blobs := map[string][]byte{
+		"small frames":                      framesOf(t, true, small...),
+		"small frames that state no size":   framesOf(t, false, small...),
+		"frames of the oci-archive stage":   framesOf(t, true, chunks...),
+		"empty frames":                      framesOf(t, true, nil, nil, small[0], nil),
+		"a large frame":                     framesOf(t, true, small[0], large, small[1]),
+		"a large frame that states no size": framesOf(t, false, small[0], large, small[1]),
+		"frames that expand":                framesOf(t, false, small[0], bomb, bomb, small[1]),
+		"a table of contents":               slices.Concat(skippable("first"), framesOf(t, false, small...), skippable(string(make([]byte, maxFrame))), framesOf(t, true, small[0])),
+		"a large window":                    append(framesOf(t, true, small...), 0x28, 0xb5, 0x2f, 0xfd, 0, 0xa8, 1, 0, 0),
+		"a dictionary":                      append(framesOf(t, true, small[0]), 0x28, 0xb5, 0x2f, 0xfd, 1, 0x58, 7, 1, 0, 0),
+		"a reserved kind of block":          append(framesOf(t, true, small[0]), 0x28, 0xb5, 0x2f, 0xfd, 0, 0x58, 7, 0, 0),
+		"what is no frame":                  append(framesOf(t, true, small[0]), "tail"...),
+	}
+	whole := blobs["small frames"]
+	for i := range 8 {
+		blobs[fmt.Sprint("cut ", i)] = whole[:len(whole)-1-r.IntN(len(whole)/2)]
+		damaged := slices.Clone(whole)
+		damaged[r.IntN(len(damaged))] ^= 1 << r.IntN(8)
+		blobs[fmt.Sprint("damaged ", i)] = damaged
+	}
+	for i := range 6 {
+		blobs[fmt.Sprint("cut within the last frame ", i)] = whole[:len(whole)-i]
+	}
+	for name, blob := range blobs {
+		want, wantErr := asStream(blob)
+		if wantErr == io.ErrUnexpectedEOF {
+			wantErr = errCut
+		}
+		for i, procs := range []int{1, 4} {
+			runtime.GOMAXPROCS(procs)
+			got, err := read(t, blobOf(blob, want), 1<<20, Limits{})
+			if i == 0 && wantErr != nil && bytes.HasPrefix(got, want) {
+				want = got // the block that the fault is in may be returned or not
+			}
+			if !bytes.Equal(got, want) || (err == nil) != (wantErr == nil) || wantErr != nil && !errors.Is(err, wantErr) && err.Error() != wantErr.Error() {
+				t.Errorf("%s, %d processors: %d bytes, %v; want %d bytes, %v", name, procs, len(got), err, len(want), wantErr)
+			}
+		}
+	}
+}
+
+// A stream that is closed while groups are decompressed gives their memory back.
+func TestGroupsComeBack(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(4))
+	r := rand.New(rand.NewPCG(1, 2))
+	var pieces [][]byte
+	for range 40 {
+		pieces = append(pieces, noise(r, 1<<20, 3))
+	}
+	blob := framesOf(t, true, pieces...)
+	budget := NewBudget(0)
+	for _, n := range []int64{0, 1, 5 << 20, 40 << 20} {
+		s := Start(t.Context(), blobOf(blob, slices.Concat(pieces...)), budget, NewTally(Limits{}))
+		if _, err := io.CopyN(io.Discard, s, n); err != nil {
+			t.Error(err)
+		}
+		if n == 5<<20 && len(budget.pool.groups) == cap(budget.pool.groups) {
+			t.Error("nothing is decompressed in parallel")
+		}
+		s.Close()
+		if got, want := len(budget.pool.groups), cap(budget.pool.groups); got != want {
+			t.Errorf("after %d bytes %d groups came back, want %d", n, got, want)
+		}
+	}
+}
+
+func BenchmarkFrames(b *testing.B) {
+	r := rand.New(rand.NewPCG(1, 2))
+	var pieces [][]byte
+	for range 32 {
+		pieces = append(pieces, noise(r, 2<<20, 6))
+	}
+	plain := slices.Concat(pieces...)
+	for name, blob := range map[string][]byte{"many": framesOf(b, true, pieces...), "one": framesOf(b, true, plain)} {
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(int64(len(plain)))
+			for b.Loop() {
+				s := Start(b.Context(), blobOf(blob, plain), NewBudget(32<<20), NewTally(Limits{}))
+				if n, err := io.Copy(io.Discard, s); err != nil || n != int64(len(plain)) {
+					b.Fatal(n, err)
+				}
+				s.Close()
+			}
+		})
+	}
+}
