@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/klauspost/compress/gzip"
@@ -16,33 +17,41 @@ import (
 	"osbuild-containers/internal/layer"
 )
 
-// skewedBytes is the uncompressed size of the skewed image, made of files of this machine.
-const skewedBytes = 1 << 30
+// ownBytes is the uncompressed size of the images that are made of files of this machine.
+const ownBytes = 1 << 30
 
-// skewedShares are the shares of its layers, in percent.
+// skewedShares are the shares of the layers of an image, in percent, of which one is nearly half.
 var skewedShares = []int64{4, 44, 15, 12, 10, 8, 5, 2}
 
 // skewed measures an image with one layer of nearly half its size, compared with only reading that layer: more processors
-// cannot make it faster than that.
+// cannot make it faster than that. The other image it measures has 16 equal layers.
 func (b *bench) skewed() error {
-	image, largest, err := b.makeSkewed(filepath.Join(b.dir, "skewed"))
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	err = b.own("an image with one large layer", skewedShares, func(largest string) []tool {
+		return []tool{{name: "reading the largest layer", line: self + " -read " + largest}}
+	})
+	if err != nil {
+		return err
+	}
+	return b.own("an image of 16 equal layers", slices.Repeat([]int64{6}, 16), func(string) []tool { return nil })
+}
+
+// own measures an image made of files of this machine, compared with what others returns for the path of its largest layer.
+func (b *bench) own(title string, shares []int64, others func(largest string) []tool) error {
+	image, largest, err := b.makeOwn(filepath.Join(b.dir, "own"), shares)
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(filepath.Dir(image))
 	ours := b.stage("org.osbuild.container-deploy", map[string]any{"inputs": map[string]any{"images": map[string]any{
 		"path": filepath.Dir(image),
-		"data": map[string]any{"archives": map[string]any{filepath.Base(image): map[string]any{"format": "dir", "name": "localhost/skewed"}}},
+		"data": map[string]any{"archives": map[string]any{filepath.Base(image): map[string]any{"format": "dir", "name": "localhost/own"}}},
 	}}})
 	ours.prepare = func() error { return os.Mkdir(filepath.Join(b.scratch(), "tree"), 0o755) }
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	return b.compare("container-deploy: an image with one large layer", []tool{
-		ours, oneCore(ours),
-		{name: "reading the largest layer", line: self + " -read " + largest},
-	})
+	return b.compare("container-deploy: "+title, append([]tool{ours, oneCore(ours)}, others(largest)...))
 }
 
 // oneCore returns one of our stages with a single processor.
@@ -63,22 +72,23 @@ func readLayer(ctx context.Context, path string) error {
 	return err
 }
 
-// makeSkewed makes an image below dir, in dir: format. It returns the paths of the image and of its largest layer.
-func (b *bench) makeSkewed(dir string) (image, largest string, err error) {
-	files, err := ownFiles("/usr", skewedBytes)
+// makeOwn makes an image in the format dir below dir, with layers of the given shares in percent. It returns the paths of
+// the image and of its largest layer.
+func (b *bench) makeOwn(dir string, shares []int64) (image, largest string, err error) {
+	files, err := ownFiles("/usr", ownBytes)
 	if err != nil {
 		return "", "", err
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", "", err
 	}
-	made := make([]gzipped, len(skewedShares))
-	errs := make([]error, len(skewedShares))
+	made := make([]gzipped, len(shares))
+	errs := make([]error, len(shares))
 	var wg sync.WaitGroup
-	for i, share := range skewedShares {
+	for i, share := range shares {
 		var mine []string
 		var size int64
-		for len(files) > 0 && (size < skewedBytes/100*share || i == len(skewedShares)-1) {
+		for len(files) > 0 && (size < ownBytes/100*share || i == len(shares)-1) {
 			info, err := os.Lstat(files[0])
 			if err != nil {
 				return "", "", err
@@ -108,7 +118,7 @@ func (b *bench) makeSkewed(dir string) (image, largest string, err error) {
 		if err := os.Rename(filepath.Join(dir, fmt.Sprint("layer", i)), place); err != nil {
 			return "", "", err
 		}
-		if skewedShares[i] == 44 {
+		if shares[i] == slices.Max(shares) {
 			largest = place
 		}
 	}
