@@ -28,6 +28,7 @@ names, and puts osbuild's back. osbuild's are kept in LIBDIR/` + modules.Kept + 
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	var libdir, from string
+	var dryRun bool
 	cmd.PersistentFlags().StringVar(&libdir, "libdir", osbuildLibdir, "the libdir of osbuild, a `DIR`")
 	status := &cobra.Command{
 		Use:   "status",
@@ -41,14 +42,17 @@ names, and puts osbuild's back. osbuild's are kept in LIBDIR/` + modules.Kept + 
 		Long: `enable puts our modules into osbuild's libdir and keeps osbuild's. It may be run
 again, after an update of osbuild or when it was interrupted.`,
 		Args: noArguments,
-		RunE: func(*cobra.Command, []string) error { return a.modulesEnable(libdir, from) },
+		RunE: func(*cobra.Command, []string) error { return a.modulesEnable(libdir, from, dryRun) },
 	}
 	enable.Flags().StringVar(&from, "from", "", "the `DIR` with our modules; without it ../libexec/"+Name+", seen from this executable")
 	disable := &cobra.Command{
 		Use:   "disable",
 		Short: "Take our modules out of osbuild's libdir, and put osbuild's back",
 		Args:  noArguments,
-		RunE:  func(*cobra.Command, []string) error { return a.modulesDisable(libdir) },
+		RunE:  func(*cobra.Command, []string) error { return a.modulesDisable(libdir, dryRun) },
+	}
+	for _, sub := range []*cobra.Command{enable, disable} {
+		sub.Flags().BoolVar(&dryRun, "dry-run", false, "say what would change, and leave it at that")
 	}
 	cmd.AddCommand(status, enable, disable)
 	return cmd
@@ -110,7 +114,7 @@ func moduleVersion(ctx context.Context, path string) string {
 }
 
 // modulesEnable is the command.
-func (a *app) modulesEnable(dir, from string) error {
+func (a *app) modulesEnable(dir, from string, dryRun bool) error {
 	if from == "" {
 		executable, err := os.Executable()
 		if err != nil {
@@ -128,15 +132,24 @@ func (a *app) modulesEnable(dir, from string) error {
 	if err := managed(dir); err != nil {
 		return err
 	}
+	libdir.DryRun = dryRun
 	changed, err := libdir.Enable(from)
 	if err != nil {
 		return err
 	}
-	return a.print("%s: %s enabled\n", dir, count(len(changed), "module"))
+	return a.print("%s: %s %s\n", dir, count(len(changed), "module"), would(dryRun, "enabled"))
+}
+
+// would returns what was done, or would be without --dry-run.
+func would(dryRun bool, done string) string {
+	if dryRun {
+		return "would be " + done
+	}
+	return done
 }
 
 // modulesDisable is the command.
-func (a *app) modulesDisable(dir string) error {
+func (a *app) modulesDisable(dir string, dryRun bool) error {
 	libdir, err := modules.Open(dir)
 	if err != nil {
 		return refused(err)
@@ -144,11 +157,12 @@ func (a *app) modulesDisable(dir string) error {
 	if err := managed(dir); err != nil {
 		return err
 	}
+	libdir.DryRun = dryRun
 	changed, err := libdir.Disable()
 	if err != nil {
 		return err
 	}
-	return a.print("%s: %s disabled\n", dir, count(len(changed), "module"))
+	return a.print("%s: %s %s\n", dir, count(len(changed), "module"), would(dryRun, "disabled"))
 }
 
 // managed refuses to change files diverted by dpkg, which has to know where osbuild's files are.

@@ -18,7 +18,8 @@ import (
 // tagCommand is the command tag with its flags.
 type tagCommand struct {
 	*app
-	arch []string
+	arch   []string
+	dryRun bool
 }
 
 func (a *app) tagCommand() *cobra.Command {
@@ -40,6 +41,7 @@ have a name is what it means.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return t.run(cmd.Context(), args[0], args[1:]) },
 	}
 	cmd.Flags().StringSliceVar(&t.arch, "arch", nil, "`ARCH`, or several with commas between them (default all)")
+	cmd.Flags().BoolVar(&t.dryRun, "dry-run", false, "show which images would be named, and leave it at that")
 	return cmd
 }
 
@@ -97,6 +99,9 @@ func (t *tagCommand) run(ctx context.Context, what string, args []string) error 
 	}
 	for _, i := range images {
 		for _, n := range names {
+			if t.dryRun {
+				continue
+			}
 			if err := t.tag(ctx, c, all, i, n, len(images) > 1); err != nil {
 				return err
 			}
@@ -148,6 +153,7 @@ func samePlatform(a, b *cacheinfo.Image) bool { return a.Platform.String() == b.
 type (
 	tagAnswer struct {
 		Cache  string     `json:"cache"`
+		DryRun bool       `json:"dryRun"`
 		Images []tagImage `json:"images"`
 	}
 	tagImage struct {
@@ -160,7 +166,7 @@ type (
 // show writes the answer.
 func (t *tagCommand) show(dir string, images []*cacheinfo.Image, names []cacheinfo.Name) error {
 	if t.flags.json {
-		answer := tagAnswer{Cache: dir, Images: []tagImage{}}
+		answer := tagAnswer{Cache: dir, DryRun: t.dryRun, Images: []tagImage{}}
 		for _, i := range images {
 			answer.Images = append(answer.Images, tagImage{i.ID, i.Platform.String(), texts(names)})
 		}
@@ -172,5 +178,9 @@ func (t *tagCommand) show(dir string, images []*cacheinfo.Image, names []cachein
 			rows = append(rows, []string{short(i.ID), i.Platform.String(), n})
 		}
 	}
-	return t.lines([]column{{name: "IMAGE ID"}, {name: "PLATFORM", most: 24}, {name: "NAME"}}, rows)
+	err := t.lines([]column{{name: "IMAGE ID"}, {name: "PLATFORM", most: 24}, {name: "NAME"}}, rows)
+	if err == nil && t.dryRun {
+		t.env.Lines().Note("nothing was changed")
+	}
+	return err
 }

@@ -61,6 +61,8 @@ type Module struct {
 
 // A Libdir is a libdir of osbuild.
 type Libdir struct {
+	DryRun bool // Enable and Disable find what they would change, and change nothing
+
 	dir    string
 	before func(file string) error // called before a file is replaced or removed; for tests; may be nil
 }
@@ -193,6 +195,9 @@ func (l Libdir) Disable() (changed []string, err error) {
 			changed = append(changed, name)
 		}
 	}
+	if l.DryRun {
+		return changed, nil
+	}
 	for _, kind := range []string{"sources", "stages", ""} {
 		_ = os.Remove(l.kept(kind)) // only if empty
 	}
@@ -279,6 +284,9 @@ func (l Libdir) advise(err error) error {
 // put atomically and durably makes to a hard link to the file from, or a copy of it. Temporary files are in the directory Kept,
 // which is on the same file system as the libdir.
 func (l Libdir) put(from, to string) error {
+	if l.DryRun {
+		return nil
+	}
 	for _, dir := range []string{l.kept(""), filepath.Dir(to)} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
@@ -302,6 +310,9 @@ func (l Libdir) put(from, to string) error {
 }
 
 func (l Libdir) rename(from, to string) error {
+	if l.DryRun {
+		return nil
+	}
 	if l.before != nil {
 		if err := l.before(to); err != nil {
 			return err
@@ -311,6 +322,9 @@ func (l Libdir) rename(from, to string) error {
 }
 
 func (l Libdir) remove(file string) error {
+	if l.DryRun {
+		return nil
+	}
 	if l.before != nil {
 		if err := l.before(file); err != nil {
 			return err

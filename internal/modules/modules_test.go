@@ -126,6 +126,27 @@ func TestEnableAndDisable(t *testing.T) {
 	}
 }
 
+// TestDryRun: it says what would change, and changes nothing.
+func TestDryRun(t *testing.T) {
+	ours, l := libdirs(t)
+	dry := l
+	dry.DryRun = true
+	changed, err := dry.Enable(ours)
+	must(t, err)
+	if len(changed) != 6 {
+		t.Errorf("%d would be enabled, want 6: %v", len(changed), changed)
+	}
+	isOsbuilds(t, l, 1)
+	_, err = l.Enable(ours)
+	must(t, err)
+	changed, err = dry.Disable()
+	must(t, err)
+	if len(changed) != 6 {
+		t.Errorf("%d would be disabled, want 6: %v", len(changed), changed)
+	}
+	isOurs(t, l, ours, true)
+}
+
 func TestUpdateOfOsbuild(t *testing.T) {
 	ours, l := libdirs(t)
 	_, err := l.Enable(ours)
