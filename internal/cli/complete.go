@@ -44,15 +44,15 @@ names and ids of images, architectures and formats. Packages install it.`,
 			if err := script(&text); err != nil {
 				return err
 			}
-			// That of bash would escape the commas of a list, which bash then does not recognize as what was typed.
-			// No value has a character that has to be escaped: see isPlain.
+			// The script for bash would escape the commas of a list, and bash would not recognize what was typed. Values
+			// need no escaping: see isPlain.
 			return a.print("%s", strings.ReplaceAll(text.String(), `"%q`, `"%s`))
 		},
 	}
 }
 
-// complete has the shell offer values for the arguments and flags of a command and of those below it. What is not in
-// these tables has no values that could be offered.
+// complete sets the completions of the arguments and flags of a command and its subcommands. Those not in the tables of
+// argumentValues and flagValues have none.
 func (a *app) complete(cmd *cobra.Command) {
 	path := pathBelowRoot(cmd)
 	if cmd.ValidArgs == nil && cmd.ValidArgsFunction == nil {
@@ -61,7 +61,7 @@ func (a *app) complete(cmd *cobra.Command) {
 	completing := len(a.env.Args) > 0 && strings.HasPrefix(a.env.Args[0], cobra.ShellCompRequestCmd)
 	cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
 		if completing {
-			_, f.Usage = pflag.UnquoteUsage(f) // it is shown as it is
+			_, f.Usage = pflag.UnquoteUsage(f) // shells show it without removing the quotes
 		}
 		if f.Value.Type() != "bool" {
 			_ = cmd.RegisterFlagCompletionFunc(f.Name, flagValues(path, f.Name)) // an error only for a flag that is not there
@@ -72,7 +72,7 @@ func (a *app) complete(cmd *cobra.Command) {
 	}
 }
 
-// argumentValues returns what completes the arguments of a command.
+// argumentValues returns the completion of the arguments of a command.
 func (a *app) argumentValues(path string) cobra.CompletionFunc {
 	switch path {
 	case "list", "verify", "rm", "export":
@@ -93,7 +93,7 @@ func (a *app) argumentValues(path string) cobra.CompletionFunc {
 	return cobra.NoFileCompletions
 }
 
-// flagValues returns what completes the value of a flag.
+// flagValues returns the completion of the value of a flag.
 func flagValues(path, flag string) cobra.CompletionFunc {
 	switch flag {
 	case "cache", "store", "cert-dir", "dest-cert-dir", "libdir":
@@ -139,14 +139,14 @@ func oneOf(values ...string) cobra.CompletionFunc {
 	return cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)
 }
 
-// inOrder completes the first argument with the first of all, and so on; the last is for all that follow.
+// inOrder completes each argument with the function at its position, and further arguments with the last function.
 func inOrder(all ...cobra.CompletionFunc) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		return all[min(len(args), len(all)-1)](cmd, args, typed)
 	}
 }
 
-// both offers what either of two does, each once.
+// both offers the values of two functions, without duplicates.
 func both(a, b cobra.CompletionFunc) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		first, directive := a(cmd, args, typed)
@@ -157,7 +157,7 @@ func both(a, b cobra.CompletionFunc) cobra.CompletionFunc {
 	}
 }
 
-// architectures completes a list of architectures with commas between them.
+// architectures completes a comma-separated list of architectures.
 func architectures(path string) cobra.CompletionFunc {
 	known := []string{"x86_64", "amd64", "aarch64", "arm64", "armhfp", "ppc64le", "s390x", "riscv64"}
 	if uses[path].registry || path == "pin parse" {
@@ -165,6 +165,9 @@ func architectures(path string) cobra.CompletionFunc {
 	}
 	return func(_ *cobra.Command, _ []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		list := typed[:strings.LastIndex(typed, ",")+1]
+		if !isPlain(strings.ReplaceAll(list, ",", "")) { // quoted when it was typed, and not quoted when it is offered
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
 		var values []cobra.Completion
 		for _, arch := range known {
 			if !slices.Contains(strings.Split(list, ","), arch) {
@@ -185,8 +188,8 @@ func instructions(*cobra.Command, []string, string) ([]cobra.Completion, cobra.S
 	return values, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
 }
 
-// pinned completes names of what is pinned, as Select of a pin file understands them. There are none if the pin file
-// cannot be read.
+// pinned completes names of pinned images, as accepted by pin.File.Select. There are none if the pin file cannot be
+// read.
 func pinned(cmd *cobra.Command, args []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	paths := []string{pin.FileName}
 	if flag := cmd.Flag("pins"); flag != nil && flag.Changed {
@@ -197,7 +200,7 @@ func pinned(cmd *cobra.Command, args []string, typed string) ([]cobra.Completion
 	}
 	var names []string
 	for _, path := range paths {
-		if fi, err := os.Stat(path); err != nil || !fi.Mode().IsRegular() { // no process may ever write to a pipe
+		if fi, err := os.Stat(path); err != nil || !fi.Mode().IsRegular() { // reading a pipe may block
 			continue
 		}
 		f, err := pin.Read(path)
@@ -211,8 +214,8 @@ func pinned(cmd *cobra.Command, args []string, typed string) ([]cobra.Completion
 	return ends(names, args, typed), cobra.ShellCompDirectiveNoFileComp
 }
 
-// cached completes names of the images of the cache, as cacheinfo.Find understands them, and ids where the beginning of
-// one was typed. There are none if the cache cannot be read.
+// cached completes names of images in the cache, as accepted by cacheinfo.Find, and ids whose beginning was typed. There
+// are none if the cache cannot be read.
 func (a *app) cached(_ *cobra.Command, args []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	dir, err := a.cacheDir()
 	if err != nil {
@@ -236,25 +239,22 @@ func (a *app) cached(_ *cobra.Command, args []string, typed string) ([]cobra.Com
 	return append(ends(names, args, typed), ids...), cobra.ShellCompDirectiveNoFileComp
 }
 
-// isPlain reports whether no shell takes a character of a name for more than itself. A name that another program has
-// recorded may be anything.
+// isPlain reports whether a name has no characters that are special to a shell and does not look like a flag. Names
+// recorded by other programs may have any characters.
 func isPlain(name string) bool {
-	return !strings.ContainsFunc(name, func(r rune) bool {
+	return !strings.HasPrefix(name, "-") && !strings.ContainsFunc(name, func(r rune) bool {
 		return !strings.ContainsRune("-._/:@", r) && (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z')
 	})
 }
 
-// ends returns the names, or their longest ends at a slash, that begin with what was typed, without those that are
-// arguments already.
+// ends returns the names that begin with what was typed, or their longest ends after a slash that do. It leaves out those
+// that are arguments already.
 func ends(names, args []string, typed string) []cobra.Completion {
 	var found []cobra.Completion
 	for _, name := range names {
-		if !isPlain(name) {
-			continue
-		}
 		for rest, more := name, true; more; _, rest, more = strings.Cut(rest, "/") {
 			if strings.HasPrefix(rest, typed) {
-				if !slices.Contains(args, rest) {
+				if isPlain(rest) && !slices.Contains(args, rest) {
 					found = append(found, rest)
 				}
 				break
