@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -31,10 +30,12 @@ func TestMain(m *testing.M) {
 		return
 	}
 	testscript.Main(m, map[string]func(){
-		cli.Name: func() { os.Exit(cli.Main(context.Background(), cli.OS())) },
+		cli.Name: func() { os.Exit(run()) },
 	})
 }
 
+// What the tool answers in JSON is compared with its schema, see run.
+//
 // The scripts in testdata/script run the whole tool, each with its own home directory, against one real registry: $REG is its
 // address, and $NAME a name for the script's images. Commands in addition to testscript's:
 //
@@ -62,12 +63,19 @@ func TestMain(m *testing.M) {
 //	stalled DIGEST
 //		serves the registry again as $STALLED, where the connection hangs after 1000 bytes of
 //		that blob.
+//	everyschema FILE
+//		fails unless the file, which $SEEN named when the tool ran, has all schemas.
 //	interrupt SIGNAL N DIGEST PROGRAM [ARGUMENT]…
 //		runs a program, sends it a signal when a cache contains more of the blob than before, and
 //		requires that exit status, -1 for a killed program. Its output is in interrupted.out
 //		and interrupted.err.
 func TestScripts(t *testing.T) {
 	reg := registry.Start(t)
+	schemas, err := filepath.Abs("../../schemas/output")
+	self, why := os.Executable()
+	if err = errors.Join(err, why); err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir:                 filepath.Join("testdata", "script"),
 		UpdateScripts:       *update,
@@ -80,7 +88,7 @@ func TestScripts(t *testing.T) {
 				defaultCache = filepath.Join(home, ".cache/osbuild/sources")
 			}
 			env.Vars = append(env.Vars,
-				"HOME="+home, "XDG_RUNTIME_DIR="+filepath.Join(home, "run"), "DEFAULT_CACHE="+defaultCache,
+				"HOME="+home, "XDG_RUNTIME_DIR="+filepath.Join(home, "run"), "DEFAULT_CACHE="+defaultCache, "SCHEMAS="+schemas, "SELF="+self,
 				"REG="+reg.Addr, "NAME="+reg.Addr+"/"+strings.ReplaceAll(filepath.Base(env.WorkDir), "script-", ""),
 				"CONTAINERS_REGISTRIES_CONF="+filepath.Join(home, ".config/containers/registries.conf"))
 			config := filepath.Join(home, ".config", "containers")
@@ -103,6 +111,8 @@ func TestScripts(t *testing.T) {
 			"hold":   hold,
 
 			"release": release,
+
+			"everyschema": everySchema,
 
 			"stalled":   func(ts *testscript.TestScript, _ bool, args []string) { stalled(t, ts, reg, args) },
 			"interrupt": interrupt,

@@ -35,8 +35,8 @@ type Exported struct {
 
 // A Sum counts blobs.
 type Sum struct {
-	Blobs int   `json:"blobs"`
-	Bytes int64 `json:"bytes"`
+	Blobs int
+	Bytes int64
 }
 
 func (s *Sum) add(size int64) { s.Blobs++; s.Bytes = manifest.AddSizes(s.Bytes, size) }

@@ -30,9 +30,9 @@ type Layer struct {
 // Signature is a signature published with an image. The policy of the publishing machine verified it; it is not verified
 // here.
 type Signature struct {
-	Kind     string `json:"kind"` // simple (OpenPGP) or sigstore
-	Bytes    int    `json:"bytes"`
-	Identity string `json:"identity,omitempty"` // signed name; only for sigstore
+	Kind     string // simple (OpenPGP) or sigstore
+	Bytes    int
+	Identity string // signed name; only for sigstore
 }
 
 // Inspect reads all details of an image found by Scan.

@@ -86,6 +86,9 @@ func scan(c *cache.Cache, more func(*Image, *cache.Published) error) ([]*Image, 
 	return slices.DeleteFunc(images, func(i *Image) bool { return i == nil }), nil
 }
 
+// Read reads one image, without what it shares with others. It returns nil if the image does not exist.
+func Read(c *cache.Cache, id digest.Digest) *Image { return read(c, id, (*Image).readImage) }
+
 // read reads one image. It returns nil if the image no longer exists.
 func read(c *cache.Cache, id digest.Digest, more func(*Image, *cache.Published) error) *Image {
 	pub, err := c.OpenImage(id)

@@ -52,7 +52,7 @@ func TestVerifySaysWhatItDidNotRead(t *testing.T) {
 	if want := "replaced each time while it was read, and so not verified: 2 images all is well: 1 image,"; !strings.Contains(text, want) {
 		t.Errorf("got %s\nwant %s", text, want)
 	}
-	if got := verifyJSON("", v, &verify.Repaired{}); got.Images != 1 || got.Replaced != 2 {
+	if got := verifyAnswer("", v, &verify.Repaired{}); got.Images != 1 || got.Replaced != 2 {
 		t.Errorf("got %+v", got)
 	}
 }

@@ -4,9 +4,9 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
+	"osbuild-containers/internal/answer"
 	"osbuild-containers/internal/cacheinfo"
 	"osbuild-containers/internal/progress"
 )
@@ -40,7 +40,7 @@ func (a *app) du() error {
 		a.noteCache(dir, len(u.Images))
 	}
 	if a.flags.json {
-		return a.json(usageJSON(dir, u))
+		return a.json(duAnswer(dir, u))
 	}
 	if u.Total() == 0 {
 		return nil
@@ -77,39 +77,10 @@ func usageText(u *cacheinfo.Usage) string {
 	return b.String()
 }
 
-// What du answers in JSON; sizes are bytes.
-type (
-	duAnswer struct {
-		Cache   string    `json:"cache"`
-		Images  []duImage `json:"images"`
-		Size    int64     `json:"size"`  // of the images, each by itself
-		Disk    int64     `json:"disk"`  // of the images, what they share once
-		Saved   int64     `json:"saved"` // by sharing
-		Twice   int64     `json:"twice"` // of disk: what is stored more than once
-		Unused  duBlobs   `json:"unused"`
-		Partial duBlobs   `json:"partial"`
-		Total   int64     `json:"total"` // disk, unused and partial
+// duAnswer is what du answers in JSON.
+func duAnswer(dir string, u *cacheinfo.Usage) answer.DU {
+	return answer.DU{
+		Cache: dir, Images: cachedImages(u.Images), Size: u.Size, Disk: u.Disk, Saved: u.Saved(), Twice: u.Twice,
+		Unused: blobsAnswer(u.Unused), Partial: blobsAnswer(u.Partial), Total: u.Total(),
 	}
-	duImage struct {
-		ID       digest.Digest `json:"id"`
-		Platform string        `json:"platform"`
-		Names    []string      `json:"names"`
-		Size     int64         `json:"size"`
-		Adds     int64         `json:"adds"`
-	}
-	duBlobs struct {
-		Blobs int   `json:"blobs"`
-		Bytes int64 `json:"bytes"`
-	}
-)
-
-func usageJSON(dir string, u *cacheinfo.Usage) duAnswer {
-	answer := duAnswer{
-		Cache: dir, Images: []duImage{}, Size: u.Size, Disk: u.Disk, Saved: u.Saved(), Twice: u.Twice,
-		Unused: duBlobs{len(u.Unused), cacheinfo.Bytes(u.Unused)}, Partial: duBlobs{len(u.Partial), cacheinfo.Bytes(u.Partial)}, Total: u.Total(),
-	}
-	for _, i := range u.Images {
-		answer.Images = append(answer.Images, duImage{i.ID, i.Platform.String(), namesOf(i), i.Size, i.Unshared})
-	}
-	return answer
 }

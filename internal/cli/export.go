@@ -171,7 +171,7 @@ func (e *exportCommand) run(ctx context.Context, args []string) error {
 	}
 	log.Close()
 	if e.flags.json {
-		return e.json(exportJSON(target, b))
+		return e.json(exportAnswer(target, b))
 	}
 	if e.env.Quiet {
 		return nil

@@ -4,43 +4,26 @@ import (
 	"slices"
 	"unicode/utf8"
 
-	"github.com/opencontainers/go-digest"
-
+	"osbuild-containers/internal/answer"
 	"osbuild-containers/internal/bundle"
 	"osbuild-containers/internal/cacheinfo"
 	"osbuild-containers/internal/progress"
 )
 
-// What export answers in JSON; sizes are bytes.
-type (
-	exportAnswer struct {
-		Version int             `json:"version"`
-		Output  string          `json:"output"`
-		Format  string          `json:"format"`
-		Images  []exportedImage `json:"images"`
-		Lists   []digest.Digest `json:"lists"`
-		Written bundle.Sum      `json:"written"` // configs and layers
-		LeftOut bundle.Sum      `json:"leftOut"` // that --have names
-	}
-	exportedImage struct {
-		ID       digest.Digest `json:"id"`
-		Manifest digest.Digest `json:"manifest"`
-		Platform string        `json:"platform"`
-		Names    []string      `json:"names"`
-	}
-)
-
-func exportJSON(o bundle.Output, b *bundle.Bundle) exportAnswer {
-	answer := exportAnswer{
-		Version: 1, Output: o.Path, Format: o.Format, Images: []exportedImage{},
-		Lists: orEmpty(b.Lists), Written: b.Blobs, LeftOut: b.Left,
+// exportAnswer is what export answers in JSON.
+func exportAnswer(o bundle.Output, b *bundle.Bundle) answer.Export {
+	a := answer.Export{
+		Output: o.Path, Format: o.Format, Images: []answer.Image{},
+		Lists: orEmpty(b.Lists), Written: sumAnswer(b.Blobs), LeftOut: sumAnswer(b.Left),
 	}
 	for n := range b.Images {
 		i := &b.Images[n]
-		answer.Images = append(answer.Images, exportedImage{i.ID, i.Manifest, i.Platform.String(), i.Names})
+		a.Images = append(a.Images, answer.Image{ID: i.ID, Manifest: i.Manifest, Platform: i.Platform.String(), Names: orEmpty(i.Names)})
 	}
-	return answer
+	return a
 }
+
+func sumAnswer(s bundle.Sum) answer.Blobs { return answer.Blobs{Count: s.Blobs, Bytes: s.Bytes} }
 
 // showExported is a line for each image, and one or two for all.
 func (a *app) showExported(o bundle.Output, b *bundle.Bundle) error {

@@ -43,7 +43,7 @@ What the cache has is not fetched again, and an interrupted download is resumed.
 What is fetched is verified against its digests; what is published is complete.
 
 With --json, standard output is a stream of events, one in a line; see
-docs/events.md. With --plan it is the plan.`,
+docs/json.md. With --plan it is the plan.`,
 		Example: `  osbuild-containers fetch --plan
   osbuild-containers fetch --manifest build.json --cache ~/osbuild/sources
   osbuild-containers fetch registry.example.com/team/base:1 --arch aarch64`,

@@ -1,13 +1,13 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"strings"
 
-	"github.com/opencontainers/go-digest"
-
+	"osbuild-containers/internal/answer"
 	"osbuild-containers/internal/fetch"
 	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/manifest"
@@ -18,7 +18,7 @@ import (
 // runPlan says what fetch would do.
 func (f *fetchCommand) runPlan(ctx context.Context, lists, images *request.Request) error {
 	log := f.env.Lines()
-	all := []planJSON{}
+	all := []answer.PlannedItem{}
 	if len(lists.Items) > 0 {
 		all = append(all, planned("list", fetch.PlanLists(ctx, lists, log))...)
 	}
@@ -27,18 +27,18 @@ func (f *fetchCommand) runPlan(ctx context.Context, lists, images *request.Reque
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	answer := planAnswer{Version: 1, Cache: images.Cache, Items: all}
+	plan := answer.FetchPlan{Cache: images.Cache, Items: all}
 	failed := false
 	for _, p := range all {
-		answer.Download = manifest.AddSizes(answer.Download, p.Download)
-		answer.Reuse = manifest.AddSizes(answer.Reuse, p.Reuse)
+		plan.Download = manifest.AddSizes(plan.Download, p.Download)
+		plan.Reuse = manifest.AddSizes(plan.Reuse, p.Reuse)
 		failed = failed || p.Error != ""
 	}
 	var err error
 	if f.flags.json {
-		err = f.json(answer)
+		err = f.json(plan)
 	} else {
-		err = f.print("%s", answer.text())
+		err = f.print("%s", planText(&plan))
 	}
 	if err == nil && failed {
 		err = errors.New("not all can be fetched as it is now")
@@ -46,86 +46,52 @@ func (f *fetchCommand) runPlan(ctx context.Context, lists, images *request.Reque
 	return err
 }
 
-// What --plan answers in JSON; sizes are bytes.
-type (
-	planAnswer struct {
-		Version  int        `json:"version"`
-		Cache    string     `json:"cache"`
-		Items    []planJSON `json:"items"`
-		Download int64      `json:"download"`
-		Reuse    int64      `json:"reuse"`
-	}
-	planJSON struct {
-		Kind     string        `json:"kind"` // image or list
-		Name     string        `json:"name"`
-		Digest   digest.Digest `json:"digest"` // what is pinned
-		ID       digest.Digest `json:"id"`
-		Cached   bool          `json:"cached"`
-		From     string        `json:"from,omitempty"` // repository, a mirror's or the registry's, or store
-		Size     int64         `json:"size"`
-		Download int64         `json:"download"`
-		Reuse    int64         `json:"reuse"`
-		Blobs    []planBlob    `json:"blobs"`
-		Error    string        `json:"error,omitempty"`
-
-		platform string // of an image, where it is known
-	}
-	planBlob struct {
-		Digest digest.Digest `json:"digest"`
-		Size   int64         `json:"size"` // -1: unknown, of a layer of schema 1
-		Way    fetch.Way     `json:"way"`
-		Have   int64         `json:"have"` // of a download: what an earlier one left
-	}
-)
-
-func planned(kind string, plans []fetch.Planned) []planJSON {
-	all := make([]planJSON, 0, len(plans))
+// planned is the plan for items of a kind.
+func planned(kind string, plans []fetch.Planned) []answer.PlannedItem {
+	all := make([]answer.PlannedItem, 0, len(plans))
 	for n := range plans {
 		p := &plans[n]
-		j := planJSON{
-			Kind: kind, Name: p.Item.Image.Name, Digest: p.Item.Image.Digest, ID: p.Item.ID, Cached: p.Cached,
-			From: p.From, Size: p.Size, Download: p.Download(), Reuse: p.Reused(), Blobs: []planBlob{},
-			platform: p.Item.Image.Platform,
-		}
-		if j.Digest == "" {
-			j.Digest = j.ID
+		i := answer.PlannedItem{
+			Item: answer.Item{Kind: kind, ID: p.Item.ID}, Reference: p.Item.Image.Name, Pinned: cmp.Or(p.Item.Image.Digest, p.Item.ID),
+			Platform: p.Item.Image.Platform, Cached: p.Cached, From: p.From, Size: p.Size,
+			Download: p.Download(), Reuse: p.Reused(), Blobs: []answer.PlannedBlob{},
 		}
 		if p.Err != nil {
-			j.Error = hint.Line(p.Err, hint.Flags)
-			j.Download, j.Reuse, j.Size = 0, 0, 0
+			i.Error = hint.Line(p.Err, hint.Flags)
+			i.Download, i.Reuse, i.Size = 0, 0, 0
 		}
 		for _, b := range p.Blobs {
-			j.Blobs = append(j.Blobs, planBlob{b.Digest, b.Size, b.Way, b.Have})
+			i.Blobs = append(i.Blobs, answer.PlannedBlob{Digest: b.Digest, Size: b.Size, Way: string(b.Way), Have: b.Have})
 		}
-		all = append(all, j)
+		all = append(all, i)
 	}
 	return all
 }
 
-// text is the plan for people: for each item what would be downloaded, and what not, and why not.
-func (p *planAnswer) text() string {
+// planText is the plan for people: for each item what would be downloaded, and what not, and why not.
+func planText(p *answer.FetchPlan) string {
 	if len(p.Items) == 0 {
 		return "nothing to fetch\n"
 	}
 	var b strings.Builder
 	named := map[string]int{}
 	for _, i := range p.Items {
-		if i.platform != "" {
-			named[i.Name]++
+		if i.Platform != "" {
+			named[i.Reference]++
 		}
 	}
 	for _, i := range p.Items {
 		tail := "  " + i.Kind + " " + short(i.ID)
-		if named[i.Name] > 1 && i.platform != "" {
-			tail = " " + strings.TrimPrefix(i.platform, "linux/") + tail
+		if named[i.Reference] > 1 && i.Platform != "" {
+			tail = " " + strings.TrimPrefix(i.Platform, "linux/") + tail
 		}
-		b.WriteString(cutStart(progress.Clean(i.Name), width-len(tail)) + tail + "\n")
-		b.WriteString(i.text())
+		b.WriteString(cutStart(progress.Clean(i.Reference), width-len(tail)) + tail + "\n")
+		b.WriteString(itemText(&i))
 	}
 	return b.String() + fmt.Sprintf("in all: %s to download, %s to reuse\n", progress.Bytes(p.Download), progress.Bytes(p.Reuse))
 }
 
-func (i *planJSON) text() string {
+func itemText(i *answer.PlannedItem) string {
 	switch {
 	case i.Error != "":
 		var b strings.Builder
@@ -152,7 +118,7 @@ func (i *planJSON) text() string {
 			unsized++
 			continue
 		}
-		sum[blob.Way] = sum[blob.Way].and(blob.Size - blob.Have)
+		sum[fetch.Way(blob.Way)] = sum[fetch.Way(blob.Way)].and(blob.Size - blob.Have)
 		if blob.Have > 0 {
 			begun = begun.and(blob.Have)
 		}

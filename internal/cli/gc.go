@@ -11,8 +11,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"osbuild-containers/internal/answer"
 	"osbuild-containers/internal/cache"
-	"osbuild-containers/internal/cacheinfo"
 	"osbuild-containers/internal/gc"
 	"osbuild-containers/internal/progress"
 )
@@ -81,7 +81,7 @@ func (g *gcCommand) run(ctx context.Context) error {
 		}
 	}
 	if g.flags.json {
-		return g.json(gcJSON(dir, done, g.dryRun))
+		return g.json(gcAnswer(dir, done, g.dryRun))
 	}
 	if g.env.Quiet && !g.dryRun {
 		return nil
@@ -193,44 +193,18 @@ func gcText(done *gc.Collected, dry bool, command string) string {
 	return b.String()
 }
 
-// What gc answers in JSON; sizes are bytes.
-type (
-	gcAnswer struct {
-		Cache   string          `json:"cache"`
-		DryRun  bool            `json:"dryRun"`
-		Images  []gcImage       `json:"images"` // that went, or were to go and stayed
-		Lists   []digest.Digest `json:"lists"`
-		Unused  duBlobs         `json:"unused"`
-		Partial duBlobs         `json:"partial"`
-		Freed   int64           `json:"freed"`
-		Left    int64           `json:"left"`
-		Over    int64           `json:"over,omitempty"`
-		Busy    []string        `json:"busy,omitempty"` // why not all could be done now
-		Missing []digest.Digest `json:"missing"`        // of what is to be kept
-	}
-	gcImage struct {
-		ID       digest.Digest `json:"id"`
-		Platform string        `json:"platform"`
-		Names    []string      `json:"names"`
-		Used     time.Time     `json:"used"`
-		Size     int64         `json:"size"`
-		Frees    int64         `json:"frees"`
-		Why      string        `json:"stayed,omitempty"`
-	}
-)
-
-func gcJSON(dir string, done *gc.Collected, dry bool) gcAnswer {
-	answer := gcAnswer{
-		Cache: dir, DryRun: dry, Images: []gcImage{}, Lists: []digest.Digest{},
-		Unused:  duBlobs{len(done.Unused), cacheinfo.Bytes(done.Unused)},
-		Partial: duBlobs{len(done.Partial), cacheinfo.Bytes(done.Partial)},
-		Freed:   done.Freed, Left: done.Total - done.Freed, Over: done.Over, Busy: done.Busy, Missing: orEmpty(done.Missing),
+// gcAnswer is what gc answers in JSON.
+func gcAnswer(dir string, done *gc.Collected, dry bool) answer.GC {
+	a := answer.GC{
+		Cache: dir, DryRun: dry, Images: []answer.RemovedImage{}, Lists: []digest.Digest{},
+		Unused: blobsAnswer(done.Unused), Partial: blobsAnswer(done.Partial),
+		Frees: done.Freed, Total: done.Total - done.Freed, Over: done.Over, Busy: orEmpty(done.Busy), NotFound: orEmpty(done.Missing),
 	}
 	for _, r := range done.Images {
-		answer.Images = append(answer.Images, gcImage{r.ID, r.Platform.String(), namesOf(r.Image), r.Used, r.Size, r.Frees, r.Why})
+		a.Images = append(a.Images, answer.RemovedImage{CachedImage: cachedImage(r.Image), Frees: r.Frees, Stayed: r.Why})
 	}
 	for _, l := range done.Lists {
-		answer.Lists = append(answer.Lists, l.Digest)
+		a.Lists = append(a.Lists, l.Digest)
 	}
-	return answer
+	return a
 }

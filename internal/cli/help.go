@@ -3,6 +3,7 @@ package cli
 import (
 	"github.com/spf13/cobra"
 
+	"osbuild-containers/internal/answer"
 	"osbuild-containers/internal/process"
 )
 
@@ -37,16 +38,9 @@ func (a *app) versionCommand() *cobra.Command {
 		Args:  noArguments,
 		RunE: func(*cobra.Command, []string) error {
 			if a.flags.json {
-				return a.json(versionAnswer{1, Name, process.VersionText()})
+				return a.json(answer.Version{Name: Name, Release: process.VersionText()})
 			}
 			return a.print("%s %s\n", Name, process.VersionText())
 		},
 	}
-}
-
-// versionAnswer is what version answers in JSON.
-type versionAnswer struct {
-	Version int    `json:"version"` // of the answer
-	Name    string `json:"name"`
-	Release string `json:"release"`
 }

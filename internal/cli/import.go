@@ -9,11 +9,12 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
+	"osbuild-containers/internal/answer"
 	"osbuild-containers/internal/bundle"
 	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/cacheinfo"
 	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/pin"
@@ -106,7 +107,7 @@ func (a *app) runImport(ctx context.Context, path string, repair bool, root *roo
 		return cmp.Or(strings.Compare(b.Kind, a.Kind), slices.Compare(a.Names, b.Names), cmp.Compare(a.ID, b.ID))
 	})
 	if a.flags.json {
-		err = a.json(importJSON(dir, path, done))
+		err = a.json(importAnswer(dir, path, done))
 	} else if !a.env.Quiet {
 		err = a.showImported(done)
 	}
@@ -116,40 +117,24 @@ func (a *app) runImport(ctx context.Context, path string, repair bool, root *roo
 	return fmt.Errorf("%d of %d could not be imported", failed, len(done.Results))
 }
 
-// What import answers in JSON; sizes are bytes.
-type (
-	importAnswer struct {
-		Version int            `json:"version"`
-		Cache   string         `json:"cache"`
-		From    string         `json:"from"`
-		Format  string         `json:"format"` // oci, oci-archive, docker-archive, dir or tarball
-		Items   []importedItem `json:"items"`
-	}
-	importedItem struct {
-		Kind     string        `json:"kind"`  // image or list
-		State    bundle.State  `json:"state"` // imported, cached or failed
-		ID       digest.Digest `json:"id"`
-		Manifest digest.Digest `json:"manifest,omitempty"` // of an image, to pin it by
-		Names    []string      `json:"names"`
-		Bytes    int64         `json:"bytes"`  // copied
-		Reused   int64         `json:"reused"` // that were in the cache
-		Error    string        `json:"error,omitempty"`
-	}
-)
-
-func importJSON(dir, path string, done *bundle.Imported) importAnswer {
-	answer := importAnswer{Version: 1, Cache: dir, From: path, Format: done.Format, Items: []importedItem{}}
+// importAnswer is what import answers in JSON.
+func importAnswer(dir, path string, done *bundle.Imported) answer.Import {
+	c := cache.Open(dir)
+	a := answer.Import{Cache: dir, From: path, Format: done.Format, Items: []answer.ImportedItem{}}
 	for n := range done.Results {
 		r := &done.Results[n]
-		i := importedItem{
-			Kind: r.Kind, State: r.State, ID: r.ID, Manifest: r.Manifest, Names: orEmpty(r.Names), Bytes: r.Bytes, Reused: r.Reused,
+		i := answer.ImportedItem{
+			Item: answer.Item{Kind: r.Kind, ID: r.ID}, Manifest: r.Manifest, Names: orEmpty(r.Names),
+			State: string(r.State), Bytes: r.Bytes, Reused: r.Reused,
 		}
 		if r.Err != nil {
-			i.Error = hint.Text(r.Err, hint.Flags)
+			i.Error = hint.Line(r.Err, hint.Flags)
+		} else if image := cacheinfo.Read(c, r.ID); r.Kind == "image" && image != nil {
+			i.Platform = image.Platform.String()
 		}
-		answer.Items = append(answer.Items, i)
+		a.Items = append(a.Items, i)
 	}
-	return answer
+	return a
 }
 
 // several reports whether several images have a name.

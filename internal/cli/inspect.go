@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
+	"osbuild-containers/internal/answer"
 	"osbuild-containers/internal/bundle"
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/cacheinfo"
@@ -64,7 +65,7 @@ func (a *app) inspect(what string, arch []string) error {
 		return err
 	}
 	if a.flags.json {
-		return a.json(detailJSON(d))
+		return a.json(inspectAnswer(dir, d))
 	}
 	return a.print("%s", detailText(d, images))
 }
@@ -223,39 +224,23 @@ func sharers(ids []digest.Digest, named map[digest.Digest]bool) string {
 	return strings.Join(texts, " ")
 }
 
-// What inspect answers in JSON.
-type (
-	detailAnswer struct {
-		imageJSON
-		MediaType  string                `json:"mediaType,omitempty"`
-		Path       string                `json:"path"`
-		Layers     []layerJSON           `json:"layers"`
-		Signatures []cacheinfo.Signature `json:"signatures"`
-		Config     json.RawMessage       `json:"config,omitempty"`
-	}
-	layerJSON struct {
-		Digest    digest.Digest   `json:"digest"`
-		MediaType string          `json:"mediaType,omitempty"`
-		Size      int64           `json:"size"`
-		DiffID    digest.Digest   `json:"diffID,omitempty"`
-		CreatedBy string          `json:"createdBy,omitempty"`
-		Images    []digest.Digest `json:"images"` // that have it, this one among them
-		Missing   bool            `json:"missing,omitempty"`
-	}
-)
-
-func detailJSON(d *cacheinfo.Detail) detailAnswer {
-	answer := detailAnswer{
-		imageJSON: imageOf(d.Image), MediaType: d.MediaType, Path: d.Path, Layers: []layerJSON{},
-		Signatures: orEmpty(d.Signatures),
+// inspectAnswer is what inspect answers in JSON.
+func inspectAnswer(dir string, d *cacheinfo.Detail) answer.Inspect {
+	a := answer.Inspect{
+		Cache: dir, CachedImage: cachedImage(d.Image), MediaType: d.MediaType, Path: d.Path,
+		Layers: []answer.CachedLayer{}, Signatures: []answer.Signature{},
 	}
 	if json.Valid(d.Config.Raw) {
-		answer.Config = d.Config.Raw
+		a.Config = d.Config.Raw
 	}
 	for _, l := range d.Layers {
-		answer.Layers = append(answer.Layers, layerJSON{
-			l.Digest, l.MediaType, l.Size, l.DiffID, l.CreatedBy, orEmpty(l.Images), l.Missing,
+		a.Layers = append(a.Layers, answer.CachedLayer{
+			Layer: answer.Layer{Digest: l.Digest, Size: l.Size}, MediaType: l.MediaType,
+			DiffID: l.DiffID, CreatedBy: l.CreatedBy, Images: orEmpty(l.Images), Missing: l.Missing,
 		})
 	}
-	return answer
+	for _, sig := range d.Signatures {
+		a.Signatures = append(a.Signatures, answer.Signature{Kind: sig.Kind, Size: int64(sig.Bytes), Identity: sig.Identity})
+	}
+	return a
 }

@@ -4,13 +4,12 @@ import (
 	"errors"
 	"slices"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
-	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/answer"
 	"osbuild-containers/internal/cacheinfo"
 	"osbuild-containers/internal/pin"
 	"osbuild-containers/internal/progress"
@@ -70,12 +69,12 @@ func (l *listCommand) run(args []string) error {
 	entries := cacheinfo.Entries(images)
 	switch {
 	case l.flags.json:
-		return l.json(listAnswer{dir, imagesJSON(entries)})
+		return l.json(answer.List{Cache: dir, Images: cachedImages(imagesOf(entries))})
 	case len(entries) == 0:
 		return nil
 	case l.quiet:
 		var b strings.Builder
-		for _, i := range imagesJSON(entries) {
+		for _, i := range imagesOf(entries) {
 			b.WriteString(i.ID.String() + "\n")
 		}
 		return l.print("%s", b.String())
@@ -177,62 +176,15 @@ func listBlocks(entries []cacheinfo.Entry) string {
 	return b.String()
 }
 
-// What list answers in JSON.
-type (
-	listAnswer struct {
-		Cache  string      `json:"cache"`
-		Images []imageJSON `json:"images"`
-	}
-	imageJSON struct {
-		ID       digest.Digest  `json:"id"`
-		Manifest digest.Digest  `json:"manifest,omitempty"`
-		List     digest.Digest  `json:"list,omitempty"`
-		Schema1  digest.Digest  `json:"schema1,omitempty"`
-		Platform string         `json:"platform"`
-		Names    []string       `json:"names"`
-		Origins  []cache.Origin `json:"origins"`
-		Created  time.Time      `json:"created,omitzero"`
-		Fetched  time.Time      `json:"fetched"`
-		Size     int64          `json:"size"`
-		Unshared int64          `json:"unshared"`
-		Problem  string         `json:"problem,omitempty"`
-	}
-)
-
-// imagesJSON are the images in the order of the entries, each once.
-func imagesJSON(entries []cacheinfo.Entry) []imageJSON {
-	images := make([]imageJSON, 0, len(entries))
+// imagesOf are the images in the order of the entries, each once.
+func imagesOf(entries []cacheinfo.Entry) []*cacheinfo.Image {
+	images := make([]*cacheinfo.Image, 0, len(entries))
 	seen := map[digest.Digest]bool{}
 	for _, e := range entries {
 		if !seen[e.ID] {
-			images = append(images, imageOf(e.Image))
+			images = append(images, e.Image)
 		}
 		seen[e.ID] = true
 	}
 	return images
-}
-
-func imageOf(i *cacheinfo.Image) imageJSON {
-	answer := imageJSON{
-		ID: i.ID, Manifest: i.Manifest, List: i.List, Schema1: i.Schema1, Platform: i.Platform.String(),
-		Names: namesOf(i), Origins: orEmpty(i.Origins),
-		Created: i.Created, Fetched: i.Fetched, Size: i.Size, Unshared: i.Unshared, Problem: i.Problem,
-	}
-	return answer
-}
-
-// orEmpty is a list that is [] in JSON where there is nothing in it.
-func orEmpty[E any](list []E) []E {
-	if list == nil {
-		return []E{}
-	}
-	return list
-}
-
-func namesOf(i *cacheinfo.Image) []string {
-	names := []string{}
-	for _, n := range i.Names() {
-		names = append(names, n.String())
-	}
-	return names
 }

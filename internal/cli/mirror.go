@@ -143,7 +143,7 @@ func (m *mirrorCommand) show(place mirror.Place, res *mirror.Result, conf string
 	var err error
 	switch {
 	case m.flags.json:
-		err = m.json(mirrorAnswerOf(place, res, conf))
+		err = m.json(m.answer(place, res, conf))
 	case m.dryRun:
 		err = m.showPlan(res)
 	case failed == 0:

@@ -4,47 +4,31 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/opencontainers/go-digest"
-
+	"osbuild-containers/internal/answer"
 	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/mirror"
 	"osbuild-containers/internal/progress"
 )
 
-// What mirror answers in JSON; sizes are bytes.
-type (
-	mirrorAnswer struct {
-		Version        int           `json:"version"`
-		Destination    string        `json:"destination"`
-		Images         []mirrorImage `json:"images"`
-		RegistriesConf string        `json:"registries-conf"`
-		mirrorSum
+// answer is what mirror answers in JSON.
+func (m *mirrorCommand) answer(place mirror.Place, res *mirror.Result, conf string) answer.Mirror {
+	a := answer.Mirror{
+		Destination: place.String(), DryRun: m.dryRun, Images: []answer.MirroredImage{}, Sent: sentAnswer(res.Sum), RegistriesConf: conf,
 	}
-	mirrorImage struct {
-		Reference   string        `json:"reference"`
-		Destination string        `json:"destination"`
-		Digest      digest.Digest `json:"digest"` // of the manifest list, or the manifest where there is none
-		Platforms   []string      `json:"platforms"`
-		mirrorSum
-		Error string `json:"error,omitempty"`
-	}
-	mirrorSum struct {
-		Sent    int64 `json:"sent"`
-		Mounted int64 `json:"mounted"`
-		There   int64 `json:"there"`
-	}
-)
-
-func mirrorAnswerOf(place mirror.Place, res *mirror.Result, conf string) mirrorAnswer {
-	a := mirrorAnswer{Version: 1, Destination: place.String(), Images: []mirrorImage{}, RegistriesConf: conf, mirrorSum: mirrorSum(res.Sum)}
 	for _, i := range res.Images {
-		j := mirrorImage{Reference: i.Reference, Destination: i.To, Digest: i.Digest, Platforms: i.Platforms, mirrorSum: mirrorSum(i.Sum)}
+		j := answer.MirroredImage{
+			Reference: i.Reference, Pinned: i.Digest, Destination: i.To, Platforms: orEmpty(i.Platforms), Sent: sentAnswer(i.Sum),
+		}
 		if i.Err != nil {
 			j.Error = hint.Line(i.Err, hint.Flags)
 		}
 		a.Images = append(a.Images, j)
 	}
 	return a
+}
+
+func sentAnswer(s mirror.Sum) answer.Sent {
+	return answer.Sent{Bytes: s.Sent, Mounted: s.Mounted, There: s.There}
 }
 
 // showPlan says for each reference what would be sent.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"osbuild-containers/internal/answer"
 	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/modules"
 )
@@ -68,40 +69,25 @@ func (a *app) modulesStatus(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	answer := modulesAnswer{Version: 1, Libdir: dir}
+	status := answer.ModulesStatus{Libdir: dir, Modules: []answer.Module{}}
 	rows := make([][]string, 0, len(all))
 	for _, m := range all {
-		shown := moduleAnswer{Name: m.Name, State: string(m.State), Kept: m.Kept}
+		shown := answer.Module{Name: m.Name, State: string(m.State), Kept: m.Kept}
 		if m.State == modules.Ours {
-			shown.Version = moduleVersion(ctx, filepath.Join(dir, m.Name))
+			shown.Release = moduleVersion(ctx, filepath.Join(dir, m.Name))
 		}
-		answer.Modules = append(answer.Modules, shown)
+		status.Modules = append(status.Modules, shown)
 		kept := ""
 		if m.Kept {
 			kept = "osbuild's is kept"
 		}
-		rows = append(rows, []string{m.Name, strings.TrimSpace(shown.State + " " + shown.Version), kept})
+		rows = append(rows, []string{m.Name, strings.TrimSpace(shown.State + " " + shown.Release), kept})
 	}
 	if a.flags.json {
-		return a.json(answer)
+		return a.json(status)
 	}
 	return a.print("%s\n", strings.Join(align([]column{{name: "MODULE"}, {name: "WHOSE"}, {name: ""}}, rows), "\n"))
 }
-
-// What modules status answers in JSON.
-type (
-	modulesAnswer struct {
-		Version int            `json:"version"`
-		Libdir  string         `json:"libdir"`
-		Modules []moduleAnswer `json:"modules"`
-	}
-	moduleAnswer struct {
-		Name    string `json:"name"`
-		State   string `json:"state"`             // ours, osbuild or missing
-		Version string `json:"version,omitempty"` // of one of ours
-		Kept    bool   `json:"kept"`              // osbuild's own is kept
-	}
-)
 
 // moduleVersion asks a module of ours for its version.
 func moduleVersion(ctx context.Context, path string) string {
@@ -137,7 +123,7 @@ func (a *app) modulesEnable(dir, from string, dryRun bool) error {
 	if err != nil {
 		return err
 	}
-	return a.print("%s: %s %s\n", dir, count(len(changed), "module"), would(dryRun, "enabled"))
+	return a.modulesChanged(dir, changed, dryRun, "enabled")
 }
 
 // would returns what was done, or would be without --dry-run.
@@ -162,7 +148,15 @@ func (a *app) modulesDisable(dir string, dryRun bool) error {
 	if err != nil {
 		return err
 	}
-	return a.print("%s: %s %s\n", dir, count(len(changed), "module"), would(dryRun, "disabled"))
+	return a.modulesChanged(dir, changed, dryRun, "disabled")
+}
+
+// modulesChanged writes the answer of the commands that change modules.
+func (a *app) modulesChanged(dir string, changed []string, dryRun bool, done string) error {
+	if a.flags.json {
+		return a.json(answer.ModulesChange{Libdir: dir, Changed: orEmpty(changed), DryRun: dryRun})
+	}
+	return a.print("%s: %s %s\n", dir, count(len(changed), "module"), would(dryRun, done))
 }
 
 // managed refuses to change files diverted by dpkg, which has to know where osbuild's files are.

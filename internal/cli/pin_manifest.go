@@ -10,6 +10,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"osbuild-containers/internal/answer"
 	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/inject"
 	"osbuild-containers/internal/manifest"
@@ -17,15 +18,6 @@ import (
 	"osbuild-containers/internal/process"
 	"osbuild-containers/internal/progress"
 )
-
-// manifestAnswer is what pin manifest answers in JSON.
-type manifestAnswer struct {
-	Manifest string          `json:"manifest"`
-	DryRun   bool            `json:"dryRun"`
-	Changed  bool            `json:"changed"`
-	Pinned   []inject.Pinned `json:"pinned"`
-	Left     []inject.Left   `json:"left"` // not pinned, so as it was
-}
 
 // anyPlatform is the platform of a pin that is for any.
 var anyPlatform = pin.Platform{Any: true}.String()
@@ -172,7 +164,7 @@ func (p *pinCommand) apply(ctx context.Context, path string, o inject.Options) (
 // showManifest says what each reference is now.
 func (p *pinCommand) showManifest(path string, r *inject.Result) error {
 	if p.flags.json {
-		return p.json(manifestAnswer{path, p.dryRun, r.Changed, append([]inject.Pinned{}, r.Pinned...), append([]inject.Left{}, r.Left...)})
+		return p.json(p.manifestAnswer(path, r))
 	}
 	var b strings.Builder
 	same := 0
@@ -196,6 +188,22 @@ func (p *pinCommand) showManifest(path string, r *inject.Result) error {
 	}
 	fmt.Fprintf(&b, "%s: %s\n", path, manifestSum(r, same, p.dryRun))
 	return p.print("%s", b.String())
+}
+
+// manifestAnswer is what pin manifest answers in JSON.
+func (p *pinCommand) manifestAnswer(path string, r *inject.Result) answer.PinManifest {
+	a := answer.PinManifest{
+		Manifest: path, PinFile: p.file, DryRun: p.dryRun, Changed: r.Changed, Images: []answer.PinnedReference{}, Unpinned: []answer.UnpinnedReference{},
+	}
+	for _, i := range r.Pinned {
+		a.Images = append(a.Images, answer.PinnedReference{
+			At: i.At, Reference: i.Reference, Platform: i.Platform, Old: i.Old, ID: digest.Digest(i.New),
+		})
+	}
+	for _, i := range r.Left {
+		a.Unpinned = append(a.Unpinned, answer.UnpinnedReference{At: i.At, ID: i.ID, Reference: i.Name})
+	}
+	return a
 }
 
 // shortID shortens an image id; it returns "" if id is not one.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"osbuild-containers/internal/answer"
 	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/image"
 	"osbuild-containers/internal/pin"
@@ -40,7 +41,7 @@ func (p *pinCommand) runAdd(ctx context.Context, args []string) error {
 		}
 	}
 	if p.flags.json {
-		return p.json(pinAnswer{p.file, p.dryRun, added, changed, images})
+		return p.json(answer.PinAdd{PinFile: p.file, DryRun: p.dryRun, Added: added, Changed: changed, Images: pinsAnswer(images)})
 	}
 	if p.env.Quiet && !p.dryRun {
 		return nil
@@ -84,7 +85,7 @@ func (p *pinCommand) resolve(ctx context.Context, args []string) ([]pin.Image, e
 
 // runList shows what is pinned.
 func (p *pinCommand) runList(ctx context.Context, names []string) error {
-	images, f, err := p.chosen(ctx, "pin list", names)
+	images, _, err := p.chosen(ctx, "pin list", names)
 	if err != nil {
 		return err
 	}
@@ -92,7 +93,7 @@ func (p *pinCommand) runList(ctx context.Context, names []string) error {
 		return refused(err)
 	}
 	if p.flags.json {
-		return p.json(pin.File{Version: f.Version, Images: images})
+		return p.json(answer.PinList{PinFile: p.file, Images: pinsAnswer(images)})
 	}
 	return p.showList(images)
 }
@@ -157,7 +158,7 @@ func (p *pinCommand) runRemove(ctx context.Context, names []string) error {
 		}
 	}
 	if p.flags.json {
-		return p.json(removeAnswer{p.file, p.dryRun, removed, len(f.Images)})
+		return p.json(answer.PinRemove{PinFile: p.file, DryRun: p.dryRun, Images: pinsAnswer(removed), Left: len(f.Images)})
 	}
 	return p.showRemoved(removed, len(f.Images))
 }
@@ -186,7 +187,7 @@ func (p *pinCommand) runCheck(ctx context.Context, names []string) error {
 	}
 	worst := pin.Worst(all)
 	if p.flags.json {
-		err = p.json(checkAnswer{worst, all})
+		err = p.json(p.checkAnswer(worst, all))
 	} else {
 		err = p.showChecks(all)
 	}
@@ -242,7 +243,7 @@ func (p *pinCommand) runUpdate(ctx context.Context, names []string) error {
 		}
 	}
 	if p.flags.json {
-		return p.json(updateAnswer{p.file, p.dryRun, changes})
+		return p.json(p.updateAnswer(changes))
 	}
 	if p.env.Quiet && !p.dryRun {
 		return nil
@@ -263,23 +264,23 @@ func (p *pinCommand) runParse(ctx context.Context, args []string) error {
 	if err != nil {
 		return refused(err)
 	}
-	all := make([]parsed, len(refs))
+	all := make([]answer.ParsedReference, len(refs))
 	for n, ref := range refs {
 		if all[n], err = parsedOf(p.flags.access(), ref, platforms); err != nil {
 			return refused(err)
 		}
 	}
 	if p.flags.json {
-		return p.json(all)
+		return p.json(answer.PinParse{References: all})
 	}
 	return p.showParsed(all)
 }
 
 // parsedOf is what there is to show of a reference.
-func parsedOf(a request.Access, ref pin.Reference, platforms []pin.Platform) (parsed, error) {
-	s := parsed{
-		Reference: ref.String(), Transport: ref.Transport, StorageLocation: ref.Location,
-		Name: ref.Name, Tag: ref.Tag, Digest: ref.Digest, Locations: []string{},
+func parsedOf(a request.Access, ref pin.Reference, platforms []pin.Platform) (answer.ParsedReference, error) {
+	s := answer.ParsedReference{
+		Reference: ref.String(), Transport: ref.Transport, Storage: ref.Location,
+		Repository: ref.Name, Tag: ref.Tag, Digest: ref.Digest, Locations: []string{}, Platforms: []string{},
 	}
 	for _, p := range platforms {
 		s.Platforms = append(s.Platforms, p.String())

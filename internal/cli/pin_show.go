@@ -8,46 +8,46 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"osbuild-containers/internal/answer"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/pin"
 	"osbuild-containers/internal/progress"
+	"osbuild-containers/internal/request"
 )
 
-// What the commands of pin answer in JSON.
-type (
-	pinAnswer struct {
-		File    string      `json:"file"`
-		DryRun  bool        `json:"dryRun"`
-		Added   int         `json:"added"`
-		Changed int         `json:"changed"`
-		Images  []pin.Image `json:"images"`
+// checkAnswer is what pin check answers in JSON.
+func (p *pinCommand) checkAnswer(worst pin.State, all []pin.Status) answer.PinCheck {
+	a := answer.PinCheck{PinFile: p.file, State: string(worst), Images: []answer.CheckedPin{}}
+	for n := range all {
+		s := &all[n]
+		c := answer.CheckedPin{
+			Reference: s.Reference, Transport: cmp.Or(s.Transport, request.Docker), Platform: s.Platform, State: string(s.State),
+			Pinned: s.Pinned, Current: s.Tag, From: s.From, Absent: s.Missing,
+			Error: strings.Join(s.Errors, "\n"),
+		}
+		if s.Hint != "" {
+			c.Error += "\n" + s.Hint
+		}
+		if b := s.Base; b != nil {
+			c.Base = &answer.CheckedBase{Base: answer.Base{Reference: b.Name, Pinned: b.Digest}, Current: b.Now, Moved: b.Moved, Error: b.Error}
+		}
+		a.Images = append(a.Images, c)
 	}
-	checkAnswer struct {
-		State  pin.State    `json:"state"` // the worst
-		Images []pin.Status `json:"images"`
+	return a
+}
+
+// updateAnswer is what pin update answers in JSON.
+func (p *pinCommand) updateAnswer(changes []pin.Change) answer.PinUpdate {
+	a := answer.PinUpdate{PinFile: p.file, DryRun: p.dryRun, Images: []answer.UpdatedPin{}}
+	for n := range changes {
+		c := &changes[n]
+		a.Images = append(a.Images, answer.UpdatedPin{
+			Reference: c.Reference, Platform: c.Platform, Changed: c.Changed, Old: pinAnswer(&c.Old), New: pinAnswer(&c.New),
+			Added: layersAnswer(c.Added), Removed: layersAnswer(c.Removed), Kept: layersAnswer(c.Kept),
+		})
 	}
-	updateAnswer struct {
-		File   string       `json:"file"`
-		DryRun bool         `json:"dryRun"`
-		Images []pin.Change `json:"images"`
-	}
-	removeAnswer struct {
-		File   string      `json:"file"`
-		DryRun bool        `json:"dryRun"`
-		Images []pin.Image `json:"images"` // that were removed
-		Left   int         `json:"left"`
-	}
-	parsed struct {
-		Reference       string        `json:"reference"`
-		Transport       string        `json:"transport"`
-		StorageLocation string        `json:"storage-location,omitempty"`
-		Name            string        `json:"name"`
-		Tag             string        `json:"tag,omitempty"`
-		Digest          digest.Digest `json:"digest,omitempty"`
-		Locations       []string      `json:"locations"` // repositories, in the order they are tried
-		Platforms       []string      `json:"platforms"`
-	}
-)
+	return a
+}
 
 // showPins lists what was pinned, below each reference its platforms.
 func (p *pinCommand) showPins(images []pin.Image, added, changed int) error {
@@ -197,7 +197,7 @@ func layers(verb string, all []pin.Layer) string {
 }
 
 // showParsed lists what was understood.
-func (p *pinCommand) showParsed(all []parsed) error {
+func (p *pinCommand) showParsed(all []answer.ParsedReference) error {
 	var b strings.Builder
 	for _, r := range all {
 		fmt.Fprintln(&b, r.Reference)
@@ -206,9 +206,9 @@ func (p *pinCommand) showParsed(all []parsed) error {
 				fmt.Fprintf(&b, "  %-11s %s\n", what, value)
 			}
 		}
-		registry, repository, _ := strings.Cut(r.Name, "/")
+		registry, repository, _ := strings.Cut(r.Repository, "/")
 		line("transport", r.Transport)
-		line("store", r.StorageLocation)
+		line("store", r.Storage)
 		line("registry", registry)
 		line("repository", repository)
 		line("tag", r.Tag)

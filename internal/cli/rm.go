@@ -7,9 +7,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
+	"osbuild-containers/internal/answer"
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/cacheinfo"
 	"osbuild-containers/internal/gc"
@@ -160,27 +160,17 @@ func stayed(done *gc.Collected) error {
 	return fmt.Errorf("%d of %d could not be removed: in use", n, len(done.Images))
 }
 
-// What rm answers in JSON: what gc answers, and the images that stay under other names.
-type (
-	rmAnswer struct {
-		gcAnswer
-		Untagged []rmUntagged `json:"untagged"`
-	}
-	rmUntagged struct {
-		ID    digest.Digest `json:"id"`
-		Names []string      `json:"names"` // that it had
-		Left  []string      `json:"left"`  // that it has
-	}
-)
-
 // show writes the answer.
 func (r *rmCommand) show(dir string, done *gc.Collected, names []untagged) error {
 	if r.flags.json {
-		answer := rmAnswer{gcJSON(dir, done, r.dryRun), []rmUntagged{}}
+		a := answer.RM{GC: gcAnswer(dir, done, r.dryRun), Untagged: []answer.UntaggedImage{}}
 		for _, u := range names {
-			answer.Untagged = append(answer.Untagged, rmUntagged{u.ID, texts(u.gone), texts(u.left)})
+			i := answer.UntaggedImage{CachedImage: cachedImage(u.Image), Removed: texts(u.gone)}
+			i.Names = texts(u.left)
+			i.Origins = slices.DeleteFunc(i.Origins, func(o answer.Origin) bool { return slices.Contains(u.gone, cacheinfo.ParseName(o.Reference)) })
+			a.Untagged = append(a.Untagged, i)
 		}
-		return r.json(answer)
+		return r.json(a)
 	}
 	verb := "untagged"
 	if r.dryRun {

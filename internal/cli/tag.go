@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
+	"osbuild-containers/internal/answer"
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/cacheinfo"
 	"osbuild-containers/internal/hint"
@@ -107,6 +108,12 @@ func (t *tagCommand) run(ctx context.Context, what string, args []string) error 
 			}
 		}
 	}
+	for n, i := range images {
+		if now := cacheinfo.Read(c, i.ID); now != nil {
+			now.Unshared = i.Unshared
+			images[n] = now
+		}
+	}
 	return t.show(dir, images, names)
 }
 
@@ -149,28 +156,14 @@ func pinnedBy(i *cacheinfo.Image) digest.Digest {
 
 func samePlatform(a, b *cacheinfo.Image) bool { return a.Platform.String() == b.Platform.String() }
 
-// What tag answers in JSON.
-type (
-	tagAnswer struct {
-		Cache  string     `json:"cache"`
-		DryRun bool       `json:"dryRun"`
-		Images []tagImage `json:"images"`
-	}
-	tagImage struct {
-		ID       digest.Digest `json:"id"`
-		Platform string        `json:"platform"`
-		Names    []string      `json:"names"` // that it was given
-	}
-)
-
 // show writes the answer.
 func (t *tagCommand) show(dir string, images []*cacheinfo.Image, names []cacheinfo.Name) error {
 	if t.flags.json {
-		answer := tagAnswer{Cache: dir, DryRun: t.dryRun, Images: []tagImage{}}
+		a := answer.Tag{Cache: dir, DryRun: t.dryRun, Images: []answer.TaggedImage{}}
 		for _, i := range images {
-			answer.Images = append(answer.Images, tagImage{i.ID, i.Platform.String(), texts(names)})
+			a.Images = append(a.Images, answer.TaggedImage{CachedImage: cachedImage(i), Added: texts(names)})
 		}
-		return t.json(answer)
+		return t.json(a)
 	}
 	var rows [][]string
 	for _, i := range images {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"osbuild-containers/internal/answer"
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/cacheinfo"
 	"osbuild-containers/internal/fetch"
@@ -39,16 +40,16 @@ func TestAnswersFit(t *testing.T) {
 		layer.Images = append(layer.Images, digest.FromString(strings.Repeat("y", n)))
 	}
 	detail := &cacheinfo.Detail{Image: i, MediaType: strings.Repeat("x", 200), Config: config, Layers: []cacheinfo.Layer{layer}}
-	plan := &planAnswer{Items: []planJSON{
-		{Kind: "image", Name: i.Origins[0].Name, ID: i.ID, From: strings.Repeat("m/", 100), Blobs: []planBlob{{Size: 999_900_000, Way: fetch.Download, Have: 1}}},
-		{Kind: "image", Name: "a", ID: i.ID, Error: strings.Repeat("why ", 50) + "\nthe hint"},
-		{Kind: "list", Name: "a", ID: i.ID, From: strings.Repeat("m/", 100)},
+	plan := &answer.FetchPlan{Items: []answer.PlannedItem{
+		{Item: answer.Item{Kind: "image", ID: i.ID}, Reference: i.Origins[0].Name, From: strings.Repeat("m/", 100), Blobs: []answer.PlannedBlob{{Size: 999_900_000, Way: string(fetch.Download), Have: 1}}},
+		{Item: answer.Item{Kind: "image", ID: i.ID}, Reference: "a", Error: strings.Repeat("why ", 50) + "\nthe hint"},
+		{Item: answer.Item{Kind: "list", ID: i.ID}, Reference: "a", From: strings.Repeat("m/", 100)},
 	}}
 	for name, text := range map[string]string{
 		"list":    listText(cacheinfo.Entries(images), width),
 		"du":      usageText(&cacheinfo.Usage{Images: images, Size: 999_900_000_000, Disk: 999_900_000, Twice: 1, Unused: []cache.Stored{{Size: 1}}, Partial: []cache.Stored{{Size: 1}}}),
 		"inspect": detailText(detail, images),
-		"plan":    plan.text(),
+		"plan":    planText(plan),
 	} {
 		for line := range strings.Lines(text) {
 			line = strings.TrimSuffix(line, "\n")

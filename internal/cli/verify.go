@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
+	"osbuild-containers/internal/answer"
 	"osbuild-containers/internal/cacheinfo"
 	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/progress"
@@ -71,7 +71,7 @@ func (a *app) verify(ctx context.Context, args []string, repair bool) error {
 		}
 	}
 	if a.flags.json {
-		err = a.json(verifyJSON(dir, v, r))
+		err = a.json(verifyAnswer(dir, v, r))
 	} else if v.Images+v.Files == 0 && isCacheOrEmpty(dir) {
 		a.noteCache(dir, 0)
 	} else if v.Images+v.Files > 0 && (!a.env.Quiet || len(r.Left) > 0) {
@@ -147,47 +147,25 @@ func verifyText(v *verify.Verified, r *verify.Repaired) string {
 	return b.String()
 }
 
-// What verify answers in JSON.
-type (
-	verifyAnswer struct {
-		Cache     string          `json:"cache"`
-		Images    int             `json:"images"`
-		Files     int             `json:"files"` // that were read, each once however many names it has
-		Bytes     int64           `json:"bytes"`
-		Damaged   []damageJSON    `json:"damaged"`
-		Repaired  []damageJSON    `json:"repaired"`
-		Unvouched []digest.Digest `json:"unvouched"`          // images for whose manifest no recorded digest vouches
-		Replaced  int             `json:"replaced,omitempty"` // images that were replaced each time they were read
-	}
-	damageJSON struct {
-		Image  digest.Digest `json:"image,omitempty"`
-		Name   string        `json:"name"`
-		Part   verify.Part   `json:"part"`
-		Digest digest.Digest `json:"digest,omitempty"` // that it should have
-		Path   string        `json:"path"`
-		Got    string        `json:"got"`
-		Why    string        `json:"why,omitempty"` // it could not be repaired
-	}
-)
-
-func verifyJSON(dir string, v *verify.Verified, r *verify.Repaired) verifyAnswer {
-	answer := verifyAnswer{
+// verifyAnswer is what verify answers in JSON.
+func verifyAnswer(dir string, v *verify.Verified, r *verify.Repaired) answer.Verify {
+	a := answer.Verify{
 		Cache: dir, Images: v.Images, Files: v.Files, Bytes: v.Bytes,
-		Damaged: []damageJSON{}, Repaired: []damageJSON{}, Unvouched: orEmpty(v.Unvouched), Replaced: v.Replaced,
+		Damaged: []answer.Damage{}, Repaired: []answer.Damage{}, Unvouched: orEmpty(v.Unvouched), Replaced: v.Replaced,
 	}
 	for _, d := range r.Left {
-		answer.Damaged = append(answer.Damaged, damageOf(d.Damage, d.Why))
+		a.Damaged = append(a.Damaged, damageAnswer(d.Damage, d.Why))
 	}
 	for _, d := range r.Mended {
-		answer.Repaired = append(answer.Repaired, damageOf(d, nil))
+		a.Repaired = append(a.Repaired, damageAnswer(d, nil))
 	}
-	return answer
+	return a
 }
 
-func damageOf(d verify.Damage, why error) damageJSON {
-	j := damageJSON{Image: d.Image, Name: d.Title, Part: d.What, Digest: d.Digest, Path: d.Path, Got: d.Got}
+func damageAnswer(d verify.Damage, why error) answer.Damage {
+	a := answer.Damage{ID: d.Image, Title: d.Title, Part: string(d.What), Digest: d.Digest, Path: d.Path, Got: d.Got}
 	if why != nil {
-		j.Why = hint.Line(why, hint.Flags)
+		a.Error = hint.Line(why, hint.Flags)
 	}
-	return j
+	return a
 }

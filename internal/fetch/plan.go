@@ -20,7 +20,7 @@ type Planned struct {
 	Item   request.Item
 	Cached bool          // nothing to fetch
 	From   string        // repository (a mirror's or the registry's) or store it would be fetched from
-	Size   int64         // bytes of the list or of all blobs of known size; 0 if cached
+	Size   int64         // bytes of the list or of all blobs of known size
 	Blobs  []PlannedBlob // config and layers, each digest once
 	Err    error         // why it can be neither planned nor fetched, with a hint
 }
@@ -56,8 +56,13 @@ func (p *Planned) Download() (n int64) {
 	return n
 }
 
-// Reused returns how many bytes would not be downloaded, since the cache has them.
-func (p *Planned) Reused() int64 { return p.Size - p.Download() }
+// Reused returns how many bytes would not be downloaded, since the cache has them; 0 if all is cached.
+func (p *Planned) Reused() int64 {
+	if p.Cached {
+		return 0
+	}
+	return p.Size - p.Download()
+}
 
 // PlanImages returns what Images would do. It reads manifests to learn the blobs, but downloads no blob, fetches no
 // signature and writes nothing; the cache need not exist.
@@ -65,7 +70,11 @@ func PlanImages(ctx context.Context, r *request.Request, log *progress.Reporter)
 	j := newJob(r, log)
 	plans := j.plan(ctx, j.hasImage, planImage)
 	brought := make(map[digest.Digest]bool)
-	for _, p := range plans {
+	for n := range plans {
+		p := &plans[n]
+		if p.Cached {
+			p.Size = cachedSize(j.cache, p.Item.ID)
+		}
 		for n := range p.Blobs {
 			b := &p.Blobs[n]
 			if b.Way == Download && brought[b.Digest] {
@@ -80,7 +89,35 @@ func PlanImages(ctx context.Context, r *request.Request, log *progress.Reporter)
 // PlanLists returns what Lists would do. It reads each list to learn its size.
 func PlanLists(ctx context.Context, r *request.Request, log *progress.Reporter) []Planned {
 	j := newJob(r, log)
-	return j.plan(ctx, j.hasList, planList)
+	plans := j.plan(ctx, j.hasList, planList)
+	for n := range plans {
+		if p := &plans[n]; p.Cached {
+			raw, _ := j.cache.ReadFile(p.Item.ID) // it was just there
+			p.Size = int64(len(raw))
+		}
+	}
+	return plans
+}
+
+// cachedSize returns the size of a cached image, 0 if it no longer exists.
+func cachedSize(c *cache.Cache, id digest.Digest) (size int64) {
+	pub, err := c.OpenImage(id)
+	if err != nil {
+		return 0
+	}
+	defer pub.Close()
+	raw, err := pub.Manifest()
+	if err != nil {
+		return 0
+	}
+	m, err := manifest.Parse(raw)
+	if err != nil {
+		return 0
+	}
+	for _, b := range m.Blobs() {
+		size = manifest.AddSizes(size, max(0, b.Size))
+	}
+	return size
 }
 
 func (j *job) plan(ctx context.Context, present func(context.Context, request.Item) bool, look func(context.Context, *session, *Planned) error) []Planned {

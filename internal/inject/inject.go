@@ -46,18 +46,18 @@ type Result struct {
 
 // Pinned is a reference, or its manifest list, that a pin determines.
 type Pinned struct {
-	At        string `json:"at"`        // path in the manifest
-	Reference string `json:"reference"` // of the pin
-	Platform  string `json:"platform"`
-	Old       string `json:"old"` // the previous key: an id, or the name of an image
-	New       string `json:"new"` // the image id
+	At        string // path in the manifest
+	Reference string // of the pin
+	Platform  string
+	Old       string // the previous key: an id, or the name of an image
+	New       string // the image id
 }
 
 // Left is a reference that no pin matches. It was not changed.
 type Left struct {
-	At   string `json:"at"`
-	ID   string `json:"id"`
-	Name string `json:"name"`
+	At   string
+	ID   string
+	Name string
 }
 
 // Unpinned is a reference without a source item.

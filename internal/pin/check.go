@@ -30,26 +30,26 @@ const (
 // A Status is the result of the check of one pin. It trusts the digests in the registries' headers: a check reads no
 // content.
 type Status struct {
-	Reference string        `json:"reference"`
-	Transport string        `json:"transport,omitempty"`
-	Platform  string        `json:"platform"`
-	State     State         `json:"state"`
-	Pinned    digest.Digest `json:"pinned"`         // digest of the list, or of the manifest if there is no list
-	Tag       digest.Digest `json:"tag,omitempty"`  // digest that the tag points to now
-	From      string        `json:"from,omitempty"` // repository (a mirror's or the registry's) or store that has the manifest
-	Missing   []string      `json:"missing"`        // parts no longer served: list, manifest, tag
-	Base      *BaseStatus   `json:"base,omitempty"` // if the image names its base
-	Errors    []string      `json:"errors"`         // why the state is unknown
-	Hint      string        `json:"hint,omitempty"` // hint for the errors
+	Reference string
+	Transport string
+	Platform  string
+	State     State
+	Pinned    digest.Digest // digest of the list, or of the manifest if there is no list
+	Tag       digest.Digest // digest that the tag points to now
+	From      string        // repository (a mirror's or the registry's) or store that has the manifest
+	Missing   []string      // parts no longer served: list, manifest, tag
+	Base      *BaseStatus   // if the image names its base
+	Errors    []string      // why the state is unknown
+	Hint      string        // hint for the errors
 }
 
 // BaseStatus says whether the base of an image is still current. It does not affect the State: the image itself is as
 // pinned.
 type BaseStatus struct {
 	Base
-	Now   digest.Digest `json:"now,omitempty"` // digest that the name points to now
-	Moved bool          `json:"moved"`
-	Error string        `json:"error,omitempty"` // why it is unknown
+	Now   digest.Digest // digest that the name points to now
+	Moved bool
+	Error string // why it is unknown
 }
 
 // Worst returns the worst state: Gone, Failed, Moved, OK.

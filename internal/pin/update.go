@@ -11,14 +11,14 @@ import (
 
 // A Change is the result of updating one pin.
 type Change struct {
-	Reference string  `json:"reference"`
-	Platform  string  `json:"platform"`
-	Old       Image   `json:"old"`
-	New       Image   `json:"new"`
-	Changed   bool    `json:"changed"`
-	Removed   []Layer `json:"removed"` // layers only in the old image
-	Added     []Layer `json:"added"`   // layers only in the new image
-	Kept      []Layer `json:"kept"`
+	Reference string
+	Platform  string
+	Old       Image
+	New       Image
+	Changed   bool
+	Removed   []Layer // layers only in the old image
+	Added     []Layer // layers only in the new image
+	Kept      []Layer
 }
 
 // Update resolves the tags of the images again. The changes are in the order of the images. Images pinned by digest only

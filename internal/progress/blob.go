@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/vbauerster/mpb/v8"
+
+	"osbuild-containers/internal/answer"
 )
 
 const (
@@ -33,10 +35,10 @@ const (
 // Blob is a layer or a config that is being fetched.
 type Blob struct {
 	item   *Item
-	prefix string  // begins each of its lines
-	label  string  // begins its bar
-	size   int64   // negative: unknown
-	ref    blobRef // identifies it in events
+	prefix string           // begins each of its lines
+	label  string           // begins its bar
+	size   int64            // negative: unknown
+	ref    answer.EventBlob // identifies it in events
 
 	have    atomic.Int64 // bytes present
 	state   atomic.Int32
@@ -56,7 +58,7 @@ func (i *Item) Blob(kind string, index, total int, digest string, size int64) *B
 	if i == nil {
 		return nil
 	}
-	b := &Blob{item: i, size: size, ref: blobRef{itemRef: i.ref, Blob: Clean(digest), Kind: kind, Size: max(size, 0)}}
+	b := &Blob{item: i, size: size, ref: answer.EventBlob{EventItem: i.ref, Blob: Clean(digest), Kind: kind, Size: max(size, 0)}}
 	number := ""
 	if kind == "layer" {
 		b.ref.Index, b.ref.Of = index, total
@@ -154,14 +156,14 @@ func (b *Blob) Retry(attempt, of int, wait time.Duration, err error) {
 		number += " of " + strconv.Itoa(of)
 	}
 	text := Clean(fmt.Sprintf("attempt %s failed, next in %s: %v", number, seconds(wait), err))
-	e := retryEvent{Attempt: attempt, Wait: inSeconds(wait), Error: Clean(fmt.Sprint(err))}
+	e := answer.RetryEvent{Attempt: attempt, Wait: inSeconds(wait), Error: Clean(fmt.Sprint(err))}
 	r := b.item.r
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()
 	b.marked, b.mark = now, b.have.Load()
 	b.retryAt.Store(now.Add(wait).UnixNano())
-	e.blobEvent = b.event("retrying")
+	e.BlobEvent = b.event("retrying")
 	r.tellLocked(e, b.prefix, text)
 }
 

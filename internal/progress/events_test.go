@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// TestEvents is the reference of what docs/events.md says.
+// TestEvents is the reference of what docs/json.md says.
 func TestEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var l lines
@@ -38,14 +38,14 @@ func TestEvents(t *testing.T) {
 		r.End()
 
 		const head = `{"version":1,"time":"2000-01-01T00:00:00.000Z","event":`
-		const ref = `"name":"my.test/a/b","digest":"` + digest + `","id":"sha256:cafe"`
+		const ref = `"reference":"my.test/a/b","pinned":"` + digest + `","id":"sha256:cafe"`
 		const blob = ref + `,"blob":"` + digest + `","kind":"layer","index":2,"of":2,"size":48200000`
 		want := []string{
-			`"begin","items":4}`,
+			`"begin","itemCount":4}`,
 			`"note","text":"no policy.json"}`,
-			`"done","name":"my.test/a/there","digest":"sha256:11","id":"sha256:22","cached":true,"bytes":0,"reused":0,"seconds":0,"attempts":0}`,
+			`"done","reference":"my.test/a/there","pinned":"sha256:11","id":"sha256:22","cached":true,"bytes":0,"reused":0,"seconds":0,"attempts":0}`,
 			`"note",` + ref + `,"text":"manifest: attempt 1 failed"}`,
-			`"start",` + ref + `,"layers":2,"size":48207200}`,
+			`"start",` + ref + `,"layerCount":2,"size":48207200}`,
 			`"blob",` + ref + `,"blob":"sha256:cafe","kind":"config","size":7200,"state":"reusing","have":7200}`,
 			`"blob",` + blob + `,"state":"waiting","have":0}`,
 			`"blob",` + blob + `,"state":"downloading","have":0}`,
@@ -55,9 +55,9 @@ func TestEvents(t *testing.T) {
 			`"blob",` + blob + `,"state":"restarting","have":0}`,
 			`"blob",` + blob + `,"state":"done","have":48200000}`,
 			`"done",` + ref + `,"cached":false,"bytes":48200000,"reused":7200,"seconds":7,"attempts":2}`,
-			`"failed","name":"my.test/a/c","digest":"` + digest + `","id":"sha256:dead","error":"it is gone\nlook <elsewhere>"}`,
-			`"done","name":"other","cached":true,"bytes":0,"reused":0,"seconds":0,"attempts":0}`,
-			`"end","items":4,"cached":2,"failed":1,"bytes":48200000,"reused":7200,"seconds":1.1}`,
+			`"failed","reference":"my.test/a/c","pinned":"` + digest + `","id":"sha256:dead","error":"it is gone\nlook <elsewhere>"}`,
+			`"done","reference":"other","cached":true,"bytes":0,"reused":0,"seconds":0,"attempts":0}`,
+			`"end","itemCount":4,"cachedCount":2,"failedCount":1,"bytes":48200000,"reused":7200,"seconds":1.1}`,
 		}
 		if len(l.got) != len(want) {
 			t.Errorf("%d events, want %d", len(l.got), len(want))

@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"osbuild-containers/internal/answer"
 )
 
 // maxErrorLines limits how many lines of one error are written.
@@ -13,9 +15,9 @@ const maxErrorLines = 20
 // Item is one thing to fetch: an image or a manifest list.
 type Item struct {
 	r      *Reporter
-	prefix string  // "name: "
-	short  string  // fits into a bar
-	ref    itemRef // identifies it in events
+	prefix string           // "name: "
+	short  string           // fits into a bar
+	ref    answer.EventItem // identifies it in events
 
 	// Guarded by the Reporter's lock.
 	started bool    // or it ended without being started
@@ -38,7 +40,7 @@ func (r *Reporter) Item(name string) *Item {
 		return nil
 	}
 	name = string(cut([]byte(Clean(name)), maxName))
-	return &Item{r: r, prefix: name + ": ", short: shortName(name), ref: itemRef{Name: name}}
+	return &Item{r: r, prefix: name + ": ", short: shortName(name), ref: answer.EventItem{Reference: name}}
 }
 
 // Pinned returns the item with that name and pinned digest. Events also have its key: the id of an image, or the
@@ -71,7 +73,7 @@ func (i *Item) Note(format string, args ...any) {
 	text := Clean(fmt.Sprintf(format, args...))
 	i.r.mu.Lock()
 	defer i.r.mu.Unlock()
-	i.r.tellLocked(noteEvent{itemRef: i.ref, Text: text}, i.prefix, text)
+	i.r.tellLocked(answer.NoteEvent{EventItem: i.ref, Text: text}, i.prefix, text)
 }
 
 // Start logs the start of fetching: what is fetched ("image sha256:0123abcd…"), its number of layers and its size
@@ -93,7 +95,7 @@ func (i *Item) Start(what string, layers int, bytes int64) {
 	i.r.mu.Lock()
 	defer i.r.mu.Unlock()
 	i.r.sum.start(i, bytes)
-	i.r.passLocked(startEvent{itemRef: i.ref, Layers: layers, Size: max(bytes, 0)}, i.prefix, text)
+	i.r.passLocked(answer.StartEvent{EventItem: i.ref, Layers: layers, Size: max(bytes, 0)}, i.prefix, text)
 }
 
 // Done logs that the item is complete.
@@ -105,8 +107,8 @@ func (i *Item) Done(s Summary) {
 	if !s.Cached {
 		text = "done" + s.parts()
 	}
-	i.end(doneEvent{
-		itemRef: i.ref, Cached: s.Cached, Bytes: s.Bytes, Reused: s.Reused,
+	i.end(answer.DoneEvent{
+		EventItem: i.ref, Cached: s.Cached, Bytes: s.Bytes, Reused: s.Reused,
 		Seconds: inSeconds(s.Elapsed), Attempts: s.Attempts,
 	}, text)
 }
@@ -147,7 +149,7 @@ func (i *Item) Copied(bytes int64, took time.Duration) {
 	if t := seconds(took); t != seconds(0) {
 		text += ", " + t
 	}
-	i.end(doneEvent{itemRef: i.ref, Bytes: bytes, Seconds: inSeconds(took)}, text)
+	i.end(answer.DoneEvent{EventItem: i.ref, Bytes: bytes, Seconds: inSeconds(took)}, text)
 }
 
 // Fail logs that the item could not be fetched, and why: the text of an error. Further lines of the text, such as a
@@ -171,12 +173,12 @@ func (i *Item) Fail(why string) {
 	}
 	why = strings.Join(lines, "\n")
 	lines[0] = "failed: " + lines[0]
-	i.end(failedEvent{itemRef: i.ref, Error: strings.ReplaceAll(why, "\n    ", "\n")}, lines...)
+	i.end(answer.FailedEvent{EventItem: i.ref, Error: strings.ReplaceAll(why, "\n    ", "\n")}, lines...)
 }
 
 // end writes the last lines of the item together, and discards its blobs, since those that failed are not reported
 // as done.
-func (i *Item) end(e event, lines ...string) {
+func (i *Item) end(e answer.Event, lines ...string) {
 	i.r.mu.Lock()
 	defer i.r.mu.Unlock()
 	i.r.unwatchLocked(func(b *Blob) bool { return b.item == i })
@@ -187,7 +189,7 @@ func (i *Item) end(e event, lines ...string) {
 		return
 	}
 	write := i.r.writeLocked
-	if failed, ok := e.(failedEvent); ok {
+	if failed, ok := e.(answer.FailedEvent); ok {
 		write = i.r.failLocked
 		if i.r.repeatedLocked(failed.Error) {
 			return

@@ -4,7 +4,7 @@
 // starts with the name of its item (items run in parallel), and is shorter than osbuild's limit. NewBars draws a
 // bar for each running download, and one for the total, on a terminal; above them it prints lines that remain:
 // notes, retries, failures and one summary per item. NewEvents writes the same as JSON, for programs, in the format
-// of docs/events.md.
+// of docs/json.md.
 //
 // Foreign text (names, errors) is made printable, and apparent credentials in it are replaced by stars. A log has a
 // line about a running download at most every five seconds. No goroutine runs before the first download starts. A
@@ -22,6 +22,7 @@ import (
 	"sync"
 	"time"
 
+	"osbuild-containers/internal/answer"
 	"osbuild-containers/internal/retry"
 )
 
@@ -118,7 +119,7 @@ func (r *Reporter) Note(format string, args ...any) {
 	text := Clean(fmt.Sprintf(format, args...))
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.tellLocked(noteEvent{Text: text}, "", text)
+	r.tellLocked(answer.NoteEvent{Text: text}, "", text)
 }
 
 // Close removes the bars from the screen and stops the ticker. Later lines are still written; bars and heartbeats
@@ -148,7 +149,7 @@ func (r *Reporter) Close() {
 }
 
 // tellLocked reports something that remains visible, as an event or a line. Prefix and text are clean.
-func (r *Reporter) tellLocked(e event, prefix, text string) {
+func (r *Reporter) tellLocked(e answer.Event, prefix, text string) {
 	if r.events != nil {
 		r.events.write(e)
 		return
@@ -158,7 +159,7 @@ func (r *Reporter) tellLocked(e event, prefix, text string) {
 
 // passLocked reports something transient: as an event, as a line unless text is empty, but not on a terminal, where
 // the bar shows it.
-func (r *Reporter) passLocked(e event, prefix, text string) {
+func (r *Reporter) passLocked(e answer.Event, prefix, text string) {
 	if r.events != nil {
 		r.events.write(e)
 	} else if r.bars == nil && text != "" {

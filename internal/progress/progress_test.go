@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"osbuild-containers/internal/answer"
 )
 
 const (
@@ -294,11 +296,11 @@ func TestSumsDoNotOverflow(t *testing.T) {
 	for n := range 3 {
 		i := &Item{}
 		s.start(i, math.MaxInt64/2)
-		b := &Blob{item: i, size: math.MaxInt64 / 2, ref: blobRef{Blob: string(rune('a' + n)), Size: math.MaxInt64 / 2}}
+		b := &Blob{item: i, size: math.MaxInt64 / 2, ref: answer.EventBlob{Blob: string(rune('a' + n)), Size: math.MaxInt64 / 2}}
 		b.state.Store(int32(done))
 		s.enter(b, downloading)
 		s.enter(b, done)
-		s.end(i, doneEvent{Bytes: math.MaxInt64 / 2, Reused: math.MaxInt64 / 2})
+		s.end(i, answer.DoneEvent{Bytes: math.MaxInt64 / 2, Reused: math.MaxInt64 / 2})
 	}
 	if have, size := s.progress(); have != math.MaxInt64 || size != math.MaxInt64 || s.bytes != math.MaxInt64 || s.reused != math.MaxInt64 {
 		t.Errorf("got %d of %d, %d and %d", have, size, s.bytes, s.reused)

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"osbuild-containers/internal/answer"
 	"osbuild-containers/internal/manifest"
 )
 
@@ -65,7 +66,7 @@ func (r *Reporter) Begin(items int) {
 	r.sum.startClock()
 	r.sum.items += items
 	if r.events != nil {
-		r.events.write(beginEvent{items})
+		r.events.write(answer.BeginEvent{Items: items})
 	}
 }
 
@@ -81,14 +82,14 @@ func (r *Reporter) Cached(name, digest, key string) {
 	r.sum.started++
 	r.sum.cached++
 	if r.events != nil {
-		r.events.write(doneEvent{itemRef: pinnedRef(name, digest, key), Cached: true})
+		r.events.write(answer.DoneEvent{EventItem: pinnedRef(name, digest, key), Cached: true})
 	}
 }
 
 // Over removes the item from the screen without writing anything.
 func (i *Item) Over() {
 	if i != nil {
-		i.end(doneEvent{itemRef: i.ref})
+		i.end(answer.DoneEvent{EventItem: i.ref})
 	}
 }
 
@@ -103,7 +104,9 @@ func (r *Reporter) End() {
 	if r.events != nil {
 		s.startClock() // nothing may have begun
 		missing := s.items - (s.ended - s.failed)
-		r.events.write(endEvent{s.items, s.cached, missing, s.bytes, s.reused, inSeconds(time.Since(s.began))})
+		r.events.write(answer.EndEvent{
+			Items: s.items, Cached: s.cached, Failed: missing, Bytes: s.bytes, Reused: s.reused, Seconds: inSeconds(time.Since(s.began)),
+		})
 	}
 }
 
@@ -124,16 +127,16 @@ func (s *sum) start(i *Item, bytes int64) {
 }
 
 // end records that an item has ended, and how.
-func (s *sum) end(i *Item, how event) {
+func (s *sum) end(i *Item, how answer.Event) {
 	s.ended++
 	switch e := how.(type) {
-	case doneEvent:
+	case answer.DoneEvent:
 		s.bytes = manifest.AddSizes(s.bytes, e.Bytes)
 		s.reused = manifest.AddSizes(s.reused, e.Reused)
 		if e.Cached {
 			s.cached++
 		}
-	case failedEvent:
+	case answer.FailedEvent:
 		s.failed++
 		for _, b := range i.blobs { // what it did not finish is not waited for
 			if p := s.parts[b.ref.Blob]; p != nil && !p.done && (p.blob == b || p.blob == nil) {

@@ -3,6 +3,8 @@ package progress
 import (
 	"strconv"
 	"time"
+
+	"osbuild-containers/internal/answer"
 )
 
 // Unpacking announces that what is fetched is unpacked afterwards: all of it is one
@@ -45,7 +47,7 @@ func (b *Blob) Unpacked(to string, took time.Duration) {
 	defer r.mu.Unlock()
 	r.tellPercentLocked()
 	if r.events != nil {
-		r.events.write(unpackedEvent{itemRef: b.item.ref, To: Clean(to), Seconds: inSeconds(took)})
+		r.events.write(answer.UnpackedEvent{EventItem: b.item.ref, To: Clean(to), Seconds: inSeconds(took)})
 	}
 }
 
@@ -59,7 +61,7 @@ func (b *Blob) Abandoned(why string) {
 	defer r.mu.Unlock()
 	r.unwatchLocked(func(other *Blob) bool { return other == b })
 	if r.events != nil {
-		r.events.write(failedEvent{itemRef: b.item.ref, Error: Clean(why)})
+		r.events.write(answer.FailedEvent{EventItem: b.item.ref, Error: Clean(why)})
 	}
 }
 
@@ -88,7 +90,7 @@ func (r *Reporter) tellPercentLocked() {
 	}
 	if now := max(r.percentLocked(), *r.percent); now != *r.percent {
 		*r.percent = now
-		r.events.write(percentEvent{now})
+		r.events.write(answer.PercentEvent{Percent: now})
 	}
 }
 
@@ -101,17 +103,3 @@ func unpackLine(percent int64, what string, labelWidth, cols int) string {
 	}
 	return left + "  " + fill(percent, 100, room) + "  " + right
 }
-
-type (
-	percentEvent struct {
-		Percent int64 `json:"percent"`
-	}
-	unpackedEvent struct {
-		itemRef
-		To      string  `json:"to"`
-		Seconds float64 `json:"seconds"`
-	}
-)
-
-func (percentEvent) name() string  { return "percent" }
-func (unpackedEvent) name() string { return "unpacked" }
