@@ -55,21 +55,24 @@ func newPool() pool {
 
 // group is one or more frames.
 type group struct {
-	in, out []byte
-	err     error
-	done    chan struct{} // closed when out or err is set
+	in   []byte
+	buf  []byte // memory for out
+	out  []byte
+	err  error
+	done chan struct{} // closed when out or err is set
 }
 
 // decode decompresses the frames, if they take at most maxGroup bytes.
 func (g *group) decode(p pool) {
 	defer close(g.done)
-	if g.out == nil {
-		g.out = make([]byte, 0, maxGroup)
+	if g.buf == nil {
+		g.buf = make([]byte, 0, maxGroup)
 	}
 	g.err = panics.Catch(func() error {
 		d, err := p.decoder()
 		if err == nil {
-			g.out, err = d.DecodeAll(g.in, g.out[:0])
+			// What exceeds buf is in new memory, which must not take its place: it would grow each time.
+			g.out, err = d.DecodeAll(g.in, g.buf)
 		}
 		return err
 	})
@@ -83,11 +86,12 @@ type frames struct {
 	pool pool
 	wg   *sync.WaitGroup // of the goroutines
 
-	own    *group   // for when the pool has none
-	queue  []*group // read, in order
-	data   []byte   // of the first of them, not returned yet
-	stream io.Reader
-	last   bool // stream is the rest of the blob
+	own     *group        // for when the pool has none
+	queue   []*group      // read, in order
+	data    []byte        // of the first of them, not returned yet
+	stream  *zstd.Decoder // what Read reads from, or nil
+	decoder *zstd.Decoder // for all streams: its memory may be as large as the largest window
+	last    bool          // stream is the rest of the blob
 
 	rest []byte // begin of what is not in a group, and is to be read as a stream
 	end  bool   // all groups were read
@@ -119,7 +123,7 @@ func (f *frames) Read(p []byte) (int, error) {
 
 // next makes the next group, or the rest, what Read reads from.
 func (f *frames) next() error {
-	if len(f.queue) > 0 && f.queue[0].done != nil { // Read has returned all of it
+	if len(f.queue) > 0 { // Read has returned all of it
 		f.free(f.queue[0])
 		f.queue = f.queue[1:]
 	}
@@ -141,8 +145,9 @@ func (f *frames) next() error {
 		f.wg.Go(func() { g.decode(f.pool) })
 	}
 	if len(f.queue) == 0 {
-		f.last = true
-		return f.open(io.MultiReader(bytes.NewReader(f.rest), f.src))
+		rest := bytes.NewReader(f.rest)
+		f.last, f.own, f.rest = true, nil, nil
+		return f.open(io.MultiReader(rest, f.src))
 	}
 	g := f.queue[0]
 	<-g.done
@@ -155,7 +160,12 @@ func (f *frames) next() error {
 
 // open makes Read read a stream.
 func (f *frames) open(r io.Reader) (err error) {
-	f.stream, err = zstd.NewReader(r, options...)
+	if f.decoder == nil {
+		f.decoder, err = zstd.NewReader(r, options...)
+	} else {
+		err = f.decoder.Reset(r)
+	}
+	f.stream = f.decoder
 	return err
 }
 
@@ -177,7 +187,7 @@ func (f *frames) take() *group {
 
 // free gives the memory of a group back.
 func (f *frames) free(g *group) {
-	g.done, g.err = nil, nil
+	g.out, g.done, g.err = nil, nil, nil
 	if g != f.own {
 		f.pool.groups <- g
 	}

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
+
+	"osbuild-containers/internal/compression"
 )
 
 // asStream decompresses a blob with one decoder, from begin to end.
@@ -132,6 +134,49 @@ func TestGroupsComeBack(t *testing.T) {
 			t.Errorf("after %d bytes %d groups came back, want %d", n, got, want)
 		}
 	}
+}
+
+// Frames that expand to more than a group may have do not make its memory grow.
+func TestGroupsKeepTheirSize(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(2))
+	// Blocks of one byte, repeated 128 Ki times, up to twice the size of a group; the last one is empty.
+	frame := []byte{0x28, 0xb5, 0x2f, 0xfd, 0, 0x58}
+	for range 2 * maxGroup / (128 << 10) {
+		frame = append(frame, 2, 0, 16, 0)
+	}
+	frame = append(frame, 1, 0, 0)
+	filler := skippable(string(make([]byte, groupBytes)))
+	blob := bytes.Repeat(slices.Concat(frame, filler), 8)
+	budget := NewBudget(0)
+	s := Start(t.Context(), blobOf(blob, make([]byte, 8*2*maxGroup)), budget, NewTally(Limits{}))
+	if _, err := io.Copy(io.Discard, s); err != nil {
+		t.Error(err)
+	}
+	s.Close()
+	for range cap(budget.pool.groups) {
+		if g := <-budget.pool.groups; cap(g.in) > 2*maxFrame || cap(g.buf) > maxGroup || g.out != nil {
+			t.Errorf("a group has memory for %d and %d bytes, and %d bytes of data", cap(g.in), cap(g.buf), cap(g.out))
+		}
+	}
+}
+
+// Whatever a blob is, it is decompressed as one decoder does, or to an error of its own.
+func FuzzFrames(f *testing.F) {
+	f.Add(framesOf(f, true, []byte("a"), nil, []byte("bc")))
+	f.Add(append(framesOf(f, false, make([]byte, 300_000)), skippable("tail")...))
+	f.Fuzz(func(t *testing.T, blob []byte) {
+		if compression.Of(blob) != compression.Zstd {
+			t.Skip()
+		}
+		want, wantErr := asStream(blob)
+		got, err := read(t, blobOf(blob, want), 0, Limits{LayerBytes: 64 << 20})
+		if wantErr == nil && (err != nil || !bytes.Equal(got, want)) {
+			t.Errorf("%d bytes, %v; want %d bytes", len(got), err, len(want))
+		}
+		if wantErr != nil && err == nil {
+			t.Errorf("%d bytes; want %v", len(got), wantErr)
+		}
+	})
 }
 
 func BenchmarkFrames(b *testing.B) {
