@@ -115,23 +115,27 @@ func (a *ahead) open(k int) *reader {
 
 // begin begins to read as many layers ahead as allowed: the largest first, since the merge waits
 // for the last to end. None begins before half of what may be ahead is free: it
-// would soon have to stop, for good.
+// would soon have to stop, for good. None begins, either, if as many have stopped as there are
+// processors: each of them holds what it needs to continue, for zstd up to its window.
 func (a *ahead) begin() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for a.on && a.running < a.d.procs-1 && a.room(2) && a.ctx.Err() == nil {
-		next, begun := 0, 0
+		next, begun, stopped := 0, 0, 0
 		for k := len(a.readers) - 1; k >= 1; k-- {
 			if a.turned[k] {
 				continue
 			}
-			if a.readers[k] != nil {
+			if r := a.readers[k]; r != nil {
 				begun++
+				if r.stopped {
+					stopped++
+				}
 			} else if next == 0 || a.d.layers[k-1].Size > a.d.layers[next-1].Size {
 				next = k
 			}
 		}
-		if next == 0 || begun >= maxBegun {
+		if next == 0 || begun >= maxBegun || stopped >= a.d.procs {
 			return
 		}
 		var dir *tree.Root
@@ -165,6 +169,7 @@ func (a *ahead) run(r *reader) {
 	}
 	a.mu.Lock()
 	a.running--
+	r.stopped = r.err == nil
 	if r.failed {
 		a.on = false
 	}
@@ -232,13 +237,14 @@ type reader struct {
 	skip int // entries of the stream that next has returned already
 
 	// Of reading ahead.
-	dir    *tree.Root    // for the directories that the files are in
-	files  int           // how many were begun
-	stop   atomic.Bool   // it is the layer's turn
-	ended  chan struct{} // closed when reading ahead has; nil: there was none
-	failed bool          // the disk did not take it
-	queue  []*readAhead
-	err    error // at the end of the queue; nil: the stream has more
+	dir     *tree.Root    // for the directories that the files are in
+	files   int           // how many were begun
+	stop    atomic.Bool   // it is the layer's turn
+	ended   chan struct{} // closed when reading ahead has; nil: there was none
+	failed  bool          // the disk did not take it
+	stopped bool          // the stream has more, and holds memory
+	queue   []*readAhead
+	err     error // at the end of the queue; nil: the stream has more
 
 	counts  layer.Counts // up to the entry that next returned
 	cur     *readAhead   // that entry, if it was read ahead

@@ -368,3 +368,37 @@ func TestNoneBeginsBeforeHalfIsFree(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Layers that stop before their end hold memory, so few are begun.
+func TestFewLayersStop(t *testing.T) {
+	const limit = 16 << 10
+	p := newPlace(t)
+	d, err := deployerIn(p.tree, slices.Repeat([]Layer{layerOf(t, file("a", string(make([]byte, limit/2+2))))}, 10),
+		Options{Limits: Limits{LayerBytes: limit}}, progress.NewLog(io.Discard))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.tree.Close()
+	d.procs = 3
+	a := d.startAhead(t.Context())
+	a.disk.Store(limit/2 - 1) // a layer may begin, and its file has no room
+	a.begin()
+	begun := func() (readers []*reader) {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		return slices.DeleteFunc(slices.Clone(a.readers), func(r *reader) bool { return r == nil })
+	}
+	n := 0
+	for readers := begun(); len(readers) > n; readers = begun() {
+		n = len(readers)
+		for _, r := range readers {
+			<-r.ended // it has begun the next
+		}
+	}
+	if n < d.procs || n >= 2*d.procs {
+		t.Errorf("%d layers were begun", n)
+	}
+	if err := a.close(); err != nil {
+		t.Error(err)
+	}
+}
