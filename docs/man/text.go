@@ -14,6 +14,9 @@ var (
 	libdir   = []string{"libdir"}
 )
 
+// storage are the commands that read images in a containers storage.
+var storage = []string{"export", "fetch", "pin", "pin add", "pin check", "pin manifest", "pin update", "unpack", "verify"}
+
 // statuses are the exit statuses. Those with a command apply to that command only.
 var statuses = []struct{ command, status, text string }{
 	{"", "0", "Success; for a check: nothing is wrong."},
@@ -34,7 +37,7 @@ var files = []topic{
 	{name: "/etc/containers/policy.json, ~/.config/containers/policy.json", flags: registry, text: "Which signatures images must have. See containers-policy.json(5)."},
 	{name: "/etc/containers/certs.d, /etc/docker/certs.d", flags: registry, text: "Certificates for registries, unless --cert-dir is given."},
 	{name: "/etc/containers/registries.d", flags: registry, text: "Where the signatures of images are stored. See containers-registries.d(5)."},
-	{name: "/etc/containers/storage.conf", flags: registry, text: "The location of the containers storage of this machine. See containers-storage.conf(5)."},
+	{name: "/etc/containers/storage.conf", commands: storage, text: "The location of the containers storage of this machine. See containers-storage.conf(5)."},
 	{name: "/usr/lib/osbuild/sources, /usr/lib/osbuild/stages", flags: libdir, text: "The modules that osbuild uses."},
 	{name: "/usr/lib/osbuild/osbuild-containers", flags: libdir, text: "osbuild's own modules while they are replaced."},
 	{name: "/usr/libexec/osbuild-containers", flags: libdir, text: "The installed modules of osbuild-containers."},
@@ -48,7 +51,7 @@ var variables = []topic{
 	{name: "REGISTRY_AUTH_FILE", flags: registry, text: "The file with credentials for registries, if --authfile is not given."},
 	{name: "DOCKER_CONFIG", flags: registry, text: "The directory of docker's config.json, which has credentials."},
 	{name: "CONTAINERS_REGISTRIES_CONF", flags: registry, text: "The file to read instead of registries.conf."},
-	{name: "CONTAINERS_STORAGE_CONF", flags: registry, text: "The file to read instead of storage.conf."},
+	{name: "CONTAINERS_STORAGE_CONF", commands: storage, text: "The file to read instead of storage.conf."},
 	{name: "HTTPS_PROXY, HTTP_PROXY, NO_PROXY", flags: registry, text: "Proxies for connections to registries, and the hosts to connect to directly."},
 	{name: "SSL_CERT_FILE, SSL_CERT_DIR", flags: registry, text: "CA certificates to use instead of the system's."},
 	{name: "TMPDIR", commands: []string{"import", "mirror", "unpack"}, text: "The directory for temporary files instead of /var/tmp."},

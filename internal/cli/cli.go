@@ -128,9 +128,9 @@ func newRoot(env Env) *cobra.Command {
 	root := &cobra.Command{
 		Use:   Name,
 		Short: "Pin, fetch and keep container images by digest",
-		Long: Name + ` pins tags to digests, fetches what is pinned into
-the cache that osbuild's sources use, looks after that cache, and takes images
-elsewhere.`,
+		Long: Name + ` pins tags to digests, fetches pinned images into the
+cache of osbuild's sources, and manages that cache. It also exports, mirrors and
+unpacks images.`,
 		Version:           process.VersionText(),
 		SilenceErrors:     true,
 		SilenceUsage:      true,
@@ -156,15 +156,15 @@ elsewhere.`,
 	root.SetFlagErrorFunc(flagError)
 	usage := strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages", ".FlagUsagesWrapped 80")
 	root.SetUsageTemplate(strings.ReplaceAll(usage, " for more information about a command.", " for more."))
-	root.PersistentFlags().BoolVar(&a.flags.json, "json", false, "answer in JSON")
+	root.PersistentFlags().BoolVar(&a.flags.json, "json", false, "print JSON")
 	a.flags.options = request.DefaultOptions()
 	a.flags.options.Spelling = hint.Flags
 	a.flags.tlsVerify = true
 	root.AddGroup(
-		&cobra.Group{ID: groupPin, Title: "From tags to digests:"},
-		&cobra.Group{ID: groupCache, Title: "Fetch and look after the cache:"},
-		&cobra.Group{ID: groupCarry, Title: "Take it elsewhere:"},
-		&cobra.Group{ID: groupInstall, Title: "In osbuild:"},
+		&cobra.Group{ID: groupPin, Title: "Pin images:"},
+		&cobra.Group{ID: groupCache, Title: "Fetch images and manage the cache:"},
+		&cobra.Group{ID: groupCarry, Title: "Transfer and unpack images:"},
+		&cobra.Group{ID: groupInstall, Title: "Install modules:"},
 	)
 	root.AddCommand(a.commands()...)
 	root.AddCommand(a.versionCommand(), a.completionCommand(root))

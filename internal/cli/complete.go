@@ -28,9 +28,9 @@ func (a *app) completionCommand(root *cobra.Command) *cobra.Command {
 	}
 	return &cobra.Command{
 		Use:   "completion bash|fish|zsh",
-		Short: "Write a script that completes command lines",
-		Long: `completion writes a script with which a shell completes commands, flags, the
-names and ids of images, architectures and formats. Packages install it.`,
+		Short: "Print a shell completion script",
+		Long: `completion prints a script for shell completion of commands, flags, names and
+ids of images, architectures and formats. Packages install it.`,
 		Example: `  source <(osbuild-containers completion bash)
   osbuild-containers completion fish | source`,
 		ValidArgs: []string{"bash", "fish", "zsh"},

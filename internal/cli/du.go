@@ -14,11 +14,11 @@ import (
 func (a *app) duCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:     "du",
-		Short:   "Say what each image adds to a cache, and what sharing saves",
+		Short:   "Show the disk usage of a cache by image",
 		GroupID: groupCache,
-		Long: `du shows what takes room in a cache. What an image ADDS are its layers that no
-other image has: so much would be free without it. Counted are the bytes of
-blobs; what a file system adds to that, or saves by reflinks, is not.`,
+		Long: `du shows the disk usage of a cache. ADDS is the size of the layers that no other
+image has, which removing the image would free. Sizes are those of blobs:
+overhead of the file system and savings by reflinks are not included.`,
 		Example: `  osbuild-containers du
   osbuild-containers du --json --cache /srv/osbuild/sources`,
 		Args: noArguments,

@@ -39,17 +39,17 @@ func (a *app) exportCommand() *cobra.Command {
 	e := &exportCommand{app: a}
 	cmd := &cobra.Command{
 		Use:     "export -o FILE|DIR [NAME[:TAG] | ID]…",
-		Short:   "Write images into one file or directory, to carry elsewhere",
+		Short:   "Export images to a file or directory",
 		GroupID: groupCarry,
-		Long: `export writes images with their manifest lists into a bundle: an OCI layout in
-a tar file or a directory. It takes the images that a pin file names, and
-fetches those that are not in the cache; or those of the cache that are named.
-Without either it takes the pin file of this directory.
+		Long: `export writes images and their manifest lists to a bundle: an OCI layout in a
+tar file or a directory. It exports the images of a pin file, fetching those
+that are not in the cache, or the named images of the cache. By default it uses
+the pin file in this directory.
 
-The same images give the same bytes. A file is compressed as its name says, with
-.gz or .zst at its end, and completed by the next run if one was interrupted.
-With --have, what another bundle has is left out: what is imported on top of it
-is complete again. See docs/bundles.md.`,
+The same images give the same bytes. A file is compressed if its name ends in
+.gz or .zst. An interrupted export is completed by running it again. With
+--have, blobs of another bundle are left out: import that bundle first. See
+docs/bundles.md.`,
 		Example: `  osbuild-containers export -o images.tar
   osbuild-containers export -o week2.tar --have week1.tar --pins build.lock.json
   osbuild-containers export -o - base:1 | ssh builder \
@@ -57,13 +57,13 @@ is complete again. See docs/bundles.md.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return e.run(cmd.Context(), args) },
 	}
 	set := cmd.Flags()
-	set.StringVarP(&e.output, "output", "o", "", "`PATH` of the file or directory to write; - is standard output")
-	set.StringArrayVar(&e.pins, "pins", nil, "pin `FILE` with the images; may be given again")
+	set.StringVarP(&e.output, "output", "o", "", "`PATH` of the file or directory to write, or - for standard output")
+	set.StringArrayVar(&e.pins, "pins", nil, "export the images of this pin `FILE`; may be repeated")
 	alias(set, "file", "pins")
-	set.StringSliceVar(&e.arch, "arch", nil, "`ARCH`, or several with commas between them (default all)")
-	set.StringArrayVar(&e.have, "have", nil, "bundle, or other OCI layout, at `PATH` whose blobs are left out; may be given again")
-	set.StringVar(&e.format, "format", "", "`FORMAT`: oci, a directory, or oci-archive, a file (default what the output is, or a file)")
-	set.StringVar(&e.compression, "compression", "", "`COMPRESSION` of a file: none, gzip or zstd (default as its name ends: .gz, .tgz, .zst, .tzst)")
+	set.StringSliceVar(&e.arch, "arch", nil, "comma-separated list of `ARCH` (default all)")
+	set.StringArrayVar(&e.have, "have", nil, "leave out blobs of the bundle or other OCI layout at `PATH`; may be repeated")
+	set.StringVar(&e.format, "format", "", "`FORMAT`: oci (directory) or oci-archive (file) (default oci if the output is a directory, else oci-archive)")
+	set.StringVar(&e.compression, "compression", "", "`COMPRESSION` of a file: none, gzip or zstd (default by extension: .gz, .tgz, .zst, .tzst)")
 	return cmd
 }
 

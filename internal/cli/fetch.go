@@ -34,15 +34,15 @@ func (a *app) fetchCommand() *cobra.Command {
 		Use:     "fetch [REF…]",
 		Short:   "Fetch images into a cache",
 		GroupID: groupCache,
-		Long: `fetch brings images and their manifest lists into a cache, as osbuild's sources
-do: those of a pin file, those that the sources of an osbuild manifest name,
-and those that references point to now. Without any of them it takes the pin
-file of this directory.
+		Long: `fetch fetches images and their manifest lists into a cache, as osbuild's sources
+do: those of pin files, those in the sources of osbuild manifests, and those
+that references point to now. By default it uses the pin file in this directory.
 
-What the cache has is not fetched again, and an interrupted download is resumed.
-What is fetched is verified against its digests; what is published is complete.
+Images in the cache are not fetched again, and interrupted downloads are
+resumed. All bytes are verified against their digests before an image is
+published.
 
-With --json, standard output is a stream of events, one in a line; see
+With --json, standard output is a stream of events, one per line; see
 docs/json.md. With --plan it is the plan.`,
 		Example: `  osbuild-containers fetch --plan
   osbuild-containers fetch --manifest build.json --cache ~/osbuild/sources
@@ -50,11 +50,11 @@ docs/json.md. With --plan it is the plan.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd.Context(), args) },
 	}
 	set := cmd.Flags()
-	set.StringArrayVar(&f.pins, "pins", nil, "pin `FILE` to fetch from; may be given again")
+	set.StringArrayVar(&f.pins, "pins", nil, "fetch the images of this pin `FILE`; may be repeated")
 	alias(set, "file", "pins")
-	set.StringArrayVar(&f.manifests, "manifest", nil, "osbuild manifest, a `FILE` or -, to fetch for; may be given again")
-	set.StringSliceVar(&f.arch, "arch", nil, "`ARCH`, or several with commas (default this machine's for a REF, all for a pin file)")
-	set.BoolVar(&f.plan, "plan", false, "show what would be downloaded, and leave it at that; --dry-run is the same")
+	set.StringArrayVar(&f.manifests, "manifest", nil, "fetch the images of this osbuild manifest, a `FILE` or -; may be repeated")
+	set.StringSliceVar(&f.arch, "arch", nil, "comma-separated list of `ARCH` (default this machine's for a REF, all for a pin file)")
+	set.BoolVar(&f.plan, "plan", false, "show what would be downloaded, and download nothing; same as --dry-run")
 	alias(set, "dry-run", "plan")
 	return cmd
 }

@@ -57,10 +57,10 @@ func (f *flags) add(cmd *cobra.Command) {
 		f.addRegistry(cmd.Flags())
 	}
 	if use.quiet {
-		cmd.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "write only errors")
+		cmd.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "print only errors")
 	}
 	if use.debug {
-		cmd.Flags().BoolVarP(&f.debug, "debug", "v", false, "log requests, mirrors, files used and where credentials are from, but no secrets")
+		cmd.Flags().BoolVarP(&f.debug, "debug", "v", false, "log requests, mirrors, configuration files and sources of credentials, but no secrets")
 	}
 	for _, sub := range cmd.Commands() {
 		f.add(sub)
@@ -70,20 +70,20 @@ func (f *flags) add(cmd *cobra.Command) {
 // addCache adds the flags that name the cache.
 func (f *flags) addCache(set *pflag.FlagSet) {
 	f.caches = append(f.caches, set)
-	set.StringVar(&f.cache, "cache", "", "the cache, a `DIR`; "+cacheVariable+" names it where no flag does; without it "+rootCache+" for root, ~/.cache/osbuild/sources for others")
-	set.StringVar(&f.store, "store", "", "the store of osbuild, a `DIR`: the cache is DIR/sources")
+	set.StringVar(&f.cache, "cache", "", "cache `DIR` (default $"+cacheVariable+", or else "+rootCache+" for root and ~/.cache/osbuild/sources for others)")
+	set.StringVar(&f.store, "store", "", "osbuild store `DIR`; the cache is DIR/sources")
 }
 
 // addRegistry adds the flags for access to registries.
 func (f *flags) addRegistry(set *pflag.FlagSet) {
-	set.StringVar(&f.authfile, "authfile", "", "`FILE` with the credentials of registries")
-	set.StringVar(&f.certDir, "cert-dir", "", "`DIR` with the certificates for registries")
-	set.BoolVar(&f.tlsVerify, "tls-verify", true, "check the certificates of registries")
-	set.IntVar(&f.options.Retries, "retries", f.options.Retries, "`NUMBER` of further tries after one that failed")
-	set.Var((*wait)(&f.options.Timeout), "timeout", "give up what made no progress for this `TIME`, retries included: 300, 90s, 5m")
-	set.Var((*wait)(&f.options.StallTimeout), "stall-timeout", "connect again when a connection made no progress for this `TIME`")
-	set.Var((*wait)(&f.options.HeaderTimeout), "header-timeout", "wait this `TIME` for the first byte of an answer")
-	set.IntVar(&f.options.MaxParallel, "max-parallel", f.options.MaxParallel, "`NUMBER` of downloads at one time")
+	set.StringVar(&f.authfile, "authfile", "", "`FILE` with credentials for registries")
+	set.StringVar(&f.certDir, "cert-dir", "", "`DIR` with certificates for registries")
+	set.BoolVar(&f.tlsVerify, "tls-verify", true, "require HTTPS and verify certificates of registries")
+	set.IntVar(&f.options.Retries, "retries", f.options.Retries, "`NUMBER` of retries after a failure")
+	set.Var((*wait)(&f.options.Timeout), "timeout", "give up after this `TIME` without progress, retries included: 300, 90s, 5m")
+	set.Var((*wait)(&f.options.StallTimeout), "stall-timeout", "reconnect after this `TIME` without progress")
+	set.Var((*wait)(&f.options.HeaderTimeout), "header-timeout", "wait this `TIME` for the first byte of a response")
+	set.IntVar(&f.options.MaxParallel, "max-parallel", f.options.MaxParallel, "maximum `NUMBER` of parallel downloads")
 }
 
 // alias makes name mean another flag of the set. Help does not show it.

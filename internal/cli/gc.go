@@ -32,14 +32,15 @@ func (a *app) gcCommand() *cobra.Command {
 		Use:     "gc",
 		Short:   "Remove unused images and blobs from a cache",
 		GroupID: groupCache,
-		Long: `gc removes what downloads and removed images left in the pool: blobs that no
-image has, and downloads that were not resumed for a day. The flags let it
-remove images, too: all that are not to be kept; with --older-than only those
-that were not used for that time; with --max-size those used longest ago, until
-the cache is no larger. Lists that name no other image are removed with it.
+		Long: `gc removes unused blobs, and downloads that were not resumed for a day. With
+flags it also removes images: those not kept by --pins or --keep-manifest; with
+--older-than, only those not used for that time; with --max-size, the least
+recently used ones until the cache is small enough. Manifest lists of no
+remaining image are removed, too.
 
-What another process uses stays: an osbuild that runs keeps all images of its
-store, a fetch keeps the pool. Run gc again later. Killing it does no harm.`,
+Files in use by other processes are kept: a running osbuild keeps all images of
+its store, and a fetch keeps unused blobs. Run gc again later. It can be killed
+at any time without harm.`,
 		Example: `  osbuild-containers gc --keep-manifest build.json --dry-run
   osbuild-containers gc --older-than 30d --max-size 50GB`,
 		Args: noArguments,
@@ -47,12 +48,12 @@ store, a fetch keeps the pool. Run gc again later. Killing it does no harm.`,
 	}
 	set := cmd.Flags()
 	g.set = set
-	set.StringArrayVar(&g.manifests, "keep-manifest", nil, "keep what this osbuild manifest, a `FILE` or -, names; may be given again")
-	set.StringArrayVar(&g.pins, "pins", nil, "keep what this pin `FILE` names; may be given again")
+	set.StringArrayVar(&g.manifests, "keep-manifest", nil, "keep the images of this osbuild manifest, a `FILE` or -; may be repeated")
+	set.StringArrayVar(&g.pins, "pins", nil, "keep the images of this pin `FILE`; may be repeated")
 	alias(set, "keep-pins", "pins")
-	set.StringVar(&g.olderThan, "older-than", "", "remove images that were not used for this `TIME`: 12h, 30d, 8w")
+	set.StringVar(&g.olderThan, "older-than", "", "remove images not used for this `TIME`: 12h, 30d, 8w")
 	set.StringVar(&g.maxSize, "max-size", "", "remove images until the cache has at most this `SIZE`: 500MB, 20G, 1.5TiB")
-	set.BoolVar(&g.dryRun, "dry-run", false, "say what would go, and leave it at that")
+	set.BoolVar(&g.dryRun, "dry-run", false, "show what would be removed, and remove nothing")
 	return cmd
 }
 

@@ -24,23 +24,22 @@ func (a *app) importCommand() *cobra.Command {
 	repair, root := false, &rootfsFlags{}
 	cmd := &cobra.Command{
 		Use:     "import [--rootfs NAME[:TAG]] FILE|DIR|-",
-		Short:   "Bring images from a file or directory into a cache",
+		Short:   "Import images from a file or directory into a cache",
 		GroupID: groupCarry,
-		Long: `import brings all images and manifest lists that a file or directory has into
-the cache, where osbuild's sources find them: without a network, what is pinned
-is there. It reads what export writes, any OCI layout, archives of docker save,
-old ones too, and directories of the dir: format. Archives may be compressed
-with gzip, zstd, xz or bzip2, and come from a pipe; - is standard input.
+		Long: `import adds all images and manifest lists of a file or directory to the cache,
+where osbuild's sources find them without a network. It reads bundles written by
+export, other OCI layouts, archives of docker save, and directories in the dir:
+format. Archives may be compressed with gzip, zstd, xz or bzip2, and may come
+from a pipe; - is standard input.
 
-Every byte is verified. An import that was interrupted continues where it
-stopped when it is run again; an image is published complete, or not at all.
-What the cache has is not read again, but with --repair it is, and replaced if
-damaged.
+Every byte is verified, and an image is published only when it is complete. An
+interrupted import is continued by running it again. Images in the cache are not
+read again unless --repair is given, which replaces damaged files.
 
-With --rootfs it is a root file system, as a tar archive or a directory, that
-becomes an image of one layer with that name. The same archive or directory
-gives the same image. It was created at SOURCE_DATE_EPOCH, or else when its
-newest file was.`,
+With --rootfs, a root file system, as a tar archive or a directory, becomes an
+image with one layer and the given name. The same archive or directory gives the
+same image. Its creation time is SOURCE_DATE_EPOCH, or else that of its newest
+file.`,
 		Example: `  osbuild-containers import images.tar
   docker save app:1 -o app.tar && osbuild-containers import app.tar --json
   podman save app:1 | osbuild-containers import -
@@ -54,11 +53,11 @@ newest file was.`,
 		},
 	}
 	set := cmd.Flags()
-	set.BoolVar(&repair, "repair", false, "replace what is damaged in the cache")
+	set.BoolVar(&repair, "repair", false, "replace damaged files in the cache")
 	set.StringVar(&root.name, "rootfs", "", "import a root file system as the image `NAME[:TAG]`")
-	set.StringVar(&root.config, "config", "", "config of that image, a `FILE` of JSON as in an image, or the part config of it")
-	set.StringArrayVar(&root.changes, "change", nil, "`INSTRUCTION` of a Containerfile that changes its config, such as CMD=/bin/sh, ENV=A=b, LABEL=a=b or USER=1000; may be given again")
-	set.StringVar(&root.arch, "arch", "", "its `ARCH` (default this machine's)")
+	set.StringVar(&root.config, "config", "", "config of the image: a `FILE` with the config of an image, or only its \"config\" object")
+	set.StringArrayVar(&root.changes, "change", nil, "change the config with this `INSTRUCTION` of a Containerfile, such as CMD=/bin/sh, ENV=A=b, LABEL=a=b or USER=1000; may be repeated")
+	set.StringVar(&root.arch, "arch", "", "`ARCH` of the image (default this machine's)")
 	return cmd
 }
 

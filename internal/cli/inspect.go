@@ -23,18 +23,18 @@ func (a *app) inspectCommand() *cobra.Command {
 	var arch []string
 	cmd := &cobra.Command{
 		Use:     "inspect NAME[:TAG] | ID",
-		Short:   "Show all there is to know of an image in a cache",
+		Short:   "Show the details of an image in a cache",
 		GroupID: groupCache,
-		Long: `inspect shows an image's config, its layers with the images that share them,
-where it was fetched from, and its signatures. What is named as for list must
-be one image: of several with one name and platform, the newest is meant. With
---json the whole config is shown.`,
+		Long: `inspect shows the config of an image, its layers and the images that share them,
+its origins and its signatures. NAME and ID are as for list, and must match one
+image; of several with the same name and platform, the newest is shown. --json
+includes the whole config.`,
 		Example: `  osbuild-containers inspect fedora-bootc:42
   osbuild-containers inspect 12dcd147b9ee --json`,
 		Args: arguments(1, 1, "one image"),
 		RunE: func(_ *cobra.Command, args []string) error { return a.inspect(args[0], arch) },
 	}
-	cmd.Flags().StringSliceVar(&arch, "arch", nil, "`ARCH`, where a name has several")
+	cmd.Flags().StringSliceVar(&arch, "arch", nil, "`ARCH`, if a name has several")
 	return cmd
 }
 

@@ -26,23 +26,24 @@ func (a *app) listCommand() *cobra.Command {
 	l := &listCommand{app: a}
 	cmd := &cobra.Command{
 		Use:     "list [NAME[:TAG] | ID]…",
-		Short:   "List the images of a cache",
+		Short:   "List the images in a cache",
 		GroupID: groupCache,
-		Long: `list shows what images a cache holds, by name, of one name the newest first: the
-one that was created last, then the one that was fetched last. UNSHARED is what
-an image adds to the cache: its layers that no other has. It is a line for each
-image, and two on a terminal that is too narrow for that.
+		Long: `list shows the images in a cache by name. Images with the same name are sorted
+by creation time, then by fetch time, newest first. UNSHARED is the size of the
+layers that no other image has. Each image is a line, or two on a terminal that
+is too narrow.
 
-A NAME is all of a name or its end at a slash, with a tag or without; an ID is
-an image id, or the digest of a manifest, or at least 4 digits one begins with.`,
+A NAME is a whole name or its end after a slash, with or without a tag. An ID is
+an image id, the digest of a manifest or manifest list, or at least the first 4
+digits of one.`,
 		Example: `  osbuild-containers list
   osbuild-containers list fedora-bootc:42 --cache ~/.cache/osbuild/sources
   osbuild-containers list -q --arch arm64`,
 		RunE: func(_ *cobra.Command, args []string) error { return l.run(args) },
 	}
 	set := cmd.Flags()
-	set.StringSliceVar(&l.arch, "arch", nil, "`ARCH`, or several with commas between them (default all)")
-	set.BoolVarP(&l.quiet, "quiet", "q", false, "write image ids only, each once")
+	set.StringSliceVar(&l.arch, "arch", nil, "comma-separated list of `ARCH` (default all)")
+	set.BoolVarP(&l.quiet, "quiet", "q", false, "print only image ids, each once")
 	return cmd
 }
 

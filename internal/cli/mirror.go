@@ -29,18 +29,19 @@ func (a *app) mirrorCommand() *cobra.Command {
 	m := &mirrorCommand{app: a}
 	cmd := &cobra.Command{
 		Use:     "mirror DEST [NAME…]",
-		Short:   "Copy what is pinned to a registry of your own",
+		Short:   "Copy pinned images to another registry",
 		GroupID: groupCarry,
-		Long: `mirror copies what a pin file names, all or the names given, to a registry:
-manifest lists, manifests and layers byte for byte, under their digests and
+		Long: `mirror copies the images of a pin file, or those named, to a registry: manifest
+lists, manifests and layers are copied byte for byte, with their digests and
 tags. DEST is host[:port]/prefix; repositories keep their paths below it.
 
-What the registry has is not sent again, and what another of its repositories
-has is mounted. What is in the cache is taken from there, and the rest is read
-once. A run that was interrupted continues where it was when it is called again.
+Blobs that the registry has are not sent again, and those of its other
+repositories are mounted. Blobs are taken from the cache if they are there, and
+are otherwise downloaded once. An interrupted run is continued by running it
+again.
 
-Standard output is the part of registries.conf that has every tool on a machine
-ask the mirror first; see docs/fleet.md. With --json it is what was done.`,
+Standard output is a registries.conf fragment that makes all tools on a machine
+use the mirror; see docs/fleet.md. With --json it is a report.`,
 		Example: `  osbuild-containers mirror registry.example.com/mirror > mirror.conf
   osbuild-containers mirror localhost:5000 fedora-bootc --dest-tls-verify=false
   osbuild-containers mirror registry.example.com/mirror --all --dry-run`,
@@ -50,14 +51,14 @@ ask the mirror first; see docs/fleet.md. With --json it is what was done.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&m.file, "pins", pin.FileName, "the pin `FILE`")
+	f.StringVar(&m.file, "pins", pin.FileName, "pin `FILE`")
 	alias(f, "file", "pins")
 	f.BoolVar(&m.all, "all", false, "copy all images of a manifest list, not only those that are pinned")
-	f.BoolVar(&m.scoped, "scoped", false, "have the registries in the paths, below DEST")
-	f.BoolVar(&m.dryRun, "dry-run", false, "say what would be sent, and leave it at that")
-	f.StringVar(&m.destAuthfile, "dest-authfile", "", "`FILE` with the credentials of DEST, if not that of --authfile")
-	f.StringVar(&m.destCertDir, "dest-cert-dir", "", "`DIR` with the certificates for DEST, if not that of --cert-dir")
-	f.BoolVar(&m.destTLSVerify, "dest-tls-verify", false, "check the certificate of DEST (default as --tls-verify says)")
+	f.BoolVar(&m.scoped, "scoped", false, "keep the registry name in paths below DEST")
+	f.BoolVar(&m.dryRun, "dry-run", false, "show what would be sent, and send nothing")
+	f.StringVar(&m.destAuthfile, "dest-authfile", "", "`FILE` with credentials for DEST (default that of --authfile)")
+	f.StringVar(&m.destCertDir, "dest-cert-dir", "", "`DIR` with certificates for DEST (default that of --cert-dir)")
+	f.BoolVar(&m.destTLSVerify, "dest-tls-verify", false, "require HTTPS and verify the certificate of DEST (default as --tls-verify)")
 	return cmd
 }
 

@@ -21,39 +21,39 @@ const osbuildLibdir = "/usr/lib/osbuild"
 func (a *app) modulesCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "modules",
-		Short:   "Show whose modules osbuild uses, and change that",
+		Short:   "Replace osbuild's modules, or restore them",
 		GroupID: groupInstall,
-		Long: `modules puts this project's modules where osbuild looks for its own of the same
-names, and puts osbuild's back. osbuild's are kept in LIBDIR/` + modules.Kept + `.`,
+		Long: `modules replaces osbuild's modules with those of osbuild-containers, or restores
+them. osbuild's own modules are kept in LIBDIR/` + modules.Kept + `.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	var libdir, from string
 	var dryRun bool
-	cmd.PersistentFlags().StringVar(&libdir, "libdir", osbuildLibdir, "the libdir of osbuild, a `DIR`")
+	cmd.PersistentFlags().StringVar(&libdir, "libdir", osbuildLibdir, "osbuild's library `DIR`")
 	status := &cobra.Command{
 		Use:   "status",
-		Short: "Show which modules are ours, with their version",
+		Short: "Show which modules are enabled, and their versions",
 		Args:  noArguments,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return a.modulesStatus(cmd.Context(), libdir) },
 	}
 	enable := &cobra.Command{
 		Use:   "enable",
-		Short: "Put our modules into osbuild's libdir, and keep osbuild's",
-		Long: `enable puts our modules into osbuild's libdir and keeps osbuild's. It may be run
-again, after an update of osbuild or when it was interrupted.`,
+		Short: "Replace osbuild's modules",
+		Long: `enable replaces osbuild's modules, and keeps them. It can be run again after an
+interruption or an update of osbuild.`,
 		Args: noArguments,
 		RunE: func(*cobra.Command, []string) error { return a.modulesEnable(libdir, from, dryRun) },
 	}
-	enable.Flags().StringVar(&from, "from", "", "the `DIR` with our modules; without it ../libexec/"+Name+", seen from this executable")
+	enable.Flags().StringVar(&from, "from", "", "`DIR` with the modules to enable (default ../libexec/"+Name+", relative to this executable)")
 	disable := &cobra.Command{
 		Use:   "disable",
-		Short: "Take our modules out of osbuild's libdir, and put osbuild's back",
+		Short: "Restore osbuild's own modules",
 		Args:  noArguments,
 		RunE:  func(*cobra.Command, []string) error { return a.modulesDisable(libdir, dryRun) },
 	}
 	for _, sub := range []*cobra.Command{enable, disable} {
-		sub.Flags().BoolVar(&dryRun, "dry-run", false, "say what would change, and leave it at that")
+		sub.Flags().BoolVar(&dryRun, "dry-run", false, "show what would change, and change nothing")
 	}
 	cmd.AddCommand(status, enable, disable)
 	return cmd

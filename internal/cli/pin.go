@@ -29,12 +29,13 @@ func (a *app) pinCommand() *cobra.Command {
 	p := &pinCommand{app: a}
 	cmd := p.addCommand()
 	cmd.Use = "pin [REF…]"
-	cmd.Short = "Turn tags into digests, and keep them true"
+	cmd.Short = "Pin tags to digests"
 	cmd.GroupID = groupPin
 	cmd.Args = bareArguments
-	cmd.Long = `pin keeps a pin file: what references point to, as the digests of manifest list
-and manifest and the image id, for each platform. Without a command it is pin
-add. An image whose name is that of a command needs it: pin add list.`
+	cmd.Long = `pin manages a pin file, which has the digests that references pointed to when
+they were pinned: those of manifest list and manifest, and the image id, for
+each platform. Without a subcommand it is pin add. To pin an image named like a
+subcommand, use pin add: pin add list.`
 	cmd.Example = `  osbuild-containers pin registry.example.com/team/base:1 --arch x86_64,aarch64
   osbuild-containers pin registry.example.com/team/base:1 --dry-run
   osbuild-containers pin check
@@ -48,14 +49,14 @@ add. An image whose name is that of a command needs it: pin add list.`
 func (p *pinCommand) addCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "add REF…",
-		Short: "Pin what references point to now",
-		Long: `add finds what references point to now and keeps it in the pin file. It replaces
-what the file has for the same reference and platform and leaves the rest alone;
-if one of the references cannot be pinned, the file stays as it was.
+		Short: "Pin references to their current digests",
+		Long: `add resolves references and writes their digests to the pin file. It replaces
+pins of the same reference and platform, and keeps all others. If a reference
+cannot be resolved, the file is not changed.
 
-A REF is an image in a registry, with docker:// before it or without, or one in
-the local store, containers-storage:NAME or containers-storage:[STORE]NAME. A
-name without a registry is what registries.conf makes of it.
+A REF is an image in a registry, with or without docker:// before it, or in a
+containers storage: containers-storage:NAME or containers-storage:[STORE]NAME. A
+name without a registry is resolved by registries.conf.
 
 With --pins -, a new pin file is written to standard output.`,
 		Example: `  osbuild-containers pin add registry.example.com/team/base:1 --arch aarch64
@@ -65,7 +66,7 @@ With --pins -, a new pin file is written to standard output.`,
 	}
 	f := cmd.Flags()
 	p.pinsFlag(f)
-	p.archFlag(f, "`ARCH` to pin for, or several with commas between them (default this machine's), in osbuild's names or Go's: x86_64, aarch64, arm64/v8, armhfp, ppc64le, s390x, riscv64; or any")
+	p.archFlag(f, "comma-separated list of `ARCH` (default this machine's), by osbuild's or Go's names: x86_64, aarch64, arm64/v8, armhfp, ppc64le, s390x, riscv64; or any")
 	p.fromFlag(f)
 	p.dryRunFlag(f, "show what would be pinned, and write nothing")
 	return cmd
@@ -74,9 +75,9 @@ With --pins -, a new pin file is written to standard output.`,
 func (p *pinCommand) listCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list [NAME…]",
-		Short: "Show what is pinned, without asking a registry",
-		Long: `list shows what is pinned; it reads the pin file and nothing else. A NAME is the
-end of a reference, with its tag or without; without any it is all.`,
+		Short: "List pinned images",
+		Long: `list shows the images of the pin file, without a request to a registry. A NAME
+is the end of a reference, with or without its tag; the default is all images.`,
 		Example: `  osbuild-containers pin list
   osbuild-containers pin list base:1 --json`,
 		RunE: func(cmd *cobra.Command, args []string) error { return p.runList(cmd.Context(), args) },
@@ -89,13 +90,13 @@ end of a reference, with its tag or without; without any it is all.`,
 func (p *pinCommand) checkCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check [NAME…]",
-		Short: "Ask whether what is pinned is still true",
-		Long: `check asks registries whether what is pinned is served, and whether tags still
-point to it. It downloads nothing. A NAME is the end of a reference, with its
-tag or without; without any it is all that is pinned.
+		Short: "Check whether pins are up to date and served",
+		Long: `check asks registries whether pinned images are still served, and whether tags
+still point to them. It downloads no layers. A NAME is the end of a reference,
+with or without its tag; the default is all images.
 
-Exit status: 0 all is well, 3 a tag has moved, 4 something pinned is not served
-any more, 1 it cannot be told.`,
+Exit status: 0 all pins are up to date, 3 a tag has moved, 4 a pinned image is
+no longer served, 1 a check failed.`,
 		Example: `  osbuild-containers pin check
   osbuild-containers pin check fedora-bootc --pins build.lock.json`,
 		RunE: func(cmd *cobra.Command, args []string) error { return p.runCheck(cmd.Context(), args) },
@@ -107,11 +108,11 @@ any more, 1 it cannot be told.`,
 func (p *pinCommand) updateCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "update [NAME…]",
-		Short: "Pin tags that have moved again, and show what changes",
-		Long: `update follows tags, for the platforms that are pinned, and shows digests,
-layers and bytes that come and go. What is pinned by digest alone stays. A NAME
-is the end of a reference, with its tag or without; without any it is all that
-is pinned.`,
+		Short: "Update pins of moved tags, and show the changes",
+		Long: `update resolves tags again for the pinned platforms, and shows changed digests,
+and layers and bytes added and removed. Images pinned by digest only are not
+changed. A NAME is the end of a reference, with or without its tag; the default
+is all images.`,
 		Example: `  osbuild-containers pin update --dry-run
   osbuild-containers pin update fedora-bootc`,
 		RunE: func(cmd *cobra.Command, args []string) error { return p.runUpdate(cmd.Context(), args) },
@@ -125,9 +126,9 @@ func (p *pinCommand) removeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "remove NAME…",
 		Short: "Remove images from the pin file",
-		Long: `remove takes images out of the pin file, for all their platforms or those that
---arch names. A NAME is the end of a reference, with its tag or without, and has
-to mean one reference. The cache is left alone: see rm and gc.`,
+		Long: `remove removes images from the pin file, for all platforms or those given by
+--arch. A NAME is the end of a reference, with or without its tag, and must
+match one reference. Images stay in the cache: see rm and gc.`,
 		Example: `  osbuild-containers pin remove team/base:1
   osbuild-containers pin remove team/base:1 --arch s390x --dry-run`,
 		Args: arguments(1, -1, "the name of what is pinned"),
@@ -144,15 +145,15 @@ func (p *pinCommand) manifestCommand() *cobra.Command {
 		Use:   "manifest FILE|- [REF…]",
 		Short: "Put pins into an osbuild manifest",
 		Long: `manifest puts pins into an osbuild manifest: into its sources, and into the
-inputs of stages that refer to images. A reference to an image id is refreshed;
-one to the name of an image is filled in. All else stays byte for byte. - reads
-standard input and writes the manifest to standard output.
+inputs of stages that refer to images. References to image ids are updated, and
+names of images are replaced by ids. Everything else is kept byte for byte. With
+-, the manifest is read from standard input and written to standard output.
 
-It asks no registry, unless a REF is named: that is pinned first. If the
-manifest is refused, the pin file stays as it was, too.
+No registry is asked unless a REF is given, which is pinned first. If the
+manifest is refused, the pin file is not changed either.
 
-With --print it writes what the manifest would get, its sources and inputs;
-without a FILE, what a manifest needs for all that is pinned.`,
+With --print it prints the sources and inputs that the manifest would get;
+without a FILE, those for all pinned images.`,
 		Example: `  osbuild-containers pin manifest image.json
   osbuild-containers pin manifest image.json --arch aarch64 --dry-run
   osbuild-containers pin manifest --print
@@ -161,8 +162,8 @@ without a FILE, what a manifest needs for all that is pinned.`,
 	}
 	f := cmd.Flags()
 	p.pinsFlag(f)
-	p.archFlag(f, "`ARCH` of the manifest, or several with commas (default all that are pinned; for a REF this machine's)")
-	f.BoolVar(&p.printed, "print", false, "write the sources and inputs that the manifest would get, and no file")
+	p.archFlag(f, "comma-separated list of `ARCH` (default all pinned; for a REF this machine's)")
+	f.BoolVar(&p.printed, "print", false, "print the sources and inputs that the manifest would get, and write no file")
 	p.dryRunFlag(f, "show what would change, and write nothing")
 	return cmd
 }
@@ -170,10 +171,10 @@ without a FILE, what a manifest needs for all that is pinned.`,
 func (p *pinCommand) exportCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "export [NAME…]",
-		Short: "Write what is pinned as lines of name:tag@digest",
-		Long: `export writes what is pinned to standard output as name:tag@sha256:…, a line for
-each reference, for Renovate and for people; pin add --from reads it. The digest
-is that of the manifest list where there is one.`,
+		Short: "Print pins as lines of name:tag@digest",
+		Long: `export prints pins as name:tag@sha256:…, one line per reference, for Renovate
+and other tools; pin add --from reads them. The digest is that of the manifest
+list, if there is one.`,
 		Example: `  osbuild-containers pin export > images.txt
   osbuild-containers pin export team/base`,
 		RunE: func(cmd *cobra.Command, args []string) error { return p.runExport(cmd.Context(), args) },
@@ -185,19 +186,19 @@ is that of the manifest list where there is one.`,
 func (p *pinCommand) parseCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "parse REF…",
-		Short: "Show how references are understood",
-		Long: `parse shows how references are understood, with the places that would be asked,
-and asks none of them.`,
+		Short: "Show how references are parsed and resolved",
+		Long: `parse shows how references are parsed, and the locations that they resolve to,
+without a request to a registry.`,
 		Example: `  osbuild-containers pin parse fedora docker://localhost:5000/app:1`,
 		RunE:    func(cmd *cobra.Command, args []string) error { return p.runParse(cmd.Context(), args) },
 	}
-	p.archFlag(cmd.Flags(), "`ARCH`, or several with commas between them (default this machine's)")
+	p.archFlag(cmd.Flags(), "comma-separated list of `ARCH` (default this machine's)")
 	p.fromFlag(cmd.Flags())
 	return cmd
 }
 
 func (p *pinCommand) pinsFlag(f *pflag.FlagSet) {
-	f.StringVar(&p.file, "pins", pin.FileName, "the pin `FILE`")
+	f.StringVar(&p.file, "pins", pin.FileName, "pin `FILE`")
 	alias(f, "file", "pins")
 }
 
@@ -206,7 +207,7 @@ func (p *pinCommand) archFlag(f *pflag.FlagSet, usage string) {
 }
 
 func (p *pinCommand) fromFlag(f *pflag.FlagSet) {
-	f.StringVar(&p.from, "from", "", "also the references in this `FILE` or -: a pin file, or lines of name:tag@digest")
+	f.StringVar(&p.from, "from", "", "also read references from this `FILE` or -: a pin file, or lines of name:tag@digest")
 }
 
 func (p *pinCommand) dryRunFlag(f *pflag.FlagSet, usage string) {

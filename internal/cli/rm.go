@@ -29,13 +29,12 @@ func (a *app) rmCommand() *cobra.Command {
 		Use:     "rm NAME[:TAG] | ID…",
 		Short:   "Remove images from a cache",
 		GroupID: groupCache,
-		Long: `rm removes images from a cache, and the blobs and manifest lists that no other
-image needs. An ID removes the image, whatever its names are. A NAME is removed
-from all images that have it, of all platforms; an image that has other names
-stays under these, and one that has none left is removed. What is named as for
-list must be one name or one image.
+		Long: `rm removes images from a cache, with the blobs and manifest lists that no other
+image needs. An ID removes the image with all its names. A NAME is removed from
+all images that have it, on all platforms; images without another name are
+removed. NAME and ID are as for list, and must match one name or one image.
 
-What another process uses stays, with status 1: run it again later.`,
+Images in use by another process are kept, with status 1: run rm again later.`,
 		Example: `  osbuild-containers rm fedora-bootc:41
   osbuild-containers rm 12dcd147b9ee --dry-run
   osbuild-containers list -q --arch s390x | xargs osbuild-containers rm`,
@@ -43,8 +42,8 @@ What another process uses stays, with status 1: run it again later.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return r.run(cmd.Context(), args) },
 	}
 	set := cmd.Flags()
-	set.StringSliceVar(&r.arch, "arch", nil, "`ARCH`, or several with commas between them (default all)")
-	set.BoolVar(&r.dryRun, "dry-run", false, "say what would go, and leave it at that")
+	set.StringSliceVar(&r.arch, "arch", nil, "comma-separated list of `ARCH` (default all)")
+	set.BoolVar(&r.dryRun, "dry-run", false, "show what would be removed, and remove nothing")
 	return cmd
 }
 

@@ -27,22 +27,22 @@ func (a *app) tagCommand() *cobra.Command {
 	t := &tagCommand{app: a}
 	cmd := &cobra.Command{
 		Use:     "tag NAME[:TAG] | ID NAME[:TAG]…",
-		Short:   "Give an image in a cache another name",
+		Short:   "Add names to an image in a cache",
 		GroupID: groupCache,
-		Long: `tag gives an image in a cache further names, for list, export and the other
-commands here; osbuild knows images by their ids. Where an image is named that
-is there for several platforms, each of them gets the name.
+		Long: `tag adds names to an image in a cache, for list, export and other commands of
+this tool; osbuild identifies images by id. If the image is in the cache for
+several platforms, all of them get the name.
 
-A name that tag gave to another image of the same platform moves. One that an
-image was fetched or imported under stays, too: the newest of the images that
-have a name is what it means.`,
+A name that tag gave to another image of the same platform is moved. A name
+under which an image was fetched or imported is kept, too, and then means the
+newest image that has it.`,
 		Example: `  osbuild-containers tag 12dcd147b9ee registry.example.com/team/base:tested
   osbuild-containers tag base:1 base:stable --arch arm64`,
 		Args: arguments(2, -1, "an image and a name for it"),
 		RunE: func(cmd *cobra.Command, args []string) error { return t.run(cmd.Context(), args[0], args[1:]) },
 	}
-	cmd.Flags().StringSliceVar(&t.arch, "arch", nil, "`ARCH`, or several with commas between them (default all)")
-	cmd.Flags().BoolVar(&t.dryRun, "dry-run", false, "show which images would be named, and leave it at that")
+	cmd.Flags().StringSliceVar(&t.arch, "arch", nil, "comma-separated list of `ARCH` (default all)")
+	cmd.Flags().BoolVar(&t.dryRun, "dry-run", false, "show which images would get the name, and change nothing")
 	return cmd
 }
 

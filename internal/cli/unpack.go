@@ -56,20 +56,20 @@ func (a *app) unpackCommand() *cobra.Command {
 		Use:     "unpack IMAGE DEST",
 		Short:   "Unpack an image into a directory, an archive or disk images",
 		GroupID: groupCarry,
-		Long: `unpack writes the file system of an image, all layers merged. IMAGE is a
+		Long: `unpack writes the file system of an image, with all layers merged. IMAGE is a
 reference, a name in the pin file or in the cache, an id, or scratch, the empty
-image. What is missing is fetched into the cache, and every layer is verified.
-A reference without a digest is resolved, and its digest is printed.
+image. Missing blobs are fetched into the cache, and every layer is verified. A
+reference without a digest is resolved, and its digest is printed.
 
-DEST is a new or an empty directory, which gets its name when it is complete.
-With --format tar it is a file, or - for standard output: one archive, with
-owners and devices. With --format ext4 it is a file with one file system, with
---format qcow2 a directory with an image for each layer, layer-0.qcow2 and so
-on, each of which is backed by the one below. These three need no root.
+DEST is a new or empty directory, which gets its name when it is complete. With
+--format tar it is a file, or - for standard output: one archive, with owners
+and devices. With --format ext4 it is a file with a file system; with --format
+qcow2, a directory with one image per layer, layer-0.qcow2 and so on, each
+backed by the one below. These three need no root.
 
-Ids are mapped as START:TARGET:COUNT: COUNT ids from START on in the image are
-those from TARGET on in what is unpacked. In a chain of qcow2 images, that and a
-password of root are an image of their own on top. See docs/unpack.md.`,
+Ids are mapped by START:TARGET:COUNT: COUNT ids of the image from START on
+become those from TARGET on. In a chain of qcow2 images, mapped ids and a root
+password are in an additional image on top. See docs/unpack.md.`,
 		Example: `  osbuild-containers unpack registry.example.com/team/base:1 rootfs
   osbuild-containers unpack base:1 root --exclude usr/share/doc --ignore-owners
   osbuild-containers unpack base:1 chain --format qcow2 --size 5GiB \
@@ -80,18 +80,18 @@ password of root are an image of their own on top. See docs/unpack.md.`,
 	}
 	set := cmd.Flags()
 	set.StringVar(&u.format, "format", formatDir, "`FORMAT`: "+strings.Join(unpackFormats(), ", "))
-	set.StringVar(&u.file, "pins", "", "pin `FILE` (default "+pin.FileName+", if it is here)")
+	set.StringVar(&u.file, "pins", "", "pin `FILE` (default "+pin.FileName+", if it exists)")
 	alias(set, "file", "pins")
 	set.StringVar(&u.arch, "arch", "", "`ARCH` (default this machine's), as for pin")
-	set.StringVar(&u.lastLayer, "last-layer", "", "unpack up to this `LAYER`: a number from 1, a digest or a diff id")
-	set.StringArrayVar(&u.exclude, "exclude", nil, "`PATH` or pattern that is left out; may be given again")
-	set.StringArrayVar(&u.uidMap, "uid-map", nil, "map users, `START:TARGET:COUNT`; may be given again")
-	set.StringArrayVar(&u.gidMap, "gid-map", nil, "map groups, `START:TARGET:COUNT`; may be given again")
-	set.BoolVar(&u.ignore, "ignore-owners", false, "give everything to this user")
-	set.BoolVar(&u.selinux, "selinux", false, "keep SELinux labels that the image has as attributes")
+	set.StringVar(&u.lastLayer, "last-layer", "", "unpack layers up to this `LAYER`: a number from 1, a digest or a diff ID")
+	set.StringArrayVar(&u.exclude, "exclude", nil, "leave out this `PATH` or pattern; may be repeated")
+	set.StringArrayVar(&u.uidMap, "uid-map", nil, "map user ids: `START:TARGET:COUNT`; may be repeated")
+	set.StringArrayVar(&u.gidMap, "gid-map", nil, "map group ids: `START:TARGET:COUNT`; may be repeated")
+	set.BoolVar(&u.ignore, "ignore-owners", false, "make the current user the owner of all files")
+	set.BoolVar(&u.selinux, "selinux", false, "keep SELinux labels stored in the image")
 	set.StringVar(&u.config, "config", "", "also write the image's config to this `FILE`")
-	set.BoolVar(&u.noCache, "no-cache", false, "use a temporary cache, and remove it")
-	set.StringVar(&u.creds, "creds", "", "credentials for the registry, `USER[:PASSWORD]`; asks for a password that is missing")
+	set.BoolVar(&u.noCache, "no-cache", false, "use a temporary cache, and remove it afterwards")
+	set.StringVar(&u.creds, "creds", "", "credentials for the registry: `USER[:PASSWORD]`; prompts for a missing password")
 	u.disk.add(set)
 	return cmd
 }

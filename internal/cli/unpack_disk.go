@@ -36,8 +36,8 @@ type diskFlags struct {
 
 func (d *diskFlags) add(set *pflag.FlagSet) {
 	set.StringVar(&d.size, "size", "", "`SIZE` of an ext4 file system, or of each qcow2 image, such as 5GiB (default 1.2 times the content, at least 64MiB)")
-	set.StringVar(&d.passwordFile, "root-password-file", "", "give root the password in this `FILE`; - is standard input")
-	set.StringVar(&d.hashFile, "root-password-hash", "", "give root the password whose hash, as crypt(3) has it, is in this `FILE`; - is standard input")
+	set.StringVar(&d.passwordFile, "root-password-file", "", "set the root password to that in this `FILE`, or - for standard input")
+	set.StringVar(&d.hashFile, "root-password-hash", "", "set the root password hash, as for crypt(3), to that in this `FILE`, or - for standard input")
 }
 
 // checkDisk validates these flags, and reads the password.

@@ -18,20 +18,21 @@ func (a *app) verifyCommand() *cobra.Command {
 	var repair bool
 	cmd := &cobra.Command{
 		Use:     "verify [NAME[:TAG] | ID]…",
-		Short:   "Read every byte of a cache and compare it with its digest",
+		Short:   "Verify the contents of a cache, and repair them",
 		GroupID: groupCache,
-		Long: `verify reads images, those named as for list or all: manifest, list, config,
-layers, signatures. With nothing named it reads the pool and the published
-lists too. It names what is damaged, and then ends with status 5.
+		Long: `verify reads images and compares every byte with its digest: manifests, manifest
+lists, configs, layers and signatures. NAME and ID are as for list. By default
+it verifies all images, unused blobs and manifest lists. It reports damage and
+ends with status 5.
 
-With --repair, what is damaged is taken from where it is right in the cache, or
-fetched, and nothing else is. For that it must be recorded where the image is
-from, as fetch and the sources do. What could not be repaired is named.`,
+With --repair, damaged files are replaced by intact copies in the cache, or
+fetched again. To fetch an image, its origin must be recorded, as by fetch and
+the sources. Damage that cannot be repaired is reported.`,
 		Example: `  osbuild-containers verify
   osbuild-containers verify fedora-bootc:42 --repair`,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.verify(cmd.Context(), args, repair) },
 	}
-	cmd.Flags().BoolVar(&repair, "repair", false, "fetch what is damaged")
+	cmd.Flags().BoolVar(&repair, "repair", false, "replace damaged files")
 	return cmd
 }
 
