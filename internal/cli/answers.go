@@ -10,7 +10,7 @@ import (
 	"osbuild-containers/internal/request"
 )
 
-// cachedImage is an image of a cache in answers.
+// cachedImage returns an image of a cache as printed in JSON.
 func cachedImage(i *cacheinfo.Image) answer.CachedImage {
 	a := answer.CachedImage{
 		Image: answer.Image{ID: i.ID, Manifest: i.Manifest, Platform: i.Platform.String(), Names: texts(i.Names())},
@@ -26,7 +26,7 @@ func cachedImage(i *cacheinfo.Image) answer.CachedImage {
 	return a
 }
 
-// cachedImages are images of a cache in answers.
+// cachedImages returns images of a cache as printed in JSON.
 func cachedImages(images []*cacheinfo.Image) []answer.CachedImage {
 	all := make([]answer.CachedImage, 0, len(images))
 	for _, i := range images {
@@ -35,7 +35,7 @@ func cachedImages(images []*cacheinfo.Image) []answer.CachedImage {
 	return all
 }
 
-// pinAnswer is a pin in answers.
+// pinAnswer returns a pin as printed in JSON.
 func pinAnswer(i *pin.Image) answer.Pin {
 	a := answer.Pin{
 		Reference: i.Reference, Transport: cmp.Or(i.Transport, request.Docker), Storage: i.StorageLocation, Platform: i.Platform,
@@ -48,7 +48,7 @@ func pinAnswer(i *pin.Image) answer.Pin {
 	return a
 }
 
-// pinsAnswer are pins in answers.
+// pinsAnswer returns pins as printed in JSON.
 func pinsAnswer(images []pin.Image) []answer.Pin {
 	all := make([]answer.Pin, 0, len(images))
 	for n := range images {
@@ -57,7 +57,7 @@ func pinsAnswer(images []pin.Image) []answer.Pin {
 	return all
 }
 
-// layersAnswer are layers in answers.
+// layersAnswer returns layers as printed in JSON.
 func layersAnswer(layers []pin.Layer) []answer.Layer {
 	all := make([]answer.Layer, 0, len(layers))
 	for _, l := range layers {
@@ -66,12 +66,12 @@ func layersAnswer(layers []pin.Layer) []answer.Layer {
 	return all
 }
 
-// blobsAnswer counts what is stored.
+// blobsAnswer returns the number and size of blobs as printed in JSON.
 func blobsAnswer(all []cache.Stored) answer.Blobs {
 	return answer.Blobs{Count: len(all), Bytes: cacheinfo.Bytes(all)}
 }
 
-// orEmpty is a list that is [] in JSON where there is nothing in it.
+// orEmpty returns a list that is encoded as [] if it is empty.
 func orEmpty[E any](list []E) []E {
 	if list == nil {
 		return []E{}

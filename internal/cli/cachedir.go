@@ -41,7 +41,7 @@ func usualCaches() []string {
 	return []string{".osbuild/sources", "/var/cache/image-builder/store/sources", defaultCache(), rootCache}
 }
 
-// parts are the directories of a cache that osbuild's sources make.
+// parts are the directories of a cache created by osbuild's sources.
 var parts = []string{"org.osbuild.containers", "org.osbuild.files", "org.osbuild.ostree"}
 
 // cacheDir returns the absolute path of the cache given by flags or the environment. It refuses other directories of

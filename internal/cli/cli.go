@@ -1,19 +1,17 @@
-// Package cli is the command line of the tool for people: what a command is called, which flags it
-// has, how its answer is shown and with which status it ends.
+// Package cli implements the command line of the tool: names of commands, their flags, output and exit statuses.
 //
-// It decides nothing else. A command's file turns arguments and flags into a call of the package that
-// does the work (pin, inject, fetch, cacheinfo, gc, verify, bundle, mirror), and what that returns into a
-// table, lines or JSON. Standard output carries the answer and nothing else; progress, notes and
-// errors go to standard error. Output for people fits 80 columns and has no colours.
+// A command's file turns arguments and flags into a call of the package that does the work (pin, inject, fetch,
+// cacheinfo, gc, verify, bundle, mirror), and its result into a table, lines or JSON. Only the result is written to
+// standard output; progress, notes and errors go to standard error. Text output fits 80 columns and has no colours.
 //
 // The exit statuses, the same for all commands:
 //
-//	0    done; for a check: all is well
-//	1    something failed; the error says what
-//	2    the command line, or a file it names, was refused; nothing was touched
-//	3    pin check: a tag points to another digest than the pinned one
-//	4    pin check: something pinned is no longer served
-//	5    verify: something is damaged, and was not repaired
+//	0    success; for a check: nothing is wrong
+//	1    failure; the error is on standard error
+//	2    the command line, or a file that it names, is invalid; nothing was changed
+//	3    pin check: a tag no longer points to the pinned digest, or no longer exists
+//	4    pin check: a pinned image is no longer served
+//	5    verify: damage was found, and not repaired
 //	130  interrupted by SIGINT
 //	143  interrupted by SIGTERM
 package cli
@@ -118,8 +116,8 @@ func refused(err error) error {
 type app struct {
 	env       Env
 	flags     flags
-	cache     string // that the flags name, "" until cacheDir was called
-	stdinRead bool   // standard input was read
+	cache     string // given by flags; "" until cacheDir is called
+	stdinRead bool   // standard input has been read
 }
 
 // newRoot returns the command tree.

@@ -18,8 +18,7 @@ import (
 	"osbuild-containers/internal/pin"
 )
 
-// completionCommand writes the script with which a shell completes command lines. The script calls the hidden command
-// __complete, which is cobra's.
+// completionCommand prints a shell completion script. The script calls cobra's hidden command __complete.
 func (a *app) completionCommand(root *cobra.Command) *cobra.Command {
 	scripts := map[string]func(io.Writer) error{
 		"bash": func(w io.Writer) error { return root.GenBashCompletionV2(w, true) },

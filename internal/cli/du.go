@@ -77,7 +77,7 @@ func usageText(u *cacheinfo.Usage) string {
 	return b.String()
 }
 
-// duAnswer is what du answers in JSON.
+// duAnswer returns the output of du in JSON.
 func duAnswer(dir string, u *cacheinfo.Usage) answer.DU {
 	return answer.DU{
 		Cache: dir, Images: cachedImages(u.Images), Size: u.Size, Disk: u.Disk, Saved: u.Saved(), Twice: u.Twice,

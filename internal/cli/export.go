@@ -231,7 +231,7 @@ func (e *exportCommand) wanted(ctx context.Context, dir string, args []string) (
 func pinnedImage(i *pin.Image) bundle.Wanted {
 	name, _, _ := strings.Cut(i.Reference, "@")
 	w := bundle.Wanted{ID: i.ID, Names: []bundle.Name{{Name: name, Digest: i.Pinned()}}}
-	if i.Transport == "" { // a storage has no layers as they were served
+	if i.Transport == "" { // a storage does not keep layers as served
 		w.Manifest = i.Manifest
 	}
 	if i.List != "" {
@@ -299,7 +299,7 @@ func (e *exportCommand) fetchMissing(ctx context.Context, dir string, w *wanted)
 	defer log.Close()
 	failed := 0
 	for _, r := range append(fetch.Lists(ctx, lists, log), fetch.Images(ctx, images, log)...) {
-		if !r.Success { // it was said why
+		if !r.Success { // the reason has been logged
 			failed++
 		}
 	}
@@ -310,7 +310,7 @@ func (e *exportCommand) fetchMissing(ctx context.Context, dir string, w *wanted)
 		return fmt.Errorf("%d of %d could not be fetched: nothing was exported", failed, len(lists.Items)+len(images.Items))
 	}
 	if err := fetch.RecordNames(ctx, dir, w.images); err != nil {
-		e.env.Lines().Note("%v", err) // it is there all the same
+		e.env.Lines().Note("%v", err) // not fatal: the image is in the cache
 	}
 	return nil
 }

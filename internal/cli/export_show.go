@@ -10,7 +10,7 @@ import (
 	"osbuild-containers/internal/progress"
 )
 
-// exportAnswer is what export answers in JSON.
+// exportAnswer returns the output of export in JSON.
 func exportAnswer(o bundle.Output, b *bundle.Bundle) answer.Export {
 	a := answer.Export{
 		Output: o.Path, Format: o.Format, Images: []answer.Image{},
@@ -25,7 +25,7 @@ func exportAnswer(o bundle.Output, b *bundle.Bundle) answer.Export {
 
 func sumAnswer(s bundle.Sum) answer.Blobs { return answer.Blobs{Count: s.Blobs, Bytes: s.Bytes} }
 
-// showExported is a line for each image, and one or two for all.
+// showExported prints a line for each image, and one or two for all.
 func (a *app) showExported(o bundle.Output, b *bundle.Bundle) error {
 	columns := []column{{name: "IMAGE ID"}, {name: "PLATFORM", most: 24}, {name: "NAME"}}
 	var rows [][]string
@@ -49,7 +49,7 @@ func (a *app) showExported(o bundle.Output, b *bundle.Bundle) error {
 	return a.print("left out: %s of %s that the other side has\n", count(b.Left.Blobs, "blob"), progress.Bytes(b.Left.Bytes))
 }
 
-// carriedNames are names, or that there is none.
+// carriedNames returns names, or a placeholder if there are none.
 func carriedNames(names []string) []string {
 	if len(names) == 0 {
 		return []string{cacheinfo.NoName}
@@ -57,7 +57,7 @@ func carriedNames(names []string) []string {
 	return slices.Sorted(slices.Values(names))
 }
 
-// lines writes a table whose last column is cut at its beginning, so that it fits.
+// lines prints a table whose last column is cut at its beginning to fit.
 func (a *app) lines(columns []column, rows [][]string) error {
 	last := len(columns) - 1
 	left := 2 * last

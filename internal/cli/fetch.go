@@ -111,7 +111,7 @@ func (f *fetchCommand) fetch(ctx context.Context, lists, images *request.Request
 		sum.add(ctx, "image", images.Items, fetch.Images(ctx, images, log))
 	}
 	if err := fetch.RecordNames(ctx, images.Cache, sum.there(w.images)); err != nil {
-		log.Note("%v", err) // it is there all the same
+		log.Note("%v", err) // not fatal: the image is in the cache
 	}
 	log.Close()
 	log.End()
@@ -143,8 +143,8 @@ type fetched struct {
 	fetched, cached, failed int
 	interrupted             int // of those that failed
 	bytes, reused           int64
-	platforms               map[digest.Digest]string // of images, by id, where they are known
-	ok                      map[string]bool          // ids of images that are there
+	platforms               map[digest.Digest]string // of images, by id, if known
+	ok                      map[string]bool          // ids of images in the cache
 }
 
 // add adds the results of items.

@@ -15,7 +15,7 @@ import (
 	"osbuild-containers/internal/request"
 )
 
-// runPlan says what fetch would do.
+// runPlan prints what fetch would do.
 func (f *fetchCommand) runPlan(ctx context.Context, lists, images *request.Request) error {
 	log := f.env.Lines()
 	all := []answer.PlannedItem{}
@@ -46,7 +46,7 @@ func (f *fetchCommand) runPlan(ctx context.Context, lists, images *request.Reque
 	return err
 }
 
-// planned is the plan for items of a kind.
+// planned returns the plan for items of a kind.
 func planned(kind string, plans []fetch.Planned) []answer.PlannedItem {
 	all := make([]answer.PlannedItem, 0, len(plans))
 	for n := range plans {
@@ -68,7 +68,7 @@ func planned(kind string, plans []fetch.Planned) []answer.PlannedItem {
 	return all
 }
 
-// planText is the plan for people: for each item what would be downloaded, and what not, and why not.
+// planText formats the plan: what would be downloaded for each item, what not, and why not.
 func planText(p *answer.FetchPlan) string {
 	if len(p.Items) == 0 {
 		return "nothing to fetch\n"
@@ -134,7 +134,7 @@ func itemText(i *answer.PlannedItem) string {
 	return b.String()
 }
 
-// blobs are some blobs.
+// blobs is a number of blobs and their size.
 type blobs struct {
 	n     int
 	bytes int64

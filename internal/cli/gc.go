@@ -194,7 +194,7 @@ func gcText(done *gc.Collected, dry bool, command string) string {
 	return b.String()
 }
 
-// gcAnswer is what gc answers in JSON.
+// gcAnswer returns the output of gc in JSON.
 func gcAnswer(dir string, done *gc.Collected, dry bool) answer.GC {
 	a := answer.GC{
 		Cache: dir, DryRun: dry, Images: []answer.RemovedImage{}, Lists: []digest.Digest{},

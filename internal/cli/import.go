@@ -116,7 +116,7 @@ func (a *app) runImport(ctx context.Context, path string, repair bool, root *roo
 	return fmt.Errorf("%d of %d could not be imported", failed, len(done.Results))
 }
 
-// importAnswer is what import answers in JSON.
+// importAnswer returns the output of import in JSON.
 func importAnswer(dir, path string, done *bundle.Imported) answer.Import {
 	c := cache.Open(dir)
 	a := answer.Import{Cache: dir, From: path, Format: done.Format, Items: []answer.ImportedItem{}}
@@ -147,8 +147,7 @@ func several(all []bundle.Result, name string) bool {
 	return n > 1
 }
 
-// showImported is a line for each image and list, and one for all. Why something failed was said
-// while it ran.
+// showImported prints a line for each image and list, and one for all. Errors have been logged during the import.
 func (a *app) showImported(done *bundle.Imported) error {
 	columns := []column{{name: "STATE"}, {name: "KIND"}, {name: "ID"}, {name: "MANIFEST", most: 12}, {name: "NAME"}}
 	var rows [][]string

@@ -224,7 +224,7 @@ func sharers(ids []digest.Digest, named map[digest.Digest]bool) string {
 	return strings.Join(texts, " ")
 }
 
-// inspectAnswer is what inspect answers in JSON.
+// inspectAnswer returns the output of inspect in JSON.
 func inspectAnswer(dir string, d *cacheinfo.Detail) answer.Inspect {
 	a := answer.Inspect{
 		Cache: dir, CachedImage: cachedImage(d.Image), MediaType: d.MediaType, Path: d.Path,

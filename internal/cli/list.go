@@ -15,7 +15,7 @@ import (
 	"osbuild-containers/internal/progress"
 )
 
-// listCommand is the command list, with what its flags say.
+// listCommand is the command list with its flags.
 type listCommand struct {
 	*app
 	arch  []string
@@ -83,10 +83,10 @@ func (l *listCommand) run(args []string) error {
 	return l.print("%s", listText(entries, terminalWidth(l.env.Stdout)))
 }
 
-// A finder finds the images that an argument means: Find or FindNewest of package cacheinfo.
+// A finder finds the images that match an argument: Find or FindNewest of package cacheinfo.
 type finder func(images []*cacheinfo.Image, what string) ([]*cacheinfo.Image, error)
 
-// ofPlatforms returns the images for one of the platforms; all, if there are none.
+// ofPlatforms returns the images for any of the platforms, or all images if none are given.
 func ofPlatforms(images []*cacheinfo.Image, platforms []pin.Platform) []*cacheinfo.Image {
 	if len(platforms) == 0 {
 		return images
@@ -96,7 +96,7 @@ func ofPlatforms(images []*cacheinfo.Image, platforms []pin.Platform) []*cachein
 	})
 }
 
-// chosenOf returns the images that find finds for any of the arguments; all, if there are none.
+// chosenOf returns the images that find finds for any of the arguments, or all images if there are none.
 func chosenOf(find finder, images []*cacheinfo.Image, args []string) ([]*cacheinfo.Image, error) {
 	if len(args) == 0 {
 		return images, nil
@@ -113,8 +113,8 @@ func chosenOf(find finder, images []*cacheinfo.Image, args []string) ([]*cachein
 	return slices.Compact(chosen), nil
 }
 
-// listText is a line for each image under each of its names, where that fits into a terminal of some columns. Else it is
-// a line for each name, and below it one for each of its images.
+// listText formats a line for each name of each image if that fits the columns, and otherwise a line for each name
+// followed by one for each of its images.
 func listText(entries []cacheinfo.Entry, columns int) string {
 	lines := listLines(entries)
 	if columns > 0 && slices.ContainsFunc(lines, func(l string) bool { return utf8.RuneCountInString(l) > columns }) {
@@ -123,7 +123,7 @@ func listText(entries []cacheinfo.Entry, columns int) string {
 	return strings.Join(lines, "\n") + "\n"
 }
 
-// listColumns are what is shown of an image besides its name.
+// listColumns are the columns of an image other than its name.
 var listColumns = []column{
 	{name: "ARCH", most: 7},
 	{name: "IMAGE ID"},
@@ -141,7 +141,7 @@ func listRow(e cacheinfo.Entry) []string {
 	}
 }
 
-// listLines is a line for each image. Nothing in it is cut: programs read it, too.
+// listLines formats a line for each image. Nothing is cut, since programs read it, too.
 func listLines(entries []cacheinfo.Entry) []string {
 	columns := append([]column{{name: "NAME:TAG"}}, append(slices.Clone(listColumns), column{})...)
 	columns[1].most = 0
@@ -156,7 +156,7 @@ func listLines(entries []cacheinfo.Entry) []string {
 	return align(columns, rows)
 }
 
-// listBlocks is a line for each name and below it one for each of its images.
+// listBlocks formats a line for each name, followed by one for each of its images.
 func listBlocks(entries []cacheinfo.Entry) string {
 	rows := make([][]string, 0, len(entries))
 	for _, e := range entries {
@@ -177,7 +177,7 @@ func listBlocks(entries []cacheinfo.Entry) string {
 	return b.String()
 }
 
-// imagesOf are the images in the order of the entries, each once.
+// imagesOf returns the images in the order of the entries, each once.
 func imagesOf(entries []cacheinfo.Entry) []*cacheinfo.Image {
 	images := make([]*cacheinfo.Image, 0, len(entries))
 	seen := map[digest.Digest]bool{}

@@ -62,7 +62,7 @@ use the mirror; see docs/fleet.md. With --json it is a report.`,
 	return cmd
 }
 
-// options are what the flags say.
+// options returns the options given by the flags.
 func (m *mirrorCommand) options(set *pflag.FlagSet, dest string) (o mirror.Options, err error) {
 	dir, err := m.cacheDir()
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"osbuild-containers/internal/progress"
 )
 
-// answer is what mirror answers in JSON.
+// answer returns the output of mirror in JSON.
 func (m *mirrorCommand) answer(place mirror.Place, res *mirror.Result, conf string) answer.Mirror {
 	a := answer.Mirror{
 		Destination: place.String(), DryRun: m.dryRun, Images: []answer.MirroredImage{}, Sent: sentAnswer(res.Sum), RegistriesConf: conf,
@@ -31,7 +31,7 @@ func sentAnswer(s mirror.Sum) answer.Sent {
 	return answer.Sent{Bytes: s.Sent, Mounted: s.Mounted, There: s.There}
 }
 
-// showPlan says for each reference what would be sent.
+// showPlan prints for each reference what would be sent.
 func (m *mirrorCommand) showPlan(res *mirror.Result) error {
 	var b strings.Builder
 	for _, i := range res.Images {

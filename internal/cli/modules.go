@@ -89,7 +89,7 @@ func (a *app) modulesStatus(ctx context.Context, dir string) error {
 	return a.print("%s\n", strings.Join(align([]column{{name: "MODULE"}, {name: "WHOSE"}, {name: ""}}, rows), "\n"))
 }
 
-// moduleVersion asks a module of ours for its version.
+// moduleVersion runs an installed module to get its version.
 func moduleVersion(ctx context.Context, path string) string {
 	out, err := exec.CommandContext(ctx, path, "--version").Output()
 	if err != nil {
@@ -126,7 +126,7 @@ func (a *app) modulesEnable(dir, from string, dryRun bool) error {
 	return a.modulesChanged(dir, changed, dryRun, "enabled")
 }
 
-// would returns what was done, or would be without --dry-run.
+// would returns a verb: what was done, or with --dry-run would be.
 func would(dryRun bool, done string) string {
 	if dryRun {
 		return "would be " + done
@@ -151,7 +151,7 @@ func (a *app) modulesDisable(dir string, dryRun bool) error {
 	return a.modulesChanged(dir, changed, dryRun, "disabled")
 }
 
-// modulesChanged writes the answer of the commands that change modules.
+// modulesChanged prints the result of the commands that change modules.
 func (a *app) modulesChanged(dir string, changed []string, dryRun bool, done string) error {
 	if a.flags.json {
 		return a.json(answer.ModulesChange{Libdir: dir, Changed: orEmpty(changed), DryRun: dryRun})

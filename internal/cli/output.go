@@ -6,7 +6,7 @@ import (
 	"io"
 )
 
-// json writes an answer as indented JSON with a final newline.
+// json prints a value as indented JSON with a final newline.
 func (a *app) json(answer any) error {
 	enc := json.NewEncoder(a.env.Stdout)
 	enc.SetEscapeHTML(false)
@@ -17,7 +17,7 @@ func (a *app) json(answer any) error {
 	return nil
 }
 
-// print writes text of an answer.
+// print formats text to standard output.
 func (a *app) print(format string, args ...any) error {
 	if _, err := io.WriteString(a.env.Stdout, fmt.Sprintf(format, args...)); err != nil {
 		return fmt.Errorf("write the answer: %w", err)

@@ -19,11 +19,11 @@ import (
 	"osbuild-containers/internal/progress"
 )
 
-// anyPlatform is the platform of a pin that is for any.
+// anyPlatform is the platform of a pin for any platform.
 var anyPlatform = pin.Platform{Any: true}.String()
 
-// runManifest puts pins into a manifest, or prints what would be put there. Images that are named are
-// pinned first; if the manifest is refused, the pin file stays as it was, too.
+// runManifest puts pins into a manifest, or prints what it would put there. Named images are pinned first; if the
+// manifest is refused, the pin file is not changed either.
 func (p *pinCommand) runManifest(ctx context.Context, args []string) error {
 	path := ""
 	if len(args) > 0 {
@@ -72,7 +72,7 @@ func (p *pinCommand) runManifest(ctx context.Context, args []string) error {
 	return p.showManifest(path, result)
 }
 
-// checkManifest refuses arguments of the command manifest that do not go together.
+// checkManifest refuses contradictory arguments of the command manifest.
 func (p *pinCommand) checkManifest(path string, args []string) error {
 	switch {
 	case path == "" && !p.printed:
@@ -92,7 +92,7 @@ func (p *pinCommand) checkManifest(path string, args []string) error {
 	return refuseFiles("pin manifest", args)
 }
 
-// pinned is what the pin file has, with what the arguments pinned again.
+// pinned returns the content of the pin file, with the images given by the arguments pinned again.
 func (p *pinCommand) pinned(ctx context.Context, args []string) (*pin.File, error) {
 	if len(args) == 0 {
 		f, err := p.readPins(ctx, p.file)
@@ -110,7 +110,7 @@ func (p *pinCommand) pinned(ctx context.Context, args []string) (*pin.File, erro
 	return f, nil
 }
 
-// injected is what goes into a manifest: all pins, or those that --arch names.
+// injected returns what to put into a manifest: all pins, or those for --arch.
 func (p *pinCommand) injected(f *pin.File) (inject.Options, error) {
 	o := inject.Options{
 		Pins:     f.Images,
@@ -134,7 +134,7 @@ func (p *pinCommand) injected(f *pin.File) (inject.Options, error) {
 			exact[i.Reference] = true
 		}
 	}
-	for _, i := range f.Images { // what runs on anything
+	for _, i := range f.Images { // pins for any platform
 		if i.Platform == anyPlatform && !exact[i.Reference] {
 			o.Pins = append(o.Pins, i)
 		}
@@ -145,7 +145,7 @@ func (p *pinCommand) injected(f *pin.File) (inject.Options, error) {
 	return o, nil
 }
 
-// apply reads the manifest and finds what becomes of it.
+// apply reads the manifest and applies the pins.
 func (p *pinCommand) apply(ctx context.Context, path string, o inject.Options) (*inject.Result, error) {
 	if path != stdio {
 		return process.Await(ctx, func() (*inject.Result, error) { return inject.File(path, o) })
@@ -161,7 +161,7 @@ func (p *pinCommand) apply(ctx context.Context, path string, o inject.Options) (
 	return result, nil
 }
 
-// showManifest says what each reference is now.
+// showManifest prints the result for each reference.
 func (p *pinCommand) showManifest(path string, r *inject.Result) error {
 	if p.flags.json {
 		return p.json(p.manifestAnswer(path, r))
@@ -190,7 +190,7 @@ func (p *pinCommand) showManifest(path string, r *inject.Result) error {
 	return p.print("%s", b.String())
 }
 
-// manifestAnswer is what pin manifest answers in JSON.
+// manifestAnswer returns the output of pin manifest in JSON.
 func (p *pinCommand) manifestAnswer(path string, r *inject.Result) answer.PinManifest {
 	a := answer.PinManifest{
 		Manifest: path, PinFile: p.file, DryRun: p.dryRun, Changed: r.Changed, Images: []answer.PinnedReference{}, Unpinned: []answer.UnpinnedReference{},
@@ -206,7 +206,7 @@ func (p *pinCommand) manifestAnswer(path string, r *inject.Result) answer.PinMan
 	return a
 }
 
-// shortID shortens an image id; it returns "" if id is not one.
+// shortID shortens an image id. It returns "" if id is not one.
 func shortID(id string) string {
 	if d := digest.Digest(id); d.Validate() == nil {
 		return manifest.Short(d)

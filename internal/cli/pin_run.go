@@ -49,7 +49,7 @@ func (p *pinCommand) runAdd(ctx context.Context, args []string) error {
 	return p.showPins(images, added, changed)
 }
 
-// unchanged is err, with the file that is as it was if the command would have written it.
+// unchanged returns err with a note that the pin file was not changed, if the command would have changed it.
 func (p *pinCommand) unchanged(err error) error {
 	if p.dryRun || p.file == stdio {
 		return err
@@ -57,7 +57,7 @@ func (p *pinCommand) unchanged(err error) error {
 	return errors.Join(err, fmt.Errorf("%s was not changed", p.file))
 }
 
-// inPlace refuses standard input as the pin file of a command that changes one.
+// inPlace refuses standard input as the pin file of a command that changes it.
 func (p *pinCommand) inPlace(command string) error {
 	if p.file != stdio {
 		return nil
@@ -65,7 +65,7 @@ func (p *pinCommand) inPlace(command string) error {
 	return refused(hint.Add(fmt.Errorf("--pins -: %s changes a pin file, want one with a name", command), "use --pins FILE"))
 }
 
-// resolve finds what the arguments and --from name.
+// resolve resolves the references given by the arguments and --from.
 func (p *pinCommand) resolve(ctx context.Context, args []string) ([]pin.Image, error) {
 	platforms, err := p.platforms()
 	if err != nil {
@@ -83,7 +83,7 @@ func (p *pinCommand) resolve(ctx context.Context, args []string) ([]pin.Image, e
 	return images, err
 }
 
-// runList shows what is pinned.
+// runList prints the pins.
 func (p *pinCommand) runList(ctx context.Context, names []string) error {
 	images, _, err := p.chosen(ctx, "pin list", names)
 	if err != nil {
@@ -98,7 +98,7 @@ func (p *pinCommand) runList(ctx context.Context, names []string) error {
 	return p.showList(images)
 }
 
-// forArch returns the images for the platforms that --arch names; all, if it names none.
+// forArch returns the images for the platforms in --arch, or all images without it.
 func (p *pinCommand) forArch(images []pin.Image) ([]pin.Image, error) {
 	platforms, err := parsePlatforms(p.arch)
 	if err != nil {
@@ -111,7 +111,7 @@ func (p *pinCommand) forArch(images []pin.Image) ([]pin.Image, error) {
 	return some, nil
 }
 
-// runExport writes what is pinned as lines.
+// runExport prints the pins as lines.
 func (p *pinCommand) runExport(ctx context.Context, names []string) error {
 	if p.flags.json {
 		return refused(hint.Add(errors.New("--json: export writes lines"), "use %s pin list --json", Name))
@@ -128,7 +128,7 @@ func (p *pinCommand) runExport(ctx context.Context, names []string) error {
 	return p.print("%s", raw)
 }
 
-// runRemove takes images out of the pin file.
+// runRemove removes images from the pin file.
 func (p *pinCommand) runRemove(ctx context.Context, names []string) error {
 	if err := p.inPlace("remove"); err != nil {
 		return err
@@ -163,7 +163,7 @@ func (p *pinCommand) runRemove(ctx context.Context, names []string) error {
 	return p.showRemoved(removed, len(f.Images))
 }
 
-// oneReference refuses a name of several references.
+// oneReference refuses a name that matches several references.
 func oneReference(name string, images []pin.Image) error {
 	all := make([]string, 0, len(images))
 	for n := range images {
@@ -175,7 +175,7 @@ func oneReference(name string, images []pin.Image) error {
 	return hint.Add(&hint.List{What: fmt.Sprintf("%q could be one of several pins", name), Items: all}, "name one of them, or each")
 }
 
-// runCheck asks whether pins are true.
+// runCheck checks whether pins are still current.
 func (p *pinCommand) runCheck(ctx context.Context, names []string) error {
 	images, _, err := p.chosen(ctx, "pin check", names)
 	if err != nil {
@@ -194,7 +194,7 @@ func (p *pinCommand) runCheck(ctx context.Context, names []string) error {
 	return errors.Join(err, verdict(worst))
 }
 
-// verdict returns the exit status of a check, with a hint.
+// verdict returns an error with the exit status of a check and a hint, or nil.
 func verdict(worst pin.State) error {
 	switch worst {
 	case pin.Gone:
@@ -207,7 +207,7 @@ func verdict(worst pin.State) error {
 	return nil
 }
 
-// chosen are the pins that names mean.
+// chosen returns the pins that match the names.
 func (p *pinCommand) chosen(ctx context.Context, command string, names []string) ([]pin.Image, *pin.File, error) {
 	if err := refuseFiles(command, names); err != nil {
 		return nil, nil, err
@@ -220,7 +220,7 @@ func (p *pinCommand) chosen(ctx context.Context, command string, names []string)
 	return images, f, refused(err)
 }
 
-// runUpdate follows tags.
+// runUpdate updates pins whose tags have moved.
 func (p *pinCommand) runUpdate(ctx context.Context, names []string) error {
 	if err := p.inPlace("update"); err != nil {
 		return err
@@ -251,7 +251,7 @@ func (p *pinCommand) runUpdate(ctx context.Context, names []string) error {
 	return p.showChanges(changes)
 }
 
-// runParse shows how references are understood.
+// runParse prints parsed references.
 func (p *pinCommand) runParse(ctx context.Context, args []string) error {
 	if err := refuseFiles("pin", args); err != nil {
 		return err
@@ -276,7 +276,7 @@ func (p *pinCommand) runParse(ctx context.Context, args []string) error {
 	return p.showParsed(all)
 }
 
-// parsedOf is what there is to show of a reference.
+// parsedOf returns a parsed reference as printed.
 func parsedOf(a request.Access, ref pin.Reference, platforms []pin.Platform) (answer.ParsedReference, error) {
 	s := answer.ParsedReference{
 		Reference: ref.String(), Transport: ref.Transport, Storage: ref.Location,

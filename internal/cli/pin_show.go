@@ -15,7 +15,7 @@ import (
 	"osbuild-containers/internal/request"
 )
 
-// checkAnswer is what pin check answers in JSON.
+// checkAnswer returns the output of pin check in JSON.
 func (p *pinCommand) checkAnswer(worst pin.State, all []pin.Status) answer.PinCheck {
 	a := answer.PinCheck{PinFile: p.file, State: string(worst), Images: []answer.CheckedPin{}}
 	for n := range all {
@@ -36,7 +36,7 @@ func (p *pinCommand) checkAnswer(worst pin.State, all []pin.Status) answer.PinCh
 	return a
 }
 
-// updateAnswer is what pin update answers in JSON.
+// updateAnswer returns the output of pin update in JSON.
 func (p *pinCommand) updateAnswer(changes []pin.Change) answer.PinUpdate {
 	a := answer.PinUpdate{PinFile: p.file, DryRun: p.dryRun, Images: []answer.UpdatedPin{}}
 	for n := range changes {
@@ -49,7 +49,7 @@ func (p *pinCommand) updateAnswer(changes []pin.Change) answer.PinUpdate {
 	return a
 }
 
-// showPins lists what was pinned, below each reference its platforms.
+// showPins lists the new pins: each reference followed by its platforms.
 func (p *pinCommand) showPins(images []pin.Image, added, changed int) error {
 	var b strings.Builder
 	for n := range images {
@@ -80,7 +80,7 @@ func (p *pinCommand) showPins(images []pin.Image, added, changed int) error {
 	return p.print("%s", b.String())
 }
 
-// showList is a line for each image; names are last and as long as they are.
+// showList prints a line for each image. Names are last and never cut.
 func (p *pinCommand) showList(images []pin.Image) error {
 	if len(images) == 0 {
 		p.env.Lines().Note("nothing is pinned in %s", p.file)
@@ -95,7 +95,7 @@ func (p *pinCommand) showList(images []pin.Image) error {
 	return p.print("%s\n", strings.Join(align(columns, rows), "\n"))
 }
 
-// showRemoved is a line for each image that was removed, and one for all.
+// showRemoved prints a line for each removed image, and one for all.
 func (p *pinCommand) showRemoved(images []pin.Image, left int) error {
 	var b strings.Builder
 	for n := range images {
@@ -109,7 +109,7 @@ func (p *pinCommand) showRemoved(images []pin.Image, left int) error {
 	return p.print("%s", b.String())
 }
 
-// count is a number with its noun.
+// count formats a number with its noun.
 func count(n int, noun string) string {
 	if n != 1 {
 		noun += "s"
@@ -117,7 +117,7 @@ func count(n int, noun string) string {
 	return fmt.Sprintf("%d %s", n, noun)
 }
 
-// showChecks is a table, with what there is to say about a pin below its line.
+// showChecks prints a table, with details of a pin below its line.
 func (p *pinCommand) showChecks(all []pin.Status) error {
 	var b strings.Builder
 	line := func(state, platform, image string) { fmt.Fprintf(&b, "%-6s  %-12s  %s\n", state, platform, image) }
@@ -149,7 +149,7 @@ func (p *pinCommand) showChecks(all []pin.Status) error {
 	return p.print("%s", b.String())
 }
 
-// showChanges lists old and new of what changed, with the layers.
+// showChanges lists the old and new values of each change, with the layers.
 func (p *pinCommand) showChanges(changes []pin.Change) error {
 	var b strings.Builder
 	same := 0
@@ -184,7 +184,7 @@ func (p *pinCommand) showChanges(changes []pin.Change) error {
 	return p.print("%s", b.String())
 }
 
-// layers says how many there are, with how many bytes.
+// layers formats the number of layers and their size.
 func layers(verb string, all []pin.Layer) string {
 	var size int64
 	for _, l := range all {
@@ -196,7 +196,7 @@ func layers(verb string, all []pin.Layer) string {
 	return fmt.Sprintf("%s %s (%s)", count(len(all), "layer"), verb, progress.Bytes(size))
 }
 
-// showParsed lists what was understood.
+// showParsed lists the parsed references.
 func (p *pinCommand) showParsed(all []answer.ParsedReference) error {
 	var b strings.Builder
 	for _, r := range all {

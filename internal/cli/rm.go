@@ -159,7 +159,7 @@ func stayed(done *gc.Collected) error {
 	return fmt.Errorf("%d of %d could not be removed: in use", n, len(done.Images))
 }
 
-// show writes the answer.
+// show prints the result.
 func (r *rmCommand) show(dir string, done *gc.Collected, names []untagged) error {
 	if r.flags.json {
 		a := answer.RM{GC: gcAnswer(dir, done, r.dryRun), Untagged: []answer.UntaggedImage{}}

@@ -120,7 +120,7 @@ func (t *tagCommand) run(ctx context.Context, what string, args []string) error 
 // tag gives an image a name. Other images of its platform lose the name if they have it from this command.
 func (t *tagCommand) tag(ctx context.Context, c *cache.Cache, all []*cacheinfo.Image, i *cacheinfo.Image, name cacheinfo.Name, several bool) error {
 	o := cache.Origin{Name: name.String(), Digest: i.Manifest, Transport: cache.Tagged}
-	if several { // the name is that of their list
+	if several { // the name is of their list
 		o.Pinned = pinnedBy(i)
 	}
 	if !slices.Contains(i.Names(), name) {
@@ -156,7 +156,7 @@ func pinnedBy(i *cacheinfo.Image) digest.Digest {
 
 func samePlatform(a, b *cacheinfo.Image) bool { return a.Platform.String() == b.Platform.String() }
 
-// show writes the answer.
+// show prints the result.
 func (t *tagCommand) show(dir string, images []*cacheinfo.Image, names []cacheinfo.Name) error {
 	if t.flags.json {
 		a := answer.Tag{Cache: dir, DryRun: t.dryRun, Images: []answer.TaggedImage{}}

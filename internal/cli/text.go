@@ -28,7 +28,7 @@ func terminalWidth(w io.Writer) int {
 	switch {
 	case err != nil:
 		return 0
-	case columns == 0: // it has no size, as a serial line
+	case columns == 0: // a terminal without a size, such as a serial line
 		return width
 	}
 	return columns
@@ -37,7 +37,7 @@ func terminalWidth(w io.Writer) int {
 // column describes a column of a table.
 type column struct {
 	name  string
-	right bool // numbers: their ends are in line
+	right bool // right-aligned
 	most  int  // longer cells are cut; 0: no limit
 }
 
@@ -130,13 +130,13 @@ func lineEnd(text []rune, most int) int {
 	return most
 }
 
-// size is a number of bytes, and what became of them.
+// size is a number of bytes with a verb, such as "copied".
 type size struct {
 	bytes int64
 	what  string
 }
 
-// sizes lists those that are not zero; "" if all are.
+// sizes formats the sizes that are not zero. It returns "" if all are.
 func sizes(all ...size) string {
 	var parts []string
 	for _, s := range all {
@@ -147,7 +147,7 @@ func sizes(all ...size) string {
 	return strings.Join(parts, ", ")
 }
 
-// summary writes the last line of a table: how many there are of each state, and their bytes.
+// summary formats the last line of a table: the number of items in each state, and their bytes.
 func (a *app) summary(states []string, all ...size) error {
 	line := strings.Join(states, ", ")
 	if bytes := sizes(all...); bytes != "" {

@@ -148,7 +148,7 @@ func verifyText(v *verify.Verified, r *verify.Repaired) string {
 	return b.String()
 }
 
-// verifyAnswer is what verify answers in JSON.
+// verifyAnswer returns the output of verify in JSON.
 func verifyAnswer(dir string, v *verify.Verified, r *verify.Repaired) answer.Verify {
 	a := answer.Verify{
 		Cache: dir, Images: v.Images, Files: v.Files, Bytes: v.Bytes,

@@ -24,7 +24,7 @@ import (
 type wanted struct {
 	images, lists []request.Item
 	platforms     map[digest.Digest]string // of images, by id, that are pinned
-	stored        int                      // images that osbuild takes from the store of this machine
+	stored        int                      // images in the containers storage of this machine
 }
 
 // wants returns what the flags and arguments of fetch name.
@@ -214,7 +214,7 @@ func (a *app) readOrNewPins(ctx context.Context, path string) (*pin.File, error)
 		return pin.New(), nil
 	}
 	return process.Await(ctx, func() (*pin.File, error) {
-		place, err := resolve.Target(path) // before registries are asked for what could not be written
+		place, err := resolve.Target(path) // before any request, in case the file cannot be written
 		if err != nil {
 			return nil, err
 		}
