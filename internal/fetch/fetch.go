@@ -10,6 +10,7 @@ package fetch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -24,6 +25,7 @@ import (
 	"osbuild-containers/internal/image"
 	"osbuild-containers/internal/image/registry"
 	"osbuild-containers/internal/panics"
+	"osbuild-containers/internal/process"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
 	"osbuild-containers/internal/retry"
@@ -242,7 +244,11 @@ func (j *job) fetchItem(ctx context.Context, ri request.Item, fetch func(context
 // failed logs the error and returns it as the item's result.
 func (it *item) failed(err error, meta request.Metadata) request.Result {
 	err = it.withHint(err)
-	it.log.Fail(hint.Line(err, it.req.Options.Spelling))
+	end := it.log.Fail
+	if errors.Is(err, process.ErrInterrupted) {
+		end = it.log.Interrupt
+	}
+	end(hint.Line(err, it.req.Options.Spelling))
 	return failure(fmt.Errorf("%s: %w", it.target, err), meta, it.req)
 }
 

@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/pin"
+	"osbuild-containers/internal/process"
 	"osbuild-containers/internal/progress"
 )
 
@@ -161,7 +163,11 @@ func (u *unit) fail(err error) {
 // finish logs the outcome.
 func (u *unit) finish() {
 	if u.Err != nil {
-		u.item.Fail(hint.Line(withHint(u.Err), hint.Flags))
+		end := u.item.Fail
+		if errors.Is(u.Err, process.ErrInterrupted) {
+			end = u.item.Interrupt
+		}
+		end(hint.Line(withHint(u.Err), hint.Flags))
 		return
 	}
 	u.item.Done(progress.Summary{Sent: true, Bytes: u.Sent, Reused: u.Mounted + u.There, Elapsed: time.Since(u.began)})

@@ -8,6 +8,20 @@ import (
 	"osbuild-containers/internal/retry"
 )
 
+// TestInterruptedItemsAreNoFailures: a log calls what was interrupted interrupted, and counts it once.
+func TestInterruptedItemsAreNoFailures(t *testing.T) {
+	t.Parallel()
+	var l lines
+	r := NewLog(&l)
+	for _, name := range []string{"a", "b", "c"} {
+		r.Item(name).Interrupt("interrupted")
+	}
+	r.Close()
+	if got, want := strings.Join(l.got, "\n"), "a: interrupted\n2 more interrupted"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
 // TestOneCauseIsReportedOnce: a log has the reason of several items once, with their number; a program has it for each.
 func TestOneCauseIsReportedOnce(t *testing.T) {
 	t.Parallel()

@@ -154,7 +154,15 @@ func (i *Item) Copied(bytes int64, took time.Duration) {
 
 // Fail logs that the item could not be fetched, and why: the text of an error. Further lines of the text, such as a
 // hint, are indented.
-func (i *Item) Fail(why string) {
+func (i *Item) Fail(why string) { i.fail(failedPrefix, why) }
+
+// Interrupt is Fail for an item that was interrupted, which a log does not call a failure.
+func (i *Item) Interrupt(why string) { i.fail("", why) }
+
+// failedPrefix begins the line of an item that failed.
+const failedPrefix = "failed: "
+
+func (i *Item) fail(prefix, why string) {
 	if i == nil {
 		return
 	}
@@ -172,7 +180,7 @@ func (i *Item) Fail(why string) {
 		lines = []string{"no reason given"}
 	}
 	why = strings.Join(lines, "\n")
-	lines[0] = "failed: " + lines[0]
+	lines[0] = prefix + lines[0]
 	i.end(answer.FailedEvent{EventItem: i.ref, Error: strings.ReplaceAll(why, "\n    ", "\n")}, lines...)
 }
 
@@ -191,7 +199,7 @@ func (i *Item) end(e answer.Event, lines ...string) {
 	write := i.r.writeLocked
 	if failed, ok := e.(answer.FailedEvent); ok {
 		write = i.r.failLocked
-		if i.r.repeatedLocked(failed.Error) {
+		if i.r.repeatedLocked(failed.Error, lines[0]) {
 			return
 		}
 	}

@@ -72,22 +72,23 @@ func NewBars(w io.Writer) *Reporter {
 	return r
 }
 
-// failure is why items failed.
+// failure is why items failed or were interrupted.
 type failure struct {
 	why   string
+	shown string // the line of the first item
 	times int
 }
 
 // repeatedLocked records that an item failed, and reports whether another one failed for the same reason, which a log
 // and a terminal show once.
-func (r *Reporter) repeatedLocked(why string) bool {
+func (r *Reporter) repeatedLocked(why, shown string) bool {
 	for n := range r.failures {
 		if r.failures[n].why == why {
 			r.failures[n].times++
 			return true
 		}
 	}
-	r.failures = append(r.failures, failure{why, 1})
+	r.failures = append(r.failures, failure{why, shown, 1})
 	return false
 }
 
@@ -96,7 +97,7 @@ func (r *Reporter) Repeated(f retry.Failure) bool {
 	return r != nil && r.events == nil && r.tries.Repeated(f)
 }
 
-// SumFailures writes how many items failed for a reason that was shown for the first of them only. Close does so, too.
+// SumFailures writes how many more items ended for a reason that was shown for the first of them only. Close does so, too.
 func (r *Reporter) SumFailures() {
 	if r == nil {
 		return
@@ -104,8 +105,12 @@ func (r *Reporter) SumFailures() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, f := range r.failures {
-		if why, _, _ := strings.Cut(f.why, "\n"); f.times > 1 {
-			r.failLocked("", strconv.Itoa(f.times-1)+" more failed for the same reason: "+why)
+		if f.times > 1 {
+			text := f.shown
+			if why, failed := strings.CutPrefix(text, failedPrefix); failed {
+				text = "failed for the same reason: " + why
+			}
+			r.failLocked("", strconv.Itoa(f.times-1)+" more "+text)
 		}
 	}
 	r.failures = nil
