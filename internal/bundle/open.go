@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -115,6 +116,9 @@ func inputOf(ctx context.Context, path, abs string, tree *ocilayout.Tree, err er
 	}
 	if _, ok := errors.AsType[*scratch.FileError](err); ok {
 		return nil, err
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &RefusedError{err}
 	}
 	if err != nil {
 		return nil, &RefusedError{hint.Add(err, "import reads OCI layouts, archives of docker save, and directories of the dir: format")}

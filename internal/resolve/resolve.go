@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/userns"
 )
 
@@ -86,6 +87,9 @@ func Find(path string) (*Place, error) {
 // directory, and a link to something that does not exist.
 func Target(path string) (*Place, error) {
 	p, err := Find(path)
+	if errors.Is(err, unix.ENOENT) {
+		return nil, hint.Add(err, "make the directory %s first", filepath.Dir(path))
+	}
 	if err != nil {
 		return nil, err
 	}

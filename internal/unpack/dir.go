@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"osbuild-containers/internal/deploy"
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/progress"
 )
 
@@ -22,7 +23,9 @@ func CheckDir(path string) error {
 	entries, err := os.ReadDir(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		if fi, err := os.Stat(filepath.Dir(path)); err != nil {
+		if fi, err := os.Stat(filepath.Dir(path)); errors.Is(err, fs.ErrNotExist) {
+			return hint.Add(err, "make the directory %s first", filepath.Dir(path))
+		} else if err != nil {
 			return err
 		} else if !fi.IsDir() {
 			return fmt.Errorf("%s is not a directory", filepath.Dir(path))
