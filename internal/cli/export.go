@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/distribution/reference"
@@ -73,6 +74,9 @@ var compressions = map[string]string{
 	".zst": bundle.CompressionZstd, ".tzst": bundle.CompressionZstd,
 }
 
+// otherCompressions are extensions of compressed files that are not written.
+var otherCompressions = []string{".br", ".bz2", ".lz", ".lz4", ".lzma", ".tbz", ".tbz2", ".txz", ".xz", ".Z", ".zip"}
+
 // target returns the output given by the flags, and checks it before any work is done.
 func (e *exportCommand) target() (bundle.Output, error) {
 	o := bundle.Output{Path: e.output, Format: e.format}
@@ -101,6 +105,8 @@ func (e *exportCommand) target() (bundle.Output, error) {
 		err = fmt.Errorf("the format %q is not known: use oci, a directory, or oci-archive, a file", o.Format)
 	case e.compression != "" && e.compression != "none" && o.Compression == "":
 		err = fmt.Errorf("the compression %q is not known: use none, gzip or zstd", e.compression)
+	case e.compression == "" && o.Format == bundle.FormatArchive && slices.Contains(otherCompressions, filepath.Ext(o.Path)):
+		err = hint.Add(fmt.Errorf("-o %s: want a file that ends in .tar, .tar.gz or .tar.zst", o.Path), "set --compression to keep this name")
 	case o.Compression != "" && o.Format == bundle.FormatOCI:
 		err = errors.New("a directory is not compressed: use --format oci-archive")
 	case stdout && o.Format == bundle.FormatOCI:

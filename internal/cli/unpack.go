@@ -118,6 +118,24 @@ func formats() []unpackFormat {
 	}
 }
 
+// checkName refuses a name that promises another format than is written.
+func (u *unpackCommand) checkName(dest string) error {
+	ext := filepath.Ext(dest)
+	compressed := compressions[ext] != "" || slices.Contains(otherCompressions, ext)
+	format := map[string]string{".tar": formatTar, ".ext4": formatExt4, ".img": formatExt4, ".qcow2": formatQcow2}[ext]
+	if compressed {
+		format = formatTar
+	}
+	switch fi, err := os.Stat(dest); {
+	case err == nil && fi.IsDir():
+	case compressed && u.format == formatTar:
+		return hint.Add(fmt.Errorf("%s: the archive is not compressed", dest), "name it .tar, or write to - and compress what comes")
+	case format != "" && !u.changed("format"):
+		return hint.Add(fmt.Errorf("%s: not the name of a directory", dest), "use --format %s, or --format %s to keep this name", format, formatDir)
+	}
+	return nil
+}
+
 func unpackFormats() (names []string) {
 	for _, f := range formats() {
 		names = append(names, f.name)
@@ -147,6 +165,9 @@ func (u *unpackCommand) check(dest string) (f unpackFormat, err error) {
 		return f, errors.New("--ignore-owners does not go with --uid-map and --gid-map, which keep owners")
 	}
 	if u.dest = dest; dest != "-" {
+		if err := u.checkName(dest); err != nil {
+			return f, err
+		}
 		if u.dest, err = filepath.Abs(dest); err != nil {
 			return f, err
 		}
