@@ -133,7 +133,7 @@ func flagError(cmd *cobra.Command, err error) error {
 		switch flag.Value.Type() {
 		case "bool":
 			err = fmt.Errorf("--%s: want true or false, got %q", flag.Name, wrong.GetValue())
-			return refused(hint.Add(err, "use --%s alone for true", flag.Name))
+			return refused(hint.Add(err, "use --%[1]s=true or --%[1]s=false", flag.Name))
 		case "int":
 			want = "want a whole number"
 		case "stringSlice":
