@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -163,7 +164,7 @@ func (b *Bundle) tell(log *progress.Reporter) (done func()) {
 	sums := make([]Sum, len(b.picked))
 	for n, p := range b.picked {
 		it := log.Item(logName(b.Images[n].Names, p.ID) + "@" + progress.Short(digest.FromBytes(p.raw).String()))
-		if name := logName(b.Images[n].Names, p.ID); slices.ContainsFunc(b.Images, func(o Exported) bool { return o.ID != p.ID && logName(o.Names, o.ID) == name }) {
+		if slices.ContainsFunc(b.Images, func(o Exported) bool { return o.Platform != p.platform && sameRepository(o.Names, b.Images[n].Names) }) {
 			it.For(p.platform.String())
 		}
 		items[n] = it
@@ -222,4 +223,17 @@ func logName(names []string, id digest.Digest) string {
 		return names[0]
 	}
 	return progress.Short(id.String())
+}
+
+// sameRepository reports whether images with these names are shown with the same name but for the tag, which an image
+// that was fetched for a manifest does not have.
+func sameRepository(a, b []string) bool {
+	return len(a) > 0 && len(b) > 0 && repository(a[0]) == repository(b[0])
+}
+
+func repository(name string) string {
+	if colon := strings.LastIndexByte(name, ':'); colon > strings.LastIndexByte(name, '/') {
+		return name[:colon]
+	}
+	return name
 }
