@@ -110,14 +110,15 @@ func restrict(dir string) error {
 		dir = filepath.Dir(dir)
 	}
 	probe := filepath.Join(dir, ".osbuild-device")
+	_ = os.Remove(probe) // of a killed process
 	err := unix.Mknod(probe, unix.S_IFCHR|0o600, int(unix.Mkdev(1, 3)))
 	if err == unix.EPERM {
 		return os.Setenv(unshare.UsernsEnvName, "done")
 	}
-	if err == nil {
-		err = errors.Join(os.Remove(probe), unix.UtimesNano(dir, []unix.Timespec{before.Atim, before.Mtim}))
+	if err != nil {
+		return fmt.Errorf("make device %s: %w", probe, err)
 	}
-	return err
+	return errors.Join(os.Remove(probe), unix.UtimesNano(dir, []unix.Timespec{before.Atim, before.Mtim}))
 }
 
 // devicesOf returns the devices of a layer and those below it: nil for no layer. Those of a layer that the store had before

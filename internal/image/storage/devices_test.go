@@ -3,13 +3,18 @@ package storage
 import (
 	"archive/tar"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	tsstorage "github.com/vbatts/tar-split/tar/storage"
+	"golang.org/x/sys/unix"
 
 	"osbuild-containers/internal/layer"
 )
@@ -165,5 +170,24 @@ func TestOpaqueDirectoriesAreNamed(t *testing.T) {
 		if !strings.HasSuffix(got, fmt.Sprintf(": 1 are not set, the first is trusted.overlay.opaque of %q", want)) {
 			t.Errorf("%s: got %s, want %q", name, got, want)
 		}
+	}
+}
+
+// A device that a killed process left is removed, and the time of the directory stays.
+func TestRestrictAfterKill(t *testing.T) {
+	dir := t.TempDir()
+	probe := filepath.Join(dir, ".osbuild-device")
+	if err := unix.Mknod(probe, unix.S_IFCHR|0o600, int(unix.Mkdev(1, 3))); err != nil {
+		t.Skip(err) // then restrict is for the whole process
+	}
+	if err := errors.Join(os.Chtimes(dir, time.Unix(0, 0), time.Unix(0, 0)), restrict(filepath.Join(dir, "store"))); err != nil {
+		t.Fatal(err)
+	}
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) > 0 {
+		t.Error(left, err)
+	}
+	if st, err := os.Stat(dir); err != nil || st.ModTime().Unix() != 0 {
+		t.Error(st.ModTime(), err)
 	}
 }
