@@ -78,6 +78,17 @@ func (x *excluder) match(name string) int32 {
 	return last
 }
 
+// excludes reports whether a path is excluded, itself or with a directory that it is in.
+func (x *excluder) excludes(name string) bool {
+	last := int32(0)
+	for i, c := range name + "/" {
+		if c == '/' {
+			last = max(last, x.match(name[:i]))
+		}
+	}
+	return last > 0 && !x.patterns[last-1].keep
+}
+
 func (p *pattern) match(name string) bool {
 	if p.literal == "" {
 		return false

@@ -123,11 +123,14 @@ func (d *deployer) oldName(f *inode) (string, error) {
 	}
 	// Nothing of the layers below was removed so far, unless something took its place.
 	if n := d.paths.find(f.target); n != nil && n.v.made {
-		return "", fmt.Errorf("hard link to %q of a layer below, which its layer %d replaces", f.target, f.layer)
+		return "", tooFewPasses(fmt.Errorf("hard link to %q of a layer below, which its layer %d replaces", f.target, f.layer))
 	}
 	exists, isDir, err := d.stack.Exists(f.target)
 	if err == nil && (!exists || isDir) {
 		err = fmt.Errorf("hard link to %q, which neither its layer %d nor those below have", f.target, f.layer)
+		if d.exclude.excludes(f.target) {
+			err = tooFewPasses(err)
+		}
 	}
 	_, f.symlink = d.dest.Readlink(f.target)
 	return f.target, err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/progress"
 )
 
@@ -74,6 +75,11 @@ func (d *deployer) onto(ctx context.Context, a *ahead, k int) error {
 	return d.finish(d.paths.root())
 }
 
+// tooFewPasses adds a hint to an error that only Each returns.
+func tooFewPasses(err error) error {
+	return hint.Add(err, "a chain cannot have this, one file system can: use %s", hint.Option("format: ext4"))
+}
+
 // makeWay removes what the layers below have at a path of which the layer makes something else.
 func (d *deployer) makeWay(n *treePath, kind kind) error {
 	if d.stack == nil || n.v.made || !d.paths.parent(n).v.there {
@@ -81,7 +87,7 @@ func (d *deployer) makeWay(n *treePath, kind kind) error {
 	}
 	name := d.path(n)
 	if n.v.cleared && kind == dir {
-		return fmt.Errorf("%q: the layer has it twice, as a directory and as something else, and a layer below has a directory", name)
+		return tooFewPasses(fmt.Errorf("%q: the layer has it twice, as a directory and as something else, and a layer below has a directory", name))
 	}
 	exists, isDir, err := d.stack.Exists(name)
 	if err != nil || !exists || isDir == (kind == dir) {

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/tree"
 )
@@ -99,8 +100,8 @@ func TestLayersOneByOne(t *testing.T) {
 			var got []string
 			err := newPlace(t).deployEach(t, Options{Exclude: c.exclude}, func(_ int, tree string) { got = append(got, tree) }, layers...)
 			if text := refused[name]; text != "" {
-				if err == nil || !strings.Contains(err.Error(), text) {
-					t.Fatalf("error %v, want %q", err, text)
+				if err == nil || !strings.Contains(err.Error(), text) || !strings.Contains(hint.Of(err).Flag, "--format=ext4") {
+					t.Fatalf("error %v with the hint %q, want %q", err, hint.Of(err).Flag, text)
 				}
 				return
 			}
