@@ -111,7 +111,11 @@ func TestAnyOrderGivesTheSame(t *testing.T) {
 			if rnd.IntN(20) == 0 {
 				plain = plain[:rnd.IntN(len(plain))]
 			}
-			layers = append(layers, zipped(t, plain))
+			l := zipped(t, plain)
+			if rnd.IntN(2) == 0 {
+				l = framed(t, plain, 512+rnd.IntN(1<<20))
+			}
+			layers = append(layers, l)
 			if rnd.IntN(20) == 0 {
 				layers[len(layers)-1].Size++
 			}

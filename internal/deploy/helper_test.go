@@ -10,10 +10,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
@@ -90,6 +92,20 @@ func zipped(t testing.TB, plain []byte) Layer {
 		t.Fatal(err)
 	}
 	return blob(b.Bytes(), plain)
+}
+
+// framed is a layer of zstd frames, each of at most n bytes of the archive.
+func framed(t testing.TB, plain []byte, n int) Layer {
+	t.Helper()
+	w, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	data := w.EncodeAll(nil, nil)
+	for piece := range slices.Chunk(plain, n) {
+		data = w.EncodeAll(piece, data)
+	}
+	return blob(data, plain)
 }
 
 // blob is a layer whose bytes are data, and plain when they are decompressed.
