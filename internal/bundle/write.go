@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sys/unix"
@@ -165,9 +166,8 @@ func (b *Bundle) special(ctx context.Context, place *resolve.Place, compression 
 // file writes an archive and replaces the file of that name. An interrupted one is kept next to it as .NAME.partial; the next
 // call writes what is missing or differs.
 func (b *Bundle) file(ctx context.Context, place *resolve.Place, compression string) error {
-	partial := "." + place.Base + ".partial"
-	f, err := atomicfile.Resume(place.Dir, place.Base, partial)
-	kept := err == nil
+	f, err := atomicfile.Resume(place.Dir, place.Base, partialName(place))
+	resumable := err == nil
 	if errors.Is(err, atomicfile.ErrForeign) || errors.Is(err, unix.EACCES) {
 		f, err = atomicfile.CreateIn(place.Dir, place.Base)
 	}
@@ -182,9 +182,8 @@ func (b *Bundle) file(ctx context.Context, place *resolve.Place, compression str
 	}
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
-		if n := onDisk(f.File); kept && n > 0 && f.Keep() == nil {
-			err = hint.Add(err, "%s are kept in %s: run it again to continue, or remove that file", progress.Bytes(n),
-				filepath.Join(filepath.Dir(place.Path), partial))
+		if n := onDisk(f.File); resumable && n > 0 && f.Keep() == nil {
+			err = kept(err, n, partialPath(place), "file")
 		}
 	}
 	if err != nil {
@@ -194,6 +193,18 @@ func (b *Bundle) file(ctx context.Context, place *resolve.Place, compression str
 		return err
 	}
 	return f.SyncName()
+}
+
+// partialName returns the name of incomplete output next to its destination.
+func partialName(place *resolve.Place) string { return "." + place.Base + ".partial" }
+
+func partialPath(place *resolve.Place) string {
+	return filepath.Join(filepath.Dir(place.Path), partialName(place))
+}
+
+// kept adds to the error of an interrupted export what is kept of it.
+func kept(err error, n int64, path, kind string) error {
+	return hint.Add(err, "%s are kept in %s: run it again to continue, or remove that %s", progress.Bytes(n), path, kind)
 }
 
 // onDisk returns how many bytes a file occupies.
@@ -215,28 +226,28 @@ func (b *Bundle) compressed(ctx context.Context, f *os.File, compression string)
 	return errors.Join(err, f.Truncate(end), f.Chmod(0o644), f.Sync())
 }
 
-// writeDir writes the layout to a directory next to its destination, .NAME.new, and renames it. It holds a lock on it, so that
-// leftovers of killed processes can be recognised.
-func (b *Bundle) writeDir(ctx context.Context, place *resolve.Place) (err error) {
-	in, temp := place.Dir, "."+place.Base+".new"
-	dir, err := newDir(place, temp)
+// writeDir writes the layout to a directory next to its destination, .NAME.partial, and renames it. It holds a lock on it. As of a
+// file, what an interrupted call wrote is kept, and the next call writes what is missing or differs.
+func (b *Bundle) writeDir(ctx context.Context, place *resolve.Place) error {
+	in, partial := place.Dir, partialName(place)
+	dir, err := partialDir(place)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.RemoveAll(below(in, temp)))
-		}
-		dir.Close()
-	}()
-	if err := b.content.WriteDir(ctx, dir); err != nil {
-		return err
-	}
+	defer dir.Close()
+	err = b.content.WriteDir(ctx, dir)
 	if ctx.Err() != nil {
-		return context.Cause(ctx)
+		err = context.Cause(ctx)
+		if n := blobsOnDisk(dir); n > 0 {
+			return kept(err, n, dir.Name(), "directory")
+		}
 	}
-	if err := unix.Renameat(int(in.Fd()), temp, int(in.Fd()), place.Base); err != nil { // also replaces an empty directory
-		return &os.LinkError{Op: "rename", Old: dir.Name(), New: place.Path, Err: err}
+	if err != nil {
+		return errors.Join(err, os.RemoveAll(below(in, partial)))
+	}
+	if err := unix.Renameat(int(in.Fd()), partial, int(in.Fd()), place.Base); err != nil { // also replaces an empty directory
+		err = &os.LinkError{Op: "rename", Old: dir.Name(), New: place.Path, Err: err}
+		return errors.Join(err, os.RemoveAll(below(in, partial)))
 	}
 	parent, err := os.Open(below(in, ".")) // make the rename durable
 	if err != nil {
@@ -254,16 +265,23 @@ func below(dir *os.File, name string) string {
 	return fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), name)
 }
 
-// newDir creates and locks an empty directory next to the destination. One left by a killed process is removed; one of another
-// user is refused.
-func newDir(place *resolve.Place, name string) (*os.File, error) {
-	in, path := int(place.Dir.Fd()), filepath.Join(filepath.Dir(place.Path), name)
+// partialDir opens, or creates, and locks the directory in which the output is written. One of another user is refused. What others
+// could have written is removed.
+func partialDir(place *resolve.Place) (*os.File, error) {
+	in, name, path := int(place.Dir.Fd()), partialName(place), partialPath(place)
 	for {
 		made := unix.Mkdirat(in, name, 0o755)
 		if made != nil && made != unix.EEXIST {
 			return nil, &os.PathError{Op: "mkdir", Path: path, Err: made}
 		}
 		fd, err := unix.Openat(in, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		if err == unix.ENOTDIR {
+			// An interrupted export to a file may have left it.
+			if f, err := atomicfile.Resume(place.Dir, name, name); err == nil {
+				f.Discard()
+				continue
+			}
+		}
 		if err == unix.ENOENT {
 			continue
 		}
@@ -271,25 +289,50 @@ func newDir(place *resolve.Place, name string) (*os.File, error) {
 			return nil, &os.PathError{Op: "open", Path: path, Err: err}
 		}
 		dir := os.NewFile(uintptr(fd), path)
-		var st unix.Stat_t
-		if err = unix.Fstat(fd, &st); err == nil {
-			err = resolve.Vet(place.Dir, &st, path)
+		usable, err := usablePartial(place, dir, made == nil)
+		if err == nil && usable {
+			return dir, nil
 		}
-		if err == nil && unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) != nil {
-			err = fmt.Errorf("another process is writing %s", path)
-		}
-		if err == nil && made == nil {
-			err = dir.Chmod(0o755) // independent of the umask
-			if err == nil {
-				return dir, nil
-			}
-		}
-		if err == nil {
-			err = os.RemoveAll(below(place.Dir, name))
-		}
-		dir.Close()
-		if err != nil {
+		if dir.Close(); err != nil {
 			return nil, err
 		}
 	}
+}
+
+// usablePartial locks the directory, made by this process or found, and reports whether it can be written to. If not, it no
+// longer has its name. Some file systems give all directories the same owner and mode: there a found one is never used.
+func usablePartial(place *resolve.Place, dir *os.File, made bool) (bool, error) {
+	var st, named unix.Stat_t
+	if err := unix.Fstat(int(dir.Fd()), &st); err != nil {
+		return false, err
+	}
+	if err := resolve.Vet(place.Dir, &st, dir.Name()); err != nil {
+		return false, err
+	}
+	if unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
+		return false, fmt.Errorf("another process is writing %s", dir.Name())
+	}
+	// The process that held the lock may have renamed or removed it.
+	err := unix.Fstatat(int(place.Dir.Fd()), partialName(place), &named, unix.AT_SYMLINK_NOFOLLOW)
+	if err != nil || named.Ino != st.Ino || named.Dev != st.Dev {
+		return false, nil //nolint:nilerr // the caller tries again
+	}
+	if !made && (int(st.Uid) != os.Geteuid() || st.Mode&0o022 != 0) {
+		return false, os.RemoveAll(below(place.Dir, partialName(place)))
+	}
+	return true, dir.Chmod(0o755) // independent of the umask
+}
+
+// blobsOnDisk returns how many bytes the blobs in a layout occupy.
+func blobsOnDisk(dir *os.File) (n int64) {
+	blobs, err := os.ReadDir(below(dir, "blobs/sha256"))
+	if err != nil {
+		return 0
+	}
+	for _, e := range blobs {
+		if info, err := e.Info(); err == nil {
+			n += info.Sys().(*syscall.Stat_t).Blocks * 512
+		}
+	}
+	return n
 }

@@ -72,8 +72,8 @@ func TestOutputOfAnotherUser(t *testing.T) {
 		"pipe":              {FormatArchive, func(path string) error { return unix.Mkfifo(path, 0o666) }, ""},
 		"file":              {FormatArchive, func(path string) error { return os.WriteFile(path, nil, 0o666) }, ""},
 		"directory":         {FormatOCI, func(path string) error { return os.Mkdir(path, 0o777) }, ""},
-		"unfinished":        {FormatOCI, func(path string) error { return os.Mkdir(path, 0o777) }, ".out.new"},
-		"link, unfinished":  {FormatOCI, func(path string) error { return os.Symlink(filepath.Dir(precious), path) }, ".out.new"},
+		"unfinished":        {FormatOCI, func(path string) error { return os.Mkdir(path, 0o777) }, ".out.partial"},
+		"link, unfinished":  {FormatOCI, func(path string) error { return os.Symlink(filepath.Dir(precious), path) }, ".out.partial"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			must(t, os.WriteFile(precious, []byte("precious"), 0o600))

@@ -8,15 +8,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"runtime"
 	"slices"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
+	"osbuild-containers/internal/atomicfile"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/panics"
 )
@@ -30,8 +33,6 @@ type Content struct {
 	Blobs     []manifest.Descriptor // all other blobs
 	Open      func(digest.Digest) (*os.File, error)
 	Told      func(d digest.Digest, n int64) // called after n more bytes of a blob; may be nil
-
-	resumed bool // the output may contain parts of an earlier attempt
 }
 
 // sort sorts documents and blobs, and removes duplicates.
@@ -77,8 +78,8 @@ func (c *Content) Blob(context.Context, manifest.Descriptor) (io.ReadCloser, err
 // short.
 const flushEvery = 8 << 20
 
-// copy copies a blob to its offset.
-func (c *Content) copy(ctx context.Context, to *os.File, at int64, d manifest.Descriptor) error {
+// copy copies a blob to its offset. If resumed, the file may contain data of an earlier attempt.
+func (c *Content) copy(ctx context.Context, to *os.File, at int64, d manifest.Descriptor, resumed bool) error {
 	flushed := at
 	tell := func(at, n int64) {
 		if end := at + n; end-flushed >= flushEvery {
@@ -89,7 +90,7 @@ func (c *Content) copy(ctx context.Context, to *os.File, at int64, d manifest.De
 			c.Told(d.Digest, n)
 		}
 	}
-	if c.resumed {
+	if resumed {
 		return c.complete(ctx, to, at, d, tell)
 	}
 	_, err := copyBlob(ctx, to, at, c, d, tell)
@@ -149,12 +150,12 @@ func (c *Content) WriteArchive(ctx context.Context, out *os.File) error {
 	if err != nil {
 		return err
 	}
-	c.resumed = info.Size() > 0
-	a := &archiveWriter{out: out, fill: c.resumed} // times within it are 1970, the file's own is now
+	resumed := info.Size() > 0
+	a := &archiveWriter{out: out, fill: resumed} // times within it are 1970, the file's own is now
 	begin(a, index, c.Documents)
 	places := a.places(c.Blobs)
 	if err := each(ctx, c.Blobs, func(ctx context.Context, d manifest.Descriptor) error {
-		return c.copy(ctx, out, places[d.Digest], d)
+		return c.copy(ctx, out, places[d.Digest], d, resumed)
 	}); err != nil {
 		return err
 	}
@@ -164,11 +165,16 @@ func (c *Content) WriteArchive(ctx context.Context, out *os.File) error {
 	return out.Sync()
 }
 
-// WriteDir writes the content to an empty directory.
+// WriteDir writes the content to a directory, which may contain data of an interrupted call: blobs of this content are compared,
+// and only what differs is written; everything else is removed. No other process may write to the directory. If ctx is done, what
+// was written of the blobs is kept.
 func (c *Content) WriteDir(ctx context.Context, to *os.File) error {
 	c.sort()
 	index, err := c.index()
 	if err != nil {
+		return err
+	}
+	if err := c.clear(to); err != nil {
 		return err
 	}
 	var epoch int64
@@ -183,7 +189,7 @@ func (c *Content) WriteDir(ctx context.Context, to *os.File) error {
 		}
 	}
 	if err := each(ctx, c.Blobs, func(ctx context.Context, d manifest.Descriptor) error {
-		return f.put(blobDir+d.Digest.Encoded(), func(file *os.File) error { return c.copy(ctx, file, 0, d) })
+		return c.blob(ctx, f.dirs["blobs/sha256"], d)
 	}); err != nil {
 		return err
 	}
@@ -199,4 +205,71 @@ func (c *Content) WriteDir(ctx context.Context, to *os.File) error {
 		return fmt.Errorf("sync: %w", err)
 	}
 	return nil
+}
+
+// clear removes everything from the directory except files with the name of a blob, and the directories they are in.
+func (c *Content) clear(dir *os.File) error {
+	wanted := map[string]fs.FileMode{".": fs.ModeDir, "blobs": fs.ModeDir, "blobs/sha256": fs.ModeDir}
+	for _, d := range c.Blobs {
+		wanted[BlobName(d.Digest)] = 0 // a regular file
+	}
+	root, err := os.OpenRoot(fmt.Sprintf("/proc/self/fd/%d", dir.Fd()))
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	return fs.WalkDir(root.FS(), ".", func(name string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if kind, ok := wanted[name]; ok && kind == e.Type() {
+			return nil
+		}
+		if err := root.RemoveAll(name); err != nil || !e.IsDir() {
+			return err
+		}
+		return fs.SkipDir
+	})
+}
+
+// blob writes a blob to a directory that has been cleared. It has its name from the beginning, so that it is kept.
+func (c *Content) blob(ctx context.Context, in *os.File, d manifest.Descriptor) error {
+	name := d.Digest.Encoded()
+	file, err := atomicfile.Resume(in, name, name)
+	if errors.Is(err, atomicfile.ErrForeign) { // replace it
+		file, err = atomicfile.CreateIn(in, name)
+	}
+	if err != nil {
+		return fmt.Errorf("create %s: %w", name, err)
+	}
+	defer file.Discard()
+	err = c.fill(ctx, file.File, d)
+	if err == nil {
+		err = file.Commit()
+	}
+	if err != nil && ctx.Err() != nil {
+		err = errors.Join(err, file.Keep())
+	}
+	if err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	return nil
+}
+
+// fill completes the file of a blob.
+func (c *Content) fill(ctx context.Context, file *os.File, d manifest.Descriptor) error {
+	info, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	if err := c.copy(ctx, file, 0, d, info.Size() > 0); err != nil {
+		return err
+	}
+	if err := file.Truncate(d.Size); err != nil {
+		return err
+	}
+	if err := file.Chmod(0o644); err != nil {
+		return err
+	}
+	return setTime(file, time.Unix(0, 0))
 }

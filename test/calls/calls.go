@@ -79,6 +79,7 @@ var kinds = []kind{
 	{name: "fsync", nr: unix.SYS_FSYNC, fd: true},
 	{name: "flock", nr: unix.SYS_FLOCK, fd: true},
 	{name: "write", nr: unix.SYS_WRITE, fd: true},
+	{name: "pwrite64", nr: unix.SYS_PWRITE64, fd: true},
 	{name: "read", nr: unix.SYS_READ, fd: true},
 	{name: "ioctl", nr: unix.SYS_IOCTL, fd: true},
 	{name: "setxattr", nr: unix.SYS_SETXATTR},
