@@ -12,7 +12,7 @@ import (
 	"osbuild-containers/internal/cli"
 )
 
-// addCommand adds the page of a command and those of the commands below it.
+// addCommand adds the pages of a command and its subcommands.
 func (m manual) addCommand(cmd *cobra.Command) {
 	cmd.InitDefaultHelpFlag()
 	cmd.InitDefaultVersionFlag()
@@ -34,7 +34,7 @@ func (m manual) addCommand(cmd *cobra.Command) {
 	addSubcommands(p, cmd)
 
 	p.section("OPTIONS")
-	cmd.InheritedFlags() // joins them with the others
+	cmd.InheritedFlags() // merges them into Flags
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		if !f.Hidden {
 			addFlag(p, f)
@@ -91,12 +91,12 @@ func (m manual) addCommand(cmd *cobra.Command) {
 
 func pageName(cmd *cobra.Command) string { return strings.ReplaceAll(cmd.CommandPath(), " ", "-") }
 
-// onlyHelps reports whether a command only shows its help: what it does is in the commands below it.
+// onlyHelps reports whether a command only shows its help, since all work is done by its subcommands.
 func onlyHelps(cmd *cobra.Command) bool {
 	return cmd.HasAvailableSubCommands() && !strings.Contains(cmd.Use, " ")
 }
 
-// placeholder is what stands for an argument.
+// placeholder matches a placeholder for an argument.
 var placeholder = regexp.MustCompile(`\b[A-Z][A-Z0-9]*\b`)
 
 func synopsis(cmd *cobra.Command) string {
@@ -131,7 +131,7 @@ func addSubcommands(p *page, cmd *cobra.Command) {
 	add("")
 }
 
-// addFlag writes a flag as help does.
+// addFlag adds a flag with the text of its help.
 func addFlag(p *page, f *pflag.Flag) {
 	tag := bold("--" + f.Name)
 	if f.Shorthand != "" {

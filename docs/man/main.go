@@ -1,8 +1,8 @@
 // Command man writes the manual pages and the shell completions of osbuild-containers into a directory.
 //
-// The pages of commands are made of the same tree of commands that the executable runs, those of modules and of the pin
-// file of their schemas. What neither has, files, variables of the environment and examples, is here. The time of the
-// pages is SOURCE_DATE_EPOCH.
+// The pages of commands are generated from the command tree of the executable, those of modules and the pin file from
+// their schemas. Texts that neither has, on files, environment variables and examples, are in this package. The date of
+// the pages is SOURCE_DATE_EPOCH.
 package main
 
 import (
@@ -28,7 +28,7 @@ func main() {
 	}
 }
 
-// manual is all pages, by path.
+// manual has all pages, by path.
 type manual struct {
 	date  string
 	pages map[string]*page
@@ -43,7 +43,7 @@ func newManual(date string) (manual, error) {
 	return m, m.addModules()
 }
 
-// write makes dir/man1, man5 and man8 and dir/completions. The directories of an earlier run are replaced.
+// write creates man1, man5, man8 and completions in dir. Directories of an earlier run are replaced.
 func write(dir string) error {
 	date := ""
 	if epoch, err := strconv.ParseInt(os.Getenv("SOURCE_DATE_EPOCH"), 10, 64); err == nil {

@@ -55,13 +55,13 @@ func (m manual) addModules() error {
 			m.addModule(p, name, kind, metas[kind], len(of) > 1)
 		}
 		p.section("OPTIONS OF THE COMMAND LINE")
-		p.prose("osbuild starts a module without any.")
+		p.prose("osbuild passes none of these.")
 		p.entry(bold("--version"), "Print the version.")
-		p.entry(bold("--help"), "Print how a module is run by hand, with an example.")
+		p.entry(bold("--help"), "Print how to run the module by hand, with an example.")
 		p.section("EXIT STATUS")
-		p.entry(bold("0"), "Done; for a source: all items are in the cache.")
-		p.entry(bold("1"), "Something failed. The log says what.")
-		p.entry(bold("2"), "The request, or the arguments, are invalid. Nothing was touched.")
+		p.entry(bold("0"), "Success. For a source: all items are in the cache.")
+		p.entry(bold("1"), "Failure. The error is in the log.")
+		p.entry(bold("2"), "The request or the arguments are invalid. Nothing was changed.")
 		p.entry(bold("130, 143"), "Interrupted by SIGINT or SIGTERM.")
 		if text := moduleFiles[name]; text != "" {
 			p.section("FILES")
@@ -99,7 +99,7 @@ func (m manual) addPinFile() error {
 	return nil
 }
 
-// addModule writes what a page has of a source or a stage.
+// addModule adds the sections of a source or a stage.
 func (m manual) addModule(p *page, name, kind string, of *meta, several bool) {
 	suffix := ""
 	if several {

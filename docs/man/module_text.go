@@ -1,22 +1,22 @@
 package main
 
-// moduleText is what the schemas do not say of sources and of stages.
+// moduleText has the texts for sources and stages that are not in the schemas.
 var moduleText = map[string]struct{ input, text, example string }{
 	"sources": {
 		input: "request.json",
-		text: "osbuild starts a source before it builds, with a request on standard input or as a host service, and has it bring " +
-			"all items of a manifest into its cache, STORE/sources. The log goes to standard error.",
+		text: "osbuild runs a source before a build, with a request on standard input or as a host service, to fetch all items " +
+			"of a manifest into its cache, STORE/sources. The log is written to standard error.",
 		example: "In the sources of a manifest:",
 	},
 	"stages": {
 		input: "arguments.json",
-		text: "osbuild starts a stage in its sandbox, with the tree, the inputs and the options. The log goes to standard " +
+		text: "osbuild runs a stage in its sandbox, with the tree, the inputs and the options. The log is written to standard " +
 			"error.",
 		example: "In a pipeline of a manifest:",
 	},
 }
 
-// moduleExamples are parts of manifests.
+// moduleExamples are excerpts of manifests.
 var moduleExamples = map[string]string{
 	"sources/org.osbuild.skopeo": `
 {"org.osbuild.skopeo": {"items": {
@@ -77,17 +77,17 @@ var moduleExamples = map[string]string{
 }`,
 }
 
-// moduleFiles are the files that modules read besides those that osbuild names.
+// moduleFiles describes the files that modules read besides those passed by osbuild.
 var moduleFiles = map[string]string{
-	"org.osbuild.skopeo":             "The source reaches registries as the configuration of containers tools says: auth.json, registries.conf, policy.json, registries.d and certs.d; and storage.conf for images in a containers storage. The page osbuild-containers(1) has their paths, and the variables of the environment that change them.",
-	"org.osbuild.skopeo-index":       "Registries are reached as the configuration of containers tools says: auth.json, registries.conf, registries.d and certs.d. The page osbuild-containers(1) has their paths, and the variables of the environment that change them.",
-	"org.osbuild.containers-storage": "storage.conf says where the containers storage is. See containers-storage.conf(5).",
+	"org.osbuild.skopeo":             "The source uses the registry configuration of the machine: auth.json, registries.conf, policy.json, registries.d and certs.d; and storage.conf for images in a containers storage. See osbuild-containers(1) for their paths, and the environment variables that change them.",
+	"org.osbuild.skopeo-index":       "The registry configuration of the machine: auth.json, registries.conf, registries.d and certs.d. See osbuild-containers(1) for their paths, and the environment variables that change them.",
+	"org.osbuild.containers-storage": "storage.conf has the location of the containers storage. See containers-storage.conf(5).",
 }
 
-// pinFileText is what the schema of the pin file does not say of it.
-const pinFileText = `A pin file has the digests that references to images pointed to when they were pinned. osbuild-containers pin writes it and keeps it true, and the other commands read it: what they fetch, mirror and export are these digests, whatever the tags point to by then. It belongs into version control, next to the manifest that it is for.
+// pinFileText describes what is not in the schema of the pin file.
+const pinFileText = `A pin file has the digests that references to images pointed to when they were pinned. osbuild-containers pin creates and updates it. Other commands fetch, mirror and export these digests, even if the tags have moved. Keep it in version control, next to the manifest.
 
-The file is JSON, sorted by reference and platform, with a fixed layout: the same pins are the same bytes, so that a difference shows what has moved. It is replaced as a whole or not at all. What the schema does not allow is refused, unknown fields too. A file of a newer version is refused with a message that says so.`
+The file is JSON, sorted by reference and platform, with a fixed layout: the same pins give the same bytes, so that a diff shows what has moved. It is replaced atomically. A file that does not match the schema is refused, also for unknown fields. So is a file of a newer version.`
 
 const pinFileExample = `
 {

@@ -14,7 +14,7 @@ type page struct {
 // newPage begins a page; about is the line in which whatis(1) finds it. date may be "".
 func newPage(name, section, date, about string) *page {
 	manual := map[string]string{"1": "User Commands", "5": "File Formats", "8": "Modules of osbuild"}[section]
-	if 2*len(name)+len(manual) > 60 { // there is no room for it between the name and the name
+	if 2*len(name)+len(manual) > 60 { // no room in the header between the two names
 		manual = ""
 	}
 	p := &page{}
@@ -27,7 +27,7 @@ func newPage(name, section, date, about string) *page {
 func (p *page) section(title string)    { fmt.Fprintf(&p.text, ".SH %s\n", escape(title)) }
 func (p *page) subsection(title string) { fmt.Fprintf(&p.text, ".SS %s\n", escape(title)) }
 
-// prose writes paragraphs, which have an empty line between them.
+// prose writes paragraphs. They are separated by empty lines in text.
 func (p *page) prose(text string) {
 	for n, paragraph := range strings.Split(strings.TrimSpace(text), "\n\n") {
 		if n > 0 {
@@ -37,27 +37,27 @@ func (p *page) prose(text string) {
 	}
 }
 
-// entry writes what a tag, in roff, means.
+// entry writes a tagged paragraph. The tag is in roff.
 func (p *page) entry(tag, text string) {
 	p.text.WriteString(".TP\n" + tag + "\n")
 	p.lines(styled(text))
 }
 
-// below writes what write does further to the right.
+// below calls write, and indents what it writes.
 func (p *page) below(write func()) {
 	p.text.WriteString(".RS\n")
 	write()
 	p.text.WriteString(".RE\n")
 }
 
-// example writes text as it is.
+// example writes text verbatim.
 func (p *page) example(text string) {
 	p.text.WriteString(".RS 2\n.EX\n")
 	p.lines(escape(dedent(text)))
 	p.text.WriteString(".EE\n.RE\n.nh\n") // the end of an example allows hyphens again
 }
 
-// lines writes lines, none of which is taken for a macro.
+// lines writes lines, and protects those that would be taken for macros.
 func (p *page) lines(roff string) {
 	for line := range strings.Lines(strings.TrimRight(roff, "\n") + "\n") {
 		if strings.HasPrefix(line, ".") || strings.HasPrefix(line, "'") {
@@ -67,23 +67,23 @@ func (p *page) lines(roff string) {
 	}
 }
 
-// dedent removes the indentation of the first line from all.
+// dedent removes the indentation of the first line from all lines.
 func dedent(text string) string {
 	text = strings.Trim(text, "\n")
 	indent := text[:len(text)-len(strings.TrimLeft(text, " "))]
 	return strings.TrimPrefix(strings.ReplaceAll(text, "\n"+indent, "\n"), indent)
 }
 
-// escape has roff show text as it is: with the dashes and quotes of ASCII, which can be pasted.
+// escape makes roff show text verbatim, with ASCII dashes and quotes, which can be pasted.
 var escape = strings.NewReplacer(`\`, `\e`, "-", `\-`, "'", `\(aq`, "`", `\(ga`, "^", `\(ha`, "~", `\(ti`, "…", "...").Replace
 
 func bold(text string) string   { return `\fB` + escape(text) + `\fR` }
 func italic(text string) string { return `\fI` + escape(text) + `\fR` }
 
-// marked is what is not prose in a text: what is between backquotes, flags, and placeholders such as FILE.
+// marked matches the parts of a text that are not prose: text in backquotes, flags, and placeholders such as FILE.
 var marked = regexp.MustCompile("`[^`\n]+`|\\B--?[a-z][a-z-]*\\b|\\b(?:DIR|FILE|REF|NAME|TAG|ID|DEST|IMAGE|LIBDIR|PATH|SIZE|TIME)\\b")
 
-// styled is a text in roff.
+// styled returns a text in roff, with bold and italic parts.
 func styled(text string) string {
 	var b strings.Builder
 	end := 0
@@ -106,5 +106,5 @@ func styled(text string) string {
 	return b.String() + escape(text[end:])
 }
 
-// reference is how a page names another one, such as osbuild(1).
+// reference returns a reference to a page, such as osbuild(1).
 func reference(name, section string) string { return bold(name) + "(" + section + ")" }
