@@ -103,8 +103,9 @@ var secrets = sync.OnceValue(func() []secret {
 		{regexp.MustCompile(`(?i)(authorization\\?["']?\s*[:=]\s*\[?\\?["']?(?:(?:basic|bearer|digest|negotiate)\s+)?)[^\s"',;\\\]]+`), "${1}***", nil},
 		// token=…, and the parameters that sign URLs of object stores
 		{regexp.MustCompile(`(?i)((?:token|passwd|password|secret|signature|credential|\bsig|\bpwd|api_?key)=\\?["']?)[^\s&"',;\\]+`), "${1}***", nil},
-		// {"token": "…"}, also inside a quoted string
-		{regexp.MustCompile(`(?i)("[\w-]*(?:token|password|secret|\bauth)\\?"\s*:\s*\\?")[^"\\]+`), "${1}***", nil},
+		// {"token": "…"}, then the same inside a quoted string
+		{regexp.MustCompile(`(?i)("[\w-]*(?:token|password|secret|\bauth)"\s*:\s*")(?:[^"\\]|\\.)+`), "${1}***", nil},
+		{regexp.MustCompile(`(?i)("[\w-]*(?:token|password|secret|\bauth)\\"\s*:\s*\\")(?:[^"\\]|\\\\(?:\\\\|\\"|[^"\\]))+`), "${1}***", nil},
 	}
 })
 

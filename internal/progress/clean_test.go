@@ -26,6 +26,8 @@ func TestNoCredentialIsWritten(t *testing.T) {
 		{`access_token=hunter2 refresh-token="hunter2"`, `access_token=*** refresh-token="***"`},
 		{`password=hunter2; sig=hunter2`, `password=***; sig=***`},
 		{`{"token": "hunter2", "expires_in": 300}`, `{"token": "***", "expires_in": 300}`},
+		{`{"Username":"u","Secret":"a\"hunter2\\"}`, `{"Username":"u","Secret":"***"}`},
+		{`out "{\"Secret\":\"a\\\"hunter2\\\\\",\"n\":1}"`, `out "{\"Secret\":\"***\",\"n\":1}"`},
 		{`body "{\"identitytoken\":\"hunter2\"}"`, `body "{\"identitytoken\":\"***\"}"`},
 		{`{"auths":{"my.test":{"auth":"bWU6aHVudGVyMg=="}}}`, `{"auths":{"my.test":{"auth":"***"}}}`},
 		{
