@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -34,13 +35,13 @@ func (w *wire) exchange(req *http.Request, other string) (*http.Response, error)
 	}
 	b := &tracedBody{ReadCloser: resp.Body}
 	headers, status := since(began), resp.StatusCode
-	b.end = func() {
-		more := []any{"status", status, "bytes", b.n, "headers", headers, "took", since(began)}
+	b.end = func(err error) {
+		more := []any{"status", status, "bytes", b.n.Load(), "headers", headers, "took", since(began)}
 		if place, err := resp.Location(); err == nil {
 			more = append(more, "location", visibleURL(place, true))
 		}
-		if b.err != nil {
-			more = append(more, "error", onlyReason(b.err))
+		if err != nil {
+			more = append(more, "error", onlyReason(err))
 		}
 		log.DebugContext(ctx, "answer", more...)
 	}
@@ -69,30 +70,31 @@ func onlyReason(err error) string {
 	return err.Error()
 }
 
-// tracedBody is the body of an answer. It calls end once, at its end, at an error, or when it is closed.
+// tracedBody is the body of an answer. It calls end once: at its end, when it is closed, or at an error, with that. Close
+// may be called during Read.
 type tracedBody struct {
 	io.ReadCloser
-	n    int64
-	err  error // before the end
+	n    atomic.Int64 // bytes read
 	once sync.Once
-	end  func()
+	end  func(error)
 }
 
 // Read implements io.Reader.
 func (b *tracedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	b.n += int64(n)
-	if err != nil {
-		if !errors.Is(err, io.EOF) {
-			b.err = err
-		}
-		b.once.Do(b.end)
+	b.n.Add(int64(n))
+	if errors.Is(err, io.EOF) {
+		b.over(nil)
+	} else if err != nil {
+		b.over(err)
 	}
 	return n, err
 }
 
 // Close implements io.Closer.
 func (b *tracedBody) Close() error {
-	b.once.Do(b.end)
+	b.over(nil)
 	return b.ReadCloser.Close()
 }
+
+func (b *tracedBody) over(err error) { b.once.Do(func() { b.end(err) }) }
