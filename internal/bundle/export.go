@@ -43,28 +43,32 @@ type Sum struct {
 func (s *Sum) add(size int64) { s.Blobs++; s.Bytes = manifest.AddSizes(s.Bytes, size) }
 
 // New reads the content of a bundle, which the caller must close.
-func New(c *cache.Cache, wanted []Wanted, have Have) (b *Bundle, err error) {
+func New(c *cache.Cache, wanted []Wanted, have Have) (*Bundle, error) {
 	all, err := merged(wanted)
 	if err != nil {
 		return nil, &RefusedError{err}
 	}
-	b = &Bundle{content: &ocilayout.Content{}}
-	defer func() {
-		if err != nil {
-			b.Close()
-		}
-	}()
-	for _, w := range all {
+	b := &Bundle{content: &ocilayout.Content{}}
+	if err := b.read(c, all, have); err != nil {
+		b.Close()
+		return nil, err
+	}
+	return b, nil
+}
+
+// read opens the images, and reads all but their layers.
+func (b *Bundle) read(c *cache.Cache, wanted []Wanted, have Have) error {
+	for _, w := range wanted {
 		p, err := pick(c, w)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		b.picked = append(b.picked, p)
 	}
 	x := newIndex()
 	lists, err := b.lists(c, x)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	from := map[digest.Digest]*picked{}
 	for _, p := range b.picked {
@@ -84,7 +88,7 @@ func New(c *cache.Cache, wanted []Wanted, have Have) (b *Bundle, err error) {
 	}
 	b.content.Index = x.sorted()
 	b.content.Open = func(d digest.Digest) (*os.File, error) { return from[d].pub.OpenBlob(d) }
-	return b, nil
+	return nil
 }
 
 // Close releases the images in the cache.

@@ -3,14 +3,17 @@ package bundle
 import (
 	"cmp"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
 
+	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/resolve"
 	"osbuild-containers/test/images"
 )
@@ -96,5 +99,14 @@ func TestOutputOfAnotherUser(t *testing.T) {
 				t.Error("what was there was replaced")
 			}
 		})
+	}
+}
+
+// TestNewOfWhatIsNotThere: an image that is not in the cache is an error that names it.
+func TestNewOfWhatIsNotThere(t *testing.T) {
+	id := digest.FromString("image")
+	_, err := New(cache.Open(t.TempDir()), []Wanted{{ID: id}}, Have{})
+	if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "it is not in the cache") {
+		t.Errorf("got %v, want that it is not in the cache", err)
 	}
 }
