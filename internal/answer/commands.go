@@ -298,6 +298,7 @@ type (
 		Version Format          `json:"version"`
 		Output  string          `json:"output"`  // path of the file or directory
 		Format  string          `json:"format"`  // oci-archive or oci
+		DryRun  bool            `json:"dryRun"`  // nothing was written: the rest is what would be
 		Images  []Image         `json:"images"`  // the images in it
 		Lists   []digest.Digest `json:"lists"`   // digests of the manifest lists in it
 		Written Blobs           `json:"written"` // configs and layers that were written
@@ -309,6 +310,7 @@ type (
 		Cache   string         `json:"cache"`  // path of the cache
 		From    string         `json:"from"`   // path of the file or directory, - for standard input
 		Format  string         `json:"format"` // oci, oci-archive, docker-archive, dir or tarball
+		DryRun  bool           `json:"dryRun"` // nothing was written: the rest is what would be, and no blob was verified
 		Items   []ImportedItem `json:"items"`  // images and manifest lists
 	}
 	// An ImportedItem is an image or a manifest list that was imported.

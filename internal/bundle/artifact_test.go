@@ -34,7 +34,7 @@ func TestArtifactsBesideImages(t *testing.T) {
 	}, blobs...)...)
 	var said strings.Builder
 	dir := filepath.Join(t.TempDir(), "cache")
-	done, err := Import(context.Background(), cache.Open(dir), path, false, progress.NewLog(&said))
+	done, err := Import(context.Background(), cache.Open(dir), path, ImportOptions{}, progress.NewLog(&said))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -99,9 +99,9 @@ func (in *importer) blob(ctx context.Context, pool *cache.Pool, img *foundImage,
 	return copied, nil
 }
 
-// discard removes a pooled blob that does not match its digest, if repair is set.
+// discard removes a pooled blob that does not match its digest, if Repair is set.
 func (in *importer) discard(ctx context.Context, pool *cache.Pool, d manifest.Descriptor) error {
-	if !in.repair {
+	if !in.Repair {
 		return nil
 	}
 	if in.slots.Acquire(ctx, 1) != nil {

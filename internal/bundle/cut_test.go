@@ -33,7 +33,7 @@ func TestCutOff(t *testing.T) {
 				}
 				must(t, os.WriteFile(path, whole[:n], 0o600))
 				var said strings.Builder
-				done, err := Import(t.Context(), cache.Open(t.TempDir()), path, false, progress.NewLog(&said))
+				done, err := Import(t.Context(), cache.Open(t.TempDir()), path, ImportOptions{}, progress.NewLog(&said))
 				if n >= end {
 					if err != nil || done.Results[0].State != Added {
 						t.Fatalf("%d bytes, all files: %v, %s", n, err, &said)

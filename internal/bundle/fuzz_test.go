@@ -35,7 +35,7 @@ func FuzzImport(f *testing.F) {
 		path := filepath.Join(dir, "images.tar")
 		must(t, os.WriteFile(path, raw, 0o644))
 		into := filepath.Join(dir, "cache")
-		done, err := Import(t.Context(), cache.Open(into), path, false, nil)
+		done, err := Import(t.Context(), cache.Open(into), path, ImportOptions{}, nil)
 		if err != nil {
 			return
 		}

@@ -57,29 +57,34 @@ type Imported struct {
 // maxParallelImports limits the images imported in parallel: each waits for the disk at its end.
 const maxParallelImports = 4
 
+// ImportOptions change what an import does. The zero value is an ordinary import.
+type ImportOptions struct {
+	Repair bool // verify every byte of these images that the cache has, and replace damaged files
+	DryRun bool // write nothing: the Results are what would be. Blobs are not read, so that damage is not found
+}
+
 // Import imports the images and indexes of a file or a directory into the cache. One that fails does not affect the others;
-// the returned error is about input that cannot be read at all. With repair, every byte of these images in the cache is
-// verified, and damaged files are replaced.
-func Import(ctx context.Context, c *cache.Cache, path string, repair bool, log *progress.Reporter) (*Imported, error) {
+// the returned error is about input that cannot be read at all.
+func Import(ctx context.Context, c *cache.Cache, path string, o ImportOptions, log *progress.Reporter) (*Imported, error) {
 	image.RouteLogs(log.Note)
 	from, err := open(ctx, path)
 	if err != nil {
 		return nil, err
 	}
-	return importFrom(ctx, c, from, repair, log)
+	return importFrom(ctx, c, from, o, log)
 }
 
 // ImportStream is Import for an archive read from a stream.
-func ImportStream(ctx context.Context, c *cache.Cache, r io.Reader, repair bool, log *progress.Reporter) (*Imported, error) {
+func ImportStream(ctx context.Context, c *cache.Cache, r io.Reader, o ImportOptions, log *progress.Reporter) (*Imported, error) {
 	image.RouteLogs(log.Note)
 	from, err := readFrom(ctx, r)
 	if err != nil {
 		return nil, err
 	}
-	return importFrom(ctx, c, from, repair, log)
+	return importFrom(ctx, c, from, o, log)
 }
 
-func importFrom(ctx context.Context, c *cache.Cache, from *input, repair bool, log *progress.Reporter) (*Imported, error) {
+func importFrom(ctx context.Context, c *cache.Cache, from *input, o ImportOptions, log *progress.Reporter) (*Imported, error) {
 	if from.tree != nil {
 		defer from.tree.Close()
 	}
@@ -87,8 +92,9 @@ func importFrom(ctx context.Context, c *cache.Cache, from *input, repair bool, l
 		log.Note("%s", note)
 	}
 	in := &importer{
-		cache: c, from: from, log: log, began: time.Now(), repair: repair,
+		cache: c, from: from, log: log, began: time.Now(), ImportOptions: o,
 		slots:     semaphore.NewWeighted(int64(max(2, runtime.GOMAXPROCS(0)))),
+		seen:      map[digest.Digest]bool{},
 		published: sync.OnceValue(func() map[digest.Digest]digest.Digest { return publishedBlobs(c) }),
 	}
 	defer in.close()
@@ -112,7 +118,9 @@ func importFrom(ctx context.Context, c *cache.Cache, from *input, repair bool, l
 		r := Result{Kind: "list", ID: l.Digest, Names: from.named(l.Names), State: Added, Bytes: int64(len(l.Raw))}
 		if _, err := c.ReadFile(l.Digest); err == nil {
 			r.State, r.Bytes, r.Reused = Cached, 0, r.Bytes
-			if err := c.Sync(ctx, nil, []digest.Digest{l.Digest})[l.Digest]; err != nil {
+			if o.DryRun {
+				// no sync
+			} else if err := c.Sync(ctx, nil, []digest.Digest{l.Digest})[l.Digest]; err != nil {
 				r.fail(fmt.Errorf("manifest list %s: %w", l.Digest, err))
 			}
 		} else if err := in.list(ctx, l.Raw); err != nil {
@@ -126,15 +134,16 @@ func importFrom(ctx context.Context, c *cache.Cache, from *input, repair bool, l
 
 // importer imports the images of an input.
 type importer struct {
-	cache  *cache.Cache
-	from   *input
-	log    *progress.Reporter
-	began  time.Time
-	repair bool
-	slots  *semaphore.Weighted // limits blobs read and hashed in parallel
+	cache *cache.Cache
+	from  *input
+	log   *progress.Reporter
+	began time.Time
+	ImportOptions
+	slots *semaphore.Weighted // limits blobs read and hashed in parallel
 
 	mu   sync.Mutex
-	pool *cache.Pool // opened at the first copy
+	pool *cache.Pool            // opened at the first copy
+	seen map[digest.Digest]bool // blobs that a dry run would have copied
 
 	published func() map[digest.Digest]digest.Digest
 }
@@ -169,7 +178,7 @@ func (r *Result) fail(err error) {
 
 // list publishes a manifest list.
 func (in *importer) list(ctx context.Context, raw []byte) error {
-	if err := in.allowed(ctx, raw, nil); err != nil {
+	if err := in.allowed(ctx, raw, nil); err != nil || in.DryRun {
 		return err
 	}
 	return in.cache.PublishFile(ctx, digest.FromBytes(raw), raw)
@@ -204,6 +213,8 @@ func (in *importer) image(ctx context.Context, img *foundImage, why error) Resul
 	case err != nil:
 		it.Fail(hint.Text(err, hint.Flags))
 		r.fail(fmt.Errorf("image %s: %w", img.title(), err))
+	case in.DryRun:
+		it.Over()
 	case r.State == Added:
 		it.Copied(r.Bytes, time.Since(began))
 	}
@@ -222,8 +233,11 @@ func (in *importer) one(ctx context.Context, img *foundImage, it *progress.Item,
 		return err
 	}
 	there := in.has(img, r)
-	if there && (!in.repair || r.Manifest != digest.FromBytes(img.raw)) {
+	if there && (!in.Repair || r.Manifest != digest.FromBytes(img.raw)) {
 		r.State = Cached
+		if in.DryRun {
+			return nil
+		}
 		for _, o := range in.origins(img, r.Manifest) {
 			_ = in.cache.AddOrigin(ctx, img.id, o) // informational only
 		}
@@ -231,6 +245,10 @@ func (in *importer) one(ctx context.Context, img *foundImage, it *progress.Item,
 	}
 	if err := in.missing(img); err != nil {
 		return err
+	}
+	if in.DryRun {
+		in.plan(img, r)
+		return nil
 	}
 	pool, err := in.openPool(ctx)
 	if err != nil {
@@ -252,6 +270,33 @@ func (in *importer) one(ctx context.Context, img *foundImage, it *progress.Item,
 	now := in.attached(img)
 	now.Manifest, now.Blobs, now.Origins = img.raw, img.m.Blobs(), in.origins(img, r.Manifest)
 	return in.withHint(in.cache.Publish(ctx, pool, img.id, now))
+}
+
+// plan sets what would be copied of an image, and what would be reused.
+func (in *importer) plan(img *foundImage, r *Result) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	r.Manifest, r.Reused = digest.FromBytes(img.raw), 0
+	for _, d := range img.m.Blobs() {
+		if in.seen[d.Digest] || in.cached(img, d) {
+			r.Reused += d.Size
+			continue
+		}
+		in.seen[d.Digest] = true
+		r.Bytes += d.Size
+	}
+}
+
+// cached reports whether the cache has a blob where an import finds it.
+func (in *importer) cached(img *foundImage, d manifest.Descriptor) bool {
+	if s, err := in.cache.PooledBlob(d.Digest); err == nil && s.Size == d.Size {
+		return true
+	}
+	if f, err := in.cache.OpenImageBlob(img.id, d.Digest); err == nil {
+		f.Close()
+		return true
+	}
+	return in.elsewhere(img, d) != ""
 }
 
 // checkSchema1 returns an error unless the image, whose config is in the pool, was converted from its attached schema 1

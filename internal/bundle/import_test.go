@@ -257,7 +257,7 @@ func TestRefused(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "cache")
 			path := write(t, c.files...)
-			_, err := Import(t.Context(), cache.Open(dir), path, false, nil)
+			_, err := Import(t.Context(), cache.Open(dir), path, ImportOptions{}, nil)
 			if err == nil || !strings.Contains(hint.Text(err, hint.Flags), c.want) || !strings.HasPrefix(err.Error(), path+": ") {
 				t.Errorf("%v\nwant %s", err, c.want)
 			}
@@ -298,7 +298,7 @@ func TestRepair(t *testing.T) {
 		must(t, f.Close())
 	}
 	repair := func(path string) Result {
-		done, err := Import(t.Context(), cache.Open(dir), path, true, nil)
+		done, err := Import(t.Context(), cache.Open(dir), path, ImportOptions{Repair: true}, nil)
 		must(t, err)
 		return only(t, done)
 	}
@@ -345,7 +345,7 @@ func TestCachedAttachmentsStay(t *testing.T) {
 	bring(t, dir, from)
 	bring(t, dir, listed)
 	want("a list came", true)
-	_, err := Import(t.Context(), cache.Open(dir), bare, true, nil)
+	_, err := Import(t.Context(), cache.Open(dir), bare, ImportOptions{Repair: true}, nil)
 	must(t, err)
 	want("repaired from where neither is", true)
 }
@@ -371,7 +371,7 @@ func TestStoredSignaturesStay(t *testing.T) {
 		inputs.WriteDir(t, imported, c.from, "imported")
 		bring(t, dir, stored)
 		must(t, c.spoil(cache.Open(dir).ImagePath(img.ID)))
-		done, err := Import(t.Context(), cache.Open(dir), imported, true, nil)
+		done, err := Import(t.Context(), cache.Open(dir), imported, ImportOptions{Repair: true}, nil)
 		must(t, err)
 		if r := only(t, done); r.Err != nil {
 			t.Errorf("%s: %v", name, r.Err)

@@ -215,7 +215,7 @@ func TestInterrupted(t *testing.T) {
 	why := errors.New("why")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(why)
-	done, err := Import(ctx, cache.Open(into), path, false, nil)
+	done, err := Import(ctx, cache.Open(into), path, ImportOptions{}, nil)
 	must(t, err)
 	if r := only(t, done); r.State != Failed || !errors.Is(r.Err, why) {
 		t.Errorf("%+v", r)

@@ -44,7 +44,7 @@ func runJob(text string) error {
 	if job[0] == "export" {
 		return exportAll(ctx, job[1], Output{Path: job[2], Format: FormatOCI})
 	}
-	done, err := Import(ctx, cache.Open(job[1]), job[2], false, nil)
+	done, err := Import(ctx, cache.Open(job[1]), job[2], ImportOptions{}, nil)
 	if err != nil {
 		return err
 	}
@@ -136,7 +136,7 @@ func blobsOf(img *images.Image) [][]byte {
 // bring imports the file or directory at path.
 func bring(t testing.TB, dir, path string) *Imported {
 	t.Helper()
-	done, err := Import(t.Context(), cache.Open(dir), path, false, nil)
+	done, err := Import(t.Context(), cache.Open(dir), path, ImportOptions{}, nil)
 	must(t, err)
 	return done
 }

@@ -37,7 +37,7 @@ type Rootfs struct {
 
 // ImportRootfs imports a root file system, via a temporary file. The image's creation time is Epoch or, if not set, the latest
 // time of a file.
-func ImportRootfs(ctx context.Context, c *cache.Cache, r Rootfs, repair bool, log *progress.Reporter) (*Imported, error) {
+func ImportRootfs(ctx context.Context, c *cache.Cache, r Rootfs, o ImportOptions, log *progress.Reporter) (*Imported, error) {
 	file, err := scratch.NewFile()
 	if err != nil {
 		return nil, err
@@ -63,7 +63,7 @@ func ImportRootfs(ctx context.Context, c *cache.Cache, r Rootfs, repair bool, lo
 	if err != nil {
 		return nil, &RefusedError{err}
 	}
-	return importFrom(ctx, c, &input{path: path, format: formatTarball, images: []*foundImage{img}}, repair, log)
+	return importFrom(ctx, c, &input{path: path, format: formatTarball, images: []*foundImage{img}}, o, log)
 }
 
 // pack packs the layer into w. path is its source, for messages and records.

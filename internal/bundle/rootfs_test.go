@@ -69,7 +69,7 @@ func TestImportRootfs(t *testing.T) {
 		} else if r.Stdin = bytes.NewReader(data); data == nil {
 			r.Stdin = bytes.NewReader(tarOf(t, "a", "b"))
 		}
-		done, err := ImportRootfs(t.Context(), cache.Open(dir), r, false, nil)
+		done, err := ImportRootfs(t.Context(), cache.Open(dir), r, ImportOptions{}, nil)
 		must(t, err)
 		got := only(t, done)
 		must(t, got.Err)
@@ -107,7 +107,7 @@ func TestImportRootfsDirectory(t *testing.T) {
 	var ids []string
 	for range 2 {
 		dir := filepath.Join(t.TempDir(), "cache")
-		done, err := ImportRootfs(t.Context(), cache.Open(dir), Rootfs{Path: root, Name: "example.com/root:1", Epoch: &at}, false, nil)
+		done, err := ImportRootfs(t.Context(), cache.Open(dir), Rootfs{Path: root, Name: "example.com/root:1", Epoch: &at}, ImportOptions{}, nil)
 		must(t, err)
 		must(t, only(t, done).Err)
 		images, err := cacheinfo.Scan(cache.Open(dir))
@@ -136,7 +136,7 @@ func TestImportRootfsRefused(t *testing.T) {
 		"":                                             long,
 	} {
 		dir := filepath.Join(t.TempDir(), "cache")
-		_, err := ImportRootfs(t.Context(), cache.Open(dir), Rootfs{Stdin: bytes.NewReader(data), Name: "example.com/root:1"}, false, nil)
+		_, err := ImportRootfs(t.Context(), cache.Open(dir), Rootfs{Stdin: bytes.NewReader(data), Name: "example.com/root:1"}, ImportOptions{}, nil)
 		if want == "" {
 			must(t, err)
 			continue

@@ -23,7 +23,7 @@ func TestBundlesOfStrangersFit(t *testing.T) {
 		{ID: id, Platform: manifest.Platform{OS: "linux", Architecture: long, Variant: long}, Names: names},
 		{ID: id, Platform: manifest.Platform{OS: "linux", Architecture: "amd64"}},
 	}}
-	if err := a.showExported(bundle.Output{Path: long}, exported); err != nil {
+	if err := a.showExported(bundle.Output{Path: long}, exported, false); err != nil {
 		t.Error(err)
 	}
 	imported := &bundle.Imported{Results: []bundle.Result{
@@ -31,7 +31,7 @@ func TestBundlesOfStrangersFit(t *testing.T) {
 		{Kind: "image", State: bundle.Failed, Manifest: digest.Digest("x:" + long), Names: names},
 		{Kind: "image", State: bundle.Added, Manifest: id, ID: id, Names: names},
 	}}
-	if err := a.showImported(imported); err != nil {
+	if err := a.showImported(imported, false); err != nil {
 		t.Error(err)
 	}
 	for line := range strings.Lines(out.String()) {

@@ -34,6 +34,7 @@ type exportCommand struct {
 	have        []string
 	format      string
 	compression string
+	dryRun      bool
 }
 
 func (a *app) exportCommand() *cobra.Command {
@@ -65,6 +66,7 @@ docs/bundles.md.`,
 	set.StringArrayVar(&e.have, "have", nil, "leave out blobs of the bundle or other OCI layout at `PATH`; may be repeated")
 	set.StringVar(&e.format, "format", "", "`FORMAT`: oci (directory) or oci-archive (file) (default oci if the output is a directory, else oci-archive)")
 	set.StringVar(&e.compression, "compression", "", "`COMPRESSION` of a file: none, gzip or zstd (default by extension: .gz, .tgz, .zst, .tzst)")
+	set.BoolVar(&e.dryRun, "dry-run", false, "show what would be written, and write and fetch nothing")
 	return cmd
 }
 
@@ -111,9 +113,9 @@ func (e *exportCommand) target() (bundle.Output, error) {
 		err = errors.New("a directory is not compressed: use --format oci-archive")
 	case stdout && o.Format == bundle.FormatOCI:
 		err = errors.New("a directory cannot be written to standard output: use --format oci-archive")
-	case stdout && e.flags.json:
+	case stdout && e.flags.json && !e.dryRun:
 		err = errors.New("the bundle goes to standard output, where --json has its answer: leave one out")
-	case stdout && isTerminal(e.env.Stdout):
+	case stdout && !e.dryRun && isTerminal(e.env.Stdout):
 		err = errors.New("standard output is a terminal: name a file with -o, or send it into a pipe")
 	case !stdout:
 		err = o.Check()
@@ -163,26 +165,32 @@ func (e *exportCommand) run(ctx context.Context, args []string) error {
 		return err
 	}
 	b, err := bundle.New(cache.Open(dir), wanted, have)
+	if e.dryRun && errors.Is(err, fs.ErrNotExist) {
+		err = hint.Add(err, "an export fetches it first, and so may you: what is downloaded is shown by %s fetch --dry-run", Name)
+	}
 	if err != nil {
 		return err
 	}
 	defer b.Close()
 	log := e.env.Log()
 	defer log.Close()
-	if e.output == "-" {
+	switch {
+	case e.dryRun:
+	case e.output == "-":
 		return e.ended(ctx, b.Stream(ctx, e.env.Stdout, target.Compression, log))
-	}
-	if err := e.ended(ctx, b.Write(ctx, target, log)); err != nil {
-		return err
+	default:
+		if err := e.ended(ctx, b.Write(ctx, target, log)); err != nil {
+			return err
+		}
 	}
 	log.Close()
 	if e.flags.json {
-		return e.json(exportAnswer(target, b))
+		return e.json(exportAnswer(target, b, e.dryRun))
 	}
-	if e.env.Quiet {
+	if e.env.Quiet && !e.dryRun {
 		return nil
 	}
-	return e.showExported(target, b)
+	return e.showExported(target, b, e.dryRun)
 }
 
 // ended returns the reason why the work ended: the interruption, if there was one, or err.
@@ -223,8 +231,10 @@ func (e *exportCommand) wanted(ctx context.Context, dir string, args []string) (
 			}
 		}
 	}
-	if err := e.fetchMissing(ctx, dir, fetching); err != nil {
-		return nil, err
+	if !e.dryRun {
+		if err := e.fetchMissing(ctx, dir, fetching); err != nil {
+			return nil, err
+		}
 	}
 	named, err := e.named(dir, args, platforms)
 	if all = append(all, named...); err == nil && len(all) == 0 {

@@ -11,9 +11,9 @@ import (
 )
 
 // exportAnswer returns the output of export in JSON.
-func exportAnswer(o bundle.Output, b *bundle.Bundle) answer.Export {
+func exportAnswer(o bundle.Output, b *bundle.Bundle, dryRun bool) answer.Export {
 	a := answer.Export{
-		Output: o.Path, Format: o.Format, Images: []answer.Image{},
+		Output: o.Path, Format: o.Format, DryRun: dryRun, Images: []answer.Image{},
 		Lists: orEmpty(b.Lists), Written: sumAnswer(b.Blobs), LeftOut: sumAnswer(b.Left),
 	}
 	for n := range b.Images {
@@ -26,7 +26,7 @@ func exportAnswer(o bundle.Output, b *bundle.Bundle) answer.Export {
 func sumAnswer(s bundle.Sum) answer.Blobs { return answer.Blobs{Count: s.Blobs, Bytes: s.Bytes} }
 
 // showExported prints a line for each image, and one or two for all.
-func (a *app) showExported(o bundle.Output, b *bundle.Bundle) error {
+func (a *app) showExported(o bundle.Output, b *bundle.Bundle, dryRun bool) error {
 	columns := []column{{name: "IMAGE ID"}, {name: "PLATFORM", most: 24}, {name: "NAME"}}
 	var rows [][]string
 	for n := range b.Images {
@@ -43,6 +43,9 @@ func (a *app) showExported(o bundle.Output, b *bundle.Bundle) error {
 		text += ", " + count(len(b.Lists), "list")
 	}
 	text += ", " + count(b.Blobs.Blobs, "blob") + " of " + progress.Bytes(b.Blobs.Bytes)
+	if dryRun {
+		text += " to write"
+	}
 	if err := a.print("%s: %s\n", cutStart(progress.Clean(o.Path), width-2-len(text)), text); err != nil || b.Left.Blobs == 0 {
 		return err
 	}

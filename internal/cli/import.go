@@ -21,7 +21,8 @@ import (
 )
 
 func (a *app) importCommand() *cobra.Command {
-	repair, root := false, &rootfsFlags{}
+	var o bundle.ImportOptions
+	root := &rootfsFlags{}
 	cmd := &cobra.Command{
 		Use:     "import [--rootfs NAME[:TAG]] FILE|DIR|-",
 		Short:   "Import images from a file or directory into a cache",
@@ -49,11 +50,12 @@ file.`,
 			if err := root.check(cmd.Flags().Changed); err != nil {
 				return err
 			}
-			return a.runImport(cmd.Context(), args[0], repair, root)
+			return a.runImport(cmd.Context(), args[0], o, root)
 		},
 	}
 	set := cmd.Flags()
-	set.BoolVar(&repair, "repair", false, "replace damaged files in the cache")
+	set.BoolVar(&o.Repair, "repair", false, "replace damaged files in the cache")
+	set.BoolVar(&o.DryRun, "dry-run", false, "show what would be imported, and import and verify nothing")
 	set.StringVar(&root.name, "rootfs", "", "import a root file system as the image `NAME[:TAG]`")
 	set.StringVar(&root.config, "config", "", "config of the image: a `FILE` with the config of an image, or only its \"config\" object")
 	set.StringArrayVar(&root.changes, "change", nil, "change the config with this `INSTRUCTION` of a Containerfile, such as CMD=/bin/sh, ENV=A=b, LABEL=a=b or USER=1000; may be repeated")
@@ -62,10 +64,13 @@ file.`,
 }
 
 // runImport is the command.
-func (a *app) runImport(ctx context.Context, path string, repair bool, root *rootfsFlags) error {
+func (a *app) runImport(ctx context.Context, path string, o bundle.ImportOptions, root *rootfsFlags) error {
 	dir, err := a.cacheDir()
 	if err != nil {
 		return err
+	}
+	if o.Repair && o.DryRun {
+		return refused(hint.Add(errors.New("--dry-run does not read what --repair would replace: leave one out"), "see %s verify, which shows what is damaged", Name))
 	}
 	if prefix := pin.Transport(path); prefix != "" {
 		if _, err := os.Stat(path); err != nil {
@@ -83,11 +88,11 @@ func (a *app) runImport(ctx context.Context, path string, repair bool, root *roo
 		if wrong != nil {
 			return refused(wrong)
 		}
-		done, err = bundle.ImportRootfs(ctx, a.openCache(dir), r, repair, log)
+		done, err = bundle.ImportRootfs(ctx, a.openCache(dir), r, o, log)
 	case path == "-":
-		done, err = bundle.ImportStream(ctx, cache.Open(dir), a.env.Stdin, repair, log)
+		done, err = bundle.ImportStream(ctx, cache.Open(dir), a.env.Stdin, o, log)
 	default:
-		done, err = bundle.Import(ctx, cache.Open(dir), path, repair, log)
+		done, err = bundle.Import(ctx, cache.Open(dir), path, o, log)
 	}
 	if err != nil {
 		return err
@@ -106,9 +111,9 @@ func (a *app) runImport(ctx context.Context, path string, repair bool, root *roo
 		return cmp.Or(strings.Compare(b.Kind, a.Kind), slices.Compare(a.Names, b.Names), cmp.Compare(a.ID, b.ID))
 	})
 	if a.flags.json {
-		err = a.json(importAnswer(dir, path, done))
+		err = a.json(importAnswer(dir, path, done, o.DryRun))
 	} else if !a.env.Quiet {
-		err = a.showImported(done)
+		err = a.showImported(done, o.DryRun)
 	}
 	if err != nil || failed == 0 {
 		return err
@@ -117,9 +122,9 @@ func (a *app) runImport(ctx context.Context, path string, repair bool, root *roo
 }
 
 // importAnswer returns the output of import in JSON.
-func importAnswer(dir, path string, done *bundle.Imported) answer.Import {
+func importAnswer(dir, path string, done *bundle.Imported, dryRun bool) answer.Import {
 	c := cache.Open(dir)
-	a := answer.Import{Cache: dir, From: path, Format: done.Format, Items: []answer.ImportedItem{}}
+	a := answer.Import{Cache: dir, From: path, Format: done.Format, DryRun: dryRun, Items: []answer.ImportedItem{}}
 	for n := range done.Results {
 		r := &done.Results[n]
 		i := answer.ImportedItem{
@@ -130,6 +135,8 @@ func importAnswer(dir, path string, done *bundle.Imported) answer.Import {
 			i.Error = hint.Line(r.Err, hint.Flags)
 		} else if image := cacheinfo.Read(c, r.ID); r.Kind == "image" && image != nil {
 			i.Platform = image.Platform.String()
+		} else if dryRun {
+			i.Platform = r.Platform
 		}
 		a.Items = append(a.Items, i)
 	}
@@ -148,7 +155,17 @@ func several(all []bundle.Result, name string) bool {
 }
 
 // showImported prints a line for each image and list, and one for all. Errors have been logged during the import.
-func (a *app) showImported(done *bundle.Imported) error {
+func (a *app) showImported(done *bundle.Imported, dryRun bool) error {
+	added, copies, reuses := string(bundle.Added), "copied", "reused"
+	if dryRun {
+		added, copies, reuses = "to import", "to copy", "to reuse"
+	}
+	state := func(s bundle.State) string {
+		if s == bundle.Added {
+			return added
+		}
+		return string(s)
+	}
 	columns := []column{{name: "STATE"}, {name: "KIND"}, {name: "ID"}, {name: "MANIFEST", most: 12}, {name: "NAME"}}
 	var rows [][]string
 	states := map[bundle.State]int{}
@@ -161,7 +178,7 @@ func (a *app) showImported(done *bundle.Imported) error {
 			if r.Platform != "" && several(done.Results, name) {
 				name += " " + strings.TrimPrefix(r.Platform, "linux/")
 			}
-			rows = append(rows, []string{string(r.State), r.Kind, short(r.ID), short(r.Manifest), name})
+			rows = append(rows, []string{state(r.State), r.Kind, short(r.ID), short(r.Manifest), name})
 		}
 	}
 	if err := a.lines(columns, rows); err != nil {
@@ -170,8 +187,8 @@ func (a *app) showImported(done *bundle.Imported) error {
 	var parts []string
 	for _, s := range []bundle.State{bundle.Added, bundle.Cached, bundle.Failed} {
 		if states[s] > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", states[s], s))
+			parts = append(parts, fmt.Sprintf("%d %s", states[s], state(s)))
 		}
 	}
-	return a.summary(parts, size{copied, "copied"}, size{reused, "reused"})
+	return a.summary(parts, size{copied, copies}, size{reused, reuses})
 }
