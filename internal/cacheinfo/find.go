@@ -180,13 +180,17 @@ func (n Name) isCalled(what string) bool {
 	return strings.HasSuffix("/"+n.Repository, "/"+what) || strings.HasSuffix("/"+n.String(), "/"+what)
 }
 
-// Names returns the recorded names of the image, sorted and without duplicates.
+// Names returns the recorded names of the image, sorted and without duplicates. The name without a tag, of an image
+// fetched by its digest, comes after those with one.
 func (i *Image) Names() []Name {
 	names := make([]Name, 0, len(i.Origins))
 	for _, o := range i.Origins {
 		names = append(names, ParseName(o.Name))
 	}
 	slices.SortFunc(names, func(a, b Name) int {
+		if a.Repository == b.Repository && (a.Tag == "") != (b.Tag == "") {
+			return strings.Compare(b.Tag, a.Tag) // without a tag last
+		}
 		return cmp.Or(strings.Compare(a.Repository, b.Repository), strings.Compare(a.Tag, b.Tag))
 	})
 	return slices.Compact(names)

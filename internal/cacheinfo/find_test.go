@@ -175,3 +175,18 @@ func TestFindNames(t *testing.T) {
 		}
 	}
 }
+
+// TestNamesWithTagsAreFirst: an image that was fetched for a manifest, too, keeps the name that the user gave it.
+func TestNamesWithTagsAreFirst(t *testing.T) {
+	i := &Image{}
+	for _, name := range []string{"example.com/b", "example.com/a", "example.com/a:2", "example.com/a", "example.com/a:1"} {
+		i.Origins = append(i.Origins, cache.Origin{Name: name})
+	}
+	var got []string
+	for _, n := range i.Names() {
+		got = append(got, n.String())
+	}
+	if want := []string{"example.com/a:1", "example.com/a:2", "example.com/a", "example.com/b"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
