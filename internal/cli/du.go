@@ -16,8 +16,8 @@ func (a *app) duCommand() *cobra.Command {
 		Use:     "du",
 		Short:   "Show the disk usage of a cache by image",
 		GroupID: groupCache,
-		Long: `du shows the disk usage of a cache. ADDS is the size of the layers that no other
-image has, which removing the image would free. Sizes are those of blobs:
+		Long: `du shows the disk usage of a cache. UNSHARED is the size of the layers that no
+other image has, which removing the image would free. Sizes are those of blobs:
 overhead of the file system and savings by reflinks are not included.`,
 		Example: `  osbuild-containers du
   osbuild-containers du --json --cache /srv/osbuild/sources`,
@@ -57,7 +57,7 @@ func usageText(u *cacheinfo.Usage) string {
 			title := cutStart(i.Title(), 42)
 			rows = append(rows, []string{short(i.ID), title, progress.Bytes(i.Size), progress.Bytes(i.Unshared)})
 		}
-		columns := []column{{name: "IMAGE ID"}, {name: "NAME:TAG ARCH"}, {name: "SIZE", right: true}, {name: "ADDS", right: true}}
+		columns := []column{{name: "IMAGE ID"}, {name: "NAME:TAG ARCH"}, {name: "SIZE", right: true}, {name: "UNSHARED", right: true}}
 		b.WriteString(strings.Join(align(columns, rows), "\n") + "\n\n")
 	}
 	line := func(n int64, format string, args ...any) {
