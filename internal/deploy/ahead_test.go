@@ -83,9 +83,9 @@ func jumble(rnd *rand.Rand, layers [][]item) {
 			case 7:
 				items[i] = xattr(items[i], "security.capability", "an error")
 			case 8:
-				if items[i].body != "" {
-					items[i].body = strings.Repeat(items[i].body, 300<<10)
-					h.Size = int64(len(items[i].body))
+				if items[i].Body != "" {
+					items[i].Body = strings.Repeat(items[i].Body, 300<<10)
+					h.Size = int64(len(items[i].Body))
 				}
 			}
 		}
@@ -278,7 +278,7 @@ func TestAMountInTheTree(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = unix.Unmount(p.tree+"/boot", 0) }()
-	low := layerOf(t, file("boot/kernel", "K").with(func(h *tar.Header) { h.Uid = 7 }), file("a", "1"))
+	low := layerOf(t, file("boot/kernel", "K").With(func(h *tar.Header) { h.Uid = 7 }), file("a", "1"))
 	if _, err := p.deployIn(t, order{procs: 2}, Options{}, held(low, layerOf(t, file("b", "2")))...); err != nil {
 		t.Fatal(err)
 	}

@@ -72,7 +72,7 @@ func Mixed(t testing.TB) []Layer {
 		layerOf(t, directory("d"), directory("d/e"), symlink("d/up", "../holes"), symlink("d/e/root", "/d"), file("d/e/f", "1"), owned(file("d/g", "2"), 7, 3_000_000), hardlink("d/again", "d/g")),
 		layerOf(t, directory("d"), hardlink("other", "d/e/f"), xattr(file("ping", "x"), "security.capability", capNetRaw), xattr(xattr(file("acl"), "system.posix_acl_access", acl), "user.lab", "a=b"),
 			item{Header: tar.Header{Typeflag: tar.TypeFifo, Name: "fifo", Mode: 0o600, ModTime: when}}, file(long, "l"), file("not \xff\xfe utf-8", "n"), item{Header: tar.Header{Typeflag: tar.TypeChar, Name: "null", Devmajor: 1, Devminor: 3, Mode: 0o666}}),
-		layerOf(t, file("d/h", "3"), directory("empty").with(func(h *tar.Header) { h.Mode, h.ModTime = 0o1555, when }), hardlink("d/e/up", "d/up")),
+		layerOf(t, file("d/h", "3"), directory("empty").With(func(h *tar.Header) { h.Mode, h.ModTime = 0o1555, when }), hardlink("d/e/up", "d/up")),
 	}
 }
 

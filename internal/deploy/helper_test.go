@@ -1,7 +1,6 @@
 package deploy
 
 import (
-	"archive/tar"
 	"bytes"
 	"compress/gzip"
 	"context"
@@ -13,64 +12,28 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
 	"osbuild-containers/internal/progress"
+	"osbuild-containers/test/layers"
 	"osbuild-containers/test/userns"
 )
 
-var when = time.Unix(1700000000, 0)
+var when = layers.Time
 
 // item is an entry of a layer.
-type item struct {
-	tar.Header
-	body string
-}
+type item = layers.Entry
 
-func file(name string, content ...string) item {
-	body := strings.Join(content, "")
-	return item{tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: int64(len(body)), ModTime: when}, body}
-}
-
-func directory(name string) item {
-	return item{Header: tar.Header{Typeflag: tar.TypeDir, Name: name, Mode: 0o755, ModTime: when}}
-}
-
-func symlink(name, target string) item {
-	return item{Header: tar.Header{Typeflag: tar.TypeSymlink, Name: name, Linkname: target, Mode: 0o777, ModTime: when}}
-}
-
-func hardlink(name, target string) item {
-	return item{Header: tar.Header{Typeflag: tar.TypeLink, Name: name, Linkname: target, Mode: 0o644, ModTime: when}}
-}
-
-// with changes the header.
-func (i item) with(change func(h *tar.Header)) item {
-	change(&i.Header)
-	return i
-}
-
-func archive(t testing.TB, items ...item) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	w := tar.NewWriter(&b)
-	for _, i := range items {
-		if err := w.WriteHeader(&i.Header); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := io.WriteString(w, i.body); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
-}
+var (
+	file      = layers.File
+	directory = layers.Directory
+	symlink   = layers.Symlink
+	hardlink  = layers.Hardlink
+	archive   = layers.Archive
+)
 
 // layerOf is a layer, compressed with gzip.
 func layerOf(t testing.TB, items ...item) Layer {

@@ -114,7 +114,7 @@ func TestNothingLeavesTheTree(t *testing.T) {
 		},
 		"an invalid owner": {
 			layers: func(place) [][]item {
-				return [][]item{{file("a", "").with(func(h *tar.Header) { h.Uid = 1<<32 - 1 })}}
+				return [][]item{{file("a", "").With(func(h *tar.Header) { h.Uid = 1<<32 - 1 })}}
 			},
 			err: `"a": uid 4294967295 is not an id`,
 		},

@@ -117,7 +117,7 @@ var mergeCases = map[string]struct {
 		"d/",
 	},
 	"an opaque directory in an attribute": {
-		[][]item{{directory("d"), file("d/old", "")}, {directory("d").with(func(h *tar.Header) {
+		[][]item{{directory("d"), file("d/old", "")}, {directory("d").With(func(h *tar.Header) {
 			h.PAXRecords = map[string]string{"SCHILY.xattr.trusted.overlay.opaque": "y"}
 		})}},
 		"d/",

@@ -22,7 +22,7 @@ const acl = "\x02\x00\x00\x00" +
 const capNetRaw = "\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
 
 func xattr(i item, name, value string) item {
-	return i.with(func(h *tar.Header) {
+	return i.With(func(h *tar.Header) {
 		if h.PAXRecords == nil {
 			h.PAXRecords = map[string]string{}
 		}
@@ -58,7 +58,7 @@ func (p place) metadata(t testing.TB) map[string]string {
 
 func TestMetadataIsWhatTheLayersSay(t *testing.T) {
 	p := newPlace(t)
-	set := func(i item, change func(h *tar.Header)) item { return i.with(change) }
+	set := func(i item, change func(h *tar.Header)) item { return i.With(change) }
 	mode := func(i item, m int64) item { return set(i, func(h *tar.Header) { h.Mode = m }) }
 	at := func(i item, sec, nsec int64) item {
 		return set(i, func(h *tar.Header) { h.ModTime, h.Format = time.Unix(sec, nsec), tar.FormatPAX })
@@ -184,7 +184,7 @@ func TestIDsAreMapped(t *testing.T) {
 	p := newPlace(t)
 	opt := Options{UIDs: []IDRange{{0, 1000, 1}, {1, 2000, 10}}, GIDs: []IDRange{{0, 5000, 100}}}
 	_, err := p.deploy(t, opt, layerOf(t,
-		file("a").with(func(h *tar.Header) { h.Uid, h.Gid = 3, 42 }),
+		file("a").With(func(h *tar.Header) { h.Uid, h.Gid = 3, 42 }),
 		xattr(file("acl"), "system.posix_acl_access", acl), file("d/x")))
 	if err != nil {
 		t.Fatal(err)
@@ -199,7 +199,7 @@ func TestIDsAreMapped(t *testing.T) {
 			t.Errorf("%s is %s, want %s", name, got[name], want)
 		}
 	}
-	_, err = newPlace(t).deploy(t, opt, layerOf(t, file("d/b").with(func(h *tar.Header) { h.Uid = 11 })))
+	_, err = newPlace(t).deploy(t, opt, layerOf(t, file("d/b").With(func(h *tar.Header) { h.Uid = 11 })))
 	if err == nil || !strings.Contains(err.Error(), `"d/b": uid 11 is in no range of the map`) {
 		t.Errorf("error %v", err)
 	}
@@ -231,7 +231,7 @@ func TestRootWithoutAnEntry(t *testing.T) {
 // The header of a hard link is about its file, too: the last one counts, as in podman.
 func TestHeadersOfHardLinks(t *testing.T) {
 	of := func(i item, mode int64, id int, sec int64) item {
-		return i.with(func(h *tar.Header) { h.Mode, h.Uid, h.Gid, h.ModTime = mode, id, id, time.Unix(sec, 0) })
+		return i.With(func(h *tar.Header) { h.Mode, h.Uid, h.Gid, h.ModTime = mode, id, id, time.Unix(sec, 0) })
 	}
 	old := func(name string) item {
 		return xattr(xattr(of(file(name, "x"), 0o4755, 1, 1), "user.lab", "old"), "user.bin", "old")
@@ -288,7 +288,7 @@ func TestHeadersOfHardLinks(t *testing.T) {
 func TestAttributesThatANodeCannotHave(t *testing.T) {
 	var out strings.Builder
 	p := newPlace(t)
-	fifo := file("fifo").with(func(h *tar.Header) { h.Typeflag = tar.TypeFifo })
+	fifo := file("fifo").With(func(h *tar.Header) { h.Typeflag = tar.TypeFifo })
 	err := Deploy(t.Context(), p.tree, []Layer{layerOf(t, xattr(symlink("link", "x"), "user.a", "1"), xattr(fifo, "user.b", "1"))},
 		Options{}, progress.NewLog(&out))
 	want := `warning: links, FIFOs and devices have no user attributes: 2 are not set, the first is user.a of "link"`

@@ -60,7 +60,7 @@ func unpack(items []item, lower model) (*own, bool) {
 			}
 			continue
 		}
-		value := "=" + i.body
+		value := "=" + i.Body
 		switch i.Typeflag {
 		case tar.TypeDir:
 			value = "/"
@@ -249,7 +249,7 @@ func tell(layers [][]item) string {
 	for _, items := range layers {
 		b.WriteString("[")
 		for _, i := range items {
-			fmt.Fprintf(&b, " %c %s %s%s", i.Typeflag, i.Name, i.Linkname, i.body)
+			fmt.Fprintf(&b, " %c %s %s%s", i.Typeflag, i.Name, i.Linkname, i.Body)
 		}
 		b.WriteString(" ] ")
 	}

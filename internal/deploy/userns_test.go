@@ -17,7 +17,7 @@ import (
 )
 
 func owned(i item, uid, gid int) item {
-	return i.with(func(h *tar.Header) { h.Uid, h.Gid = uid, gid })
+	return i.With(func(h *tar.Header) { h.Uid, h.Gid = uid, gid })
 }
 
 func wantWarnings(t *testing.T, log string, want ...string) {
@@ -39,9 +39,9 @@ func TestInUserNamespace(t *testing.T) {
 		return
 	}
 	device := func(name string) item {
-		return file(name).with(func(h *tar.Header) { h.Typeflag, h.Devmajor, h.Devminor = tar.TypeChar, 5, 1 })
+		return file(name).With(func(h *tar.Header) { h.Typeflag, h.Devmajor, h.Devminor = tar.TypeChar, 5, 1 })
 	}
-	fifo := file("pipe").with(func(h *tar.Header) { h.Typeflag = tar.TypeFifo })
+	fifo := file("pipe").With(func(h *tar.Header) { h.Typeflag = tar.TypeFifo })
 	p := newPlace(t)
 	log, err := p.deploy(t, Options{}, layerOf(
 		t, directory("dev"), device("dev/console"), device("dev/tty"), hardlink("dev/again", "dev/console"), device("dev/gone"), fifo,
@@ -69,7 +69,7 @@ func TestWithoutRights(t *testing.T) {
 	if !userns.Inside(t, &syscall.SysProcAttr{}) {
 		return
 	}
-	device := file("console").with(func(h *tar.Header) { h.Typeflag, h.Devmajor, h.Devminor = tar.TypeChar, 5, 1 })
+	device := file("console").With(func(h *tar.Header) { h.Typeflag, h.Devmajor, h.Devminor = tar.TypeChar, 5, 1 })
 	p := newPlace(t)
 	log, err := p.deploy(t, Options{}, layerOf(t, device, hardlink("again", "console"), xattr(file("a", "1"), "trusted.x", "1")))
 	if got := p.show(t); err != nil || got != "a=1" {
@@ -141,7 +141,7 @@ func testIgnoreOwners(t *testing.T, capability string) {
 		t, Options{IgnoreOwners: true, Epoch: when}, layerOf(
 			t, owned(file("f", "1"), 1000, 1000), owned(directory("d"), 7, 0), owned(file("implied/f", "2"), 1, 1), owned(file("own"), os.Geteuid(), os.Getegid()),
 			owned(symlink("l", "f"), 9, 9), owned(hardlink("g", "f"), 8, 8), owned(xattr(file("acl"), aclAccess, namedACL), os.Geteuid(), os.Getegid()),
-			owned(file("setuid"), 4294967294, 2).with(func(h *tar.Header) { h.Mode = 0o4755 }),
+			owned(file("setuid"), 4294967294, 2).With(func(h *tar.Header) { h.Mode = 0o4755 }),
 			xattr(owned(file("ping"), os.Geteuid(), os.Getegid()), "security.capability", capNetRaw),
 		),
 	)
@@ -194,9 +194,9 @@ func TestOwnersAsOrdinaryUser(t *testing.T) {
 // further ids, as it is seen there.
 func TestSameTreeAsRoot(t *testing.T) {
 	device := func(name string, kind byte) item {
-		return file(name).with(func(h *tar.Header) { h.Typeflag, h.Devmajor, h.Devminor = kind, 5, 1 })
+		return file(name).With(func(h *tar.Header) { h.Typeflag, h.Devmajor, h.Devminor = kind, 5, 1 })
 	}
-	mode := func(i item, mode int64) item { return i.with(func(h *tar.Header) { h.Mode = mode }) }
+	mode := func(i item, mode int64) item { return i.With(func(h *tar.Header) { h.Mode = mode }) }
 	p := newPlace(t)
 	log, err := p.deploy(
 		t, Options{Epoch: when}, layerOf(

@@ -29,17 +29,17 @@ import (
 // images maps names to layers, lowest first.
 var images = map[string][][]item{
 	"none":                              {},
-	"a hard link to a layer below":      {{file("a", "1"), file("c", "3")}, {hardlink("b", "a").with(owner(5, 6))}, {file("a", "2"), hardlink("d/e", "b")}},
-	"metadata":                          {{directory("d"), file("d/f", strings.Repeat("x", 9000)).with(xattr("user.x", "1"))}, {directory("d").with(owner(1, 2)), file("d/f", strings.Repeat("x", 9000)).with(owner(3, 4))}},
+	"a hard link to a layer below":      {{file("a", "1"), file("c", "3")}, {hardlink("b", "a").With(owner(5, 6))}, {file("a", "2"), hardlink("d/e", "b")}},
+	"metadata":                          {{directory("d"), file("d/f", strings.Repeat("x", 9000)).With(xattr("user.x", "1"))}, {directory("d").With(owner(1, 2)), file("d/f", strings.Repeat("x", 9000)).With(owner(3, 4))}},
 	"removed and added":                 {{file("d/a", "1"), file("d/b", "2")}, {file(".wh.d", "")}, {file("d/b", "3")}},
 	"removed and added in one layer":    {{file("d/a", "1"), file("d/b", "2")}, {file(".wh.d", ""), file("d/b", "3")}, {file("d/c", "4"), file(".wh.d", "")}},
 	"a file over a directory":           {{file("d/a", "1"), file("d/e/f", "2")}, {file("d", "file")}, {file("d/a", "back")}},
 	"a directory over a link":           {{symlink("d", "e"), file("e/a", "1")}, {file("d/b", "2")}, {symlink("d", "/e")}},
 	"an opaque directory with content":  {{file("d/a", "1"), file("d/e/f", "2")}, {file("d/a", "3"), file("d/.wh..wh..opq", ""), file("d/e/g", "4")}},
-	"an opaque directory, of overlayfs": {{file("d/a", "1")}, {directory("d").with(xattr("trusted.overlay.opaque", "y")), file("d/b", "2")}},
+	"an opaque directory, of overlayfs": {{file("d/a", "1")}, {directory("d").With(xattr("trusted.overlay.opaque", "y")), file("d/b", "2")}},
 	"whiteouts through links":           {{file("usr/lib/a", "1"), file("usr/lib/b", "2")}, {symlink("lib", "usr/lib"), file("lib/.wh.a", ""), file("lib/c", "3")}},
 	"whiteouts of overlayfs":            {{file("a", "1"), file("b/c", "2")}, {{Header: tar.Header{Typeflag: tar.TypeChar, Name: "a"}}, hardlink("b", "a")}},
-	"a directory that no layer has":     {{file("x/y/z", "1")}, {directory("x").with(owner(1, 1))}, {file("x/w/v", "2")}},
+	"a directory that no layer has":     {{file("x/y/z", "1")}, {directory("x").With(owner(1, 1))}, {file("x/w/v", "2")}},
 	"lost+found":                        {{file("lost+found/a", "1")}, {file("lost+found/.wh.a", ""), file("lost+found/b", "2")}},
 }
 
@@ -118,7 +118,7 @@ func randomLayers(rnd *rand.Rand) [][]item {
 			case 7:
 				i = file(name+"/.wh..wh..opq", "")
 			}
-			layers[k] = append(layers[k], i.with(owner(rnd.IntN(2), 7)))
+			layers[k] = append(layers[k], i.With(owner(rnd.IntN(2), 7)))
 		}
 	}
 	return layers
@@ -135,19 +135,19 @@ func rich(t testing.TB) []deploy.Layer {
 	sparse := file("var/zeros", strings.Repeat("\x00", 100_000)+"end")
 	return []deploy.Layer{
 		layerOf(t,
-			directory("./").with(func(h *tar.Header) { h.Mode = 0o711 }),
-			directory("etc"), file("etc/shadow", shadow).with(func(h *tar.Header) { h.Mode = 0 }),
-			file("usr/bin/su", "program").with(func(h *tar.Header) { h.Mode = 0o4755 }),
-			file("usr/bin/ping", "program").with(xattr("security.capability", "\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00")),
+			directory("./").With(func(h *tar.Header) { h.Mode = 0o711 }),
+			directory("etc"), file("etc/shadow", shadow).With(func(h *tar.Header) { h.Mode = 0 }),
+			file("usr/bin/su", "program").With(func(h *tar.Header) { h.Mode = 0o4755 }),
+			file("usr/bin/ping", "program").With(xattr("security.capability", "\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00")),
 			symlink("bin", "usr/bin"), symlink("long", strings.Repeat("x", 100)), sparse,
-			hardlink("usr/bin/sudo", "usr/bin/su").with(func(h *tar.Header) { h.Mode = 0o4755 }),
+			hardlink("usr/bin/sudo", "usr/bin/su").With(func(h *tar.Header) { h.Mode = 0o4755 }),
 			item{Header: tar.Header{Typeflag: tar.TypeChar, Name: "dev/null", Devmajor: 1, Devminor: 3, Mode: 0o666, ModTime: epoch}},
 			item{Header: tar.Header{Typeflag: tar.TypeFifo, Name: "run/fifo", Mode: 0o600, ModTime: epoch}},
-			file("etc/acl", "x").with(xattr("system.posix_acl_access", acl)).with(func(h *tar.Header) { h.Mode = 0o664 }),
-			file("names/\xff\xfe", "not text").with(owner(1000, 65534)),
+			file("etc/acl", "x").With(xattr("system.posix_acl_access", acl)).With(func(h *tar.Header) { h.Mode = 0o664 }),
+			file("names/\xff\xfe", "not text").With(owner(1000, 65534)),
 		),
 		layerOf(t, hardlink("usr/bin/doas", "usr/bin/su"), file("usr/bin/.wh.ping", ""), file("usr/new", strings.Repeat("new", 40_000))),
-		layerOf(t, file("usr/.wh..wh..opq", ""), file("usr/bin/su", "other"), directory("etc").with(func(h *tar.Header) { h.Mode = 0o750 })),
+		layerOf(t, file("usr/.wh..wh..opq", ""), file("usr/bin/su", "other"), directory("etc").With(func(h *tar.Header) { h.Mode = 0o750 })),
 	}
 }
 
@@ -388,7 +388,7 @@ func TestErrors(t *testing.T) {
 	}
 	opt = options()
 	opt.Deploy.UIDs = []deploy.IDRange{{Container: 0, Host: 100000, Count: 1}}
-	_, err := WriteChain(t.Context(), t.TempDir(), []deploy.Layer{layerOf(t, file("a/b", "").with(owner(7, 0)))}, opt, quiet())
+	_, err := WriteChain(t.Context(), t.TempDir(), []deploy.Layer{layerOf(t, file("a/b", "").With(owner(7, 0)))}, opt, quiet())
 	if err == nil || err.Error() != `"a/b": uid 7 is in no range of the map` {
 		t.Errorf("an owner in no range: %v", err)
 	}
@@ -428,7 +428,7 @@ func TestDamagedLayers(t *testing.T) {
 
 // TestAttributesThatCannotBe checks that unsupported attributes are a warning, except for those of security.
 func TestAttributesThatCannotBe(t *testing.T) {
-	_, log, err := writeExt4(t, []deploy.Layer{layerOf(t, symlink("l", "x").with(xattr("user.x", "1")), file("f", "").with(xattr("system.other", "1")))}, options())
+	_, log, err := writeExt4(t, []deploy.Layer{layerOf(t, symlink("l", "x").With(xattr("user.x", "1")), file("f", "").With(xattr("system.other", "1")))}, options())
 	if err != nil || strings.Count(log, "warning: ") != 2 {
 		t.Errorf("%v, log %s", err, log)
 	}

@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
@@ -21,9 +20,10 @@ import (
 	"osbuild-containers/internal/deploy"
 	"osbuild-containers/internal/ext4"
 	"osbuild-containers/internal/progress"
+	"osbuild-containers/test/layers"
 )
 
-var epoch = time.Unix(1700000000, 0)
+var epoch = layers.Time
 
 func must(t testing.TB, err error) {
 	t.Helper()
@@ -33,32 +33,14 @@ func must(t testing.TB, err error) {
 }
 
 // item is an entry of a layer.
-type item struct {
-	tar.Header
-	body string
-}
+type item = layers.Entry
 
-func file(name, body string) item {
-	return item{tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: int64(len(body)), ModTime: epoch}, body}
-}
-
-func directory(name string) item {
-	return item{Header: tar.Header{Typeflag: tar.TypeDir, Name: name, Mode: 0o755, ModTime: epoch}}
-}
-
-func symlink(name, target string) item {
-	return item{Header: tar.Header{Typeflag: tar.TypeSymlink, Name: name, Linkname: target, Mode: 0o777, ModTime: epoch}}
-}
-
-func hardlink(name, target string) item {
-	return item{Header: tar.Header{Typeflag: tar.TypeLink, Name: name, Linkname: target, Mode: 0o644, ModTime: epoch}}
-}
-
-func (i item) with(change func(h *tar.Header)) item {
-	i.PAXRecords = maps.Clone(i.PAXRecords)
-	change(&i.Header)
-	return i
-}
+var (
+	file      = layers.File
+	directory = layers.Directory
+	symlink   = layers.Symlink
+	hardlink  = layers.Hardlink
+)
 
 func owner(uid, gid int) func(*tar.Header) { return func(h *tar.Header) { h.Uid, h.Gid = uid, gid } }
 
@@ -73,15 +55,7 @@ func xattr(name, value string) func(*tar.Header) {
 
 func layerOf(t testing.TB, items ...item) deploy.Layer {
 	t.Helper()
-	var b bytes.Buffer
-	w := tar.NewWriter(&b)
-	for _, i := range items {
-		must(t, w.WriteHeader(&i.Header))
-		_, err := io.WriteString(w, i.body)
-		must(t, err)
-	}
-	must(t, w.Close())
-	return layerOfBytes(b.Bytes())
+	return layerOfBytes(layers.Archive(t, items...))
 }
 
 func layerOfBytes(archive []byte) deploy.Layer {

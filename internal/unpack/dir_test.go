@@ -17,34 +17,22 @@ import (
 
 	"osbuild-containers/internal/deploy"
 	"osbuild-containers/internal/progress"
+	"osbuild-containers/test/layers"
 )
 
-// layerOf returns a layer with entries; a header's PAXRecords may have its content under "body".
-func layerOf(t testing.TB, headers ...tar.Header) deploy.Layer {
+// layerOf returns a layer with entries.
+func layerOf(t testing.TB, entries ...layers.Entry) deploy.Layer {
 	t.Helper()
-	var b bytes.Buffer
-	w := tar.NewWriter(&b)
-	for _, h := range headers {
-		body := h.PAXRecords["body"]
-		h.PAXRecords, h.Size = nil, int64(len(body))
-		if err := w.WriteHeader(&h); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := w.Write([]byte(body)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	d := digest.FromBytes(b.Bytes())
-	return deploy.Layer{Digest: d, DiffID: d, Size: int64(b.Len()), Open: func() (io.ReadCloser, error) {
-		return io.NopCloser(bytes.NewReader(b.Bytes())), nil
+	archive := layers.Archive(t, entries...)
+	d := digest.FromBytes(archive)
+	return deploy.Layer{Digest: d, DiffID: d, Size: int64(len(archive)), Open: func() (io.ReadCloser, error) {
+		return io.NopCloser(bytes.NewReader(archive)), nil
 	}}
 }
 
-func file(name, body string) tar.Header {
-	return tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Uid: os.Getuid(), Gid: os.Getgid(), PAXRecords: map[string]string{"body": body}}
+// file returns a file of this process's user.
+func file(name, body string) layers.Entry {
+	return layers.File(name, body).With(func(h *tar.Header) { h.Uid, h.Gid = os.Getuid(), os.Getgid() })
 }
 
 func inside(t testing.TB, dir string) string {

@@ -1,0 +1,68 @@
+// Package layers makes layers of tar entries for tests that care about single entries. Package images makes whole images.
+package layers
+
+import (
+	"archive/tar"
+	"bytes"
+	"io"
+	"maps"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Time is the modification time of all entries.
+var Time = time.Unix(1700000000, 0)
+
+// An Entry is an entry of a layer.
+type Entry struct {
+	tar.Header
+	Body string
+}
+
+// File returns a regular file with the concatenated content.
+func File(name string, content ...string) Entry {
+	body := strings.Join(content, "")
+	return Entry{tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: int64(len(body)), ModTime: Time}, body}
+}
+
+// Directory returns a directory.
+func Directory(name string) Entry {
+	return Entry{Header: tar.Header{Typeflag: tar.TypeDir, Name: name, Mode: 0o755, ModTime: Time}}
+}
+
+// Symlink returns a symbolic link.
+func Symlink(name, target string) Entry {
+	return Entry{Header: tar.Header{Typeflag: tar.TypeSymlink, Name: name, Linkname: target, Mode: 0o777, ModTime: Time}}
+}
+
+// Hardlink returns a hard link.
+func Hardlink(name, target string) Entry {
+	return Entry{Header: tar.Header{Typeflag: tar.TypeLink, Name: name, Linkname: target, Mode: 0o644, ModTime: Time}}
+}
+
+// With returns the entry with a changed header.
+func (e Entry) With(change func(h *tar.Header)) Entry {
+	e.PAXRecords = maps.Clone(e.PAXRecords)
+	change(&e.Header)
+	return e
+}
+
+// Archive returns an uncompressed tar archive.
+func Archive(t testing.TB, entries ...Entry) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, e := range entries {
+		if err := w.WriteHeader(&e.Header); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(w, e.Body); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
