@@ -166,7 +166,7 @@ func (e *exportCommand) run(ctx context.Context, args []string) error {
 	}
 	b, err := bundle.New(cache.Open(dir), wanted, have)
 	if e.dryRun && errors.Is(err, fs.ErrNotExist) {
-		err = hint.Add(err, "an export fetches it first, and so may you: what is downloaded is shown by %s fetch --dry-run", Name)
+		err = hint.Add(err, "export would fetch it first; to see what would be downloaded: %s fetch --dry-run", Name)
 	}
 	if err != nil {
 		return err
