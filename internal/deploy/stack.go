@@ -77,7 +77,7 @@ func (d *deployer) onto(ctx context.Context, a *ahead, k int) error {
 
 // tooFewPasses adds a hint to an error that only Each returns.
 func tooFewPasses(err error) error {
-	return hint.Add(err, "a chain cannot have this, one file system can: use %s", hint.Option("format: ext4"))
+	return hint.Add(err, "use %s: a single file system can have such a layer, a chain cannot", hint.Option("format: ext4"))
 }
 
 // makeWay removes what the layers below have at a path of which the layer makes something else.
