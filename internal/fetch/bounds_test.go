@@ -15,6 +15,7 @@ import (
 	"osbuild-containers/internal/request"
 	"osbuild-containers/internal/retry"
 	"osbuild-containers/test/images"
+	"osbuild-containers/test/output"
 	"osbuild-containers/test/registry"
 )
 
@@ -105,7 +106,7 @@ func TestBlobsOfACancelledItemAreLeftAlone(t *testing.T) {
 func TestPanic(t *testing.T) {
 	t.Parallel()
 	items := []request.Item{listOf(images.NewList(nil), "a"), itemOf(layered, "b"), itemOf(layered, "c")}
-	var log safeBuffer
+	var log output.Buffer
 	j := newJob(&request.Request{Items: items, Options: request.Options{MaxParallel: 1}, Cache: t.TempDir()}, progress.NewLog(&log))
 	present := func(_ context.Context, it request.Item) bool {
 		if it.Image.Name == "a" {

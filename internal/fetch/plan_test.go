@@ -13,6 +13,7 @@ import (
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
 	"osbuild-containers/test/images"
+	"osbuild-containers/test/output"
 	"osbuild-containers/test/registry"
 )
 
@@ -27,7 +28,7 @@ func (w *world) plan(items ...request.Item) (string, []Planned) {
 	if items[0].Image.Digest == "" {
 		plan = PlanLists
 	}
-	var log safeBuffer
+	var log output.Buffer
 	plans := plan(w.t.Context(), r, progress.NewLog(&log))
 	var text []string
 	for _, p := range plans {

@@ -10,11 +10,11 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
+	"osbuild-containers/test/output"
 )
 
 // childVariable names, in a process started by a test, the file with its childRequest.
@@ -29,7 +29,7 @@ type childRequest struct {
 
 // run does what Images, Lists and Stored do, with shorter waits.
 func (r childRequest) run(ctx context.Context) outcome {
-	var log safeBuffer
+	var log output.Buffer
 	rep := progress.NewLog(&log)
 	var res []request.Result
 	switch r.What {
@@ -116,23 +116,4 @@ func peakMemory() int64 {
 		}
 	}
 	return 0
-}
-
-// safeBuffer is the log of a job.
-type safeBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-// Write implements io.Writer.
-func (s *safeBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *safeBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
 }

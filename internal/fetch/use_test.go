@@ -13,6 +13,7 @@ import (
 	"osbuild-containers/internal/progress"
 	"osbuild-containers/internal/request"
 	"osbuild-containers/test/images"
+	"osbuild-containers/test/output"
 )
 
 // TestCacheHitRecordsUse checks that a request that finds an image in the cache records its use, and that a plan does not.
@@ -37,7 +38,7 @@ func TestCacheHitRecordsUse(t *testing.T) {
 		return time.Since(pub.Used())
 	}
 	r := &request.Request{Items: []request.Item{itemOf(img, name)}, Options: w.options, Cache: w.cache}
-	log := progress.NewLog(&safeBuffer{})
+	log := progress.NewLog(&output.Buffer{})
 	if plans := PlanImages(t.Context(), r, log); !plans[0].Cached || used() < 47*time.Hour {
 		t.Errorf("a plan counts as use: %s ago", used())
 	}
@@ -70,7 +71,7 @@ func TestYoungImageIsNotReliedOn(t *testing.T) {
 	must(unix.Flock(int(lock.Fd()), unix.LOCK_EX))
 	r := &request.Request{Items: []request.Item{itemOf(img, name)}, Options: w.options, Cache: w.cache}
 	r.Options.Timeout = time.Millisecond
-	if res := Images(t.Context(), r, progress.NewLog(&safeBuffer{})); res[0].Success || !errors.Is(res[0].Err, cache.ErrInUse) {
+	if res := Images(t.Context(), r, progress.NewLog(&output.Buffer{})); res[0].Success || !errors.Is(res[0].Err, cache.ErrInUse) {
 		t.Errorf("got %+v", res[0])
 	}
 	must(lock.Close())

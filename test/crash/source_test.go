@@ -6,12 +6,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"osbuild-containers/test/images"
+	"osbuild-containers/test/output"
 )
 
 // limit is the maximum duration of a run.
@@ -39,7 +39,7 @@ type run struct {
 	t      testing.TB
 	cmd    *exec.Cmd
 	stdout bytes.Buffer
-	log    safeBuffer
+	log    output.Buffer
 }
 
 // reply is a source's reply.
@@ -141,23 +141,4 @@ func waitFor(t testing.TB, what string, done func() bool) {
 func newCache(t testing.TB) string {
 	t.Helper()
 	return filepath.Join(t.TempDir(), "cache")
-}
-
-// safeBuffer is the log of a process.
-type safeBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-// Write implements io.Writer.
-func (s *safeBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *safeBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
 }

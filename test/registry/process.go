@@ -13,9 +13,10 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
+
+	"osbuild-containers/test/output"
 )
 
 // startTimeout is generous: a busy machine, a cold page cache.
@@ -26,7 +27,7 @@ var listening = regexp.MustCompile(`listening on ([0-9.]+:[0-9]+)`)
 // process is a running registry process.
 type process struct {
 	addr string
-	log  safeBuffer
+	log  output.Buffer
 	quit chan struct{} // closed: the process shall end
 	done chan error    // its end, once
 }
@@ -109,7 +110,7 @@ func (p *process) readLog(out io.Reader, addr chan<- string) {
 	known := false
 	for lines.Scan() {
 		if !strings.Contains(lines.Text(), `msg="response completed"`) { // requests: see Faults
-			p.log.WriteLine(lines.Text())
+			fmt.Fprintln(&p.log, lines.Text())
 		}
 		if m := listening.FindStringSubmatch(lines.Text()); m != nil && !known {
 			known = true
@@ -122,24 +123,4 @@ func (p *process) readLog(out io.Reader, addr chan<- string) {
 func (p *process) stop() error {
 	close(p.quit)
 	return <-p.done
-}
-
-// safeBuffer is a strings.Builder for several goroutines.
-type safeBuffer struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-// WriteLine adds a line.
-func (s *safeBuffer) WriteLine(line string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.b.WriteString(line + "\n")
-}
-
-// String returns all lines.
-func (s *safeBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
 }
