@@ -209,19 +209,25 @@ type total struct {
 	percent    atomic.Int64 // of what is fetched and unpacked, and one more; 0: nothing is unpacked
 }
 
-// measure updates the state, with the speed of the active blobs.
+// measure updates the state, with the speed of the active blobs and the time until all of them are done.
 func (t *total) measure(s *sum, active []*Blob) {
 	have, size := s.progress()
 	t.have.Store(have)
 	t.size.Store(size)
 	var speed int64
+	var longest time.Duration // of one blob: the speed of the others is not its own
 	for _, b := range active {
 		if s := state(b.state.Load()); s == downloading || s == unpacking {
 			speed += b.speed.Load()
+			longest = max(longest, timeLeft(b.has(), b.size, b.speed.Load()))
 		}
 	}
 	t.speed.Store(speed)
-	label := s.label(timeLeft(have, size, speed))
+	left := timeLeft(have, size, speed)
+	if left > 0 {
+		left = max(left, longest)
+	}
+	label := s.label(left)
 	t.label.Store(&label)
 }
 

@@ -132,3 +132,24 @@ func TestTheTotalIsWhatIsTransferred(t *testing.T) {
 		}
 	}
 }
+
+// TestTheTimeLeftIsThatOfTheSlowest: connections may be slow one by one, so the sum of their speeds does not last.
+func TestTheTimeLeftIsThatOfTheSlowest(t *testing.T) {
+	t.Parallel()
+	var l lines
+	r := NewLog(&l)
+	defer r.Close()
+	r.Begin(1)
+	item := r.Item("one")
+	item.Start("image", 2, 110)
+	long, short := item.Blob("layer", 1, 2, "sha256:11", 100), item.Blob("layer", 2, 2, "sha256:22", 10)
+	for _, b := range []*Blob{long, short} {
+		b.Begin("downloading")
+		b.speed.Store(5)
+	}
+	var all total
+	all.measure(&r.sum, []*Blob{long, short})
+	if got, want := *all.label.Load(), "all: 0 of 1, 20s left"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
