@@ -321,7 +321,7 @@ func (e *exportCommand) fetchMissing(ctx context.Context, dir string, w *wanted)
 	}
 	switch {
 	case ctx.Err() != nil:
-		return context.Cause(ctx)
+		return interrupted(ctx)
 	case failed > 0:
 		return fmt.Errorf("%d of %d could not be fetched: nothing was exported", failed, len(lists.Items)+len(images.Items))
 	}

@@ -122,11 +122,16 @@ func (f *fetchCommand) fetch(ctx context.Context, lists, images *request.Request
 	}
 	switch {
 	case ctx.Err() != nil && sum.failed > 0:
-		return hint.Add(context.Cause(ctx), "what was downloaded is kept: run it again to continue")
+		return interrupted(ctx)
 	case sum.failed > 0:
 		return fmt.Errorf("%d of %d could not be fetched", sum.failed, len(sum.rows))
 	}
 	return nil
+}
+
+// interrupted returns the error of an interrupted fetch.
+func interrupted(ctx context.Context) error {
+	return hint.Add(context.Cause(ctx), "what was downloaded is kept: run it again to continue")
 }
 
 // createCache creates the cache before anything is fetched into it.

@@ -108,10 +108,14 @@ func Copy(ctx context.Context, o Options, pins []pin.Image, log *progress.Report
 	}
 	r.copyBlobs(ctx, blobs)
 	publish.Wait()
-	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
+	res := r.result()
+	switch {
+	case ctx.Err() == nil:
+		return res, nil
+	case res.Sent > 0:
+		return nil, hint.Add(context.Cause(ctx), "the registry has %s that were sent: run it again to continue", progress.Bytes(res.Sent))
 	}
-	return r.result(), nil
+	return nil, context.Cause(ctx)
 }
 
 // Plan reports what Copy would do, and sends nothing.
