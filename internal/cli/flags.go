@@ -32,7 +32,7 @@ var uses = map[string]struct{ cache, registry, quiet, debug bool }{
 	"pin add":      {registry: true, quiet: true, debug: true},
 	"pin check":    {registry: true, quiet: true, debug: true},
 	"pin update":   {registry: true, quiet: true, debug: true},
-	"pin manifest": {registry: true},
+	"pin manifest": {registry: true, debug: true},
 	"fetch":        {cache: true, registry: true, quiet: true, debug: true},
 	"list":         {cache: true},
 	"inspect":      {cache: true},
