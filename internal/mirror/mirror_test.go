@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"osbuild-containers/internal/cache"
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/test/images"
 	"osbuild-containers/test/registry"
 )
@@ -125,8 +126,12 @@ func TestInterruptedRunResumes(t *testing.T) {
 	w.to.On(registry.Method(http.MethodPatch, "").Nth(4), func(http.Handler) http.Handler {
 		return http.HandlerFunc(func(http.ResponseWriter, *http.Request) { cancel() })
 	})
-	if _, err := w.try(ctx, pins); err == nil {
+	_, err := w.try(ctx, pins)
+	if err == nil {
 		t.Fatal("it was not interrupted")
+	}
+	if text := hint.Text(err, hint.Flags); !strings.Contains(text, "kB that were sent: run it again to continue") {
+		t.Errorf("got %q, want how much was sent", text)
 	}
 	if tags := w.to.Matching(registry.Method(http.MethodPut, "/manifests/")); len(tags) > 0 {
 		t.Errorf("a manifest was sent before its blobs: %s", tags[0].Path)
