@@ -112,7 +112,7 @@ func (a *app) runImport(ctx context.Context, path string, o bundle.ImportOptions
 	})
 	if a.flags.json {
 		err = a.json(importAnswer(dir, path, done, o.DryRun))
-	} else if !a.env.Quiet {
+	} else if !a.env.Quiet || o.DryRun {
 		err = a.showImported(done, o.DryRun)
 	}
 	if err != nil || failed == 0 {
