@@ -118,9 +118,10 @@ func importFrom(ctx context.Context, c *cache.Cache, from *input, o ImportOption
 		r := Result{Kind: "list", ID: l.Digest, Names: from.named(l.Names), State: Added, Bytes: int64(len(l.Raw))}
 		if _, err := c.ReadFile(l.Digest); err == nil {
 			r.State, r.Bytes, r.Reused = Cached, 0, r.Bytes
-			if o.DryRun {
-				// no sync
-			} else if err := c.Sync(ctx, nil, []digest.Digest{l.Digest})[l.Digest]; err != nil {
+			if !o.DryRun {
+				err = c.Sync(ctx, nil, []digest.Digest{l.Digest})[l.Digest]
+			}
+			if err != nil {
 				r.fail(fmt.Errorf("manifest list %s: %w", l.Digest, err))
 			}
 		} else if err := in.list(ctx, l.Raw); err != nil {
