@@ -66,8 +66,10 @@ func TestLinks(t *testing.T) { checkLinks(t, pages(t)) }
 // that what help and manual pages name is there.
 func TestInstalledLinks(t *testing.T) {
 	build, root := t.TempDir(), t.TempDir()
-	for _, file := range []string{"osbuild-containers", "libdir/sources/x", "libdir/stages/x", "man1/x", "completions/osbuild-containers.bash",
-		"completions/_osbuild-containers", "completions/osbuild-containers.fish"} {
+	for _, file := range []string{
+		"osbuild-containers", "libdir/sources/x", "libdir/stages/x", "man1/x", "completions/osbuild-containers.bash",
+		"completions/_osbuild-containers", "completions/osbuild-containers.fish",
+	} {
 		path := filepath.Join(build, file)
 		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, nil, 0o644)); err != nil {
 			t.Fatal(err)
