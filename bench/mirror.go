@@ -13,7 +13,10 @@ import (
 // mirror measures copying the eight images that share layers to an empty registry, new for each run, in the scratch
 // directory, whose content is the disk usage.
 func (b *bench) mirror() error {
-	ours := filepath.Join(filepath.Dir(b.lib), "osbuild-containers")
+	ours, err := b.ourTool()
+	if err != nil {
+		return err
+	}
 	dir, err := os.MkdirTemp("", "bench-mirror-") // not in the scratch directory, which is emptied
 	if err != nil {
 		return err

@@ -25,7 +25,7 @@ import (
 type Options struct {
 	Root   string // graph root; no symbolic link in it
 	Driver string // overlay or vfs
-	Epoch  *int64 // time of everything new, in seconds; nil for now
+	Epoch  *int64 // time of everything new, in seconds; nil: the current time
 
 	// IgnoreOwners gives the files of layers to the user and group of this process; with vfs, only those whose owner
 	// is not mapped in the user namespace.
