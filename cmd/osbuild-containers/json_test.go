@@ -66,6 +66,8 @@ func schemaOf(args []string) (string, error) {
 		name = "pin add"
 	case name == "fetch" && (slices.Contains(args, "--plan") || slices.Contains(args, "--dry-run")):
 		name = "fetch --plan"
+	case name == "unpack" && slices.Contains(args, "--dry-run"):
+		name = "unpack --dry-run"
 	}
 	for _, c := range answer.Commands() {
 		if c.Name == name {

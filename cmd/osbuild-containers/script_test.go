@@ -48,6 +48,8 @@ func TestMain(m *testing.M) {
 //		removes a manifest, or a tag, from the registry.
 //	expand FILE…
 //		replaces $-variables in files.
+//	unchanged PROGRAM [ARGUMENT]…
+//		runs a program, which must succeed, and change no file or directory of the script.
 //	status N PROGRAM [ARGUMENT]…
 //		runs a program, which must exit with that status.
 //	golden FILE [GOT]
@@ -111,6 +113,8 @@ func TestScripts(t *testing.T) {
 			"hold":   hold,
 
 			"release": release,
+
+			"unchanged": unchanged,
 
 			"everyschema": everySchema,
 

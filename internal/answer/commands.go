@@ -44,6 +44,7 @@ func Commands() []Command {
 		{"import", Import{}},
 		{"mirror", Mirror{}},
 		{"unpack", nil},
+		{"unpack --dry-run", UnpackPlan{}},
 		{"modules status", ModulesStatus{}},
 		{"modules enable", ModulesChange{}},
 		{"modules disable", ModulesChange{}},
@@ -168,7 +169,7 @@ type (
 	// FetchPlan has what fetch would do.
 	FetchPlan struct {
 		Version  Format        `json:"version"`
-		Cache    string        `json:"cache"`    // path of the cache
+		Cache    string        `json:"cache"`    // path of the cache, empty for a temporary one
 		Items    []PlannedItem `json:"items"`    // images and manifest lists
 		Download int64         `json:"download"` // bytes to download
 		Reuse    int64         `json:"reuse"`    // bytes that need no download
@@ -323,6 +324,15 @@ type (
 		Bytes    int64         `json:"bytes"`              // bytes that were copied
 		Reused   int64         `json:"reused"`             // bytes that were in the cache
 		Error    string        `json:"error,omitempty"`    // why it failed
+	}
+	// UnpackPlan has what unpack would do: the items are what it would fetch.
+	UnpackPlan struct {
+		FetchPlan
+		Output string  `json:"output"`           // path of what would be written, - for standard output
+		Format string  `json:"format"`           // dir, tar, ext4 or qcow2
+		Size   int64   `json:"size,omitempty"`   // bytes of the disk image, of each one in a chain; absent if it is as the content needs
+		Config string  `json:"config,omitempty"` // path of the config that would be written
+		Layers []Layer `json:"layers"`           // layers that would be unpacked, the lowest first
 	}
 	// Mirror has what was copied to a registry.
 	Mirror struct {

@@ -18,23 +18,11 @@ import (
 // runPlan prints what fetch would do.
 func (f *fetchCommand) runPlan(ctx context.Context, lists, images *request.Request) error {
 	log := f.env.Lines()
-	all := []answer.PlannedItem{}
-	if len(lists.Items) > 0 {
-		all = append(all, planned("list", fetch.PlanLists(ctx, lists, log))...)
-	}
-	all = append(all, planned("image", fetch.PlanImages(ctx, images, log))...)
+	plan, failed, err := planFetch(ctx, lists, images, log)
 	log.Close()
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
+	if err != nil {
+		return err
 	}
-	plan := answer.FetchPlan{Cache: images.Cache, Items: all}
-	failed := false
-	for _, p := range all {
-		plan.Download = manifest.AddSizes(plan.Download, p.Download)
-		plan.Reuse = manifest.AddSizes(plan.Reuse, p.Reuse)
-		failed = failed || p.Error != ""
-	}
-	var err error
 	if f.flags.json {
 		err = f.json(plan)
 	} else {
@@ -44,6 +32,24 @@ func (f *fetchCommand) runPlan(ctx context.Context, lists, images *request.Reque
 		err = errors.New("not all can be fetched as it is now")
 	}
 	return err
+}
+
+// planFetch returns what fetching lists and images would do, and whether some of them would fail.
+func planFetch(ctx context.Context, lists, images *request.Request, log *progress.Reporter) (plan answer.FetchPlan, failed bool, err error) {
+	plan = answer.FetchPlan{Cache: images.Cache, Items: []answer.PlannedItem{}}
+	if len(lists.Items) > 0 {
+		plan.Items = append(plan.Items, planned("list", fetch.PlanLists(ctx, lists, log))...)
+	}
+	plan.Items = append(plan.Items, planned("image", fetch.PlanImages(ctx, images, log))...)
+	for _, p := range plan.Items {
+		plan.Download = manifest.AddSizes(plan.Download, p.Download)
+		plan.Reuse = manifest.AddSizes(plan.Reuse, p.Reuse)
+		failed = failed || p.Error != ""
+	}
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return plan, failed, err
 }
 
 // planned returns the plan for items of a kind.

@@ -41,6 +41,7 @@ type unpackCommand struct {
 	config    string
 	noCache   bool
 	creds     string
+	dryRun    bool
 	disk      diskFlags
 
 	dest     string // absolute, or "-"
@@ -92,6 +93,7 @@ password are in an additional image on top. See docs/unpack.md.`,
 	set.StringVar(&u.config, "config", "", "also write the image's config to this `FILE`")
 	set.BoolVar(&u.noCache, "no-cache", false, "use a temporary cache, and remove it afterwards")
 	set.StringVar(&u.creds, "creds", "", "credentials for the registry: `USER[:PASSWORD]`; prompts for a missing password")
+	set.BoolVar(&u.dryRun, "dry-run", false, "show what would be fetched and written, and fetch and write nothing")
 	u.disk.add(set)
 	return cmd
 }
@@ -104,6 +106,7 @@ const (
 // unpackFormat is one of the values of --format.
 type unpackFormat struct {
 	name   string
+	what   string
 	stdout bool // DEST may be -
 	check  func(path string) error
 	write  func(u *unpackCommand, ctx context.Context, i *unpack.Image, log *progress.Reporter) error
@@ -111,10 +114,10 @@ type unpackFormat struct {
 
 func formats() []unpackFormat {
 	return []unpackFormat{
-		{formatDir, false, unpack.CheckDir, (*unpackCommand).writeDir},
-		{formatTar, true, checkArchive, (*unpackCommand).writeTar},
-		{formatExt4, false, checkFile, (*unpackCommand).writeExt4},
-		{formatQcow2, false, unpack.CheckDir, (*unpackCommand).writeQcow2},
+		{formatDir, "a directory", false, unpack.CheckDir, (*unpackCommand).writeDir},
+		{formatTar, "an archive", true, checkArchive, (*unpackCommand).writeTar},
+		{formatExt4, "an ext4 file system", false, checkFile, (*unpackCommand).writeExt4},
+		{formatQcow2, "a chain of qcow2 images", false, unpack.CheckDir, (*unpackCommand).writeQcow2},
 	}
 }
 
@@ -155,6 +158,7 @@ func (u *unpackCommand) check(dest string) (f unpackFormat, err error) {
 		return f, errors.New("DEST is empty: name what is to be written")
 	case dest == "-" && !f.stdout:
 		return f, hint.Add(fmt.Errorf("the format %s cannot be written to standard output", f.name), "use --format tar")
+	case dest == "-" && u.dryRun:
 	case dest == "-" && u.flags.json:
 		return f, errors.New("the archive goes to standard output, where --json has its events: leave one out")
 	case dest == "-" && isTerminal(u.env.Stdout):
@@ -273,6 +277,13 @@ func (u *unpackCommand) run(ctx context.Context, what, dest string) (err error) 
 		return err
 	}
 	defer func() { err = errors.Join(err, remove()) }()
+	if u.dryRun {
+		err = u.runPlan(ctx, dir, what, dest, f)
+		if err != nil && ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return err
+	}
 	log := u.reporter()
 	if u.dest == "-" {
 		log = u.env.Log()
@@ -301,14 +312,10 @@ func (u *unpackCommand) unpack(ctx context.Context, dir, what string, f unpackFo
 		return err
 	}
 	defer func() { err = errors.Join(err, i.Close()) }()
-	if u.lastLayer != "" {
-		if i.Layers, err = deploy.UpTo(i.Layers, u.lastLayer); err != nil {
-			return refused(fmt.Errorf("--last-layer: image %q: %w", i.Name, err))
-		}
+	if i.Layers, err = u.upTo(i.Name, i.Layers); err != nil {
+		return err
 	}
-	if i.Arch != "" && i.Arch != runtime.GOARCH {
-		log.Note("warning: the image is for %s, this machine is %s", i.Arch, runtime.GOARCH)
-	}
+	warnArch(i.Arch, log)
 	u.options.Epoch = i.Created
 	if u.epoch != nil {
 		u.options.Epoch = *u.epoch
@@ -326,6 +333,25 @@ func (u *unpackCommand) unpack(ctx context.Context, dir, what string, f unpackFo
 	}
 	log.Close()
 	return u.print("%s unpacked to %s\n", progress.Clean(i.Name), progress.Clean(u.dest))
+}
+
+// upTo returns the layers up to that of --last-layer.
+func (u *unpackCommand) upTo(name string, layers []deploy.Layer) ([]deploy.Layer, error) {
+	if u.lastLayer == "" {
+		return layers, nil
+	}
+	some, err := deploy.UpTo(layers, u.lastLayer)
+	if err != nil {
+		return nil, refused(fmt.Errorf("--last-layer: image %q: %w", name, err))
+	}
+	return some, nil
+}
+
+// warnArch logs a warning about an image for another architecture. "" is any.
+func warnArch(arch string, log *progress.Reporter) {
+	if arch != "" && arch != runtime.GOARCH {
+		log.Note("warning: the image is for %s, this machine is %s", arch, runtime.GOARCH)
+	}
 }
 
 // writeConfig writes the config of the image if requested.

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -66,7 +67,11 @@ func (u *unpackCommand) cacheToUse() (dir string, remove func() error, err error
 	if u.dest != "-" {
 		in = filepath.Dir(u.dest)
 	}
-	if dir, err = os.MkdirTemp(in, ".osbuild-containers-cache-"); err != nil {
+	const prefix = ".osbuild-containers-cache-"
+	if u.dryRun { // no cache exists at that path
+		return filepath.Join(in, prefix+rand.Text()), func() error { return nil }, nil
+	}
+	if dir, err = os.MkdirTemp(in, prefix); err != nil {
 		return "", nil, fmt.Errorf("make a temporary cache: %w", err)
 	}
 	return dir, func() error { return os.RemoveAll(dir) }, nil
@@ -75,11 +80,7 @@ func (u *unpackCommand) cacheToUse() (dir string, remove func() error, err error
 // image fetches the image called what if necessary, and opens it.
 func (u *unpackCommand) image(ctx context.Context, dir, what string, log *progress.Reporter) (*unpack.Image, *progress.Item, error) {
 	if what == unpack.Scratch {
-		arch := runtime.GOARCH
-		if u.platform != nil && !u.platform.Any {
-			arch = u.platform.Architecture
-		}
-		i := unpack.Empty(arch)
+		i := u.scratch()
 		return i, log.Item(i.Name), nil
 	}
 	pinned, found, err := u.find(ctx, dir, what, log)
@@ -98,17 +99,32 @@ func (u *unpackCommand) image(ctx context.Context, dir, what string, log *progre
 		repository, _, _ := strings.Cut(pinned.Reference, "@")
 		id, d, name = pinned.ID, pinned.Pinned(), repository
 	}
-	pub, err := cache.Open(dir).OpenImage(id)
-	if err != nil {
-		return nil, nil, fmt.Errorf("image %q: %w", name, err)
-	}
-	defer pub.Close()
-	pub.Use()
-	i, err := unpack.Open(ctx, pub.Path(), name, log)
+	i, err := u.open(ctx, dir, id, name, log)
 	if err != nil {
 		return nil, nil, err
 	}
 	return i, log.Pinned(name, d.String(), id.String()), nil
+}
+
+// open opens an image in the cache, and records that it is used.
+func (u *unpackCommand) open(ctx context.Context, dir string, id digest.Digest, name string, log *progress.Reporter) (*unpack.Image, error) {
+	pub, err := cache.Open(dir).OpenImage(id)
+	if err != nil {
+		return nil, fmt.Errorf("image %q: %w", name, err)
+	}
+	defer pub.Close()
+	if !u.dryRun {
+		pub.Use()
+	}
+	return unpack.Open(ctx, pub.Path(), name, log)
+}
+
+// scratch returns the empty image.
+func (u *unpackCommand) scratch() *unpack.Image {
+	if u.platform != nil && !u.platform.Any {
+		return unpack.Empty(u.platform.Architecture)
+	}
+	return unpack.Empty(runtime.GOARCH)
 }
 
 // find returns the image called what, from the pin file, the cache or a registry, in this order. A full name without a digest
