@@ -79,10 +79,11 @@ func (a *ahead) turn(k int) *reader {
 	}
 	a.mu.Unlock()
 	a.begin()
+	r.stop.Store(true)
+	r.stream.Prioritize()
 	if r.ended == nil {
 		return r
 	}
-	r.stop.Store(true)
 	<-r.ended
 	if r.failed { // there was no room
 		r.rewind()

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"osbuild-containers/internal/progress"
+	"osbuild-containers/test/layers"
 )
 
 // order is how layers are read.
@@ -404,5 +405,35 @@ func TestFewLayersStop(t *testing.T) {
 	}
 	if err := a.close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// Layers that need large windows of zstd, of which there is memory for one, are deployed in any order, also if they
+// are read again.
+func TestLargeWindows(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(2))
+	var stack []Layer
+	want := ""
+	for k := range 6 {
+		name, content := fmt.Sprint("file-", k), strings.Repeat(fmt.Sprint(k), 5<<20)
+		plain := archive(t, file("all", content), file(name, content))
+		data := layers.Zstd(plain, 24)
+		if k == 3 {
+			data = slices.Concat(layers.Zstd(nil, 10), data)
+		}
+		stack = append(stack, blob(data, plain))
+	}
+	for _, procs := range []int{1, 2, 5} {
+		p := newPlace(t)
+		if _, err := p.deployIn(t, order{procs: procs}, Options{Epoch: when}, stack...); err != nil {
+			t.Fatal(err)
+		}
+		got := p.show(t)
+		if want == "" {
+			want = got
+		}
+		if got != want || !strings.Contains(got, "file-5") {
+			t.Errorf("%d at a time:\n%.1000s\nwant\n%.1000s", procs, got, want)
+		}
 	}
 }

@@ -66,7 +66,7 @@ func (r *reader) start() {
 	d := r.ahead.d
 	ctx, cancel := context.WithCancel(r.ahead.ctx)
 	r.cancel, r.tally = cancel, layer.NewTally(d.limits)
-	r.stream = layer.Start(ctx, d.layers[r.k-1], r.ahead.budget, r.tally)
+	r.stream = layer.StartAhead(ctx, d.layers[r.k-1], r.ahead.budget, r.tally)
 	r.entries = r.stream.Entries()
 }
 
@@ -186,6 +186,7 @@ func (r *reader) rewind() {
 	r.end()
 	r.err = nil
 	r.start()
+	r.stream.Prioritize()
 }
 
 // end ends the stream and empties the queue.

@@ -23,17 +23,19 @@ type chunk struct {
 // Budget bounds the memory of the streams that read ahead.
 type Budget struct {
 	mu   sync.Mutex
-	more sync.Cond // signalled when chunks are given back
+	more sync.Cond // signalled when chunks or windows are given back, and when what a share may have changes
 	max  int       // shared chunks, beyond those each stream owns
 	left int       // shared chunks not taken
 	free [][]byte
 	pool pool
+
+	windows int // large windows not taken
 }
 
 // NewBudget returns a Budget of the given number of bytes.
 func NewBudget(bytes int64) *Budget {
 	chunks := int(bytes / (chunkSize + history))
-	b := &Budget{max: chunks, left: chunks, pool: newPool()}
+	b := &Budget{max: chunks, left: chunks, pool: newPool(), windows: largeWindows()}
 	b.more.L = &b.mu
 	return b
 }
@@ -42,6 +44,8 @@ func NewBudget(bytes int64) *Budget {
 type share struct {
 	b      *Budget
 	taken  int
+	ahead  bool // the stream is read ahead
+	large  bool // it has a large window
 	closed bool
 }
 
@@ -87,6 +91,10 @@ func (s *share) release() {
 	defer s.b.mu.Unlock()
 	s.b.left += max(s.taken-own, 0)
 	s.taken = 0
+	if s.large {
+		s.large = false
+		s.b.windows++
+	}
 	s.b.more.Broadcast()
 }
 
@@ -95,5 +103,13 @@ func (s *share) close() {
 	s.b.mu.Lock()
 	defer s.b.mu.Unlock()
 	s.closed = true
+	s.b.more.Broadcast()
+}
+
+// prioritize is Stream.Prioritize.
+func (s *share) prioritize() {
+	s.b.mu.Lock()
+	defer s.b.mu.Unlock()
+	s.ahead = false
 	s.b.more.Broadcast()
 }

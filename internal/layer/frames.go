@@ -82,9 +82,10 @@ func (g *group) decode(p pool) {
 // grouped depends only on the blob, and a group that cannot be decompressed at once is decompressed as a stream, which
 // returns what precedes the fault.
 type frames struct {
-	src  *source
-	pool pool
-	wg   *sync.WaitGroup // of the goroutines
+	src   *source
+	share *share
+	pool  pool
+	wg    *sync.WaitGroup // of the goroutines
 
 	own     *group        // for when the pool has none
 	queue   []*group      // read, in order
@@ -160,6 +161,7 @@ func (f *frames) next() error {
 
 // open makes Read read a stream.
 func (f *frames) open(r io.Reader) (err error) {
+	r = &gate{r: r, share: f.share}
 	if f.decoder == nil {
 		f.decoder, err = zstd.NewReader(r, options...)
 	} else {
@@ -193,12 +195,12 @@ func (f *frames) free(g *group) {
 	}
 }
 
-// close frees all groups.
+// close frees all memory.
 func (f *frames) close() {
 	for _, g := range f.queue {
 		f.free(g)
 	}
-	f.queue = nil
+	f.queue, f.stream, f.decoder = nil, nil, nil
 }
 
 // fill reads the next group, and reports whether there is one. Where there is none, f.rest is the begin of what was read.
@@ -221,40 +223,23 @@ func (f *frames) fill(g *group) bool {
 // frame, which may then be there in part, is too large or damaged.
 func (f *frames) frame(g *group) (size uint64, err error) {
 	begin := len(g.in)
-	var h zstd.Header
-	for err = io.ErrUnexpectedEOF; err == io.ErrUnexpectedEOF; err = h.Decode(g.in[begin:]) {
+	var w walk
+	for !w.end {
 		if err := f.read(g, begin, 1); err != nil {
 			return 0, err
 		}
-	}
-	switch {
-	case err != nil:
-		return 0, err
-	case h.Skippable:
-		return 0, f.read(g, begin, int64(h.SkippableSize))
-	case h.FrameContentSize > maxFrame:
-		return 0, errLarge
-	}
-	for last := false; !last; {
-		if err := f.read(g, begin, 3); err != nil {
+		n, err := w.next(g.in[len(g.in)-1])
+		if err != nil {
 			return 0, err
 		}
-		// The header of a block: RFC 8878, 3.1.1.2.
-		b := g.in[len(g.in)-3:]
-		v := int64(b[0]) | int64(b[1])<<8 | int64(b[2])<<16
-		last = v&1 != 0
-		n := v >> 3
-		if kind := v >> 1 & 3; kind == 1 { // one byte, repeated
-			n = 1
+		if w.header.FrameContentSize > maxFrame {
+			return 0, errLarge
 		}
 		if err := f.read(g, begin, n); err != nil {
 			return 0, err
 		}
 	}
-	if h.HasCheckSum {
-		err = f.read(g, begin, 4)
-	}
-	return h.FrameContentSize, err
+	return w.header.FrameContentSize, nil
 }
 
 // read appends n bytes of the blob to a group whose last frame begins at begin.

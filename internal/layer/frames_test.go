@@ -69,6 +69,7 @@ func TestFramesLikeAStream(t *testing.T) {
 	}
 	large := noise(r, maxFrame+1, 1)
 	bomb := make([]byte, 2*maxGroup)
+	window, _ := largeWindow()
 	blobs := map[string][]byte{
 		"small frames":                      framesOf(t, true, small...),
 		"small frames that state no size":   framesOf(t, false, small...),
@@ -78,7 +79,8 @@ func TestFramesLikeAStream(t *testing.T) {
 		"a large frame that states no size": framesOf(t, false, small[0], large, small[1]),
 		"frames that expand":                framesOf(t, false, small[0], bomb, small[1]),
 		"a table of contents":               slices.Concat(skippable("first"), framesOf(t, false, small...), skippable(string(make([]byte, maxFrame))), framesOf(t, true, small[0])),
-		"a large window":                    append(framesOf(t, true, small...), 0x28, 0xb5, 0x2f, 0xfd, 0, 0xa8, 1, 0, 0),
+		"large windows":                     slices.Concat(framesOf(t, true, small...), window, framesOf(t, true, small...), window),
+		"a window that is too large":        append(framesOf(t, true, small...), 0x28, 0xb5, 0x2f, 0xfd, 0, 0xa8, 1, 0, 0),
 		"a dictionary":                      append(framesOf(t, true, small[0]), 0x28, 0xb5, 0x2f, 0xfd, 1, 0x58, 7, 1, 0, 0),
 		"a reserved kind of block":          append(framesOf(t, true, small[0]), 0x28, 0xb5, 0x2f, 0xfd, 0, 0x58, 7, 0, 0),
 		"what is no frame":                  append(framesOf(t, true, small[0]), "tail"...),

@@ -21,6 +21,8 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
+
+	"osbuild-containers/test/layers"
 )
 
 // sample returns an archive of a few MB that compresses by half.
@@ -152,10 +154,14 @@ func TestBombStops(t *testing.T) {
 	if got, err := read(t, blobOf(gzipped(t, zeros), zeros), 0, Limits{LayerBytes: 1 << 20}); !errors.As(err, &limit) || len(got) > 1<<20+chunkSize {
 		t.Errorf("%d bytes, error %v", len(got), err)
 	}
-	window := zstdd(t, sample(t), zstd.WithWindowSize(256<<20), zstd.WithSingleSegment(false))
-	window = append(append(window[:4:4], 0, 0xa8), window[6:]...) // a window of 2 GiB
-	if _, err := read(t, blobOf(window, nil), 0, Limits{}); err == nil || !strings.Contains(err.Error(), "window") {
-		t.Errorf("a large window: error %v", err)
+	for name, window := range map[string][]byte{
+		"a window of 2 GiB":            layers.Zstd(sample(t), 31),
+		"a frame in memory of 200 MiB": {0x28, 0xb5, 0x2f, 0xfd, 0xa0, 0, 0, 0x80, 0x0c, 1, 0, 0},
+	} {
+		_, err := read(t, blobOf(window, nil), 0, Limits{})
+		if err == nil || !strings.Contains(err.Error(), "more than 128 MiB are not allowed") {
+			t.Errorf("%s: error %v", name, err)
+		}
 	}
 }
 

@@ -35,12 +35,25 @@ type Stream struct {
 	passed error              // error of pass
 }
 
-// Start starts reading a layer ahead, within the budget. The caller must close the stream.
+// Start starts reading a layer, within the budget. The caller must read the stream to its end, or close it, without waiting
+// for another one of the same budget: there may be memory for only one large window of zstd. It must close the stream.
 func Start(ctx context.Context, b Blob, budget *Budget, image *Tally) *Stream {
+	return start(ctx, b, budget, image, false)
+}
+
+// StartAhead is Start for a stream that is read ahead of another. It may have no data until Prioritize is called.
+func StartAhead(ctx context.Context, b Blob, budget *Budget, image *Tally) *Stream {
+	return start(ctx, b, budget, image, true)
+}
+
+// Prioritize makes a stream that is read ahead like one of Start.
+func (s *Stream) Prioritize() { s.share.prioritize() }
+
+func start(ctx context.Context, b Blob, budget *Budget, image *Tally, ahead bool) *Stream {
 	ctx, cancel := context.WithCancel(ctx)
 	s := &Stream{
 		blob: b, image: image, cancel: cancel,
-		share: &share{b: budget},
+		share: &share{b: budget, ahead: ahead},
 		// The budget bounds the chunks, so no goroutine ever blocks sending to this channel.
 		out: make(chan chunk, budget.max+own+1),
 	}
@@ -143,10 +156,10 @@ func (s *Stream) Close() {
 		// Drain until the sender notices.
 	}
 	s.wg.Wait()
-	s.share.release()
 	if s.frames != nil {
 		s.frames.close()
 	}
+	s.share.release()
 }
 
 // flush passes on what has been read of the chunk.
@@ -229,7 +242,7 @@ func (s *Stream) decompressor(src *source) (func(buf []byte) (int, error), error
 	case compression.Gzip:
 		return gunzip.New(src.next).Fill, nil
 	case compression.Zstd:
-		s.frames = &frames{src: src, pool: s.share.b.pool, wg: &s.wg}
+		s.frames = &frames{src: src, share: s.share, pool: s.share.b.pool, wg: &s.wg}
 		return filler(s.frames), nil
 	default:
 		return nil, fmt.Errorf("the layer is compressed with %s, not with gzip or zstd", kind)
@@ -247,7 +260,7 @@ func filler(r io.Reader) func(buf []byte) (int, error) {
 		if n > 0 {
 			return n, nil
 		}
-		if errors.Is(err, zstd.ErrWindowSizeExceeded) {
+		if errors.Is(err, zstd.ErrWindowSizeExceeded) || errors.Is(err, zstd.ErrDecoderSizeExceeded) {
 			err = fmt.Errorf("%w: more than %d MiB are not allowed", err, compression.MaxWindow>>20)
 		}
 		return 0, err

@@ -66,3 +66,19 @@ func Archive(t testing.TB, entries ...Entry) []byte {
 	}
 	return b.Bytes()
 }
+
+// Zstd returns data as one frame of zstd, not compressed, that requires a window of 1<<log bytes.
+func Zstd(data []byte, log int) []byte {
+	b := []byte{0x28, 0xb5, 0x2f, 0xfd, 0, byte(log-10) << 3}
+	for {
+		n := min(len(data), 128<<10)
+		v := n << 3
+		if n == len(data) {
+			v |= 1
+		}
+		b = append(append(b, byte(v), byte(v>>8), byte(v>>16)), data[:n]...)
+		if data = data[n:]; len(data) == 0 {
+			return b
+		}
+	}
+}

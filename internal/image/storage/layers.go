@@ -224,10 +224,11 @@ func (w *writer) oneByOne(ctx context.Context, chains []*chain, budget *layer.Bu
 	for i, c := range chains {
 		for k := i; k < min(i+2, len(chains)); k++ {
 			if streams[k] == nil {
-				streams[k] = layer.Start(ctx, chains[k].blob, budget, chains[k].image)
+				streams[k] = layer.StartAhead(ctx, chains[k].blob, budget, chains[k].image)
 			}
 		}
 		c.began = time.Now()
+		streams[i].Prioritize()
 		if err := w.put(c, streams[i]); err != nil {
 			_ = w.store.DeleteLayer(c.id)
 			return fmt.Errorf("%s: %w", c.label, err)

@@ -1,0 +1,154 @@
+package layer
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+
+	"github.com/klauspost/compress/zstd"
+
+	"osbuild-containers/test/layers"
+)
+
+// largeWindow returns a blob whose frame needs a large window, and what it expands to.
+func largeWindow() (blob, plain []byte) {
+	plain = noise(rand.New(rand.NewPCG(3, 4)), maxFrame+1<<20, 2)
+	return layers.Zstd(plain, 24), plain
+}
+
+// Streams wait for a large window, but none for one that is read ahead, and none that needs no such window.
+func TestLargeWindowsAreFew(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(8)) // for two windows
+	small := framesOf(t, true, []byte("small"))
+	large, plain := largeWindow()
+	late := slices.Concat(small, large) // not in the first frame
+	want := append([]byte("small"), plain...)
+	synctest.Test(t, func(t *testing.T) {
+		budget := NewBudget(0)
+		newStream := func(ahead bool) (s *Stream, read func() bool) {
+			s = start(t.Context(), blobOf(late, want), budget, NewTally(Limits{}), ahead)
+			var b bytes.Buffer
+			done := make(chan error, 1)
+			begin := sync.OnceFunc(func() {
+				go func() {
+					_, err := io.CopyN(&b, s, 6) // begins with the large frame
+					done <- err
+				}()
+			})
+			return s, func() bool {
+				begin()
+				synctest.Wait()
+				select {
+				case err := <-done:
+					if err != nil || b.String() != string(want[:6]) {
+						t.Errorf("got %q, %v", b.Bytes(), err)
+					}
+					return true
+				default:
+					return false
+				}
+			}
+		}
+		check := func(what string, got, want bool) {
+			t.Helper()
+			if got != want {
+				t.Errorf("%s: data are %t, want %t", what, got, want)
+			}
+		}
+		first, readFirst := newStream(true)
+		check("the first ahead", readFirst(), true)
+		second, readSecond := newStream(true)
+		check("the second ahead", readSecond(), false)
+
+		third, readThird := newStream(false)
+		check("one that is not ahead", readThird(), true)
+		fourth, readFourth := newStream(false)
+		check("another", readFourth(), false)
+		other, err := io.ReadAll(start(t.Context(), blobOf(small, []byte("small")), budget, NewTally(Limits{}), true))
+		check("a small window", err == nil && string(other) == "small", true)
+
+		third.Close()
+		check("another, after a window was given back", readFourth(), true)
+		check("the second ahead, still", readSecond(), false)
+		second.Prioritize()
+		check("prioritized", readSecond(), false)
+		first.Close()
+		check("prioritized, after a window was given back", readSecond(), true)
+		second.Close()
+
+		fifth, readFifth := newStream(true)
+		check("ahead, with one window left", readFifth(), false)
+		fifth.Close() // ends the waiting
+		fourth.Close()
+		synctest.Wait()
+		if budget.windows != 2 {
+			t.Errorf("there are %d windows at the end, want 2", budget.windows)
+		}
+	})
+}
+
+// A walk over the structure of a blob ends where its frames end.
+func TestWalk(t *testing.T) {
+	large, _ := largeWindow()
+	for name, frame := range map[string][]byte{
+		"empty":     framesOf(t, true, nil),
+		"one block": framesOf(t, true, []byte("a")),
+		"no size":   framesOf(t, false, make([]byte, 500_000)),
+		"checksum":  zstdd(t, []byte("abc"), zstd.WithEncoderCRC(true)),
+		"none":      zstdd(t, []byte("abc"), zstd.WithEncoderCRC(false)),
+		"skippable": skippable("abc"),
+		"nothing":   skippable(""),
+		"large":     large,
+		"one piece": zstdd(t, make([]byte, smallWindow+1), zstd.WithWindowSize(2*smallWindow), zstd.WithSingleSegment(true)),
+	} {
+		var w walk
+		at := 0
+		for ; !w.end && at < len(frame); at++ {
+			n, err := w.next(frame[at])
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			at += int(n)
+		}
+		if !w.end || at != len(frame) {
+			t.Errorf("%s: the frame ends at %d (%t), want %d", name, at, w.end, len(frame))
+		}
+		if got := w.blocks && w.window() > smallWindow; got != (name == "large" || name == "one piece") {
+			t.Errorf("%s: a large window is %t", name, got)
+		}
+	}
+	if _, err := (&walk{}).next(0); err != nil {
+		t.Errorf("the first byte: %v", err)
+	}
+}
+
+// The gate passes on everything, in whatever pieces it is read.
+func TestGatePassesOn(t *testing.T) {
+	large, _ := largeWindow()
+	blob := slices.Concat(framesOf(t, true, []byte("a"), nil), skippable("xyz"), large, framesOf(t, false, []byte("b")), []byte("no frame"))
+	for _, most := range []int{1, 7, 100_000, len(blob)} {
+		g := &gate{r: io.LimitReader(bytes.NewReader(blob), int64(len(blob))), share: &share{b: NewBudget(0)}}
+		g.share.b.windows = 1
+		var got []byte
+		buf := make([]byte, most)
+		for {
+			n, err := g.Read(buf)
+			got = append(got, buf[:n]...)
+			if err != nil {
+				if !errors.Is(err, io.EOF) {
+					t.Error(err)
+				}
+				break
+			}
+		}
+		if !bytes.Equal(got, blob) || !g.share.large {
+			t.Errorf("in pieces of %d: %d of %d bytes, a large window is %t", most, len(got), len(blob), g.share.large)
+		}
+	}
+}
