@@ -79,6 +79,25 @@ func Stall(n int64) Fault {
 	return after(n, func(_ http.ResponseWriter, r *http.Request) { waitForClose(r) })
 }
 
+// Hold sends n bytes of the body, and the rest once release is closed.
+func Hold(n int64, release <-chan struct{}) Fault {
+	return bodyFault(func(w http.ResponseWriter, r *http.Request) body {
+		left := n
+		return body{write: func(p []byte, write func([]byte) error) error {
+			k := min(left, int64(len(p)))
+			left -= k
+			if err := write(p[:k]); err != nil || k == int64(len(p)) {
+				return err
+			}
+			_ = http.NewResponseController(w).Flush()
+			if !waitFor(r, release) {
+				panic(http.ErrAbortHandler)
+			}
+			return write(p[k:])
+		}}
+	})
+}
+
 // Drip sends the body at n bytes a second, in steps of a twentieth second.
 func Drip(n int64) Fault {
 	const step = 50 * time.Millisecond

@@ -145,12 +145,18 @@ func withCloser(r *http.Request, closing <-chan struct{}) *http.Request {
 }
 
 // waitForClose blocks until the client or the test has enough.
-func waitForClose(r *http.Request) {
+func waitForClose(r *http.Request) { waitFor(r, nil) }
+
+// waitFor blocks until the channel is closed, or the client or the test has enough. It reports whether the channel is closed.
+func waitFor(r *http.Request, release <-chan struct{}) bool {
 	closing, _ := r.Context().Value(closerKey{}).(<-chan struct{})
 	select {
+	case <-release:
+		return true
 	case <-closing:
 	case <-r.Context().Done():
 	}
+	return false
 }
 
 func proxyTo(upstream string, transport http.RoundTripper) http.Handler {

@@ -109,11 +109,10 @@ func TestTokenExpires(t *testing.T) {
 	small.Push(t, reg.URL, "a/b", images.Via(reg.Client()))
 	resp, err := http.Get(reg.Token.URL + pullScope)
 	_, reply := decodeToken(t, resp, err)
-	for range 50 {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		if withToken(t, blobURL(reg.URL, "a/b", small), reply.Token) == 401 {
 			return
 		}
-		time.Sleep(100 * time.Millisecond)
 	}
-	t.Error("still good after 5 s")
+	t.Error("still good after a minute")
 }
