@@ -24,7 +24,7 @@ func TestKilledAgainAndAgain(t *testing.T) {
 	}
 	f, name := serve(t, imgs[0], imgs[1])
 	size := images.New(images.Use(imgs[0].Layers...), images.Use(imgs[1].Layers...)).Size()
-	f.On(registry.Get("/blobs/"), registry.Drip(2<<20))
+	f.On(registry.Get("/blobs/"), registry.Drip(1<<20)) // six at a time: no five runs can be enough
 	cache := newCache(t)
 	kills, seen, asked := 0, 0, 0
 	for {

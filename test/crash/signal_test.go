@@ -9,6 +9,10 @@ import (
 	"osbuild-containers/test/registry"
 )
 
+// promptly is how long a process may take to end after a signal: much less than the 30 s after which a download that stalls ends by
+// itself, and much more than a busy machine needs.
+const promptly = 15 * time.Second
+
 // interrupt sends SIGINT and checks the result.
 func interrupt(t testing.TB, r *run) {
 	t.Helper()
@@ -34,7 +38,7 @@ func TestSignalEndsItAndKeepsWhatCanBeContinued(t *testing.T) {
 			f.On(layer, registry.Stall(got))
 			cache := newCache(t)
 			r := start(t, skopeo, request(cache, name, img))
-			waitFor(t, "half of it", func() bool { return partialBytes(cache) >= got })
+			waitFor(t, "half of it", func() bool { return partialBytesOf(cache, img.Layers[0]) >= got })
 			began := time.Now()
 			must(t, r.cmd.Process.Signal(c.signal))
 			status, rep := r.wait()
@@ -42,7 +46,7 @@ func TestSignalEndsItAndKeepsWhatCanBeContinued(t *testing.T) {
 			if status != c.status || rep.Error != "interrupted" || len(rep.Results) != 1 || rep.Results[0].Success {
 				t.Errorf("exit status %d, reply %+v", status, rep)
 			}
-			if took > 2*time.Second {
+			if took > promptly {
 				t.Errorf("it took %v", took)
 			}
 			if verify(t, cache, img) != 0 {
@@ -76,7 +80,7 @@ func TestSignalAtAnyMoment(t *testing.T) {
 		began := time.Now()
 		_ = r.cmd.Process.Signal(syscall.SIGTERM) // may have exited
 		status, _ := r.wait()
-		if took := time.Since(began); took > 2*time.Second {
+		if took := time.Since(began); took > promptly {
 			t.Errorf("%v after the start: it took %v", pause, took)
 		}
 		if status != 0 && status != 143 && status != -1 { // -1: the signal came before the process handled it

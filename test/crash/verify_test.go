@@ -129,6 +129,11 @@ func wantNothingLeft(t testing.TB, cache string, partialToo bool) {
 	}
 }
 
+// partialBytesOf returns how much of a layer is there of an interrupted download.
+func partialBytesOf(cache string, layer images.LayerInfo) int64 {
+	return sizesIn(cache, "partial")[layer.Digest.Encoded()]
+}
+
 // partialBytes returns the size of interrupted downloads.
 func partialBytes(cache string) int64 { return bytesIn(cache, "partial") }
 
