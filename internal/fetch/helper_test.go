@@ -147,6 +147,22 @@ type outcome struct {
 	Peak    int64 // peak memory in bytes; only of a separate process
 }
 
+// eventually waits until a condition is true.
+func eventually(t testing.TB, what string, is func() bool) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); !is(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("waited for %s in vain", what)
+		}
+	}
+}
+
+// logSays reports whether a log that is being written has the text.
+func logSays(path, text string) bool {
+	raw, _ := os.ReadFile(path)
+	return strings.Contains(string(raw), text)
+}
+
 // ok fails the test unless all items succeeded.
 func (o outcome) ok() outcome {
 	o.t.Helper()
@@ -172,6 +188,9 @@ func (o outcome) cached(want bool) outcome {
 	return o
 }
 
+// idle matches what depends on how busy the machine is.
+var idle = regexp.MustCompile(`no progress for \d+s`)
+
 // failed fails the test unless the only item failed with this error. In want, <name> stands for the image; pairs are further
 // words with their replacements.
 func (o outcome) failed(want string, pairs ...string) outcome {
@@ -180,7 +199,7 @@ func (o outcome) failed(want string, pairs ...string) outcome {
 		o.t.Fatalf("got %+v, want one item that failed", o.Results)
 	}
 	want = strings.NewReplacer(pairs...).Replace(want)
-	if got := o.Results[0].Error; got != want {
+	if got := idle.ReplaceAllString(o.Results[0].Error, "no progress for 0s"); got != want {
 		o.t.Errorf("error is\n\t%s\nwant\n\t%s\nlog:\n%s", indent(got), indent(want), o.Log)
 	}
 	return o
@@ -209,6 +228,9 @@ type world struct {
 	env     []string      // of that process
 	secrets []string      // must not appear in any output
 }
+
+// stall is the stall timeout where a test waits for it: what a busy machine needs for an answer is far less.
+const stall = 2 * time.Second
 
 func newWorld(t testing.TB) *world {
 	return &world{

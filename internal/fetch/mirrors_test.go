@@ -3,7 +3,6 @@ package fetch
 import (
 	"strings"
 	"testing"
-	"time"
 
 	"osbuild-containers/test/images"
 	"osbuild-containers/test/registry"
@@ -94,7 +93,7 @@ func TestMirrorBlobIsResumedAtOrigin(t *testing.T) {
 			mirror := sharedRegistry(t).Faults(t)
 			c.spoil(mirror)
 			w := newWorld(t).alone()
-			w.options.StallTimeout, w.options.HeaderTimeout, w.options.Retries = time.Second, time.Second, 0
+			w.options.StallTimeout, w.options.HeaderTimeout, w.options.Retries = stall, stall, 0
 			w.config(".config/containers/registries.conf", mirrored(origin.Addr, mirror.Addr))
 			w.images(itemOf(layered, image)).ok()
 			w.has(layered)
@@ -127,7 +126,7 @@ func TestMirrorTroubleThatPasses(t *testing.T) {
 				mirror := sharedRegistry(t).Faults(t)
 				spoil(mirror)
 				w := newWorld(t).alone()
-				w.options.StallTimeout, w.options.HeaderTimeout, w.options.Retries = time.Second, time.Second, 1
+				w.options.StallTimeout, w.options.HeaderTimeout, w.options.Retries = stall, stall, 1
 				w.config(".config/containers/registries.conf", mirrored(origin.Addr, mirror.Addr))
 				w.images(itemOf(layered, image)).ok()
 				w.has(layered)
@@ -150,7 +149,7 @@ func TestSilentMirror(t *testing.T) {
 			mirror := sharedRegistry(t).Faults(t)
 			mirror.On(registry.Any(""), fault)
 			w := newWorld(t).alone()
-			w.options.StallTimeout, w.options.HeaderTimeout, w.options.Retries = time.Second, time.Second, 0
+			w.options.StallTimeout, w.options.HeaderTimeout, w.options.Retries = stall, stall, 0
 			w.config(".config/containers/registries.conf", mirrored(origin.Addr, mirror.Addr))
 			w.images(itemOf(layered, image)).ok()
 			w.has(layered)

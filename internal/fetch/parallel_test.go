@@ -23,17 +23,25 @@ func TestOneLimit(t *testing.T) {
 			f, name := serve(t, all...)
 			var mu sync.Mutex
 			running, most := 0, 0
+			reached := make(chan struct{})
 			count := func(n int) {
 				mu.Lock()
 				defer mu.Unlock()
-				running += n
-				most = max(most, running)
+				if running += n; running > most {
+					if most = running; most == limit {
+						close(reached)
+					}
+				}
 			}
 			f.On(registry.Get("/blobs/"), func(next http.Handler) http.Handler {
 				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					count(1)
-					time.Sleep(20 * time.Millisecond)
-					count(-1) // before the answer, after which the client continues
+					select {
+					case <-reached:
+					case <-r.Context().Done():
+					}
+					time.Sleep(20 * time.Millisecond) // time for more
+					count(-1)                         // before the answer, after which the client continues
 					next.ServeHTTP(w, r)
 				})
 			})
@@ -56,7 +64,7 @@ func TestOneLimit(t *testing.T) {
 // TestWaitingIsNotIdle checks that the time an item waits for other downloads does not count against its timeout.
 func TestWaitingIsNotIdle(t *testing.T) {
 	t.Parallel()
-	slow, img := images.New(images.Layers(2, 6000)), images.New(images.Layer(100))
+	slow, img := images.New(images.Layers(2, 12_000)), images.New(images.Layer(100))
 	f, name := serve(t, slow, img)
 	for _, l := range slow.Layers {
 		f.On(registry.Blob(string(l.Digest)), registry.Drip(3000))
@@ -64,7 +72,7 @@ func TestWaitingIsNotIdle(t *testing.T) {
 	f.On(registry.Manifest(string(img.Digest)), registry.Delay(500*time.Millisecond))
 	f.On(registry.Blob(string(img.Layers[0].Digest)).First(1), registry.Status(503, ""))
 	w := newWorld(t)
-	w.options.MaxParallel, w.options.Timeout = 2, time.Second
+	w.options.MaxParallel, w.options.Timeout = 2, 3*time.Second
 	w.images(itemOf(slow, name), itemOf(img, name)).ok()
 	w.has(img)
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,13 +25,21 @@ const childVariable = "FETCH_TEST_CHILD"
 type childRequest struct {
 	What    string // images, lists, stored, or copies of images or lists
 	Wait    time.Duration
+	Log     string // a file to which the log is written as it comes, if not empty
 	Request request.Request
 }
 
 // run does what Images, Lists and Stored do, with shorter waits.
 func (r childRequest) run(ctx context.Context) outcome {
 	var log output.Buffer
-	rep := progress.NewLog(&log)
+	var to io.Writer = &log
+	if r.Log != "" {
+		f, err := os.Create(r.Log)
+		must(err)
+		defer f.Close()
+		to = io.MultiWriter(&log, f)
+	}
+	rep := progress.NewLog(to)
 	var res []request.Result
 	switch r.What {
 	case "stored":

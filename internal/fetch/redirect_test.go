@@ -67,7 +67,7 @@ func TestRedirectWithinTheRegistry(t *testing.T) {
 func TestRedirectThatFails(t *testing.T) {
 	t.Parallel()
 	f, name := serve(t, layered)
-	dead := freePort(t)
+	dead, _ := closedPort(t)
 	f.On(registry.Blob(string(layered.Layers[0].Digest)), registry.Status(307, "",
 		"Location", "http://me:"+password+"@"+dead+"/x?X-Amz-Signature="+password+"&Expires=1&token="+password+"&X-Amz-Credential="+password))
 	w := newWorld(t)

@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/panics"
@@ -104,11 +107,7 @@ func TestKilledAndRunAgain(t *testing.T) {
 	}}
 	cmd := w.command(o)
 	must(cmd.Start())
-	for deadline := time.Now().Add(30 * time.Second); w.partial(layer.Digest) < 60_000; time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("the download did not begin")
-		}
-	}
+	eventually(t, "the download", func() bool { return w.partial(layer.Digest) >= 60_000 })
 	must(cmd.Process.Kill())
 	if _, killed := errors.AsType[*exec.ExitError](cmd.Wait()); !killed {
 		t.Fatal("the process was not killed")
@@ -236,10 +235,10 @@ func TestThrottledAtOpen(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f, name := serve(t, layered)
-			f.On(at.First(1), registry.Error(429, "TOOMANYREQUESTS", "the pull rate limit is reached", "Retry-After", "2"))
+			f.On(at.First(1), registry.Error(429, "TOOMANYREQUESTS", "the pull rate limit is reached", "Retry-After", "3"))
 			w := newWorld(t)
-			w.options.StallTimeout = time.Second
-			w.images(itemOf(layered, name)).ok().says(name+"@", "attempt 1 of ", " failed, next in 2", "429 Too Many Requests: the pull rate limit is reached", "2 attempts")
+			w.options.StallTimeout = stall
+			w.images(itemOf(layered, name)).ok().says(name+"@", "attempt 1 of ", " failed, next in 3", "429 Too Many Requests: the pull rate limit is reached", "2 attempts")
 			if n := len(f.Matching(at)); n != 2 {
 				t.Errorf("asked %d times, want 2", n)
 			}
@@ -268,42 +267,51 @@ func TestThrottledForTooLong(t *testing.T) {
 	}
 }
 
-// freePort returns an address without a listener.
-func freePort(t testing.TB) string {
+// closedPort returns an address without a listener, which no other process can take before the test ends, and a function that
+// listens there.
+func closedPort(t testing.TB) (addr string, listen func() net.Listener) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	must(err)
+	f := os.NewFile(uintptr(fd), "socket")
+	t.Cleanup(func() { f.Close() })
+	must(unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	at, err := unix.Getsockname(fd)
+	must(err)
+	return fmt.Sprintf("127.0.0.1:%d", at.(*unix.SockaddrInet4).Port), func() net.Listener {
+		must(unix.Listen(fd, unix.SOMAXCONN))
+		l, err := net.FileListener(f)
+		must(err)
+		return l
 	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // TestConnectionRefusedThenUp checks that a registry that is restarting is retried.
 func TestConnectionRefusedThenUp(t *testing.T) {
 	t.Parallel()
-	addr := freePort(t)
+	addr, listen := closedPort(t)
 	w := newWorld(t)
-	w.wait = 100 * time.Millisecond
 	w.options.Retries = 10
-	done := make(chan outcome)
-	go func() { done <- w.images(itemOf(layered, addr+"/a/b")) }()
-	time.Sleep(time.Second) // the first try is long over, the last is far away
-	l, err := net.Listen("tcp", addr)
-	if err != nil {
-		t.Fatal(err)
+	r := childRequest{
+		What: "images", Wait: 100 * time.Millisecond, Log: filepath.Join(t.TempDir(), "log"),
+		Request: request.Request{Items: []request.Item{itemOf(layered, addr+"/a/b")}, Options: w.options, Cache: w.cache},
 	}
+	done := make(chan outcome)
+	go func() { done <- r.run(t.Context()) }()
+	eventually(t, "the first try", func() bool { return logSays(r.Log, "connection refused") })
 	up := &http.Server{Handler: layered.Handler()}
-	go up.Serve(l)
+	go up.Serve(listen())
 	defer up.Close()
-	(<-done).ok().says("connection refused")
+	out := <-done
+	out.t = t
+	out.ok()
 	w.has(layered)
 }
 
 // TestConnectionRefused checks the error for an address without a listener.
 func TestConnectionRefused(t *testing.T) {
 	t.Parallel()
-	addr := freePort(t)
+	addr, _ := closedPort(t)
 	it := itemOf(layered, addr+"/a/b")
 	it.Image.TLSVerify = true
 	w := newWorld(t)

@@ -3,7 +3,6 @@ package fetch
 import (
 	"fmt"
 	"testing"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -228,8 +227,8 @@ func TestStall(t *testing.T) {
 			f, name := serve(t, layered)
 			f.On(c.at, c.fault)
 			w := newWorld(t)
-			w.options.StallTimeout, w.options.HeaderTimeout = time.Second, time.Second
-			w.images(itemOf(layered, name)).ok().says("stalled: "+c.says+" for 1s", c.log)
+			w.options.StallTimeout, w.options.HeaderTimeout = stall, stall
+			w.images(itemOf(layered, name)).ok().says("stalled: "+c.says+" for "+stall.String(), c.log)
 			w.has(layered)
 			ranges(t, asked(f, layer.Digest), c.asked...)
 		})
@@ -240,16 +239,16 @@ func TestStall(t *testing.T) {
 func TestSlowIsNotStalled(t *testing.T) {
 	t.Parallel()
 	var opts []images.Option
-	for range 40 { // for a manifest of some thousand bytes
+	for range 60 { // for a manifest of 9000 bytes
 		opts = append(opts, images.Layer(10))
 	}
-	img := images.New(append(opts, images.Layer(6000))...)
+	img := images.New(append(opts, images.Layer(9000))...)
 	list := images.NewList(images.Of(img))
 	for name, c := range map[string]struct {
 		at   registry.Match
 		item func(name string) request.Item
 	}{
-		"layer":    {registry.Blob(string(img.Layers[40].Digest)), func(name string) request.Item { return itemOf(img, name) }},
+		"layer":    {registry.Blob(string(img.Layers[60].Digest)), func(name string) request.Item { return itemOf(img, name) }},
 		"manifest": {registry.Get("/manifests/"), func(name string) request.Item { return itemOf(img, name) }},
 		"instance": {registry.Manifest(string(img.Digest)), func(name string) request.Item { return via(list, img, name) }},
 	} {
@@ -258,8 +257,8 @@ func TestSlowIsNotStalled(t *testing.T) {
 			f, name := serve(t, list)
 			f.On(c.at, registry.Drip(3000))
 			w := newWorld(t)
-			w.options.StallTimeout = time.Second
-			w.options.Timeout = time.Second
+			w.options.StallTimeout = stall
+			w.options.Timeout = stall
 			w.images(c.item(name)).ok()
 			if n := len(f.Matching(c.at)); n != 1 {
 				t.Errorf("asked %d times", n)

@@ -22,9 +22,9 @@ func TestSlowAnswers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f, name := serve(t, layered)
-			f.On(at, registry.Delay(2*time.Second))
+			f.On(at, registry.Delay(stall+time.Second))
 			w := newWorld(t)
-			w.options.StallTimeout, w.options.Retries = time.Second, 0
+			w.options.StallTimeout, w.options.Retries = stall, 0
 			w.images(itemOf(layered, name)).ok()
 		})
 	}
@@ -45,9 +45,9 @@ func TestTooSlowIsAStall(t *testing.T) {
 			f, addr := serve(t, list)
 			f.On(at, registry.Drip(20))
 			w := newWorld(t)
-			w.options.StallTimeout, w.options.Retries = time.Second, 0
+			w.options.StallTimeout, w.options.Retries = stall, 0
 			out := w.images(via(list, layered, addr))
-			if got := out.Results[0]; got.Success || !strings.Contains(got.Error, "stalled: less than 1024 bytes a second for 1s") {
+			if got := out.Results[0]; got.Success || !strings.Contains(got.Error, "stalled: less than 1024 bytes a second for "+stall.String()) {
 				t.Errorf("the result is %+v\n%s", got, out.Log)
 			}
 		})
@@ -61,9 +61,9 @@ func TestSlowTokenIsAStall(t *testing.T) {
 	layered.Push(t, reg.URL, "a/b", images.Via(reg.Client()))
 	reg.Token.On(registry.Any("/token"), registry.Drip(20))
 	w := newWorld(t)
-	w.options.StallTimeout, w.options.Retries = time.Second, 0
+	w.options.StallTimeout, w.options.Retries = stall, 0
 	out := w.images(itemOf(layered, reg.Addr+"/a/b"))
-	if got := out.Results[0]; got.Success || !strings.Contains(got.Error, "stalled: less than 1024 bytes a second for 1s") {
+	if got := out.Results[0]; got.Success || !strings.Contains(got.Error, "stalled: less than 1024 bytes a second for "+stall.String()) {
 		t.Errorf("the result is %+v\n%s", got, out.Log)
 	}
 }
