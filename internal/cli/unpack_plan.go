@@ -84,8 +84,12 @@ func (u *unpackCommand) plan(ctx context.Context, dir, what string, p *answer.Fe
 
 // cachedItem returns the plan for an image in the cache.
 func cachedItem(i *cacheinfo.Image) answer.PlannedItem {
+	name := cacheinfo.NoName
+	if names := i.Names(); len(names) > 0 {
+		name = names[0].String()
+	}
 	return answer.PlannedItem{
-		Item: answer.Item{Kind: "image", ID: i.ID}, Reference: i.Title(), Pinned: i.Manifest, Platform: i.Platform.String(),
+		Item: answer.Item{Kind: "image", ID: i.ID}, Reference: name, Pinned: i.Manifest, Platform: i.Platform.String(),
 		Cached: true, Size: i.Size, Blobs: []answer.PlannedBlob{},
 	}
 }

@@ -206,7 +206,7 @@ type item struct {
 func (j *job) newItem(ri request.Item) *item {
 	it := &item{job: j, Item: ri, target: targetOf(ri)}
 	it.log = j.log.Pinned(it.target.Name, it.target.Pinned.String(), it.ID.String())
-	if j.named[ri.Image.Name] > 1 {
+	if j.named[ri.Image.Name] > 1 || j.rehash { // others with that name may be intact
 		it.log.For(ri.Image.Platform)
 	}
 	it.target.Mirrors = &registry.Mirrors{Note: func(format string, args ...any) { it.log.Note(format, args...) }}

@@ -25,12 +25,12 @@ func (r *reader) examine(i *cacheinfo.Image) *report {
 	defer pub.Close()
 	e := &report{Image: i.Recorded(pub)}
 	if err := pub.CheckVersion(); err != nil {
-		e.wrong(PartVersion, "", filepath.Join(pub.Path(), "version"), "%v", err)
+		e.unreadable(PartVersion, "", filepath.Join(pub.Path(), "version"), err)
 	}
 	path := filepath.Join(pub.Path(), "manifest.json")
 	raw, err := pub.Manifest()
 	if err != nil {
-		e.wrong(PartManifest, e.only(e.List), path, "%v", err)
+		e.unreadable(PartManifest, e.only(e.List), path, err)
 		return e
 	}
 	m, err := manifest.Parse(raw)
@@ -40,7 +40,7 @@ func (r *reader) examine(i *cacheinfo.Image) *report {
 	got := digest.FromBytes(raw)
 	vouched := e.checkList(pub, got)
 	if err != nil {
-		e.wrong(PartManifest, e.only(e.List), path, "%v", err)
+		e.unreadable(PartManifest, e.only(e.List), path, err)
 		return e
 	}
 	vouched = e.checkSchema1(pub, raw, m) || vouched
@@ -90,7 +90,7 @@ func (e *report) checkList(pub *cache.Published, served digest.Digest) (vouched 
 	path := filepath.Join(filepath.Dir(pub.Path()), "manifest-list.json")
 	raw, err := pub.List()
 	if err != nil {
-		e.wrong(PartList, e.only(served), path, "%v", err)
+		e.unreadable(PartList, e.only(served), path, err)
 		return true // unknown without the list
 	}
 	if raw == nil {
@@ -129,7 +129,7 @@ func (e *report) checkSchema1(pub *cache.Published, raw []byte, m *manifest.Mani
 	path := filepath.Join(dir, "schema1.json")
 	old, err := pub.Schema1()
 	if err != nil {
-		e.wrong(PartSchema1, e.only(), path, "%v", err)
+		e.unreadable(PartSchema1, e.only(), path, err)
 		return true // unknown without it
 	}
 	if old == nil {
@@ -142,7 +142,7 @@ func (e *report) checkSchema1(pub *cache.Published, raw []byte, m *manifest.Mani
 	}
 	for n, sig := range old.Signatures {
 		if err := checkSignature(sig, got, ""); err != nil {
-			e.wrong(PartSignature, "", filepath.Join(dir, "schema1-signature-"+itoa(n+1)), "%v", err)
+			e.unreadable(PartSignature, "", filepath.Join(dir, "schema1-signature-"+itoa(n+1)), err)
 		}
 	}
 	config, e2 := pub.Config(m.Config)
@@ -153,7 +153,7 @@ func (e *report) checkSchema1(pub *cache.Published, raw []byte, m *manifest.Mani
 		err = schema1.Gives(old.Manifest, raw, config)
 	}
 	if err != nil {
-		e.wrong(PartSchema1, e.only(), path, "%v", err)
+		e.unreadable(PartSchema1, e.only(), path, err)
 	}
 	return true
 }
@@ -163,13 +163,13 @@ func (e *report) checkSchema1(pub *cache.Published, raw []byte, m *manifest.Mani
 func (e *report) checkSignatures(pub *cache.Published, served digest.Digest) {
 	sigs, err := pub.Signatures()
 	if err != nil {
-		e.wrong(PartSignature, "", pub.Path(), "%v", err)
+		e.unreadable(PartSignature, "", pub.Path(), err)
 		return
 	}
 	for n, sig := range sigs {
 		path := filepath.Join(pub.Path(), "signature-"+itoa(n+1))
 		if err := checkSignature(sig, served, e.List); err != nil {
-			e.wrong(PartSignature, "", path, "%v", err)
+			e.unreadable(PartSignature, "", path, err)
 		}
 	}
 }

@@ -143,10 +143,8 @@ func (r *reader) addBlob(e *report, pub *cache.Published, d manifest.Descriptor,
 	}
 	s, err := pub.Stored(d.Digest)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		e.wrong(what, d.Digest, path, "nothing")
 	case err != nil:
-		e.wrong(what, d.Digest, path, "%v", err)
+		e.unreadable(what, d.Digest, path, err)
 	case s.Size != d.Size:
 		e.wrong(what, d.Digest, path, "%d bytes, want %d", s.Size, d.Size)
 	default:
@@ -207,7 +205,7 @@ func (r *reader) readFile(ctx context.Context, f *reading, buf []byte) error {
 		switch {
 		case err == nil && got == u.digest:
 		case u.report != nil && err != nil:
-			u.report.wrong(u.what, u.digest, u.path, "%v", err)
+			u.report.unreadable(u.what, u.digest, u.path, err)
 		case u.report != nil:
 			u.report.wrong(u.what, u.digest, u.path, "%s", got)
 		case errors.Is(err, fs.ErrNotExist): // removed or replaced meanwhile

@@ -29,16 +29,16 @@ func (r *Repairer) fetch(ctx context.Context, c *cache.Cache, all, broken []*cac
 			continue
 		}
 		origins[i.ID] = slices.DeleteFunc(usable(i, v.Damaged), func(o cache.Origin) bool {
-			_, err := request.New(r.Dir, []request.Item{r.item(i.ID, o)}, r.Options)
+			_, err := request.New(r.Dir, []request.Item{r.item(i, o)}, r.Options)
 			return err != nil // the record is damaged, too
 		})
 		why[i.ID] = notFetched(i)
 	}
 	for try := 0; ; try++ { // first recorded place of each, then the second
 		var items []request.Item
-		for id, places := range origins {
-			if try < len(places) && why[id] != nil {
-				items = append(items, r.item(id, places[try]))
+		for _, i := range broken {
+			if places := origins[i.ID]; try < len(places) && why[i.ID] != nil {
+				items = append(items, r.item(i, places[try]))
 			}
 		}
 		if len(items) == 0 {
@@ -102,7 +102,7 @@ func (r *Repairer) fetchLists(ctx context.Context, images []*cacheinfo.Image, da
 		}
 		places := listPlaces(images, d.Digest)
 		for n, o := range places {
-			it := r.item(d.Digest, o)
+			it := request.Item{ID: d.Digest, Image: r.image(o)}
 			it.Image.Digest = ""
 			req, err := request.New(r.Dir, []request.Item{it}, r.Options)
 			if err != nil { // the record is damaged, too
@@ -142,10 +142,17 @@ func listPlaces(images []*cacheinfo.Image, list digest.Digest) []cache.Origin {
 	return places
 }
 
-func (r *Repairer) item(id digest.Digest, o cache.Origin) request.Item {
-	return request.Item{ID: id, Image: request.Image{
-		Name: o.Name, Digest: o.Digest, Access: r.Access, Transport: o.Transport, StorageLocation: o.Storage,
-	}}
+// item returns the request for an image at one of its origins.
+func (r *Repairer) item(i *cacheinfo.Image, o cache.Origin) request.Item {
+	it := request.Item{ID: i.ID, Image: r.image(o)}
+	if i.Platform.Architecture != "" {
+		it.Image.Platform = i.Platform.String()
+	}
+	return it
+}
+
+func (r *Repairer) image(o cache.Origin) request.Image {
+	return request.Image{Name: o.Name, Digest: o.Digest, Access: r.Access, Transport: o.Transport, StorageLocation: o.Storage}
 }
 
 // usable returns the origins that serve exactly this image, latest first: those with its manifest or its list, or, if one

@@ -4,7 +4,9 @@ package verify
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -148,4 +150,13 @@ func (e *report) now(c *cache.Cache) status {
 // wrong records damage of the image.
 func (e *report) wrong(what Part, d digest.Digest, path, format string, args ...any) {
 	e.damaged = append(e.damaged, Damage{e.ID, e.Title(), what, d, path, fmt.Sprintf(format, args...)})
+}
+
+// unreadable records damage of the image: a file that is missing, invalid or cannot be read.
+func (e *report) unreadable(what Part, d digest.Digest, path string, err error) {
+	if errors.Is(err, fs.ErrNotExist) {
+		e.wrong(what, d, path, "nothing")
+		return
+	}
+	e.wrong(what, d, path, "%v", err)
 }

@@ -107,7 +107,7 @@ func TestVerifyFindsDamage(t *testing.T) {
 		"the pool only":             {func(s *store, _ string) { p := pooled(s, own); s.Must(os.Remove(p)); s.Write(p, "x") }, "blob", "sha256:"},
 		"the manifest, one bit":     {func(s *store, dir string) { s.flip(filepath.Join(dir, "manifest.json")) }, "top manifest", ""},
 		"the manifest, a line more": {func(s *store, dir string) { s.Write(filepath.Join(dir, "manifest.json"), string(top.Raw)+"\n") }, "top manifest", "sha256:"},
-		"the manifest gone":         {func(s *store, dir string) { s.Must(os.Remove(filepath.Join(dir, "manifest.json"))) }, "top manifest", "open manifest.json"},
+		"the manifest gone":         {func(s *store, dir string) { s.Must(os.Remove(filepath.Join(dir, "manifest.json"))) }, "top manifest", "nothing"},
 		"the manifest of another":   {func(s *store, dir string) { s.Write(filepath.Join(dir, "manifest.json"), string(base.Raw)) }, "top manifest", "the manifest of another image"},
 		"the version": {func(s *store, dir string) {
 			s.Write(filepath.Join(dir, "version"), "Directory Transport Version: 9.9\n")
