@@ -417,7 +417,7 @@ func TestLargeWindows(t *testing.T) {
 	for k := range 6 {
 		name, content := fmt.Sprint("file-", k), strings.Repeat(fmt.Sprint(k), 5<<20)
 		plain := archive(t, file("all", content), file(name, content))
-		data := layers.Zstd(plain, 24)
+		data := layers.Zstd(plain, 24+k%3)
 		if k == 3 {
 			data = slices.Concat(layers.Zstd(nil, 10), data)
 		}

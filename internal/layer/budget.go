@@ -29,24 +29,24 @@ type Budget struct {
 	free [][]byte
 	pool pool
 
-	windows int // large windows not taken
+	windows windows // not taken
 }
 
 // NewBudget returns a Budget of the given number of bytes.
 func NewBudget(bytes int64) *Budget {
 	chunks := int(bytes / (chunkSize + history))
-	b := &Budget{max: chunks, left: chunks, pool: newPool(), windows: largeWindows()}
+	b := &Budget{max: chunks, left: chunks, pool: newPool(), windows: newWindows()}
 	b.more.L = &b.mu
 	return b
 }
 
 // share is one stream's part of the budget.
 type share struct {
-	b      *Budget
-	taken  int
-	ahead  bool // the stream is read ahead
-	large  bool // it has a large window
-	closed bool
+	b       *Budget
+	taken   int
+	ahead   bool    // the stream is read ahead
+	windows windows // taken
+	closed  bool
 }
 
 // take returns a buffer, waiting for one if necessary, or nil once the share is closed.
@@ -91,9 +91,9 @@ func (s *share) release() {
 	defer s.b.mu.Unlock()
 	s.b.left += max(s.taken-own, 0)
 	s.taken = 0
-	if s.large {
-		s.large = false
-		s.b.windows++
+	for kind, n := range s.windows {
+		s.b.windows[kind] += n
+		s.windows[kind] = 0
 	}
 	s.b.more.Broadcast()
 }

@@ -11,9 +11,24 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// smallWindow is the window, in bytes, that each decoder of zstd may have: what RFC 8878, 3.1.1.1.2 recommends for all. How
-// many may have a larger one at a time is limited.
-const smallWindow = 8 << 20
+// A stream may always have a window of zstd of up to smallWindow bytes. How many have a larger one at a time is limited.
+const (
+	smallWindow  = 8 << 20  // what RFC 8878, 3.1.1.1.2 recommends to support, and the tools that make images use
+	mediumWindow = 32 << 20 // what older ones use at their highest level
+)
+
+// windows is a number of windows of each kind.
+type windows [2]int
+
+const (
+	medium = iota // up to mediumWindow
+	large
+)
+
+func newWindows() windows {
+	procs := runtime.GOMAXPROCS(0)
+	return windows{medium: max(2, procs), large: max(1, procs/8)}
+}
 
 // walk follows the structure of a frame of zstd: RFC 8878, 3.1.1.
 type walk struct {
@@ -66,7 +81,7 @@ func (w *walk) window() uint64 {
 	return w.header.WindowSize
 }
 
-// gate passes on a blob of zstd. Before the header of a frame with a large window, it waits until the stream may have one.
+// gate passes on a blob of zstd. It passes on the header of a frame when the stream may have the window of the frame.
 type gate struct {
 	r     io.Reader
 	share *share
@@ -90,29 +105,33 @@ func (g *gate) Read(p []byte) (int, error) {
 			g.skip = math.MaxInt64 // an error of the decoder
 		}
 		b = b[1:]
-		if g.walk.blocks && g.walk.window() > smallWindow && !g.share.largeWindow() {
+		if g.walk.blocks && !g.share.window(g.walk.window()) {
 			return 0, context.Canceled
 		}
 	}
 	return n, err
 }
 
-// largeWindows returns how many streams may have a large window at a time.
-func largeWindows() int { return max(1, runtime.GOMAXPROCS(0)/4) }
-
-// largeWindow waits until the stream may have a large window, which it then keeps until its end. One that is read ahead
-// leaves the last one to the others, for which it may itself have to wait. It returns false once the share is closed.
-func (s *share) largeWindow() bool {
+// window waits until the stream may have a window of that many bytes, which it then keeps until its end. A stream that is
+// read ahead leaves the last one to the others, for which it may itself have to wait. It returns false once the share is closed.
+func (s *share) window(bytes uint64) bool {
+	if bytes <= smallWindow {
+		return true
+	}
+	kind := medium
+	if bytes > mediumWindow {
+		kind = large
+	}
 	b := s.b
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for !s.closed && !s.large && (b.windows == 0 || s.ahead && b.windows == 1) {
+	for !s.closed && s.windows[kind] == 0 && (b.windows[kind] == 0 || s.ahead && b.windows[kind] == 1) {
 		b.more.Wait()
 	}
-	if !s.closed && !s.large {
-		s.large = true
-		b.windows--
-		debug.FreeOSMemory() // of the last one that had it
+	if !s.closed && s.windows[kind] == 0 {
+		s.windows[kind]++
+		b.windows[kind]--
+		debug.FreeOSMemory() // of the last stream that had it
 	}
 	return !s.closed
 }

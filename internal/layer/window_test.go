@@ -19,12 +19,12 @@ import (
 // largeWindow returns a blob whose frame needs a large window, and what it expands to.
 func largeWindow() (blob, plain []byte) {
 	plain = noise(rand.New(rand.NewPCG(3, 4)), maxFrame+1<<20, 2)
-	return layers.Zstd(plain, 24), plain
+	return layers.Zstd(plain, 26), plain
 }
 
 // Streams wait for a large window, but none for one that is read ahead, and none that needs no such window.
 func TestLargeWindowsAreFew(t *testing.T) {
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(8)) // for two windows
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(16)) // for two windows
 	small := framesOf(t, true, []byte("small"))
 	large, plain := largeWindow()
 	late := slices.Concat(small, large) // not in the first frame
@@ -87,8 +87,8 @@ func TestLargeWindowsAreFew(t *testing.T) {
 		fifth.Close() // ends the waiting
 		fourth.Close()
 		synctest.Wait()
-		if budget.windows != 2 {
-			t.Errorf("there are %d windows at the end, want 2", budget.windows)
+		if budget.windows != newWindows() {
+			t.Errorf("there are %d windows at the end, want %d", budget.windows, newWindows())
 		}
 	})
 }
@@ -105,7 +105,7 @@ func TestWalk(t *testing.T) {
 		"skippable": skippable("abc"),
 		"nothing":   skippable(""),
 		"large":     large,
-		"one piece": zstdd(t, make([]byte, smallWindow+1), zstd.WithWindowSize(2*smallWindow), zstd.WithSingleSegment(true)),
+		"one piece": zstdd(t, make([]byte, mediumWindow+1), zstd.WithWindowSize(2*mediumWindow), zstd.WithSingleSegment(true)),
 	} {
 		var w walk
 		at := 0
@@ -119,7 +119,7 @@ func TestWalk(t *testing.T) {
 		if !w.end || at != len(frame) {
 			t.Errorf("%s: the frame ends at %d (%t), want %d", name, at, w.end, len(frame))
 		}
-		if got := w.blocks && w.window() > smallWindow; got != (name == "large" || name == "one piece") {
+		if got := w.blocks && w.window() > mediumWindow; got != (name == "large" || name == "one piece") {
 			t.Errorf("%s: a large window is %t", name, got)
 		}
 	}
@@ -130,11 +130,10 @@ func TestWalk(t *testing.T) {
 
 // The gate passes on everything, in whatever pieces it is read.
 func TestGatePassesOn(t *testing.T) {
-	large, _ := largeWindow()
-	blob := slices.Concat(framesOf(t, true, []byte("a"), nil), skippable("xyz"), large, framesOf(t, false, []byte("b")), []byte("no frame"))
+	frame, _ := largeWindow()
+	blob := slices.Concat(framesOf(t, true, []byte("a"), nil), skippable("xyz"), frame, framesOf(t, false, []byte("b")), []byte("no frame"))
 	for _, most := range []int{1, 7, 100_000, len(blob)} {
 		g := &gate{r: io.LimitReader(bytes.NewReader(blob), int64(len(blob))), share: &share{b: NewBudget(0)}}
-		g.share.b.windows = 1
 		var got []byte
 		buf := make([]byte, most)
 		for {
@@ -147,8 +146,8 @@ func TestGatePassesOn(t *testing.T) {
 				break
 			}
 		}
-		if !bytes.Equal(got, blob) || !g.share.large {
-			t.Errorf("in pieces of %d: %d of %d bytes, a large window is %t", most, len(got), len(blob), g.share.large)
+		if !bytes.Equal(got, blob) || g.share.windows != (windows{large: 1}) {
+			t.Errorf("in pieces of %d: %d of %d bytes, windows taken: %d", most, len(got), len(blob), g.share.windows)
 		}
 	}
 }
