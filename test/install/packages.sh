@@ -57,7 +57,7 @@ for v in 1 2; do
 	dpkg-deb --root-owner-group -b "$top/osbuild" "$root/osbuild$v.deb" >/dev/null
 done
 cp "$dir/${name}"_*_"$arch.deb" "$root/ours.deb"
-inside() { chroot "$root" env DEBIAN_FRONTEND=noninteractive PATH=/usr/sbin:/usr/bin:/sbin:/bin "$@" >/dev/null; }
+inside() { chroot "$root" env -u TMPDIR DEBIAN_FRONTEND=noninteractive PATH=/usr/sbin:/usr/bin:/sbin:/bin "$@" >/dev/null; }
 inside dpkg -i osbuild1.deb && inside dpkg -i ours.deb && ours "deb: installed over osbuild" 6
 inside dpkg -i ours.deb && ours "deb: installed again" 6
 if command -v systemd-analyze >/dev/null; then # it ends with 0 where it ignores a line

@@ -22,8 +22,8 @@ if [ -n "${3-}" ]; then
 else
 	debootstrap --variant=minbase stable "$root" >"$top/log" 2>&1 || skip "debootstrap fails: $(tail -1 "$top/log")"
 fi
-chroot "$root" env DEBIAN_FRONTEND=noninteractive PATH=/usr/sbin:/usr/bin:/sbin:/bin apt-get install -y --no-install-recommends \
-	bubblewrap ca-certificates podman python3 python3-jsonschema runc skopeo slirp4netns sudo systemd uidmap >"$top/log" 2>&1 ||
+chroot "$root" env -u TMPDIR DEBIAN_FRONTEND=noninteractive PATH=/usr/sbin:/usr/bin:/sbin:/bin apt-get install -y --no-install-recommends \
+	bubblewrap ca-certificates passt podman python3 python3-jsonschema runc skopeo slirp4netns sudo systemd uidmap >"$top/log" 2>&1 ||
 	skip "apt-get fails: $(tail -1 "$top/log")"
 
 # what osbuild's package installs
