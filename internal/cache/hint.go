@@ -20,7 +20,7 @@ func (c *Cache) Hint(err error) hint.Hint {
 	var path *fs.PathError
 	var link *os.LinkError
 	switch {
-	case errors.As(err, &path) && c.holds(path.Path):
+	case errors.As(err, &path) && (c.holds(path.Path) || path.Op == "mkdir" && c.below(path.Path)):
 	case errors.As(err, &link) && (c.holds(link.Old) || c.holds(link.New)):
 	default:
 		return hint.Hint{}
@@ -28,10 +28,23 @@ func (c *Cache) Hint(err error) hint.Hint {
 	switch {
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
 		return hint.New("the disk of the cache is full: make room and run again; what was downloaded is kept and used then")
+	case errors.Is(err, unix.EACCES) && !c.readable():
+		return hint.New("this user must be able to read the cache: check the permissions of it and of the directories above it, or name another cache")
 	case errors.Is(err, unix.EROFS), errors.Is(err, unix.EACCES):
-		return hint.New("the cache must be writable: check its mount and its permissions")
+		return hint.New("the cache must be writable: check its mount and its permissions, or name another cache")
 	}
 	return hint.Hint{}
+}
+
+// readable reports whether this user can read the directory of the cache, if there is one.
+func (c *Cache) readable() bool {
+	err := unix.Faccessat(unix.AT_FDCWD, c.path, unix.R_OK|unix.X_OK, unix.AT_EACCESS)
+	return !errors.Is(err, fs.ErrPermission)
+}
+
+// below reports whether path is a directory above that of the cache, which was about to be made for it.
+func (c *Cache) below(path string) bool {
+	return strings.HasPrefix(c.path, strings.TrimSuffix(path, "/")+"/")
 }
 
 // holds reports whether path is that of the cache or below it.

@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"osbuild-containers/internal/answer"
-	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/gc"
 	"osbuild-containers/internal/progress"
 )
@@ -70,7 +69,7 @@ func (g *gcCommand) run(ctx context.Context) error {
 	if g.noCache(dir) != nil {
 		g.noteCache(dir, 0)
 	}
-	c, now := cache.Open(dir), time.Now()
+	c, now := g.openCache(dir), time.Now()
 	plan, err := gc.PlanGC(c, policy, now)
 	if err != nil {
 		return err
