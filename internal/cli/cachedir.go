@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/user"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -26,11 +27,29 @@ const rootCache = "/var/cache/osbuild/sources"
 // defaultCache returns the default cache. An ordinary user has a separate one, also in a user namespace.
 func defaultCache() string {
 	if userns.Restricted() {
-		if dir, err := os.UserCacheDir(); err == nil {
+		if dir := userCacheDir(); dir != "" {
 			return filepath.Join(dir, "osbuild", "sources")
 		}
 	}
 	return rootCache
+}
+
+// userCacheDir returns the user's directory for caches, or "" if the user has none. As the XDG specification demands, a relative
+// XDG_CACHE_HOME is ignored. If HOME is not set, the home directory is that of /etc/passwd, as it is for credentials.
+func userCacheDir() string {
+	if dir := os.Getenv("XDG_CACHE_HOME"); filepath.IsAbs(dir) {
+		return dir
+	}
+	home := os.Getenv("HOME")
+	if home == "" {
+		if u, err := user.Current(); err == nil {
+			home = u.HomeDir
+		}
+	}
+	if home == "" {
+		return ""
+	}
+	return filepath.Join(home, ".cache")
 }
 
 // cacheVariable is the environment variable that names the cache if no flag does.
