@@ -275,7 +275,7 @@ func (w *writer) put(c *chain, s *layer.Stream) error {
 		put = panics.Catch(func() error {
 			_, _, err := w.store.PutLayer(c.id, c.parent, names, "", false, &storage.LayerOptions{
 				OriginalDigest: c.blob.Digest, OriginalSize: &c.blob.Size, UncompressedDigest: c.blob.DiffID,
-			}, out)
+			}, fullReader{out})
 			if err != nil {
 				return err
 			}
@@ -301,6 +301,19 @@ func (w *writer) put(c *chain, s *layer.Stream) error {
 		err = w.store.RemoveNames(c.id, names)
 	}
 	return err
+}
+
+// A fullReader fills the buffer of every Read but the last. The library's notes of an archive divide the padding at its end as it
+// was read, so without this they would depend on how the archive arrives: in a user namespace in other pieces than for root.
+type fullReader struct{ io.Reader }
+
+func (r fullReader) Read(b []byte) (n int, err error) {
+	for n < len(b) && err == nil {
+		var more int
+		more, err = r.Reader.Read(b[n:])
+		n += more
+	}
+	return n, err
 }
 
 // pass writes the archive to the store. The store detects compression by itself, so an archive that starts like a
