@@ -12,7 +12,7 @@ import (
 
 	"osbuild-containers/internal/answer"
 	"osbuild-containers/internal/hint"
-	"osbuild-containers/internal/modules"
+	"osbuild-containers/internal/libdir"
 )
 
 // osbuildLibdir is the default directory of osbuild's modules.
@@ -24,7 +24,7 @@ func (a *app) modulesCommand() *cobra.Command {
 		Short:   "Replace osbuild's modules, or restore them",
 		GroupID: groupInstall,
 		Long: `modules replaces osbuild's modules with those of osbuild-containers, or restores
-them. osbuild's own modules are kept in LIBDIR/` + modules.Kept + `.`,
+them. osbuild's own modules are kept in LIBDIR/` + libdir.Kept + `.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -61,11 +61,11 @@ interruption or an update of osbuild.`,
 
 // modulesStatus is the command.
 func (a *app) modulesStatus(ctx context.Context, dir string) error {
-	libdir, err := modules.Open(dir)
+	target, err := libdir.Open(dir)
 	if err != nil {
 		return refused(err)
 	}
-	all, err := libdir.Modules()
+	all, err := target.Modules()
 	if err != nil {
 		return err
 	}
@@ -73,7 +73,7 @@ func (a *app) modulesStatus(ctx context.Context, dir string) error {
 	rows := make([][]string, 0, len(all))
 	for _, m := range all {
 		shown := answer.Module{Name: m.Name, State: string(m.State), Kept: m.Kept}
-		if m.State == modules.Ours {
+		if m.State == libdir.Ours {
 			shown.Release = moduleVersion(ctx, filepath.Join(dir, m.Name))
 		}
 		status.Modules = append(status.Modules, shown)
@@ -111,15 +111,15 @@ func (a *app) modulesEnable(dir, from string, dryRun bool) error {
 	if _, err := os.Stat(from); err != nil {
 		return refused(hint.Add(fmt.Errorf("our modules are not there: %w", err), "name the directory that has sources and stages with --from"))
 	}
-	libdir, err := modules.Open(dir)
+	target, err := libdir.Open(dir)
 	if err != nil {
 		return refused(err)
 	}
-	if err := managed(dir); err != nil {
+	if err := refuseDiverted(dir); err != nil {
 		return err
 	}
-	libdir.DryRun = dryRun
-	changed, err := libdir.Enable(from)
+	target.DryRun = dryRun
+	changed, err := target.Enable(from)
 	if err != nil {
 		return err
 	}
@@ -136,15 +136,15 @@ func would(dryRun bool, done string) string {
 
 // modulesDisable is the command.
 func (a *app) modulesDisable(dir string, dryRun bool) error {
-	libdir, err := modules.Open(dir)
+	target, err := libdir.Open(dir)
 	if err != nil {
 		return refused(err)
 	}
-	if err := managed(dir); err != nil {
+	if err := refuseDiverted(dir); err != nil {
 		return err
 	}
-	libdir.DryRun = dryRun
-	changed, err := libdir.Disable()
+	target.DryRun = dryRun
+	changed, err := target.Disable()
 	if err != nil {
 		return err
 	}
@@ -159,9 +159,9 @@ func (a *app) modulesChanged(dir string, changed []string, dryRun bool, done str
 	return a.print("%s: %s %s\n", dir, count(len(changed), "module"), would(dryRun, done))
 }
 
-// managed refuses to change files diverted by dpkg, which has to know where osbuild's files are.
-func managed(dir string) error {
-	if _, err := os.Stat(filepath.Join(dir, modules.Kept, "managed-by-dpkg")); err != nil {
+// refuseDiverted refuses to change files diverted by dpkg, which has to know where osbuild's files are.
+func refuseDiverted(dir string) error {
+	if _, err := os.Stat(filepath.Join(dir, libdir.Kept, "managed-by-dpkg")); err != nil {
 		return nil //nolint:nilerr // no such file: nothing is diverted
 	}
 	return refused(hint.Add(fmt.Errorf("dpkg has put our modules into %s, and moves osbuild's aside", dir), "remove the package %s to get osbuild's back", Name))

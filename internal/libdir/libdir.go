@@ -1,4 +1,4 @@
-// Package modules installs this project's modules in a libdir of osbuild, and restores osbuild's own.
+// Package libdir installs this project's modules in a libdir of osbuild, and restores osbuild's own.
 //
 // The names are those of osbuild's modules, so osbuild's files are moved to the directory Kept of the libdir, where osbuild does
 // not look for modules, and moved back when the modules are disabled. An update of osbuild restores its own files; enabling
@@ -6,7 +6,7 @@
 //
 // Each file is replaced atomically, and only after osbuild's has been kept, so nothing is lost if the process dies: running the
 // same command again completes the work. A lock allows one process at a time per libdir.
-package modules
+package libdir
 
 import (
 	"bytes"
@@ -59,8 +59,8 @@ type Module struct {
 	Kept  bool // osbuild's own module is in the directory Kept
 }
 
-// A Libdir is a libdir of osbuild.
-type Libdir struct {
+// A Dir is a libdir of osbuild.
+type Dir struct {
 	DryRun bool // Enable and Disable find what they would change, and change nothing
 
 	dir    string
@@ -68,21 +68,21 @@ type Libdir struct {
 }
 
 // Open returns the libdir at dir, or an error if dir is not a libdir.
-func Open(dir string) (Libdir, error) {
+func Open(dir string) (Dir, error) {
 	for _, kind := range []string{"sources", "stages"} {
 		info, err := os.Stat(filepath.Join(dir, kind))
 		if err != nil {
-			return Libdir{}, hint.Add(fmt.Errorf("%s is not a libdir of osbuild: %w", dir, err), "install osbuild first, or name its libdir with --libdir")
+			return Dir{}, hint.Add(fmt.Errorf("%s is not a libdir of osbuild: %w", dir, err), "install osbuild first, or name its libdir with --libdir")
 		}
 		if !info.IsDir() {
-			return Libdir{}, fmt.Errorf("%s is not a libdir of osbuild: %s is not a directory", dir, kind)
+			return Dir{}, fmt.Errorf("%s is not a libdir of osbuild: %s is not a directory", dir, kind)
 		}
 	}
-	return Libdir{dir: dir}, nil
+	return Dir{dir: dir}, nil
 }
 
 // Modules returns the state of all modules.
-func (l Libdir) Modules() ([]Module, error) {
+func (l Dir) Modules() ([]Module, error) {
 	all := make([]Module, 0, len(names))
 	for _, name := range names {
 		m := Module{Name: name}
@@ -115,7 +115,7 @@ func stateOf(file string) (State, error) {
 
 // Enable installs the modules in from, which has the form of a libdir, as hard links if possible. It returns the names of those
 // installed.
-func (l Libdir) Enable(from string) (changed []string, err error) {
+func (l Dir) Enable(from string) (changed []string, err error) {
 	for _, name := range names {
 		switch state, err := stateOf(filepath.Join(from, name)); {
 		case err != nil:
@@ -142,7 +142,7 @@ func (l Libdir) Enable(from string) (changed []string, err error) {
 }
 
 // enable installs one module. Both of osbuild's files are kept before the first one is replaced.
-func (l Libdir) enable(from, name string) (changed bool, err error) {
+func (l Dir) enable(from, name string) (changed bool, err error) {
 	state, err := stateOf(l.at(name))
 	if err != nil {
 		return false, err
@@ -180,7 +180,7 @@ func (l Libdir) enable(from, name string) (changed bool, err error) {
 }
 
 // Disable removes the modules from the libdir and restores osbuild's. It returns the names of those removed.
-func (l Libdir) Disable() (changed []string, err error) {
+func (l Dir) Disable() (changed []string, err error) {
 	unlock, err := l.lock()
 	if err != nil {
 		return nil, err
@@ -206,7 +206,7 @@ func (l Libdir) Disable() (changed []string, err error) {
 
 // disable restores the module's description first, so that it describes our module as long as that is installed, unless
 // osbuild's has been restored already.
-func (l Libdir) disable(name string) (changed bool, err error) {
+func (l Dir) disable(name string) (changed bool, err error) {
 	state, err := stateOf(l.at(name))
 	if err != nil {
 		return false, err
@@ -242,14 +242,14 @@ func (l Libdir) disable(name string) (changed bool, err error) {
 	return true, nil
 }
 
-func (l Libdir) at(name string) string   { return filepath.Join(l.dir, name) }
-func (l Libdir) kept(name string) string { return filepath.Join(l.dir, Kept, name) }
+func (l Dir) at(name string) string   { return filepath.Join(l.dir, name) }
+func (l Dir) kept(name string) string { return filepath.Join(l.dir, Kept, name) }
 
 // tempPrefix is the prefix of directories with temporary files.
 const tempPrefix = ".new-"
 
 // lock locks the libdir, waiting for other processes.
-func (l Libdir) lock() (unlock func(), err error) {
+func (l Dir) lock() (unlock func(), err error) {
 	f, err := os.Open(l.dir)
 	if err != nil {
 		return nil, err
@@ -271,7 +271,7 @@ func (l Libdir) lock() (unlock func(), err error) {
 }
 
 // advise adds a hint to an error of the file system.
-func (l Libdir) advise(err error) error {
+func (l Dir) advise(err error) error {
 	switch {
 	case errors.Is(err, fs.ErrPermission):
 		return hint.Add(err, "run it as root, or as the owner of %s", l.dir)
@@ -283,7 +283,7 @@ func (l Libdir) advise(err error) error {
 
 // put atomically and durably makes to a hard link to the file from, or a copy of it. Temporary files are in the directory Kept,
 // which is on the same file system as the libdir.
-func (l Libdir) put(from, to string) error {
+func (l Dir) put(from, to string) error {
 	if l.DryRun {
 		return nil
 	}
@@ -309,7 +309,7 @@ func (l Libdir) put(from, to string) error {
 	return syncDir(filepath.Dir(to))
 }
 
-func (l Libdir) rename(from, to string) error {
+func (l Dir) rename(from, to string) error {
 	if l.DryRun {
 		return nil
 	}
@@ -321,7 +321,7 @@ func (l Libdir) rename(from, to string) error {
 	return os.Rename(from, to)
 }
 
-func (l Libdir) remove(file string) error {
+func (l Dir) remove(file string) error {
 	if l.DryRun {
 		return nil
 	}

@@ -1,4 +1,4 @@
-package modules
+package libdir
 
 import (
 	"errors"
@@ -17,7 +17,7 @@ func must(t *testing.T, err error) {
 }
 
 // libdirs returns a directory with our modules, copies of this executable, and a libdir with osbuild's.
-func libdirs(t *testing.T) (ours string, osbuild Libdir) {
+func libdirs(t *testing.T) (ours string, osbuild Dir) {
 	t.Helper()
 	executable, err := os.Executable()
 	must(t, err)
@@ -57,7 +57,7 @@ func osbuilds(version byte) map[string]string {
 }
 
 // isOsbuilds fails the test unless the libdir has exactly osbuild's files.
-func isOsbuilds(t *testing.T, l Libdir, version byte) {
+func isOsbuilds(t *testing.T, l Dir, version byte) {
 	t.Helper()
 	want := osbuilds(version)
 	want["sources/org.osbuild.curl"] = "curl"
@@ -83,7 +83,7 @@ func isOsbuilds(t *testing.T, l Libdir, version byte) {
 	}
 }
 
-func isOurs(t *testing.T, l Libdir, ours string, kept bool) {
+func isOurs(t *testing.T, l Dir, ours string, kept bool) {
 	t.Helper()
 	all, err := l.Modules()
 	must(t, err)
@@ -202,7 +202,7 @@ func TestInterrupted(t *testing.T) {
 				}
 				return nil
 			}
-			run := func(l Libdir) (err error) {
+			run := func(l Dir) (err error) {
 				if command == "enable" {
 					_, err = l.Enable(ours)
 				} else {
