@@ -21,7 +21,7 @@ import (
 
 // devices tracks the device nodes of a layer, which only root of the host can create. The library skips them, but then
 // fails on hard links to them. It is therefore given an archive in which a device node, with a header of the same length,
-// replaces each such link. The store's notes describe the original archive.
+// replaces each such link. The store's tar-split data describes the original archive.
 type devices struct {
 	below *devices            // of the layer below, whose copy this one is unpacked into; nil for none
 	paths map[string]pathKind // paths not of the zero kind, or that replace such a path of a layer below
@@ -136,7 +136,7 @@ func (w *writer) devicesOf(id string) (*devices, error) {
 		return nil, err
 	}
 	d := newDevices(below)
-	file, err := os.Open(w.notesOf(id))
+	file, err := os.Open(w.tarSplitPath(id))
 	if err == nil {
 		err = d.read(file)
 	} else if errors.Is(err, os.ErrNotExist) {
@@ -151,14 +151,14 @@ func (w *writer) devicesOf(id string) (*devices, error) {
 
 // read adds the entries of a layer that the store has, and closes r.
 func (d *devices) read(r io.ReadCloser) error {
-	notes, err := newSplitNotes(r)
+	tarSplit, err := newSplitReader(r)
 	if err != nil {
 		return err
 	}
-	defer notes.Close()
+	defer tarSplit.Close()
 	var raw []byte // from the content of the last file on
 	for {
-		e, err := notes.entries.Next()
+		e, err := tarSplit.entries.Next()
 		if err == io.EOF {
 			return nil
 		}

@@ -116,13 +116,13 @@ func TestDevicesOfStoredLayers(t *testing.T) {
 	if err := zip.Close(); err != nil {
 		t.Fatal(err)
 	}
-	for of, notes := range map[string][]byte{"library": library, "ours": ours.Bytes()} {
+	for of, tarSplit := range map[string][]byte{"library": library, "ours": ours.Bytes()} {
 		below := newDevices(nil)
 		for _, name := range []string{"below", "holes", "other"} {
 			below.set(name, pathKind{device: true})
 		}
 		d := newDevices(below)
-		if err := d.read(io.NopCloser(bytes.NewReader(notes))); err != nil {
+		if err := d.read(io.NopCloser(bytes.NewReader(tarSplit))); err != nil {
 			t.Fatalf("%s: %v", of, err)
 		}
 		for name, want := range map[string]bool{"d": true, "s/d": true, strings.Repeat("p/", 99) + "l": true, "f": false, "holes": false, "below": false, "other": true} {
@@ -130,7 +130,7 @@ func TestDevicesOfStoredLayers(t *testing.T) {
 				t.Errorf("%s: %q is a device: %v, want %v", of, name, got, want)
 			}
 		}
-		if err := newDevices(nil).read(io.NopCloser(bytes.NewReader(notes[:len(notes)/2]))); err == nil {
+		if err := newDevices(nil).read(io.NopCloser(bytes.NewReader(tarSplit[:len(tarSplit)/2]))); err == nil {
 			t.Errorf("%s: half of it is no error", of)
 		}
 	}

@@ -39,14 +39,14 @@ type chain struct {
 
 	compression archive.Compression
 
-	staged  *graphdriver.DriverWithDifferOutput
-	notes   *notes
-	lost    userns.Losses
-	began   time.Time
-	took    time.Duration
-	bytes   int64
-	err     error
-	stageOK chan struct{} // closed when staged or err is set
+	staged   *graphdriver.DriverWithDifferOutput
+	tarSplit *splitFile
+	lost     userns.Losses
+	began    time.Time
+	took     time.Duration
+	bytes    int64
+	err      error
+	stageOK  chan struct{} // closed when staged or err is set
 }
 
 // plan returns the layers of the image in the form they get in the store.
@@ -139,8 +139,8 @@ func (w *writer) layers(ctx context.Context, chains []*chain) error {
 		if failed != nil && c.staged != nil {
 			_ = w.store.CleanupStagedLayer(c.staged)
 		}
-		if c.notes != nil {
-			c.notes.Close()
+		if c.tarSplit != nil {
+			c.tarSplit.Close()
 		}
 	}
 	wg.Wait()
@@ -180,10 +180,10 @@ func (w *writer) apply(c *chain) error {
 	if c.err != nil {
 		return fmt.Errorf("%s: %w", c.label, c.err)
 	}
-	// Write the notes first: a layer without them could not be read again. If the process dies in between, the
-	// next one replaces them.
-	path := w.notesOf(c.id)
-	if err := c.notes.publish(path); err != nil {
+	// Write the tar-split data first: a layer without it could not be read again. If the process dies in between, the
+	// next one replaces it.
+	path := w.tarSplitPath(c.id)
+	if err := c.tarSplit.publish(path); err != nil {
 		return fmt.Errorf("%s: %w", c.label, err)
 	}
 	_, err := w.store.ApplyStagedLayer(storage.ApplyStagedLayerOptions{
@@ -195,18 +195,18 @@ func (w *writer) apply(c *chain) error {
 		return fmt.Errorf("%s: %w", c.label, err)
 	}
 	c.staged = nil
-	w.told(c)
+	w.logLayer(c)
 	return nil
 }
 
 // layersDir returns the store's directory of layer metadata.
 func (w *writer) layersDir() string { return filepath.Join(w.opt.Root, w.opt.Driver+"-layers") }
 
-func (w *writer) notesOf(id string) string {
+func (w *writer) tarSplitPath(id string) string {
 	return filepath.Join(w.layersDir(), id+".tar-split.gz")
 }
 
-func (w *writer) told(c *chain) {
+func (w *writer) logLayer(c *chain) {
 	w.lost.Merge(&c.lost)
 	w.log.Note("%s: %s, %.1f s", c.label, progress.Bytes(c.bytes), c.took.Seconds())
 }
@@ -234,7 +234,7 @@ func (w *writer) oneByOne(ctx context.Context, chains []*chain, budget *layer.Bu
 			return fmt.Errorf("%s: %w", c.label, err)
 		}
 		c.bytes, c.took = streams[i].Bytes(), time.Since(c.began)
-		w.told(c)
+		w.logLayer(c)
 		streams[i].Close()
 		streams[i] = nil
 	}
@@ -295,7 +295,7 @@ func (w *writer) put(c *chain, s *layer.Stream) error {
 		err = put
 	}
 	if err == nil && n != nil {
-		err = n.publish(w.notesOf(c.id))
+		err = n.publish(w.tarSplitPath(c.id))
 	}
 	if err == nil && names != nil {
 		err = w.store.RemoveNames(c.id, names)
@@ -320,8 +320,8 @@ func (r fullReader) Read(b []byte) (n int, err error) {
 // compressed file is refused: its content has not been checked. pass compresses the headers to bound what the store
 // keeps in memory.
 //
-// If the archive had to be edited, pass returns the notes to replace the store's own.
-func (c *chain) pass(s *layer.Stream, to *io.PipeWriter, o *owners) (n *notes, err error) {
+// If the archive had to be edited, pass returns the tar-split data to replace the store's own.
+func (c *chain) pass(s *layer.Stream, to *io.PipeWriter, o *owners) (n *splitFile, err error) {
 	write, end := o.devices.edit(into(to))
 	begun := false
 	var headers bytes.Buffer
@@ -335,7 +335,7 @@ func (c *chain) pass(s *layer.Stream, to *io.PipeWriter, o *owners) (n *notes, e
 	if o.devices == nil {
 		return nil, c.keep(entries, &headers, o)
 	}
-	if n, err = newNotes(o.disk, maxKept); err != nil {
+	if n, err = newSplitFile(o.disk, maxHeaders); err != nil {
 		return nil, err
 	}
 	if err = split(context.Background(), entries, &headers, tsstorage.NewJSONPacker(n.zip), o); err == nil {
@@ -349,7 +349,7 @@ func (c *chain) pass(s *layer.Stream, to *io.PipeWriter, o *owners) (n *notes, e
 
 // keep reads the entries, within the limit for their headers.
 func (*chain) keep(entries *layer.Reader, headers *bytes.Buffer, o *owners) error {
-	kept := newZip(&bounded{io.Discard, maxKept, maxKept})
+	kept := newZip(&bounded{io.Discard, maxHeaders, maxHeaders})
 	for {
 		h, e, err := entries.NextHeader()
 		if err == io.EOF {

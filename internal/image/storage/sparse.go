@@ -42,11 +42,11 @@ type Expander interface {
 // their holes, under a changed header.
 type sparseReader struct {
 	io.Closer
-	in        *unreader
-	offset    int64                         // of the next byte of in
-	openNotes func() (io.ReadCloser, error) // opens the library's tar-split data
-	notes     *splitNotes
-	rewritten func(name string) // set by Expand
+	in           *pushbackReader
+	offset       int64                         // of the next byte of in
+	openTarSplit func() (io.ReadCloser, error) // opens the library's tar-split data
+	tarSplit     *splitReader
+	rewritten    func(name string) // set by Expand
 
 	header bytes.Buffer // headers of the entry
 	// What to return next, in this order:
@@ -61,8 +61,8 @@ type sparseReader struct {
 	buf   [32 << 10]byte
 }
 
-func newSparseReader(in io.ReadCloser, openNotes func() (io.ReadCloser, error)) *sparseReader {
-	return &sparseReader{Closer: in, in: &unreader{Reader: bufio.NewReaderSize(in, 64<<10)}, openNotes: openNotes}
+func newSparseReader(in io.ReadCloser, openTarSplit func() (io.ReadCloser, error)) *sparseReader {
+	return &sparseReader{Closer: in, in: &pushbackReader{Reader: bufio.NewReaderSize(in, 64<<10)}, openTarSplit: openTarSplit}
 }
 
 // Expand implements Expander.
@@ -101,8 +101,8 @@ func (s *sparseReader) Read(p []byte) (int, error) {
 
 // Close closes the layer and the tar-split data.
 func (s *sparseReader) Close() error {
-	if s.notes != nil {
-		return errors.Join(s.notes.Close(), s.Closer.Close())
+	if s.tarSplit != nil {
+		return errors.Join(s.tarSplit.Close(), s.Closer.Close())
 	}
 	return s.Closer.Close()
 }
@@ -214,15 +214,15 @@ func (s *sparseReader) expand(h *tar.Header, last []byte) error {
 	if err := tar.NewWriter(&header).WriteHeader(h); err != nil { // it drops the sparse fields
 		return fmt.Errorf("%q: %w", h.Name, err)
 	}
-	byGNU(header.Bytes())
+	nameLikeGNU(header.Bytes())
 	s.rewritten(h.Name)
 	s.out, s.plain, s.skip, s.zeros = header.Bytes(), h.Size, padding(size), padding(h.Size)
 	return nil
 }
 
-// byGNU renames the extended header at the start of headers as GNU tar does. In archives of GNU tar, names of attributes
+// nameLikeGNU renames the extended header at the start of headers as GNU tar does. In archives of GNU tar, names of attributes
 // are encoded.
-func byGNU(headers []byte) {
+func nameLikeGNU(headers []byte) {
 	const name, sum, digits = 100, 148, 6
 	at := bytes.Index(headers[:name], []byte("PaxHeaders.0/"))
 	n, err := strconv.ParseUint(string(headers[sum:sum+digits]), 8, 32)
@@ -235,19 +235,19 @@ func byGNU(headers []byte) {
 
 // content returns the offset of the content of the entry whose headers start at start, or -1 if unknown.
 func (s *sparseReader) content(start int64) (int64, error) {
-	if s.notes == nil {
-		r, err := s.openNotes()
+	if s.tarSplit == nil {
+		r, err := s.openTarSplit()
 		if errors.Is(err, os.ErrNotExist) {
 			return -1, nil
 		}
 		if err == nil {
-			s.notes, err = newSplitNotes(r)
+			s.tarSplit, err = newSplitReader(r)
 		}
 		if err != nil {
 			return -1, fmt.Errorf("read what the storage keeps of the layer's archive: %w", err)
 		}
 	}
-	return s.notes.content(start)
+	return s.tarSplit.content(start)
 }
 
 // sparse reports whether a file is in one of GNU tar's sparse formats.
@@ -281,13 +281,13 @@ func storedError(err error) error {
 	return Mark(err)
 }
 
-// unreader is a reader that can take back bytes.
-type unreader struct {
+// pushbackReader is a reader that can take back bytes.
+type pushbackReader struct {
 	*bufio.Reader
 	back []byte
 }
 
-func (u *unreader) Read(p []byte) (int, error) {
+func (u *pushbackReader) Read(p []byte) (int, error) {
 	if len(u.back) > 0 {
 		n := copy(p, u.back)
 		u.back = u.back[n:]
@@ -296,10 +296,10 @@ func (u *unreader) Read(p []byte) (int, error) {
 	return u.Reader.Read(p)
 }
 
-func (u *unreader) unread(p []byte) { u.back = append(bytes.Clone(p), u.back...) }
+func (u *pushbackReader) unread(p []byte) { u.back = append(bytes.Clone(p), u.back...) }
 
 // WriteTo hides bufio's, which would ignore bytes taken back.
-func (u *unreader) WriteTo(w io.Writer) (int64, error) {
+func (u *pushbackReader) WriteTo(w io.Writer) (int64, error) {
 	return io.Copy(w, struct{ io.Reader }{u})
 }
 
@@ -313,24 +313,24 @@ func (ones) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// splitNotes reads the library's tar-split data: the offsets of headers and the sizes of contents.
-type splitNotes struct {
+// splitReader reads the library's tar-split data: the offsets of headers and the sizes of contents.
+type splitReader struct {
 	io.Closer
 	entries tarsplit.Unpacker
 	offset  int64
 }
 
-func newSplitNotes(r io.ReadCloser) (*splitNotes, error) {
+func newSplitReader(r io.ReadCloser) (*splitReader, error) {
 	z, err := gzip.NewReader(r)
 	if err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
-	return &splitNotes{Closer: r, entries: tarsplit.NewJSONUnpacker(z)}, nil
+	return &splitReader{Closer: r, entries: tarsplit.NewJSONUnpacker(z)}, nil
 }
 
 // content returns the offset of the first content after start, or -1 if there is none. start must not decrease between
 // calls.
-func (n *splitNotes) content(start int64) (int64, error) {
+func (n *splitReader) content(start int64) (int64, error) {
 	for {
 		e, err := n.entries.Next()
 		if err == io.EOF {

@@ -23,7 +23,7 @@ import (
 )
 
 // stored returns an archive as the library restores it from a storage, and its tar-split data.
-func stored(t testing.TB, archive []byte) (out, notes []byte) {
+func stored(t testing.TB, archive []byte) (out, tarSplit []byte) {
 	t.Helper()
 	var kept, back bytes.Buffer
 	z := gzip.NewWriter(&kept)
@@ -60,13 +60,13 @@ func stored(t testing.TB, archive []byte) (out, notes []byte) {
 	return back.Bytes(), kept.Bytes()
 }
 
-// sparseOf returns a reader of a layer with these notes, which may be nil.
-func sparseOf(archive, notes []byte) *sparseReader {
+// sparseOf returns a reader of a layer with this tar-split data, which may be nil.
+func sparseOf(archive, tarSplit []byte) *sparseReader {
 	return newSparseReader(io.NopCloser(bytes.NewReader(archive)), func() (io.ReadCloser, error) {
-		if notes == nil {
+		if tarSplit == nil {
 			return nil, os.ErrNotExist
 		}
-		return io.NopCloser(bytes.NewReader(notes)), nil
+		return io.NopCloser(bytes.NewReader(tarSplit)), nil
 	})
 }
 
@@ -138,8 +138,8 @@ func TestArchivesWithHolesComeBack(t *testing.T) {
 		"plain":        slices.Concat(plainFile(t, "a", ""), plainFile(t, "b", "content"), end, end),
 		"no end":       plainFile(t, "a", "content"), "empty": {},
 	} {
-		back, notes := stored(t, archive)
-		for _, in := range []*sparseReader{sparseOf(back, notes), sparseOf(back, nil)} {
+		back, tarSplit := stored(t, archive)
+		for _, in := range []*sparseReader{sparseOf(back, tarSplit), sparseOf(back, nil)} {
 			if err := iotest.TestReader(in, archive); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
@@ -180,12 +180,12 @@ func TestLostMaps(t *testing.T) {
 		archive []byte
 		files   int
 	}{"many": {archive, 3}, "of GNU tar": {fixture(t, "1.0"), 1}} {
-		back, notes := stored(t, c.archive)
-		if _, err := io.ReadAll(sparseOf(back, notes)); err == nil || !strings.Contains(err.Error(), "sparse format 1.0, whose map a containers storage does not keep") || hint.Of(err) == (hint.Hint{}) {
+		back, tarSplit := stored(t, c.archive)
+		if _, err := io.ReadAll(sparseOf(back, tarSplit)); err == nil || !strings.Contains(err.Error(), "sparse format 1.0, whose map a containers storage does not keep") || hint.Of(err) == (hint.Hint{}) {
 			t.Errorf("%s: error %v", name, err)
 		}
 		var rewritten []string
-		in := sparseOf(back, notes)
+		in := sparseOf(back, tarSplit)
 		in.Expand(func(name string) { rewritten = append(rewritten, name) })
 		expanded, err := io.ReadAll(iotest.OneByteReader(in))
 		if err != nil {
@@ -216,23 +216,23 @@ func TestArchivesThatAreNone(t *testing.T) {
 	if got, err := io.ReadAll(sparseOf(none, nil)); err != nil || !bytes.Equal(got, none) {
 		t.Errorf("%d bytes, %v", len(got), err)
 	}
-	back, notes := stored(t, fixture(t, "old"))
-	if _, err := io.ReadAll(sparseOf(back[:5000], notes)); err == nil || errors.Is(err, io.EOF) {
+	back, tarSplit := stored(t, fixture(t, "old"))
+	if _, err := io.ReadAll(sparseOf(back[:5000], tarSplit)); err == nil || errors.Is(err, io.EOF) {
 		t.Errorf("cut off: %v", err)
 	}
 	if _, err := io.ReadAll(sparseOf(none, []byte("no gzip"))); err == nil {
-		t.Error("notes that are none: no error")
+		t.Error("not tar-split data: no error")
 	}
 }
 
 // FuzzSparse reads arbitrary bytes as the library's output.
 func FuzzSparse(f *testing.F) {
 	for _, version := range []string{"old", "0.0", "0.1", "1.0"} {
-		back, notes := stored(f, fixture(f, version))
-		f.Add(back, notes)
+		back, tarSplit := stored(f, fixture(f, version))
+		f.Add(back, tarSplit)
 	}
-	f.Fuzz(func(_ *testing.T, archive, notes []byte) {
-		in := sparseOf(archive, notes)
+	f.Fuzz(func(_ *testing.T, archive, tarSplit []byte) {
+		in := sparseOf(archive, tarSplit)
 		in.Expand(func(string) {})
 		_, _ = io.Copy(io.Discard, io.LimitReader(in, 10<<20))
 	})

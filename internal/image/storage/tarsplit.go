@@ -29,12 +29,12 @@ import (
 // split writes tar-split data, from which the store can restore an archive bit for bit: everything but the contents of
 // files, and their checksums. It replaces the library's asm.NewInputTarStream, and reads the entries only once for
 // checking and unpacking too.
-func split(ctx context.Context, in *layer.Reader, raw *bytes.Buffer, notes storage.Packer, o *owners) error {
+func split(ctx context.Context, in *layer.Reader, raw *bytes.Buffer, tarSplit storage.Packer, o *owners) error {
 	segment := func() error {
 		if raw.Len() == 0 {
 			return nil
 		}
-		_, err := notes.AddEntry(storage.Entry{Type: storage.SegmentType, Payload: raw.Bytes()})
+		_, err := tarSplit.AddEntry(storage.Entry{Type: storage.SegmentType, Payload: raw.Bytes()})
 		raw.Reset()
 		return err
 	}
@@ -68,7 +68,7 @@ func split(ctx context.Context, in *layer.Reader, raw *bytes.Buffer, notes stora
 			}
 			e.Payload = binary.BigEndian.AppendUint64(nil, uint64(sum))
 		}
-		if _, err := notes.AddEntry(e); err != nil {
+		if _, err := tarSplit.AddEntry(e); err != nil {
 			return fmt.Errorf("%q: %w", h.Name, err) // a duplicate, which storages cannot have
 		}
 	}
@@ -224,9 +224,9 @@ func (o *owners) need(dir string) error {
 	return nil
 }
 
-// timeless returns the names of what gets no time from the layer: whiteouts, the root, and directories that are needed but
+// withoutTime returns the names of what gets no time from the layer: whiteouts, the root, and directories that are needed but
 // not in the layer.
-func (o *owners) timeless() []string {
+func (o *owners) withoutTime() []string {
 	names := append(slices.Clone(o.whiteouts), "/")
 	for dir := range o.parents {
 		if _, ok := o.dirs[dir]; !ok {

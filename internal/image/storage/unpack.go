@@ -28,7 +28,7 @@ const bufferSize = 256 << 10
 type differ struct {
 	stream *layer.Stream
 	chain  *chain
-	dir    string                  // of the store's notes
+	dir    string                  // of the store's tar-split data
 	clamp  func(path string) error // sets a time that is new; nil to leave it
 	err    error                   // error before the store wraps it
 
@@ -39,7 +39,7 @@ type differ struct {
 func (d *differ) ApplyDiff(dest string, options *archive.TarOptions, _ *graphdriver.DifferOptions) (out graphdriver.DriverWithDifferOutput, err error) {
 	defer func() { d.err = err }()
 	out.Differ = d
-	n, err := newNotes(d.dir, maxNotes)
+	n, err := newSplitFile(d.dir, maxTarSplit)
 	if err != nil {
 		return out, err
 	}
@@ -57,14 +57,14 @@ func (d *differ) ApplyDiff(dest string, options *archive.TarOptions, _ *graphdri
 		return out, o.opaqueError(dest, err)
 	}
 	if d.clamp != nil {
-		if err := inside(dest, func() error { return d.clampAll(o.timeless()) }); err != nil {
+		if err := inChroot(dest, func() error { return d.clampAll(o.withoutTime()) }); err != nil {
 			return out, err
 		}
 	}
 	if err := n.finish(); err != nil {
 		return out, err
 	}
-	d.chain.notes, d.chain.lost = n, o.lost
+	d.chain.tarSplit, d.chain.lost = n, o.lost
 	out.UIDs, out.GIDs, out.RootDirMode = o.list(o.uids), o.list(o.gids), o.root
 	out.UncompressedDigest, out.CompressedDigest = d.chain.blob.DiffID, d.chain.blob.Digest
 	out.Size = d.stream.Bytes()
@@ -88,14 +88,14 @@ func (d *differ) clampAll(names []string) error {
 func (d *differ) Close() error { return nil }
 
 // unpack reads the archive while another goroutine unpacks it. It returns when both are done, or with the first error.
-func unpack(in *layer.Stream, dest string, options *archive.TarOptions, notes storage.Packer, o *owners) error {
+func unpack(in *layer.Stream, dest string, options *archive.TarOptions, tarSplit storage.Packer, o *owners) error {
 	out, to := io.Pipe()
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	var unpacked error
 	var work sync.WaitGroup
 	work.Go(func() {
-		unpacked = inside(dest, func() error {
+		unpacked = inChroot(dest, func() error {
 			r := bufio.NewReaderSize(out, bufferSize)
 			if err := archive.Unpack(r, "/", options); err != nil {
 				return err
@@ -110,7 +110,7 @@ func unpack(in *layer.Stream, dest string, options *archive.TarOptions, notes st
 	})
 	var raw bytes.Buffer
 	pass, end := o.devices.edit(into(to))
-	err := split(ctx, in.Pass(pass, &raw), &raw, notes, o)
+	err := split(ctx, in.Pass(pass, &raw), &raw, tarSplit, o)
 	if err == nil {
 		err = end()
 	}
@@ -130,9 +130,9 @@ func into(to *io.PipeWriter) func(piece []byte) error {
 	}
 }
 
-// inside calls f in a thread chrooted to dir, so that f can open nothing outside it by name, whatever symbolic links
+// inChroot calls f in a thread chrooted to dir, so that f can open nothing outside it by name, whatever symbolic links
 // there are. The thread ends with f.
-func inside(dir string, f func() error) error {
+func inChroot(dir string, f func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread must not run other goroutines

@@ -48,19 +48,19 @@ func stream(t testing.TB, archive []byte, limits layer.Limits) *layer.Stream {
 	return s
 }
 
-// splitAll writes the notes of an archive and returns what was passed on.
-func splitAll(t testing.TB, archive []byte, notes tsstorage.Packer, limits layer.Limits) ([]byte, error) {
+// splitAll writes the tar-split data of an archive and returns what was passed on.
+func splitAll(t testing.TB, archive []byte, tarSplit tsstorage.Packer, limits layer.Limits) ([]byte, error) {
 	t.Helper()
 	var raw, passed bytes.Buffer
 	s := stream(t, archive, limits)
 	in := s.Pass(func(piece []byte) error { passed.Write(piece); return nil }, &raw)
-	err := split(t.Context(), in, &raw, notes, newOwners(s, layer.NewTally(limits), t.TempDir(), false))
+	err := split(t.Context(), in, &raw, tarSplit, newOwners(s, layer.NewTally(limits), t.TempDir(), false))
 	return passed.Bytes(), err
 }
 
-// TestNotesGiveTheArchiveBack restores archives from the notes and the contents of files, and compares the notes with the
+// TestTarSplitRestoresTheArchive restores archives from the tar-split data and the contents of files, and compares the data with the
 // library's.
-func TestNotesGiveTheArchiveBack(t *testing.T) {
+func TestTarSplitRestoresTheArchive(t *testing.T) {
 	dir := tar.Header{Name: "d/", Typeflag: tar.TypeDir, Mode: 0o755}
 	file := tar.Header{Name: "d/f", Typeflag: tar.TypeReg, Size: 700_000, Mode: 0o644}
 	long := tar.Header{Name: strings.Repeat("d/", 99) + "f", Typeflag: tar.TypeReg, Size: 3, PAXRecords: map[string]string{"SCHILY.xattr.user.a": "b"}}
@@ -94,10 +94,10 @@ func TestNotesGiveTheArchiveBack(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			for which, notes := range map[string]string{"ours": ours.String(), "the library's": library.String()} {
+			for which, tarSplit := range map[string]string{"ours": ours.String(), "the library's": library.String()} {
 				var again bytes.Buffer
-				if err := asm.WriteOutputTarStream(files, tsstorage.NewJSONUnpacker(strings.NewReader(notes)), &again); err != nil || !bytes.Equal(again.Bytes(), archive) {
-					t.Errorf("%s notes give %d bytes, want %d, error %v", which, again.Len(), len(archive), err)
+				if err := asm.WriteOutputTarStream(files, tsstorage.NewJSONUnpacker(strings.NewReader(tarSplit)), &again); err != nil || !bytes.Equal(again.Bytes(), archive) {
+					t.Errorf("%s tar-split data gives %d bytes, want %d, error %v", which, again.Len(), len(archive), err)
 				}
 			}
 		})
@@ -134,9 +134,9 @@ func attributes(name string, size int) tar.Header {
 
 // TestHeadersKeptInMemoryAreBounded has incompressible headers, for a store that keeps them in memory.
 func TestHeadersKeptInMemoryAreBounded(t *testing.T) {
-	before := maxKept
-	defer func() { maxKept = before }()
-	maxKept = 100_000
+	before := maxHeaders
+	defer func() { maxHeaders = before }()
+	maxHeaders = 100_000
 	random := make([]byte, 60_000)
 	_, _ = rand.NewChaCha8([32]byte{}).Read(random)
 	entry := attributes("a", 0)
@@ -153,10 +153,10 @@ func TestHeadersKeptInMemoryAreBounded(t *testing.T) {
 	}
 }
 
-// TestNotesHaveNoNameUntilTheyArePublished lists the directory before and after.
-func TestNotesHaveNoNameUntilTheyArePublished(t *testing.T) {
+// TestTarSplitHasNoNameUntilPublished lists the directory before and after.
+func TestTarSplitHasNoNameUntilPublished(t *testing.T) {
 	dir := t.TempDir()
-	n, err := newNotes(dir, maxNotes)
+	n, err := newSplitFile(dir, maxTarSplit)
 	if err != nil {
 		t.Fatal(err)
 	}

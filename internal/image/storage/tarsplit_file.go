@@ -14,29 +14,29 @@ import (
 	"osbuild-containers/internal/layer"
 )
 
-// maxNotes limits a layer's notes, in bytes, compressed: 4,000,000 entries need less than half of it.
-const maxNotes = 1 << 30
+// maxTarSplit limits a layer's tar-split data, in bytes, compressed: 4,000,000 entries need less than half of it.
+const maxTarSplit = 1 << 30
 
-// maxKept limits the compressed headers of a layer, in bytes, if the library keeps its notes in memory while unpacking: with
-// all drivers but overlay. 4,000,000 entries of a typical image need less. Tests lower it.
-var maxKept int64 = 256 << 20
+// maxHeaders limits the compressed headers of a layer, in bytes, if the library keeps the tar-split data in memory while
+// unpacking: with all drivers but overlay. 4,000,000 entries of a typical image need less. Tests lower it.
+var maxHeaders int64 = 256 << 20
 
-// notes is the store's record of a layer's archive (tar-split data), compressed: an unnamed file on the store's disk until
+// splitFile is the store's record of a layer's archive (tar-split data), compressed: an unnamed file on the store's disk until
 // it is complete and the layer is added.
-type notes struct {
+type splitFile struct {
 	file *os.File
 	buf  *bufio.Writer
 	zip  *gzip.Writer
 }
 
-// newNotes creates the file in the store's directory of layers, with a limit in bytes.
-func newNotes(dir string, limit int64) (*notes, error) {
+// newSplitFile creates the file in the store's directory of layers, with a limit in bytes.
+func newSplitFile(dir string, limit int64) (*splitFile, error) {
 	file, err := unnamed(dir)
 	if err != nil {
 		return nil, fmt.Errorf("make temporary file in %s: %w", dir, err)
 	}
 	buf := bufio.NewWriterSize(&bounded{file, limit, limit}, bufferSize)
-	return &notes{file: file, buf: buf, zip: newZip(buf)}, nil
+	return &splitFile{file: file, buf: buf, zip: newZip(buf)}, nil
 }
 
 func newZip(w io.Writer) *gzip.Writer {
@@ -64,12 +64,12 @@ func (b *bounded) Write(p []byte) (int, error) {
 func unnamed(dir string) (*os.File, error) {
 	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
 	if err == nil {
-		return os.NewFile(uintptr(fd), "notes of a layer"), nil
+		return os.NewFile(uintptr(fd), "tar-split data of a layer"), nil
 	}
 	if !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EISDIR) {
 		return nil, err
 	}
-	file, err := os.CreateTemp(dir, ".notes-")
+	file, err := os.CreateTemp(dir, ".tar-split-")
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +80,7 @@ func unnamed(dir string) (*os.File, error) {
 }
 
 // finish flushes and closes the compressor.
-func (n *notes) finish() error {
+func (n *splitFile) finish() error {
 	if err := n.zip.Close(); err != nil {
 		return fmt.Errorf("write headers of the layer: %w", err)
 	}
@@ -91,7 +91,7 @@ func (n *notes) finish() error {
 }
 
 // publish links the file under the name at which the store expects it, replacing that of a killed process.
-func (n *notes) publish(path string) error {
+func (n *splitFile) publish(path string) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
@@ -106,7 +106,7 @@ func (n *notes) publish(path string) error {
 	return nil
 }
 
-func (n *notes) copy(path string) error {
+func (n *splitFile) copy(path string) error {
 	if _, err := n.file.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
@@ -119,4 +119,4 @@ func (n *notes) copy(path string) error {
 }
 
 // Close closes the file, which disappears unless published.
-func (n *notes) Close() error { return n.file.Close() }
+func (n *splitFile) Close() error { return n.file.Close() }
