@@ -18,7 +18,7 @@ const idleConnections = 64
 // userAgent is the User-Agent header sent to registries.
 const userAgent = "osbuild-containers"
 
-// connect pings the client's registry as the library would, and makes the library send all its requests through wire.
+// connect pings the client's registry as the library would, and makes the library send all its requests through transport.
 // insecure is from registries.conf; sys takes precedence. challenges are those of the repository, used if the registry
 // itself has none.
 func connect(ctx context.Context, sys *types.SystemContext, c *internals.Client, login *login, host string, insecure bool, challenges []internals.Challenge) error {
@@ -32,9 +32,9 @@ func connect(ctx context.Context, sys *types.SystemContext, c *internals.Client,
 	conf.InsecureSkipVerify = insecure
 	tr := tlsclientconfig.NewTransport()
 	tr.TLSClientConfig, tr.MaxIdleConnsPerHost = conf, idleConnections
-	w := &wire{RoundTripper: tr, login: login}
-	client := &http.Client{Transport: w, CheckRedirect: checkRedirect}
-	p, err := w.properties(ctx, client, host, insecure)
+	t := &transport{RoundTripper: tr, login: login}
+	client := &http.Client{Transport: t, CheckRedirect: checkRedirect}
+	p, err := t.properties(ctx, client, host, insecure)
 	if err != nil {
 		tr.CloseIdleConnections()
 		return err
@@ -42,7 +42,7 @@ func connect(ctx context.Context, sys *types.SystemContext, c *internals.Client,
 	if len(p.Challenges) == 0 {
 		p.Challenges = challenges
 	}
-	if err := w.knows(p.Challenges, insecure); err != nil {
+	if err := t.setChallenges(p.Challenges, insecure); err != nil {
 		tr.CloseIdleConnections()
 		return err
 	}
@@ -53,23 +53,23 @@ func connect(ctx context.Context, sys *types.SystemContext, c *internals.Client,
 const dockerHub = "registry-1.docker.io"
 
 // properties determines the scheme and the challenges of a registry.
-func (w *wire) properties(ctx context.Context, client *http.Client, host string, insecure bool) (p internals.Properties, err error) {
+func (t *transport) properties(ctx context.Context, client *http.Client, host string, insecure bool) (p internals.Properties, err error) {
 	if host == "docker.io" {
 		host = dockerHub
 	}
-	p, err = w.ping(ctx, client, "https", host)
+	p, err = t.ping(ctx, client, "https", host)
 	if err != nil && insecure && ctx.Err() == nil && statusOf(err) == 0 {
-		p, err = w.ping(ctx, client, "http", host)
+		p, err = t.ping(ctx, client, "http", host)
 	}
 	return p, err
 }
 
-func (w *wire) ping(ctx context.Context, client *http.Client, scheme, host string) (p internals.Properties, err error) {
+func (t *transport) ping(ctx context.Context, client *http.Client, scheme, host string) (p internals.Properties, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+host+"/v2/", nil)
 	if err != nil {
 		return p, err
 	}
-	w.registry = &url.URL{Scheme: scheme, Host: host}
+	t.registry = &url.URL{Scheme: scheme, Host: host}
 	req.Header.Set("Docker-Distribution-API-Version", "registry/2.0")
 	req.Header.Set("User-Agent", userAgent)
 	resp, err := client.Do(req)
@@ -85,7 +85,7 @@ func (w *wire) ping(ctx context.Context, client *http.Client, scheme, host strin
 	}, nil
 }
 
-// challengesOf returns the challenges in an answer's header, whatever its status.
+// challengesOf returns the challenges in a response's header, whatever its status.
 func challengesOf(resp *http.Response) []internals.Challenge {
 	var all []internals.Challenge
 	for _, c := range challenge.ResponseChallenges(&http.Response{StatusCode: http.StatusUnauthorized, Header: resp.Header}) {

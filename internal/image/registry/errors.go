@@ -24,7 +24,7 @@ import (
 // ErrRange reports that the server cannot resume a blob: start from offset 0.
 var ErrRange = errors.New("server refuses the range")
 
-// A StatusError is an answer with an error status.
+// A StatusError is a response with an error status.
 type StatusError struct {
 	Code       int
 	Message    string        // server's message, or ""
@@ -150,7 +150,7 @@ var goneTexts = []string{
 	"http: ContentLength=", // the request body was cut off
 }
 
-// plainToTLS is a TLS server's answer to plain http. The library falls back to http, where allowed, when TLS fails, and
+// plainToTLS is a TLS server's response to plain http. The library falls back to http, where allowed, when TLS fails, and
 // drops the first error.
 const plainToTLS = "Client sent an HTTP request to an HTTPS server"
 

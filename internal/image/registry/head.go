@@ -19,7 +19,7 @@ func Head(ctx context.Context, img Image) (d digest.Digest, from string, err err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
 	read := false
-	err = s.ask(ctx, aManifest, "", func(ctx context.Context, l *location, r *reader) (err error) {
+	err = s.ask(ctx, manifestPart, "", func(ctx context.Context, l *location, r *reader) (err error) {
 		from = l.name()
 		d, err = head(ctx, r.src)
 		if errors.Is(err, digest.ErrDigestInvalidFormat) || statusOf(err) == http.StatusMethodNotAllowed {

@@ -24,7 +24,7 @@ import (
 // maxRedirects is net/http's limit, which a CheckRedirect function must enforce itself.
 const maxRedirects = 10
 
-// span is in the context of a blob request: the requested offset and the offset of the answer.
+// span is in the context of a blob request: the requested offset and the offset of the response.
 type span struct {
 	digest digest.Digest
 	size   int64 // negative: unknown
@@ -60,8 +60,8 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 	return nil
 }
 
-// wire is the RoundTripper between the library and the network.
-type wire struct {
+// transport is the RoundTripper between the library and the network.
+type transport struct {
 	http.RoundTripper
 	registry *url.URL // scheme and host
 	tokens   []string // URLs of its token servers
@@ -71,30 +71,30 @@ type wire struct {
 
 // other returns the host of a request to neither the registry nor a token server, or "". The host comes from a redirect,
 // a URL in a manifest or the location of an upload: it gets no credentials, and its errors are not the registry's.
-func (w *wire) other(req *http.Request) string {
-	if hostPort(req.URL) == hostPort(w.registry) || w.forToken(req) {
+func (t *transport) other(req *http.Request) string {
+	if hostPort(req.URL) == hostPort(t.registry) || t.forToken(req) {
 		return ""
 	}
 	return req.URL.Host
 }
 
 // forToken reports whether a request is for a token.
-func (w *wire) forToken(req *http.Request) bool {
+func (t *transport) forToken(req *http.Request) bool {
 	u := *firstOf(req).URL
 	u.RawQuery = ""
-	return slices.Contains(w.tokens, u.String())
+	return slices.Contains(t.tokens, u.String())
 }
 
-// mayBe reports whether a status of another host is passed to the library: an unsatisfiable range, or a missing
+// passesOn reports whether a status of another host is passed to the library: an unsatisfiable range, or a missing
 // signature on a lookaside server.
-func (w *wire) mayBe(status int, req *http.Request) bool {
+func (t *transport) passesOn(status int, req *http.Request) bool {
 	switch status {
 	case http.StatusRequestedRangeNotSatisfiable:
 		return true
 	case http.StatusNotFound:
 		first := firstOf(req)
 		_, blob := req.Context().Value(spanKey{}).(*span)
-		api := hostPort(first.URL) == hostPort(w.registry) && strings.HasPrefix(first.URL.Path, "/v2/")
+		api := hostPort(first.URL) == hostPort(t.registry) && strings.HasPrefix(first.URL.Path, "/v2/")
 		return !blob && !api && first.Method == http.MethodGet
 	}
 	return false
@@ -108,17 +108,17 @@ func firstOf(req *http.Request) *http.Request {
 	return req
 }
 
-// knows records the challenges of the registry. Unless insecure, it refuses a token server without TLS for a registry
+// setChallenges records the challenges of the registry. Unless insecure, it refuses a token server without TLS for a registry
 // with TLS.
-func (w *wire) knows(challenges []internals.Challenge, insecure bool) error {
-	w.open = len(challenges) == 0
+func (t *transport) setChallenges(challenges []internals.Challenge, insecure bool) error {
+	t.open = len(challenges) == 0
 	for _, c := range challenges {
 		if u, err := url.Parse(c.Parameters["realm"]); err == nil && c.Scheme == "bearer" {
-			if u.Scheme == "http" && w.registry.Scheme == "https" && !insecure {
+			if u.Scheme == "http" && t.registry.Scheme == "https" && !insecure {
 				return &realmError{u.Host}
 			}
 			u.RawQuery = ""
-			w.tokens = append(w.tokens, u.String())
+			t.tokens = append(t.tokens, u.String())
 		}
 	}
 	return nil
@@ -132,19 +132,48 @@ func (e *realmError) Error() string {
 }
 
 // CloseIdleConnections is called by the library when a source is closed.
-func (w *wire) CloseIdleConnections() {
-	if c, ok := w.RoundTripper.(interface{ CloseIdleConnections() }); ok {
+func (t *transport) CloseIdleConnections() {
+	if c, ok := t.RoundTripper.(interface{ CloseIdleConnections() }); ok {
 		c.CloseIdleConnections()
 	}
 }
 
-// RoundTrip implements http.RoundTripper. It adds the range to blob requests, and converts error answers to errors with
+// RoundTrip implements http.RoundTripper. It adds the range to blob requests, and converts error responses to errors with
 // the wait that the server asked for.
-func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
+func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	sp, _ := req.Context().Value(spanKey{}).(*span)
 	if sp == nil || !sp.covers(req) {
 		sp = nil
 	}
+	head, _ := req.Context().Value(headKey{}).(*headResponse)
+	if t.forToken(req) {
+		head = nil
+	}
+	other := t.other(req)
+	req, err := t.prepare(req, sp, head, other)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := t.exchange(req, other)
+	if err != nil {
+		return nil, redirected(req, err)
+	}
+	if head != nil {
+		head.header = resp.Header
+	}
+	if err := t.statusError(req, resp, other); err != nil {
+		return nil, err
+	}
+	if sp == nil {
+		resp.Body = newDocument(req.Context(), resp.Body)
+		return resp, nil
+	}
+	return sp.response(req, resp)
+}
+
+// prepare returns the request to send: with the range of sp and the method for head, and without credentials for other.
+// sp and head may be nil, other may be "".
+func (t *transport) prepare(req *http.Request, sp *span, head *headResponse, other string) (*http.Request, error) {
 	if sp != nil && sp.want > 0 {
 		req = req.Clone(req.Context())
 		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", sp.want))
@@ -153,68 +182,62 @@ func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	other := w.other(req)
 	if sent && other == "" {
-		w.login.sent.Store(true)
+		t.login.sent.Store(true)
 	}
 	if other != "" && req.Header.Get("Authorization") != "" { // the library adds it to uploads
 		req = req.Clone(req.Context())
 		req.Header.Del("Authorization")
 	}
-	answer, _ := req.Context().Value(headKey{}).(*headAnswer)
-	if answer != nil && !w.forToken(req) {
+	if head != nil {
 		req = req.Clone(req.Context())
 		req.Method = http.MethodHead
-	} else {
-		answer = nil
 	}
-	resp, err := w.exchange(req, other)
-	if err != nil {
-		return nil, redirected(req, err)
-	}
-	if answer != nil {
-		answer.header = resp.Header
-	}
-	if w.open && resp.StatusCode == http.StatusUnauthorized && other == "" {
+	return req, nil
+}
+
+// statusError returns the error for a response that the library must not see, after closing it. Nil leaves it open.
+func (t *transport) statusError(req *http.Request, resp *http.Response, other string) error {
+	if t.open && resp.StatusCode == http.StatusUnauthorized && other == "" {
 		if challenges := challengesOf(resp); len(challenges) > 0 {
-			return nil, &challengeError{StatusError{Code: resp.StatusCode, Message: errorMessage(drop(resp))}, challenges}
+			return &challengeError{StatusError{Code: resp.StatusCode, Message: errorMessage(drop(resp))}, challenges}
 		}
 	}
-	if classOf(resp.StatusCode) == retry.Transient || other != "" && resp.StatusCode >= 400 && !w.mayBe(resp.StatusCode, req) {
+	if classOf(resp.StatusCode) == retry.Transient || other != "" && resp.StatusCode >= 400 && !t.passesOn(resp.StatusCode, req) {
 		err := &StatusError{Code: resp.StatusCode, Message: errorMessage(drop(resp)), RetryAfter: retryAfter(resp.Header, time.Now())}
 		if other != "" {
-			return nil, redirected(req, &ElsewhereError{other, err})
+			return redirected(req, &ElsewhereError{other, err})
 		}
-		return nil, err
+		return err
 	}
 	if resp.StatusCode >= 400 {
-		if err := refused(resp); err != nil {
-			return nil, err
-		}
+		return refused(resp)
 	}
-	if sp == nil {
-		resp.Body = newDocument(req.Context(), resp.Body)
-		return resp, nil
-	}
+	return nil
+}
+
+// response returns the response to a blob request as the library expects it: status 200, whatever the range. It records
+// where the body starts.
+func (s *span) response(req *http.Request, resp *http.Response) (*http.Response, error) {
 	switch resp.StatusCode {
 	case http.StatusOK:
-		sp.start = 0
+		s.start = 0
 	case http.StatusPartialContent:
 		first, ok := firstByte(resp.Header.Get("Content-Range"))
-		if !ok || first != sp.want {
+		if !ok || first != s.want {
 			drop(resp)
-			return nil, fmt.Errorf("%w: got Content-Range %q, want bytes from %d on", ErrRange, resp.Header.Get("Content-Range"), sp.want)
+			return nil, fmt.Errorf("%w: got Content-Range %q, want bytes from %d on", ErrRange, resp.Header.Get("Content-Range"), s.want)
 		}
-		sp.start = first
+		s.start = first
 		resp.StatusCode, resp.Status = http.StatusOK, "200 OK"
 	case http.StatusRequestedRangeNotSatisfiable:
 		drop(resp)
-		return nil, fmt.Errorf("%w: no bytes from %d on", ErrRange, sp.want)
+		return nil, fmt.Errorf("%w: no bytes from %d on", ErrRange, s.want)
 	default:
 		resp.Body = newDocument(req.Context(), resp.Body)
 		return resp, nil
 	}
-	if err := checkBlob(resp, sp); err != nil {
+	if err := checkBlob(resp, s); err != nil {
 		resp.Body.Close()
 		return nil, err
 	}
@@ -225,7 +248,7 @@ func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 // errorBody is how many bytes of an error's body are read.
 const errorBody = 64 << 10
 
-// drop closes an answer after reading a little, so that the connection can be reused.
+// drop closes a response after reading a little, so that the connection can be reused.
 func drop(resp *http.Response) []byte {
 	start, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
 	resp.Body.Close()
@@ -300,7 +323,7 @@ func hostPort(u *url.URL) string {
 	return net.JoinHostPort(strings.ToLower(u.Hostname()), port)
 }
 
-// ElsewhereError is an error answer of a host other than the registry: the target of a redirect (often a signed URL that
+// ElsewhereError is an error response of a host other than the registry: the target of a redirect (often a signed URL that
 // may have expired), a URL of a layer in a manifest, or the location of an upload. The registry may offer another URL.
 type ElsewhereError struct {
 	Host string

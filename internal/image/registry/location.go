@@ -29,7 +29,7 @@ type location struct {
 	pinned     digest.Digest
 	open       []*reader             // the last one is current
 	challenges []internals.Challenge // of the repository, if the registry itself has none
-	out        error                 // why the location is no longer used
+	disabled   error                 // why the location is no longer used
 }
 
 func newLocations(sys *types.SystemContext, img Image, places []sysregistriesv2.PullSource) ([]*location, error) {
@@ -54,8 +54,8 @@ func newLocations(sys *types.SystemContext, img Image, places []sysregistriesv2.
 // name returns the name of the repository.
 func (l *location) name() string { return l.place.Reference.Name() }
 
-// fix pins a location that was opened by tag.
-func (l *location) fix(pinned digest.Digest) {
+// pinTo pins a location that was opened by tag.
+func (l *location) pinTo(pinned digest.Digest) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.pinned = pinned
@@ -112,17 +112,17 @@ func (l *location) reader(ctx context.Context, old *reader) (*reader, error) {
 	return r, nil
 }
 
-// leave stops using the location.
-func (l *location) leave(err error) {
+// disable stops using the location.
+func (l *location) disable(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.out = err
+	l.disabled = err
 }
 
-func (l *location) left() error {
+func (l *location) disabledBy() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.out
+	return l.disabled
 }
 
 func (l *location) close() error {
@@ -135,18 +135,18 @@ func (l *location) close() error {
 	return errors.Join(errs...)
 }
 
-// headKey is the context key of a *headAnswer, for a request that needs only the digest of a manifest.
+// headKey is the context key of a *headResponse, for a request that needs only the digest of a manifest.
 type headKey struct{}
 
-type headAnswer struct{ header http.Header }
+type headResponse struct{ header http.Header }
 
 // head returns the digest of a source's manifest without reading it. The source cannot be used afterwards.
 func head(ctx context.Context, src types.ImageSource) (digest.Digest, error) {
-	answer := &headAnswer{}
-	if _, _, err := src.GetManifest(context.WithValue(ctx, headKey{}, answer), nil); err != nil {
+	response := &headResponse{}
+	if _, _, err := src.GetManifest(context.WithValue(ctx, headKey{}, response), nil); err != nil {
 		return "", err
 	}
-	d := digest.Digest(answer.header.Get("Docker-Content-Digest"))
+	d := digest.Digest(response.header.Get("Docker-Content-Digest"))
 	return d, d.Validate()
 }
 

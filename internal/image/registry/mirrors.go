@@ -36,9 +36,9 @@ type Part string
 
 // Parts of an image.
 const (
-	aManifest  Part = "manifest"
-	Blob       Part = "blob"
-	Signatures Part = "signatures"
+	manifestPart Part = "manifest"
+	Blob         Part = "blob"
+	Signatures   Part = "signatures"
 )
 
 // turnOf returns the key of a part. The empty digest stands for the pinned manifest or index.
@@ -109,7 +109,7 @@ func (s *Source) ask(ctx context.Context, part Part, d digest.Digest, ask func(c
 	var notes []string
 	for i := first; i < n; i++ {
 		l, last := s.locations[i], i == n-1
-		known := l.left()
+		known := l.disabledBy()
 		err := known
 		if err == nil {
 			err = s.askOne(ctx, l, part, ask)
@@ -135,8 +135,8 @@ func (s *Source) ask(ctx context.Context, part Part, d digest.Digest, ask func(c
 			return failed.err(s.pinned == "")
 		case !last && known == nil:
 			notes = append(notes, fmt.Sprintf("%s from %s: %v; asking %s", what, l.name(), reword(err), s.locations[i+1].name()))
-			if part == aManifest && s.raw == nil || !l.connected() {
-				l.leave(err)
+			if part == manifestPart && s.raw == nil || !l.connected() {
+				l.disable(err)
 			}
 		}
 	}

@@ -74,7 +74,7 @@ func TestLimitsOfSignatures(t *testing.T) {
 					t.Error("it would be tried again")
 				}
 			}
-			if n := f.BytesSent("/blobs/"); n > 2*maxAnswers {
+			if n := f.BytesSent("/blobs/"); n > 2*maxResponses {
 				t.Errorf("%d bytes were read", n)
 			}
 		})

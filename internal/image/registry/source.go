@@ -77,7 +77,7 @@ func Open(ctx context.Context, img Image) (*Source, error) {
 }
 
 func (s *Source) open(ctx context.Context) error {
-	return s.ask(ctx, aManifest, "", func(ctx context.Context, l *location, r *reader) error {
+	return s.ask(ctx, manifestPart, "", func(ctx context.Context, l *location, r *reader) error {
 		raw, err := r.Manifest(ctx, "")
 		if err != nil {
 			return err
@@ -105,7 +105,7 @@ func (s *Source) pin(sys *types.SystemContext, img Image) error {
 	}
 	for _, l := range s.locations {
 		if l.name() == s.origin {
-			l.fix(s.pinned)
+			l.pinTo(s.pinned)
 			others = slices.Insert(others, 0, l)
 		} else if err := l.close(); err != nil {
 			return err
@@ -132,7 +132,7 @@ func (s *Source) Manifest(ctx context.Context, d digest.Digest) (raw []byte, err
 	if d == "" {
 		return s.raw, nil
 	}
-	err = s.ask(ctx, aManifest, d, func(ctx context.Context, _ *location, r *reader) (err error) {
+	err = s.ask(ctx, manifestPart, d, func(ctx context.Context, _ *location, r *reader) (err error) {
 		raw, err = r.Manifest(ctx, d)
 		return err
 	})

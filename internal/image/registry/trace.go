@@ -11,12 +11,12 @@ import (
 	"time"
 )
 
-// exchange sends a request. At the debug level it logs the request when it is sent, and its answer when that was read
+// exchange sends a request. At the debug level it logs the request when it is sent, and its response when that was read
 // or abandoned. Neither shows more of the URL than visibleURL.
-func (w *wire) exchange(req *http.Request, other string) (*http.Response, error) {
+func (t *transport) exchange(req *http.Request, other string) (*http.Response, error) {
 	ctx := req.Context()
 	if !slog.Default().Enabled(ctx, slog.LevelDebug) {
-		return w.RoundTripper.RoundTrip(req)
+		return t.RoundTripper.RoundTrip(req)
 	}
 	log := slog.With("method", req.Method, "url", visibleURL(req.URL, other != ""))
 	var more []any
@@ -28,7 +28,7 @@ func (w *wire) exchange(req *http.Request, other string) (*http.Response, error)
 	}
 	log.DebugContext(ctx, "request", more...)
 	began := time.Now()
-	resp, err := w.RoundTripper.RoundTrip(req)
+	resp, err := t.RoundTripper.RoundTrip(req)
 	if err != nil {
 		log.DebugContext(ctx, "no answer", "error", onlyReason(err), "took", since(began))
 		return nil, err
@@ -70,7 +70,7 @@ func onlyReason(err error) string {
 	return err.Error()
 }
 
-// tracedBody is the body of an answer. It calls end once: at its end, when it is closed, or at an error, with that. Close
+// tracedBody is the body of a response. It calls end once: at its end, when it is closed, or at an error, with that. Close
 // may be called during Read.
 type tracedBody struct {
 	io.ReadCloser
@@ -84,17 +84,17 @@ func (b *tracedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	b.n.Add(int64(n))
 	if errors.Is(err, io.EOF) {
-		b.over(nil)
+		b.finish(nil)
 	} else if err != nil {
-		b.over(err)
+		b.finish(err)
 	}
 	return n, err
 }
 
 // Close implements io.Closer.
 func (b *tracedBody) Close() error {
-	b.over(nil)
+	b.finish(nil)
 	return b.ReadCloser.Close()
 }
 
-func (b *tracedBody) over(err error) { b.once.Do(func() { b.end(err) }) }
+func (b *tracedBody) finish(err error) { b.once.Do(func() { b.end(err) }) }

@@ -23,11 +23,11 @@ func reword(err error) error {
 	if err == nil {
 		return nil
 	}
-	if sent, ok := err.(*url.Error); ok && isWire(sent.Err) { //nolint:errorlint // a wrapped one has more context
+	if sent, ok := err.(*url.Error); ok && isResponseError(sent.Err) { //nolint:errorlint // a wrapped one has more context
 		if what := askedFor(sent); what != "" {
 			return &wordedError{what + sent.Err.Error(), err}
 		}
-		return sent.Err // wire's error is sufficient
+		return sent.Err // the error of transport is sufficient
 	}
 	err = unreadable(err)
 	text := internals.Shorten(onlyHost(err.Error(), err))
@@ -54,7 +54,7 @@ func askedFor(sent *url.Error) string {
 	return ""
 }
 
-func isWire(err error) bool {
+func isResponseError(err error) bool {
 	var status *StatusError
 	return errors.As(err, &status) || errors.Is(err, ErrRange) || errors.Is(err, ErrContent)
 }

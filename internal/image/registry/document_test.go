@@ -54,7 +54,7 @@ func TestEndlessErrors(t *testing.T) {
 			if class, _ := Classify(err); class == retry.Transient {
 				t.Error("it would be tried again")
 			}
-			if n := sent.Load(); n > maxAnswers {
+			if n := sent.Load(); n > maxResponses {
 				t.Errorf("%d bytes were read", n)
 			}
 		})

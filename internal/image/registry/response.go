@@ -15,8 +15,8 @@ import (
 	"osbuild-containers/internal/manifest"
 )
 
-// refused returns the error for an answer with an error status; the status decides, not the code in the body. It
-// returns nil for answers that the library must see (challenges, missing objects, unsatisfiable ranges), after making the
+// refused returns the error for a response with an error status; the status decides, not the code in the body. It
+// returns nil for responses that the library must see (challenges, missing objects, unsatisfiable ranges), after making the
 // code in the body agree with the status.
 func refused(resp *http.Response) error {
 	switch resp.StatusCode {
@@ -77,7 +77,7 @@ func normalize(resp *http.Response) error {
 // registryError is an error reported by a registry.
 type registryError struct{ Code, Message string }
 
-// errorDocument parses the error in the body of an answer, in the format of registries or of other servers.
+// errorDocument parses the error in the body of a response, in the format of registries or of other servers.
 func errorDocument(raw []byte) (registryError, bool) {
 	var doc struct {
 		Errors           []registryError `json:"errors"`
@@ -105,7 +105,7 @@ func errorDocument(raw []byte) (registryError, bool) {
 	return registryError{}, false
 }
 
-// ErrContent reports an answer that cannot be the requested object, whatever its digest: a login page, an error with
+// ErrContent reports a response that cannot be the requested object, whatever its digest: a login page, an error with
 // status 200, or a body of the wrong size.
 var ErrContent = errors.New("not the requested content")
 
@@ -118,7 +118,7 @@ type contentError struct {
 func (e *contentError) Error() string        { return e.text }
 func (e *contentError) Is(target error) bool { return target == ErrContent }
 
-// sniffed is how many bytes of an answer are checked.
+// sniffed is how many bytes of a response are checked.
 const sniffed = 512
 
 // unlike returns an error if content that starts with start cannot be the requested object. kind is its Content-Type.
@@ -151,7 +151,7 @@ func firstWords(text []byte) string {
 	return strconv.Quote(string(line))
 }
 
-// checkBlob checks the start of an answer that should be the requested range of a blob.
+// checkBlob checks the start of a response that should be the requested range of a blob.
 func checkBlob(resp *http.Response, sp *span) error {
 	kind := resp.Header.Get("Content-Type")
 	want := sp.size - sp.start
@@ -182,7 +182,7 @@ func checkBlob(resp *http.Response, sp *span) error {
 	return nil
 }
 
-// checkDocument checks the start of an answer that should be a manifest.
+// checkDocument checks the start of a response that should be a manifest.
 func checkDocument(raw []byte, kind string) error {
 	if err := unlike("a manifest", kind, raw); err != nil {
 		return err
