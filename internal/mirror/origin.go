@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
 
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/progress"
+	"osbuild-containers/internal/scratch"
 )
 
 // origin is where a blob is read that may be sent several times: a cache that has it, or its registry. If the mirror may
@@ -20,8 +20,8 @@ type origin struct {
 	run   *run
 	blob  *blob
 	keep  bool
-	kept  *os.File // copy; nil if none is kept
-	whole bool     // kept is complete
+	kept  *scratch.File // copy; nil if none is kept
+	whole bool          // kept is complete
 }
 
 // bar returns the progress bar of the blob.
@@ -83,16 +83,12 @@ func (o *origin) empty() error {
 		_, err := o.kept.Seek(0, io.SeekStart)
 		return err
 	}
-	dir := os.Getenv("TMPDIR")
-	if dir == "" {
-		dir = "/var/tmp" // not /tmp, which may be in memory: layers are large
-	}
-	f, err := os.CreateTemp(dir, "osbuild-containers-")
+	f, err := scratch.NewFile()
 	if err != nil {
-		return fmt.Errorf("keep a layer that is sent several times: %w", err)
+		return err
 	}
 	o.kept = f
-	return os.Remove(f.Name())
+	return nil
 }
 
 func (o *origin) close() {
@@ -111,7 +107,7 @@ type keeping struct {
 func (k *keeping) Read(p []byte) (int, error) {
 	n, err := k.ReadCloser.Read(p)
 	if _, e := k.o.kept.Write(p[:n]); e != nil {
-		return 0, fmt.Errorf("keep a layer that is sent several times: %w", e)
+		return 0, e
 	}
 	if err == io.EOF {
 		k.o.whole = true

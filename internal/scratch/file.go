@@ -46,13 +46,33 @@ func NewFile() (*File, error) {
 		if dir == "" {
 			continue
 		}
-		fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+		f, err := Unnamed(dir)
 		if err == nil {
-			return &File{os.NewFile(uintptr(fd), "temporary file"), dir}, nil
+			return &File{f, dir}, nil
 		}
 		errs = append(errs, fmt.Errorf("%s: %w", dir, err))
 	}
 	return nil, &FileError{Err: errors.Join(errs...)}
+}
+
+// Unnamed creates a file without a name in dir, readable by its owner alone. On file systems without O_TMPFILE it creates
+// and unlinks one.
+func Unnamed(dir string) (*os.File, error) {
+	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+	if err == nil {
+		return os.NewFile(uintptr(fd), "temporary file"), nil
+	}
+	if !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EISDIR) {
+		return nil, err
+	}
+	f, err := os.CreateTemp(dir, ".osbuild-containers-")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }
 
 // Write implements io.Writer. Its errors are FileErrors.

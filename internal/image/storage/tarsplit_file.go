@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"osbuild-containers/internal/layer"
+	"osbuild-containers/internal/scratch"
 )
 
 // maxTarSplit limits a layer's tar-split data, in bytes, compressed: 4,000,000 entries need less than half of it.
@@ -31,7 +32,7 @@ type splitFile struct {
 
 // newSplitFile creates the file in the store's directory of layers, with a limit in bytes.
 func newSplitFile(dir string, limit int64) (*splitFile, error) {
-	file, err := unnamed(dir)
+	file, err := scratch.Unnamed(dir)
 	if err != nil {
 		return nil, fmt.Errorf("make temporary file in %s: %w", dir, err)
 	}
@@ -58,25 +59,6 @@ func (b *bounded) Write(p []byte) (int, error) {
 		return 0, &layer.LimitError{What: "compressed bytes in the headers of the layer", Limit: b.limit}
 	}
 	return b.to.Write(p)
-}
-
-// unnamed creates a file without a name. On file systems without O_TMPFILE it creates and unlinks one.
-func unnamed(dir string) (*os.File, error) {
-	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
-	if err == nil {
-		return os.NewFile(uintptr(fd), "tar-split data of a layer"), nil
-	}
-	if !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EISDIR) {
-		return nil, err
-	}
-	file, err := os.CreateTemp(dir, ".tar-split-")
-	if err != nil {
-		return nil, err
-	}
-	if err := os.Remove(file.Name()); err != nil {
-		return nil, errors.Join(err, file.Close())
-	}
-	return file, nil
 }
 
 // finish flushes and closes the compressor.
