@@ -98,12 +98,12 @@ func (d *dir) open(name string) (*dir, error) {
 	return sub, nil
 }
 
-// look opens a subdirectory for looking up names only. It takes two system calls, since there may be thousands of
+// openForLookup opens a subdirectory for looking up names only. It takes two system calls, since there may be thousands of
 // images.
-func (d *dir) look(name string) (dir, error) {
+func (d *dir) openForLookup(name string) (dir, error) {
 	fd, err := unix.Openat(d.fd(), name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return dir{}, d.noDir(name, d.failed("open", name, err))
+		return dir{}, d.explainNotDir(name, d.failed("open", name, err))
 	}
 	sub := dir{path: d.join(name), raw: fd}
 	var st unix.Stat_t
@@ -138,8 +138,8 @@ func (d *dir) checkDir(name string) (unix.Stat_t, error) {
 	return st, nil
 }
 
-// noDir explains ENOTDIR for a symbolic link.
-func (d *dir) noDir(name string, err error) error {
+// explainNotDir explains ENOTDIR for a symbolic link.
+func (d *dir) explainNotDir(name string, err error) error {
 	if errors.Is(err, unix.ENOTDIR) {
 		if st, e := d.stat(name); e == nil && st.Mode&unix.S_IFMT == unix.S_IFLNK {
 			return &foreignError{d.join(name), "is a symbolic link"}
@@ -152,7 +152,7 @@ func (d *dir) noDir(name string, err error) error {
 func (d *dir) openAny(name string) (*dir, error) {
 	f, err := d.openat(name, unix.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
-		return nil, d.noDir(name, err)
+		return nil, d.explainNotDir(name, err)
 	}
 	return &dir{f: f, path: d.join(name)}, nil
 }

@@ -189,7 +189,7 @@ func TestOtherWays(t *testing.T) {
 		"no exchange":           {"renameat2", syscall.EINVAL, flags(unix.RENAME_EXCHANGE), false, false},
 		"no files without name": {"openat", syscall.EOPNOTSUPP, func(c calls.Call) bool { return c.Args[2]&unix.O_TMPFILE == unix.O_TMPFILE }, false, false},
 		"no /proc":              {"linkat", syscall.ENOENT, flags(unix.AT_SYMLINK_FOLLOW), false, false},
-		"no directory sync":     {"fsync", syscall.EINVAL, isFolder, false, false},
+		"no directory sync":     {"fsync", syscall.EINVAL, isDirectory, false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -226,7 +226,7 @@ func TestOtherWays(t *testing.T) {
 	}
 }
 
-func isFolder(c calls.Call) bool {
+func isDirectory(c calls.Call) bool {
 	fi, err := os.Stat(c.Path)
 	return err == nil && fi.IsDir()
 }

@@ -194,7 +194,7 @@ func TestSyncOfAYoungName(t *testing.T) {
 	}
 }
 
-// Of many young names that are syncd together, one whose publisher has its lock is an error, and the others are not.
+// Of many recent names that are syncd together, one whose publisher has its lock is an error, and the others are not.
 func TestSyncOfManyYoungNames(t *testing.T) {
 	c, p := newCache(t)
 	var ids []digest.Digest

@@ -91,7 +91,7 @@ func hasDigest(f *os.File, d digest.Digest) bool {
 // renames.
 func exchange(in *dir, fresh string, parent *dir, old string) error {
 	err := in.renameFlags(fresh, parent, old, unix.RENAME_EXCHANGE)
-	if !noFlag(err) {
+	if !isUnsupported(err) {
 		return err
 	}
 	away := old + "-" + oldSuffix // in the same directory, from which the next publication removes it
@@ -104,5 +104,5 @@ func exchange(in *dir, fresh string, parent *dir, old string) error {
 	return parent.removeAll(away)
 }
 
-// noFlag reports whether the file system or the kernel does not support renameat2 or the flag.
-func noFlag(err error) bool { return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) }
+// isUnsupported reports whether the file system or the kernel does not support renameat2 or the flag.
+func isUnsupported(err error) bool { return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) }

@@ -75,7 +75,7 @@ func (c *Cache) makeTop(name string) (*dir, error) {
 	if err != nil {
 		return nil, err
 	}
-	if made || d.isYoung() {
+	if made || d.changedRecently() {
 		if err := in.sync(); err != nil {
 			d.close()
 			return nil, err
@@ -138,17 +138,17 @@ func isNew(path string) bool {
 	return err != nil || st.Mask&unix.STATX_BTIME == 0 || isRecent(st.Btime.Sec)
 }
 
-// young is the age below which a name may not be on disk yet: twice the longest interval after which a file system
+// recentAge is the age below which a name may not be on disk yet: twice the longest interval after which a file system
 // commits by itself, the 30 seconds of btrfs and xfs.
-const young = time.Minute
+const recentAge = time.Minute
 
 func isRecent(seconds int64) bool {
 	age := time.Since(time.Unix(seconds, 0))
-	return age < young && age > -young
+	return age < recentAge && age > -recentAge
 }
 
-// isYoung reports whether a name was added to or removed from the directory recently.
-func (d *dir) isYoung() bool {
+// changedRecently reports whether a name was added to or removed from the directory recently.
+func (d *dir) changedRecently() bool {
 	var st unix.Stat_t
 	return unix.Fstat(d.fd(), &st) != nil || isRecent(int64(st.Ctim.Sec)) //nolint:unconvert // its type depends on the architecture
 }

@@ -53,8 +53,8 @@ func (c *Cache) OpenPool(ctx context.Context) (_ *Pool, err error) {
 	if err := c.waitFor("the blob pool "+root.path).lock(ctx, p.use, unix.LOCK_SH); err != nil {
 		return nil, fmt.Errorf("lock the blob pool: %w", err)
 	}
-	sweep(p.staging, stagePrefix)
-	p.sweepPartial()
+	removeDead(p.staging, stagePrefix)
+	p.removePooledPartial()
 	return p, nil
 }
 
@@ -279,9 +279,9 @@ func (p *Pool) openPartial(name string) (*os.File, error) {
 	return f, err
 }
 
-// sweepPartial removes the partial files of blobs that are in the pool, which remain when a writer is killed while it
+// removePooledPartial removes the partial files of blobs that are in the pool, which remain when a writer is killed while it
 // publishes a blob.
-func (p *Pool) sweepPartial() {
+func (p *Pool) removePooledPartial() {
 	names, err := p.partial.names()
 	if err != nil {
 		return

@@ -55,7 +55,7 @@ func (c *Cache) Prune(ctx context.Context, before time.Time) (pruned Pruned, err
 // prunePool does the work of Prune. The caller has locked the pool.
 func (c *Cache) prunePool(root *dir, before time.Time, pruned *Pruned) error {
 	if staging, err := root.open("staging"); err == nil {
-		sweep(staging, stagePrefix)
+		removeDead(staging, stagePrefix)
 		staging.close()
 	}
 	pooled, err := c.Pooled()
@@ -95,7 +95,7 @@ func (c *Cache) prunePool(root *dir, before time.Time, pruned *Pruned) error {
 // freed. Directories without an image are removed if they were not changed since before.
 func (c *Cache) RemoveStale(ctx context.Context, before time.Time) (freed int64, err error) {
 	if files, err := c.openTop(filesDir); err == nil {
-		sweep(files, replacePrefix)
+		removeDead(files, replacePrefix)
 	}
 	containers, names, err := c.list(containersDir)
 	if err != nil {

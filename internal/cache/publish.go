@@ -48,11 +48,11 @@ func (p *Pool) publish(ctx context.Context, id digest.Digest, img *Image) error 
 		return err
 	}
 	defer parent.close()
-	made = made || parent.isYoung()
-	sweep(parent, stagePrefix)
-	err = p.show(p.staging, parent, id, img)
+	made = made || parent.changedRecently()
+	removeDead(parent, stagePrefix)
+	err = p.publishFrom(p.staging, parent, id, img)
 	if errors.Is(err, unix.EXDEV) { // the pool is on another file system
-		err = p.show(parent, parent, id, img)
+		err = p.publishFrom(parent, parent, id, img)
 	}
 	if err == nil {
 		err = parent.sync()
@@ -63,9 +63,9 @@ func (p *Pool) publish(ctx context.Context, id digest.Digest, img *Image) error 
 	return err
 }
 
-// show assembles the image in a stage in the directory in, and renames the stage to the image's name. Files next to
+// publishFrom assembles the image in a stage in the directory in, and renames the stage to the image's name. Files next to
 // the image are written first, since they have no meaning without it.
-func (p *Pool) show(in, parent *dir, id digest.Digest, img *Image) error {
+func (p *Pool) publishFrom(in, parent *dir, id digest.Digest, img *Image) error {
 	there, err := p.isAt(id, img)
 	if err != nil {
 		return err
@@ -90,7 +90,7 @@ func (p *Pool) show(in, parent *dir, id digest.Digest, img *Image) error {
 		return err
 	}
 	err = s.in.renameFlags(s.name, parent, imageDir, unix.RENAME_NOREPLACE)
-	if noFlag(err) { // rename does not replace a non-empty directory, nor a file by a directory
+	if isUnsupported(err) { // rename does not replace a non-empty directory, nor a file by a directory
 		err = s.in.rename(s.name, parent, imageDir)
 	}
 	if errors.Is(err, unix.EEXIST) || errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.ENOTDIR) {

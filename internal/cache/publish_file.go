@@ -109,7 +109,7 @@ func nameFile(in *dir, name string, raw []byte) error {
 // replaceFile writes the file in a directory of its own, which is pruned after a crash, and renames
 // it. A directory of that name is removed.
 func replaceFile(in *dir, name string, raw []byte) error {
-	sweep(in, replacePrefix)
+	removeDead(in, replacePrefix)
 	s, err := newStage(in, replacePrefix)
 	if err != nil {
 		return err

@@ -19,7 +19,7 @@ type Published struct {
 	image      dir
 	containers *dir
 	id         string // the directory that contains image/, relative to containers
-	young      bool   // its name may not be on disk
+	recent     bool   // its name may not be on disk
 	used       int64  // when the version file was last accessed, seconds since 1970, if Has has seen it
 }
 
@@ -36,15 +36,15 @@ func (c *Cache) OpenImage(id digest.Digest) (*Published, error) {
 	if err != nil {
 		return nil, err
 	}
-	pub.young = isRecent(int64(st.Ctim.Sec)) //nolint:unconvert // its type depends on the architecture
-	if pub.image, err = containers.look(pub.beside(imageDir)); err != nil {
+	pub.recent = isRecent(int64(st.Ctim.Sec)) //nolint:unconvert // its type depends on the architecture
+	if pub.image, err = containers.openForLookup(pub.beside(imageDir)); err != nil {
 		return nil, err
 	}
 	return pub, nil
 }
 
-// IsYoung reports whether the image was so new when it was opened that its name may not be on disk; Sync makes sure of it.
-func (p *Published) IsYoung() bool { return p.young }
+// IsRecent reports whether the image was so new when it was opened that its name may not be on disk; Sync makes sure of it.
+func (p *Published) IsRecent() bool { return p.recent }
 
 // beside returns the path of a file next to image/.
 func (p *Published) beside(name string) string { return p.id + "/" + name }

@@ -67,7 +67,7 @@ func (c *Cache) Remove(ctx context.Context, id digest.Digest, same func(*Publish
 		return 0, err
 	}
 	defer s.remove()
-	if err := s.takeAway(parent); err != nil {
+	if err := s.moveOut(parent); err != nil {
 		return 0, err
 	}
 	freed = s.in.freed(s.name)
@@ -102,8 +102,8 @@ func (p *Published) lock() (unlock func(), err error) {
 	return func() { f.Close() }, nil
 }
 
-// takeAway moves the image into the stage, unless it is mounted, for instance as an input of a running build.
-func (s *stage) takeAway(parent *dir) error {
+// moveOut moves the image into the stage, unless it is mounted, for instance as an input of a running build.
+func (s *stage) moveOut(parent *dir) error {
 	mounted := fmt.Errorf("%w: a build has it mounted", ErrInUse)
 	if isMounted(parent) {
 		return mounted

@@ -44,8 +44,8 @@ func (s *stage) remove() {
 	s.dir.close()
 }
 
-// sweep removes the stages in a directory whose creators are dead. A living creator holds a lock.
-func sweep(in *dir, prefix string) {
+// removeDead removes the stages in a directory whose creators are dead. A living creator holds a lock.
+func removeDead(in *dir, prefix string) {
 	eachDead(in, prefix, func(name string) { _ = in.removeAll(name) })
 }
 

@@ -141,7 +141,7 @@ func (c *Cache) Sync(ctx context.Context, images, lists []digest.Digest) map[dig
 // of the disk instead of one for each. It waits for what else is to be written there, so it is not for a few.
 const manyNames = 16
 
-// syncNames syncs the young ones of the names in one directory of the cache. wait returns when the process that
+// syncNames syncs the recent ones of the names in one directory of the cache. wait returns when the process that
 // published one has synced it, or died; sync syncs what is below one.
 func (c *Cache) syncNames(top string, names []digest.Digest, errs map[digest.Digest]error, wait func(digest.Digest) error, sync func(*dir, digest.Digest) error) {
 	if len(names) == 0 {

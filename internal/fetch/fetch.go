@@ -47,8 +47,8 @@ type job struct {
 
 	rehash bool // verify pooled blobs before using them
 
-	mu    sync.Mutex
-	young []digest.Digest // ids of cached images whose names may not be synced yet
+	mu     sync.Mutex
+	recent []digest.Digest // ids of cached images whose names may not be synced yet
 
 	noPolicy sync.Once // logs once that there is no policy.json
 
@@ -152,7 +152,7 @@ func (j *job) settle(ctx context.Context, results []request.Result) {
 			lists = append(lists, it.ID)
 		}
 	}
-	errs := j.cache.Sync(ctx, j.young, lists)
+	errs := j.cache.Sync(ctx, j.recent, lists)
 	for n, it := range j.req.Items {
 		if !results[n].Success {
 			continue

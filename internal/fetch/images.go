@@ -63,9 +63,9 @@ func (j *job) hasImage(ctx context.Context, it request.Item) bool {
 func (j *job) hit(ctx context.Context, it request.Item) *cache.Published {
 	pub, err := j.complete(ctx, it)
 	j.noteRefused(it, err)
-	if pub != nil && pub.IsYoung() {
+	if pub != nil && pub.IsRecent() {
 		j.mu.Lock()
-		j.young = append(j.young, it.ID)
+		j.recent = append(j.recent, it.ID)
 		j.mu.Unlock()
 	}
 	return pub
@@ -78,7 +78,7 @@ func (j *job) noteRefused(it request.Item, err error) {
 }
 
 // complete opens the image if the cache has it complete and as pinned; otherwise it returns nil. The error is
-// that of policy.json, which is evaluated on the stored manifest and signatures, whoever fetched them.
+// that of policy.json, which is evaluated on the stored manifest and signatures, no matter which process fetched them.
 func (j *job) complete(ctx context.Context, it request.Item) (*cache.Published, error) {
 	pub, err := j.cache.OpenImage(it.ID)
 	if err != nil {
@@ -321,8 +321,8 @@ func (s *session) allowed(ctx context.Context, d digest.Digest, raw []byte) (sig
 // shownOffers is the maximum number of manifest list entries in an error.
 const shownOffers = 20
 
-// isTrouble reports whether the server or network failed, as opposed to the request being wrong.
-func isTrouble(err error) bool {
+// isServerFailure reports whether the server or network failed, as opposed to the request being wrong.
+func isServerFailure(err error) bool {
 	if err == nil {
 		return false
 	}
@@ -344,7 +344,7 @@ func (s *session) pick(ctx context.Context, list *manifest.Manifest) ([]byte, *m
 		switch {
 		case ctx.Err() != nil:
 			return nil, nil, context.Cause(ctx)
-		case isTrouble(err): // the other entries would fail too
+		case isServerFailure(err): // the other entries would fail too
 			return nil, nil, err
 		case err != nil:
 			offer += e.Digest.String() + ": " + err.Error()

@@ -120,7 +120,7 @@ func cachedSize(c *cache.Cache, id digest.Digest) (size int64) {
 	return size
 }
 
-func (j *job) plan(ctx context.Context, present func(context.Context, request.Item) bool, look func(context.Context, *session, *Planned) error) []Planned {
+func (j *job) plan(ctx context.Context, present func(context.Context, request.Item) bool, planOne func(context.Context, *session, *Planned) error) []Planned {
 	plans := make([]Planned, len(j.req.Items))
 	var g errgroup.Group // without its context: a failed item must not cancel the others
 	g.SetLimit(j.req.Options.MaxParallel)
@@ -133,7 +133,7 @@ func (j *job) plan(ctx context.Context, present func(context.Context, request.It
 				if p.Cached = present(ctx, ri); p.Cached {
 					return nil
 				}
-				return it.look(ctx, p, look)
+				return it.plan(ctx, p, planOne)
 			})
 			if err != nil && ctx.Err() != nil {
 				err = context.Cause(ctx)
@@ -148,7 +148,7 @@ func (j *job) plan(ctx context.Context, present func(context.Context, request.It
 	return plans
 }
 
-func (it *item) look(ctx context.Context, p *Planned, look func(context.Context, *session, *Planned) error) (err error) {
+func (it *item) plan(ctx context.Context, p *Planned, planOne func(context.Context, *session, *Planned) error) (err error) {
 	if err := it.target.Refused(ctx); err != nil {
 		return err
 	}
@@ -158,7 +158,7 @@ func (it *item) look(ctx context.Context, p *Planned, look func(context.Context,
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
 	p.From = s.source().Origin()
-	return look(ctx, s, p)
+	return planOne(ctx, s, p)
 }
 
 func planImage(ctx context.Context, s *session, p *Planned) error {

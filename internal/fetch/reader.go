@@ -132,7 +132,7 @@ func (r *reader) open() error {
 		case errors.Is(err, registry.ErrContent) && r.rewind == nil && !r.second:
 			r.second = true
 		case err != nil:
-			r.unslot()
+			r.releaseSlot()
 			return err
 		default:
 			return nil
@@ -201,11 +201,11 @@ func (r *reader) again(err error) bool {
 func (r *reader) drop(err error) error {
 	r.r.Close()
 	r.r = nil
-	r.unslot()
+	r.releaseSlot()
 	return r.w.Stop(err)
 }
 
-func (r *reader) unslot() {
+func (r *reader) releaseSlot() {
 	if r.release != nil {
 		r.release()
 		r.release = nil
@@ -217,6 +217,6 @@ func (r *reader) Close() error {
 	if r.r != nil {
 		_ = r.drop(nil)
 	}
-	r.unslot() // still held after a panic in open
+	r.releaseSlot() // still held after a panic in open
 	return nil
 }
