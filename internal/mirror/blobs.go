@@ -139,12 +139,12 @@ func (r *run) missing(ctx context.Context, b *blob) (missing []*want, have bool)
 // copyBlob mounts or sends a blob to each repository that lacks it.
 func (r *run) copyBlob(ctx context.Context, b *blob) {
 	missing, have := r.missing(ctx, b)
-	from := &origin{run: r, blob: b, keep: len(missing) > 1 && !r.mounts.yes.Load()}
+	from := &blobSource{run: r, blob: b, keep: len(missing) > 1 && !r.mounts.yes.Load()}
 	defer from.close()
 	for _, w := range missing {
 		var s Sum
 		err := r.inSlot(ctx, func() (err error) {
-			s, err = r.bring(ctx, w, from, have)
+			s, err = r.mountOrSend(ctx, w, from, have)
 			return err
 		})
 		if err != nil {
@@ -156,8 +156,8 @@ func (r *run) copyBlob(ctx context.Context, b *blob) {
 	}
 }
 
-// bring mounts the blob if another repository has it and the registry mounts, and otherwise sends it.
-func (r *run) bring(ctx context.Context, w *want, from *origin, have bool) (Sum, error) {
+// mountOrSend mounts the blob if another repository has it and the registry mounts, and otherwise sends it.
+func (r *run) mountOrSend(ctx context.Context, w *want, from *blobSource, have bool) (Sum, error) {
 	b := from.blob
 	if have && !r.mounts.no.Load() {
 		mounted, err := w.to.mount(ctx, b.Descriptor)

@@ -35,7 +35,7 @@ func (u *unit) read(ctx context.Context) error {
 		if err := u.check(ctx, u.pins, raw, top, ""); err != nil {
 			return err
 		}
-		return u.end(ctx, raw, top)
+		return u.addTop(ctx, raw, top)
 	}
 	seen := map[digest.Digest]bool{}
 	for _, e := range top.Entries {
@@ -52,11 +52,11 @@ func (u *unit) read(ctx context.Context) error {
 				return fmt.Errorf("%s: %w", e.Digest, err)
 			}
 			u.add(raw, m, "")
-			if err := u.signatures(ctx, e.Digest); err != nil {
+			if err := u.addSignatures(ctx, e.Digest); err != nil {
 				return err
 			}
 		case u.run.All:
-			if err := u.tree(ctx, e.Digest, 0); err != nil {
+			if err := u.addTree(ctx, e.Digest, 0); err != nil {
 				return err
 			}
 		default:
@@ -70,21 +70,21 @@ func (u *unit) read(ctx context.Context) error {
 			return fmt.Errorf("the manifest list does not name %s, which is pinned for %s: pin it again", p.Manifest, p.Platform)
 		}
 	}
-	return u.end(ctx, raw, top)
+	return u.addTop(ctx, raw, top)
 }
 
-// end adds the manifest that the tag points to.
-func (u *unit) end(ctx context.Context, raw []byte, top *manifest.Manifest) error {
-	if err := u.signatures(ctx, u.Digest); err != nil {
+// addTop adds the manifest that the tag points to.
+func (u *unit) addTop(ctx context.Context, raw []byte, top *manifest.Manifest) error {
+	if err := u.addSignatures(ctx, u.Digest); err != nil {
 		return err
 	}
 	u.add(raw, top, u.tag)
-	u.unchecked()
+	u.logUnchecked()
 	return nil
 }
 
-// unchecked logs what is copied without a check of policy.json.
-func (u *unit) unchecked() {
+// logUnchecked logs what is copied without a check of policy.json.
+func (u *unit) logUnchecked() {
 	var what []string
 	if u.others > 0 {
 		what = append(what, fmt.Sprintf("manifests that are not pinned: %d", u.others))
@@ -97,10 +97,10 @@ func (u *unit) unchecked() {
 	}
 }
 
-// signatures adds the sigstore signatures of a manifest, if its repository has any in cosign's form: without them, a
+// addSignatures adds the sigstore signatures of a manifest, if its repository has any in cosign's form: without them, a
 // policy.json that requires signatures refuses the mirrored image. Their tag is not pinned, so their current state is
 // copied, within the limits for signatures of a fetched image.
-func (u *unit) signatures(ctx context.Context, d digest.Digest) (err error) {
+func (u *unit) addSignatures(ctx context.Context, d digest.Digest) (err error) {
 	tag := strings.Replace(d.String(), ":", "-", 1) + ".sig"
 	s, err := u.run.streams.Open(ctx, request.Image{Name: u.name + ":" + tag, Access: u.run.From, Transport: request.Docker}, u.item)
 	if image.IsNotFound(err) {
@@ -147,8 +147,8 @@ func (u *unit) check(ctx context.Context, pins []pin.Image, raw []byte, m *manif
 // maxNested limits the nesting of lists.
 const maxNested = 4
 
-// tree adds the manifests named by a list that are not pinned themselves.
-func (u *unit) tree(ctx context.Context, d digest.Digest, depth int) error {
+// addTree adds the manifests named by a list that are not pinned themselves.
+func (u *unit) addTree(ctx context.Context, d digest.Digest, depth int) error {
 	if slices.ContainsFunc(u.docs, func(doc document) bool { return doc.digest == d }) {
 		return nil
 	}
@@ -164,7 +164,7 @@ func (u *unit) tree(ctx context.Context, d digest.Digest, depth int) error {
 		return fmt.Errorf("%s: %w", d, err)
 	}
 	for _, e := range m.Entries {
-		if err := u.tree(ctx, e.Digest, depth+1); err != nil {
+		if err := u.addTree(ctx, e.Digest, depth+1); err != nil {
 			return err
 		}
 	}

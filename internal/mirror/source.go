@@ -14,9 +14,9 @@ import (
 	"osbuild-containers/internal/scratch"
 )
 
-// origin is where a blob is read that may be sent several times: a cache that has it, or its registry. If the mirror may
+// blobSource is where a blob is read that may be sent several times: a cache that has it, or its registry. If the mirror may
 // not mount, a copy is kept in the meantime, so that the registry is read only once.
-type origin struct {
+type blobSource struct {
 	run   *run
 	blob  *blob
 	keep  bool
@@ -35,17 +35,17 @@ func (w *want) bar(b *blob) *progress.Blob {
 }
 
 // send sends the blob to the repository that wants it.
-func (o *origin) send(ctx context.Context, w *want) error {
-	bar := w.bar(o.blob)
-	note := o.run.note(w.units[0].item, "blob "+progress.Short(o.blob.Digest.String()))
-	err := w.to.put(ctx, o.blob.Descriptor, note, func(ctx context.Context) (io.ReadCloser, error) {
+func (s *blobSource) send(ctx context.Context, w *want) error {
+	bar := w.bar(s.blob)
+	note := s.run.note(w.units[0].item, "blob "+progress.Short(s.blob.Digest.String()))
+	err := w.to.put(ctx, s.blob.Descriptor, note, func(ctx context.Context) (io.ReadCloser, error) {
 		bar.Begin("sending")
 		bar.Reset(0)
-		r, err := o.open(ctx, w.units[0])
+		r, err := s.open(ctx, w.units[0])
 		if err != nil {
 			return nil, err
 		}
-		return shown{r, bar}, nil
+		return progressReader{r, bar}, nil
 	})
 	if err == nil {
 		bar.Done()
@@ -54,63 +54,63 @@ func (o *origin) send(ctx context.Context, w *want) error {
 }
 
 // open opens the blob, verified.
-func (o *origin) open(ctx context.Context, u *unit) (io.ReadCloser, error) {
-	b := o.blob
-	if o.whole {
-		return verify(b.Digest, io.NopCloser(io.NewSectionReader(o.kept, 0, b.Size)), nil), nil
+func (s *blobSource) open(ctx context.Context, u *unit) (io.ReadCloser, error) {
+	b := s.blob
+	if s.whole {
+		return verify(b.Digest, io.NopCloser(io.NewSectionReader(s.kept, 0, b.Size)), nil), nil
 	}
-	if c := o.run.Cache; c != nil && !b.damaged.Load() {
+	if c := s.run.Cache; c != nil && !b.damaged.Load() {
 		if f, err := c.OpenBlob(b.id, b.Digest, b.Size); err == nil {
 			return verify(b.Digest, f, func() { b.damaged.Store(true) }), nil
 		}
 	}
 	r := u.stream.Blob(ctx, b.Descriptor)
-	if !o.keep {
+	if !s.keep {
 		return r, nil
 	}
-	if err := o.empty(); err != nil {
+	if err := s.resetCopy(); err != nil {
 		return nil, err
 	}
-	return &keeping{r, o}, nil
+	return &teeReader{r, s}, nil
 }
 
-// empty creates an unnamed file for the copy.
-func (o *origin) empty() error {
-	if o.kept != nil {
-		if err := o.kept.Truncate(0); err != nil {
+// resetCopy empties the copy, or creates its file.
+func (s *blobSource) resetCopy() error {
+	if s.kept != nil {
+		if err := s.kept.Truncate(0); err != nil {
 			return err
 		}
-		_, err := o.kept.Seek(0, io.SeekStart)
+		_, err := s.kept.Seek(0, io.SeekStart)
 		return err
 	}
 	f, err := scratch.NewFile()
 	if err != nil {
 		return err
 	}
-	o.kept = f
+	s.kept = f
 	return nil
 }
 
-func (o *origin) close() {
-	if o.kept != nil {
-		o.kept.Close()
+func (s *blobSource) close() {
+	if s.kept != nil {
+		s.kept.Close()
 	}
 }
 
-// keeping copies what is read to the kept file.
-type keeping struct {
+// teeReader copies what is read to the kept file.
+type teeReader struct {
 	io.ReadCloser
-	o *origin
+	source *blobSource
 }
 
 // Read implements io.Reader.
-func (k *keeping) Read(p []byte) (int, error) {
-	n, err := k.ReadCloser.Read(p)
-	if _, e := k.o.kept.Write(p[:n]); e != nil {
+func (t *teeReader) Read(p []byte) (int, error) {
+	n, err := t.ReadCloser.Read(p)
+	if _, e := t.source.kept.Write(p[:n]); e != nil {
 		return 0, e
 	}
 	if err == io.EOF {
-		k.o.whole = true
+		t.source.whole = true
 	}
 	return n, err
 }
@@ -140,14 +140,14 @@ func (v *verified) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// shown reports the bytes read to a progress bar.
-type shown struct {
+// progressReader reports the bytes read to a progress bar.
+type progressReader struct {
 	io.ReadCloser
 	bar *progress.Blob
 }
 
 // Read implements io.Reader.
-func (s shown) Read(p []byte) (int, error) {
+func (s progressReader) Read(p []byte) (int, error) {
 	n, err := s.ReadCloser.Read(p)
 	s.bar.Add(int64(n))
 	return n, err
