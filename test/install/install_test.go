@@ -2,6 +2,7 @@
 package install
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -110,6 +111,34 @@ func TestInstallAndUninstall(t *testing.T) {
 	}
 	if raw, err := os.ReadFile(filepath.Join(root, "usr/lib/osbuild/sources/org.osbuild.skopeo")); err != nil || string(raw) != theirs {
 		t.Errorf("osbuild's module: %q, %v", raw, err)
+	}
+}
+
+// TestEveryUserCanReadWhatIsInstalled installs what make has built with a umask that gives other users nothing.
+func TestEveryUserCanReadWhatIsInstalled(t *testing.T) {
+	build, root := t.TempDir(), t.TempDir()
+	defer syscall.Umask(syscall.Umask(0o077))
+	for _, file := range []string{
+		"osbuild-containers", "libdir/sources/x", "libdir/sources/x.meta.json", "libdir/stages/x", "man1/x",
+		"completions/osbuild-containers.bash", "completions/_osbuild-containers", "completions/osbuild-containers.fish",
+	} {
+		path := filepath.Join(build, file)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o777), os.WriteFile(path, nil, 0o777)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run(t, "packaging/install", build, root, "/usr", "")
+	if err := filepath.WalkDir(filepath.Join(root, "usr"), func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := e.Info()
+		if mode := info.Mode().Perm(); mode&0o444 != 0o444 || mode&0o111 != 0 && mode&0o111 != 0o111 || mode&0o022 != 0 {
+			t.Errorf("%s has mode %o", path, mode)
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
 	}
 }
 
