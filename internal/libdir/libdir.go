@@ -288,7 +288,11 @@ func (l Dir) put(from, to string) error {
 		return nil
 	}
 	for _, dir := range []string{l.kept(""), filepath.Dir(to)} {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
+		err := os.Mkdir(dir, 0o755)
+		if err == nil {
+			err = os.Chmod(dir, 0o755) // whatever the umask: osbuild can run as any user
+		}
+		if err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func must(t *testing.T, err error) {
@@ -123,6 +125,21 @@ func TestEnableAndDisable(t *testing.T) {
 			t.Errorf("%d disabled, want %d: %v", len(changed), want, changed)
 		}
 		isOsbuilds(t, l, 1)
+	}
+}
+
+// TestEveryUserCanReadWhatIsKept enables modules with a umask that gives other users nothing.
+func TestEveryUserCanReadWhatIsKept(t *testing.T) {
+	ours, l := libdirs(t)
+	defer unix.Umask(unix.Umask(0o077))
+	_, err := l.Enable(ours)
+	must(t, err)
+	for _, name := range []string{"", "sources", "stages"} {
+		info, err := os.Stat(l.kept(name))
+		must(t, err)
+		if got := info.Mode().Perm(); got != 0o755 {
+			t.Errorf("%s has mode %o, want 755", l.kept(name), got)
+		}
 	}
 }
 
