@@ -44,20 +44,18 @@ func (in *importer) blobs(ctx context.Context, pool *cache.Pool, img *foundImage
 			if err != nil && !errors.As(err, new(*missingError)) {
 				err = fmt.Errorf("blob %s: %w", d.Digest, err)
 			}
-			if err != nil {
-				return err
-			}
 			mu.Lock()
 			defer mu.Unlock()
-			r.Bytes += copied
-			r.Reused += d.Size - copied
-			return nil
+			if r.Bytes += copied; err == nil {
+				r.Reused += d.Size - copied
+			}
+			return err
 		})
 	})
 	return g.Wait()
 }
 
-// blob adds one blob to the pool, and returns how many of its bytes were copied.
+// blob adds one blob to the pool, and returns how many of its bytes were copied; on an error, how many are kept.
 func (in *importer) blob(ctx context.Context, pool *cache.Pool, img *foundImage, d manifest.Descriptor, bar *progress.Blob) (int64, error) {
 	if err := in.discard(ctx, pool, d); err != nil {
 		return 0, err
@@ -90,7 +88,7 @@ func (in *importer) blob(ctx context.Context, pool *cache.Pool, img *foundImage,
 	defer c.close()
 	copied, err := in.copy(ctx, w, c, d, bar)
 	if err != nil {
-		return 0, err
+		return copied, err
 	}
 	if err := w.Commit(); err != nil {
 		return 0, err
@@ -122,7 +120,7 @@ func (in *importer) elsewhere(img *foundImage, d manifest.Descriptor) digest.Dig
 }
 
 // copy writes the missing part of the blob, and verifies all of it. A partial blob of an earlier import is discarded, once,
-// if it is not the beginning of the blob.
+// if it is not the beginning of the blob. copy returns how many bytes it copied that are kept.
 func (in *importer) copy(ctx context.Context, w *cache.Writer, c content, d manifest.Descriptor, bar *progress.Blob) (int64, error) {
 	if in.slots.Acquire(ctx, 1) != nil {
 		return 0, context.Cause(ctx)
@@ -141,8 +139,13 @@ func (in *importer) copy(ctx context.Context, w *cache.Writer, c content, d mani
 	if err == nil {
 		err = w.Verify()
 	}
-	if begun == 0 || ctx.Err() != nil || !manifest.IsMismatch(err) {
-		return d.Size - begun, err
+	switch {
+	case err == nil:
+		return d.Size - begun, nil
+	case !manifest.IsMismatch(err):
+		return max(0, w.Offset()-begun), err
+	case begun == 0 || ctx.Err() != nil:
+		return 0, err
 	}
 	if err := w.Reset(); err != nil {
 		return 0, err

@@ -163,7 +163,7 @@ func TestInterruptedDirectoryIsKept(t *testing.T) {
 	b.content.Told = func(digest.Digest, int64) { cancel(why) }
 	err = b.write(ctx, o)
 	path := filepath.Join(parent, ".bundle.partial")
-	if text := hint.Of(err).Flag; !errors.Is(err, why) || !strings.HasSuffix(text, " are kept in "+path+": run it again to continue, or remove that directory") {
+	if text := hint.Of(err).Flag; !errors.Is(err, why) || !strings.HasSuffix(text, " are kept in "+path+": run it again to continue") {
 		t.Errorf("got %v, %q", err, text)
 	}
 	if _, err := os.Stat(o.Path); !errors.Is(err, fs.ErrNotExist) {

@@ -79,7 +79,7 @@ func TestInterruptedExportIsKept(t *testing.T) {
 	defer b.Close()
 	err = b.Write(ctx, o, progress.NewLog(cancelling{func() { cancel(why) }}))
 	path := filepath.Join(dir, ".x.tar.partial")
-	if text := hint.Of(err).Flag; !errors.Is(err, why) || !strings.HasSuffix(text, " are kept in "+path+": run it again to continue, or remove that file") {
+	if text := hint.Of(err).Flag; !errors.Is(err, why) || !strings.HasSuffix(text, " are kept in "+path+": run it again to continue") {
 		t.Errorf("got %v, %q", err, text)
 	}
 	if got, err := os.ReadFile(o.Path); err != nil || string(got) != "old" {
@@ -139,4 +139,44 @@ func TestPartialFilesThatAreNotTrusted(t *testing.T) {
 		}
 		bring(t, t.TempDir(), o.Path)
 	}
+}
+
+// An interrupted import counts exactly what it keeps in the cache, whenever it is interrupted.
+func TestInterruptedImportCountsWhatIsKept(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.tar")
+	must(t, exportAll(t.Context(), twoLayers(t, 1), Output{Path: path, Format: FormatArchive}))
+	for _, line := range []string{": import of image ", ": done"} {
+		ctx, cancel := context.WithCancel(t.Context())
+		c := cache.Open(t.TempDir())
+		done, err := Import(ctx, c, path, ImportOptions{}, progress.NewLog(cancellingAt{line, cancel}))
+		must(t, err)
+		if ctx.Err() == nil {
+			t.Fatalf("no line of the log has %q", line)
+		}
+		cancel()
+		var kept int64
+		for _, list := range []func() ([]cache.Stored, error){c.Pooled, c.Partial} {
+			blobs, err := list()
+			must(t, err)
+			for _, b := range blobs {
+				kept += b.Size
+			}
+		}
+		if got := done.Results[0].Bytes; got != kept || line == ": done" && got == 0 {
+			t.Errorf("interrupted at %q: %d bytes are counted, and %d are kept", line, got, kept)
+		}
+	}
+}
+
+// cancellingAt is a writer that calls cancel when a line has a text.
+type cancellingAt struct {
+	text   string
+	cancel func()
+}
+
+func (c cancellingAt) Write(p []byte) (int, error) {
+	if bytes.Contains(p, []byte(c.text)) {
+		c.cancel()
+	}
+	return len(p), nil
 }

@@ -183,7 +183,7 @@ func (b *Bundle) file(ctx context.Context, place *resolve.Place, compression str
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
 		if n := onDisk(f.File); resumable && n > 0 && f.Keep() == nil {
-			err = kept(err, n, partialPath(place), "file")
+			err = hint.Kept(err, n, partialPath(place))
 		}
 	}
 	if err != nil {
@@ -200,11 +200,6 @@ func partialName(place *resolve.Place) string { return "." + place.Base + ".part
 
 func partialPath(place *resolve.Place) string {
 	return filepath.Join(filepath.Dir(place.Path), partialName(place))
-}
-
-// kept adds to the error of an interrupted export what is kept of it.
-func kept(err error, n int64, path, kind string) error {
-	return hint.Add(err, "%s are kept in %s: run it again to continue, or remove that %s", progress.Bytes(n), path, kind)
 }
 
 // onDisk returns how many bytes a file occupies.
@@ -239,7 +234,7 @@ func (b *Bundle) writeDir(ctx context.Context, place *resolve.Place) error {
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
 		if n := blobsOnDisk(dir); n > 0 {
-			return kept(err, n, dir.Name(), "directory")
+			return hint.Kept(err, n, dir.Name())
 		}
 	}
 	if err != nil {

@@ -21,6 +21,7 @@ import (
 	"osbuild-containers/internal/cacheinfo"
 	"osbuild-containers/internal/fetch"
 	"osbuild-containers/internal/hint"
+	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/pin"
 	"osbuild-containers/internal/request"
 )
@@ -313,15 +314,16 @@ func (e *exportCommand) fetchMissing(ctx context.Context, dir string, w *wanted)
 	}
 	log := e.env.Log()
 	defer log.Close()
-	failed := 0
+	failed, bytes := 0, int64(0)
 	for _, r := range append(fetch.Lists(ctx, lists, log), fetch.Images(ctx, images, log)...) {
+		bytes = manifest.AddSizes(bytes, r.Metadata.Bytes)
 		if !r.Success { // the reason has been logged
 			failed++
 		}
 	}
 	switch {
 	case ctx.Err() != nil:
-		return interrupted(ctx)
+		return interrupted(ctx, bytes)
 	case failed > 0:
 		return fmt.Errorf("%d of %d could not be fetched: nothing was exported", failed, len(lists.Items)+len(images.Items))
 	}

@@ -122,16 +122,16 @@ func (f *fetchCommand) fetch(ctx context.Context, lists, images *request.Request
 	}
 	switch {
 	case ctx.Err() != nil && sum.failed > 0:
-		return interrupted(ctx)
+		return interrupted(ctx, sum.bytes)
 	case sum.failed > 0:
 		return fmt.Errorf("%d of %d could not be fetched", sum.failed, len(sum.rows))
 	}
 	return nil
 }
 
-// interrupted returns the error of an interrupted fetch.
-func interrupted(ctx context.Context) error {
-	return hint.Add(context.Cause(ctx), "what was downloaded is kept: run it again to continue")
+// interrupted returns the error of an interrupted command that has added bytes to the cache.
+func interrupted(ctx context.Context, bytes int64) error {
+	return hint.Kept(context.Cause(ctx), bytes, "the cache")
 }
 
 // createCache creates the cache before anything is fetched into it.

@@ -98,14 +98,15 @@ func (a *app) runImport(ctx context.Context, path string, o bundle.ImportOptions
 		return err
 	}
 	log.Close()
-	failed := 0
+	failed, copied := 0, int64(0)
 	for _, r := range done.Results {
+		copied = manifest.AddSizes(copied, r.Bytes)
 		if r.State == bundle.Failed {
 			failed++
 		}
 	}
 	if ctx.Err() != nil && failed > 0 {
-		return hint.Add(context.Cause(ctx), "what was copied is kept: run it again to continue")
+		return interrupted(ctx, copied)
 	}
 	slices.SortStableFunc(done.Results, func(a, b bundle.Result) int {
 		return cmp.Or(strings.Compare(b.Kind, a.Kind), slices.Compare(a.Names, b.Names), cmp.Compare(a.ID, b.ID))

@@ -45,6 +45,7 @@ type unpackCommand struct {
 	disk      diskFlags
 
 	dest     string // absolute, or "-"
+	fetched  int64  // bytes downloaded into the cache
 	special  bool   // dest is a pipe or a device
 	options  deploy.Options
 	platform *pin.Platform // nil: that of this machine
@@ -299,10 +300,13 @@ func (u *unpackCommand) run(ctx context.Context, what, dest string) (err error) 
 	}
 	log.Unpacking()
 	err = u.unpack(ctx, dir, what, f, log)
-	if err != nil && ctx.Err() != nil {
+	switch {
+	case err == nil || ctx.Err() == nil:
+		return err
+	case u.noCache:
 		return context.Cause(ctx)
 	}
-	return err
+	return interrupted(ctx, u.fetched)
 }
 
 // unpack finds the image and unpacks it.

@@ -19,6 +19,7 @@ import (
 	"osbuild-containers/internal/cacheinfo"
 	"osbuild-containers/internal/fetch"
 	"osbuild-containers/internal/hint"
+	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/pin"
 	"osbuild-containers/internal/process"
 	"osbuild-containers/internal/progress"
@@ -250,6 +251,7 @@ func (u *unpackCommand) bring(ctx context.Context, dir string, i *pin.Image, log
 			do = fetch.Images
 		}
 		for _, result := range do(ctx, r, log) {
+			u.fetched = manifest.AddSizes(u.fetched, result.Metadata.Bytes)
 			if !result.Success { // the reason has been logged
 				return fmt.Errorf("image %q could not be fetched: nothing was unpacked", i.Reference)
 			}

@@ -94,7 +94,11 @@ func (a *app) repair(ctx context.Context, dir string, all []*cacheinfo.Image, da
 	log := a.env.Log()
 	defer log.Close()
 	r := &verify.Repairer{Dir: dir, Options: a.flags.options, Access: a.flags.access(), Log: log}
-	return r.Repair(ctx, all, damaged)
+	done, err := r.Repair(ctx, all, damaged)
+	if err != nil && ctx.Err() != nil {
+		err = interrupted(ctx, r.Fetched)
+	}
+	return done, err
 }
 
 // verifyText formats a block for each image or other file with damage, and a line for all.

@@ -86,6 +86,15 @@ func With(err error, h Hint) error {
 // Add is With with a hint formatted as by New.
 func Add(err error, format string, args ...any) error { return With(err, New(format, args...)) }
 
+// Kept adds to the error of an interrupted command how much of its work is kept, and where; the next run of the command
+// does not repeat it. It adds nothing if n is 0.
+func Kept(err error, n int64, where string) error {
+	if n == 0 {
+		return err
+	}
+	return Add(err, "%s are kept in %s: run it again to continue", progress.Bytes(n), where)
+}
+
 // All returns the hints in the tree of err, in order and without duplicates: those added by With, and those of errors with a
 // method Hint.
 func All(err error) []Hint {

@@ -109,13 +109,10 @@ func Copy(ctx context.Context, o Options, pins []pin.Image, log *progress.Report
 	r.copyBlobs(ctx, blobs)
 	publish.Wait()
 	res := r.result()
-	switch {
-	case ctx.Err() == nil:
-		return res, nil
-	case res.Sent > 0:
-		return nil, hint.Add(context.Cause(ctx), "the registry has %s that were sent: run it again to continue", progress.Bytes(res.Sent))
+	if ctx.Err() != nil {
+		return nil, hint.Kept(context.Cause(ctx), res.Sent, o.Place.String())
 	}
-	return nil, context.Cause(ctx)
+	return res, nil
 }
 
 // Plan reports what Copy would do, and sends nothing.

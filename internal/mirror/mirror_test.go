@@ -130,7 +130,7 @@ func TestInterruptedRunResumes(t *testing.T) {
 	if err == nil {
 		t.Fatal("it was not interrupted")
 	}
-	if text := hint.Text(err, hint.Flags); !strings.Contains(text, "kB that were sent: run it again to continue") {
+	if text := hint.Text(err, hint.Flags); !strings.Contains(text, "kB are kept in "+w.opts.Place.String()+": run it again to continue") {
 		t.Errorf("got %q, want how much was sent", text)
 	}
 	if tags := w.to.Matching(registry.Method(http.MethodPut, "/manifests/")); len(tags) > 0 {

@@ -13,6 +13,7 @@ import (
 	"osbuild-containers/internal/fetch"
 	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/image"
+	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/request"
 )
 
@@ -63,6 +64,7 @@ func (r *Repairer) fetchSome(ctx context.Context, items []request.Item, why map[
 	}
 	for n, res := range fetch.RefetchImages(ctx, req, r.Log) {
 		id := req.Items[n].ID
+		r.Fetched = manifest.AddSizes(r.Fetched, res.Metadata.Bytes)
 		if res.Success {
 			delete(why, id)
 			continue

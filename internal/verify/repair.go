@@ -23,6 +23,7 @@ type Repairer struct {
 	Options request.Options
 	Access  request.Access
 	Log     *progress.Reporter
+	Fetched int64 // bytes downloaded into the cache; set by Repair
 }
 
 // Repaired is the result of a repair.
