@@ -18,6 +18,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/manifest"
 	"osbuild-containers/internal/scratch"
 )
@@ -120,10 +121,26 @@ func storeOptions(location string) (storage.StoreOptions, error) {
 	}
 	opts, err := storage.DefaultStoreOptions()
 	if err != nil {
-		return opts, fmt.Errorf("read storage.conf: %w", err)
+		return opts, hint.With(fmt.Errorf("read storage.conf: %w", err), optionsHint(err))
 	}
 	opts.GraphRoot = cmp.Or(os.Getenv("CONTAINERS_GRAPHROOT"), opts.GraphRoot)
 	return opts, nil
+}
+
+// optionsHint returns the hint for an error of the library, which looks for storage.conf below HOME and makes a directory in
+// XDG_RUNTIME_DIR. After su, the variables may still be those of the other user.
+func optionsHint(err error) hint.Hint {
+	var path *fs.PathError
+	if !errors.As(err, &path) {
+		return hint.Hint{}
+	}
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" && strings.HasPrefix(path.Path, filepath.Clean(dir)) {
+		return hint.New("XDG_RUNTIME_DIR must be a directory of this user: unset it, or log in as this user")
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return hint.New("this user must be able to read %s", path.Path)
+	}
+	return hint.Hint{}
 }
 
 // imagePlaces returns the driver of a store and the directories with images of that driver, in the library's order: the

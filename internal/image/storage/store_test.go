@@ -10,6 +10,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/test/userns"
 )
 
@@ -92,6 +93,42 @@ func TestAdditionalStoreOfAnother(t *testing.T) {
 			}
 			if want = strings.ReplaceAll(want, "<top>", filepath.Dir(os.Getenv(env))); err == nil || err.Error() != want {
 				t.Errorf("got  %v\nwant %s", err, want)
+			}
+		})
+	}
+}
+
+// TestEnvironmentOfAnother checks the hints for a user whose environment is that of another one, as after su.
+func TestEnvironmentOfAnother(t *testing.T) {
+	const runtime = "XDG_RUNTIME_DIR must be a directory of this user: unset it, or log in as this user"
+	for name, want := range map[string]string{
+		"XDG_RUNTIME_DIR=<top>/closed": runtime,
+		"XDG_RUNTIME_DIR=<top>/none":   runtime,
+		"XDG_RUNTIME_DIR=<top>/file":   runtime,
+		"HOME=<top>/closed":            "this user must be able to read <top>/closed/.config/containers/storage.conf",
+	} {
+		t.Run(name, func(t *testing.T) { // in a separate process, since the library reads the environment once
+			const env = "TEST_TOP"
+			if !userns.Second() {
+				if os.Geteuid() != 0 {
+					t.Skip("only root can make files of another user")
+				}
+				top := t.TempDir()
+				if err := errors.Join(os.Mkdir(top+"/closed", 0o700), os.Mkdir(top+"/home", 0o755), os.WriteFile(top+"/file", nil, 0o644)); err != nil {
+					t.Fatal(err)
+				}
+				for _, dir := range []string{filepath.Dir(top), top} {
+					if err := os.Chmod(dir, 0o755); err != nil {
+						t.Fatal(err)
+					}
+				}
+				userns.Inside(t, userns.Ordinary(), env+"="+top, "HOME="+top+"/home", "XDG_RUNTIME_DIR=", "XDG_CONFIG_HOME=",
+					strings.ReplaceAll(name, "<top>", top))
+				return
+			}
+			_, err := OpenStore("")
+			if got, want := hint.Of(err).Field, strings.ReplaceAll(want, "<top>", os.Getenv(env)); got != want {
+				t.Errorf("%v: got the hint %q, want %q", err, got, want)
 			}
 		})
 	}
