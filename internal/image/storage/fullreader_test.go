@@ -3,6 +3,7 @@ package storage
 import (
 	"archive/tar"
 	"bytes"
+	"errors"
 	"io"
 	"testing"
 	"testing/iotest"
@@ -44,7 +45,7 @@ func TestFullReaderReportsErrors(t *testing.T) {
 	for _, want := range []error{io.ErrClosedPipe, io.ErrUnexpectedEOF} {
 		for _, n := range []int{0, 1, 5} {
 			r := fullReader{io.MultiReader(bytes.NewReader(make([]byte, n)), iotest.ErrReader(want))}
-			if got, err := io.ReadAll(r); len(got) != n || err != want {
+			if got, err := io.ReadAll(r); len(got) != n || !errors.Is(err, want) {
 				t.Errorf("got %d bytes and %v, want %d and %v", len(got), err, n, want)
 			}
 		}
