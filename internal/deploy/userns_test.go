@@ -176,7 +176,7 @@ func TestIgnoreOwnersInUserNamespace(t *testing.T) {
 
 func TestIgnoreOwnersAsOrdinaryUser(t *testing.T) {
 	if userns.Inside(t, userns.Ordinary()) {
-		testIgnoreOwners(t, `only root of the host can set attributes of security: 1 are not set, the first is security.capability of "ping"`)
+		testIgnoreOwners(t, `only root, of the host or of a user namespace, can set file capabilities: 1 are not set, the first is security.capability of "ping"`)
 	}
 }
 

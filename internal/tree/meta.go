@@ -136,6 +136,9 @@ func (r *Root) attrError(name, attr string, node bool, err error) error {
 	case err == unix.EPERM && r.Unsupported != nil && strings.HasPrefix(attr, "trusted."):
 		r.Unsupported(name, attr, userns.NoTrusted)
 		return nil
+	case err == unix.EPERM && r.Unsupported != nil && attr == "security.capability" && userns.Restricted():
+		r.Unsupported(name, attr, userns.NoCapability)
+		return nil
 	case err == unix.EPERM && r.Unsupported != nil && strings.HasPrefix(attr, "security.") && userns.Restricted():
 		r.Unsupported(name, attr, userns.NoSecurity)
 		return nil

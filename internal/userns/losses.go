@@ -10,10 +10,11 @@ import (
 
 // Reasons why parts of an image are left out.
 const (
-	NoDevices  = "only root of the host can make device nodes"
-	NoTrusted  = "only root of the host can set attributes of trusted"
-	NoSecurity = "only root of the host can set attributes of security"
-	NoOwners   = "owners are ignored"
+	NoDevices    = "only root of the host can make device nodes"
+	NoTrusted    = "only root of the host can set attributes of trusted"
+	NoSecurity   = "only root of the host can set attributes of security"
+	NoCapability = "only root, of the host or of a user namespace, can set file capabilities"
+	NoOwners     = "owners are ignored"
 )
 
 // WhyNot returns why only root of the host can set an attribute, or "" if others can.
