@@ -14,17 +14,17 @@ import (
 	"osbuild-containers/test/userns"
 )
 
-// TestNotesDoNotDependOnPieces shows that the library's notes of an archive are the same, however the archive arrives.
-func TestNotesDoNotDependOnPieces(t *testing.T) {
+// TestTarSplitDoesNotDependOnPieces shows that the library's tar-split data is the same, however the archive arrives.
+func TestTarSplitDoesNotDependOnPieces(t *testing.T) {
 	archive := userns.Archive(t, []*tar.Header{{Typeflag: tar.TypeDir, Name: "a/", Mode: 0o755}, {Typeflag: tar.TypeReg, Name: "a/f", Mode: 0o644}})
 	for _, padding := range []int{0, 1, 8 << 10, 3 << 20} {
 		var want []byte
 		for name, in := range map[string]func(io.Reader) io.Reader{
 			"whole": func(r io.Reader) io.Reader { return r }, "bytes": iotest.OneByteReader, "halves": iotest.HalfReader, "end with data": iotest.DataErrReader,
 		} {
-			var notes bytes.Buffer
+			var data bytes.Buffer
 			r := in(io.MultiReader(bytes.NewReader(archive), bytes.NewReader(make([]byte, padding))))
-			out, err := asm.NewInputTarStream(fullReader{r}, tarsplit.NewJSONPacker(&notes), nil)
+			out, err := asm.NewInputTarStream(fullReader{r}, tarsplit.NewJSONPacker(&data), nil)
 			if err == nil {
 				_, err = io.Copy(io.Discard, out)
 			}
@@ -32,9 +32,9 @@ func TestNotesDoNotDependOnPieces(t *testing.T) {
 				t.Fatal(err)
 			}
 			if want == nil {
-				want = notes.Bytes()
-			} else if !bytes.Equal(notes.Bytes(), want) {
-				t.Errorf("%d bytes of padding, %s: the notes differ", padding, name)
+				want = data.Bytes()
+			} else if !bytes.Equal(data.Bytes(), want) {
+				t.Errorf("%d bytes of padding, %s: the data differs", padding, name)
 			}
 		}
 	}
