@@ -267,7 +267,7 @@ func (p *process) says(want ...string) string {
 			p.t.Fatalf("the process says %q, want one of %q", got, want)
 		}
 		return got
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		p.t.Fatalf("the process does not say any of %q", want)
 		return ""
 	}

@@ -47,13 +47,13 @@ func (p *peer) close() {
 	}
 }
 
-// returned returns the result of Serve, waiting up to ten seconds.
+// returned returns the result of Serve, waiting up to a minute.
 func (p *peer) returned() error {
 	p.t.Helper()
 	select {
 	case err := <-p.done:
 		return err
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		p.t.Fatal("Serve has not returned")
 		return nil
 	}
@@ -159,7 +159,7 @@ func openFiles(t *testing.T) (n int) {
 func settles(t *testing.T, before int) {
 	t.Helper()
 	got := openFiles(t)
-	for deadline := time.Now().Add(5 * time.Second); got != before; got = openFiles(t) {
+	for deadline := time.Now().Add(time.Minute); got != before; got = openFiles(t) {
 		if time.Now().After(deadline) {
 			t.Errorf("%d files are open, %d before", got, before)
 			return

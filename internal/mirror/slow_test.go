@@ -36,7 +36,7 @@ func TestConnectionsThatHang(t *testing.T) {
 	app := images.New(images.Layer(32 << 20)) // more than sockets buffer
 	w.push("app:v1", app)
 	pins := w.pins("any", "registry.example/app:v1")
-	w.opts.Tries.StallTimeout, w.opts.Tries.HeaderTimeout = 700*time.Millisecond, 700*time.Millisecond
+	w.opts.Tries.StallTimeout, w.opts.Tries.HeaderTimeout = time.Second, time.Second
 	layer := app.Layers[0].Digest.String()
 	w.to.On(registry.Method(http.MethodPatch, "").First(2), registry.Silence())
 	w.from.On(registry.Blob(layer).First(3), registry.Stall(1<<20))

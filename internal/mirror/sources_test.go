@@ -71,7 +71,7 @@ func TestTroubledMirrorOfAnUnsignedImage(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Setenv("CONTAINERS_REGISTRIES_CONF", path)
-			w.opts.Tries.StallTimeout, w.opts.Tries.HeaderTimeout = time.Second, time.Second
+			w.opts.Tries.StallTimeout, w.opts.Tries.HeaderTimeout = 2*time.Second, 2*time.Second
 			w.copy(pins)
 			if n := len(m.Matching(signatures)); n != 1 {
 				t.Errorf("the mirror was asked for signatures %d times, want once", n)

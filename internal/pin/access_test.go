@@ -48,7 +48,7 @@ func TestCheckOfASilentMirror(t *testing.T) {
 	mirror := registry.NewFaults(t, nil)
 	mirror.On(registry.Any(""), registry.Silence())
 	w.conf(fmt.Sprintf("[[registry.mirror]]\nlocation = %q\ninsecure = true\n", mirror.Addr))
-	w.Options.StallTimeout, w.Options.HeaderTimeout, w.Options.Retries = time.Second, time.Second, 0
+	w.Options.StallTimeout, w.Options.HeaderTimeout, w.Options.Retries = 2*time.Second, 2*time.Second, 0
 	all, err := w.Check(t.Context(), pins)
 	if err != nil || all[0].State != OK {
 		t.Errorf("got %+v, %v", all, err)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -62,24 +63,26 @@ func TestAnAnswerBeforeAllIsSent(t *testing.T) {
 
 // A token server that hangs is retried.
 func TestFreshCredentialsThatDoNotCome(t *testing.T) {
-	asked := 0
-	p := policy()
-	p.Stall, p.FirstWait = 50*time.Millisecond, time.Millisecond
-	op := NewGroup(p).New(func(Failure) {})
-	op.Renew = func(ctx context.Context) error {
-		return op.Once(ctx, func(ctx context.Context) error {
-			<-ctx.Done()
-			return context.Cause(ctx)
-		})
-	}
-	if err := op.Ask(t.Context(), func(context.Context) error {
-		if asked++; asked == 1 {
-			return errDenied
+	synctest.Test(t, func(t *testing.T) {
+		asked := 0
+		p := policy()
+		p.Stall = time.Second
+		op := NewGroup(p).New(func(Failure) {})
+		op.Renew = func(ctx context.Context) error {
+			return op.Once(ctx, func(ctx context.Context) error {
+				<-ctx.Done()
+				return context.Cause(ctx)
+			})
 		}
-		return nil
-	}); err != nil || asked != 2 {
-		t.Errorf("asked %d times: %v", asked, err)
-	}
+		if err := op.Ask(t.Context(), func(context.Context) error {
+			if asked++; asked == 1 {
+				return errDenied
+			}
+			return nil
+		}); err != nil || asked != 2 {
+			t.Errorf("asked %d times: %v", asked, err)
+		}
+	})
 }
 
 // TestContentThatCannotBeRead checks that Send neither blames the server nor retries if the content cannot be read.
