@@ -138,11 +138,11 @@ func TestScriptsAsOrdinaryUser(t *testing.T) {
 	}
 	defer os.RemoveAll(top)
 	program := filepath.Join(top, "test") // executable by other users
-	if err := errors.Join(os.Chmod(top, 0o777), copyFile("/proc/self/exe", program)); err != nil {
+	if err := errors.Join(os.Chmod(top, 0o777), copyFile("/proc/self/exe", program), os.Chmod(program, 0o755)); err != nil {
 		t.Fatal(err)
 	}
 	again := exec.Command(program, "-test.run=^TestScripts$/^(caches|pin|fetch|list|verify|gc|bundle_have|mirror)$")
-	again.Env = append(os.Environ(), "TMPDIR="+top)
+	again.Env = append(os.Environ(), "TMPDIR="+top, "GOTMPDIR=")
 	again.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 4711, Gid: 4712}}
 	if out, err := again.CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)
