@@ -176,7 +176,7 @@ func TestOthersExportTheSameTree(t *testing.T) {
 			"usr/up 120777 3:4 1700000000.000000000 9", // a link that leads out of the root is left out
 			"usr/up->../../etc",
 		}},
-		"podman": {script: `run=$(mktemp -d) # a short name
+		"podman": {script: `run=$(mktemp -d -p /tmp) # a short name: podman refuses more than 50 characters
 			p="podman --storage-driver overlay --root $PWD/root --runroot $run"
 			trap '$p rm -f a >/dev/null; umount root/overlay 2>/dev/null; rm -rf $run' EXIT
 			$p load -q -i $IMAGE && $p create --name a localhost/a:1 && $p export -o out.tar a`, differ: []string{

@@ -28,11 +28,14 @@ func TestToolsReadIt(t *testing.T) {
 			if c.Format == "none" {
 				t.Skip("podman is asked twice")
 			}
-			podman := func(args ...string) string {
-				return run(t, "podman", append([]string{"--storage-driver", "vfs", "--root", tree + "-root", "--runroot", tree + "-run"}, args...)...)
+			store, err := os.MkdirTemp("/tmp", "podman") //nolint:usetesting // podman refuses paths of more than 50 characters
+			if err != nil {
+				t.Fatal(err)
 			}
-			defer os.RemoveAll(tree + "-root")
-			defer os.RemoveAll(tree + "-run")
+			defer os.RemoveAll(store)
+			podman := func(args ...string) string {
+				return run(t, "podman", append([]string{"--storage-driver", "vfs", "--root", store + "/root", "--runroot", store + "/run"}, args...)...)
+			}
 			podman("pull", "-q", "oci-archive:"+path)
 			out := podman("image", "mount", read(t, path).manifest.Config.Digest.Encoded())
 			comesBack(t, strings.TrimSpace(out), want, 1) // podman ignores the entry of the root

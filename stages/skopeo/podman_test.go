@@ -15,7 +15,7 @@ import (
 // podman runs a shell command in which $podman is podman with that storage. Its mounts end with the command.
 func podman(t *testing.T, root, driver, command string) (string, error) {
 	t.Helper()
-	run, err := os.MkdirTemp("", "podman") //nolint:usetesting // podman wants a short path
+	run, err := os.MkdirTemp("/tmp", "podman") //nolint:usetesting // podman refuses paths of more than 50 characters
 	if err != nil {
 		t.Fatal(err)
 	}
