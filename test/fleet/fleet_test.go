@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"osbuild-containers/test/images"
 	"osbuild-containers/test/registry"
@@ -100,6 +101,9 @@ func TestKilledMirrorResumes(t *testing.T) {
 	}
 	if n := len(w.to.Matching(registry.Method(http.MethodPut, "/manifests/"))); n > 0 || there == 0 {
 		t.Fatalf("%d blobs and %d manifests are there, want some and none", there, n)
+	}
+	for n := -1; n != len(w.to.Requests()); time.Sleep(200 * time.Millisecond) { // what the killed process had sent may still come in
+		n = len(w.to.Requests())
 	}
 	w.to.Reset()
 	w.tool(w.mirror()...)
