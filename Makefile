@@ -85,15 +85,15 @@ test-pages: all $(TOOLS)/registry ## run README and getting-started word for wor
 	test/install/pages.sh build/release "$(OSBUILD)"
 
 test: all $(TOOLS)/registry ## run all tests
-	$(GO) test -tags "$(TAGS)" -timeout 10m ./...
-	$(GO) test -tags "$(TAGS) checked" -timeout 10m -skip 'TestNoInputTakesLong|FuzzTime' ./internal/layer/gunzip
+	$(GO) test -tags "$(TAGS)" -timeout 30m ./...
+	$(GO) test -tags "$(TAGS) checked" -timeout 30m -skip 'TestNoInputTakesLong|FuzzTime' ./internal/layer/gunzip
 
 # The packages in which goroutines share data. Left out are a test of how much memory is used, which is more with the
 # detector, and those that close a storage's layer half way, where the library's decompressor races with itself.
 RACE = ./internal/cache ./internal/deploy ./internal/fetch ./internal/gc ./internal/layer ./internal/mirror ./internal/verify
 
 race: $(TOOLS)/registry ## run the tests of packages with shared data under the race detector (needs a C compiler)
-	CGO_ENABLED=1 $(GO) test -race -tags "$(TAGS)" -timeout 20m -skip '^(TestMemory|TestDamagedStorage|TestDamagedRecordInStorage)$$' $(RACE)
+	CGO_ENABLED=1 $(GO) test -race -tags "$(TAGS)" -timeout 40m -skip '^(TestMemory|TestDamagedStorage|TestDamagedRecordInStorage)$$' $(RACE)
 
 check: vet lint tidy generated ## vet, lint, format, go.mod and generated files
 
