@@ -73,7 +73,7 @@ echo "127.0.0.1 localhost $(hostname)" >/etc/hosts
 echo 'ann ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/ann
 apt-get install -y /srv/osbuild-containers_*.deb >/srv/log 2>&1 || { tail /srv/log; exit 1; }
 registry serve /srv/config.yml >/srv/registry.log 2>&1 &
-for try in 1 2 3 4 5 6 7 8 9 10; do
+for try in $(seq 60); do
 	(: </dev/tcp/127.0.0.1/5001) 2>/dev/null && break
 	sleep 1
 done
