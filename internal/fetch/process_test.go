@@ -76,7 +76,8 @@ func (w *world) command(r childRequest) *exec.Cmd {
 		w.t.Fatal(err)
 	}
 	cmd := exec.CommandContext(w.t.Context(), exe)
-	cmd.Env = append(os.Environ(), "HOME="+w.home, "XDG_RUNTIME_DIR="+filepath.Join(w.home, "run"), "PATH="+filepath.Join(w.home, "bin")+":"+os.Getenv("PATH"), "TMPDIR="+filepath.Join(w.home, "tmp"), childVariable+"="+path)
+	cmd.Env = append(os.Environ(), "HOME="+w.home, "XDG_RUNTIME_DIR="+filepath.Join(w.home, "run"), "PATH="+filepath.Join(w.home, "bin")+":"+os.Getenv("PATH"), "TMPDIR="+filepath.Join(w.home, "tmp"), childVariable+"="+path,
+		"GORACE=atexit_sleep_ms=0")
 	cmd.Env = append(cmd.Env, w.env...)
 	return cmd
 }
