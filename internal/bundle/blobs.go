@@ -69,7 +69,7 @@ func (in *importer) blob(ctx context.Context, pool *cache.Pool, img *foundImage,
 		return 0, err
 	}
 	defer w.Close()
-	for _, id := range []digest.Digest{img.id, in.elsewhere(img, d)} {
+	for _, id := range []digest.Digest{img.id, in.otherImage(img, d)} {
 		if id == "" {
 			continue
 		}
@@ -80,7 +80,7 @@ func (in *importer) blob(ctx context.Context, pool *cache.Pool, img *foundImage,
 	}
 	c, err := img.open(d.Digest)
 	if errors.Is(err, fs.ErrNotExist) { // the cache's copy is damaged
-		err = in.nowhere(d, 0)
+		err = in.notFound(d, 0)
 	}
 	if err != nil {
 		return 0, err
@@ -109,8 +109,8 @@ func (in *importer) discard(ctx context.Context, pool *cache.Pool, d manifest.De
 	return pool.Discard(ctx, d.Digest)
 }
 
-// elsewhere returns an image of the cache with a blob that the input lacks, or "".
-func (in *importer) elsewhere(img *foundImage, d manifest.Descriptor) digest.Digest {
+// otherImage returns an image of the cache with a blob that the input lacks, or "".
+func (in *importer) otherImage(img *foundImage, d manifest.Descriptor) digest.Digest {
 	c, err := img.open(d.Digest)
 	if err == nil {
 		c.close()

@@ -100,7 +100,7 @@ func importFrom(ctx context.Context, c *cache.Cache, from *input, o ImportOption
 	defer in.close()
 
 	done := &Imported{Format: from.format, Results: make([]Result, len(from.images))}
-	images := in.alone()
+	images := in.conflicts()
 	var g errgroup.Group // without its context: a failed image must not cancel the others
 	g.SetLimit(maxParallelImports)
 	for n, img := range from.images {
@@ -156,8 +156,8 @@ func (in *importer) close() {
 	}
 }
 
-// alone returns for each image why it conflicts with an earlier one, or nil.
-func (in *importer) alone() []error {
+// conflicts returns for each image why it conflicts with an earlier one, or nil.
+func (in *importer) conflicts() []error {
 	errs := make([]error, len(in.from.images))
 	first := map[digest.Digest]*foundImage{}
 	for n, img := range in.from.images {
@@ -206,7 +206,7 @@ func (in *importer) image(ctx context.Context, img *foundImage, why error) Resul
 	began := time.Now()
 	err := why
 	if err == nil {
-		err = panics.Catch(func() error { return in.one(ctx, img, it, &r) })
+		err = panics.Catch(func() error { return in.importImage(ctx, img, it, &r) })
 	}
 	switch {
 	case err != nil && ctx.Err() != nil:
@@ -222,7 +222,7 @@ func (in *importer) image(ctx context.Context, img *foundImage, why error) Resul
 	return r
 }
 
-func (in *importer) one(ctx context.Context, img *foundImage, it *progress.Item, r *Result) error {
+func (in *importer) importImage(ctx context.Context, img *foundImage, it *progress.Item, r *Result) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -297,7 +297,7 @@ func (in *importer) cached(img *foundImage, d manifest.Descriptor) bool {
 		f.Close()
 		return true
 	}
-	return in.elsewhere(img, d) != ""
+	return in.otherImage(img, d) != ""
 }
 
 // checkSchema1 returns an error unless the image, whose config is in the pool, was converted from its attached schema 1

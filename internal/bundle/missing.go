@@ -29,11 +29,11 @@ func (in *importer) missing(img *foundImage) error {
 	if len(none) == 0 {
 		return nil
 	}
-	return in.nowhere(none[0], len(none)-1)
+	return in.notFound(none[0], len(none)-1)
 }
 
-// nowhere returns an error for a blob, and more others, found nowhere.
-func (in *importer) nowhere(d manifest.Descriptor, more int) error {
+// notFound returns an error for a blob, and more others, found nowhere.
+func (in *importer) notFound(d manifest.Descriptor, more int) error {
 	return &missingError{d, more, in.from.path, !in.from.tree.Ended()}
 }
 

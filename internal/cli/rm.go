@@ -95,7 +95,7 @@ func (r *rmCommand) run(ctx context.Context, args []string) error {
 	if err := r.show(dir, done, names); err != nil {
 		return err
 	}
-	return stayed(done)
+	return notRemoved(done)
 }
 
 // removals returns the images to remove according to the arguments, and those that only lose names.
@@ -145,8 +145,8 @@ func untag(ctx context.Context, c *cache.Cache, all []untagged) ([]untagged, err
 	return did, nil
 }
 
-// stayed returns an error if an image was in use.
-func stayed(done *gc.Collected) error {
+// notRemoved returns an error if an image was in use.
+func notRemoved(done *gc.Collected) error {
 	n := 0
 	for _, i := range done.Images {
 		if i.Why != "" {

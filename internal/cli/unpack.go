@@ -325,7 +325,7 @@ func (u *unpackCommand) unpack(ctx context.Context, dir, what string, f unpackFo
 		u.options.Epoch = *u.epoch
 	}
 	began := time.Now()
-	bar := item.Unpack(digest.FromBytes(i.Config).String(), u.toRead(i))
+	bar := item.Unpack(digest.FromBytes(i.Config).String(), u.bytesToRead(i))
 	i.Count(bar.Add)
 	if err := f.write(u, ctx, i, log); err != nil {
 		bar.Abandoned(hint.Line(err, hint.Flags))

@@ -122,8 +122,8 @@ func (u *unpackCommand) setPassword(dir string, i *unpack.Image, log *progress.R
 	return nil
 }
 
-// toRead returns how many bytes of layers are read: twice their size if the size of a file system must be determined.
-func (u *unpackCommand) toRead(i *unpack.Image) int64 {
+// bytesToRead returns how many bytes of layers are read: twice their size if the size of a file system must be determined.
+func (u *unpackCommand) bytesToRead(i *unpack.Image) int64 {
 	if (u.format == formatExt4 || u.format == formatQcow2) && u.disk.bytes == 0 {
 		return manifest.AddSizes(i.Size(), i.Size())
 	}

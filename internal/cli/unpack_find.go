@@ -94,7 +94,7 @@ func (u *unpackCommand) image(ctx context.Context, dir, what string, log *progre
 		id, d, name = found.ID, found.Manifest, found.Title()
 		log.Note("%s is %s in the cache", what, id)
 	} else {
-		if err := u.bring(ctx, dir, pinned, log); err != nil {
+		if err := u.fetch(ctx, dir, pinned, log); err != nil {
 			return nil, nil, err
 		}
 		repository, _, _ := strings.Cut(pinned.Reference, "@")
@@ -238,8 +238,8 @@ func (u *unpackCommand) cached(dir, what string) (*cacheinfo.Image, error) {
 	return found[0], nil
 }
 
-// bring fetches a pinned image and its list unless they are cached.
-func (u *unpackCommand) bring(ctx context.Context, dir string, i *pin.Image, log *progress.Reporter) error {
+// fetch fetches a pinned image and its list unless they are cached.
+func (u *unpackCommand) fetch(ctx context.Context, dir string, i *pin.Image, log *progress.Reporter) error {
 	item, lists := i.Items(u.flags.access())
 	for n, items := range [][]request.Item{lists, {item}} {
 		r, err := request.New(dir, items, u.flags.options)

@@ -55,13 +55,13 @@ func (fs *FS) newDir(parent *node, ino uint32) *node {
 	if ino == 0 {
 		ino = fs.inodes.take(true)
 	}
-	fs.give(n, ino)
+	fs.setInode(n, ino)
 	fs.listDir(n)
 	return n
 }
 
-// give assigns an inode to a new node.
-func (fs *FS) give(n *node, ino uint32) {
+// setInode assigns an inode to a new node.
+func (fs *FS) setInode(n *node, ino uint32) {
 	n.ino = ino
 	fs.inodes.set(ino, n)
 	fs.nodes++
@@ -70,8 +70,8 @@ func (fs *FS) give(n *node, ino uint32) {
 	fs.touch(n)
 }
 
-// takeBack frees the inode of a node.
-func (fs *FS) takeBack(n *node) {
+// releaseInode frees the inode of a node.
+func (fs *FS) releaseInode(n *node) {
 	fs.inodes.set(n.ino, nil)
 	fs.nodes--
 	n.released = true
@@ -136,7 +136,7 @@ func (fs *FS) releaseRemoved() {
 		}
 		fs.releaseData(n)
 		fs.releaseAttrs(n)
-		fs.takeBack(n)
+		fs.releaseInode(n)
 	}
 }
 

@@ -100,7 +100,7 @@ func (fs *FS) leaf(in *node, base string, kind uint32) *node {
 	n := reusable(in, base)
 	if n == nil {
 		n = &node{links: 1}
-		fs.give(n, fs.inodes.take(false))
+		fs.setInode(n, fs.inodes.take(false))
 	} else {
 		fs.releaseData(n)
 	}

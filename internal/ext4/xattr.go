@@ -259,7 +259,7 @@ func (fs *FS) newValue(of *node, value string) *node {
 		mode: typeFile | 0o600, uid: of.uid, gid: of.gid, links: 1,
 		size: int64(len(value)), hash: crc(fs.seed, []byte(value)), ea: true, dataChanged: true,
 	}
-	fs.give(n, fs.inodes.take(false))
+	fs.setInode(n, fs.inodes.take(false))
 	fs.eaInode = true
 	p := make([]byte, ceil(uint64(len(value)), blockSize)*blockSize)
 	copy(p, value)
@@ -275,7 +275,7 @@ func (fs *FS) releaseAttrs(n *node) {
 	for _, a := range n.attrs {
 		if v := a.node; v != nil {
 			fs.releaseData(v)
-			fs.takeBack(v)
+			fs.releaseInode(v)
 		}
 	}
 	if n.attrAt != 0 {

@@ -104,7 +104,7 @@ func (r *Resolver) Check(ctx context.Context, images []Image) ([]Status, error) 
 	for n := range all {
 		slices.Sort(all[n].Missing)
 		slices.Sort(all[n].Errors)
-		all[n].State = all[n].judge()
+		all[n].State = all[n].state()
 	}
 	return all, nil
 }
@@ -122,8 +122,8 @@ func (s *Status) fail(what string, err error) {
 	s.Hint = hintOf(err).Spell(hint.Flags)
 }
 
-// judge returns the state that follows from the answers.
-func (s *Status) judge() State {
+// state returns the state that follows from the responses.
+func (s *Status) state() State {
 	switch {
 	case slices.ContainsFunc(s.Missing, func(what string) bool { return what != "tag" }):
 		return Gone

@@ -158,17 +158,17 @@ func archOf(p *manifest.Platform) string {
 	return strings.TrimPrefix(p.String(), "linux/")
 }
 
-// maxUnsaid limits the images to read because the list does not name their platform.
-const maxUnsaid = 32
+// maxUnspecified limits the images to read because the list does not name their platform.
+const maxUnspecified = 32
 
 // listed returns the list's image for the platform.
 func (l *lookup) listed(ctx context.Context, p Platform) (*found, error) {
-	fit, unsaid := l.choose(p)
+	fit, unspecified := l.choose(p)
 	if len(fit) == 0 { // the configs may name platforms that the list does not
-		if len(unsaid) > maxUnsaid {
-			return nil, fmt.Errorf("has no image for %s; it has %s, and %d entries without a platform, too many to read", p, l.offers(), len(unsaid))
+		if len(unspecified) > maxUnspecified {
+			return nil, fmt.Errorf("has no image for %s; it has %s, and %d entries without a platform, too many to read", p, l.platforms(), len(unspecified))
 		}
-		for _, d := range unsaid {
+		for _, d := range unspecified {
 			f, err := l.fetch(ctx, d)
 			switch {
 			case errors.Is(err, manifest.ErrArtifact):
@@ -179,14 +179,14 @@ func (l *lookup) listed(ctx context.Context, p Platform) (*found, error) {
 			}
 		}
 	}
-	if len(fit) > 1 && len(fit) <= maxUnsaid {
+	if len(fit) > 1 && len(fit) <= maxUnspecified {
 		fit = l.images(ctx, fit)
 	}
 	switch {
 	case len(fit) == 0:
-		return nil, fmt.Errorf("has no image for %s; it has %s", p, l.offers())
+		return nil, fmt.Errorf("has no image for %s; it has %s", p, l.platforms())
 	case p.Any && len(fit) > 1:
-		return nil, fmt.Errorf("has several images, so any is ambiguous; it has %s", l.offers())
+		return nil, fmt.Errorf("has several images, so any is ambiguous; it has %s", l.platforms())
 	case len(fit) > 1:
 		l.Note("%s: the list has %d images for %s; the first is taken, as other tools do: %s", l.ref, len(fit), p, fit[0])
 	}
@@ -210,7 +210,7 @@ func (l *lookup) images(ctx context.Context, entries []digest.Digest) []digest.D
 }
 
 // choose returns the distinct entries of the list for the platform, and those without a platform.
-func (l *lookup) choose(p Platform) (fit, unsaid []digest.Digest) {
+func (l *lookup) choose(p Platform) (fit, unspecified []digest.Digest) {
 	add := func(to *[]digest.Digest, d digest.Digest) {
 		if !slices.Contains(*to, d) {
 			*to = append(*to, d)
@@ -219,16 +219,16 @@ func (l *lookup) choose(p Platform) (fit, unsaid []digest.Digest) {
 	for _, e := range l.top.Entries {
 		switch {
 		case e.Platform == nil || e.Platform.OS == "" && e.Platform.Architecture == "":
-			add(&unsaid, e.Digest)
+			add(&unspecified, e.Digest)
 		case e.Platform.OS == "linux" && p.Any, p.fits(e.Platform):
 			add(&fit, e.Digest)
 		}
 	}
-	return fit, unsaid
+	return fit, unspecified
 }
 
-// offers returns the platforms in the list, each once.
-func (l *lookup) offers() string {
+// platforms returns the platforms in the list, each once.
+func (l *lookup) platforms() string {
 	var names []string
 	for _, e := range l.top.Entries {
 		if name := e.Platform.String(); !strings.HasPrefix(name, "unknown") && !slices.Contains(names, name) {

@@ -57,14 +57,14 @@ func (r *Resolver) Resolve(ctx context.Context, wanted []Wanted) ([]Image, error
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	if err := namedAll(wanted, errs); err != nil {
+	if err := nameErrors(wanted, errs); err != nil {
 		return nil, err
 	}
 	return slices.Concat(images...), nil
 }
 
-// namedAll joins the errors of the references. An error that several have is reported once, with all their names.
-func namedAll(wanted []Wanted, errs []error) error {
+// nameErrors joins the errors of the references. An error that several have is reported once, with all their names.
+func nameErrors(wanted []Wanted, errs []error) error {
 	more := make([][]string, len(errs)) // further references with the same error
 	first := map[string]int{}
 	var all []error
@@ -85,7 +85,7 @@ func namedAll(wanted []Wanted, errs []error) error {
 		if others := more[n]; len(others) > 0 {
 			err = fmt.Errorf("%w (the same for %d more: %s)", err, len(others), strings.Join(others, ", "))
 		}
-		all = append(all, named(wanted[n].Reference, err))
+		all = append(all, nameError(wanted[n].Reference, err))
 	}
 	return errors.Join(all...)
 }
@@ -105,12 +105,12 @@ func (r *Resolver) each(n int, do func(n int) error) []error {
 	return errs
 }
 
-// named adds the reference and a hint to an error, or to each of several joined errors.
-func named(ref Reference, err error) error {
+// nameError adds the reference and a hint to an error, or to each of several joined errors.
+func nameError(ref Reference, err error) error {
 	if several, ok := err.(interface{ Unwrap() []error }); ok {
 		var errs []error
 		for _, e := range several.Unwrap() {
-			errs = append(errs, named(ref, e))
+			errs = append(errs, nameError(ref, e))
 		}
 		return errors.Join(errs...)
 	}

@@ -103,7 +103,7 @@ func TestStrangeLists(t *testing.T) {
 	inner := images.NewList(images.Of(amd))
 	var many []images.Entry
 	var silent []images.Option
-	for n := range maxUnsaid + 1 {
+	for n := range maxUnspecified + 1 {
 		many = append(many, arch("arm64", images.Seed(uint64(n))))
 		silent = append(silent, edit(n, unsaid))
 	}

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// standsFor is how long a failed try that was reported stands for others like it.
-const standsFor = time.Minute
+// reportInterval is how long a failed try that was reported stands for others like it.
+const reportInterval = time.Minute
 
 // Reported records which failed tries were reported, so that a cause that many operations share is reported once. The
 // zero value is ready for use. It is safe for concurrent use.
@@ -22,7 +22,7 @@ func (r *Reported) Repeated(f Failure) bool {
 	key := fmt.Sprintf("%d %v", f.Attempt, f.Err)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if at, ok := r.last[key]; ok && time.Since(at) < standsFor {
+	if at, ok := r.last[key]; ok && time.Since(at) < reportInterval {
 		return true
 	}
 	if r.last == nil {

@@ -49,12 +49,12 @@ func (o *Operation) Send(ctx context.Context, size int64, open func(context.Cont
 
 // body is the content of one try. The answer's timeout does not run while put reads it.
 type body struct {
-	ctx   context.Context
-	op    *Operation
-	stall time.Duration
-	open  func(context.Context) (io.ReadCloser, error)
-	w     *Watch      // of the answer
-	wants *time.Timer // ends the try when put stops reading
+	ctx       context.Context
+	op        *Operation
+	stall     time.Duration
+	open      func(context.Context) (io.ReadCloser, error)
+	w         *Watch      // of the answer
+	readTimer *time.Timer // ends the try when put stops reading
 
 	mu   sync.Mutex // guards the fields below: a client may still read after it has an answer
 	r    io.ReadCloser
@@ -70,7 +70,7 @@ func (o *Operation) newBody(ctx context.Context, size int64, open func(context.C
 	b := &body{op: o, stall: p.Stall, open: open, w: o.Watch(ctx)}
 	b.w.header = max(b.w.header, p.patience(size))
 	b.ctx = b.w
-	b.wants = time.AfterFunc(forever, func() { b.w.cancel(StallError{After: b.stall}) })
+	b.readTimer = time.AfterFunc(forever, func() { b.w.cancel(StallError{After: b.stall}) })
 	return b
 }
 
@@ -81,7 +81,7 @@ func (b *body) Read(p []byte) (int, error) {
 	if b.over.Load() {
 		return 0, errOver
 	}
-	b.wants.Stop()
+	b.readTimer.Stop()
 	b.w.Pause()
 	n, err := b.read(p)
 	if b.over.Load() {
@@ -90,7 +90,7 @@ func (b *body) Read(p []byte) (int, error) {
 	b.op.group.pace.start()
 	b.w.answer() // the answer may come at any time
 	if err == nil {
-		b.wants.Reset(b.stall)
+		b.readTimer.Reset(b.stall)
 	} else if err != io.EOF {
 		b.err = err
 	}
@@ -114,7 +114,7 @@ func (b *body) stop(err error) error {
 	err = b.w.Stop(err)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.wants.Stop()
+	b.readTimer.Stop()
 	if b.r != nil {
 		b.r.Close()
 	}

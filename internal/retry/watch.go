@@ -121,7 +121,7 @@ func (w *Watch) kick() { w.expect(w.stall, StallError{After: w.stall}) }
 // answer starts the timeout for the first byte of an answer.
 func (w *Watch) answer() { w.expect(w.header, StallError{After: w.header, Answer: true}) }
 
-// Moved notes that n bytes have come.
+// Moved records that n bytes have arrived.
 func (w *Watch) Moved(n int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

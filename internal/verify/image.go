@@ -47,7 +47,7 @@ func (r *reader) examine(i *cacheinfo.Image) *report {
 	switch pins := e.pins(); {
 	case vouched, slices.Contains(pins, got):
 	case len(pins) > 0:
-		e.wrong(PartManifest, e.only(e.List), path, "%s", got)
+		e.addDamage(PartManifest, e.only(e.List), path, "%s", got)
 	default:
 		e.unvouched = !e.isUnpacked()
 	}
@@ -101,7 +101,7 @@ func (e *report) checkList(pub *cache.Published, served digest.Digest) (vouched 
 	names := func(d digest.Digest) bool {
 		return err == nil && slices.ContainsFunc(list.Entries, func(l manifest.Entry) bool { return l.Digest == d })
 	}
-	wrong := func() { e.wrong(PartList, e.only(served), path, "%s", got) }
+	wrong := func() { e.addDamage(PartList, e.only(served), path, "%s", got) }
 	switch {
 	case slices.Contains(pins, got):
 		return names(served)
@@ -137,7 +137,7 @@ func (e *report) checkSchema1(pub *cache.Published, raw []byte, m *manifest.Mani
 	}
 	got, err := schema1.Digest(old.Manifest)
 	if pins := e.pins(); err == nil && len(pins) > 0 && !slices.Contains(pins, got) && !slices.Contains(pins, digest.FromBytes(raw)) {
-		e.wrong(PartSchema1, e.only(), path, "%s", got)
+		e.addDamage(PartSchema1, e.only(), path, "%s", got)
 		return true // unknown without it
 	}
 	for n, sig := range old.Signatures {

@@ -87,7 +87,7 @@ func (r *reader) collect(images []*cacheinfo.Image, all bool) error {
 			e = &report{Image: i, unread: true} // removed or replaced: read it again
 		}
 		r.reports = append(r.reports, e)
-		owners = r.own(owners, i.Title())
+		owners = r.assign(owners, i.Title())
 	}
 	if all {
 		pooled, err := r.cache.Pooled()
@@ -111,7 +111,7 @@ func (r *reader) collect(images []*cacheinfo.Image, all bool) error {
 				open: func() (*os.File, error) { return r.cache.OpenFile(s.Digest) },
 			})
 		}
-		owners = r.own(owners, "pool and lists")
+		owners = r.assign(owners, "pool and lists")
 	}
 	r.log.Begin(len(owners))
 	for _, o := range owners {
@@ -120,8 +120,8 @@ func (r *reader) collect(images []*cacheinfo.Image, all bool) error {
 	return nil
 }
 
-// own groups what was added last under one title.
-func (r *reader) own(owners []*owner, title string) []*owner {
+// assign groups what was added last under one title.
+func (r *reader) assign(owners []*owner, title string) []*owner {
 	if len(r.fresh) == 0 {
 		return owners
 	}
@@ -146,7 +146,7 @@ func (r *reader) addBlob(e *report, pub *cache.Published, d manifest.Descriptor,
 	case err != nil:
 		e.unreadable(what, d.Digest, path, err)
 	case s.Size != d.Size:
-		e.wrong(what, d.Digest, path, "%d bytes, want %d", s.Size, d.Size)
+		e.addDamage(what, d.Digest, path, "%d bytes, want %d", s.Size, d.Size)
 	default:
 		r.add(s, use{e, "", what, d.Digest, path, func() (*os.File, error) { return r.cache.OpenImageBlob(e.ID, d.Digest) }})
 	}
@@ -207,7 +207,7 @@ func (r *reader) readFile(ctx context.Context, f *reading, buf []byte) error {
 		case u.report != nil && err != nil:
 			u.report.unreadable(u.what, u.digest, u.path, err)
 		case u.report != nil:
-			u.report.wrong(u.what, u.digest, u.path, "%s", got)
+			u.report.addDamage(u.what, u.digest, u.path, "%s", got)
 		case errors.Is(err, fs.ErrNotExist): // removed or replaced meanwhile
 		case err != nil:
 			r.damaged = append(r.damaged, Damage{"", u.title, u.what, u.digest, u.path, err.Error()})

@@ -99,7 +99,7 @@ func (v *Verified) isShared(d Damage) bool {
 func (r *reader) settle(v *Verified) (again []*cacheinfo.Image) {
 	v.Damaged = append(v.Damaged, r.damaged...)
 	for _, e := range r.reports {
-		switch e.now(r.cache) {
+		switch e.status(r.cache) {
 		case same:
 			v.Damaged = append(v.Damaged, e.damaged...)
 			if e.unvouched && len(e.damaged) == 0 {
@@ -131,8 +131,8 @@ const (
 	gone
 )
 
-// now returns what happened to the image since it was read. An image without damage counts as unchanged.
-func (e *report) now(c *cache.Cache) status {
+// status returns what happened to the image since it was read. An image without damage counts as unchanged.
+func (e *report) status(c *cache.Cache) status {
 	if len(e.damaged) == 0 && !e.unread {
 		return same
 	}
@@ -147,16 +147,16 @@ func (e *report) now(c *cache.Cache) status {
 	return same
 }
 
-// wrong records damage of the image.
-func (e *report) wrong(what Part, d digest.Digest, path, format string, args ...any) {
+// addDamage records damage of the image.
+func (e *report) addDamage(what Part, d digest.Digest, path, format string, args ...any) {
 	e.damaged = append(e.damaged, Damage{e.ID, e.Title(), what, d, path, fmt.Sprintf(format, args...)})
 }
 
 // unreadable records damage of the image: a file that is missing, invalid or cannot be read.
 func (e *report) unreadable(what Part, d digest.Digest, path string, err error) {
 	if errors.Is(err, fs.ErrNotExist) {
-		e.wrong(what, d, path, "nothing")
+		e.addDamage(what, d, path, "nothing")
 		return
 	}
-	e.wrong(what, d, path, "%v", err)
+	e.addDamage(what, d, path, "%v", err)
 }

@@ -120,7 +120,7 @@ func (o *owners) add(h *tar.Header, e *layer.Entry) error {
 		return err
 	}
 	if e.Sparse {
-		if err := o.room(e); err != nil {
+		if err := o.checkSpace(e); err != nil {
 			return err
 		}
 	}
@@ -132,7 +132,7 @@ func (o *owners) add(h *tar.Header, e *layer.Entry) error {
 	} else if h.Typeflag == tar.TypeDir {
 		o.dirs[name] = struct{}{}
 	}
-	if err := o.need(dir); err != nil {
+	if err := o.requireDir(dir); err != nil {
 		return err
 	}
 	if base == archive.WhiteoutOpaqueDir && o.overlay {
@@ -152,7 +152,7 @@ func (o *owners) add(h *tar.Header, e *layer.Entry) error {
 	o.uids[uint32(h.Uid)] = struct{}{}
 	o.gids[uint32(h.Gid)] = struct{}{}
 	if o.devices != nil {
-		o.lose(h, e)
+		o.recordLosses(h, e)
 	}
 	mapped := o.ids == nil || o.ids.Has(h.Uid, h.Gid)
 	switch {
@@ -177,8 +177,8 @@ func (o *owners) opaqueError(dest string, err error) error {
 	return hint.Add(fmt.Errorf("%q: set %s: %w", o.opaque, o.opaqueAttr, refused), "use a tree on another file system, or the storage-driver vfs")
 }
 
-// lose counts what the library silently drops from an entry if not run by root of the host.
-func (o *owners) lose(h *tar.Header, e *layer.Entry) {
+// recordLosses counts what the library silently drops from an entry if not run by root of the host.
+func (o *owners) recordLosses(h *tar.Header, e *layer.Entry) {
 	if o.devices.add(h, o.stream.Bytes()) {
 		o.lost.Add(e.Name, "", userns.NoDevices)
 	}
@@ -189,9 +189,9 @@ func (o *owners) lose(h *tar.Header, e *layer.Entry) {
 	}
 }
 
-// room checks that a sparse file, whose holes the library writes as zeros, fits on the disk. Otherwise a few bytes of
+// checkSpace checks that a sparse file, whose holes the library writes as zeros, fits on the disk. Otherwise a few bytes of
 // archive could cause hours of useless work.
-func (o *owners) room(e *layer.Entry) error {
+func (o *owners) checkSpace(e *layer.Entry) error {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(o.disk, &fs); err != nil {
 		return fmt.Errorf("look for room in %s: %w", o.disk, err)
@@ -202,9 +202,9 @@ func (o *owners) room(e *layer.Entry) error {
 	return nil
 }
 
-// need records that the layer needs a directory and its parents. Those missing from the layer are created, so they count
+// requireDir records that the layer needs a directory and its parents. Those missing from the layer are created, so they count
 // as entries.
-func (o *owners) need(dir string) error {
+func (o *owners) requireDir(dir string) error {
 	if dir == o.last {
 		return nil
 	}
