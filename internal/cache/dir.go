@@ -20,8 +20,8 @@ import (
 // ErrForeign is the error for a file or directory in the cache that another user owns or can change.
 var ErrForeign = errors.New("the cache is not this user's alone")
 
-// ForeignHint is the remedy for ErrForeign.
-var ForeignHint = hint.New("what a cache holds belongs to root or to the user who runs this, is not a link, and no one else may write to it: check it, then remove it or give it the right owner and mode, or name another cache")
+// foreignHint is the remedy for ErrForeign.
+var foreignHint = hint.New("what a cache holds belongs to root or to the user who runs this, is not a link, and no one else may write to it: check it, then remove it or give it the right owner and mode, or name another cache")
 
 // foreignError is ErrForeign with the path and the reason.
 type foreignError struct{ path, why string }

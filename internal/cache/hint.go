@@ -15,7 +15,7 @@ import (
 // errors: a full disk or a missing permission elsewhere is unrelated to the cache.
 func (c *Cache) Hint(err error) hint.Hint {
 	if errors.Is(err, ErrForeign) {
-		return ForeignHint
+		return foreignHint
 	}
 	var path *fs.PathError
 	var link *os.LinkError

@@ -30,7 +30,7 @@ func TestHintIsForTheCache(t *testing.T) {
 		"root":             {&fs.PathError{Op: "mkdir", Path: "/", Err: unix.EROFS}, "must be writable"},
 		"file above":       {&fs.PathError{Op: "open", Path: "/some", Err: unix.EACCES}, ""},
 		"near":             {&fs.PathError{Op: "mkdir", Path: "/some/cach", Err: unix.EACCES}, ""},
-		"of another user":  {&foreignError{"/some/cache/.pool", "is a symbolic link"}, ForeignHint.Field},
+		"of another user":  {&foreignError{"/some/cache/.pool", "is a symbolic link"}, foreignHint.Field},
 		"a file elsewhere": {&fs.PathError{Op: "open", Path: "/run/containers/0/auth.json", Err: unix.EACCES}, ""},
 		"a full TMPDIR":    {&fs.PathError{Op: "write", Path: "/some/cache-tmp/x", Err: unix.ENOSPC}, ""},
 		"no path":          {unix.ENOSPC, ""},

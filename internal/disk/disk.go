@@ -87,8 +87,8 @@ func WriteExt4(ctx context.Context, f *os.File, layers []deploy.Layer, opt Optio
 	})
 }
 
-// ImageName returns the name of image n of a chain; the lowest layer is number 0.
-func ImageName(n int) string { return "layer-" + strconv.Itoa(n) + ".qcow2" }
+// imageName returns the name of image n of a chain; the lowest layer is number 0.
+func imageName(n int) string { return "layer-" + strconv.Itoa(n) + ".qcow2" }
 
 // WriteChain writes a chain of images into an existing directory and returns their names, lowest first: one for each layer,
 // and one on top if a password or ID mappings are given. For an image without layers it writes one image.
@@ -223,7 +223,7 @@ func (c *chain) next() error {
 	if n > 0 {
 		opt.Backing, opt.BackingName, opt.BackingFormat = c.images[n-1], c.names[n-1], "qcow2"
 	}
-	name := ImageName(n)
+	name := imageName(n)
 	f, err := os.OpenFile(filepath.Join(c.dir, name), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o644)
 	if err != nil {
 		return err

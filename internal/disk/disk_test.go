@@ -353,7 +353,7 @@ func TestSizes(t *testing.T) {
 		if _, err = WriteChain(t.Context(), dir, layers, opt, quiet()); err != nil {
 			return 0, err
 		}
-		if out := do(t, "qemu-img", "info", filepath.Join(dir, ImageName(0))); !strings.Contains(out, fmt.Sprintf("(%d bytes)", fi.Size())) {
+		if out := do(t, "qemu-img", "info", filepath.Join(dir, imageName(0))); !strings.Contains(out, fmt.Sprintf("(%d bytes)", fi.Size())) {
 			t.Errorf("%d bytes, and a chain of %s", fi.Size(), out)
 		}
 		return fi.Size(), nil

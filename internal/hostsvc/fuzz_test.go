@@ -10,7 +10,7 @@ import (
 // accepted message is a call.
 func FuzzDecodeMethod(f *testing.F) {
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		m, err := DecodeMethod(raw)
+		m, err := decodeMethod(raw)
 		if err != nil {
 			if e, ok := errors.AsType[*Exception](err); !ok || e.Name != "ProtocolError" || e.Value == "" {
 				t.Fatalf("got %v (%T)", err, err)

@@ -61,9 +61,9 @@ func protocolError(format string, args ...any) *Exception {
 	return &Exception{Name: "ProtocolError", Value: fmt.Sprintf(format, args...)}
 }
 
-// DecodeMethod decodes a call. Like osbuild, it ignores unknown fields. The error is an [*Exception], ready to be
+// decodeMethod decodes a call. Like osbuild, it ignores unknown fields. The error is an [*Exception], ready to be
 // sent as the answer.
-func DecodeMethod(raw []byte) (Method, error) {
+func decodeMethod(raw []byte) (Method, error) {
 	var m struct {
 		Type json.RawMessage
 		Data struct {

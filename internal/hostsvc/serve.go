@@ -60,7 +60,7 @@ func nilIfOver(err error) error {
 
 // call runs the handler. Another goroutine watches for the peer closing the connection.
 func (s socket) call(ctx context.Context, raw []byte, handle Handler) (reply any, failed *Exception) {
-	m, err := DecodeMethod(raw)
+	m, err := decodeMethod(raw)
 	if err != nil {
 		failed, _ = errors.AsType[*Exception](err)
 		return nil, failed

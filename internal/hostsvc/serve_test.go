@@ -39,7 +39,7 @@ func TestAnswersToBadMessages(t *testing.T) {
 	defer pipe.Close()
 	defer w.Close()
 	huge := memfile(t, "{}")
-	if err := huge.Truncate(MaxMessage + 1); err != nil { // a hole
+	if err := huge.Truncate(maxMessage + 1); err != nil { // a hole
 		t.Fatal(err)
 	}
 	p := connect(t.Context(), t, echo)
@@ -63,7 +63,7 @@ func TestAnswersToBadMessages(t *testing.T) {
 		{`{"type": "method", "data": {"name": ""}}`, nil, "name of method is not a string of at least one character"},
 		{`<args-via-fd>`, nil, "message has no file descriptor, want one with the message"},
 		{`<args-via-fd>`, pipe, "message in a file: not a regular file"},
-		{`<args-via-fd>`, huge, fmt.Sprintf("message in a file: has %d bytes, more than %d", MaxMessage+1, MaxMessage)},
+		{`<args-via-fd>`, huge, fmt.Sprintf("message in a file: has %d bytes, more than %d", maxMessage+1, maxMessage)},
 		{`<args-via-fd>`, memfile(t, "garbage"), "message is not JSON: invalid character 'g' looking for beginning of value"},
 		{`<args-via-fd>`, memfile(t, ""), "message is not JSON: unexpected end of JSON input"},
 	} {

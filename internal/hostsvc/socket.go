@@ -15,8 +15,8 @@ const (
 	// viaFile is the content of a packet whose message is in the attached file.
 	viaFile = "<args-via-fd>"
 
-	// MaxMessage is the maximum size of a message, in bytes.
-	MaxMessage = 65 << 20
+	// maxMessage is the maximum size of a message, in bytes.
+	maxMessage = 65 << 20
 
 	maxFiles = 253 // descriptors in one packet, the kernel's SCM_MAX_FD
 )
@@ -69,7 +69,7 @@ func (s socket) receive() ([]byte, error) {
 	return raw, nil
 }
 
-// readFile reads a message from a regular file of at most MaxMessage bytes.
+// readFile reads a message from a regular file of at most maxMessage bytes.
 func readFile(f *os.File) ([]byte, error) {
 	info, err := f.Stat()
 	if err != nil {
@@ -78,8 +78,8 @@ func readFile(f *os.File) ([]byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, errors.New("not a regular file")
 	}
-	if info.Size() > MaxMessage {
-		return nil, fmt.Errorf("has %d bytes, more than %d", info.Size(), MaxMessage)
+	if info.Size() > maxMessage {
+		return nil, fmt.Errorf("has %d bytes, more than %d", info.Size(), maxMessage)
 	}
 	raw := make([]byte, info.Size())
 	// Not Read: the sender shares the offset.

@@ -71,8 +71,8 @@ func (s *Sum) add(o Sum) {
 	s.There = manifest.AddSizes(s.There, o.There)
 }
 
-// ErrNothing reports that no pin can be mirrored.
-var ErrNothing = hint.Add(errors.New("nothing is pinned that can be mirrored: images of a containers storage have no registry"),
+// errNothing reports that no pin can be mirrored.
+var errNothing = hint.Add(errors.New("nothing is pinned that can be mirrored: images of a containers storage have no registry"),
 	"export them, or push them and pin what you pushed")
 
 // A RefusedError reports an invalid request; nothing was changed.

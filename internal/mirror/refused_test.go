@@ -159,7 +159,7 @@ func TestRefusedDestinations(t *testing.T) {
 	for n := range pins {
 		pins[n].Transport = "containers-storage"
 	}
-	if got := w.failure(pins); got != hint.Text(ErrNothing, hint.Flags) {
+	if got := w.failure(pins); got != hint.Text(errNothing, hint.Flags) {
 		t.Errorf("got %s", got)
 	}
 	pins = pins[:1]

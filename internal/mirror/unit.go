@@ -76,7 +76,7 @@ func (r *run) group(pins []pin.Image) error {
 		u.Platforms = append(u.Platforms, p.Platform)
 	}
 	if r.units == nil {
-		return ErrNothing
+		return errNothing
 	}
 	return r.tags()
 }

@@ -61,7 +61,7 @@ func (c *Content) File(d manifest.Descriptor) (Blob, bool, error) {
 	if err != nil {
 		return Blob{}, false, err
 	}
-	b, err := Whole(file)
+	b, err := wholeFile(file)
 	if err == nil && b.Size != d.Size {
 		b.Close()
 		err = manifest.SizeMismatch("blob "+d.Digest.String(), b.Size, d.Size)

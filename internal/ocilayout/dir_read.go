@@ -14,8 +14,8 @@ import (
 	"osbuild-containers/internal/manifest"
 )
 
-// ErrNoDir reports a directory that is not in dir: format.
-var ErrNoDir = errors.New("there is no manifest.json: this is not an image in the dir: format")
+// errNoDir reports a directory that is not in dir: format.
+var errNoDir = errors.New("there is no manifest.json: this is not an image in the dir: format")
 
 // Dir reads a directory in dir: format: one image, or a list and those of its images that are present.
 func (t *Tree) Dir(ctx context.Context) (*Layout, error) { return dirOf(ctx, t.place) }
@@ -23,7 +23,7 @@ func (t *Tree) Dir(ctx context.Context) (*Layout, error) { return dirOf(ctx, t.p
 func dirOf(ctx context.Context, from place) (*Layout, error) {
 	raw, err := readDocument(from, "manifest.json", "")
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, ErrNoDir
+		return nil, errNoDir
 	}
 	if err != nil {
 		return nil, err

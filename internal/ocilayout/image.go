@@ -29,8 +29,8 @@ type Blob struct {
 	own bool // the file was opened for this blob only
 }
 
-// Whole returns a regular file as a blob. It closes any other file.
-func Whole(file *os.File) (Blob, error) {
+// wholeFile returns a regular file as a blob. It closes any other file.
+func wholeFile(file *os.File) (Blob, error) {
 	info, err := file.Stat()
 	if err == nil && !info.Mode().IsRegular() {
 		err = fmt.Errorf("%s is not a regular file", file.Name())

@@ -168,7 +168,7 @@ func (w *Watch) Stop(err error) error {
 // Traced returns a context that watches the HTTP requests made with it and the bytes reported to Progress.
 func (w *Watch) Traced() context.Context {
 	var dialing atomic.Bool // net/http may finish a dial after the request has another connection
-	return httptrace.WithClientTrace(WithProgress(w, w.Moved), &httptrace.ClientTrace{
+	return httptrace.WithClientTrace(withProgress(w, w.Moved), &httptrace.ClientTrace{
 		GetConn: func(string) { dialing.Store(true) },
 		ConnectStart: func(string, string) {
 			if dialing.Load() {
@@ -191,8 +191,8 @@ func (w *Watch) Traced() context.Context {
 
 type progressKey struct{}
 
-// WithProgress returns a context for which Progress returns moved.
-func WithProgress(ctx context.Context, moved func(bytes int)) context.Context {
+// withProgress returns a context for which Progress returns moved.
+func withProgress(ctx context.Context, moved func(bytes int)) context.Context {
 	return context.WithValue(ctx, progressKey{}, moved)
 }
 

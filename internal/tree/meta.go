@@ -117,8 +117,8 @@ func (m *Meta) attrs() []string {
 
 // Reasons why an attribute is not set; package userns has more.
 const (
-	NoAttributes     = "the file system of the tree has no such attributes"
-	NoUserAttributes = "links, FIFOs and devices have no user attributes"
+	noAttributes     = "the file system of the tree has no such attributes"
+	noUserAttributes = "links, FIFOs and devices have no user attributes"
 )
 
 // attrError handles an error of setting an attribute. If the file system or the type of node does not support the attribute,
@@ -128,10 +128,10 @@ func (r *Root) attrError(name, attr string, node bool, err error) error {
 	case err == nil:
 		return nil
 	case err == unix.ENOTSUP && r.Unsupported != nil && !strings.HasPrefix(attr, "security."):
-		r.Unsupported(name, attr, NoAttributes)
+		r.Unsupported(name, attr, noAttributes)
 		return nil
 	case err == unix.EPERM && r.Unsupported != nil && node && strings.HasPrefix(attr, "user."):
-		r.Unsupported(name, attr, NoUserAttributes)
+		r.Unsupported(name, attr, noUserAttributes)
 		return nil
 	case err == unix.EPERM && r.Unsupported != nil && strings.HasPrefix(attr, "trusted."):
 		r.Unsupported(name, attr, userns.NoTrusted)

@@ -278,11 +278,11 @@ func TestUnsupportedAttributes(t *testing.T) {
 	}
 	var told []string
 	r.Unsupported = func(name, attr, why string) { told = append(told, name+" "+attr+": "+why) }
-	if err := r.Symlink("b", "x", with("nonsense.x")); err != nil || len(told) != 1 || told[0] != "b nonsense.x: "+NoAttributes {
+	if err := r.Symlink("b", "x", with("nonsense.x")); err != nil || len(told) != 1 || told[0] != "b nonsense.x: "+noAttributes {
 		t.Errorf("told %q, error %v", told, err)
 	}
 	told = nil
-	if err := r.Symlink("c", "x", with("user.x")); err != nil || len(told) != 1 || told[0] != "c user.x: "+NoUserAttributes {
+	if err := r.Symlink("c", "x", with("user.x")); err != nil || len(told) != 1 || told[0] != "c user.x: "+noUserAttributes {
 		t.Errorf("told %q, error %v", told, err)
 	}
 	if err := r.Mknod("d", unix.S_IFIFO, 0, 0, with("user.x")); err != nil || len(told) != 2 {

@@ -30,11 +30,6 @@ var (
 	Other = images.New(images.Arch("arm"), images.Variant("v7"), images.Layer(500))
 )
 
-// Name returns the name of one of the three images by its id, "" for others.
-func Name(id digest.Digest) string {
-	return map[digest.Digest]string{Base.ID: "base", Top.ID: "top", Other.ID: "other"}[id]
-}
-
 // Day returns noon of a day of June.
 func Day(n int) time.Time { return time.Date(2026, 6, n, 12, 0, 0, 0, time.UTC) }
 

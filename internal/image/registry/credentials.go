@@ -281,7 +281,7 @@ func (e *deniedError) Unwrap() error { return e.err }
 
 // denied adds to a refusal which credentials were sent. l is nil if unknown.
 func (l *login) denied(err error) error {
-	var other *ElsewhereError
+	var other *elsewhereError
 	var known *deniedError
 	if err == nil || l == nil || classOf(statusOf(err)) != retry.Denied || errors.As(err, &other) || errors.As(err, &known) {
 		return err

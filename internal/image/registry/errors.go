@@ -45,7 +45,7 @@ func (e *brokenError) Error() string { return "connection broke: " + e.text }
 
 // Classify returns the class of an error of this package. retryAfter is the wait that the server asked for.
 func Classify(err error) (class retry.Class, retryAfter time.Duration) {
-	var other *ElsewhereError
+	var other *elsewhereError
 	if errors.As(err, &other) {
 		switch code := other.Err.Code; {
 		case classOf(code) == retry.Denied, code == http.StatusBadRequest, code == http.StatusGone: // another URL may work
@@ -247,7 +247,7 @@ func Hint(err error) hint.Hint {
 	case isErrno(err, syscall.ECONNREFUSED, syscall.EHOSTUNREACH, syscall.ENETUNREACH):
 		return hint.New("check that the registry runs and that this machine can reach it")
 	}
-	var other *ElsewhereError
+	var other *elsewhereError
 	if errors.As(err, &other) {
 		return hint.New("%s says that, not the registry: check that host and, where a URL has expired, the clocks of both", other.Host)
 	}

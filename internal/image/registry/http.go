@@ -206,7 +206,7 @@ func (t *transport) statusError(req *http.Request, resp *http.Response, other st
 	if classOf(resp.StatusCode) == retry.Transient || other != "" && resp.StatusCode >= 400 && !t.passesOn(resp.StatusCode, req) {
 		err := &StatusError{Code: resp.StatusCode, Message: errorMessage(drop(resp)), RetryAfter: retryAfter(resp.Header, time.Now())}
 		if other != "" {
-			return redirected(req, &ElsewhereError{other, err})
+			return redirected(req, &elsewhereError{other, err})
 		}
 		return err
 	}
@@ -323,12 +323,12 @@ func hostPort(u *url.URL) string {
 	return net.JoinHostPort(strings.ToLower(u.Hostname()), port)
 }
 
-// ElsewhereError is an error response of a host other than the registry: the target of a redirect (often a signed URL that
+// elsewhereError is an error response of a host other than the registry: the target of a redirect (often a signed URL that
 // may have expired), a URL of a layer in a manifest, or the location of an upload. The registry may offer another URL.
-type ElsewhereError struct {
+type elsewhereError struct {
 	Host string
 	Err  *StatusError
 }
 
-func (e *ElsewhereError) Error() string { return e.Err.Error() }
-func (e *ElsewhereError) Unwrap() error { return e.Err }
+func (e *elsewhereError) Error() string { return e.Err.Error() }
+func (e *elsewhereError) Unwrap() error { return e.Err }

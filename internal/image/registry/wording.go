@@ -40,7 +40,7 @@ func reword(err error) error {
 // askedFor returns what a request was for, if its error does not say.
 func askedFor(sent *url.Error) string {
 	u, err := url.Parse(sent.URL)
-	var other *ElsewhereError
+	var other *elsewhereError
 	var moved *redirectedError
 	switch {
 	case err != nil:
