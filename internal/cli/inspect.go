@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -16,6 +17,7 @@ import (
 	"osbuild-containers/internal/bundle"
 	"osbuild-containers/internal/cache"
 	"osbuild-containers/internal/cacheinfo"
+	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/progress"
 )
 
@@ -57,6 +59,11 @@ func (a *app) inspect(what string, arch []string) error {
 		return err
 	}
 	i, err := cacheinfo.FindOne(ofPlatforms(images, platforms), what)
+	if errors.Is(err, cacheinfo.ErrNotFound) && isFullName(what) && !strings.HasPrefix(what, "containers-storage:") {
+		name := strings.TrimPrefix(what, "docker://")
+		return hint.Add(fmt.Errorf("no image in the cache is called %q", what),
+			"see what a registry has: %s pin %s --dry-run, or skopeo inspect docker://%[2]s", Name, name)
+	}
 	if err != nil {
 		return err
 	}
