@@ -84,8 +84,9 @@ test-pages: all $(TOOLS)/registry ## run README and getting-started word for wor
 	ARCHS=$$($(GO) env GOHOSTARCH) $(MAKE) --no-print-directory packages VERSION=0.0.0 MAINTAINER='test <test@example.com>'
 	test/install/pages.sh build/release "$(OSBUILD)"
 
+# Tests expect that files they make are readable by all, as with the usual umask.
 test: all $(TOOLS)/registry ## run all tests
-	$(GO) test -tags "$(TAGS)" -timeout 30m ./...
+	umask 022; $(GO) test -tags "$(TAGS)" -timeout 30m ./...
 	$(GO) test -tags "$(TAGS) checked" -timeout 30m -skip 'TestNoInputTakesLong|FuzzTime' ./internal/layer/gunzip
 
 # The packages in which goroutines share data. Left out are a test of how much memory is used, which is more with the
@@ -93,7 +94,7 @@ test: all $(TOOLS)/registry ## run all tests
 RACE = ./internal/cache ./internal/deploy ./internal/fetch ./internal/gc ./internal/layer ./internal/mirror ./internal/verify
 
 race: $(TOOLS)/registry ## run the tests of packages with shared data under the race detector (needs a C compiler)
-	CGO_ENABLED=1 $(GO) test -race -tags "$(TAGS)" -timeout 40m -skip '^(TestMemory|TestDamagedStorage|TestDamagedRecordInStorage)$$' $(RACE)
+	umask 022; CGO_ENABLED=1 $(GO) test -race -tags "$(TAGS)" -timeout 40m -skip '^(TestMemory|TestDamagedStorage|TestDamagedRecordInStorage)$$' $(RACE)
 
 check: vet lint tidy generated ## vet, lint, format, go.mod and generated files
 
