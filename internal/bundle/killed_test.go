@@ -70,9 +70,11 @@ func TestImportKilledAtEachCall(t *testing.T) {
 	img := images.New(images.Layer(300_000), images.Layer(2000))
 	list := images.NewList(images.Of(img, images.New(images.Arch("arm64"))))
 	path := write(t, layoutOf([]map[string]any{entry(list.Raw, v1.MediaTypeImageIndex, "example.com/app:1")}, append(blobsOf(img), list.Raw)...)...)
-	var dir string
-	killed(t, filepath.Clean(os.TempDir()), func() (*exec.Cmd, *bytes.Buffer) {
-		dir = filepath.Join(t.TempDir(), "cache")
+	parent, dir := t.TempDir(), ""
+	killed(t, parent, func() (*exec.Cmd, *bytes.Buffer) {
+		above, err := os.MkdirTemp(parent, "")
+		must(t, err)
+		dir = filepath.Join(above, "cache")
 		return job(t, "import", dir, path)
 	}, func(t *testing.T) {
 		ids, err := cache.Open(dir).Images()
