@@ -114,6 +114,8 @@ func (g *gate) Read(p []byte) (int, error) {
 
 // window waits until the stream may have a window of that many bytes, which it then keeps until its end. A stream that is
 // read ahead leaves the last one to the others, for which it may itself have to wait. It returns false once the share is closed.
+//
+// Two streams cannot wait for each other: one with a large window needs no other.
 func (s *share) window(bytes uint64) bool {
 	if bytes <= smallWindow {
 		return true
@@ -122,16 +124,29 @@ func (s *share) window(bytes uint64) bool {
 	if bytes > mediumWindow {
 		kind = large
 	}
+	taken, open := s.takeWindow(kind)
+	if taken {
+		debug.FreeOSMemory() // of the last stream that had it
+	}
+	return open
+}
+
+// takeWindow is window for a kind of them. taken is false if the stream has had one.
+func (s *share) takeWindow(kind int) (taken, open bool) {
 	b := s.b
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for !s.closed && s.windows[kind] == 0 && (b.windows[kind] == 0 || s.ahead && b.windows[kind] == 1) {
+	for {
+		switch {
+		case s.closed:
+			return false, false
+		case s.windows[kind] > 0 || s.windows[large] > 0:
+			return false, true
+		case b.windows[kind] > 1 || b.windows[kind] == 1 && !s.ahead:
+			s.windows[kind]++
+			b.windows[kind]--
+			return true, true
+		}
 		b.more.Wait()
 	}
-	if !s.closed && s.windows[kind] == 0 {
-		s.windows[kind]++
-		b.windows[kind]--
-		debug.FreeOSMemory() // of the last stream that had it
-	}
-	return !s.closed
 }

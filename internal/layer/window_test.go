@@ -3,6 +3,7 @@ package layer
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"runtime"
@@ -93,10 +94,37 @@ func TestLargeWindowsAreFew(t *testing.T) {
 	})
 }
 
-// A walk over the structure of a blob ends where its frames end.
-func TestWalk(t *testing.T) {
+// Streams that need windows of both kinds, in any order, do not wait for each other.
+func TestWindowsOfBothKinds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := NewBudget(0)
+		b.windows = windows{medium: 1, large: 1}
+		one, two := &share{b: b}, &share{b: b}
+		if !one.window(mediumWindow) || !two.window(mediumWindow+1) {
+			t.Error("a window is refused")
+		}
+		done := make(chan bool)
+		go func() { done <- one.window(mediumWindow + 1) }()
+		synctest.Wait()
+		if !two.window(mediumWindow) || two.windows != (windows{large: 1}) {
+			t.Errorf("a large window and %d", two.windows)
+		}
+		two.release()
+		if !<-done {
+			t.Error("no window after it was given back")
+		}
+		one.release()
+		if b.windows != (windows{medium: 1, large: 1}) {
+			t.Errorf("there are %d windows at the end", b.windows)
+		}
+	})
+}
+
+// frameForms returns a frame of each form.
+func frameForms(t testing.TB) map[string][]byte {
+	t.Helper()
 	large, _ := largeWindow()
-	for name, frame := range map[string][]byte{
+	return map[string][]byte{
 		"empty":     framesOf(t, true, nil),
 		"one block": framesOf(t, true, []byte("a")),
 		"no size":   framesOf(t, false, make([]byte, 500_000)),
@@ -106,7 +134,12 @@ func TestWalk(t *testing.T) {
 		"nothing":   skippable(""),
 		"large":     large,
 		"one piece": zstdd(t, make([]byte, mediumWindow+1), zstd.WithWindowSize(2*mediumWindow), zstd.WithSingleSegment(true)),
-	} {
+	}
+}
+
+// A walk over the structure of a blob ends where its frames end.
+func TestWalk(t *testing.T) {
+	for name, frame := range frameForms(t) {
 		var w walk
 		at := 0
 		for ; !w.end && at < len(frame); at++ {
@@ -150,4 +183,69 @@ func TestGatePassesOn(t *testing.T) {
 			t.Errorf("in pieces of %d: %d of %d bytes, windows taken: %d", most, len(got), len(blob), g.share.windows)
 		}
 	}
+}
+
+// reads records where reads begin, and what was read.
+type reads struct {
+	bytes.Reader
+	at   map[int64]bool
+	read int64
+}
+
+func (r *reads) Read(p []byte) (int, error) {
+	r.at[r.read] = true
+	n, err := r.Reader.Read(p)
+	r.read += int64(n)
+	return n, err
+}
+
+// The decoder gets the same data and the same error through the gate, and reads the headers where a walk finds them.
+func FuzzGate(f *testing.F) {
+	for name, frame := range frameForms(f) {
+		if name != "large" && name != "one piece" { // slow
+			f.Add(slices.Concat(frame, framesOf(f, true, []byte("a"))))
+			f.Add(frame[:len(frame)-1])
+		}
+	}
+	f.Add(append(framesOf(f, true, []byte("a")), "tail"...))
+	f.Fuzz(func(t *testing.T, blob []byte) {
+		want, wantErr := asStream(blob)
+		r := &reads{Reader: *bytes.NewReader(blob), at: map[int64]bool{}}
+		d, err := zstd.NewReader(&gate{r: r, share: &share{b: NewBudget(0)}}, options...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(d)
+		if !bytes.Equal(got, want) || fmt.Sprint(err) != fmt.Sprint(wantErr) {
+			t.Errorf("%d bytes, %v; want %d bytes, %v", len(got), err, len(want), wantErr)
+		}
+		var w walk
+		var at, header int64 // offsets in the blob: of the next byte, and of the header that it is in
+		for at < r.read {
+			if at == header && !r.at[at] {
+				t.Errorf("a header at %d, where no read begins", at)
+			}
+			if w.end {
+				w = walk{}
+			}
+			skip, invalid := w.next(blob[at])
+			if invalid != nil {
+				if err == nil {
+					t.Errorf("at %d: %v", at, invalid)
+				}
+				break
+			}
+			if at++; len(w.bytes) > 0 {
+				continue
+			}
+			if at < r.read && !r.at[at] {
+				t.Errorf("a header ends at %d, where no read begins", at)
+			}
+			at += skip
+			header = at
+		}
+		if err == nil && (at != int64(len(blob)) || at > 0 && !w.end) {
+			t.Errorf("the last frame ends at %d (%t), want %d", at, w.end, len(blob))
+		}
+	})
 }
