@@ -78,6 +78,75 @@ func TestPathsStayInTheTree(t *testing.T) {
 	}
 }
 
+// TestFilesInTheTree finds files and directories through symbolic links: relative links from the directory that has them,
+// absolute ones from the tree's root, the last name of a file too. Only MkdirInTree creates anything.
+func TestFilesInTheTree(t *testing.T) {
+	tree := t.TempDir()
+	for _, dir := range []string{"etc/a", "a"} {
+		if err := os.MkdirAll(filepath.Join(tree, dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(tree+"/etc/file", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, to := range map[string]string{
+		"etc/relative": "a", "etc/absolute": "/a", "etc/up": "../../../../a", "etc/to-file": "file", "etc/to-missing": "a/missing",
+		"etc/far": "/../../../etc/file", "etc/chain": "to-file", "etc/loop": "loop", "etc/through-file": "file/x",
+		"etc/to-root": "/",
+	} {
+		if err := os.Symlink(to, filepath.Join(tree, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for path, want := range map[string]string{ // "" is an error
+		"/":                   ".",
+		"etc/relative":        "etc/a",
+		"etc/relative/../a/.": "",
+		"etc/absolute":        "a",
+		"etc/up":              "a",
+		"etc/missing":         "",
+		"etc/to-file":         "",
+		"etc/through-file":    "",
+		"etc/loop":            "",
+	} {
+		f, err := resolve.OpenInTree(tree, path)
+		if err == nil {
+			f.Close()
+		}
+		if (err == nil) != (want != "") || err == nil && f.Path != filepath.Join(tree, want) {
+			t.Errorf("directory %s: %+v, %v, want %q", path, f, err, want)
+		}
+	}
+	for path, want := range map[string]string{
+		"etc/file":         "etc/file",
+		"etc/to-file":      "etc/file",
+		"etc/far":          "etc/file",
+		"etc/chain":        "etc/file",
+		"etc/relative/x":   "etc/a/x",
+		"etc/absolute/x":   "a/x",
+		"etc/to-missing":   "etc/a/missing",
+		"etc/missing":      "etc/missing",
+		"etc/missing/x":    "",
+		"etc/file/x":       "",
+		"etc/through-file": "",
+		"etc/loop":         "",
+		"etc/to-root":      "",
+		"/":                "",
+	} {
+		f, base, err := resolve.FileInTree(tree, path)
+		if err == nil {
+			f.Close()
+		}
+		if (err == nil) != (want != "") || err == nil && filepath.Join(f.Path, base) != filepath.Join(tree, want) {
+			t.Errorf("file %s: %q in %+v, %v, want %q", path, base, f, err, want)
+		}
+	}
+	if found, err := os.ReadDir(tree + "/etc/a"); err != nil || len(found) != 0 {
+		t.Errorf("created %v, %v", found, err)
+	}
+}
+
 func TestPathsThatSayTheyLeave(t *testing.T) {
 	for _, path := range []string{"..", "/a/../../b", "a/..", "/x\x00"} {
 		if text := resolve.CheckInTree(path); text == "" {
