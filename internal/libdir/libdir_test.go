@@ -184,6 +184,27 @@ func TestUpdateOfOsbuild(t *testing.T) {
 	isOsbuilds(t, l, 3)
 }
 
+// TestUpdateOfOurs checks that the modules replaced by newer ones of ours are not kept as osbuild's.
+func TestUpdateOfOurs(t *testing.T) {
+	ours, l := libdirs(t)
+	_, err := l.Enable(ours)
+	must(t, err)
+	for _, name := range names {
+		file := filepath.Join(ours, name+metaSuffix)
+		must(t, os.Remove(file)) // a hard link to the enabled one
+		must(t, os.WriteFile(file, []byte("{} of a newer "+name), 0o644))
+	}
+	changed, err := l.Enable(ours)
+	must(t, err)
+	if len(changed) != 6 {
+		t.Errorf("%d enabled, want 6: %v", len(changed), changed)
+	}
+	isOurs(t, l, ours, true)
+	_, err = l.Disable()
+	must(t, err)
+	isOsbuilds(t, l, 1)
+}
+
 func TestNothingIsKeptWhereOsbuildHasNone(t *testing.T) {
 	ours, l := libdirs(t)
 	for file := range osbuilds(1) {
@@ -228,6 +249,8 @@ func TestInterrupted(t *testing.T) {
 				return err
 			}
 			switch err := run(killed); {
+			case err == nil && left < 0:
+				t.Fatalf("%s succeeds although step %d failed", command, step)
 			case err == nil:
 				over = true
 			case !errors.Is(err, errKilled):
