@@ -51,6 +51,35 @@ func TestCredentialsDoNotFollowARedirectOfTheManifest(t *testing.T) {
 	}
 }
 
+// TestCredentialsStayAtTheirOrigin redirects a request from https://a.example: the scheme, host and port decide.
+func TestCredentialsStayAtTheirOrigin(t *testing.T) {
+	for to, same := range map[string]bool{
+		"https://a.example/b":     true,
+		"https://A.example:443/b": true,
+		"https://a.example:444/b": false,
+		"http://a.example:443/b":  false,
+		"http://a.example/b":      false,
+		"https://b.example/b":     false,
+		"https://b.a.example/b":   false,
+	} {
+		first := httptest.NewRequest(http.MethodGet, "https://a.example/a", nil)
+		next := httptest.NewRequest(http.MethodGet, to, nil)
+		next.Header.Set("Authorization", "Bearer x")
+		next.Header.Set("Cookie", "x=y")
+		if err := checkRedirect(next, []*http.Request{first}); err != nil {
+			t.Errorf("%s: %v", to, err)
+		}
+		if got := len(next.Header); got != map[bool]int{true: 2, false: 0}[same] {
+			t.Errorf("%s: it gets %v", to, next.Header)
+		}
+		form := httptest.NewRequest(http.MethodPost, to, strings.NewReader("password=pw"))
+		form.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		if err := checkRedirect(form, []*http.Request{first}); (err == nil) != same {
+			t.Errorf("%s: a form: %v", to, err)
+		}
+	}
+}
+
 // TestFormsAreNotRedirected checks that a password or refresh token in a token request is sent to no other origin, whatever the
 // status of the redirect.
 func TestFormsAreNotRedirected(t *testing.T) {
