@@ -29,6 +29,9 @@ func replace(path string, data []byte) error {
 		return err
 	}
 	defer p.Close()
+	if err := p.CheckWritable(); err != nil {
+		return err
+	}
 	if p.Stat != nil && !p.IsDir() && !p.IsRegular() {
 		return errors.New("not a regular file")
 	}

@@ -38,7 +38,9 @@ const (
 func (o Output) Check() error {
 	place, err := resolve.Target(o.Path)
 	if err == nil {
-		err = o.check(place)
+		if err = o.check(place); err == nil {
+			err = written(o.Path, place.CheckWritable())
+		}
 		place.Close()
 	}
 	if err != nil {

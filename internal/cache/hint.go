@@ -2,13 +2,16 @@ package cache
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"osbuild-containers/internal/hint"
+	"osbuild-containers/internal/resolve"
 )
 
 // Hint returns the remedy for an error about a file or directory of the cache. It returns the zero Hint for other
@@ -34,6 +37,21 @@ func (c *Cache) Hint(err error) hint.Hint {
 		return hint.New("the cache must be writable: check its mount and its permissions, or name another cache")
 	}
 	return hint.Hint{}
+}
+
+// CheckWritable returns an error with a remedy if blobs cannot be written to the cache, as far as known in advance.
+func (c *Cache) CheckWritable() error {
+	dir := filepath.Join(c.containers, poolDir)
+	for dir != filepath.Dir(dir) {
+		if _, err := os.Stat(dir); !isAbsent(err) {
+			break
+		}
+		dir = filepath.Dir(dir)
+	}
+	if err := resolve.CheckDir(dir); err != nil {
+		return fmt.Errorf("write to the cache %s: %w", c.path, err)
+	}
+	return nil
 }
 
 // readable reports whether this user can read the directory of the cache, if there is one.

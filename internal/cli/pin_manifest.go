@@ -98,7 +98,7 @@ func (p *pinCommand) pinned(ctx context.Context, args []string) (*pin.File, erro
 		f, err := p.readPins(ctx, p.file)
 		return f, refused(err)
 	}
-	f, err := p.readOrNewPins(ctx, p.file)
+	f, err := p.readOrNewPins(ctx, p.file, p.dryRun || p.printed)
 	if err != nil {
 		return nil, refused(err)
 	}

@@ -22,7 +22,7 @@ func (p *pinCommand) runAdd(ctx context.Context, args []string) error {
 	if p.file == stdio && p.flags.json {
 		return refused(errors.New("--pins - writes the pin file to standard output, and --json something else: use one of them"))
 	}
-	f, err := p.readOrNewPins(ctx, p.file)
+	f, err := p.readOrNewPins(ctx, p.file, p.dryRun)
 	if err != nil {
 		return refused(err)
 	}

@@ -256,6 +256,10 @@ func fileAt(path string) (*resolve.Place, error) {
 		_ = place.Close()
 		return nil, fmt.Errorf("%s is a directory, want a file", path)
 	}
+	if err := place.CheckWritable(); err != nil {
+		_ = place.Close()
+		return nil, fmt.Errorf("write %s: %w", path, err)
+	}
 	return place, nil
 }
 

@@ -73,7 +73,7 @@ func (u *unpackCommand) cacheToUse() (dir string, remove func() error, err error
 		return filepath.Join(in, prefix+rand.Text()), func() error { return nil }, nil
 	}
 	if dir, err = os.MkdirTemp(in, prefix); err != nil {
-		return "", nil, fmt.Errorf("make a temporary cache: %w", err)
+		return "", nil, hint.Add(fmt.Errorf("make a temporary cache: %w", err), "make %s writable, or leave out --no-cache", in)
 	}
 	return dir, func() error { return os.RemoveAll(dir) }, nil
 }

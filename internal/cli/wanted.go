@@ -208,8 +208,9 @@ func (a *app) readPins(ctx context.Context, path string) (*pin.File, error) {
 	return f, nil
 }
 
-// readOrNewPins is readPins for a pin file to be written. It returns an empty one if the file does not exist.
-func (a *app) readOrNewPins(ctx context.Context, path string) (*pin.File, error) {
+// readOrNewPins is readPins for a pin file to be written, unless it is only shown what would be. It returns an empty one if the file
+// does not exist.
+func (a *app) readOrNewPins(ctx context.Context, path string, show bool) (*pin.File, error) {
 	if path == stdio {
 		return pin.New(), nil
 	}
@@ -218,7 +219,10 @@ func (a *app) readOrNewPins(ctx context.Context, path string) (*pin.File, error)
 		if err != nil {
 			return nil, err
 		}
-		place.Close()
+		defer place.Close()
+		if err := place.CheckWritable(); err != nil && !show {
+			return nil, fmt.Errorf("write %s: %w", path, err)
+		}
 		return pin.ReadOrNew(path)
 	})
 }

@@ -74,6 +74,27 @@ func (p *Place) Open(flags int) (*os.File, error) {
 	return f, nil
 }
 
+// CheckWritable returns an error with a remedy, without the path, if the user may not write a file or directory at the place. It
+// checks the directory, in which files are created and replaced, or else the pipe or device.
+func (p *Place) CheckWritable() error {
+	if p.Stat != nil && !p.IsDir() && !p.IsRegular() {
+		return access(int(p.Dir.Fd()), p.Base, unix.W_OK, p.Path)
+	}
+	return access(int(p.Dir.Fd()), ".", unix.W_OK|unix.X_OK, filepath.Dir(p.Path))
+}
+
+// CheckDir returns an error with a remedy, without the path, if the user may not create files in a directory.
+func CheckDir(path string) error { return access(unix.AT_FDCWD, path, unix.W_OK|unix.X_OK, path) }
+
+// access returns an error if access is denied. path is the name in the remedy.
+func access(dir int, name string, mode uint32, path string) error {
+	err := unix.Faccessat2(dir, name, mode, unix.AT_EACCESS)
+	if err != unix.EACCES && err != unix.EROFS { // old kernels and seccomp filters refuse the call itself
+		return nil
+	}
+	return hint.Add(err, "%s must be writable: check its mount and its permissions, or name another path", path)
+}
+
 // Find resolves all links of a path. The last component need not exist; a missing directory before it is an error.
 func Find(path string) (*Place, error) {
 	p, err := find(path)

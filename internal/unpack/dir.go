@@ -15,6 +15,7 @@ import (
 	"osbuild-containers/internal/deploy"
 	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/progress"
+	"osbuild-containers/internal/resolve"
 )
 
 // CheckDir returns an error if no directory can be created at path: something other than an empty directory exists, or it
@@ -33,7 +34,7 @@ func CheckDir(path string) error {
 		if _, err := os.Lstat(path); err == nil {
 			return fmt.Errorf("%s is a symbolic link to nothing", path)
 		}
-		return nil
+		return checkParent(path, filepath.Dir(path))
 	case errors.Is(err, unix.ENOTDIR):
 		return fmt.Errorf("%s exists and is not a directory", path)
 	case err != nil:
@@ -48,11 +49,24 @@ func CheckDir(path string) error {
 	if unix.Stat(".", &here) == nil && here.Dev == st.Dev && here.Ino == st.Ino {
 		return fmt.Errorf("%s is the current directory, which cannot be replaced when all is complete: name a directory in it", path)
 	}
-	if err := unix.Stat(filepath.Join(path, ".."), &above); err != nil {
-		return fmt.Errorf("stat %s: %w", filepath.Dir(path), err)
+	target, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return err
+	}
+	parent := filepath.Dir(target)
+	if err := unix.Stat(parent, &above); err != nil {
+		return fmt.Errorf("stat %s: %w", parent, err)
 	}
 	if st.Dev != above.Dev || st.Ino == above.Ino {
 		return fmt.Errorf("%s is a mount point, which cannot be replaced when all is complete: name a directory in it", path)
+	}
+	return checkParent(path, parent)
+}
+
+// checkParent returns an error if path cannot be created or replaced in its directory.
+func checkParent(path, parent string) error {
+	if err := resolve.CheckDir(parent); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return nil
 }
