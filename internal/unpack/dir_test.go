@@ -139,6 +139,13 @@ func TestWhereADirectoryCannotBe(t *testing.T) {
 	if err := CheckDir(mount); err == nil || !strings.Contains(err.Error(), "is a mount point") {
 		t.Errorf("a mount point: %v", err)
 	}
+	link := filepath.Join(top, "link")
+	if err := errors.Join(os.Mkdir(filepath.Join(mount, "empty"), 0o700), os.Symlink("mount/empty", link)); err != nil {
+		t.Fatal(err)
+	}
+	if err := CheckDir(link); err != nil {
+		t.Errorf("a link into another file system: %v", err)
+	}
 }
 
 // Directories left by a killed process are removed by the next one, unless another process is using them.
