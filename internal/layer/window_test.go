@@ -75,6 +75,7 @@ func TestLargeWindowsAreFew(t *testing.T) {
 		check("a small window", err == nil && string(other) == "small", true)
 
 		third.Close()
+		third.Close() // gives nothing back again
 		check("another, after a window was given back", readFourth(), true)
 		check("the second ahead, still", readSecond(), false)
 		second.Prioritize()
@@ -85,7 +86,12 @@ func TestLargeWindowsAreFew(t *testing.T) {
 
 		fifth, readFifth := newStream(true)
 		check("ahead, with one window left", readFifth(), false)
-		fifth.Close() // ends the waiting
+		fifth.Prioritize()
+		check("prioritized, with one window left", readFifth(), true)
+		sixth, readSixth := newStream(true)
+		check("ahead, with no window left", readSixth(), false)
+		sixth.Close() // ends the waiting
+		fifth.Close()
 		fourth.Close()
 		synctest.Wait()
 		if budget.windows != newWindows() {
