@@ -303,8 +303,9 @@ func (w *writer) put(c *chain, s *layer.Stream) error {
 	return err
 }
 
-// A fullReader fills the buffer of every Read but the last. The library's tar-split data divides the padding at the end of an archive as it
-// was read, so without this it would depend on how the archive arrives: in a user namespace in other pieces than for root.
+// A fullReader fills the buffer of every Read but the last. The library's tar-split data divides the padding at the end of an
+// archive as it was read, so without this it would depend on how the archive arrives: in a user namespace in other pieces than
+// for root.
 type fullReader struct{ io.Reader }
 
 func (r fullReader) Read(b []byte) (n int, err error) {
