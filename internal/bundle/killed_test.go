@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -70,11 +71,10 @@ func TestImportKilledAtEachCall(t *testing.T) {
 	img := images.New(images.Layer(300_000), images.Layer(2000))
 	list := images.NewList(images.Of(img, images.New(images.Arch("arm64"))))
 	path := write(t, layoutOf([]map[string]any{entry(list.Raw, v1.MediaTypeImageIndex, "example.com/app:1")}, append(blobsOf(img), list.Raw)...)...)
-	parent, dir := t.TempDir(), ""
+	parent, dir, runs := t.TempDir(), "", 0
 	killed(t, parent, func() (*exec.Cmd, *bytes.Buffer) {
-		above, err := os.MkdirTemp(parent, "")
-		must(t, err)
-		dir = filepath.Join(above, "cache")
+		runs++
+		dir = filepath.Join(parent, fmt.Sprint(runs))
 		return job(t, "import", dir, path)
 	}, func(t *testing.T) {
 		ids, err := cache.Open(dir).Images()
