@@ -63,15 +63,15 @@ func usageText(u *cacheinfo.Usage) string {
 	line := func(n int64, format string, args ...any) {
 		fmt.Fprintf(&b, "%10s  %s\n", progress.Bytes(n), fmt.Sprintf(format, args...))
 	}
-	line(u.Disk, "%s, %s if nothing were shared: sharing saves %s", count(len(u.Images), "image"), progress.Bytes(u.Size), progress.Bytes(u.Saved()))
+	line(u.Disk, "%s, %s if nothing were shared: sharing saves %s", progress.Count(len(u.Images), "image"), progress.Bytes(u.Size), progress.Bytes(u.Saved()))
 	if u.Twice > 0 {
 		line(u.Twice, "of that are stored more than once, and could be shared")
 	}
 	if len(u.Unused) > 0 {
-		line(cacheinfo.Bytes(u.Unused), "%s that no image has; gc removes them", count(len(u.Unused), "blob"))
+		line(cacheinfo.Bytes(u.Unused), "%s that no image has; gc removes them", progress.Count(len(u.Unused), "blob"))
 	}
 	if len(u.Partial) > 0 {
-		line(cacheinfo.Bytes(u.Partial), "%s running or interrupted; fetch continues from there", count(len(u.Partial), "download"))
+		line(cacheinfo.Bytes(u.Partial), "%s running or interrupted; fetch continues from there", progress.Count(len(u.Partial), "download"))
 	}
 	line(u.Total(), "in all")
 	return b.String()

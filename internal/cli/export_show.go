@@ -38,18 +38,18 @@ func (a *app) showExported(o bundle.Output, b *bundle.Bundle, dryRun bool) error
 	if err := a.lines(columns, rows); err != nil {
 		return err
 	}
-	text := count(len(b.Images), "image")
+	text := progress.Count(len(b.Images), "image")
 	if len(b.Lists) > 0 {
-		text += ", " + count(len(b.Lists), "list")
+		text += ", " + progress.Count(len(b.Lists), "list")
 	}
-	text += ", " + count(b.Blobs.Blobs, "blob") + " of " + progress.Bytes(b.Blobs.Bytes)
+	text += ", " + progress.Count(b.Blobs.Blobs, "blob") + " of " + progress.Bytes(b.Blobs.Bytes)
 	if dryRun {
 		text += " to write"
 	}
 	if err := a.print("%s: %s\n", cutStart(progress.Clean(o.Path), width-2-len(text)), text); err != nil || b.Left.Blobs == 0 {
 		return err
 	}
-	return a.print("left out: %s of %s that the other side has\n", count(b.Left.Blobs, "blob"), progress.Bytes(b.Left.Bytes))
+	return a.print("left out: %s of %s that the other side has\n", progress.Count(b.Left.Blobs, "blob"), progress.Bytes(b.Left.Bytes))
 }
 
 // carriedNames returns names, or a placeholder if there are none.

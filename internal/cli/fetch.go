@@ -81,7 +81,7 @@ func (f *fetchCommand) run(ctx context.Context, args []string) error {
 		return refused(err)
 	}
 	if w.stored > 0 {
-		f.env.Lines().Note("%s that osbuild takes from the containers storage of this machine: not fetched", count(w.stored, "image"))
+		f.env.Lines().Note("%s that osbuild takes from the containers storage of this machine: not fetched", progress.Count(w.stored, "image"))
 	}
 	if f.plan {
 		return f.runPlan(ctx, lists, images)

@@ -113,7 +113,7 @@ func itemText(i *answer.PlannedItem) string {
 	var b strings.Builder
 	line := func(what string, some blobs, text string) {
 		if some.n > 0 {
-			fmt.Fprintf(&b, "  %-8s  %10s  %s %s\n", what, progress.Bytes(some.bytes), count(some.n, "blob"), text)
+			fmt.Fprintf(&b, "  %-8s  %10s  %s %s\n", what, progress.Bytes(some.bytes), progress.Count(some.n, "blob"), text)
 		}
 	}
 	sum := map[fetch.Way]blobs{}
@@ -131,7 +131,7 @@ func itemText(i *answer.PlannedItem) string {
 	}
 	line("download", sum[fetch.Download], "from "+cutStart(i.From, width-38))
 	if unsized > 0 {
-		fmt.Fprintf(&b, "  %-8s  %10s  %s from %s: of schema 1\n", "download", "?", count(unsized, "blob"), cutStart(i.From, width-50))
+		fmt.Fprintf(&b, "  %-8s  %10s  %s from %s: of schema 1\n", "download", "?", progress.Count(unsized, "blob"), cutStart(i.From, width-50))
 	}
 	line("reuse", begun, "partly downloaded before")
 	line("reuse", sum[fetch.InPool], "in the cache")

@@ -155,7 +155,7 @@ func gcText(done *gc.Collected, dry bool, command string) string {
 		what string
 	}{{went, "image"}, {len(done.Lists), "list"}, {len(done.Unused), "blob"}, {len(done.Partial), "interrupted download"}} {
 		if p.n > 0 {
-			parts = append(parts, count(p.n, p.what))
+			parts = append(parts, progress.Count(p.n, p.what))
 		}
 	}
 	verb := "freed"

@@ -11,6 +11,7 @@ import (
 	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/mirror"
 	"osbuild-containers/internal/pin"
+	"osbuild-containers/internal/progress"
 )
 
 // mirrorCommand is the command mirror with its flags.
@@ -149,7 +150,7 @@ func (m *mirrorCommand) show(place mirror.Place, res *mirror.Result, conf string
 		err = m.showPlan(res)
 	case failed == 0:
 		if !m.env.Quiet {
-			fmt.Fprintf(m.env.Stderr, "%s in %s\n", count(len(res.Images), "reference"), place)
+			fmt.Fprintf(m.env.Stderr, "%s in %s\n", progress.Count(len(res.Images), "reference"), place)
 			fmt.Fprintf(m.env.Stderr, "%s\n", sizes(size{res.Sent, "sent"}, size{res.Mounted, "mounted"}, size{res.There, "there before"}))
 		}
 		err = m.print("%s", conf)

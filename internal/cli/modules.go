@@ -13,6 +13,7 @@ import (
 	"osbuild-containers/internal/answer"
 	"osbuild-containers/internal/hint"
 	"osbuild-containers/internal/libdir"
+	"osbuild-containers/internal/progress"
 )
 
 // osbuildLibdir is the default directory of osbuild's modules.
@@ -156,7 +157,7 @@ func (a *app) modulesChanged(dir string, changed []string, dryRun bool, done str
 	if a.flags.json {
 		return a.json(answer.ModulesChange{Libdir: dir, Changed: orEmpty(changed), DryRun: dryRun})
 	}
-	return a.print("%s: %s %s\n", dir, count(len(changed), "module"), would(dryRun, done))
+	return a.print("%s: %s %s\n", dir, progress.Count(len(changed), "module"), would(dryRun, done))
 }
 
 // refuseDiverted refuses to change files diverted by dpkg, which has to know where osbuild's files are.

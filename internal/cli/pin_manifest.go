@@ -222,7 +222,7 @@ func manifestSum(r *inject.Result, same int, dryRun bool) string {
 	if dryRun {
 		changed = "would change"
 	}
-	sum := fmt.Sprintf("%s %s, %d as before", count(len(r.Pinned)-same, "image"), changed, same)
+	sum := fmt.Sprintf("%s %s, %d as before", progress.Count(len(r.Pinned)-same, "image"), changed, same)
 	if len(r.Left) > 0 {
 		sum += fmt.Sprintf(", %d not pinned", len(r.Left))
 	}

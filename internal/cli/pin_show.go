@@ -70,7 +70,7 @@ func (p *pinCommand) showPins(images []pin.Image, added, changed int) error {
 			mark = "  schema 1"
 		}
 		fmt.Fprintf(&b, "  %-13s manifest %s  id %s  %s  %s%s\n",
-			i.Platform, manifest.Short(i.Manifest), manifest.Short(i.ID), count(len(i.Layers), "layer"), progress.Bytes(i.Size()), mark)
+			i.Platform, manifest.Short(i.Manifest), manifest.Short(i.ID), progress.Count(len(i.Layers), "layer"), progress.Bytes(i.Size()), mark)
 	}
 	pinned := "pinned"
 	if p.dryRun {
@@ -107,14 +107,6 @@ func (p *pinCommand) showRemoved(images []pin.Image, left int) error {
 	}
 	fmt.Fprintf(&b, "%s: %d %s, %d left\n", p.file, len(images), removed, left)
 	return p.print("%s", b.String())
-}
-
-// count formats a number with its noun.
-func count(n int, noun string) string {
-	if n != 1 {
-		noun += "s"
-	}
-	return fmt.Sprintf("%d %s", n, noun)
 }
 
 // showChecks prints a table, with details of a pin below its line.
@@ -193,7 +185,7 @@ func layers(verb string, all []pin.Layer) string {
 	if len(all) == 1 {
 		verb += "s"
 	}
-	return fmt.Sprintf("%s %s (%s)", count(len(all), "layer"), verb, progress.Bytes(size))
+	return fmt.Sprintf("%s %s (%s)", progress.Count(len(all), "layer"), verb, progress.Bytes(size))
 }
 
 // showParsed lists the parsed references.

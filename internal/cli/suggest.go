@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"osbuild-containers/internal/hint"
+	"osbuild-containers/internal/progress"
 )
 
 // otherCommands maps commands known from other tools to what to use here: a command of this tool, without its name, or one
@@ -253,7 +254,7 @@ func arguments(least, most int, what string) cobra.PositionalArgs {
 		}
 		got := "none"
 		if len(args) > 0 {
-			got = count(len(args), "argument")
+			got = progress.Count(len(args), "argument")
 		}
 		return fmt.Errorf("%s: want %s, got %s", pathBelowRoot(cmd), what, got)
 	}

@@ -138,9 +138,9 @@ func unpackText(p *answer.UnpackPlan, f unpackFormat, dest string) string {
 	case len(p.Layers) == 0:
 		text += ", without layers"
 	case bytes == 0: // of schema 1, not fetched
-		text += ", from " + count(len(p.Layers), "layer")
+		text += ", from " + progress.Count(len(p.Layers), "layer")
 	default:
-		text += ", from " + count(len(p.Layers), "layer") + " of " + progress.Bytes(bytes)
+		text += ", from " + progress.Count(len(p.Layers), "layer") + " of " + progress.Bytes(bytes)
 	}
 	var b strings.Builder
 	line := func(path, text string) {

@@ -132,13 +132,13 @@ func verifyText(v *verify.Verified, r *verify.Repaired) string {
 		b.WriteByte('\n')
 	}
 	if n := len(v.Unvouched); n > 0 {
-		b.WriteString(field("note", label, "nothing is recorded that vouches for the manifest of "+count(n, "image")+
+		b.WriteString(field("note", label, "nothing is recorded that vouches for the manifest of "+progress.Count(n, "image")+
 			": what it names was verified, and that it is of the image"))
 	}
 	if v.Replaced > 0 {
-		b.WriteString(field("note", label, "replaced each time while it was read, and so not verified: "+count(v.Replaced, "image")))
+		b.WriteString(field("note", label, "replaced each time while it was read, and so not verified: "+progress.Count(v.Replaced, "image")))
 	}
-	read := fmt.Sprintf("%s, %s, %s read", count(v.Images, "image"), count(v.Files, "file"), progress.Bytes(v.Bytes))
+	read := fmt.Sprintf("%s, %s, %s read", progress.Count(v.Images, "image"), progress.Count(v.Files, "file"), progress.Bytes(v.Bytes))
 	switch {
 	case len(r.Left) > 0 && len(r.Mended) > 0:
 		fmt.Fprintf(&b, "%d repaired, %d damaged: %s\n", len(r.Mended), len(r.Left), read)

@@ -133,7 +133,7 @@ func (d *deployer) run(ctx context.Context) error {
 	if err := d.finish(d.paths.root()); err != nil {
 		return err
 	}
-	d.log.Note("%d entries, %s in %.1f s", d.read.entries, progress.Bytes(d.read.bytes), time.Since(began).Seconds())
+	d.log.Note("%s, %s in %.1f s", progress.Count(d.read.entries, "entry"), progress.Bytes(d.read.bytes), time.Since(began).Seconds())
 	return nil
 }
 
@@ -218,8 +218,8 @@ func (d *deployer) layer(ctx context.Context, l *layerState, r *reader) error {
 	}
 	d.read.entries += count
 	d.read.bytes += r.stream.Bytes()
-	d.log.Note("layer %d/%d %s: %s, %d entries, %.1f s", r.k, len(d.layers), progress.Short(d.layers[r.k-1].Name()),
-		progress.Bytes(r.stream.Bytes()), count, time.Since(r.began).Seconds())
+	d.log.Note("layer %d/%d %s: %s, %s, %.1f s", r.k, len(d.layers), progress.Short(d.layers[r.k-1].Name()),
+		progress.Bytes(r.stream.Bytes()), progress.Count(count, "entry"), time.Since(r.began).Seconds())
 	return nil
 }
 

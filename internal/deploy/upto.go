@@ -5,13 +5,15 @@ import (
 	"strconv"
 
 	"github.com/opencontainers/go-digest"
+
+	"osbuild-containers/internal/progress"
 )
 
 // UpTo returns the layers up to the last one that is wanted: its number, counted from 1, or its digest or diff id.
 func UpTo(layers []Layer, last string) ([]Layer, error) {
 	if n, err := strconv.Atoi(last); err == nil {
 		if n > len(layers) || n < 1 {
-			return nil, fmt.Errorf("the image has %d layers, got %d", len(layers), n)
+			return nil, fmt.Errorf("the image has %s, got %d", progress.Count(len(layers), "layer"), n)
 		}
 		return layers[:n], nil
 	}

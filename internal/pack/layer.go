@@ -44,7 +44,7 @@ func (p *packer) layer(ctx context.Context, a *archive, path string, img Image) 
 	if err != nil {
 		return v1.Descriptor{}, "", err
 	}
-	p.note("%d entries, %s packed into %s in %.1f s", t.entries,
+	p.note("%s, %s packed into %s in %.1f s", progress.Count(t.entries, "entry"),
 		progress.Bytes(z.size.Load()), progress.Bytes(desc.Size), time.Since(began).Seconds())
 	return desc, digest.NewDigest(digest.SHA256, diff), nil
 }

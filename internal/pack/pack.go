@@ -86,10 +86,7 @@ func (m *made) size() string {
 	for _, l := range m.layers {
 		bytes += l.Size
 	}
-	if len(m.layers) == 1 {
-		return "1 layer, " + progress.Bytes(bytes)
-	}
-	return fmt.Sprintf("%d layers, %s", len(m.layers), progress.Bytes(bytes))
+	return progress.Count(len(m.layers), "layer") + ", " + progress.Bytes(bytes)
 }
 
 // image writes everything, in an order in which each part knows the digests it needs.

@@ -26,6 +26,17 @@ func Bytes(n int64) string {
 	return strconv.FormatUint(tenths/10, 10) + "." + strconv.FormatUint(tenths%10, 10) + " " + units[u:u+1] + "B"
 }
 
+// Count formats a number with its noun: "1 layer", "2 layers", "3 entries".
+func Count[N int | int64](n N, noun string) string {
+	if stem, ok := strings.CutSuffix(noun, "y"); ok && n != 1 {
+		noun = stem + "ie"
+	}
+	if n != 1 {
+		noun += "s"
+	}
+	return strconv.FormatInt(int64(n), 10) + " " + noun
+}
+
 // Short shortens a digest: "sha256:0123abcd…".
 func Short(digest string) string {
 	algorithm, _, ok := strings.Cut(digest, ":")

@@ -27,6 +27,20 @@ func TestBytes(t *testing.T) {
 	}
 }
 
+func TestCount(t *testing.T) {
+	for want, got := range map[string]string{
+		"0 layers":  Count(0, "layer"),
+		"1 layer":   Count(1, "layer"),
+		"2 layers":  Count(2, "layer"),
+		"1 entry":   Count(int64(1), "entry"),
+		"3 entries": Count(int64(3), "entry"),
+	} {
+		if got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
 func TestShort(t *testing.T) {
 	for digest, want := range map[string]string{
 		"sha256:0123abcd4567ef89": "sha256:0123abcd…",

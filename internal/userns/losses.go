@@ -71,6 +71,10 @@ func (l *Losses) Merge(other *Losses) {
 func (l *Losses) Report(note func(format string, args ...any)) {
 	for _, why := range slices.Sorted(maps.Keys(l.kinds)) {
 		k := l.kinds[why]
+		if k.count == 1 {
+			note("warning: %s: 1 is not %s: %s", why, k.verb, k.first)
+			continue
+		}
 		note("warning: %s: %d are not %s, the first is %s", why, k.count, k.verb, k.first)
 	}
 }

@@ -196,6 +196,7 @@ func leftOut(t *testing.T, a *inputs.Arguments) (n int, first string) {
 		t.Fatalf("exit status %d: %s", code, log)
 	}
 	if warned {
+		warning = strings.Replace(warning, " 1 is not made: ", " 1 are not made, the first is ", 1)
 		if _, err := fmt.Sscanf(warning, "only root of the host can make device nodes: %d are not made, the first is %q\n", &n, &first); err != nil {
 			t.Errorf("%v in %s", err, warning)
 		}
@@ -284,7 +285,7 @@ func TestWithoutRights(t *testing.T) {
 				code, log := call(t, a)
 				want := []string{`2 are not made, the first is "dev/console"` + "\n"}
 				if driver == "overlay" {
-					want = append(want, `1 are not set, the first is trusted.overlay.opaque of "deep/d"`+"\n")
+					want = append(want, `1 is not set: trusted.overlay.opaque of "deep/d"`+"\n")
 				}
 				for _, w := range want {
 					if !strings.Contains(log, w) {

@@ -167,7 +167,7 @@ func TestOpaqueDirectoriesAreNamed(t *testing.T) {
 		}
 		var got string
 		o.lost.Report(func(format string, args ...any) { got += fmt.Sprintf(format, args...) })
-		if !strings.HasSuffix(got, fmt.Sprintf(": 1 are not set, the first is trusted.overlay.opaque of %q", want)) {
+		if !strings.HasSuffix(got, fmt.Sprintf(": 1 is not set: trusted.overlay.opaque of %q", want)) {
 			t.Errorf("%s: got %s, want %q", name, got, want)
 		}
 	}
