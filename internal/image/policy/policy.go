@@ -53,6 +53,10 @@ var AcceptsAll = sync.OnceValue(func() bool {
 	if err != nil || p == nil {
 		return err == nil
 	}
+	return acceptsAll(p)
+})
+
+func acceptsAll(p *signature.Policy) bool {
 	all := []signature.PolicyRequirements{p.Default}
 	for _, scopes := range p.Transports {
 		for _, reqs := range scopes {
@@ -63,7 +67,7 @@ var AcceptsAll = sync.OnceValue(func() bool {
 		raw, err := json.Marshal(reqs)
 		return err != nil || string(raw) != `[{"type":"insecureAcceptAnything"}]`
 	})
-})
+}
 
 // Exists reports whether there is a policy.json.
 func Exists() bool {
