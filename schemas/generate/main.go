@@ -398,13 +398,14 @@ func (t *tables) kind(of reflect.Type) string {
 	return plain(of)
 }
 
-// link refers to the description of an object.
+// link refers to the description of an object, which is that of a command if it is all of its answer.
 func (t *tables) link(o reflect.Type) string {
-	described := strings.HasSuffix(o.Name(), "Event") || slices.ContainsFunc(answer.Commands(), func(c answer.Command) bool {
-		return reflect.TypeOf(c.Answer) == o
-	})
-	if !described && !slices.Contains(t.objects, o) {
+	heading := title(o)
+	all := answer.Commands()
+	if n := slices.IndexFunc(all, func(c answer.Command) bool { return reflect.TypeOf(c.Answer) == o }); n >= 0 {
+		heading = all[n].Name
+	} else if !strings.HasSuffix(o.Name(), "Event") && !slices.Contains(t.objects, o) {
 		t.objects = append(t.objects, o)
 	}
-	return fmt.Sprintf("[%s](#%s)", title(o), strings.ReplaceAll(title(o), " ", "-"))
+	return fmt.Sprintf("[%s](#%s)", heading, strings.ReplaceAll(heading, " ", "-"))
 }
