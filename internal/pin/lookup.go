@@ -111,10 +111,10 @@ func (l *lookup) single(ctx context.Context, platforms []Platform) ([]*found, er
 		case p.Any || p.fits(f.platform):
 		case f.platform.Architecture == "":
 			errs = append(errs, hint.Add(fmt.Errorf("is a single-platform image without a platform in its config, want %s", p),
-				"pin it with --arch any"))
+				"use --arch any"))
 		default:
 			errs = append(errs, hint.Add(fmt.Errorf("is a single-platform image for %s, want %s", f.platform, p),
-				"pin it with --arch %s, or with --arch any if it runs all the same", archOf(f.platform)))
+				"use --arch %s, or --arch any if it runs all the same", archOf(f.platform)))
 		}
 	}
 	return slices.Repeat([]*found{f}, len(platforms)), errors.Join(errs...)

@@ -181,9 +181,9 @@ func TestImageWithoutAList(t *testing.T) {
 		t.Errorf("pinned %+v", got)
 	}
 	w.refuse("registry.example/images/arm:v1: is a single-platform image for linux/arm64/v8, want linux/amd64\n"+
-		"pin it with --arch arm64/v8, or with --arch any if it runs all the same", "registry.example/images/arm:v1", "arm64", "x86_64")
+		"use --arch arm64/v8, or --arch any if it runs all the same", "registry.example/images/arm:v1", "arm64", "x86_64")
 	w.refuse("registry.example/images/none:v1: is a single-platform image without a platform in its config, want linux/amd64\n"+
-		"pin it with --arch any", "registry.example/images/none:v1", "amd64")
+		"use --arch any", "registry.example/images/none:v1", "amd64")
 }
 
 // TestTagAndDigest checks that the digest decides, for images and lists.
@@ -224,7 +224,7 @@ func TestSchema1(t *testing.T) {
 	if !slices.Contains(w.notes, says) {
 		t.Errorf("noted %q, want %q", w.notes, says)
 	}
-	w.refuse("registry.example/images/old:v1: is a single-platform image for linux/arm64, want linux/amd64\npin it with --arch arm64, or with --arch any if it runs all the same",
+	w.refuse("registry.example/images/old:v1: is a single-platform image for linux/arm64, want linux/amd64\nuse --arch arm64, or --arch any if it runs all the same",
 		"registry.example/images/old:v1", "amd64")
 	f := &File{Version: 1, Images: []Image{got}}
 	if read, err := Parse(f.Encode()); err != nil || !read.Images[0].Schema1 {
@@ -344,7 +344,7 @@ func TestStored(t *testing.T) {
 		t.Errorf("pinned %+v", got)
 	}
 	w.refuse("localhost/name:v1: is a single-platform image for linux/arm64, want linux/amd64\n"+
-		"pin it with --arch arm64, or with --arch any if it runs all the same", text, "amd64")
+		"use --arch arm64, or --arch any if it runs all the same", text, "amd64")
 	w.refuse("localhost/none:v1: not in containers storage "+s.Root+"; see its images with podman images, or pull it there",
 		"containers-storage:["+s.Root+"]localhost/none:v1", "arm64")
 
