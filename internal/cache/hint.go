@@ -33,6 +33,8 @@ func (c *Cache) Hint(err error) hint.Hint {
 		return hint.New("the disk of the cache is full: make room and run again; what was downloaded is kept and used then")
 	case errors.Is(err, unix.EACCES) && !c.readable():
 		return hint.New("this user must be able to read the cache: check the permissions of it and of the directories above it, or name another cache")
+	case errors.Is(err, unix.ENOENT) && path != nil && path.Op == "mkdir": // as in /proc
+		return hint.New("no cache can be made there: name another directory")
 	case errors.Is(err, unix.EROFS), errors.Is(err, unix.EACCES):
 		return hint.New("the cache must be writable: check its mount and its permissions, or name another cache")
 	}

@@ -27,6 +27,7 @@ func TestHintIsForTheCache(t *testing.T) {
 		"no right":         {fmt.Errorf("open the pool: %w", &fs.PathError{Op: "open", Path: "/some/cache/.pool", Err: unix.EACCES}), "must be writable"},
 		"link":             {&os.LinkError{Op: "rename", Old: "/elsewhere/a", New: "/some/cache/b", Err: unix.EACCES}, "must be writable"},
 		"no parent":        {&fs.PathError{Op: "mkdir", Path: "/some", Err: unix.EACCES}, "must be writable"},
+		"impossible":       {&fs.PathError{Op: "mkdir", Path: "/some/cache", Err: unix.ENOENT}, "name another directory"},
 		"root":             {&fs.PathError{Op: "mkdir", Path: "/", Err: unix.EROFS}, "must be writable"},
 		"file above":       {&fs.PathError{Op: "open", Path: "/some", Err: unix.EACCES}, ""},
 		"near":             {&fs.PathError{Op: "mkdir", Path: "/some/cach", Err: unix.EACCES}, ""},
