@@ -23,6 +23,9 @@ import (
 	"osbuild-containers/test/registry"
 )
 
+// rootCache is root's default cache.
+const rootCache = "/var/cache/osbuild/sources"
+
 var update = flag.Bool("update", false, "rewrite the golden files of the scripts")
 
 func TestMain(m *testing.M) {
@@ -85,7 +88,7 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
 			home := filepath.Join(env.WorkDir, ".home")
-			defaultCache := "/var/cache/osbuild/sources"
+			defaultCache := rootCache
 			if userns.Restricted() {
 				defaultCache = filepath.Join(home, ".cache/osbuild/sources")
 			}
@@ -103,10 +106,14 @@ func TestScripts(t *testing.T) {
 			return os.WriteFile(filepath.Join(config, "policy.json"), []byte(`{"default": [{"type": "insecureAcceptAnything"}]}`), 0o644)
 		},
 		Condition: func(cond string) (bool, error) { // what testscript does not know
-			if cond != "root" {
-				return false, fmt.Errorf("unknown condition %q", cond)
+			switch cond {
+			case "root":
+				return os.Geteuid() == 0, nil
+			case "cache": // the default one is the machine's, and exists
+				_, err := os.Stat(rootCache)
+				return err == nil && !userns.Restricted(), nil
 			}
-			return os.Geteuid() == 0, nil
+			return false, fmt.Errorf("unknown condition %q", cond)
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"image":  func(ts *testscript.TestScript, _ bool, args []string) { pushImage(ts, reg, args) },
