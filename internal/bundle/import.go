@@ -98,6 +98,11 @@ func importFrom(ctx context.Context, c *cache.Cache, from *input, o ImportOption
 		published: sync.OnceValue(func() map[digest.Digest]digest.Digest { return publishedBlobs(c) }),
 	}
 	defer in.close()
+	if !o.DryRun && slices.ContainsFunc(from.images, in.copies) {
+		if err := c.CheckWritable(); err != nil {
+			return nil, err
+		}
+	}
 
 	done := &Imported{Format: from.format, Results: make([]Result, len(from.images))}
 	images := in.conflicts()
@@ -365,6 +370,9 @@ func (in *importer) openPool(ctx context.Context) (_ *cache.Pool, err error) {
 	}
 	return in.pool, err
 }
+
+// copies reports whether something of the image may have to be written to the cache.
+func (in *importer) copies(img *foundImage) bool { return in.Repair || !in.has(img, &Result{}) }
 
 // has reports whether the cache has the image, complete. A manifest made here is replaced by another one of the same image,
 // which may be the pinned one.

@@ -77,11 +77,6 @@ func (a *app) runImport(ctx context.Context, path string, o bundle.ImportOptions
 			return refused(hint.Add(fmt.Errorf("%s: want a path", path), "leave out %s", prefix))
 		}
 	}
-	if !o.DryRun {
-		if err := cache.Open(dir).CheckWritable(); err != nil {
-			return err
-		}
-	}
 	log := a.env.Log()
 	defer log.Close()
 	var done *bundle.Imported
