@@ -6,6 +6,8 @@ import "encoding/binary"
 
 // The functions of unchecked.go, with checks.
 
+func load8(b []byte, at int) byte { return b[at] }
+
 func load64(b []byte, at int) uint64 { return binary.LittleEndian.Uint64(b[at:]) }
 
 func store64(b []byte, at int, v uint64) { binary.LittleEndian.PutUint64(b[at:], v) }

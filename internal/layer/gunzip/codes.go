@@ -12,41 +12,45 @@ import "io"
 // Loads and stores are not checked. Each iteration starts with margin bytes at in[pos], of which two refills use 15, and
 // with maxMatch+margin bytes at buf[out], which is enough for two literals and a copy that rounds up to 16 bytes. No table
 // has a longer copy, and distances are compared with low.
+//
+// Only the lowest 6 bits of n count here: whole entries are subtracted from it, which have the length of the code there.
 func (r *Reader) codes(buf []byte, out, low int) (int, error) {
 	if err := r.refill(); err != nil {
 		return out, err
 	}
 	lit, dist := &r.huff.lit, &r.huff.dist
 	in, pos, bits, n := r.in, r.pos, r.bits, r.n
+	last := len(in) - margin
 	limit := len(buf) - maxMatch - margin
 	e := lit[bits&(1<<litBits-1)]
 	for out <= limit {
-		if len(in)-pos < margin {
-			r.pos, r.bits, r.n = pos, bits, n
+		if pos > last {
+			r.pos, r.bits, r.n = pos, bits, n&63
 			if err := r.more(); err != nil {
 				return out, err
 			}
 			in, pos = r.in, r.pos
+			last = len(in) - margin
 		}
 		bits |= load64(in, pos) << (n & 63)
-		pos += int((63 - n) >> 3)
+		pos += 7 - int(n>>3&7)
 		n |= 56
 
-		if e&isByte != 0 {
+		if hasByte(e) {
 			bits >>= e & 63
-			n -= uint(e & 63)
+			n -= uint(e)
 			store8(buf, out, byte(e>>16))
 			out++
 			e = lit[bits&(1<<litBits-1)]
-			if e&isByte != 0 {
+			if hasByte(e) {
 				bits >>= e & 63
-				n -= uint(e & 63)
+				n -= uint(e)
 				store8(buf, out, byte(e>>16))
 				out++
 				e = lit[bits&(1<<litBits-1)]
-				if e&isByte != 0 {
+				if hasByte(e) {
 					bits >>= e & 63
-					n -= uint(e & 63)
+					n -= uint(e)
 					store8(buf, out, byte(e>>16))
 					out++
 					e = lit[bits&(1<<litBits-1)]
@@ -54,27 +58,27 @@ func (r *Reader) codes(buf []byte, out, low int) (int, error) {
 				}
 			}
 			bits |= load64(in, pos) << (n & 63)
-			pos += int((63 - n) >> 3)
+			pos += 7 - int(n>>3&7)
 			n |= 56
 		}
-		if e&special != 0 {
+		if isSpecial(e) {
 			if e&isTable != 0 {
 				bits >>= litBits
 				n -= litBits
 				e = lit[(e>>16+uint32(bits)&(1<<(e>>8&15)-1))&(litSize-1)]
-				if e&isByte != 0 {
+				if hasByte(e) {
 					bits >>= e & 63
-					n -= uint(e & 63)
+					n -= uint(e)
 					store8(buf, out, byte(e>>16))
 					out++
 					e = lit[bits&(1<<litBits-1)]
 					continue
 				}
 			}
-			if e&special != 0 {
+			if isSpecial(e) {
 				bits >>= e & 63
-				n -= uint(e & 63)
-				r.pos, r.bits, r.n = pos, bits, n
+				n -= uint(e)
+				r.pos, r.bits, r.n = pos, bits, n&63
 				if e&isEnd == 0 {
 					return out, ErrData
 				}
@@ -87,26 +91,26 @@ func (r *Reader) codes(buf []byte, out, low int) (int, error) {
 		}
 		length := int(e>>16) + int(bits&(1<<(e&63)-1)>>(e>>8&15))
 		bits >>= e & 63
-		n -= uint(e & 63)
+		n -= uint(e)
 
 		e = dist[bits&(1<<distBits-1)]
-		if e&special != 0 {
+		if isSpecial(e) {
 			if e&isTable != 0 {
 				bits >>= distBits
 				n -= distBits
 				e = dist[(e>>16+uint32(bits)&(1<<(e>>8&15)-1))&(distSize-1)]
 			}
-			if e&special != 0 {
-				r.pos, r.bits, r.n = pos, bits, n
+			if isSpecial(e) {
+				r.pos, r.bits, r.n = pos, bits, n&63
 				return out, ErrData
 			}
 		}
 		distance := int(e>>16) + int(bits&(1<<(e&63)-1)>>(e>>8&15))
 		bits >>= e & 63
-		n -= uint(e & 63)
+		n -= uint(e)
 
 		if out-distance < low {
-			r.pos, r.bits, r.n = pos, bits, n
+			r.pos, r.bits, r.n = pos, bits, n&63
 			return out, ErrData
 		}
 		e = lit[bits&(1<<litBits-1)]
@@ -123,17 +127,17 @@ func (r *Reader) codes(buf []byte, out, low int) (int, error) {
 				store64(buf, at, load64(buf, at-distance))
 			}
 		case distance == 1:
-			v := uint64(buf[out-1]) * 0x0101010101010101
+			v := uint64(load8(buf, out-1)) * 0x0101010101010101
 			for at := out; at < end; at += 8 {
 				store64(buf, at, v)
 			}
 		default:
 			for at := out; at < end; at++ {
-				buf[at] = buf[at-distance]
+				store8(buf, at, load8(buf, at-distance))
 			}
 		}
 		out = end
 	}
-	r.pos, r.bits, r.n = pos, bits, n
+	r.pos, r.bits, r.n = pos, bits, n&63
 	return out, nil
 }

@@ -2,6 +2,7 @@ package gunzip
 
 import (
 	"encoding/binary"
+	"io"
 	"sync"
 )
 
@@ -117,18 +118,16 @@ func (r *Reader) dynamic() error {
 	var sizes [maxLit + maxDist]uint8
 	var before uint8
 	for i := 0; i < lits+dists; {
-		if r.n < width {
+		if r.n < width+7 { // of the code, and of its extra bits
 			if err := r.refill(); err != nil {
 				return err
 			}
 		}
 		e := table[r.bits&(1<<width-1)]
-		if e&0xff == 0 || e&special != 0 {
+		if e&0xff == 0 || isSpecial(e) {
 			return ErrData // not a code
 		}
-		if _, err := r.take(uint(e & 0xff)); err != nil {
-			return err
-		}
+		r.got(uint(e & 0xff))
 		symbol := e >> 16
 		if symbol < 16 {
 			before = uint8(symbol)
@@ -143,14 +142,11 @@ func (r *Reader) dynamic() error {
 				return ErrData
 			}
 			value = before
-			again, err = r.repeat(2, 3)
+			again = 3 + int(r.got(2))
 		case 17:
-			again, err = r.repeat(3, 3)
+			again = 3 + int(r.got(3))
 		case 18:
-			again, err = r.repeat(7, 11)
-		}
-		if err != nil {
-			return err
+			again = 11 + int(r.got(7))
 		}
 		if i+again > lits+dists {
 			return ErrData
@@ -161,16 +157,14 @@ func (r *Reader) dynamic() error {
 			i++
 		}
 	}
+	if r.over() {
+		return io.ErrUnexpectedEOF
+	}
 	r.huff = &r.own
 	if !r.own.build(sizes[:lits], sizes[lits:lits+dists]) {
 		return ErrData
 	}
 	return nil
-}
-
-func (r *Reader) repeat(bits uint, base int) (int, error) {
-	v, err := r.take(bits)
-	return base + int(v), err
 }
 
 // refill moves as many whole bytes into bits as fit.

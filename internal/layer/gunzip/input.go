@@ -47,23 +47,24 @@ func (r *input) over() bool {
 
 // take returns the next count bits, at most 16.
 func (r *input) take(count uint) (uint32, error) {
-	for r.n < count {
-		if len(r.in)-r.pos < margin {
-			if err := r.more(); err != nil {
-				return 0, err
-			}
+	if r.n < count {
+		if err := r.refill(); err != nil {
+			return 0, err
 		}
-		r.bits |= uint64(r.in[r.pos]) << r.n
-		r.pos++
-		r.n += 8
 	}
-	v := uint32(r.bits) & (1<<count - 1)
-	r.bits >>= count
-	r.n -= count
+	v := r.got(count)
 	if r.over() {
 		return 0, io.ErrUnexpectedEOF
 	}
 	return v, nil
+}
+
+// got returns the next count bits, which must be in bits.
+func (r *input) got(count uint) uint32 {
+	v := uint32(r.bits) & (1<<count - 1)
+	r.bits >>= count
+	r.n -= count
+	return v
 }
 
 // align discards the rest of the current byte.

@@ -25,6 +25,11 @@ const (
 	distSize = 4096
 )
 
+// These two test for a sign, which takes one instruction less than to test for a bit.
+
+func hasByte(e uint32) bool   { return int32(e) < 0 }
+func isSpecial(e uint32) bool { return int16(e) < 0 }
+
 type tables struct {
 	lit  [litSize]uint32
 	dist [distSize]uint32
@@ -88,11 +93,10 @@ func lens() (m [19]uint32) {
 // build makes a table for a code with these lengths. It reports whether the code is valid: not oversubscribed and, except
 // for one bit or no code at all, not incomplete.
 func build(table []uint32, width uint, sizes []uint8, meaning []uint32) bool {
-	var count, first [maxCode + 2]uint16
+	var count [maxCode + 1]uint16
 	for _, s := range sizes {
 		count[s]++
 	}
-	count[0] = 0
 	left, longest := 1, uint(0)
 	for s := uint(1); s <= maxCode; s++ {
 		left = left<<1 - int(count[s])
@@ -102,52 +106,61 @@ func build(table []uint32, width uint, sizes []uint8, meaning []uint32) bool {
 		if count[s] > 0 {
 			longest = s
 		}
-		first[s+1] = (first[s] + count[s]) << 1
 	}
 	if left > 0 {
 		if longest > 1 {
 			return false
 		}
-		for i := range table[:1<<width] {
-			table[i] = special | 1<<8 | 1
-		}
+		table[0] = special | 1<<8 | 1 // the first copy below puts it where the one code is not
 	}
-	sub := uint(0) // width of each subtable, in bits
-	if longest > width {
-		sub = longest - width
-		for i := range table[:1<<width] {
-			table[i] = 0 // not set yet
-		}
+
+	// The symbols in the order of their codes, after those without one.
+	var next [maxCode + 1]uint16
+	for s := 1; s <= maxCode; s++ {
+		next[s] = next[s-1] + count[s-1]
 	}
-	low := min(longest, width) // the table repeats after this many bits
-	free := uint32(1) << width
+	var sorted [maxLit]uint16
 	for symbol, s := range sizes {
-		if s == 0 {
-			continue
-		}
-		code := uint(bits.Reverse16(first[s]) >> (16 - s))
-		first[s]++
-		if uint(s) <= width {
-			entry := meaning[symbol] + uint32(s)<<8 + uint32(s)
-			for i := code; i < 1<<low; i += 1 << s {
-				table[i] = entry
-			}
-			continue
-		}
-		at := &table[code&(1<<width-1)]
-		if *at == 0 {
-			*at = special | isTable | free<<16 | uint32(sub)<<8 | uint32(width)
-			free += 1 << sub
-		}
-		start := *at >> 16
-		rest := uint32(s) - uint32(width)
-		entry := meaning[symbol] + rest<<8 + rest
-		for i := uint32(code >> width); i < 1<<sub; i += 1 << rest {
-			table[start+i] = entry
-		}
+		sorted[next[s]] = uint16(symbol)
+		next[s]++
 	}
-	for ; low < width; low++ {
-		copy(table[1<<low:1<<(low+1)], table[:1<<low])
+	symbols := sorted[count[0]:len(sizes)]
+
+	code := uint(0) // its first bit is the lowest
+	for s := uint(1); s <= width; s++ {
+		copy(table[1<<(s-1):1<<s], table[:1<<(s-1)]) // an entry repeats after the length of its code
+		for _, symbol := range symbols[:count[s]] {
+			table[code] = meaning[symbol] + uint32(s)<<8 + uint32(s)
+			code = following(code, s)
+		}
+		symbols = symbols[count[s]:]
+	}
+	free, prefix := uint32(1)<<width, ^uint(0)
+	for s := width + 1; s <= longest; s++ {
+		sub, rest := uint32(longest-width), uint32(s-width) // bits of each subtable, and of the code in it
+		for _, symbol := range symbols[:count[s]] {
+			if code&(1<<width-1) != prefix {
+				prefix = code & (1<<width - 1)
+				table[prefix] = special | isTable | free<<16 | sub<<8 | uint32(width)
+				free += 1 << sub
+			}
+			entry := meaning[symbol] + rest<<8 + rest
+			for i := uint32(code >> width); i < 1<<sub; i += 1 << rest {
+				table[free-1<<sub+i] = entry
+			}
+			code = following(code, s)
+		}
+		symbols = symbols[count[s]:]
 	}
 	return true
+}
+
+// following returns the next code of the same length, in bits.
+func following(code, length uint) uint {
+	zeros := code ^ (1<<length - 1)
+	if zeros == 0 {
+		return 0 // it was the last one
+	}
+	last := uint(1) << (bits.Len(zeros) - 1)
+	return code&(last-1) | last
 }

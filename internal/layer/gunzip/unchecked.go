@@ -10,6 +10,8 @@ import (
 // Loads and stores of codes without bounds checks, which take a fifth of the time of decompression. All unsafe code is in
 // this file; builds with the tag checked use the functions of checked.go instead.
 
+func load8(b []byte, at int) byte { return array8(b, at)[0] }
+
 func load64(b []byte, at int) uint64 { return binary.LittleEndian.Uint64(array8(b, at)[:]) }
 
 func store64(b []byte, at int, v uint64) { binary.LittleEndian.PutUint64(array8(b, at)[:], v) }
