@@ -15,7 +15,7 @@ import (
 
 // What may be in memory for each layer that is read at a time. See docs/deploy.md.
 const (
-	chunkBytes = 16 << 20 // decompressed, not read yet
+	chunkBytes = 4 << 20  // decompressed, not read yet
 	aheadBytes = 16 << 20 // entries read ahead
 	bufferSize = 256 << 10
 )
