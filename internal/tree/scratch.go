@@ -63,7 +63,7 @@ func (r *Root) Sub(name string) (*Root, error) {
 	if err != nil {
 		return nil, fail("make directory", name, err)
 	}
-	sub := &Root{}
+	sub := &Root{buffered: r.buffered}
 	sub.dirs.init(top, &sub.Steps)
 	return sub, nil
 }

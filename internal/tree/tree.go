@@ -50,6 +50,8 @@ type Root struct {
 	leftOut map[uint64]struct{} // hashes of the names of left out devices and of links to them
 	seed    maphash.Seed
 
+	buffered bool // writing to a file only fills the page cache
+
 	// Steps counts the components of names that were walked.
 	Steps int64
 
@@ -73,9 +75,24 @@ func Open(path string) (*Root, error) {
 		_ = unix.Close(fd)
 		return nil, fmt.Errorf("open tree %q: %w", path, err)
 	}
-	r := &Root{}
+	r := &Root{buffered: buffered(fd)}
 	r.dirs.init(root, &r.Steps)
 	return r, nil
+}
+
+// buffered reports whether writing to files of a directory's file system only fills the page cache, instead of waiting for a
+// disk or a server.
+func buffered(fd int) bool {
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(fd, &fs); err != nil || fs.Flags&unix.ST_SYNCHRONOUS != 0 {
+		return false
+	}
+	switch int64(fs.Type) {
+	case unix.TMPFS_MAGIC, unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC:
+		return true
+	default:
+		return false
+	}
 }
 
 // Close closes all handles.
