@@ -34,20 +34,24 @@ func (r *Root) Mkdir(name string) (there bool, err error) {
 // SetDir sets a directory's metadata. Call it after the directory's content is complete: creating files changes its time, and
 // its mode may forbid that. wasThere means that Mkdir found the directory: its ACLs are then removed, too.
 func (r *Root) SetDir(name string, m Meta, wasThere bool) error {
-	in := r.dirs.root
+	fd, in := r.dirs.root.fd, r.dirs.root
 	if name != "." {
 		parent, base := split(name)
 		p, err := r.parent(parent, base)
 		if err != nil {
 			return fail("open", name, err)
 		}
-		in = &dir{setgid: p.setgid, acl: p.acl}
+		in = p
+		if d := r.dirs.open[name]; d != nil {
+			fd = d.fd
+		} else {
+			if fd, err = p.openDir(base); err != nil {
+				return fail("open", name, err)
+			}
+			defer func() { _ = unix.Close(fd) }()
+		}
 	}
-	d, err := r.dirs.get(name)
-	if err != nil {
-		return fail("open", name, err)
-	}
-	if err := r.apply(d.fd, name, &m, in, wasThere); err != nil {
+	if err := r.apply(fd, name, &m, in, wasThere); err != nil {
 		return fail("directory", name, err)
 	}
 	return nil

@@ -134,10 +134,7 @@ func (c *cache) nearest(name string) (d *dir, rest string, err error) {
 
 // open opens the directory rest of d. name is its full name.
 func (d *dir) open(name, rest string) (*dir, error) {
-	fd, err := openat2(d.fd, rest, unix.O_RDONLY|unix.O_DIRECTORY)
-	if err == unix.ENOTDIR || err == unix.ELOOP {
-		return nil, ErrNotDir
-	}
+	fd, err := d.openDir(rest)
 	if err != nil {
 		return nil, err
 	}
@@ -147,6 +144,14 @@ func (d *dir) open(name, rest string) (*dir, error) {
 		return nil, err
 	}
 	return got, nil
+}
+
+func (d *dir) openDir(name string) (fd int, err error) {
+	fd, err = openat2(d.fd, name, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err == unix.ENOTDIR || err == unix.ELOOP {
+		err = ErrNotDir
+	}
+	return fd, err
 }
 
 func (c *cache) add(d *dir) {
