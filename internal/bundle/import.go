@@ -21,6 +21,7 @@ import (
 	"osbuild-containers/internal/image/policy"
 	"osbuild-containers/internal/image/schema1"
 	"osbuild-containers/internal/manifest"
+	"osbuild-containers/internal/ocilayout"
 	"osbuild-containers/internal/panics"
 	"osbuild-containers/internal/progress"
 )
@@ -98,7 +99,7 @@ func importFrom(ctx context.Context, c *cache.Cache, from *input, o ImportOption
 		published: sync.OnceValue(func() map[digest.Digest]digest.Digest { return publishedBlobs(c) }),
 	}
 	defer in.close()
-	if !o.DryRun && slices.ContainsFunc(from.images, in.copies) {
+	if !o.DryRun && in.copies() {
 		if err := c.CheckWritable(); err != nil {
 			return nil, err
 		}
@@ -187,7 +188,7 @@ func (in *importer) list(ctx context.Context, raw []byte) error {
 	if err := in.allowed(ctx, raw, nil); err != nil || in.DryRun {
 		return err
 	}
-	return in.cache.PublishFile(ctx, digest.FromBytes(raw), raw)
+	return in.withHint(in.cache.PublishFile(ctx, digest.FromBytes(raw), raw))
 }
 
 // allowed checks policy.json.
@@ -371,8 +372,14 @@ func (in *importer) openPool(ctx context.Context) (_ *cache.Pool, err error) {
 	return in.pool, err
 }
 
-// copies reports whether something of the image may have to be written to the cache.
-func (in *importer) copies(img *foundImage) bool { return in.Repair || !in.has(img, &Result{}) }
+// copies reports whether an image or list may have to be written to the cache.
+func (in *importer) copies() bool {
+	return slices.ContainsFunc(in.from.images, func(img *foundImage) bool { return in.Repair || !in.has(img, &Result{}) }) ||
+		slices.ContainsFunc(in.from.lists, func(l *ocilayout.Document) bool {
+			_, err := in.cache.ReadFile(l.Digest)
+			return err != nil
+		})
+}
 
 // has reports whether the cache has the image, complete. A manifest made here is replaced by another one of the same image,
 // which may be the pinned one.
