@@ -124,7 +124,7 @@ func (r *Reader) dynamic() error {
 			}
 		}
 		e := table[r.bits&(1<<width-1)]
-		if e&0xff == 0 || isSpecial(e) {
+		if isSpecial(e) {
 			return ErrData // not a code
 		}
 		r.got(uint(e & 0xff))
