@@ -81,13 +81,13 @@ func Open(path string) (*Root, error) {
 }
 
 // buffered reports whether writing to files of a directory's file system only fills the page cache, instead of waiting for a
-// disk or a server.
+// disk or a server. It waits for the disk only if too much is not on it yet, as all that writes to it then does.
 func buffered(fd int) bool {
 	var fs unix.Statfs_t
 	if err := unix.Fstatfs(fd, &fs); err != nil || fs.Flags&unix.ST_SYNCHRONOUS != 0 {
 		return false
 	}
-	switch int64(fs.Type) {
+	switch fs.Type {
 	case unix.TMPFS_MAGIC, unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC:
 		return true
 	default:
