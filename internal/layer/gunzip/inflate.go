@@ -2,7 +2,6 @@ package gunzip
 
 import (
 	"encoding/binary"
-	"io"
 	"sync"
 )
 
@@ -156,9 +155,6 @@ func (r *Reader) dynamic() error {
 			sizes[i] = value
 			i++
 		}
-	}
-	if r.over() {
-		return io.ErrUnexpectedEOF
 	}
 	r.huff = &r.own
 	if !r.own.build(sizes[:lits], sizes[lits:lits+dists]) {

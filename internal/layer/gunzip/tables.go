@@ -111,7 +111,7 @@ func build(table []uint32, width uint, sizes []uint8, meaning []uint32) bool {
 		if longest > 1 {
 			return false
 		}
-		table[0] = special | 1<<8 | 1 // the first copy below puts it where the one code is not
+		table[0] = special // the first copy below puts it where the one code is not
 	}
 
 	// The symbols in the order of their codes, after those without one.

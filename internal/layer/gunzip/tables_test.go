@@ -119,7 +119,7 @@ func TestLengthWithoutACodeIsAnError(t *testing.T) {
 	for range 8 {
 		w.put(0, 32) // 256 literals of 8 bits
 	}
-	w.put(3, 2) // the end and the distance
+	w.put(3, 8) // the end and the distance
 	if _, err := unzip(append(w.out, make([]byte, 100)...), 1000, MinBuffer); !errors.Is(err, ErrData) {
 		t.Errorf("error %v, want %v", err, ErrData)
 	}
