@@ -146,6 +146,7 @@ func (d *dir) open(name, rest string) (*dir, error) {
 	return got, nil
 }
 
+// openDir opens a directory below d. Of anything else the error is ErrNotDir.
 func (d *dir) openDir(name string) (fd int, err error) {
 	fd, err = openat2(d.fd, name, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err == unix.ENOTDIR || err == unix.ELOOP {
