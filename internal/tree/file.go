@@ -77,7 +77,7 @@ func (f *File) write(p []byte) (int, error) {
 
 // write is write(2). The Go runtime gives the processor of a call that takes longer than some 20 microseconds to another thread,
 // which is right where the call waits. Filling the page cache is work for that processor: the threads would only compete, which
-// costs 4 % of the time of a deployment in memory, and 8 % on ext4. So the call keeps its processor there.
+// costs 2 to 8 % of the time of a deployment. So the call keeps its processor there.
 func (r *Root) write(fd int, p []byte) (int, error) {
 	if !r.buffered {
 		return unix.Write(fd, p)
