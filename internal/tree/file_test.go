@@ -38,6 +38,14 @@ func TestWriteKeepsTheProcessorOfThePageCacheOnly(t *testing.T) {
 			if r.buffered != c.want {
 				t.Errorf("buffered is %v, want %v", r.buffered, c.want)
 			}
+			sub, err := r.Sub("sub")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer sub.Close()
+			if sub.buffered != c.want {
+				t.Errorf("buffered is %v in a directory, want %v", sub.buffered, c.want)
+			}
 			f, err := r.Create("f", false, plain)
 			if err != nil {
 				t.Fatal(err)

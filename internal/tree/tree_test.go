@@ -289,3 +289,25 @@ func TestUnsupportedAttributes(t *testing.T) {
 		t.Errorf("told %q, error %v", told, err)
 	}
 }
+
+func TestSetDirKeepsFewDirectoriesOpen(t *testing.T) {
+	r, _, _ := open(t)
+	const dirs = 3 * maxDirs
+	for i := range dirs {
+		if _, err := r.Mkdir(fmt.Sprint(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range dirs {
+		if err := r.SetDir(fmt.Sprint(i), plain, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	files, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(files) > maxDirs+50 {
+		t.Errorf("%d files are open", len(files))
+	}
+}
